@@ -1,0 +1,39 @@
+"""Ask every visual token of a multimodal language model what it says, and drop the ones that say nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Answer": "wordsight.vlm",
+    "Clustering": "wordsight.codebook",
+    "Codebook": "wordsight.codebook",
+    "CodebookPruner": "wordsight.pruners.codebook",
+    "Condition": "wordsight.codebook",
+    "Evidence": "wordsight.evidence",
+    "Prompt": "wordsight.prompt",
+    "Pruner": "wordsight.pruners.base",
+    "Quantile": "wordsight.codebook",
+    "Reading": "wordsight.probe",
+    "ScorePruner": "wordsight.pruners.base",
+    "Task": "wordsight.tasks.base",
+    "UsageError": "wordsight.errors",
+    "VLM": "wordsight.vlm",
+    "VisualTokens": "wordsight.tokens",
+    "WordsightError": "wordsight.errors",
+    "compare": "wordsight.evaluate",
+}
+__all__ = sorted(_HOMES)  # one list of names, not two
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wordsight' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,247 @@
+"""Codebook: redundant prototypes, directions of embedding space that say nothing to the language model.
+
+"Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540. Differs from the
+released code: distances are scaled by their mean by default (its sqrt(D) scale is informative only where norms are
+large), ties are broken by index, and thresholds may be quantiles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wordsight.atomic import replacing
+from wordsight.cluster import Scale, dpc_knn
+from wordsight.errors import UsageError
+
+if TYPE_CHECKING:
+    from wordsight.evidence import Evidence
+    from wordsight.vlm import VLM
+
+DEMO = Path(__file__).parent / "demo" / "codebook"
+
+
+class Quantile(NamedTuple):
+    """A threshold given as the share of the evidence that lies below it, in (0, 1]."""
+
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """The context-independent condition: a token that says nothing and whose absence changes nothing.
+
+    redundant <=> regional_weight * regional + global_weight * global < divergence, and confidence < confidence.
+    None leaves a half out. Absolute values do not travel between models; `Condition()` takes medians.
+    """
+
+    confidence: float | Quantile | None = Quantile(0.5)
+    divergence: float | Quantile | None = Quantile(0.5)
+    measure: Literal["jensen_shannon", "released_divergence"] = "jensen_shannon"
+    regional_weight: float = 1.0
+    global_weight: float = 16.0
+
+    def resolve(self, evidence: Evidence) -> Condition:
+        """The same condition with absolute values for quantiles."""
+        return replace(
+            self,
+            confidence=_resolved(self.confidence, evidence.confidence),
+            divergence=_resolved(self.divergence, self.weighted_divergence(evidence)),
+        )
+
+    def weighted_divergence(self, evidence: Evidence) -> Tensor:
+        """(T,) the weighted sum of both divergences."""
+        regional, whole = (evidence.divergence[f"{scope}/{self.measure}"] for scope in ("regional", "global"))
+        return self.regional_weight * regional + self.global_weight * whole
+
+    def holds(self, evidence: Evidence) -> Tensor:
+        """(T,) which tokens are redundant."""
+        fixed = self.resolve(evidence)
+        redundant = torch.ones(len(evidence), dtype=torch.bool)
+        if fixed.confidence is not None:
+            redundant &= evidence.confidence < fixed.confidence
+        if fixed.divergence is not None:
+            redundant &= self.weighted_divergence(evidence) < fixed.divergence
+        return redundant
+
+
+def _resolved(threshold: float | Quantile | None, values: Tensor) -> float | None:
+    if isinstance(threshold, Quantile):
+        # Not torch.quantile, which refuses more than 2**24 values.
+        place = min(len(values) - 1, int(threshold.share * len(values)))
+        return float(values.sort().values[place])
+    return threshold
+
+
+PAPER = Condition(confidence=0.15, divergence=2e-3, measure="released_divergence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """How redundant tokens become prototypes (paper, section 3.3; LLaVA-1.5's settings as defaults).
+
+    Within an image all tokens are put into `image_clusters`, and clusters of more than `largest` tokens, the image's
+    bulk, give nothing. Over all images the rest is put into `clusters`, and those that occur in more than `images`
+    distinct images are kept. The paper examines 96 tokens per image.
+    """
+
+    image_clusters: int = 8
+    largest: int = 8
+    clusters: int = 64
+    images: int = 64
+    neighbours: int = 5
+    scale: Scale = "mean"
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Prototypes (M, D) and the record of where they come from.
+
+    >>> book = Codebook.from_pretrained("demo")
+    >>> book.redundancy(tokens.embeds)               # (N,) in [-1, 1], high = says nothing
+    """
+
+    prototypes: Tensor
+    config: dict[str, Any]
+
+    @classmethod
+    def build(
+        cls, evidence: Evidence, condition: Condition | None = None, clustering: Clustering | None = None
+    ) -> Codebook:
+        """The book of the evidence; the same evidence gives the same book, bit for bit.
+
+        Raises UsageError if no prototype is left.
+        """
+        condition, clustering = condition or Condition(), clustering or Clustering()
+        redundant = condition.holds(evidence)
+        small = _in_small_clusters(evidence, clustering)
+        pool = (redundant & small).nonzero()[:, 0]
+        chosen = pool[_in_common_clusters(evidence.embeds[pool], evidence.image[pool], clustering)]
+        counts = {
+            "pictures": len(evidence.pictures),
+            "tokens": len(evidence),
+            "redundant": int(redundant.sum()),
+            "redundant_in_small_clusters": len(pool),
+            "prototypes": len(chosen),
+        }
+        if not len(chosen):
+            raise UsageError(
+                f"no prototype is left ({', '.join(f'{n} {name}' for name, n in counts.items())}); give more pictures, "
+                "raise the thresholds of the condition, or lower --images"
+            )
+        manifest = evidence.manifest
+        digest = hashlib.sha256(json.dumps(manifest["pictures"]).encode()).hexdigest()
+        config = {
+            "format": 1,
+            "model": manifest["model"],
+            "fingerprint": manifest["fingerprint"],
+            "question": manifest["question"],
+            "condition": _as_json(condition),
+            "thresholds": _as_json(condition.resolve(evidence)),
+            "clustering": asdict(clustering),
+            "pictures_sha256": digest,
+            "counts": counts,
+            "versions": {name: version(name) for name in ("wordsight", "torch", "transformers")},
+        }
+        return cls(evidence.embeds[chosen].float().contiguous(), config)
+
+    def similarity(self, embeds: Tensor) -> Tensor:
+        """(N, M) float32 cosine of every token (N, D) with every prototype."""
+        if embeds.shape[-1] != self.prototypes.shape[-1]:
+            raise UsageError(
+                f"codebook is for D={self.prototypes.shape[-1]} ({self.config['model']}), this model has "
+                f"D={embeds.shape[-1]}; build one with `wordsight codebook build`"
+            )
+        unit = torch.nn.functional.normalize
+        return unit(embeds.float(), dim=-1) @ unit(self.prototypes.float().to(embeds.device), dim=-1).T
+
+    def redundancy(self, embeds: Tensor) -> Tensor:
+        """(N,) the highest cosine with a prototype, in [-1, 1]: high means that the token says nothing."""
+        return self.similarity(embeds).amax(-1)
+
+    def check(self, vlm: VLM) -> None:
+        """Raises UsageError if the book was built for another model; imported books only know their width."""
+        self.similarity(vlm.pad_embedding[None])
+        known = self.config["fingerprint"]
+        if known is not None and known != vlm.fingerprint:
+            raise UsageError(
+                f"codebook was built for {self.config['model']} (fingerprint {known}), this is {vlm.name} "
+                f"({vlm.fingerprint}): prototypes mean nothing in another model; build one with `wordsight codebook build`"
+            )
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write codebook.safetensors and config.json into the folder, both or neither."""
+        with replacing(Path(folder)) as draft:
+            draft.mkdir()
+            save_file({"prototypes": self.prototypes.contiguous()}, draft / "codebook.safetensors")
+            (draft / "config.json").write_text(json.dumps(self.config, indent=1) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Codebook:
+        """Load a book; "demo" is the embedded model's. Raises UsageError if it is not one or is damaged."""
+        root = DEMO if folder == "demo" else Path(folder)
+        if root.is_file():
+            raise UsageError(
+                f"{root} is a file; expected a folder with codebook.safetensors and config.json; "
+                "a released .pt book is converted by `wordsight codebook import`"
+            )
+        try:
+            config = json.loads((root / "config.json").read_text())
+            prototypes = load_file(root / "codebook.safetensors")["prototypes"]
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise UsageError(
+                f"no codebook in {root}: expected config.json and codebook.safetensors that can be read ({error})"
+            ) from error
+        return cls(prototypes, config)
+
+
+def import_released(file: str | Path, model: str) -> Codebook:
+    """A codebook the paper's authors released: one tensor (M, D) in a .pt file, read with weights_only."""
+    try:
+        prototypes = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its unpickler meets in a damaged file
+        raise UsageError(
+            f"cannot read {file}: expected a .pt file that holds one tensor and nothing else ({type(error).__name__})"
+        ) from error
+    if not isinstance(prototypes, Tensor) or prototypes.ndim != 2 or not prototypes.is_floating_point():
+        raise UsageError(f"{file} does not hold prototypes: expected one float tensor (M, D)")
+    config = {"format": 1, "model": model, "fingerprint": None, "imported_from": Path(file).name}
+    return Codebook(prototypes.detach().clone(), config | {"counts": {"prototypes": len(prototypes)}})
+
+
+def _in_small_clusters(evidence: Evidence, clustering: Clustering) -> Tensor:
+    """(T,) which tokens do not belong to their image's bulk; all examined tokens are clustered, not just redundant ones."""
+    small = torch.zeros(len(evidence), dtype=torch.bool)
+    for image in evidence.image.unique():
+        rows = (evidence.image == image).nonzero()[:, 0]
+        labels = dpc_knn(
+            evidence.embeds[rows], clustering.image_clusters, clustering.neighbours, clustering.scale
+        )
+        small[rows] = labels.bincount()[labels] <= clustering.largest
+    return small
+
+
+def _in_common_clusters(embeds: Tensor, image: Tensor, clustering: Clustering) -> Tensor:
+    """(P,) which tokens belong to a cluster that occurs in enough distinct images."""
+    if not len(embeds):
+        return torch.zeros(0, dtype=torch.bool)
+    labels = dpc_knn(embeds, clustering.clusters, clustering.neighbours, clustering.scale)
+    pairs = torch.stack([labels, image], 1).unique(dim=0)  # one row per cluster and distinct image
+    return pairs[:, 0].bincount(minlength=int(labels.max()) + 1)[labels] > clustering.images
+
+
+def _as_json(condition: Condition) -> dict[str, Any]:
+    described = asdict(condition)
+    for name in ("confidence", "divergence"):
+        if isinstance(value := getattr(condition, name), Quantile):
+            described[name] = {"quantile": value.share}
+    return described

@@ -1,0 +1,26 @@
+"""Errors that are the user's to fix: one sentence each, saying what was given, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WordsightError(Exception):
+    """Base of every error that the command line shows as one sentence; this one exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(WordsightError, ValueError):
+    """The input cannot be used as given: a wrong option, file, folder, picture or book. Exits with 2."""
+
+    exit_code = 2
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UsageError(f"unknown {kind} {name!r}: {hint}choose from {', '.join(names)}")

@@ -1,0 +1,204 @@
+"""Evidence: what every visual token of many pictures says and does, collected once, kept on disk, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wordsight import leave_one_out, probe
+from wordsight.atomic import replacing
+from wordsight.errors import UsageError
+from wordsight.pictures import Picture, load_picture
+from wordsight.progress import watched
+from wordsight.vlm import VLM
+
+SHARD = 4  # pictures in a file: what a killed run has to do again
+WORDS = 5  # words kept of every reading
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One row per visual token of all pictures.
+
+    embeds (T, D); image (T,) index into `pictures`; cell (T, 4); confidence (T,); words and word_probabilities (T, 5);
+    divergence: (T,) each, by "regional" or "global" and the name of the measure, as "regional/jensen_shannon".
+    """
+
+    embeds: Tensor
+    image: Tensor
+    cell: Tensor
+    confidence: Tensor
+    words: Tensor
+    word_probabilities: Tensor
+    divergence: dict[str, Tensor]
+    pictures: tuple[str, ...]
+    manifest: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.embeds)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Evidence:
+        """The evidence in a folder. Raises UsageError if there is none or a file of it is missing."""
+        root = Path(folder)
+        manifest = _read_manifest(root)
+        names = [_shard_name(i) for i in range(len(_shards(manifest["pictures"])))]
+        if missing := [name for name in names if not (root / name).is_file()]:
+            raise UsageError(
+                f"evidence in {root} is unfinished: {missing[0]} is missing; run the same command again"
+            )
+        shards = [_load_shard(root / name) for name in names]
+        columns = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
+        divergence = {key: columns.pop(key) for key in list(columns) if "/" in key}
+        pictures = tuple(entry["name"] for entry in manifest["pictures"])
+        return cls(**columns, divergence=divergence, pictures=pictures, manifest=manifest)
+
+    def set_aside(self, folder: str | Path) -> dict[str, str]:
+        """The pictures that could not be read, with the reason."""
+        reasons: dict[str, str] = {}
+        for i in range(len(_shards(self.manifest["pictures"]))):
+            with safe_open(Path(folder) / _shard_name(i), "pt") as shard:
+                reasons |= json.loads(shard.metadata()["set_aside"])
+        return reasons
+
+
+def examine(vlm: VLM, picture: Picture, question: str = probe.QUESTION) -> dict[str, Tensor]:
+    """All three experiments on every visual token of one picture: the columns of Evidence, without `image`."""
+    prompt = vlm.encode(picture, question)
+    reading = probe.read(vlm, prompt)
+    scopes = {"regional": leave_one_out.regional(vlm, prompt), "global": leave_one_out.globally(vlm, prompt)}
+    measures = {
+        "jensen_shannon": leave_one_out.jensen_shannon,
+        "released_divergence": leave_one_out.released_divergence,
+    }
+    columns = {
+        "embeds": prompt.visual.embeds.float(),
+        "cell": prompt.visual.cell,
+        "confidence": reading.confidence,
+        "words": reading.tokens[:, :WORDS].contiguous(),
+        "word_probabilities": reading.probabilities[:, :WORDS].contiguous(),
+    }
+    for scope, logits in scopes.items():
+        for name, measure in measures.items():
+            columns[f"{scope}/{name}"] = logits.divergence(measure).float()
+    return {name: column.cpu() for name, column in columns.items()}
+
+
+def collect(
+    vlm: VLM,
+    pictures: Sequence[Path],
+    folder: str | Path,
+    *,
+    question: str = probe.QUESTION,
+    map: Callable[..., Iterable[Any]] = map,
+) -> Evidence:
+    """Examine every token of the pictures, one file for every few of them, and load the result.
+
+    A run that was stopped goes on where it was; a picture that cannot be read is set aside and named. `map` may be any
+    parallel map (function, jobs): each job writes its own file.
+    """
+    root = Path(folder)
+    manifest = {
+        "format": 1,
+        "model": vlm.name,
+        "fingerprint": vlm.fingerprint,
+        "question": question,
+        "pictures": [{"name": path.name, "sha256": _digest(path)} for path in pictures],
+    }
+    _claim(root, manifest)
+    shards = _shards(list(pictures))
+    jobs = [(i, shard) for i, shard in enumerate(shards) if not (root / _shard_name(i)).is_file()]
+    work = map(partial(_write_shard, vlm, root, question), jobs)
+    for _ in watched(work, "examining pictures", len(jobs)):
+        pass
+    return Evidence.load(root)
+
+
+def _write_shard(vlm: VLM, root: Path, question: str, job: tuple[int, list[Path]]) -> None:
+    number, pictures = job
+    parts: list[dict[str, Tensor]] = []
+    set_aside: dict[str, str] = {}
+    for offset, path in enumerate(pictures):
+        try:
+            picture = load_picture(path)
+        except UsageError as error:
+            set_aside[path.name] = str(error)
+            continue
+        columns = examine(vlm, picture, question)
+        image = torch.full((len(columns["embeds"]),), number * SHARD + offset)
+        parts.append(columns | {"image": image})
+    if not parts:
+        parts = [_no_rows(vlm)]
+    shard = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    with replacing(root / _shard_name(number)) as draft:
+        save_file(shard, draft, {"set_aside": json.dumps(set_aside)})
+
+
+def _no_rows(vlm: VLM) -> dict[str, Tensor]:
+    """The columns of a shard all of whose pictures were set aside."""
+    width = len(vlm.pad_embedding)
+    floats = [
+        "confidence",
+        *(f"{s}/{m}" for s in ("regional", "global") for m in ("jensen_shannon", "released_divergence")),
+    ]
+    return {
+        "embeds": torch.zeros(0, width),
+        "cell": torch.zeros(0, 4, dtype=torch.long),
+        "words": torch.zeros(0, WORDS, dtype=torch.long),
+        "word_probabilities": torch.zeros(0, WORDS),
+        "image": torch.zeros(0, dtype=torch.long),
+        **{name: torch.zeros(0) for name in floats},
+    }
+
+
+def _load_shard(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UsageError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+
+
+def _shards(pictures: list[Any]) -> list[list[Any]]:
+    return [pictures[start : start + SHARD] for start in range(0, len(pictures), SHARD)]
+
+
+def _shard_name(number: int) -> str:
+    return f"{number:06d}.safetensors"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _claim(root: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest, or check that the one that is there says the same."""
+    if not (root / "manifest.json").is_file():
+        with replacing(root / "manifest.json") as draft:
+            draft.write_text(json.dumps(manifest, indent=1))
+        return
+    found = _read_manifest(root)
+    if different := [key for key, value in manifest.items() if found.get(key) != value]:
+        raise UsageError(
+            f"{root} holds evidence with another {' and '.join(different)}; "
+            "expected the same run to go on: choose another folder, or delete this one"
+        )
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((root / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no evidence in {root}: expected a folder with a manifest.json ({error})"
+        ) from error
+    return manifest

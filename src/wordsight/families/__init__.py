@@ -1,0 +1,25 @@
+"""Model families: one file per Hugging Face `model_type`, found by its name."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+from wordsight.errors import UsageError
+from wordsight.families.base import Family
+
+
+def names() -> list[str]:
+    """The model types that are supported."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+
+
+def family(model_type: str) -> Family:
+    """The family of this `model_type`."""
+    if model_type not in names():
+        raise UsageError(
+            f"model type {model_type!r} is not supported: expected one of {', '.join(names())}; "
+            "CONTRIBUTING.md says how to add one"
+        )
+    found: Family = import_module(f"wordsight.families.{model_type}").FAMILY
+    return found

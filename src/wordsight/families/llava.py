@@ -1,0 +1,81 @@
+"""LLaVA 1.5: one square grid of tokens per image, read row by row; a CLIP tower with [CLS]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wordsight.errors import UsageError
+from wordsight.families.base import Family
+
+
+class Llava(Family):
+    """model_type "llava" with a CLIP vision tower.
+
+    Signals: `cls_attention` (N,), the attention that [CLS] pays to each patch in the layer whose output is projected,
+    mean over heads, and `cls_similarity` (N,), the cosine of each patch feature and the [CLS] feature in that layer.
+    """
+
+    signals = frozenset({"cls_attention", "cls_similarity"})
+
+    def cells(self, counts: list[int]) -> Tensor:
+        grids = []
+        for image, count in enumerate(counts):
+            side = math.isqrt(count)
+            place = torch.arange(count)
+            grids.append(torch.stack([place * 0 + image, place * 0, place // side, place % side], 1))
+        return torch.cat(grids)
+
+    def region(self, processor: Any, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        width, height = size
+        if not processor.image_processor.do_center_crop:
+            return 0, 0, width, height
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        return left, top, left + side, top + side
+
+    def projector(self, model: Any) -> nn.Module:
+        projector: nn.Module = model.model.multi_modal_projector
+        return projector
+
+    @contextmanager
+    def collecting(self, model: Any, names: frozenset[str]) -> Iterator[Mapping[str, Tensor]]:
+        tower, layer = model.model.vision_tower, model.config.vision_feature_layer
+        if model.config.vision_feature_select_strategy != "default" or not isinstance(layer, int):
+            raise UsageError(
+                f"{', '.join(sorted(names))} needs one vision feature layer and a [CLS] token that is not projected; "
+                f"this model has vision_feature_layer={layer!r} and "
+                f"vision_feature_select_strategy={model.config.vision_feature_select_strategy!r}"
+            )
+        found: dict[str, Tensor] = {}
+
+        def attention(module: Any, arguments: tuple[Tensor, ...], options: dict[str, Any]) -> None:
+            states = arguments[0] if arguments else options["hidden_states"]  # (images, 1 + patches, width)
+            heads = (module.num_heads, module.head_dim)
+            query = (
+                module.q_proj(states[:, :1]).unflatten(-1, heads).transpose(1, 2)
+            )  # (images, heads, 1, width)
+            key = module.k_proj(states).unflatten(-1, heads).transpose(1, 2)
+            weights = (query @ key.mT * module.scale).float().softmax(-1)  # (images, heads, 1, 1 + patches)
+            found["cls_attention"] = weights[:, :, 0, 1:].mean(1).flatten()
+
+        def similarity(module: Any, arguments: Any, output: Any) -> None:
+            states = output.hidden_states[layer].float()
+            found["cls_similarity"] = torch.cosine_similarity(states[:, 1:], states[:, :1], -1).flatten()
+
+        with ExitStack() as hooks:
+            if "cls_attention" in names:
+                # hidden_states[i] is what layer i - 1 returns: index -1 is the last layer, -2 the one before.
+                attend = tower.encoder.layers[layer if layer < 0 else layer - 1].self_attn
+                hooks.callback(attend.register_forward_pre_hook(attention, with_kwargs=True).remove)
+            if "cls_similarity" in names:
+                hooks.callback(tower.register_forward_hook(similarity).remove)
+            yield found
+
+
+FAMILY = Llava()

@@ -1,0 +1,56 @@
+"""Opening the user's pictures, with errors that say what is wrong with a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from wordsight.errors import UsageError
+
+Picture = Image.Image | str | Path
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+def load_picture(picture: Picture) -> Image.Image:
+    """An RGB image, upright; transparent parts are laid on white. Raises UsageError for a file that is not one."""
+    if isinstance(picture, Image.Image):
+        return _upright_rgb(picture)
+    path = Path(picture)
+    if not path.is_file():
+        raise UsageError(f"no such picture: {path}; expected the path of an image file")
+    try:
+        with Image.open(path) as image:
+            return _upright_rgb(image)
+    except UnidentifiedImageError as error:
+        raise UsageError(
+            f"{path} is not an image that can be read; expected PNG, JPEG, WebP or the like"
+        ) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(
+            f"{path} is damaged or cut short and cannot be decoded ({error}); save it again"
+        ) from error
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    if min(image.size) < 1:
+        raise UsageError(f"the picture has no pixels: its size is {image.width}x{image.height}")
+    if image.mode.startswith("I;16"):
+        image = image.point(lambda value: value / 256).convert("L")
+    image = ImageOps.exif_transpose(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    paper = Image.new("RGBA", image.size, "white")
+    paper.alpha_composite(image.convert("RGBA"))
+    return paper.convert("RGB")
+
+
+def find_pictures(folder: str | Path) -> list[Path]:
+    """The image files in a folder and the folders in it, by name. Raises UsageError if there are none."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise UsageError(f"no such folder: {root}; expected a folder of pictures")
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise UsageError(f"no pictures in {root}: expected files ending in {', '.join(sorted(SUFFIXES))}")
+    return found

@@ -1,0 +1,100 @@
+"""Token-centric: what does the model say when it sees one visual token alone, and how surely?
+
+"Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540,
+single-input experiment. Differs from the released code: every token is read, all of a picture in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wordsight.prompt import Prompt
+from wordsight.tokens import VisualTokens
+from wordsight.vlm import VLM
+
+QUESTION = "What does this image show? You must provide a single word or phrase that best describes it."
+ARTICLES = ("a", "an", "the")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What each of N visual tokens says alone.
+
+    tokens         (N, top) vocabulary ids, the likeliest first.
+    probabilities  (N, top) their softmax over the top logits, so a row adds up to 1.
+    spelled        for every row, the ids of `tokens` as text.
+    """
+
+    tokens: Tensor
+    probabilities: Tensor
+    spelled: tuple[tuple[str, ...], ...]
+
+    @property
+    def confidence(self) -> Tensor:
+        """(N,) the probability of the likeliest word, in (0, 1]: low means that the token says nothing recognisable."""
+        return self.probabilities[:, 0]
+
+    @property
+    def words(self) -> list[list[tuple[str, float]]]:
+        """Per token its words with their probabilities, the likeliest first."""
+        return [
+            list(zip(row, chances, strict=True))
+            for row, chances in zip(self.spelled, self.probabilities.tolist(), strict=True)
+        ]
+
+
+def read(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> Reading:
+    """Read every visual token of the prompt alone, with the prompt's own question (`QUESTION` is the paper's).
+
+    Each token is shown `repeat` times and nothing else is, with contiguous positions: the prompt really holds that
+    many tokens. Where the first word said is a bare article, the next one is read, as in the released code.
+    """
+    alone = [only(prompt, [i] * repeat) for i in range(len(prompt.visual))]
+    logits = vlm.logits(alone)  # (N, V)
+    articles = _article_ids(vlm)
+    late = [i for i, token in enumerate(logits.argmax(-1).tolist()) if token in articles]
+    if late:
+        said = logits.argmax(-1)
+        logits[late] = vlm.logits([alone[i].followed_by(int(said[i])) for i in late])
+    best, tokens = logits.topk(min(top, logits.shape[-1]), -1)
+    return Reading(tokens, best.softmax(-1), spell(vlm, tokens))
+
+
+def spell(vlm: VLM, tokens: Tensor) -> tuple[tuple[str, ...], ...]:
+    """The vocabulary ids (N, K) as text, each on its own."""
+    distinct = tokens.unique().tolist()
+    decoded = vlm.processor.tokenizer.batch_decode([[token] for token in distinct])
+    names = {token: text.strip() for token, text in zip(distinct, decoded, strict=True)}
+    return tuple(tuple(names[token] for token in row) for row in tokens.tolist())
+
+
+def only(prompt: Prompt, indices: Sequence[int]) -> Prompt:
+    """The prompt with nothing but the visual tokens at `indices`, in that order, with contiguous positions."""
+    index = torch.tensor(indices, device=prompt.visual.embeds.device)
+    slots = prompt.visual.slot[: len(indices)]
+    return replace(prompt, visual=pick(prompt.visual, index, slots)).contiguous()
+
+
+def pick(tokens: VisualTokens, index: Tensor, slots: Tensor) -> VisualTokens:
+    """The tokens at `index`, repeated or reordered at will, put into the placeholders `slots`."""
+    return replace(
+        tokens,
+        embeds=tokens.embeds[index],
+        slot=slots,
+        cell=tokens.cell[index],
+        deep=tuple(layer[index] for layer in tokens.deep),
+        signals={},
+    )
+
+
+def _article_ids(vlm: VLM) -> set[int]:
+    """The ids of bare articles, however the tokenizer marks capitals and spaces."""
+    spellings = [
+        form for word in ARTICLES for form in (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
+    ]
+    coded = vlm.processor.tokenizer(spellings, add_special_tokens=False)["input_ids"]
+    return {ids[0] for ids in coded if len(ids) == 1}

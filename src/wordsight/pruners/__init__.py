@@ -1,0 +1,18 @@
+"""Pruners: one file per method; the file name is the name, as in `--pruner divprune:keep=0.2`."""
+
+from __future__ import annotations
+
+import sys
+
+from wordsight import plugins
+from wordsight.pruners.base import Pruner
+
+
+def names() -> list[str]:
+    """Every pruner there is."""
+    return plugins.names(sys.modules[__name__])
+
+
+def make(spec: str) -> Pruner:
+    """The pruner of a SPEC: `name` or `name:option=value,option=value`."""
+    return plugins.make(sys.modules[__name__], spec, Pruner)

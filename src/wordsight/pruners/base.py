@@ -1,0 +1,101 @@
+"""Pruner: chooses which visual tokens the language model reads; Prompt in, Prompt out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from wordsight.errors import UsageError
+from wordsight.prompt import Prompt
+from wordsight.tokens import VisualTokens
+
+if TYPE_CHECKING:
+    from wordsight.vlm import VLM
+
+
+@dataclass(kw_only=True)
+class Pruner:
+    """Base of all methods: a dataclass whose fields are the method's options, so that its repr is the record of a run.
+
+    keep: the share of tokens to keep, a float in (0, 1], or their number, a whole number from 1.
+    positions: "original" leaves the kept tokens where they were; "contiguous" closes the gaps, as papers' code does.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    keep: float | int = 0.2
+    positions: Literal["original", "contiguous"] = "original"
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.keep, int) and not isinstance(self.keep, bool)
+        if not (whole and self.keep >= 1) and not (isinstance(self.keep, float) and 0 < self.keep <= 1):
+            raise UsageError(
+                f"keep must be a share of the tokens in (0, 1], as 0.2, or a whole number of them, as 64; got {self.keep!r}"
+            )
+        if self.positions not in ("original", "contiguous"):
+            raise UsageError(f"positions must be 'original' or 'contiguous', got {self.positions!r}")
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        """The tokens that are kept, in reading order."""
+        raise NotImplementedError
+
+    def __call__(self, prompt: Prompt) -> Prompt:
+        return self.place(prompt, self.prune(prompt.visual))
+
+    def place(self, prompt: Prompt, kept: VisualTokens) -> Prompt:
+        """The prompt with these of its visual tokens, pruned before: one choice serves many questions about a picture."""
+        pruned = replace(prompt, visual=kept)
+        return pruned.contiguous() if self.positions == "contiguous" else pruned
+
+    def check(self, vlm: VLM) -> None:
+        """Raises UsageError if the method cannot run on this model."""
+        if missing := self.needs - vlm.family.signals - {"text"}:
+            raise UsageError(
+                f"{type(self).__name__} needs {', '.join(sorted(missing))}, which {vlm.name} "
+                f"({vlm.model.config.model_type}) does not have; it has {', '.join(sorted(vlm.family.signals)) or 'none'}"
+            )
+
+    def budget(self, tokens: VisualTokens) -> int:
+        """How many of these tokens to keep: at least one, if there is one."""
+        count = self.keep if isinstance(self.keep, int) else max(1, round(self.keep * len(tokens)))
+        return min(count, len(tokens))
+
+
+@dataclass(kw_only=True)
+class ScorePruner(Pruner):
+    """Keeps the tokens with the highest scores. Subclasses implement `score`."""
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        """(N,) higher = kept."""
+        raise NotImplementedError
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        # A stable sort: equal scores are kept in reading order, on every machine.
+        best = self.score(tokens).float().argsort(descending=True, stable=True)
+        return tokens.take(best[: self.budget(tokens)])
+
+
+def cosine_distance(embeds: Tensor) -> Tensor:
+    """(N, N) one minus the cosine of every two tokens (N, D), compared in float32."""
+    unit = torch.nn.functional.normalize(embeds.float(), dim=-1)
+    return 1 - unit @ unit.T
+
+
+def farthest_first(distance: Tensor, count: int) -> Tensor:
+    """(count,) indices picked greedily, each the farthest (N, N) from those before, in the order of picking.
+
+    The first is the one whose nearest neighbour is farthest away.
+    """
+    chosen = torch.zeros(count, dtype=torch.long, device=distance.device)
+    if not count:
+        return chosen
+    apart = distance.clone().fill_diagonal_(torch.inf)
+    nearest = apart.amin(-1)  # (N,)
+    for i in range(count):
+        chosen[i] = nearest.argmax()
+        row = distance[chosen[i]]
+        nearest = torch.minimum(nearest, row) if i else row.clone()
+        nearest[chosen[: i + 1]] = -torch.inf
+    return chosen

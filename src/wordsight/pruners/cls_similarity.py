@@ -1,0 +1,33 @@
+"""[CLS] similarity: keep the patches most (or least) similar to the vision tower's [CLS] feature.
+
+The comparison of "Beyond Intermediate States: Explaining Visual Redundancy through Language",
+https://arxiv.org/abs/2503.20540. Re-implemented from the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from wordsight.errors import UsageError
+from wordsight.pruners.base import ScorePruner
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class ClsSimilarity(ScorePruner):
+    """prefer: keep the tokens of "high" or of "low" cosine with [CLS]."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"cls_similarity"})
+    prefer: Literal["high", "low"] = "high"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prefer not in ("high", "low"):
+            raise UsageError(f"prefer must be 'high' or 'low', got {self.prefer!r}")
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        similarity = tokens.signals["cls_similarity"]
+        return similarity if self.prefer == "high" else -similarity

@@ -1,0 +1,25 @@
+"""[CLS] top-k: keep the patches to which the vision tower's [CLS] token pays most attention (FasterVLM).
+
+"[CLS] Attention is All You Need for Training-Free Visual Token Pruning", https://arxiv.org/abs/2412.01818. Re-implemented from
+the paper. Differs from the released code: the attention is read in the layer whose output is projected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from wordsight.pruners.base import ScorePruner
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class ClsTopK(ScorePruner):
+    """Attention from [CLS], mean over heads."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"cls_attention"})
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        return tokens.signals["cls_attention"]

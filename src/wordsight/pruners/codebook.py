@@ -1,0 +1,66 @@
+"""Codebook: drop the tokens that look like prototypes that say nothing.
+
+"Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540. Differs from the
+released code: original positions by default, any batch size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+from wordsight.codebook import Codebook
+from wordsight.errors import UsageError
+from wordsight.pruners.base import ScorePruner
+from wordsight.tokens import VisualTokens
+
+if TYPE_CHECKING:
+    from wordsight.vlm import VLM
+
+
+@dataclass(kw_only=True)
+class CodebookPruner(ScorePruner):
+    """Keeps the least redundant tokens.
+
+    codebook   a folder, "demo" for the embedded model's, or a Codebook.
+    threshold  keep every token with a cosine below it instead of a fixed number: the count adapts to the picture.
+    rule       how redundancy is read off the cosines (N, M): "cosine", their maximum; "single_softmax", softmax over
+               prototypes first; "double_softmax", that times the softmax over tokens (the authors' rule for OneVision).
+    """
+
+    codebook: str | Codebook = "demo"
+    threshold: float | None = None
+    rule: Literal["cosine", "single_softmax", "double_softmax"] = "cosine"
+    book: Codebook = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rule not in ("cosine", "single_softmax", "double_softmax"):
+            raise UsageError(f"rule must be cosine, single_softmax or double_softmax, got {self.rule!r}")
+        if self.threshold is not None and self.rule != "cosine":
+            raise UsageError(
+                f"threshold {self.threshold} is a cosine: it goes with rule=cosine, not {self.rule}"
+            )
+        self.book = (
+            self.codebook if isinstance(self.codebook, Codebook) else Codebook.from_pretrained(self.codebook)
+        )
+
+    def check(self, vlm: VLM) -> None:
+        super().check(vlm)
+        self.book.check(vlm)
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        if self.threshold is None:
+            return super().prune(tokens)
+        return tokens.take((self.book.redundancy(tokens.embeds) < self.threshold).nonzero()[:, 0])
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        cosine = self.book.similarity(tokens.embeds)  # (N, M)
+        if self.rule == "cosine":
+            return -cosine.amax(-1)
+        weight = cosine.softmax(1)
+        if self.rule == "double_softmax":
+            weight = weight * cosine.softmax(0)
+        return -weight.amax(-1)

@@ -1,0 +1,19 @@
+"""DivPrune: keep the subset of tokens that are farthest apart.
+
+"DivPrune: Diversity-based Visual Token Pruning", https://arxiv.org/abs/2503.02175. Re-implemented from the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wordsight.pruners.base import Pruner, cosine_distance, farthest_first
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class DivPrune(Pruner):
+    """Greedy max-min selection by cosine distance."""
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.budget(tokens)))

@@ -1,0 +1,23 @@
+"""Random: keep tokens drawn uniformly. The baseline that many published methods do not beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wordsight.pruners.base import ScorePruner
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class Random(ScorePruner):
+    """A seeded draw that differs from picture to picture: the picture's own tokens go into the seed."""
+
+    seed: int = 0
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        picture = int(tokens.embeds.float().abs().sum().item() * 1024)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + picture)
+        return torch.rand(len(tokens), generator=generator).to(tokens.embeds.device)

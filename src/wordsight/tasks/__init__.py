@@ -1,0 +1,18 @@
+"""Tasks: one file per benchmark; the file name is the name, as in `--task easy_vqa`."""
+
+from __future__ import annotations
+
+import sys
+
+from wordsight import plugins
+from wordsight.tasks.base import Task
+
+
+def names() -> list[str]:
+    """Every task there is."""
+    return plugins.names(sys.modules[__name__])
+
+
+def make(spec: str) -> Task:
+    """The task of a SPEC: `name` or `name:option=value,option=value`."""
+    return plugins.make(sys.modules[__name__], spec, Task)

@@ -1,0 +1,148 @@
+"""Stage 1: the vision tower, taught what every patch shows, backgrounds included (that is what keeps it local)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from model import VISION_WIDTH, build_model, optimizers
+from pictures import BUILD, cache_easy_vqa, cache_scenes
+from torch import Tensor, nn
+
+from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, render
+
+BATCH = 32
+CHECKPOINT = BUILD / "tower.pt"
+
+
+class Heads(nn.Module):
+    """What is read off the tower while it trains; thrown away afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Linear(VISION_WIDTH, len(CLASSES))
+        self.picture = nn.Linear(VISION_WIDTH, len(CLASSES))
+        self.place = nn.Linear(VISION_WIDTH, 2 * GRID)
+
+
+def train(
+    minutes: Annotated[float, typer.Option(help="how long the whole schedule takes")] = 17.0,
+    scenes: Annotated[int, typer.Option(help="how many training scenes to render")] = 24_000,
+    seed: int = 0,
+) -> None:
+    """Train the tower, going on from its last checkpoint if there is one."""
+    torch.manual_seed(seed)
+    images, labels, _ = cache_scenes(scenes)
+    easy_images, easy_labels = cache_easy_vqa()
+    tower, heads = build_model(8).model.vision_tower.train(), Heads()
+    steppers = optimizers([tower, heads], rate=1.5e-3)
+    step, spent = 0, 0.0
+    if CHECKPOINT.exists():
+        saved = torch.load(CHECKPOINT, weights_only=True)
+        tower.load_state_dict(saved["tower"])
+        heads.load_state_dict(saved["heads"])
+        for stepper, state in zip(steppers, saved["steppers"], strict=True):
+            stepper.load_state_dict(state)
+        step, spent = saved["step"], saved["spent"]
+    began, history = time.monotonic() - spent, []
+    while (elapsed := time.monotonic() - began) < minutes * 60:
+        rate = 1.5e-3 * min(1, (step + 1) / 100) * max(0.03, 1 - elapsed / (minutes * 60))
+        rng = np.random.default_rng([seed, step])
+        use_easy = rng.random() < 0.08
+        batch = _batch(rng, *((easy_images, easy_labels) if use_easy else (images, labels)))
+        history.append(_step(tower, heads, steppers, batch, rate))
+        step += 1
+        if step % 100 == 0:
+            loss, objects = np.mean(history[-100:], 0)
+            print(f"step {step} {elapsed:.0f} s loss {loss:.3f} object patches {objects:.3f}", flush=True)
+        if step % 500 == 0:
+            _save(tower, heads, steppers, step=step, spent=time.monotonic() - began)
+    _save(tower, heads, steppers, step=step, spent=time.monotonic() - began)
+    print("validation", accuracy(tower, heads), flush=True)
+
+
+def _batch(rng: np.random.Generator, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
+    """Pixels (B, 3, 192, 192) in [-1, 1] and labels (B, 144), flipped and recoloured a little."""
+    chosen = np.sort(rng.choice(len(images), BATCH, replace=False))
+    pixels, patch = images[chosen], labels[chosen]
+    if rng.random() < 0.5:
+        pixels, patch = pixels[:, :, ::-1], patch[:, :, ::-1]
+    bright = rng.uniform(0.92, 1.08, (BATCH, 3, 1, 1)).astype(np.float32)
+    x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float()
+    x = (x * torch.from_numpy(bright)).clamp_(0, 255).div_(127.5).sub_(1)
+    return x, torch.from_numpy(np.ascontiguousarray(patch)).long().flatten(1)
+
+
+def _step(
+    tower: nn.Module,
+    heads: Heads,
+    steppers: list[torch.optim.Optimizer],
+    batch: tuple[Tensor, Tensor],
+    rate: float,
+) -> tuple[float, float]:
+    pixels, target = batch
+    with torch.autocast("cpu", torch.bfloat16):
+        features = tower(pixels).last_hidden_state
+        patch, picture = heads.patch(features[:, 1:]), heads.picture(features[:, 0])
+        place = heads.place(features[:, 1:])
+    is_object = (target >= 0) & (target < OBJECT_CLASSES)
+    is_background = target >= OBJECT_CLASSES
+    present = F.one_hot(target.clamp(min=0), len(CLASSES)) * (target >= 0)[..., None]  # (B, 144, classes)
+    spot = torch.arange(GRID * GRID).expand(len(target), -1)
+    place = place.float()
+    loss = (
+        F.cross_entropy(patch[is_object].float(), target[is_object])
+        + 0.7 * F.cross_entropy(patch[is_background].float(), target[is_background])
+        + 5 * F.binary_cross_entropy_with_logits(picture.float(), present.amax(1).float())
+        + 0.1 * F.cross_entropy(place[..., :GRID].flatten(0, 1), (spot // GRID).flatten())
+        + 0.1 * F.cross_entropy(place[..., GRID:].flatten(0, 1), (spot % GRID).flatten())
+    )
+    loss.backward()
+    nn.utils.clip_grad_norm_([*tower.parameters(), *heads.parameters()], 1.0)
+    for stepper in steppers:
+        for group in stepper.param_groups:
+            group["lr"] = rate
+        stepper.step()
+        stepper.zero_grad()
+    return loss.item(), (patch[is_object].argmax(-1) == target[is_object]).float().mean().item()
+
+
+def _save(
+    tower: nn.Module, heads: Heads, steppers: list[torch.optim.Optimizer], *, step: int, spent: float
+) -> None:
+    state = {
+        "tower": tower.state_dict(),
+        "heads": heads.state_dict(),
+        "steppers": [stepper.state_dict() for stepper in steppers],
+        "step": step,
+        "spent": spent,
+    }
+    unfinished = Path(f"{CHECKPOINT}.part")
+    torch.save(state, unfinished)
+    unfinished.rename(CHECKPOINT)
+
+
+@torch.no_grad()
+def accuracy(tower: nn.Module, heads: Heads, count: int = 300) -> dict[str, float]:
+    """Share of patches and of object patches named right on validation scenes."""
+    scenes = [render(SPLITS["validation"] + i) for i in range(count)]
+    right, objects = [], []
+    for start in range(0, count, 50):
+        part = scenes[start : start + 50]
+        pixels = (
+            torch.stack([torch.from_numpy(np.array(s.image)) for s in part]).permute(0, 3, 1, 2) / 127.5 - 1
+        )
+        target = torch.from_numpy(np.stack([s.labels for s in part])).long().flatten(1)
+        match = heads.patch(tower(pixels).last_hidden_state[:, 1:]).argmax(-1) == target
+        right.append(match[target >= 0].float())
+        objects.append(match[(target >= 0) & (target < OBJECT_CLASSES)].float())
+    return {"patches": torch.cat(right).mean().item(), "object patches": torch.cat(objects).mean().item()}
+
+
+if __name__ == "__main__":
+    typer.run(train)
