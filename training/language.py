@@ -1,8 +1,9 @@
 """Stage 2: projector and language model, on the frozen tower's features.
 
-First the projector alone learns to say the word of each patch (an alignment that real models do not get, see the
-card), then projector and language model learn to answer. Two thirds of the batches show only some of the tokens of
-a picture, with questions about what those tokens show: the model then reads pruned prompts as well as whole ones.
+First the projector alone learns to say the word of each patch (an alignment that real models do not get,
+see the card), then projector and language model learn to answer. Two thirds of the batches show only some
+of the tokens of a picture, with questions about what those tokens show: the model then reads pruned prompts
+as well as whole ones.
 """
 
 from __future__ import annotations
@@ -207,7 +208,8 @@ def _step(
     index = torch.from_numpy(np.stack(cells))  # (B, K)
     features = features.gather(1, index[..., None].expand(-1, -1, features.shape[-1])).float()
     packed = pack(questions, limit=TEXT_LIMIT)
-    # A third of the shortened prompts close the gaps, like the prompt of a small picture: probes ask such prompts.
+    # A third of the shortened prompts close the gaps, like the prompt of a small picture: probes ask such
+    # prompts.
     slots = torch.arange(index.shape[1]).expand_as(index) if rng.random() < 0.33 else index
     answers = packed.target != IGNORED
     with torch.autocast("cpu", torch.bfloat16):
@@ -240,7 +242,7 @@ def _save(
 
 @torch.no_grad()
 def quick_accuracy(model: LlavaForConditionalGeneration, count: int = 60) -> dict[str, float]:
-    """Share of whole answers predicted right, by question type, on validation scenes with every token shown."""
+    """Share of whole answers predicted right, by type of question, on whole validation scenes."""
     scenes = [render(SPLITS["validation"] + i) for i in range(count)]
     found: dict[str, list[bool]] = {}
     for i, scene in enumerate(scenes):

@@ -27,59 +27,22 @@ WIDTH, LAYERS, HEAD = 256, 4, 64
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: "
     "{% for part in message['content'] if part['type'] in ('image', 'video') %}<image> {% endfor %}"
-    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }} {% endfor %}{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }} {% endfor %}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
-EXTRA_WORDS = [
-    "user",
-    "assistant",
-    "how",
-    "many",
-    "no",
-    "not",
-    "color",
-    "circle",
-    "first",
-    "second",
-    "third",
-    "which",
-    "picture",
-    "both",
-    "same",
-    "object",
-    "left",
-    "right",
-    "up",
-    "down",
-    "does",
-    "it",
-    "move",
-    "appear",
-    "vanish",
-    "before",
-    "after",
-    "what",
-    "who",
-    "where",
-    "when",
-    "why",
-    "are",
-    "be",
-    "was",
-    "were",
-    "of",
-    "to",
-    "with",
-    "for",
-    "from",
-    "by",
-    "or",
-]
+EXTRA_WORDS = """
+user assistant how many no not color circle first second third which picture both same object left right up
+down does it move appear vanish before after what who where when why are be was were of to with for from by
+or
+"""
 
 
 def words() -> list[str]:
-    """Every word that the questions and answers use, in alphabetical order; plurals are left to the word pieces."""
-    found = {*EXTRA_WORDS, *" ".join(CLASSES).split(), *NOUNS, *_split(PROBE)}
+    """Every word that the questions and answers use, in alphabetical order; plurals are left to the word
+    pieces.
+    """
+    found = {*EXTRA_WORDS.split(), *" ".join(CLASSES).split(), *NOUNS, *_split(PROBE)}
     for seed in range(400):
         for question in ask(render(seed), seed):
             found.update(_split(f"{question.text} {question.answer}"))
@@ -129,7 +92,7 @@ def build_processor() -> LlavaProcessor:
 
 
 def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
-    """An untrained model. Positions of the tower start as sines and cosines, which trains in half the time."""
+    """An untrained model; the positions of the tower start as sines and cosines, which trains sooner."""
     vision = CLIPVisionConfig(
         hidden_size=VISION_WIDTH,
         intermediate_size=4 * VISION_WIDTH,

@@ -26,7 +26,9 @@ def _ids(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch of packed questions: (B, T) each; `question` numbers the questions of a row from 1, 0 is padding."""
+    """A batch of packed questions: (B, T) each; `question` numbers the questions of a row from 1, 0 is
+    padding.
+    """
 
     ids: Tensor
     question: Tensor
@@ -66,8 +68,9 @@ def hidden_states(
 ) -> Tensor:
     """What the language model computes at every packed text token, (B, T, D).
 
-    visual (B, K, D) are projected tokens, slots (B, K) their places among the placeholders. Slots below K - as in a
-    prompt that really holds K tokens - put the text right behind them, otherwise it stays where a whole picture puts it.
+    visual (B, K, D) are projected tokens, slots (B, K) their places among the placeholders. Slots below K -
+    as in a prompt that really holds K tokens - put the text right behind them, otherwise it stays where a
+    whole picture puts it.
     """
     batch, kept = slots.shape
     start = len(PREFIX)

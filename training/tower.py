@@ -1,4 +1,6 @@
-"""Stage 1: the vision tower, taught what every patch shows, backgrounds included (that is what keeps it local)."""
+"""Stage 1: the vision tower, taught what every patch shows, backgrounds included (that is what keeps it
+local).
+"""
 
 from __future__ import annotations
 

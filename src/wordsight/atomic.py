@@ -14,7 +14,9 @@ from wordsight.errors import UsageError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write a file (or folder) to; it takes the place of `path` when the block ends without an error."""
+    """A path to write a file (or folder) to; it takes the place of `path` when the block ends without an
+    error.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         workspace = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))

@@ -1,7 +1,8 @@
 """DPC-KNN: density peaks clustering with k nearest neighbours, deterministic and in blocks.
 
-"Study on density peaks clustering based on k-nearest neighbors and principal component analysis" (Du, Ding, Jia 2016),
-as used in arXiv 2503.20540. Differs from the released code: ties are broken by index instead of random noise.
+"Study on density peaks clustering based on k-nearest neighbors and principal component analysis" (Du, Ding,
+Jia 2016), as used in arXiv 2503.20540. Differs from the released code: ties are broken by index instead of
+random noise.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ BLOCK = 2048
 def dpc_knn(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "mean") -> Tensor:
     """The cluster (N,) of each of the points (N, D), numbered from 0, the most prominent centre first.
 
-    density = exp(-mean of the `neighbours` smallest squared distances, the point itself included); delta = distance to
-    the nearest denser point; centres = the largest density * delta; every point joins its nearest centre.
-    `scale` divides the Euclidean distances: "mean" by their mean over pairs of different points, "sqrt_dim" by sqrt(D) as
-    the authors do, which is informative only where norms are of the order of sqrt(D).
-    Fewer points than clusters give one cluster each. Memory is O(N * 2048).
+    density = exp(-mean of the `neighbours` smallest squared distances, the point itself included); delta =
+    distance to the nearest denser point; centres = the largest density * delta; every point joins its
+    nearest centre. `scale` divides the Euclidean distances: "mean" by their mean over pairs of different
+    points, "sqrt_dim" by sqrt(D) as the authors do, which is informative only where norms are of the order
+    of sqrt(D). Fewer points than clusters give one cluster each. Memory is O(N * 2048).
     """
     if points.ndim != 2 or clusters < 1 or neighbours < 1:
         raise UsageError(
-            f"expected points (N, D), clusters >= 1 and neighbours >= 1, got {tuple(points.shape)}, {clusters} and {neighbours}"
+            "expected points (N, D), clusters >= 1 and neighbours >= 1, "
+            f"got {tuple(points.shape)}, {clusters} and {neighbours}"
         )
     if scale not in ("mean", "sqrt_dim"):
         raise UsageError(f"scale must be 'mean' or 'sqrt_dim', got {scale!r}")
@@ -58,7 +60,9 @@ def dpc_knn(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "
 
 
 def _blocks(x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    """Euclidean distances (rows, M) of a block of rows of x (N, D) to all of y (M, D); 0 on the diagonal of x to x."""
+    """Euclidean distances (rows, M) of a block of rows of x (N, D) to all of y (M, D); 0 on the diagonal of
+    x to x.
+    """
     norms = y.square().sum(-1)
     for start in range(0, len(x), BLOCK):
         rows = x[start : start + BLOCK]

@@ -1,8 +1,9 @@
 """Codebook: redundant prototypes, directions of embedding space that say nothing to the language model.
 
-"Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540. Differs from the
-released code: distances are scaled by their mean by default (its sqrt(D) scale is informative only where norms are
-large), ties are broken by index, and thresholds may be quantiles.
+"Beyond Intermediate States: Explaining Visual Redundancy through Language",
+https://arxiv.org/abs/2503.20540. Differs from the released code: distances are scaled by their mean by
+default (its sqrt(D) scale is informative only where norms are large), ties are broken by index, and
+thresholds may be quantiles.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -36,19 +37,27 @@ class Quantile(NamedTuple):
     share: float
 
 
+MEDIAN = Quantile(0.5)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """The context-independent condition: a token that says nothing and whose absence changes nothing.
 
-    redundant <=> regional_weight * regional + global_weight * global < divergence, and confidence < confidence.
-    None leaves a half out. Absolute values do not travel between models; `Condition()` takes medians.
+    redundant <=> regional_weight * regional + global_weight * global < divergence, and confidence <
+    confidence. None leaves a half out. Absolute values do not travel between models; `Condition()` takes
+    medians.
     """
 
-    confidence: float | Quantile | None = Quantile(0.5)
-    divergence: float | Quantile | None = Quantile(0.5)
-    measure: Literal["jensen_shannon", "released_divergence"] = "jensen_shannon"
+    confidence: float | Quantile | None = MEDIAN
+    divergence: float | Quantile | None = MEDIAN
+    measure: str = "jensen_shannon"
     regional_weight: float = 1.0
     global_weight: float = 16.0
+
+    def __post_init__(self) -> None:
+        if self.measure not in ("jensen_shannon", "released_divergence"):
+            raise UsageError(f"measure must be jensen_shannon or released_divergence, got {self.measure!r}")
 
     def resolve(self, evidence: Evidence) -> Condition:
         """The same condition with absolute values for quantiles."""
@@ -65,13 +74,14 @@ class Condition:
 
     def holds(self, evidence: Evidence) -> Tensor:
         """(T,) which tokens are redundant."""
-        fixed = self.resolve(evidence)
-        redundant = torch.ones(len(evidence), dtype=torch.bool)
-        if fixed.confidence is not None:
-            redundant &= evidence.confidence < fixed.confidence
-        if fixed.divergence is not None:
-            redundant &= self.weighted_divergence(evidence) < fixed.divergence
-        return redundant
+        return _below(self.confidence, evidence.confidence) & _below(
+            self.divergence, self.weighted_divergence(evidence)
+        )
+
+
+def _below(threshold: float | Quantile | None, values: Tensor) -> Tensor:
+    value = _resolved(threshold, values)
+    return torch.ones_like(values, dtype=torch.bool) if value is None else values < value
 
 
 def _resolved(threshold: float | Quantile | None, values: Tensor) -> float | None:
@@ -89,9 +99,9 @@ PAPER = Condition(confidence=0.15, divergence=2e-3, measure="released_divergence
 class Clustering:
     """How redundant tokens become prototypes (paper, section 3.3; LLaVA-1.5's settings as defaults).
 
-    Within an image all tokens are put into `image_clusters`, and clusters of more than `largest` tokens, the image's
-    bulk, give nothing. Over all images the rest is put into `clusters`, and those that occur in more than `images`
-    distinct images are kept. The paper examines 96 tokens per image.
+    Within an image all tokens are put into `image_clusters`, and clusters of more than `largest` tokens, the
+    image's bulk, give nothing. Over all images the rest is put into `clusters`, and those that occur in more
+    than `images` distinct images are kept. The paper examines 96 tokens per image.
     """
 
     image_clusters: int = 8
@@ -135,8 +145,8 @@ class Codebook:
         }
         if not len(chosen):
             raise UsageError(
-                f"no prototype is left ({', '.join(f'{n} {name}' for name, n in counts.items())}); give more pictures, "
-                "raise the thresholds of the condition, or lower --images"
+                f"no prototype is left ({', '.join(f'{n} {name}' for name, n in counts.items())}); "
+                "give more pictures, raise the thresholds of the condition, or lower --images"
             )
         manifest = evidence.manifest
         digest = hashlib.sha256(json.dumps(manifest["pictures"]).encode()).hexdigest()
@@ -175,7 +185,8 @@ class Codebook:
         if known is not None and known != vlm.fingerprint:
             raise UsageError(
                 f"codebook was built for {self.config['model']} (fingerprint {known}), this is {vlm.name} "
-                f"({vlm.fingerprint}): prototypes mean nothing in another model; build one with `wordsight codebook build`"
+                f"({vlm.fingerprint}): prototypes mean nothing in another model; build one with "
+                "`wordsight codebook build`"
             )
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -199,7 +210,8 @@ class Codebook:
             prototypes = load_file(root / "codebook.safetensors")["prototypes"]
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UsageError(
-                f"no codebook in {root}: expected config.json and codebook.safetensors that can be read ({error})"
+                f"no codebook in {root}: expected config.json and codebook.safetensors that can be read "
+                f"({error})"
             ) from error
         return cls(prototypes, config)
 
@@ -210,7 +222,8 @@ def import_released(file: str | Path, model: str) -> Codebook:
         prototypes = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its unpickler meets in a damaged file
         raise UsageError(
-            f"cannot read {file}: expected a .pt file that holds one tensor and nothing else ({type(error).__name__})"
+            f"cannot read {file}: expected a .pt file that holds one tensor and nothing else "
+            f"({type(error).__name__})"
         ) from error
     if not isinstance(prototypes, Tensor) or prototypes.ndim != 2 or not prototypes.is_floating_point():
         raise UsageError(f"{file} does not hold prototypes: expected one float tensor (M, D)")
@@ -219,9 +232,11 @@ def import_released(file: str | Path, model: str) -> Codebook:
 
 
 def _in_small_clusters(evidence: Evidence, clustering: Clustering) -> Tensor:
-    """(T,) which tokens do not belong to their image's bulk; all examined tokens are clustered, not just redundant ones."""
+    """(T,) which tokens do not belong to their image's bulk; all examined tokens are clustered, not just
+    redundant ones.
+    """
     small = torch.zeros(len(evidence), dtype=torch.bool)
-    for image in evidence.image.unique():
+    for image in torch.unique(evidence.image):
         rows = (evidence.image == image).nonzero()[:, 0]
         labels = dpc_knn(
             evidence.embeds[rows], clustering.image_clusters, clustering.neighbours, clustering.scale
@@ -235,8 +250,10 @@ def _in_common_clusters(embeds: Tensor, image: Tensor, clustering: Clustering) -
     if not len(embeds):
         return torch.zeros(0, dtype=torch.bool)
     labels = dpc_knn(embeds, clustering.clusters, clustering.neighbours, clustering.scale)
-    pairs = torch.stack([labels, image], 1).unique(dim=0)  # one row per cluster and distinct image
-    return pairs[:, 0].bincount(minlength=int(labels.max()) + 1)[labels] > clustering.images
+    pairs = torch.unique(torch.stack([labels, image], 1), dim=0)  # one row per cluster and distinct image
+    images = pairs[:, 0].bincount()  # distinct images of each cluster
+    common: Tensor = images[labels] > clustering.images
+    return common
 
 
 def _as_json(condition: Condition) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Errors that are the user's to fix: one sentence each, saying what was given, what was expected, what to do."""
+"""Errors that are the user's to fix: one sentence each, saying what was given, what was expected, what to
+do.
+"""
 
 from __future__ import annotations
 

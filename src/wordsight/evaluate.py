@@ -20,12 +20,13 @@ from wordsight.atomic import replacing
 from wordsight.progress import watched
 from wordsight.prompt import Prompt
 from wordsight.pruners.base import Pruner
+from wordsight.pruners.random import Random
 from wordsight.tasks.base import Example, Task
 from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
 
 RESAMPLES = 2000
-SEEDS = (0, 1, 2)  # of pruners that draw
+SEEDS = (0, 1, 2)  # of random tokens
 Scores = NDArray[np.float64]
 
 
@@ -46,7 +47,9 @@ class Results:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """A task laid out for one model: its examples, their unpruned prompts, the model's answers to them and blind."""
+    """A task laid out for one model: its examples, their unpruned prompts, the model's answers to them and
+    blind.
+    """
 
     task: Task
     examples: list[Example]
@@ -56,35 +59,40 @@ class _Sheet:
 
 
 def compare(
-    vlm: VLM,
-    tasks: Sequence[Task],
-    pruners: Sequence[Pruner],
-    keeps: Sequence[float],
-    *,
-    limit: int | None = None,
+    vlm: VLM, tasks: Sequence[Task], pruners: Sequence[Pruner], *, limit: int | None = None
 ) -> Results:
-    """Accuracy of the unpruned model and of every pruner at every keep, on the first `limit` questions of each task.
+    """Accuracy of the unpruned model and of every pruner, on the first `limit` questions of each task.
 
-    Every picture is encoded once and pruned once per method. A pruner with a seed runs with three, averaged. Intervals are 95 %
-    bootstraps over pictures, paired where two methods are compared.
+    Every picture is encoded once and pruned once per method. A pruner that draws runs with three seeds,
+    averaged. Intervals are 95 % bootstraps over pictures, paired where two methods are compared: each row
+    tells its difference to the unpruned model and to random tokens at the same keep, where `pruners` has
+    them.
     """
     for pruner in pruners:
         pruner.check(vlm)
     rows: list[dict[str, Any]] = []
     for task in tasks:
         sheet = _lay_out(vlm, task, pruners, limit)
-        rows.append(_row(sheet, sheet.whole, "none", 1.0, {}))
-        cells = [(pruner, keep) for keep in keeps for pruner in pruners]
-        found: dict[float, dict[str, Scores]] = {}
-        for pruner, keep in watched(cells, str(task), len(cells)):
-            at = replace(pruner, keep=keep)
-            scores, kept = _run(vlm, sheet, at)
-            references = {
-                name: scores for name, scores in found.get(keep, {}).items() if name.startswith("Random")
+        total = float(np.mean([len(prompt.visual) for prompt in sheet.prompts]))
+        rows.append(
+            _row(sheet, sheet.whole, {}) | {"pruner": "none", "keep": 1.0, "tokens_kept": total, "seeds": 1}
+        )
+        drawn: dict[float, Scores] = {}
+        # Random tokens first: the others are compared with them.
+        ordered = sorted(pruners, key=lambda pruner: not isinstance(pruner, Random))
+        for pruner in watched(ordered, f"pruning for {_task_name(task)}", len(ordered)):
+            scores, kept = _run(vlm, sheet, pruner)
+            references = {"random": drawn[pruner.keep]} if pruner.keep in drawn else {}
+            row = _row(sheet, scores, {"none": sheet.whole, **references})
+            record = {
+                "pruner": repr(pruner),
+                "keep": pruner.keep,
+                "tokens_kept": kept,
+                "seeds": len(_seeded(pruner)),
             }
-            row = _row(sheet, scores, repr(pruner), keep, references)
-            rows.append(row | {"tokens_kept": kept, "seeds": len(_seeded(at))})
-            found.setdefault(keep, {})[type(pruner).__name__] = scores
+            rows.append(row | record)
+            if isinstance(pruner, Random):
+                drawn[pruner.keep] = scores
     return Results(rows, environment(vlm))
 
 
@@ -108,7 +116,7 @@ def _lay_out(vlm: VLM, task: Task, pruners: Sequence[Pruner], limit: int | None)
     examples = task.first(limit)
     seen: dict[str, VisualTokens] = {}
     prompts = []
-    for example in watched(examples, f"reading {task}", len(examples)):
+    for example in watched(examples, f"reading {_task_name(task)}", len(examples)):
         known = seen.get(example.picture_id)
         prompt = vlm.encode(example.picture, example.question, collect=needs, seen=known)
         seen[example.picture_id] = prompt.visual
@@ -136,7 +144,7 @@ def _run(vlm: VLM, sheet: _Sheet, pruner: Pruner) -> tuple[Scores, float]:
 
 
 def _seeded(pruner: Pruner) -> list[Pruner]:
-    return [replace(pruner, seed=seed) for seed in SEEDS] if hasattr(pruner, "seed") else [pruner]
+    return [replace(pruner, seed=seed) for seed in SEEDS] if isinstance(pruner, Random) else [pruner]
 
 
 def _score(vlm: VLM, sheet: _Sheet, prompts: list[Prompt]) -> Scores:
@@ -163,28 +171,21 @@ def _batches(vlm: VLM, prompts: list[Prompt]) -> Iterator[list[Prompt]]:
         yield batch
 
 
-def _row(
-    sheet: _Sheet, scores: Scores, pruner: str, keep: float, references: dict[str, Scores]
-) -> dict[str, Any]:
+def _row(sheet: _Sheet, scores: Scores, references: dict[str, Scores]) -> dict[str, Any]:
     low, high = interval(scores, sheet.examples)
     whole = float(sheet.whole.mean())
-    compared = {"none": sheet.whole, **references}
     return {
         "task": _task_name(sheet.task),
-        "pruner": pruner,
-        "keep": keep,
         "accuracy": float(scores.mean()),
         "low": low,
         "high": high,
-        "retention": float(scores.mean()) / whole if whole else float("nan"),
+        "retention": float(scores.mean()) / whole if whole else None,
         "blind": float(sheet.blind.mean()),
         "difference_to": {
             name: [float((scores - other).mean()), *interval(scores - other, sheet.examples)]
-            for name, other in compared.items()
-            if other is not scores
+            for name, other in references.items()
         },
         "by_type": _by_type(sheet, scores),
-        "tokens_kept": float(np.mean([len(prompt.visual) for prompt in sheet.prompts])),
         "tokens_total": float(np.mean([len(prompt.visual) for prompt in sheet.prompts])),
         "questions": len(scores),
         "pictures": len({example.picture_id for example in sheet.examples}),
@@ -215,7 +216,9 @@ def _by_type(sheet: _Sheet, scores: Scores) -> dict[str, dict[str, float]]:
 
 
 def interval(scores: Iterable[float], examples: Sequence[Example]) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean, resampling pictures: questions about one picture are not independent."""
+    """The 95 % bootstrap interval of the mean, resampling pictures: questions about one picture are not
+    independent.
+    """
     pictures = sorted({example.picture_id for example in examples})
     place = {picture: i for i, picture in enumerate(pictures)}
     index = [place[example.picture_id] for example in examples]

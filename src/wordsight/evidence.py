@@ -1,4 +1,4 @@
-"""Evidence: what every visual token of many pictures says and does, collected once, kept on disk, resumable."""
+"""Evidence: what every visual token of many pictures says and does, collected once and kept on disk."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ WORDS = 5  # words kept of every reading
 class Evidence:
     """One row per visual token of all pictures.
 
-    embeds (T, D); image (T,) index into `pictures`; cell (T, 4); confidence (T,); words and word_probabilities (T, 5);
-    divergence: (T,) each, by "regional" or "global" and the name of the measure, as "regional/jensen_shannon".
+    embeds (T, D); image (T,) index into `pictures`; cell (T, 4); confidence (T,); words and
+    word_probabilities (T, 5); divergence: (T,) each, by "regional" or "global" and the name of the measure,
+    as "regional/jensen_shannon".
     """
 
     embeds: Tensor
@@ -55,7 +56,7 @@ class Evidence:
         names = [_shard_name(i) for i in range(len(_shards(manifest["pictures"])))]
         if missing := [name for name in names if not (root / name).is_file()]:
             raise UsageError(
-                f"evidence in {root} is unfinished: {missing[0]} is missing; run the same command again"
+                f"evidence in {root} is unfinished, {missing[0]} is missing: run the same command again"
             )
         shards = [_load_shard(root / name) for name in names]
         columns = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
@@ -73,7 +74,7 @@ class Evidence:
 
 
 def examine(vlm: VLM, picture: Picture, question: str = probe.QUESTION) -> dict[str, Tensor]:
-    """All three experiments on every visual token of one picture: the columns of Evidence, without `image`."""
+    """All three experiments on every visual token of a picture: the columns of Evidence, without `image`."""
     prompt = vlm.encode(picture, question)
     reading = probe.read(vlm, prompt)
     scopes = {"regional": leave_one_out.regional(vlm, prompt), "global": leave_one_out.globally(vlm, prompt)}
@@ -104,8 +105,8 @@ def collect(
 ) -> Evidence:
     """Examine every token of the pictures, one file for every few of them, and load the result.
 
-    A run that was stopped goes on where it was; a picture that cannot be read is set aside and named. `map` may be any
-    parallel map (function, jobs): each job writes its own file.
+    A run that was stopped goes on where it was; a picture that cannot be read is set aside and named. `map`
+    may be any parallel map (function, jobs): each job writes its own file.
     """
     root = Path(folder)
     manifest = {

@@ -1,8 +1,10 @@
-"""Context-centric: how much do the model's words change when a token leaves its neighbourhood, or that the image?
+"""Context-centric: how much do the model's words change when a token leaves its neighbourhood, or that the
+image?
 
-"Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540, regional
-and global leave-one-out experiments. Differs from the released code: every token is examined, batched; `released_divergence`
-is the formula of that code, `jensen_shannon` the textbook one.
+"Beyond Intermediate States: Explaining Visual Redundancy through Language",
+https://arxiv.org/abs/2503.20540, regional and global leave-one-out experiments. Differs from the released
+code: every token is examined, batched; `released_divergence` is the formula of that code, `jensen_shannon`
+the textbook one.
 """
 
 from __future__ import annotations
@@ -39,17 +41,20 @@ def jensen_shannon(intact: Tensor, ablated: Tensor, top: int = 10) -> Tensor:
     """
     p, q = _over_top(intact, ablated, top)
     middle = (p + q) / 2
-    return (_relative(p, middle) + _relative(q, middle)).sum(-1).clamp(min=0) / 2
+    divergence: Tensor = (_relative(p, middle) + _relative(q, middle)).sum(-1).clamp(min=0) / 2
+    return divergence
 
 
 def released_divergence(intact: Tensor, ablated: Tensor, top: int = 10) -> Tensor:
-    """What the authors' code computes: both KL terms reversed, and the mean over the entries instead of their sum.
+    """What the authors' code computes: both KL terms reversed, and the mean over the entries instead of
+    their sum.
 
     About a tenth of a Jensen-Shannon divergence; the published thresholds (2e-3) belong to this formula.
     """
     p, q = _over_top(intact, ablated, top)
     middle = (p + q) / 2
-    return (_relative(middle, p) + _relative(middle, q)).mean(-1) / 2
+    divergence: Tensor = (_relative(middle, p) + _relative(middle, q)).mean(-1) / 2
+    return divergence
 
 
 def _over_top(intact: Tensor, ablated: Tensor, top: int) -> tuple[Tensor, Tensor]:
@@ -59,18 +64,18 @@ def _over_top(intact: Tensor, ablated: Tensor, top: int) -> tuple[Tensor, Tensor
 
 def _relative(p: Tensor, q: Tensor) -> Tensor:
     """The terms of KL(p || q), with 0 log 0 = 0."""
-    return torch.special.xlogy(p, p) - torch.special.xlogy(p, q)
+    return torch.xlogy(p, p) - torch.xlogy(p, q)
 
 
 def windows(cell: Tensor) -> Tensor:
     """(N, 9) the indices of each token's 3x3 neighbourhood in its own crop, in reading order.
 
-    At the border the window shifts inward, so that it always has its tokens; a crop smaller than 3x3 gives all of
-    itself, repeating nothing: then -1 fills the row. A line break stands alone.
+    At the border the window shifts inward, so that it always has its tokens; a crop smaller than 3x3 gives
+    all of itself, repeating nothing: then -1 fills the row. A line break stands alone.
     """
     rows = torch.full((len(cell), 9), -1, dtype=torch.long)
     places = {tuple(place): i for i, place in enumerate(cell.tolist())}
-    crops = cell[:, :2].unique(dim=0)
+    crops = torch.unique(cell[:, :2], dim=0)
     for image, crop in crops.tolist():
         inside = (cell[:, 0] == image) & (cell[:, 1] == crop) & (cell[:, 2] >= 0)
         height, width = (cell[inside, 2:].max(0).values + 1).tolist() if inside.any() else (0, 0)
@@ -100,8 +105,8 @@ def globally(vlm: VLM, prompt: Prompt) -> Logits:
     """The whole image, against the image with each token's neighbourhood replaced by padding embeddings."""
     around = [[i for i in row if i >= 0] for row in windows(prompt.visual.cell.cpu()).tolist()]
     intact = vlm.logits([prompt])
-    # Windows that start late share a long prefix with the whole image: grouped by their first row of tokens, each
-    # group computes what lies before it once.
+    # Windows that start late share a long prefix with the whole image: grouped by their first row of
+    # tokens, each group computes what lies before it once.
     distinct = sorted({tuple(row) for row in around})
     parts: dict[tuple[int, ...], Tensor] = {}
     for first in sorted({_row_start(prompt, row) for row in distinct}):
@@ -117,7 +122,7 @@ def _row_start(prompt: Prompt, window: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _padded(vlm: VLM, prompt: Prompt, places: list[int] | tuple[int, ...]) -> Prompt:
-    """The prompt with the visual tokens at `places` replaced by the padding embedding, positions untouched."""
+    """The prompt with the visual tokens at `places` replaced by the padding embedding, in place."""
     embeds = prompt.visual.embeds.clone()
     embeds[list(places)] = vlm.pad_embedding.to(embeds.dtype)
     deep = tuple(layer.clone() for layer in prompt.visual.deep)

@@ -13,7 +13,9 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
 
 
 def load_picture(picture: Picture) -> Image.Image:
-    """An RGB image, upright; transparent parts are laid on white. Raises UsageError for a file that is not one."""
+    """An RGB image, upright; transparent parts are laid on white. Raises UsageError for a file that is not
+    one.
+    """
     if isinstance(picture, Image.Image):
         return _upright_rgb(picture)
     path = Path(picture)

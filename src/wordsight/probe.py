@@ -35,7 +35,9 @@ class Reading:
 
     @property
     def confidence(self) -> Tensor:
-        """(N,) the probability of the likeliest word, in (0, 1]: low means that the token says nothing recognisable."""
+        """(N,) the probability of the likeliest word, in (0, 1]: low means that the token says nothing
+        recognisable.
+        """
         return self.probabilities[:, 0]
 
     @property
@@ -48,10 +50,12 @@ class Reading:
 
 
 def read(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> Reading:
-    """Read every visual token of the prompt alone, with the prompt's own question (`QUESTION` is the paper's).
+    """Read every visual token of the prompt alone, with the prompt's own question (`QUESTION` is the
+    paper's).
 
-    Each token is shown `repeat` times and nothing else is, with contiguous positions: the prompt really holds that
-    many tokens. Where the first word said is a bare article, the next one is read, as in the released code.
+    Each token is shown `repeat` times and nothing else is, with contiguous positions: the prompt really
+    holds that many tokens. Where the first word said is a bare article, the next one is read, as in the
+    released code.
     """
     alone = [only(prompt, [i] * repeat) for i in range(len(prompt.visual))]
     logits = vlm.logits(alone)  # (N, V)
@@ -66,14 +70,14 @@ def read(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> Reading
 
 def spell(vlm: VLM, tokens: Tensor) -> tuple[tuple[str, ...], ...]:
     """The vocabulary ids (N, K) as text, each on its own."""
-    distinct = tokens.unique().tolist()
+    distinct = torch.unique(tokens).tolist()
     decoded = vlm.processor.tokenizer.batch_decode([[token] for token in distinct])
     names = {token: text.strip() for token, text in zip(distinct, decoded, strict=True)}
     return tuple(tuple(names[token] for token in row) for row in tokens.tolist())
 
 
 def only(prompt: Prompt, indices: Sequence[int]) -> Prompt:
-    """The prompt with nothing but the visual tokens at `indices`, in that order, with contiguous positions."""
+    """The prompt with no visual tokens but those at `indices`, in that order, with contiguous positions."""
     index = torch.tensor(indices, device=prompt.visual.embeds.device)
     slots = prompt.visual.slot[: len(indices)]
     return replace(prompt, visual=pick(prompt.visual, index, slots)).contiguous()

@@ -1,7 +1,8 @@
 """Prompt: one example ready for the language model. The only file that knows the seam and the batch axis.
 
-The seam is transformers' `mm_encoder_outputs` (since 5.18, huggingface/transformers PR 45783): a forward pass takes
-projected visual tokens instead of pixels. Pruning is then nothing but fewer placeholders and fewer features.
+The seam is transformers' `mm_encoder_outputs` (since 5.18, huggingface/transformers PR 45783): a forward
+pass takes projected visual tokens instead of pixels. Pruning is then nothing but fewer placeholders and
+fewer features.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Prompt:
         return kept
 
     def contiguous(self) -> Prompt:
-        """The same prompt with positions that count the kept tokens without gaps, as the papers' code has them.
+        """The same prompt with positions that count the kept tokens without gaps, as the papers' code has
+        them.
 
         The default keeps the original positions: closing the gaps ruins grounding (arXiv 2506.21873).
         """
@@ -71,7 +73,8 @@ def collate(prompts: Sequence[Prompt]) -> dict[str, Any]:
 
 
 def collate_after(prompts: Sequence[Prompt], length: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The first `length` read tokens, which all prompts share, as a batch of one; and the rest of every prompt.
+    """The first `length` read tokens, which all prompts share, as a batch of one; and the rest of every
+    prompt.
 
     The rest is meant for a forward pass with the first part's key-value cache, repeated for every prompt.
     """

@@ -13,8 +13,8 @@ class VisualTokens:
     """The projected visual tokens of one prompt, in the order the language model reads them.
 
     embeds   (N, D) in the language model's embedding space.
-    slot     (N,) the placeholder each token fills, counted over the prompt's placeholders: it survives pruning and
-             merging, so positions and picture maps come for free.
+    slot     (N,) the placeholder each token fills, counted over the prompt's placeholders: it survives
+             pruning and merging, so positions and picture maps come for free.
     cell     (N, 4) image or frame, crop, row, column; row = column = -1 for a line break.
     deep     deepstack features, one (N, D) per language model layer that gets them.
     signals  (N,) or (N, width) each, by name: what a pruner's `needs` asked the vision tower for.

@@ -1,4 +1,6 @@
-"""VLM: a multimodal language model from Hugging Face, its processor, and the verbs encode, generate, logits, answer."""
+"""VLM: a multimodal language model from Hugging Face, its processor, and the verbs encode, generate, logits,
+answer.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, StoppingCriteria, StoppingCriteriaList
 
@@ -52,8 +55,8 @@ class VLM:
     >>> vlm = VLM.from_pretrained()                      # the small embedded model
     >>> vlm.answer("street.jpg", "what color is the car?")
 
-    pass_tokens bounds how many tokens one forward pass of `logits` and `generate` reads; it trades memory for speed
-    and changes no result.
+    pass_tokens bounds how many tokens one forward pass of `logits` and `generate` reads; it trades memory
+    for speed and changes no result.
     """
 
     model: Any
@@ -65,7 +68,7 @@ class VLM:
     def __post_init__(self) -> None:
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
             raise UsageError(
-                f"{self.name}: {type(self.model).__name__} cannot take visual tokens that were already encoded; "
+                f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
                 "expected a model with placeholders for them and transformers 5.18 or later"
             )
         self.family = family(self.model.config.model_type)
@@ -123,10 +126,10 @@ class VLM:
     ) -> Prompt:
         """The prompt of a question about one or more images; the vision tower runs once.
 
-        `collect` names the signals a pruner needs (its `needs`). `seen` are the visual tokens of the same images from
-        an earlier prompt: the tower does not run again.
+        `collect` names the signals a pruner needs (its `needs`). `seen` are the visual tokens of the same
+        images from an earlier prompt: the tower does not run again.
         """
-        pictures = [load_picture(x) for x in (images if isinstance(images, (list, tuple)) else [images])]
+        pictures = [load_picture(image) for image in _listed(images)]
         content = [{"type": "image"} for _ in pictures] + [{"type": "text", "text": question}]
         text = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True
@@ -134,11 +137,11 @@ class VLM:
         inputs = self.processor(images=pictures, text=text, return_tensors="pt").to(self.model.device)
         ids = inputs["input_ids"][0]  # (L,)
         is_visual = ids == self.model.config.image_token_id
-        visual = seen or self._see(inputs, collect - {"text"})
-        if int(is_visual.sum()) != len(visual) and seen is None:
+        visual = self._see(inputs, collect - {"text"}) if seen is None else seen
+        if int(is_visual.sum()) != len(visual):
             raise UsageError(
-                f"the prompt has {int(is_visual.sum())} image placeholders, the model made {len(visual)} visual tokens "
-                "of the images; is the question free of image tokens, and the processor the one of this model?"
+                f"the prompt has {int(is_visual.sum())} image placeholders for {len(visual)} visual tokens; "
+                "is the question free of image tokens, and the processor the one of this model?"
             )
         sequence = {"input_ids": ids, "position_ids": self.family.positions(ids)}
         return Prompt(sequence, is_visual, visual)
@@ -169,7 +172,8 @@ class VLM:
         What all prompts begin with, text and visual tokens alike, is computed once.
         """
         if len(prompts) == 1:
-            return self.model(**collate(prompts), logits_to_keep=1).logits[:, -1].float()
+            only: Tensor = self.model(**collate(prompts), logits_to_keep=1).logits[:, -1].float()
+            return only
         shared = shared_length(prompts)
         prefix, _ = collate_after(prompts[:1], shared)
         cache = self.model(**prefix, use_cache=True, logits_to_keep=1).past_key_values
@@ -220,6 +224,10 @@ class VLM:
         spans = [encoded - began, selected - encoded, clock.first - selected, done - clock.first]
         milliseconds = [round(1000 * span, 3) for span in spans]
         return Answer(text, len(prompt.visual), len(kept.visual), *milliseconds)
+
+
+def _listed(images: Picture | Sequence[Picture]) -> Sequence[Picture]:
+    return [images] if isinstance(images, (str, Path, Image.Image)) else images
 
 
 class TokenClock(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here

@@ -29,8 +29,8 @@ def with_article(phrase: str) -> str:
 def ask(scene: Scene, seed: int, *, visible: frozenset[int] | None = None) -> list[Question]:
     """Questions whose answers are true of the scene, in a seeded random order.
 
-    `visible` holds the indices of the things that can be seen, all of them if None: a picture of which only some
-    tokens are shown gets no question about what is hidden.
+    `visible` holds the indices of the things that can be seen, all of them if None: a picture of which only
+    some tokens are shown gets no question about what is hidden.
     """
     rng = np.random.default_rng([seed, 7])
     seen = [thing for i, thing in enumerate(scene.things) if visible is None or i in visible]
@@ -60,7 +60,9 @@ def _choose(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> s
 
 
 def _existence(rng: np.random.Generator, scene: Scene, seen: list[Thing]) -> Iterator[Question]:
-    """As many yes as no; half of the no are hard: the same kind of thing, or the right shape in another colour."""
+    """As many yes as no; half of the no are hard: the same kind of thing, or the right shape in another
+    colour.
+    """
     hidden = {thing.noun for thing in scene.things}
     present = sorted({thing.label if rng.random() < 0.5 else thing.noun for thing in seen})
     for phrase in rng.permutation(present)[:3]:
@@ -135,7 +137,9 @@ def _nearest(
 
 
 def _relation(rng: np.random.Generator, seen: list[Thing]) -> Iterator[Question]:
-    """Two things that occur once each, at least 24 pixels apart along the axis asked about; yes and no alike."""
+    """Two things that occur once each, at least 24 pixels apart along the axis asked about; yes and no
+    alike.
+    """
     nouns = [thing.noun for thing in seen]
     alone = [thing for thing in seen if nouns.count(thing.noun) == 1]
     pairs = [(a, b) for a in alone for b in alone if a is not b]

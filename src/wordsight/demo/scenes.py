@@ -1,4 +1,5 @@
-"""Procedural scenes: emoji and coloured shapes on textured backgrounds, every patch labelled, drawn from one seed.
+"""Procedural scenes: emoji and coloured shapes on textured backgrounds, every patch labelled, drawn from one
+seed.
 
 The emoji are Noto Emoji (Apache-2.0), 64-pixel PNGs taken from npm `emoji-datasource-google` 16.0.0.
 """
@@ -20,7 +21,8 @@ GRID = SIZE // PATCH
 SPLITS = {"train": 0, "validation": 1_000_000, "test": 2_000_000}  # first seed of each split
 
 EMOJI = {
-    "animal": "cat dog rabbit fox bear panda lion cow pig frog monkey penguin owl bee butterfly turtle fish elephant",
+    "animal": "cat dog rabbit fox bear panda lion cow pig frog monkey penguin owl bee butterfly turtle fish "
+    "elephant",
     "food": "apple banana grape strawberry watermelon pizza hamburger cake donut",
     "vehicle": "car bus bicycle airplane rocket boat train",
     "thing": "house clock umbrella tree flower guitar key book",
@@ -63,7 +65,9 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Thing:
-    """One object of a scene: its noun, its colour if it is a shape, its box in pixels (left, top, right, bottom)."""
+    """One object of a scene: its noun, its colour if it is a shape, its box in pixels (left, top, right,
+    bottom).
+    """
 
     noun: str
     color: str | None
@@ -219,7 +223,8 @@ def _cloud(rng: np.random.Generator) -> Array:
         grid = Image.fromarray(rng.random((cells, cells), np.float32))
         total += weight * np.asarray(grid.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
         weight *= rng.uniform(0.45, 0.8)
-    return (total - total.min()) / np.ptp(total)
+    scaled: Array = (total - total.min()) / np.ptp(total)
+    return scaled
 
 
 def _plain(rng: np.random.Generator) -> Array:
@@ -234,7 +239,8 @@ def _plain(rng: np.random.Generator) -> Array:
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     slope = math.cos(angle) * columns + math.sin(angle) * rows
     blend = (slope - slope.min()) / np.ptp(slope) if kind < 0.8 else _cloud(rng)
-    return first + (last - first) * blend[..., None]
+    mixed: Array = first + (last - first) * blend[..., None]
+    return mixed
 
 
 def _texture(rng: np.random.Generator, name: str) -> Array:

@@ -8,6 +8,8 @@ from importlib import import_module
 from wordsight.errors import UsageError
 from wordsight.families.base import Family
 
+__all__ = ["Family", "family", "names"]
+
 
 def names() -> list[str]:
     """The model types that are supported."""

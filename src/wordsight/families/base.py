@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 
 class Family:
-    """One model type. Subclasses say which cell of which picture a token is, and which signals the tower has."""
+    """One model type. Subclasses say which cell of which picture a token is, and which signals the tower
+    has.
+    """
 
     signals: ClassVar[frozenset[str]] = frozenset()
 
@@ -20,7 +22,9 @@ class Family:
         raise NotImplementedError
 
     def region(self, processor: Any, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """The part of a picture of `size` (width, height) that the grid of tokens covers: left, top, right, bottom."""
+        """The part of a picture of `size` (width, height) that the grid of tokens covers: left, top, right,
+        bottom.
+        """
         raise NotImplementedError
 
     def projector(self, model: nn.Module) -> nn.Module:

@@ -17,8 +17,9 @@ from wordsight.families.base import Family
 class Llava(Family):
     """model_type "llava" with a CLIP vision tower.
 
-    Signals: `cls_attention` (N,), the attention that [CLS] pays to each patch in the layer whose output is projected,
-    mean over heads, and `cls_similarity` (N,), the cosine of each patch feature and the [CLS] feature in that layer.
+    Signals: `cls_attention` (N,), the attention that [CLS] pays to each patch in the layer whose output is
+    projected, mean over heads, and `cls_similarity` (N,), the cosine of each patch feature and the [CLS]
+    feature in that layer.
     """
 
     signals = frozenset({"cls_attention", "cls_similarity"})
@@ -48,7 +49,7 @@ class Llava(Family):
         tower, layer = model.model.vision_tower, model.config.vision_feature_layer
         if model.config.vision_feature_select_strategy != "default" or not isinstance(layer, int):
             raise UsageError(
-                f"{', '.join(sorted(names))} needs one vision feature layer and a [CLS] token that is not projected; "
+                f"{', '.join(sorted(names))}: expected one vision feature layer and an unprojected [CLS] token; "
                 f"this model has vision_feature_layer={layer!r} and "
                 f"vision_feature_select_strategy={model.config.vision_feature_select_strategy!r}"
             )

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Pruner:
-    """Base of all methods: a dataclass whose fields are the method's options, so that its repr is the record of a run.
+    """Base of all methods: a dataclass whose fields are the method's options, so that its repr is the record
+    of a run.
 
-    keep: the share of tokens to keep, a float in (0, 1], or their number, a whole number from 1.
-    positions: "original" leaves the kept tokens where they were; "contiguous" closes the gaps, as papers' code does.
+    keep: the share of tokens to keep, a float in (0, 1], or their number, a whole number from 1. positions:
+    "original" leaves the kept tokens where they were; "contiguous" closes the gaps, as papers' code does.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -32,7 +33,8 @@ class Pruner:
         whole = isinstance(self.keep, int) and not isinstance(self.keep, bool)
         if not (whole and self.keep >= 1) and not (isinstance(self.keep, float) and 0 < self.keep <= 1):
             raise UsageError(
-                f"keep must be a share of the tokens in (0, 1], as 0.2, or a whole number of them, as 64; got {self.keep!r}"
+                "keep must be a share of the tokens in (0, 1], as 0.2, or a whole number of them, as 64; "
+                f"got {self.keep!r}"
             )
         if self.positions not in ("original", "contiguous"):
             raise UsageError(f"positions must be 'original' or 'contiguous', got {self.positions!r}")
@@ -45,7 +47,9 @@ class Pruner:
         return self.place(prompt, self.prune(prompt.visual))
 
     def place(self, prompt: Prompt, kept: VisualTokens) -> Prompt:
-        """The prompt with these of its visual tokens, pruned before: one choice serves many questions about a picture."""
+        """The prompt with these of its visual tokens, pruned before: one choice serves many questions about
+        a picture.
+        """
         pruned = replace(prompt, visual=kept)
         return pruned.contiguous() if self.positions == "contiguous" else pruned
 
@@ -54,7 +58,8 @@ class Pruner:
         if missing := self.needs - vlm.family.signals - {"text"}:
             raise UsageError(
                 f"{type(self).__name__} needs {', '.join(sorted(missing))}, which {vlm.name} "
-                f"({vlm.model.config.model_type}) does not have; it has {', '.join(sorted(vlm.family.signals)) or 'none'}"
+                f"({vlm.model.config.model_type}) does not have; "
+                f"it has {', '.join(sorted(vlm.family.signals)) or 'none'}"
             )
 
     def budget(self, tokens: VisualTokens) -> int:

@@ -1,7 +1,8 @@
 """Codebook: drop the tokens that look like prototypes that say nothing.
 
-"Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540. Differs from the
-released code: original positions by default, any batch size.
+"Beyond Intermediate States: Explaining Visual Redundancy through Language",
+https://arxiv.org/abs/2503.20540. Differs from the released code: original positions by default, any batch
+size.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ class CodebookPruner(ScorePruner):
     """Keeps the least redundant tokens.
 
     codebook   a folder, "demo" for the embedded model's, or a Codebook.
-    threshold  keep every token with a cosine below it instead of a fixed number: the count adapts to the picture.
-    rule       how redundancy is read off the cosines (N, M): "cosine", their maximum; "single_softmax", softmax over
-               prototypes first; "double_softmax", that times the softmax over tokens (the authors' rule for OneVision).
+    threshold  keep every token with a cosine below it instead of a fixed number: the count adapts to the
+               picture.
+    rule       how redundancy is read off the cosines (N, M): "cosine", their maximum; "single_softmax",
+               softmax over prototypes first; "double_softmax", that times the softmax over tokens (the
+               authors' rule for OneVision).
     """
 
     codebook: str | Codebook = "demo"

@@ -1,6 +1,7 @@
 """DivPrune: keep the subset of tokens that are farthest apart.
 
-"DivPrune: Diversity-based Visual Token Pruning", https://arxiv.org/abs/2503.02175. Re-implemented from the paper.
+"DivPrune: Diversity-based Visual Token Pruning", https://arxiv.org/abs/2503.02175. Re-implemented from the
+paper.
 """
 
 from __future__ import annotations

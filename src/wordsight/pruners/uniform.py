@@ -18,7 +18,7 @@ class Uniform(Pruner):
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
         budget = self.budget(tokens)
-        crops = tokens.cell[:, :2].unique_consecutive(dim=0, return_inverse=True)[1]
+        crops = torch.unique_consecutive(tokens.cell[:, :2], dim=0, return_inverse=True)[1]
         sizes = crops.bincount().tolist()
         chosen = []
         for crop, count in enumerate(_shares(budget, sizes)):
@@ -34,8 +34,10 @@ def _shares(budget: int, sizes: list[int]) -> list[int]:
 
 
 def _grid(row: Tensor, count: int) -> Tensor:
-    """Indices of `count` tokens spread over the rows they are in (N,), the same number in each as far as it goes."""
-    sizes = row.unique_consecutive(return_counts=True)[1].tolist()
+    """Indices of `count` tokens spread over the rows they are in (N,), the same number in each as far as it
+    goes.
+    """
+    sizes = torch.unique_consecutive(row, return_counts=True)[1].tolist()
     height, width = len(sizes), max(sizes)
     rows = min(height, max(math.ceil(count / width), round(math.sqrt(count * height / width))))
     used = [int((i + 0.5) * height / rows) for i in range(rows)] if rows else []

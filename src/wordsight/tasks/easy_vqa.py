@@ -1,7 +1,8 @@
 """easy-VQA: one coloured shape on a pale ground; 13 answers, of which a blind model gets two thirds.
 
-Victor Zhou's data set, https://github.com/vzhou842/easy-VQA (MIT), as the PyPI package `easy-vqa` ships it. The validation split
-is the second half of its test pictures, the test split the first half: the training pictures train the demo model.
+Victor Zhou's data set, https://github.com/vzhou842/easy-VQA (MIT), as the PyPI package `easy-vqa` ships it.
+The validation split is the second half of its test pictures, the test split the first half: the training
+pictures train the demo model.
 """
 
 from __future__ import annotations

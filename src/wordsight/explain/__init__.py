@@ -1,0 +1,1 @@
+"""Explain: what every visual token says, as rows and as pictures."""

@@ -1,0 +1,101 @@
+"""Pictures of tokens: their words on the picture they come from, the dropped ones greyed out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+from rich.table import Table
+from rich.text import Text
+
+from wordsight.tokens import VisualTokens
+from wordsight.vlm import VLM
+
+CELL = 72  # pixels of a token in a drawing: enough for a word
+Box = tuple[int, int, int, int]
+
+
+def boxes(vlm: VLM, picture: Image.Image, tokens: VisualTokens) -> list[Box]:
+    """The box of every token in pixels of the picture, from its row and column in the grid."""
+    left, top, right, bottom = vlm.family.region(vlm.processor, picture.size)
+    height, width = (tokens.cell[:, 2:].max(0).values + 1).tolist()
+    across, down = (right - left) / width, (bottom - top) / height
+    return [
+        (
+            round(left + column * across),
+            round(top + row * down),
+            round(left + (column + 1) * across),
+            round(top + (row + 1) * down),
+        )
+        for row, column in tokens.cell[:, 2:].tolist()
+    ]
+
+
+def enlarged(vlm: VLM, picture: Image.Image, tokens: VisualTokens) -> Image.Image:
+    """The picture at a size at which a word fits on each of its tokens."""
+    left, top, right, bottom = boxes(vlm, picture, tokens)[0]
+    factor = max(1.0, CELL / min(right - left, bottom - top))
+    size = (round(picture.width * factor), round(picture.height * factor))
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def draw_words(picture: Image.Image, where: Sequence[Box], said: Sequence[tuple[str, float]]) -> Image.Image:
+    """Every token's word and confidence on the picture; the surer, the darker its label."""
+    drawing = picture.convert("RGBA")
+    labels = Image.new("RGBA", drawing.size)
+    draw = ImageDraw.Draw(labels)
+    for (left, top, right, bottom), (word, confidence) in zip(where, said, strict=True):
+        shade = int(60 + 190 * confidence)
+        draw.rectangle((left, top, right, bottom), outline=(255, 255, 255, 90))
+        font = _fitting(word, right - left - 6)
+        middle = ((left + right) // 2, (top + bottom) // 2)
+        draw.rectangle(draw.textbbox(middle, word, font, anchor="mm"), fill=(0, 0, 0, shade))
+        draw.text(middle, word, (255, 255, 255, max(130, shade)), font, anchor="mm")
+    return Image.alpha_composite(drawing, labels).convert("RGB")
+
+
+def _fitting(word: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    for size in (18, 15, 12, 9):
+        font = ImageFont.load_default(size)
+        if font.getlength(word) <= width:
+            return font
+    return font
+
+
+def draw_kept(picture: Image.Image, where: Sequence[Box], kept: set[int]) -> Image.Image:
+    """The picture with every dropped token faded to grey; `kept` are indices into `where`."""
+    faded = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, "white"), 0.75)
+    for i in kept:
+        faded.paste(picture.crop(where[i]), where[i][:2])
+    draw = ImageDraw.Draw(faded)
+    for i in kept:
+        draw.rectangle(where[i], outline=(220, 30, 90), width=2)
+    return faded
+
+
+def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    """Pictures of one height next to each other, each under its caption."""
+    gap, title = 12, 34
+    height = max(picture.height for _, picture in panels)
+    sheet = Image.new("RGB", (sum(p.width + gap for _, p in panels) + gap, height + title + gap), "white")
+    draw, left = ImageDraw.Draw(sheet), gap
+    for caption, picture in panels:
+        draw.text((left, 8), caption, "black", ImageFont.load_default(16))
+        sheet.paste(picture, (left, title))
+        left += picture.width + gap
+    return sheet
+
+
+def terminal_grid(tokens: VisualTokens, said: Sequence[tuple[str, float]]) -> Table:
+    """The grid of the first image for the terminal: its words, the surer the brighter."""
+    width = int(tokens.cell[:, 3].max()) + 1
+    height = int(tokens.cell[:, 2].max()) + 1
+    grid: list[list[Text]] = [[Text("") for _ in range(width)] for _ in range(height)]
+    for (image, _, row, column), (word, confidence) in zip(tokens.cell.tolist(), said, strict=True):
+        if image == 0 and row >= 0:
+            level = int(70 + 185 * confidence)
+            grid[row][column] = Text(word[:7], style=f"rgb({level},{level},{level})")
+    table = Table.grid(padding=(0, 1))
+    for row_of_words in grid:
+        table.add_row(*row_of_words)
+    return table

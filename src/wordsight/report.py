@@ -1,0 +1,57 @@
+"""Comparison tables: for the terminal and for Markdown, from the rows of `evaluate.compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.table import Table
+
+COLUMNS = ("task", "pruner", "keep", "tokens", "accuracy [95 %]", "kept quality", "minus random [95 %]")
+
+
+def terminal_table(rows: list[dict[str, Any]]) -> Table:
+    """The rows as a rich table; the blind score of a task is its last line."""
+    table = Table(*COLUMNS, box=None, pad_edge=False)
+    for cells in _cells(rows):
+        table.add_row(*cells)
+    return table
+
+
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in _cells(rows))]) + "\n"
+
+
+def short_name(pruner: str) -> str:
+    """The repr of a pruner as a reader would call it: its class, and its options other than keep and seed."""
+    name, _, options = pruner.removesuffix(")").partition("(")
+    telling = [
+        option
+        for option in options.split(", ")
+        if option.partition("=")[0] not in ("keep", "seed", "positions", "threshold", "rule", "")
+    ]
+    return f"{name}({', '.join(telling)})" if telling else name
+
+
+def _cells(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for i, row in enumerate(rows):
+        yield (
+            row["task"],
+            short_name(row["pruner"]),
+            f"{row['keep']:.0%}" if isinstance(row["keep"], float) else str(row["keep"]),
+            f"{row['tokens_kept']:.1f}",
+            f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
+            f"{row['retention']:.0%}" if row["retention"] is not None else "-",
+            _signed(row["difference_to"].get("random")),
+        )
+        if i + 1 == len(rows) or rows[i + 1]["task"] != row["task"]:
+            yield (row["task"], "(blind)", "0%", "0.0", f"{row['blind']:.3f}", "", "")
+
+
+def _signed(difference: list[float] | None) -> str:
+    if difference is None:
+        return ""
+    mean, low, high = difference
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
