@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,17 +19,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Ask every visual token of a multimodal language model what it says; drop those that say nothing.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-codebook_app = typer.Typer(
-    help="Build, import and inspect codebooks of redundant prototypes.", no_args_is_help=True
-)
+codebook_app = typer.Typer(help="Build, import and inspect codebooks of redundant prototypes.")
 app.add_typer(codebook_app, name="codebook")
 
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+SHARE = "share of the visual tokens to keep, in (0, 1]"
+INTERRUPTED = 130  # what typer returns after Ctrl-C
 SPEC = "name or name:option=value,option=value; none prunes nothing"
 
 
@@ -38,14 +38,16 @@ def ask(
     question: str,
     model: Model = "demo",
     pruner: Annotated[str, typer.Option(help=SPEC)] = "none",
-    keep: Annotated[float | None, typer.Option(help="share of the visual tokens to keep, in (0, 1]")] = None,
+    keep: Annotated[str | None, typer.Option(help=SHARE)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about a picture, with all of its visual tokens or fewer."""
     from dataclasses import asdict
 
-    method = _pruner(pruner, keep)
-    answer = _vlm(model).answer(image, question, pruner=method)
+    from wordsight.pictures import load_picture
+
+    method, picture = _pruner(pruner, keep), load_picture(image)
+    answer = _vlm(model).answer(picture, question, pruner=method)
     record = {
         "answer": answer.text,
         **asdict(answer),
@@ -77,7 +79,7 @@ def probe(
     from wordsight.pictures import load_picture
     from wordsight.probe import QUESTION
 
-    vlm, picture = _vlm(model), load_picture(image)
+    picture, vlm = load_picture(image), _vlm(model)
     prompt = vlm.encode(picture, question or QUESTION)
     rows = token_rows(vlm, prompt, with_context=leave_one_out)
     said = [(row["words"][0][0], row["confidence"]) for row in rows]
@@ -157,7 +159,7 @@ def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json
 def compare(
     task: Annotated[list[str], typer.Option(help="a task, as easy_vqa or scenes:pictures=50")],
     pruner: Annotated[list[str], typer.Option(help=SPEC)],
-    keep: Annotated[list[float], typer.Option(help="share of the visual tokens to keep, in (0, 1]")],
+    keep: Annotated[list[str], typer.Option(help=SHARE)],
     limit: Annotated[
         int | None, typer.Option(help="ask only the first so many questions of a task", min=1)
     ] = None,
@@ -171,7 +173,8 @@ def compare(
     from wordsight.report import terminal_table
 
     methods = [method for spec in pruner for share in keep if (method := _pruner(spec, share))]
-    results = run(_vlm(model), [tasks.make(spec) for spec in task], methods, limit=limit)
+    chosen = [tasks.make(spec) for spec in task]
+    results = run(_vlm(model), chosen, methods, limit=limit)
     results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
     if out:
         results.save(out)
@@ -210,15 +213,21 @@ def _vlm(name: str) -> Any:
     return VLM.from_pretrained(name)
 
 
-def _pruner(spec: str, keep: float | None) -> Pruner | None:
+def _pruner(spec: str, keep: str | None) -> Pruner | None:
     from wordsight import pruners
 
-    if keep is not None and not 0 < keep <= 1:
-        raise UsageError(f"keep must be a share of the tokens in (0, 1], got {keep}")
+    share = None if keep is None else _share(keep)
     if spec == "none":
         return None
     method = pruners.make(spec)
-    return method if keep is None else replace(method, keep=keep)
+    return method if share is None else replace(method, keep=share)
+
+
+def _share(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise UsageError(f"keep must be a share of the tokens in (0, 1], as 0.2; got {text!r}")
 
 
 def _threshold(text: str) -> float | Quantile:
@@ -255,16 +264,19 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Run the command line: 0 is done, 1 a failure, 2 a misuse, each told in one sentence on stderr."""
-    import click
-
     try:
-        app(standalone_mode=False)
-    except click.ClickException as error:
-        _say(f"error: {error.format_message()}")
-        sys.exit(error.exit_code)
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except typer.TyperException as error:
+        _say(f"error: {_one_line(error)}; see `wordsight --help`, or --help after a command for its options")
+        sys.exit(2)
     except WordsightError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _say("stopped: nothing half-written was left; the same command goes on where a build was")
+    if code == INTERRUPTED:
+        _say("error: stopped; nothing half-written is left, and the same command goes on where a build was")
         sys.exit(1)
+
+
+def _one_line(error: Exception) -> str:
+    format_message = getattr(error, "format_message", lambda: str(error))
+    return " ".join(format_message().split()).rstrip(".")

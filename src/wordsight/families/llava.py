@@ -49,7 +49,7 @@ class Llava(Family):
         tower, layer = model.model.vision_tower, model.config.vision_feature_layer
         if model.config.vision_feature_select_strategy != "default" or not isinstance(layer, int):
             raise UsageError(
-                f"{', '.join(sorted(names))}: expected one vision feature layer and an unprojected [CLS] token; "
+                f"{', '.join(sorted(names))}: expected one feature layer and an unprojected [CLS] token; "
                 f"this model has vision_feature_layer={layer!r} and "
                 f"vision_feature_select_strategy={model.config.vision_feature_select_strategy!r}"
             )
