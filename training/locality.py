@@ -29,7 +29,9 @@ def gate(
     pictures: Annotated[int, typer.Option(help="validation scenes; three quarters fit the probe")] = 1600,
     out: Annotated[Path | None, typer.Option(help="write the figures into this JSON file")] = None,
 ) -> None:
-    """Mean average precision of a linear probe from one background token, beside shuffled labels and controls."""
+    """Mean average precision of a linear probe from one background token, beside shuffled labels and
+    controls.
+    """
     vlm = VLM.from_pretrained()
     lone, mean, present = [], [], []
     for number in track(range(pictures), "pictures"):
@@ -56,18 +58,24 @@ def gate(
     figures["passes"] = figures["one_background_token"] - figures["shuffled_labels_mean"] <= TOLERANCE
     print(json.dumps(figures, indent=1))
     if out:
-        out.write_text(json.dumps(figures | {"tolerance": TOLERANCE, "command": "locality.py"}, indent=1) + "\n")
+        out.write_text(
+            json.dumps(figures | {"tolerance": TOLERANCE, "command": "locality.py"}, indent=1) + "\n"
+        )
 
 
 def precision(x: Tensor, y: Tensor) -> float:
-    """Mean average precision over nouns of ridge regression, fitted on three quarters, the best of four strengths."""
+    """Mean average precision over nouns of ridge regression, fitted on three quarters, the best of four
+    strengths.
+    """
     cut = 3 * len(x) // 4
     scaled = (x - x[:cut].mean(0)) / (x[:cut].std(0) + 1e-5)
     features = torch.cat([scaled, torch.ones(len(x), 1)], 1)
     train, test = features[:cut], features[cut:]
     found = []
     for strength in RIDGE:
-        weights = torch.linalg.solve(train.T @ train + strength * torch.eye(train.shape[1]), train.T @ y[:cut])
+        weights = torch.linalg.solve(
+            train.T @ train + strength * torch.eye(train.shape[1]), train.T @ y[:cut]
+        )
         found.append(_mean_average_precision(test @ weights, y[cut:]))
     return max(found)
 

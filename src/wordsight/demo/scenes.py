@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -268,3 +269,15 @@ def _texture(rng: np.random.Generator, name: str) -> Array:
         row, column = rng.integers(0, SIZE, (2, int(rng.integers(30, 80))))
         pixels[row, column] = 255
     return np.asarray(pixels, np.float32)
+
+
+def save_scenes(folder: str | Path, count: int, split: str = "train") -> list[Path]:
+    """Write the first `count` scenes of a split ("train", "validation", "test") into the folder as PNG
+    files.
+    """
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    paths = [root / f"scene_{number:05d}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        render(SPLITS[split] + number).image.save(path)
+    return paths

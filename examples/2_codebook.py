@@ -1,0 +1,17 @@
+"""From a folder of pictures to a codebook: collect evidence, state a condition, build, prune."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from wordsight import VLM, Clustering, Codebook, CodebookPruner, Condition, Quantile
+from wordsight.demo.scenes import save_scenes
+from wordsight.evidence import collect
+
+vlm = VLM.from_pretrained()
+with TemporaryDirectory() as folder:
+    photos = save_scenes(Path(folder) / "photos", 6)
+    evidence = collect(vlm, photos, Path(folder) / "evidence")
+    condition = Condition(confidence=Quantile(0.6), divergence=Quantile(0.6))
+    book = Codebook.build(evidence, condition, Clustering(largest=144, images=2))
+    print(book.config["counts"])
+    print(vlm.answer(photos[0], "describe the image.", pruner=CodebookPruner(codebook=book, keep=0.2)))

@@ -1,0 +1,5 @@
+"""`python -m wordsight`: the command line."""
+
+from wordsight.cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""Fixtures: a tiny random model, and a picture, a prompt and visual tokens to go with it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
+
+import wordsight
+from wordsight.demo import scenes
+from wordsight.tokens import VisualTokens
+from wordsight.vlm import VLM
+
+SHIPPED = Path(wordsight.__file__).parent / "demo" / "model"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """One thread adds numbers up in the same order on every machine."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A LLaVA of 32 dimensions and random weights, with the processor of the embedded model."""
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**small, image_size=192, patch_size=16, projection_dim=32),
+        text_config=LlamaConfig(**small, vocab_size=256, pad_token_id=0, bos_token_id=1, eos_token_id=2),
+        image_token_id=4,
+        image_seq_length=144,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        attn_implementation="sdpa",
+    )
+    model = LlavaForConditionalGeneration(config).float()
+    for weight in model.parameters():
+        # With the stock initialisation the picture would hardly move a logit, and wrong would look right.
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
+    return VLM(model, AutoProcessor.from_pretrained(SHIPPED), "tiny")
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """The model that ships with the package."""
+    return VLM.from_pretrained()
+
+
+@pytest.fixture(scope="session")
+def picture():
+    return scenes.render(2_000_001).image
+
+
+@pytest.fixture(scope="session")
+def prompt(tiny, picture):
+    return tiny.encode(picture, "what is the background?")
+
+
+@pytest.fixture(scope="session")
+def tokens():
+    """The random tokens of an 8x8 grid, 16 wide."""
+    random = torch.Generator().manual_seed(0)
+    place = torch.arange(64)
+    return VisualTokens(
+        embeds=torch.randn(64, 16, generator=random),
+        slot=place,
+        cell=torch.stack([place * 0, place * 0, place // 8, place % 8], 1),
+        signals={
+            "cls_attention": torch.randn(64, generator=random).softmax(0),
+            "cls_similarity": torch.rand(64, generator=random) * 2 - 1,
+        },
+    )
