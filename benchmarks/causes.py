@@ -57,6 +57,7 @@ def explain(
     }
     groups = {"object": is_object, "named background": is_named, "plain background": is_plain}
     record: dict[str, Any] = {
+        "pictures": pictures,
         "tokens": {name: int(mask.sum()) for name, mask in groups.items()},
         "auroc_object_against_background": {
             name: auroc(values[is_object], values[is_named | is_plain]) for name, values in signals.items()

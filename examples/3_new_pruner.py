@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from torch import Tensor
+
 from wordsight import VLM, ScorePruner, VisualTokens, compare
 from wordsight.pruners.random import Random
 from wordsight.tasks.scenes import Scenes

@@ -1,3 +1,5 @@
+"""DPC-KNN against the rules written as plain loops, ties and degenerate sets included."""
+
 import math
 
 import pytest

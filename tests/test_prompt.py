@@ -144,11 +144,6 @@ def test_generate_with_contiguous_positions_needs_no_cache(tiny, prompt):
     assert greedy(tiny, [closed], 6, use_cache=False) == greedy(tiny, [closed], 6)
 
 
-def test_generate_without_a_cache_says_the_same_of_a_prompt_with_gaps(tiny, prompt):
-    gaps = pruned(prompt, SUBSETS["every second"])
-    assert greedy(tiny, [gaps], 6, use_cache=False) == greedy(tiny, [gaps], 6)
-
-
 @torch.no_grad()
 def test_without_the_mask_gaps_are_read_as_packed_sequences(tiny, prompt, picture):
     kept = SUBSETS["every second"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+
+import wordsight.demo
 from language import CHECKPOINT
 from model import build_model, save
 from packing import TOKENIZER
-
-import wordsight.demo
 
 TARGET = Path(wordsight.demo.__file__).parent / "model"
 

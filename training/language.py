@@ -20,16 +20,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from model import build_model, optimizers
-from packing import IGNORED, TOKENIZER, VISUAL, hidden_states, pack
-from pictures import BUILD, CHUNK, cache_easy_vqa, cache_scenes
 from PIL import Image
 from rich.progress import track
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from wordsight.demo.questions import PROBE, Question, ask, probe_answers
+from model import build_model, optimizers
+from packing import IGNORED, TOKENIZER, VISUAL, hidden_states, pack
+from pictures import BUILD, CHUNK, cache_easy_vqa, cache_scenes
+from wordsight.demo.questions import Question, ask, probe_answers
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, Scene, Thing, render
+from wordsight.probe import QUESTION
 
 RATE = 2e-3
 TEXT_LIMIT = 200
@@ -65,7 +66,7 @@ class Pictures:
         answers = probe_answers(scene, visible)
         if scene.backgrounds and rng.random() < 0.05:
             answers = list(scene.backgrounds)
-        probe = [Question("probe", PROBE, answers[int(rng.integers(len(answers)))])] if answers else []
+        probe = [Question("probe", QUESTION, answers[int(rng.integers(len(answers)))])] if answers else []
         return [*probe, *ask(scene, int(rng.integers(1 << 30)), visible=visible)]
 
 

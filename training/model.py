@@ -18,8 +18,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from wordsight.demo.questions import PROBE, ask
+from wordsight.demo.questions import ask
 from wordsight.demo.scenes import CLASSES, GRID, NOUNS, PATCH, SIZE, render
+from wordsight.probe import QUESTION
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 VISION_WIDTH, VISION_LAYERS = 192, 4
@@ -42,7 +43,7 @@ def words() -> list[str]:
     """Every word that the questions and answers use, in alphabetical order; plurals are left to the word
     pieces.
     """
-    found = {*EXTRA_WORDS.split(), *" ".join(CLASSES).split(), *NOUNS, *_split(PROBE)}
+    found = {*EXTRA_WORDS.split(), *" ".join(CLASSES).split(), *NOUNS, *_split(QUESTION)}
     for seed in range(400):
         for question in ask(render(seed), seed):
             found.update(_split(f"{question.text} {question.answer}"))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from model import build_tokenizer
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
+from model import build_tokenizer
 from wordsight.demo.questions import Question
 from wordsight.demo.scenes import GRID
 

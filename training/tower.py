@@ -12,10 +12,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from model import VISION_WIDTH, build_model, optimizers
-from pictures import BUILD, cache_easy_vqa, cache_scenes
 from torch import Tensor, nn
 
+from model import VISION_WIDTH, build_model, optimizers
+from pictures import BUILD, cache_easy_vqa, cache_scenes
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, render
 
 BATCH = 32

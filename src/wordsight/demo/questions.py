@@ -9,7 +9,6 @@ import numpy as np
 
 from wordsight.demo.scenes import CATEGORIES, COLORS, SHAPES, Scene, Thing
 
-PROBE = "What does this image show? You must provide a single word or phrase that best describes it."
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 CORNERS = {"top left": (0, 0), "top right": (192, 0), "bottom left": (0, 192), "bottom right": (192, 192)}
 # (axis, sign): "left of" means the smaller x.

@@ -21,10 +21,10 @@ from wordsight.tasks.scenes import Scenes
 from wordsight.vlm import VLM
 
 PICTURES = Path(__file__).parent / "pictures"
-QUESTIONS = {
-    "kitchen.png": ("describe the image.", "what color is the star?"),
-    "meadow.png": ("describe the image.", "how many cats are in the image?"),
-    "harbour.png": ("describe the image.", "what is in the background?"),
+QUESTIONS = {  # pictures of the test split, beyond those that the tasks ask about
+    "garden.png": ("how many flowers are in the image?", "what color is the triangle?"),
+    "harbour.png": ("describe the image.", "what is at the top left of the image?"),
+    "night.png": ("is there a panda in the image?", "what is the background?"),
 }
 KEEPS = (1.0, 0.2, 0.1)
 METHODS = ("random", "cls_topk", "divprune", "codebook")

@@ -1,0 +1,250 @@
+"""Evidence of a few small pictures: its columns, stopped runs that go on, pictures set aside, and refusals."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+
+from wordsight import evidence, leave_one_out, probe
+from wordsight.codebook import Clustering, Codebook, Condition
+from wordsight.demo.scenes import render
+from wordsight.errors import UsageError
+from wordsight.evidence import Evidence, collect
+
+NUMBER = 3
+EVERYTHING = Condition(confidence=None, divergence=None)
+CLUSTERING = Clustering(image_clusters=4, largest=144, clusters=4, images=0)
+
+
+@pytest.fixture(autouse=True)
+def one_picture_per_shard(monkeypatch):
+    monkeypatch.setattr(evidence, "SHARD", 1)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(NUMBER):
+        render(seed).image.save(folder / f"{seed}.png")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, pictures, tmp_path_factory):
+    """The folder of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence, "SHARD", 1)
+        collect(tiny, pictures, folder)
+    return folder
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_there_is_one_row_for_every_token_of_every_picture(whole):
+    found = Evidence.load(whole)
+    assert len(found) == NUMBER * 144
+    assert found.image.tolist() == [i for i in range(NUMBER) for _ in range(144)]
+
+
+def test_columns_have_the_shapes_of_their_descriptions(whole):
+    found = Evidence.load(whole)
+    rows = NUMBER * 144
+    assert found.embeds.shape == (rows, 32)
+    assert found.cell.shape == (rows, 4)
+    assert found.confidence.shape == (rows,)
+    assert found.words.shape == found.word_probabilities.shape == (rows, 5)
+    assert {key: tuple(column.shape) for key, column in found.divergence.items()} == {
+        f"{scope}/{measure}": (rows,)
+        for scope in ("regional", "global")
+        for measure in ("jensen_shannon", "released_divergence")
+    }
+
+
+def test_columns_hold_what_the_experiments_say(whole, tiny, pictures):
+    found = Evidence.load(whole)
+    second = slice(144, 288)
+    prompt = tiny.encode(pictures[1], probe.QUESTION)
+    reading = probe.read(tiny, prompt)
+    absent = leave_one_out.regional(tiny, prompt).divergence(leave_one_out.jensen_shannon)
+    assert torch.equal(found.embeds[second], prompt.visual.embeds)
+    assert torch.equal(found.cell[second], prompt.visual.cell)
+    assert torch.equal(found.words[second], reading.tokens[:, :5])
+    assert torch.equal(found.confidence[second], reading.confidence)
+    assert torch.equal(found.divergence["regional/jensen_shannon"][second], absent)
+
+
+def test_the_manifest_says_which_model_was_asked_what_about_which_pictures(whole, tiny, pictures):
+    found = Evidence.load(whole)
+    assert found.pictures == tuple(path.name for path in pictures)
+    assert found.manifest["fingerprint"] == tiny.fingerprint
+    assert found.manifest["question"] == probe.QUESTION
+
+
+def killed_after(count):
+    """A map that dies when so many jobs are done."""
+
+    def run(function, jobs):
+        for number, job in enumerate(jobs):
+            if number == count:
+                raise KeyboardInterrupt
+            yield function(job)
+
+    return run
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_killed_run_goes_on_to_the_same_bytes(count, whole, tiny, pictures, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        collect(tiny, pictures, tmp_path / "run", map=killed_after(count))
+    collect(tiny, pictures, tmp_path / "run")
+    assert files(tmp_path / "run") == files(whole)
+
+
+def test_a_killed_run_gives_the_same_book(whole, tiny, pictures, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        collect(tiny, pictures, tmp_path / "run", map=killed_after(1))
+    resumed = collect(tiny, pictures, tmp_path / "run")
+    for name, found in (("whole", Evidence.load(whole)), ("resumed", resumed)):
+        Codebook.build(found, EVERYTHING, CLUSTERING).save_pretrained(tmp_path / name)
+    assert files(tmp_path / "resumed") == files(tmp_path / "whole")
+
+
+def test_a_run_killed_inside_a_shard_leaves_no_part_of_it(tiny, pictures, tmp_path, monkeypatch):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evidence, "save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        collect(tiny, pictures[:1], tmp_path)
+    assert list(files(tmp_path)) == ["manifest.json"]
+
+
+def test_a_resumed_run_examines_only_what_is_missing(whole, tiny, pictures, tmp_path):
+    for name, content in files(whole).items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "000001.safetensors").unlink()
+    done = []
+
+    def counting(function, jobs):
+        done.extend(number for number, _ in jobs)
+        return map(function, jobs)
+
+    collect(tiny, pictures, tmp_path, map=counting)
+    assert done == [1]
+
+
+def backwards(function, jobs):
+    return [function(job) for job in reversed(jobs)]
+
+
+def threaded(function, jobs):
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(function, jobs))
+
+
+@pytest.mark.parametrize("other_map", [backwards, threaded])
+def test_any_map_writes_the_same_files(other_map, whole, tiny, pictures, tmp_path):
+    collect(tiny, pictures, tmp_path, map=other_map)
+    assert files(tmp_path) == files(whole)
+
+
+@pytest.fixture
+def mixed(pictures, tmp_path):
+    """Good pictures around two bad ones."""
+    text, cut = tmp_path / "text.png", tmp_path / "cut.png"
+    text.write_text("not a picture")
+    cut.write_bytes(pictures[0].read_bytes()[:300])
+    return [pictures[0], text, cut, pictures[1]]
+
+
+@pytest.mark.parametrize("shard", [1, 2, 4])
+def test_bad_pictures_are_set_aside_and_the_run_goes_on(shard, mixed, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence, "SHARD", shard)
+    found = collect(tiny, mixed, tmp_path / "run")
+    assert found.image.unique().tolist() == [0, 3]
+    assert len(found) == 2 * 144
+
+
+def test_pictures_set_aside_are_named_with_the_reason(mixed, tiny, tmp_path):
+    reasons = collect(tiny, mixed, tmp_path / "run").set_aside(tmp_path / "run")
+    assert list(reasons) == ["text.png", "cut.png"]
+    assert "not an image" in reasons["text.png"]
+    assert "cut short" in reasons["cut.png"]
+
+
+def test_good_pictures_are_not_set_aside(whole):
+    assert Evidence.load(whole).set_aside(whole) == {}
+
+
+def test_bad_pictures_of_one_name_are_all_named(tiny, tmp_path):
+    bad = [tmp_path / folder / "same.png" for folder in ("one", "two")]
+    for path in bad:
+        path.parent.mkdir()
+        path.write_text(f"not a picture: {path}")
+    assert len(collect(tiny, bad, tmp_path / "run").set_aside(tmp_path / "run")) == 2
+
+
+def test_only_bad_pictures_leave_no_rows(mixed, tiny, tmp_path):
+    assert len(collect(tiny, mixed[1:3], tmp_path / "run")) == 0
+
+
+def test_evidence_of_another_model_is_refused(whole, tiny, pictures):
+    with pytest.raises(UsageError, match=r"evidence with another model"):
+        collect(replace(tiny, name="other"), pictures, whole)
+
+
+def test_evidence_about_another_question_is_refused(whole, tiny, pictures):
+    with pytest.raises(UsageError, match=r"evidence with another question"):
+        collect(tiny, pictures, whole, question="what is it?")
+
+
+def test_evidence_of_other_pictures_is_refused(whole, tiny, pictures):
+    with pytest.raises(UsageError, match=r"evidence with another pictures"):
+        collect(tiny, pictures[:2], whole)
+
+
+def test_a_picture_that_changed_is_another_picture(whole, tiny, pictures, tmp_path):
+    changed = tmp_path / pictures[0].name
+    render(99).image.save(changed)
+    with pytest.raises(UsageError, match=r"evidence with another pictures"):
+        collect(tiny, [changed, *pictures[1:]], whole)
+
+
+def test_refused_evidence_is_left_as_it_was(whole, tiny, pictures):
+    before = files(whole)
+    with pytest.raises(UsageError):
+        collect(tiny, pictures[:1], whole)
+    assert files(whole) == before
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    for name, content in files(whole).items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+def test_unfinished_evidence_is_refused_with_the_missing_file(copy):
+    (copy / "000002.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"unfinished: 000002\.safetensors is missing"):
+        Evidence.load(copy)
+
+
+def test_a_damaged_file_is_refused_by_its_name(copy):
+    (copy / "000001.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UsageError, match=r"000001\.safetensors is damaged .* delete it"):
+        Evidence.load(copy)
+
+
+@pytest.mark.parametrize("content", [None, "", "[", json.dumps([])])
+def test_a_folder_without_a_manifest_is_refused(copy, content):
+    (copy / "manifest.json").unlink()
+    if content is not None:
+        (copy / "manifest.json").write_text(content)
+    with pytest.raises(UsageError, match="no evidence in"):
+        Evidence.load(copy)

@@ -1,0 +1,160 @@
+"""What each token says alone, against prompts built by hand and read one at a time."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from wordsight import probe
+
+TOP = 50
+
+
+def alone_by_hand(vlm, embeds, *, repeat=1, said=()):
+    """Token by token: the prompt with `repeat` image placeholders, their embeddings written in, and words said."""
+    text = "user: " + "<image> " * repeat + probe.QUESTION + " assistant:"
+    ids = torch.tensor([*vlm.processor.tokenizer(text)["input_ids"], *said])
+    rows = []
+    for token in embeds:
+        spelled = vlm.model.get_input_embeddings()(ids).detach().clone()
+        spelled[ids == 4] = token
+        with torch.no_grad():
+            logits = vlm.model(
+                inputs_embeds=spelled[None],
+                attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                position_ids=torch.arange(len(ids))[None],
+            ).logits
+        rows.append(logits[0, -1])
+    return torch.stack(rows)
+
+
+@pytest.fixture(scope="module")
+def asked(tiny, picture):
+    return tiny.encode(picture, probe.QUESTION)
+
+
+@pytest.fixture(scope="module")
+def reading(tiny, asked):
+    return probe.read(tiny, asked)
+
+
+@pytest.fixture(scope="module")
+def by_hand(tiny, asked):
+    return alone_by_hand(tiny, asked.visual.embeds)
+
+
+def test_confidence_is_the_best_of_the_softmax_over_the_top_fifty(reading, by_hand):
+    slow = torch.stack([row.sort(descending=True).values[:TOP].softmax(0).max() for row in by_hand])
+    torch.testing.assert_close(reading.confidence, slow, rtol=1e-5, atol=1e-6)
+
+
+def test_probabilities_are_those_of_the_fifty_likeliest_words(reading, by_hand):
+    for ids, chances, row in zip(reading.tokens, reading.probabilities, by_hand, strict=True):
+        torch.testing.assert_close(chances, row[ids].softmax(0), rtol=1e-4, atol=1e-6)
+
+
+def test_no_word_left_out_is_likelier_than_one_that_is_in(reading, by_hand):
+    for ids, row in zip(reading.tokens, by_hand, strict=True):
+        others = torch.ones(len(row), dtype=torch.bool)
+        others[ids] = False
+        assert row[others].max() <= row[ids].min() + 1e-5
+
+
+def test_the_first_word_is_the_argmax_spelled_out(tiny, reading, by_hand):
+    best = [tiny.processor.decode([row.argmax().item()]) for row in by_hand]
+    assert [words[0][0] for words in reading.words] == best
+
+
+def test_words_come_with_their_probabilities_the_likeliest_first(reading):
+    chances = [[chance for _, chance in row] for row in reading.words]
+    assert chances == [sorted(row, reverse=True) for row in reading.probabilities.tolist()]
+
+
+def test_the_probabilities_of_a_token_add_up_to_one(reading):
+    torch.testing.assert_close(reading.probabilities.sum(-1), torch.ones(144))
+
+
+@pytest.mark.parametrize("top", [1, 7, 256, 1000])
+def test_as_many_words_are_read_as_asked_for_and_there_are(tiny, asked, top):
+    few = replace(asked, visual=asked.visual.take(torch.arange(3)))
+    assert probe.read(tiny, few, top).tokens.shape == (3, min(top, 256))
+
+
+def test_a_token_shown_three_times_is_read_three_times(tiny, asked):
+    some = replace(asked, visual=asked.visual.take(torch.tensor([0, 40, 77, 143])))
+    slow = alone_by_hand(tiny, some.visual.embeds, repeat=3).topk(TOP).values.softmax(-1)
+    reading = probe.read(tiny, some, repeat=3)
+    torch.testing.assert_close(reading.probabilities, slow, rtol=1e-4, atol=1e-6)
+
+
+def test_showing_a_token_three_times_changes_its_confidence(tiny, asked, reading):
+    assert not torch.allclose(probe.read(tiny, asked, repeat=3).confidence, reading.confidence, atol=1e-3)
+
+
+def test_a_token_can_be_repeated_more_often_than_tokens_survive(tiny, asked):
+    one = replace(asked, visual=asked.visual.take(torch.tensor([77])))
+    slow = alone_by_hand(tiny, one.visual.embeds, repeat=3).topk(TOP).values.softmax(-1)
+    reading = probe.read(tiny, one, repeat=3)
+    torch.testing.assert_close(reading.probabilities, slow, rtol=1e-4, atol=1e-6)
+
+
+def test_the_tokens_of_a_pruned_prompt_are_read_as_those_of_the_whole(tiny, asked, reading):
+    kept = torch.tensor([5, 60, 61, 140])
+    pruned = replace(asked, visual=asked.visual.take(kept))
+    torch.testing.assert_close(
+        probe.read(tiny, pruned).confidence, reading.confidence[kept], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_the_tokens_of_a_second_image_are_read_as_those_of_the_first(tiny, asked, picture, reading):
+    both = tiny.encode([picture, picture], probe.QUESTION)
+    single = replace(both, visual=both.visual.take(torch.arange(144, 288)))
+    torch.testing.assert_close(probe.read(tiny, single).confidence, reading.confidence, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def article(tiny, reading, monkeypatch):
+    """A word that the tiny model says of some tokens, taken for an article."""
+    said = reading.tokens[:, 0].mode().values.item()
+    monkeypatch.setattr(probe, "ARTICLES", (tiny.processor.decode([said]),))
+    return said
+
+
+def test_where_the_first_word_is_an_article_the_next_is_read(tiny, asked, by_hand, article):
+    late = by_hand.argmax(-1) == article
+    assert 0 < late.sum() < 144
+    slow = alone_by_hand(tiny, asked.visual.embeds[late], said=[article]).topk(TOP).values.softmax(-1)
+    chances = probe.read(tiny, asked).probabilities
+    torch.testing.assert_close(chances[late], slow, rtol=1e-4, atol=1e-6)
+
+
+def test_where_the_first_word_is_no_article_it_is_read(tiny, asked, by_hand, reading, article):
+    early = by_hand.argmax(-1) != article
+    chances = probe.read(tiny, asked).probabilities
+    torch.testing.assert_close(chances[early], reading.probabilities[early], rtol=1e-4, atol=1e-6)
+
+
+def test_an_article_is_followed_by_the_next_word(tiny, asked, by_hand, article):
+    late = by_hand.argmax(-1) == article
+    slow = alone_by_hand(tiny, asked.visual.embeds[late], said=[article]).argmax(-1)
+    assert probe.read(tiny, asked).tokens[late, 0].tolist() == slow.tolist()
+
+
+def test_only_spellings_of_articles_count_as_articles(tiny):
+    vocabulary = tiny.processor.tokenizer.get_vocab()
+    assert probe._article_ids(tiny) == {vocabulary[word] for word in ("a", "an", "the")}
+
+
+def test_only_orders_and_repeats_tokens_at_will(asked):
+    picked = probe.only(asked, [9, 2, 9]).visual.embeds
+    assert torch.equal(picked, asked.visual.embeds[[9, 2, 9]])
+
+
+def test_only_has_contiguous_positions(asked):
+    inputs = probe.only(asked, [100, 101]).inputs()
+    assert inputs["position_ids"][0].tolist() == list(range(len(asked.is_visual) - 142))
+
+
+def test_spell_names_every_id_on_its_own(tiny):
+    names = probe.spell(tiny, torch.tensor([[8, 11], [12, 8]]))
+    assert names == (("a", "airplane"), ("an", "a"))
