@@ -45,13 +45,14 @@ def ask(
     from dataclasses import asdict
 
     from wordsight.pictures import load_picture
+    from wordsight.plugins import spec
 
     method, picture = _pruner(pruner, keep), load_picture(image)
     answer = _vlm(model).answer(picture, question, pruner=method)
     record = {
         "answer": answer.text,
         **asdict(answer),
-        "pruner": repr(method) if method else "none",
+        "pruner": spec(method) if method else "none",
         "model": model,
     }
     del record["text"]

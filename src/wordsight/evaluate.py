@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from wordsight.atomic import replacing
+from wordsight.plugins import spec
 from wordsight.progress import watched
 from wordsight.prompt import Prompt
 from wordsight.pruners.base import Pruner
@@ -80,12 +81,12 @@ def compare(
         drawn: dict[float, Scores] = {}
         # Random tokens first: the others are compared with them.
         ordered = sorted(pruners, key=lambda pruner: not isinstance(pruner, Random))
-        for pruner in watched(ordered, f"pruning for {_task_name(task)}", len(ordered)):
+        for pruner in watched(ordered, f"pruning for {spec(task)}", len(ordered)):
             scores, kept = _run(vlm, sheet, pruner)
             references = {"random": drawn[pruner.keep]} if pruner.keep in drawn else {}
             row = _row(sheet, scores, {"none": sheet.whole, **references})
             record = {
-                "pruner": repr(pruner),
+                "pruner": spec(pruner),
                 "keep": pruner.keep,
                 "tokens_kept": kept,
                 "seeds": len(_seeded(pruner)),
@@ -116,7 +117,7 @@ def _lay_out(vlm: VLM, task: Task, pruners: Sequence[Pruner], limit: int | None)
     examples = task.first(limit)
     seen: dict[str, VisualTokens] = {}
     prompts = []
-    for example in watched(examples, f"reading {_task_name(task)}", len(examples)):
+    for example in watched(examples, f"reading {spec(task)}", len(examples)):
         known = seen.get(example.picture_id)
         prompt = vlm.encode(example.picture, example.question, collect=needs, seen=known)
         seen[example.picture_id] = prompt.visual
@@ -175,7 +176,7 @@ def _row(sheet: _Sheet, scores: Scores, references: dict[str, Scores]) -> dict[s
     low, high = interval(scores, sheet.examples)
     whole = float(sheet.whole.mean())
     return {
-        "task": _task_name(sheet.task),
+        "task": spec(sheet.task),
         "accuracy": float(scores.mean()),
         "low": low,
         "high": high,
@@ -190,10 +191,6 @@ def _row(sheet: _Sheet, scores: Scores, references: dict[str, Scores]) -> dict[s
         "questions": len(scores),
         "pictures": len({example.picture_id for example in sheet.examples}),
     }
-
-
-def _task_name(task: Task) -> str:
-    return type(task).__module__.rpartition(".")[2]
 
 
 def _by_type(sheet: _Sheet, scores: Scores) -> dict[str, dict[str, float]]:

@@ -51,6 +51,20 @@ def make(package: ModuleType, spec: str, base: type[T]) -> T:
     return cls(**options)
 
 
+def spec(plugin: Any) -> str:
+    """The SPEC of an object without its `keep`: its name, and the options that are not at their defaults."""
+    module = type(plugin).__module__
+    name = module.rpartition(".")[2] if module.startswith("wordsight.") else type(plugin).__name__
+    fields = [field for field in dataclasses.fields(plugin) if field.init and field.name != "keep"]
+    values = [(field.name, getattr(plugin, field.name)) for field in fields]
+    told = [
+        f"{key}={value if isinstance(value, (int, float, str)) else type(value).__name__}"
+        for (key, value), field in zip(values, fields, strict=True)
+        if value != field.default
+    ]
+    return ":".join([name, ",".join(told)] if told else [name])
+
+
 def _value(text: str) -> int | float | bool | str:
     if text in ("true", "false"):
         return text == "true"

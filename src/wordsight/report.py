@@ -24,22 +24,11 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in _cells(rows))]) + "\n"
 
 
-def short_name(pruner: str) -> str:
-    """The repr of a pruner as a reader would call it: its class, and its options other than keep and seed."""
-    name, _, options = pruner.removesuffix(")").partition("(")
-    telling = [
-        option
-        for option in options.split(", ")
-        if option.partition("=")[0] not in ("keep", "seed", "positions", "threshold", "rule", "")
-    ]
-    return f"{name}({', '.join(telling)})" if telling else name
-
-
 def _cells(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     for i, row in enumerate(rows):
         yield (
             row["task"],
-            short_name(row["pruner"]),
+            row["pruner"],
             f"{row['keep']:.0%}" if isinstance(row["keep"], float) else str(row["keep"]),
             f"{row['tokens_kept']:.1f}",
             f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
