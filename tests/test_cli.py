@@ -1,0 +1,188 @@
+"""Every command's result on stdout, its talk on stderr, and what Ctrl-C leaves behind."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from wordsight import cli, evidence
+from wordsight.codebook import Codebook
+from wordsight.demo.scenes import render
+
+EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--images", "0")
+ASK = ("ask", "good.png", "what is it?")
+COMPARE = ("compare", "--task", "scenes", "--limit", "1", "--pruner", "uniform", "--keep", "0.1")
+BUILD = ("codebook", "build", "photos", "--limit", "1", *EVERYTHING)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working folder: pictures, one of them bad, a book, and a released file."""
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("good.png", 1), ("photos/one.png", 2), ("photos/two.png", 3), ("mixed/good.png", 4)):
+        Path(name).parent.mkdir(exist_ok=True)
+        render(seed).image.save(name)
+    Path("mixed/text.png").write_text("not a picture")
+    Path("mixed/cut.png").write_bytes(Path("good.png").read_bytes()[:400])
+    prototypes = torch.randn(4, 32)
+    Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": None}).save_pretrained("book")
+    torch.save(torch.randn(5, 32), "released.pt")
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsys, tiny):
+    """A function that runs the command line on the tiny model: exit code, stdout, stderr."""
+    monkeypatch.setattr(cli, "_vlm", lambda name: tiny)
+
+    def wordsight(*arguments):
+        monkeypatch.setattr(sys, "argv", ["wordsight", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit:
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return wordsight
+
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("arguments", [ASK, COMPARE, (*BUILD, "--out", "out"), ("probe", "good.png")])
+def test_a_stopped_command_ends_in_one_line(run, monkeypatch, arguments):
+    monkeypatch.setattr(cli, "_vlm", interrupt)
+    code, out, err = run(*arguments)
+    assert code == 1
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "stopped" in err
+
+
+def test_a_stopped_build_leaves_no_half_of_a_book(run, folder, monkeypatch):
+    monkeypatch.setattr(evidence, "examine", interrupt)
+    assert run(*BUILD, "--out", "out")[0] == 1
+    assert not (folder / "out").exists()
+    assert [path.name for path in (folder / "out.evidence").iterdir()] == ["manifest.json"]
+
+
+def test_a_stopped_build_goes_on_with_the_same_command(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(evidence, "examine", interrupt)
+        run(*BUILD, "--out", "out")
+    assert run(*BUILD, "--out", "out")[0] == 0
+
+
+def test_the_answer_is_on_stdout_and_the_talk_on_stderr(run, tiny, folder):
+    code, out, err = run(*ASK, "--pruner", "uniform", "--keep", "0.1")
+    assert code == 0
+    assert out.count("\n") == 1
+    assert err == "14 of 144 visual tokens read\n"
+
+
+def parsed(result):
+    code, out, err = result
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def test_ask_as_json_tells_answer_counts_and_times(run):
+    record = parsed(run(*ASK, "--pruner", "uniform", "--keep", "0.1", "--json"))
+    assert set(record) >= {"answer", "tokens_total", "tokens_kept", "pruner", "model"}
+    assert {"vision_ms", "selection_ms", "prefill_ms", "decode_ms"} <= set(record)
+    assert (record["tokens_total"], record["tokens_kept"]) == (144, 14)
+
+
+def test_ask_without_a_pruner_keeps_all_tokens(run):
+    record = parsed(run(*ASK, "--json"))
+    assert (record["pruner"], record["tokens_kept"]) == ("none", 144)
+
+
+def test_ask_takes_the_keep_of_the_spec(run):
+    assert parsed(run(*ASK, "--pruner", "uniform:keep=7", "--json"))["tokens_kept"] == 7
+
+
+def test_ask_prunes_with_a_book_in_a_folder(run):
+    record = parsed(run(*ASK, "--pruner", "codebook:codebook=book", "--keep", "0.25", "--json"))
+    assert record["tokens_kept"] == 36
+
+
+def test_probe_as_json_tells_what_every_token_says(run):
+    record = parsed(run("probe", "good.png", "--json"))
+    assert set(record) == {"image", "model", "tokens"}
+    assert [token["cell"] for token in record["tokens"]] == [[0, 0, i // 12, i % 12] for i in range(144)]
+    for token in record["tokens"]:
+        assert set(token) == {"cell", "words", "confidence"}
+        assert token["words"][0][1] == token["confidence"]
+
+
+def test_probe_with_leave_one_out_also_tells_divergences(run):
+    tokens = parsed(run("probe", "good.png", "--leave-one-out", "--json"))["tokens"]
+    assert all(set(token) == {"cell", "words", "confidence", "regional", "global"} for token in tokens)
+    assert all(0 <= token[scope] <= 0.6932 for token in tokens for scope in ("regional", "global"))
+
+
+def test_probe_shows_a_grid_of_words(run):
+    code, out, _ = run("probe", "good.png")
+    assert code == 0
+    assert out.count("\n") == 12
+
+
+def test_probe_draws_a_picture(run, folder):
+    assert run("probe", "good.png", "--out", "deep/words.png", "--json")[0] == 0
+    with Image.open(folder / "deep" / "words.png") as drawing:
+        assert drawing.width == drawing.height >= 12 * 72
+
+
+def test_compare_as_json_tells_rows_and_environment(run):
+    record = parsed(run(*COMPARE, "--json"))
+    assert set(record) == {"rows", "environment"}
+    assert [row["tokens_kept"] for row in record["rows"]] == [144, 14]
+    assert record["environment"]["command"] == " ".join(["wordsight", *COMPARE, "--json"])
+
+
+def test_compare_runs_every_pruner_at_every_keep(run):
+    rows = parsed(run(*COMPARE, "--pruner", "cls_topk", "--keep", "0.5", "--json"))["rows"]
+    assert sorted(row["tokens_kept"] for row in rows) == [14, 14, 72, 72, 144]
+
+
+def test_compare_writes_what_it_shows(run, folder):
+    shown = parsed(run(*COMPARE, "--out", "deep/results.json", "--json"))
+    assert json.loads((folder / "deep" / "results.json").read_text()) == shown
+
+
+def test_compare_shows_a_table(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, err = run(*COMPARE)
+    assert (code, err) == (0, "")
+    assert "uniform" in out
+    assert "(blind)" in out
+
+
+def test_build_names_bad_pictures_and_goes_on(run, folder):
+    code, out, err = run("codebook", "build", "mixed", "--out", "out", *EVERYTHING, "--json")
+    assert code == 0
+    assert re.fullmatch(r"set aside .*cut\.png: .*\nset aside .*text\.png: .*\n", err)
+    assert json.loads(out)["counts"]["tokens"] == 144
+    assert Codebook.from_pretrained(folder / "out").prototypes.shape[1] == 32
+
+
+def test_build_uses_only_the_first_pictures(run):
+    assert parsed(run(*BUILD, "--out", "out", "--json"))["counts"]["pictures"] == 1
+
+
+def test_info_as_json_tells_what_the_book_holds(run):
+    record = parsed(run("codebook", "info", "book", "--json"))
+    assert (record["prototypes"], record["width"], record["model"]) == (4, 32, "made-up")
+
+
+def test_import_writes_a_book(run, folder):
+    code, out, _ = run("codebook", "import", "released.pt", "--out", "out", "--model", "llava-1.5-7b")
+    assert (code, out) == (0, "5 prototypes in out\n")
+    assert Codebook.from_pretrained(folder / "out").config["model"] == "llava-1.5-7b"

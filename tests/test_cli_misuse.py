@@ -1,0 +1,208 @@
+"""Every misuse of the command line is told in one line on stderr, exits with 2 and leaves nothing behind."""
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from wordsight import cli
+from wordsight.codebook import Codebook
+from wordsight.demo.scenes import render
+from wordsight.pruners import names
+
+EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--images", "0")
+ASK = ("ask", "good.png", "what is it?")
+COMPARE = ("compare", "--task", "scenes", "--limit", "1", "--pruner", "uniform", "--keep", "0.1")
+BUILD = ("codebook", "build", "photos", "--limit", "1", *EVERYTHING)
+MISUSES = [
+    (("ask", "nowhere.png", "what?"), "no such picture: nowhere.png"),
+    (("ask", "text.png", "what?"), "text.png is not an image"),
+    (("ask", "cut.png", "what?"), "cut.png is damaged or cut short"),
+    (("ask", "empty", "what?"), "no such picture: empty"),
+    (("probe", "nowhere.png"), "no such picture: nowhere.png"),
+    (("probe", "text.png"), "text.png is not an image"),
+    (("probe", "cut.png"), "cut.png is damaged or cut short"),
+    (("codebook", "build", "empty", "--out", "out"), "no pictures in empty"),
+    (("codebook", "build", "nowhere", "--out", "out"), "no such folder: nowhere"),
+    ((*ASK, "--pruner", "random", "--keep", "0"), "keep must be a share .* got '?0"),
+    ((*ASK, "--pruner", "random", "--keep", "2"), "keep must be a share .* got '?2"),
+    ((*ASK, "--pruner", "random", "--keep", "abc"), "keep must be a share .* got 'abc'"),
+    ((*ASK, "--pruner", "random", "--keep", "-0.1"), "keep must be a share .* got '?-0.1"),
+    ((*ASK, "--pruner", "random", "--keep", "nan"), "keep must be a share .* got '?nan"),
+    ((*ASK, "--keep", "abc"), "keep must be a share .* got 'abc'"),
+    ((*ASK, "--pruner", "random:keep=0"), "keep must be .* got 0"),
+    ((*ASK, "--pruner", "random:keep=abc"), "keep must be .* got 'abc'"),
+    ((*COMPARE, "--keep", "0"), "keep must be a share .* got '?0"),
+    ((*COMPARE, "--keep", "2"), "keep must be a share .* got '?2"),
+    ((*COMPARE, "--keep", "abc"), "keep must be a share .* got 'abc'"),
+    ((*ASK, "--pruner", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
+    ((*ASK, "--pruner", "xyz"), f"unknown pruner 'xyz': choose from {', '.join(names())}"),
+    ((*COMPARE, "--pruner", "unifrm"), "unknown pruner 'unifrm': did you mean 'uniform'"),
+    ((*ASK, "--pruner", "random:sed=1"), "option of random 'sed': .* choose from keep, positions, seed"),
+    ((*ASK, "--pruner", "random:seed"), "'random:seed': expected option=value"),
+    ((*ASK, "--pruner", "random:seed=1.5"), "seed must be .* 1.5"),
+    ((*ASK, "--pruner", "codebook:codebook=book,threshold=abc"), "threshold must be .* 'abc'"),
+    ((*ASK, "--pruner", "codebook:codebook=narrow"), "codebook is for D=16 .* this model has D=32"),
+    ((*COMPARE, "--pruner", "codebook:codebook=narrow"), "codebook is for D=16 .* this model has D=32"),
+    ((*ASK, "--pruner", "codebook:codebook=corrupted"), "no codebook in corrupted"),
+    ((*ASK, "--pruner", "codebook:codebook=pickled"), "no codebook in pickled"),
+    ((*ASK, "--pruner", "codebook:codebook=nowhere"), "no codebook in nowhere"),
+    ((*ASK, "--pruner", "codebook:codebook=released.pt"), "released.pt is a file; expected a folder"),
+    (("codebook", "info", "corrupted"), "no codebook in corrupted"),
+    (("codebook", "info", "pickled"), "no codebook in pickled"),
+    (("codebook", "info", "nowhere"), "no codebook in nowhere"),
+    (("codebook", "import", "trap.pt", "--out", "out", "--model", "m"), "cannot read trap.pt"),
+    (("codebook", "import", "text.png", "--out", "out", "--model", "m"), "cannot read text.png"),
+    (("codebook", "import", "nowhere.pt", "--out", "out", "--model", "m"), "cannot read nowhere.pt"),
+    (("codebook", "import", "released.pt", "--out", "file/book", "--model", "m"), "cannot write file/book"),
+    ((*BUILD, "--out", "file/book"), "cannot write file/"),
+    ((*BUILD, "--out", "out", "--evidence", "file/found"), "cannot write file/found"),
+    (("probe", "good.png", "--out", "file/words.png"), "cannot write file/words.png"),
+    ((*COMPARE, "--out", "file/results.json"), "cannot write file/results.json"),
+    ((*BUILD, "--out", "out", "--confidence", "abc"), "expected a threshold .* got 'abc'"),
+    ((*BUILD, "--out", "out", "--divergence", "q2"), r"quantile must be in \(0, 1\], got 'q2'"),
+    (
+        (*BUILD, "--out", "out", "--measure", "euclid"),
+        "measure must be jensen_shannon or released_divergence",
+    ),
+    ((*BUILD, "--out", "out", "--limit", "0"), "limit"),
+    ((*COMPARE, "--task", "scene"), "unknown task 'scene': did you mean 'scenes'"),
+    ((*COMPARE, "--task", "scenes:pictures=0"), "pictures must be between 1 and 100000"),
+    ((*COMPARE, "--task", "scenes:pictures=1.5"), "pictures must be .* 1.5"),
+    ((*COMPARE, "--limit", "0"), "limit"),
+    (("akc", "good.png"), "akc"),
+    (("codebook", "biuld"), "biuld"),
+    (("codebook",), ""),
+    (("ask",), "image"),
+    (("ask", "good.png"), "question"),
+    ((*ASK, "--frob"), "--frob"),
+    (("compare", "--task", "scenes"), "pruner"),
+]
+
+
+class Trap:
+    """An object whose unpickling leaves a mark."""
+
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def made_up_book(width):
+    return Codebook(torch.randn(4, width), {"format": 1, "model": "made-up", "fingerprint": None})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working folder: good and bad pictures, folders of pictures, good and bad books."""
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("good.png", 1), ("photos/one.png", 2), ("photos/two.png", 3)):
+        path = Path(name)
+        path.parent.mkdir(exist_ok=True)
+        render(seed).image.save(path)
+    for name in ("text.png", "bad/text.png"):
+        path = Path(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("not a picture")
+    for name in ("cut.png", "bad/cut.png"):
+        Path(name).write_bytes(Path("good.png").read_bytes()[:400])
+    Path("empty").mkdir()
+    Path("file").write_text("a file")
+    for name, width in (("book", 32), ("narrow", 16), ("corrupted", 32), ("pickled", 32)):
+        made_up_book(width).save_pretrained(name)
+    tensors = Path("corrupted/codebook.safetensors")
+    tensors.write_bytes(tensors.read_bytes()[:-30])
+    Path("pickled/codebook.safetensors").write_bytes(pickle.dumps(Trap()))
+    torch.save(torch.randn(5, 32), "released.pt")
+    torch.save(Trap(), "trap.pt")
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsys, tiny):
+    """A function that runs the command line on the tiny model: exit code, stdout, stderr."""
+    monkeypatch.setattr(cli, "_vlm", lambda name: tiny)
+
+    def wordsight(*arguments):
+        monkeypatch.setattr(sys, "argv", ["wordsight", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit:
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return wordsight
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), MISUSES, ids=[" ".join(arguments) for arguments, _ in MISUSES]
+)
+def test_a_misuse_is_told_in_one_line_and_leaves_nothing_behind(run, folder, arguments, message):
+    before = files(folder)
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert re.search(message, err)
+    assert files(folder) == before
+
+
+def test_a_pickle_that_poses_as_a_book_is_not_executed(run, folder):
+    run(*ASK, "--pruner", "codebook:codebook=pickled")
+    run("codebook", "import", "trap.pt", "--out", "out", "--model", "m")
+    assert not (folder / "executed").exists()
+
+
+@pytest.mark.parametrize("place", [".", "photos"])
+def test_a_book_never_takes_the_place_of_a_folder_of_other_files(run, folder, place):
+    before = files(folder)
+    code, _, err = run("codebook", "import", "released.pt", "--out", place, "--model", "m")
+    assert files(folder).items() >= before.items()
+    assert code == 0 or (code == 2 and err.startswith("error: ") and err.count("\n") == 1)
+
+
+def test_a_build_into_the_working_folder_is_no_traceback(run, folder):
+    before = files(folder)
+    code, _, err = run(*BUILD, "--out", ".")
+    assert files(folder).items() >= before.items()
+    assert code == 0 or (code == 2 and err.startswith("error: ") and err.count("\n") == 1)
+
+
+def test_a_folder_in_which_no_picture_can_be_read_is_a_misuse(run, folder):
+    code, out, err = run("codebook", "build", "bad", "--out", "out")
+    assert code == 2
+    assert out == ""
+    *aside, error = err.splitlines()
+    assert [re.search(r"^set aside .*(cut|text)\.png: ", line)[1] for line in aside] == ["cut", "text"]
+    assert error.startswith("error: no prototype is left")
+    assert not (folder / "out").exists()
+
+
+def test_a_folder_that_is_no_model_is_told_in_one_line(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["wordsight", *ASK, "--model", str(folder / "empty")])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    err = capsys.readouterr().err
+    assert exit.value.code == 2
+    assert err.startswith("error: cannot load model")
+    assert err.count("\n") == 1
+
+
+def test_the_package_runs_as_a_program():
+    command = [sys.executable, "-m", "wordsight", "akc"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "'akc'" in done.stderr
+    assert done.stderr.count("\n") == 1

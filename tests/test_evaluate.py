@@ -1,0 +1,247 @@
+"""Comparisons on the tiny model against answers asked for one by one; intervals against slow loops."""
+
+import json
+import random
+import statistics
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from wordsight.demo.scenes import render
+from wordsight.evaluate import Results, compare, interval
+from wordsight.plugins import spec
+from wordsight.pruners.cls_topk import ClsTopK
+from wordsight.pruners.divprune import DivPrune
+from wordsight.pruners.random import Random
+from wordsight.pruners.uniform import Uniform
+from wordsight.tasks.base import Example, Task
+from wordsight.tasks.scenes import Scenes
+
+PICTURES = [render(seed).image for seed in range(3)]
+
+
+@dataclass(kw_only=True)
+class Parity(Task):
+    """Four questions about each of three pictures; right is what has an even number of letters and spaces."""
+
+    max_new_tokens = 3
+
+    def examples(self):
+        for number, picture in enumerate(PICTURES):
+            for word in ("cat", "sky", "two", "what is at the left of the image"):
+                yield Example(picture, str(number), f"{word}?", "any", "long" if " " in word else "short")
+
+    def score(self, example, said):
+        return float(len(said) % 2 == 0)
+
+
+def about(*picture_ids):
+    return [Example("x.png", str(name), "?", "yes", "any") for name in picture_ids]
+
+
+def slow_interval(scores, names, resamples=4000):
+    """Draw pictures with replacement, take the mean over all of their questions, sort, cut."""
+    draw = random.Random(1)
+    groups = [
+        [score for score, name in zip(scores, names, strict=True) if name == one]
+        for one in sorted(set(names))
+    ]
+    means = sorted(
+        statistics.fmean(score for group in draw.choices(groups, k=len(groups)) for score in group)
+        for _ in range(resamples)
+    )
+    return means[int(0.025 * resamples)], means[int(0.975 * resamples)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_interval_is_that_of_a_slow_bootstrap_over_pictures(seed):
+    rng = np.random.default_rng(seed)
+    names = np.repeat(np.arange(25), rng.integers(1, 9, 25))
+    scores = (rng.random(len(names)) < rng.random(25)[names]).astype(float)
+    expected = slow_interval(scores.tolist(), [str(name) for name in names])
+    assert interval(scores, about(*names)) == pytest.approx(expected, abs=0.02)
+
+
+def test_the_interval_of_equal_scores_is_a_point():
+    assert interval([1.0] * 6, about(0, 0, 1, 1, 2, 2)) == (1.0, 1.0)
+
+
+def test_the_interval_of_independent_scores_is_that_of_the_normal_distribution():
+    low, high = interval([0.0, 1.0] * 200, about(*range(400)))
+    assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.006)
+
+
+def test_questions_about_one_picture_do_not_narrow_the_interval():
+    low, high = interval([0.0] * 100 + [1.0] * 100, about(*np.repeat(range(20), 10)))
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / 20**0.5, abs=0.05)
+
+
+def test_the_interval_does_not_depend_on_the_order_of_the_questions():
+    scores, names = [0.0, 1.0, 1.0, 0.0, 1.0, 0.0], [0, 0, 1, 1, 2, 2]
+    order = [4, 1, 5, 0, 3, 2]
+    shuffled = interval([scores[i] for i in order], about(*(names[i] for i in order)))
+    assert shuffled == interval(scores, about(*names))
+
+
+KEYS = frozenset(
+    (
+        *("task", "questions", "pictures", "tokens_total", "blind", "by_type"),
+        *("pruner", "keep", "tokens_kept", "seeds"),
+        *("accuracy", "low", "high", "retention", "difference_to"),
+    )
+)
+METHODS = [Random(keep=0.1), Uniform(keep=0.1), ClsTopK(keep=1.0), Uniform(keep=1.0), DivPrune(keep=7)]
+
+
+@pytest.fixture(scope="module")
+def results(tiny):
+    return compare(tiny, [Parity()], METHODS)
+
+
+@pytest.fixture
+def rows(results):
+    return {(row["pruner"], row["keep"]): row for row in results.rows}
+
+
+def place(pruner):
+    """What tells the row of a pruner from others."""
+    return (spec(pruner), pruner.keep) if pruner else ("none", 1.0)
+
+
+def asked_one_by_one(vlm, pruner):
+    """The score of every question, each answered on its own."""
+    task = Parity()
+    said = [
+        vlm.answer(example.picture, example.question, pruner=pruner, max_new_tokens=task.max_new_tokens).text
+        for example in task.examples()
+    ]
+    return [task.score(example, text) for example, text in zip(task.examples(), said, strict=True)]
+
+
+def test_there_is_a_row_for_the_unpruned_model_and_one_for_every_pruner(results):
+    assert [(row["pruner"], row["keep"]) for row in results.rows] == [
+        place(each) for each in (None, *METHODS)
+    ]
+
+
+def test_every_row_has_the_same_keys(results):
+    assert {frozenset(row) for row in results.rows} == {KEYS}
+
+
+@pytest.mark.parametrize("pruner", [None, *METHODS[1:]], ids=repr)
+def test_accuracy_is_the_mean_of_answers_asked_for_one_by_one(tiny, rows, pruner):
+    assert rows[place(pruner)]["accuracy"] == pytest.approx(np.mean(asked_one_by_one(tiny, pruner)))
+
+
+def test_random_tokens_are_drawn_with_three_seeds_and_averaged(tiny, rows):
+    each = [np.mean(asked_one_by_one(tiny, Random(keep=0.1, seed=seed))) for seed in range(3)]
+    assert rows[place(METHODS[0])]["accuracy"] == pytest.approx(np.mean(each))
+    assert rows[place(METHODS[0])]["seeds"] == 3
+
+
+def test_the_made_up_task_tells_methods_apart(results):
+    assert len({row["accuracy"] for row in results.rows}) > 2
+
+
+@pytest.mark.parametrize("pruner", METHODS[2:4], ids=repr)
+def test_keeping_all_tokens_is_as_accurate_as_the_unpruned_model(rows, pruner):
+    assert rows[place(pruner)]["accuracy"] == rows[place(None)]["accuracy"]
+    assert rows[place(pruner)]["difference_to"]["none"] == [0.0, 0.0, 0.0]
+
+
+def test_rows_say_how_many_tokens_were_kept_of_how_many(results):
+    assert [row["tokens_kept"] for row in results.rows] == [144, 14, 14, 144, 144, 7]
+    assert {row["tokens_total"] for row in results.rows} == {144}
+
+
+def test_rows_count_questions_and_pictures(results):
+    assert {(row["questions"], row["pictures"]) for row in results.rows} == {(12, 3)}
+
+
+def test_accuracy_lies_inside_its_interval(results):
+    assert all(row["low"] <= row["accuracy"] <= row["high"] for row in results.rows)
+
+
+def test_methods_are_compared_with_the_unpruned_model_and_with_random_tokens_at_the_same_keep(results):
+    assert [sorted(row["difference_to"]) for row in results.rows] == [
+        [],
+        ["none"],
+        ["none", "random"],
+        ["none"],
+        ["none"],
+        ["none"],
+    ]
+
+
+def test_a_difference_is_that_of_the_accuracies(rows):
+    uniform, drawn = rows[place(METHODS[1])], rows[place(METHODS[0])]
+    expected = uniform["accuracy"] - drawn["accuracy"]
+    mean, low, high = uniform["difference_to"]["random"]
+    assert mean == pytest.approx(expected)
+    assert low <= mean <= high
+
+
+def test_random_tokens_are_found_wherever_they_stand_in_the_list(tiny):
+    rows = compare(tiny, [Parity()], [Uniform(keep=0.1), Random(keep=0.1)], limit=2).rows
+    assert "random" in next(row for row in rows if row["pruner"] == "uniform")["difference_to"]
+
+
+def test_one_token_is_not_compared_with_all_random_tokens(tiny):
+    rows = compare(tiny, [Parity()], [Random(keep=1.0), Uniform(keep=1)], limit=2).rows
+    assert sorted(rows[-1]["difference_to"]) == ["none"]
+
+
+def test_retention_is_the_share_of_the_unpruned_accuracy(rows):
+    whole = rows[place(None)]["accuracy"]
+    assert whole > 0
+    assert all(row["retention"] == pytest.approx(row["accuracy"] / whole) for row in rows.values())
+
+
+def test_blind_is_the_score_without_any_visual_token(tiny, results):
+    class Nothing(Uniform):
+        def prune(self, tokens):
+            return tokens.take(tokens.slot[:0])
+
+    assert {row["blind"] for row in results.rows} == {np.mean(asked_one_by_one(tiny, Nothing()))}
+
+
+def test_accuracy_is_told_by_type_of_question(rows):
+    kinds = rows[place(None)]["by_type"]
+    assert {kind: row["questions"] for kind, row in kinds.items()} == {"short": 9, "long": 3}
+    weighted = sum(row["accuracy"] * row["questions"] for row in kinds.values()) / 12
+    assert weighted == pytest.approx(rows[place(None)]["accuracy"])
+    assert {row["prior"] for row in kinds.values()} == {1.0}
+
+
+def test_scenes_are_asked_up_to_the_limit(tiny):
+    task = Scenes(pictures=2)
+    (row,) = compare(tiny, [task], [], limit=12).rows
+    shown = {example.picture_id for example in task.first(12)}
+    assert (row["task"], row["questions"], row["pictures"]) == ("scenes:pictures=2", 12, len(shown))
+
+
+def test_the_same_comparison_gives_the_same_rows(tiny):
+    once, again = (compare(tiny, [Parity()], METHODS[:2], limit=4).rows for _ in range(2))
+    assert once == again
+
+
+def test_the_environment_names_model_and_versions(tiny, results):
+    assert results.environment["model"] == "tiny"
+    assert results.environment["fingerprint"] == tiny.fingerprint
+    assert {"date", "dtype", "device", "threads", "machine", "python", "versions"} <= set(results.environment)
+
+
+def test_results_are_saved_as_json(results, tmp_path):
+    results.save(tmp_path / "deep" / "results.json")
+    saved = json.loads((tmp_path / "deep" / "results.json").read_text())
+    assert saved == {"rows": results.rows, "environment": results.environment}
+
+
+def test_results_that_cannot_be_written_leave_the_old_file(tmp_path):
+    path = tmp_path / "results.json"
+    Results([{"task": "old"}]).save(path)
+    with pytest.raises(TypeError):
+        Results([{"task": object()}]).save(path)
+    assert json.loads(path.read_text())["rows"] == [{"task": "old"}]
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]

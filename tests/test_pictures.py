@@ -1,0 +1,241 @@
+"""Opening pictures: the right colours come out the right way up; what cannot be read is explained."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wordsight.errors import UsageError
+from wordsight.pictures import find_pictures, load_picture
+
+UPRIGHT = [["red", "blue"], ["white", "black"]]  # two by two blocks
+# The EXIF orientation of a camera, and how the pixels lie in a file that has it.
+STORED = {
+    1: [["red", "blue"], ["white", "black"]],
+    2: [["blue", "red"], ["black", "white"]],
+    3: [["black", "white"], ["blue", "red"]],
+    4: [["white", "black"], ["red", "blue"]],
+    5: [["red", "white"], ["blue", "black"]],
+    6: [["blue", "black"], ["red", "white"]],
+    7: [["black", "blue"], ["white", "red"]],
+    8: [["white", "red"], ["black", "blue"]],
+}
+
+
+def blocks(rows, size=16):
+    """Coloured squares of `size` pixels."""
+    picture = Image.new("RGB", (size * len(rows[0]), size * len(rows)))
+    for y, row in enumerate(rows):
+        for x, color in enumerate(row):
+            picture.paste(color, (x * size, y * size, (x + 1) * size, (y + 1) * size))
+    return picture
+
+
+def noise():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8))
+
+
+def ramp(dtype):
+    """One row of gray from black to white, in 16 bits."""
+    return np.array([[0, 0x4000, 0x8000, 0xC000, 0xFFFF]], dtype=dtype)
+
+
+def grays(picture):
+    return np.asarray(picture)[0].tolist()
+
+
+RAMP = [[0] * 3, [64] * 3, [128] * 3, [192] * 3, [255] * 3]
+
+
+def test_an_rgb_file_is_read_as_it_is(tmp_path):
+    noise().save(tmp_path / "noise.png")
+    assert np.array_equal(load_picture(tmp_path / "noise.png"), noise())
+
+
+def test_an_image_in_memory_is_read_like_a_file():
+    assert np.array_equal(load_picture(noise()), noise())
+
+
+def test_a_path_may_be_text(tmp_path):
+    noise().save(tmp_path / "noise.png")
+    assert load_picture(str(tmp_path / "noise.png")).size == (48, 64)
+
+
+def test_the_picture_stays_open_when_its_file_is_gone(tmp_path):
+    noise().save(tmp_path / "noise.png")
+    picture = load_picture(tmp_path / "noise.png")
+    (tmp_path / "noise.png").unlink()
+    assert picture.getpixel((0, 0)) == noise().getpixel((0, 0))
+
+
+def test_a_file_is_known_by_its_content_not_its_name(tmp_path):
+    noise().save(tmp_path / "noise.txt", "PNG")
+    assert np.array_equal(load_picture(tmp_path / "noise.txt"), noise())
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"no such picture: .*gone\.png"):
+        load_picture(tmp_path / "gone.png")
+
+
+def test_a_folder_is_no_picture(tmp_path):
+    with pytest.raises(UsageError, match="no such picture"):
+        load_picture(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"\x00" * 5000, b"%PDF-1.7 hello"], ids=lambda c: str(c[:8])
+)
+def test_a_file_that_is_no_image_is_refused(tmp_path, content):
+    (tmp_path / "text.png").write_bytes(content)
+    with pytest.raises(UsageError, match=r"text\.png is not an image that can be read"):
+        load_picture(tmp_path / "text.png")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+def test_a_file_cut_short_is_refused(tmp_path, kind, share):
+    whole = io.BytesIO()
+    noise().save(whole, kind)
+    (tmp_path / "cut.png").write_bytes(whole.getvalue()[: int(share * len(whole.getvalue()))])
+    with pytest.raises(UsageError, match=r"cut.png is (damaged or cut short|not an image)"):
+        load_picture(tmp_path / "cut.png")
+
+
+def test_a_png_with_a_wrong_checksum_is_refused(tmp_path):
+    whole = io.BytesIO()
+    noise().save(whole, "PNG")
+    damaged = bytearray(whole.getvalue())
+    damaged[len(damaged) // 2] ^= 0xFF
+    (tmp_path / "damaged.png").write_bytes(damaged)
+    with pytest.raises(UsageError, match=r"damaged\.png is damaged or cut short"):
+        load_picture(tmp_path / "damaged.png")
+
+
+def test_a_picture_too_large_to_be_one_is_refused(tmp_path, monkeypatch):
+    noise().save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(UsageError, match=r"large.png .*exceeds limit"):
+        load_picture(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_a_picture_without_pixels_is_refused(size):
+    with pytest.raises(UsageError, match=f"no pixels: its size is {size[0]}x{size[1]}"):
+        load_picture(Image.new("RGB", size))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
+def test_one_pixel_is_enough_for_a_side(size):
+    assert load_picture(Image.new("RGB", size)).size == size
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_of_gray_keep_their_brightness(tmp_path, kind):
+    Image.fromarray(ramp("<u2")).save(tmp_path / "gray", kind)
+    assert grays(load_picture(tmp_path / "gray")) == pytest.approx(np.array(RAMP), abs=1)
+
+
+def test_sixteen_bits_of_gray_in_memory_keep_their_brightness():
+    assert grays(load_picture(Image.fromarray(ramp("<u2")))) == pytest.approx(np.array(RAMP), abs=1)
+
+
+def test_sixteen_bits_in_big_endian_order_keep_their_brightness(tmp_path):
+    Image.fromarray(ramp(">u2")).save(tmp_path / "gray.tiff")
+    assert grays(load_picture(tmp_path / "gray.tiff")) == pytest.approx(np.array(RAMP), abs=1)
+
+
+def test_sixteen_bits_in_a_portable_graymap_keep_their_brightness(tmp_path):
+    (tmp_path / "gray.pgm").write_bytes(b"P5 5 1 65535\n" + ramp(">u2").tobytes())
+    assert grays(load_picture(tmp_path / "gray.pgm")) == pytest.approx(np.array(RAMP), abs=1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV"])
+def test_other_color_modes_become_the_same_colors(mode):
+    picture = blocks([["white", "black"]]) if mode in ("1", "L") else blocks(UPRIGHT)
+    read = np.asarray(load_picture(picture.convert(mode)), dtype=int)
+    assert np.abs(read - np.asarray(picture, dtype=int)).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_a_palette_file_becomes_its_colors(tmp_path, kind):
+    blocks(UPRIGHT).convert("P").save(tmp_path / "palette", kind)
+    assert np.array_equal(load_picture(tmp_path / "palette"), blocks(UPRIGHT))
+
+
+def test_a_cmyk_jpeg_becomes_its_colors(tmp_path):
+    blocks(UPRIGHT).convert("CMYK").save(tmp_path / "print.jpg", quality=100)
+    read = np.asarray(load_picture(tmp_path / "print.jpg"), dtype=int)
+    assert np.abs(read - np.asarray(blocks(UPRIGHT), dtype=int)).max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("alpha", "color"), [(0, (255, 255, 255)), (255, (255, 0, 0)), (128, (255, 127, 127))]
+)
+def test_transparent_parts_are_laid_on_white(alpha, color):
+    assert load_picture(Image.new("RGBA", (2, 2), (255, 0, 0, alpha))).getpixel((0, 0)) == pytest.approx(
+        color
+    )
+
+
+@pytest.mark.parametrize(("alpha", "gray"), [(0, 255), (255, 0), (128, 127)])
+def test_transparent_gray_is_laid_on_white(alpha, gray):
+    assert load_picture(Image.new("LA", (2, 2), (0, alpha))).getpixel((1, 1)) == (gray, gray, gray)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "L"])
+def test_the_one_color_that_a_png_calls_transparent_becomes_white(tmp_path, mode):
+    picture = blocks([["black", "#999999"]]).convert(mode)
+    picture.save(tmp_path / "keyed.png", transparency=picture.getpixel((0, 0)))
+    read = load_picture(tmp_path / "keyed.png")
+    assert (read.getpixel((0, 0)), read.getpixel((31, 0))) == ((255, 255, 255), (0x99, 0x99, 0x99))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(("orientation", "stored"), STORED.items())
+def test_a_picture_from_a_turned_camera_is_upright(tmp_path, kind, orientation, stored):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    blocks(stored).save(tmp_path / "camera", kind, exif=exif, quality=100)
+    read = load_picture(tmp_path / "camera").resize((2, 2), Image.Resampling.BOX)
+    assert np.abs(np.asarray(read, dtype=int) - np.asarray(blocks(UPRIGHT, 1), dtype=int)).max() < 40
+
+
+def test_a_long_side_turns_with_the_camera(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "camera.jpg", exif=exif)
+    assert load_picture(tmp_path / "camera.jpg").size == (20, 30)
+
+
+def test_the_picture_given_is_left_as_it_was():
+    picture = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
+    load_picture(picture)
+    assert picture.getpixel((0, 0)) == (255, 0, 0, 0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.png", "a.JPG", "inner/deep/c.webp", "notes.txt", "inner/d.tiff", "model.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["text", "path"])
+def test_the_pictures_of_a_folder_are_found_by_name(folder, kind):
+    found = [path.relative_to(folder).as_posix() for path in find_pictures(kind(folder))]
+    assert found == ["a.JPG", "b.png", "inner/d.tiff", "inner/deep/c.webp"]
+
+
+@pytest.mark.parametrize("name", ["gone", "notes.txt"])
+def test_a_folder_that_is_none_is_refused(folder, name):
+    with pytest.raises(UsageError, match=f"no such folder: .*{name}"):
+        find_pictures(folder / name)
+
+
+def test_a_folder_without_pictures_is_refused(folder):
+    with pytest.raises(UsageError, match=r"no pictures in .*folder.png: expected files ending in .*\.png"):
+        find_pictures(folder / "folder.png")

@@ -1,0 +1,228 @@
+"""What every pruner keeps, against slow code or a case worked by hand."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from wordsight.codebook import Codebook
+from wordsight.errors import UsageError
+from wordsight.pruners.cls_similarity import ClsSimilarity
+from wordsight.pruners.cls_topk import ClsTopK
+from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.divprune import DivPrune
+from wordsight.pruners.random import Random
+from wordsight.pruners.uniform import Uniform
+from wordsight.tokens import VisualTokens
+
+
+@pytest.fixture
+def book():
+    prototypes = torch.randn(6, 16, generator=torch.Generator().manual_seed(5))
+    return Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": None})
+
+
+def row_of(embeds, crops=None):
+    """Visual tokens with these embeddings, in one row of every crop."""
+    count = len(embeds)
+    crop = torch.zeros(count, dtype=torch.long) if crops is None else crops
+    place = torch.arange(count)
+    return VisualTokens(embeds, slot=place, cell=torch.stack([place * 0, crop, place * 0, place], 1))
+
+
+# Uniform: the places are counted by hand, rows of eight.
+@pytest.mark.parametrize(
+    ("keep", "slots"),
+    [
+        (4, [18, 22, 50, 54]),
+        (16, [row * 8 + column for row in (1, 3, 5, 7) for column in (1, 3, 5, 7)]),
+        (1, [36]),
+        (2, [34, 38]),
+    ],
+)
+def test_uniform_keeps_an_even_grid(tokens, keep, slots):
+    assert Uniform(keep=keep).prune(tokens).slot.tolist() == slots
+
+
+def test_uniform_gives_every_image_its_share():
+    crops = torch.tensor([0] * 4 + [1] * 60)
+    kept = Uniform(keep=0.25).prune(row_of(torch.ones(64, 16), crops))
+    assert kept.cell[:, 1].bincount().tolist() == [1, 15]
+
+
+@pytest.mark.parametrize("keep", range(4, 65, 3))
+def test_uniform_leaves_no_quarter_of_the_picture_out(tokens, keep):
+    cell = Uniform(keep=keep).prune(tokens).cell
+    quarter = cell[:, 2] // 4 * 2 + cell[:, 3] // 4
+    counts = quarter.bincount(minlength=4)
+    assert counts.min() >= 1
+    assert counts.max() - counts.min() <= 0.15 * keep + 2
+
+
+def slow_divprune(embeds, count):
+    """Greedy max-min selection, one pair at a time."""
+    rows = embeds.double().tolist()
+
+    def distance(a, b):
+        dot = sum(x * y for x, y in zip(a, b, strict=True))
+        return 1 - dot / math.sqrt(sum(x * x for x in a)) / math.sqrt(sum(x * x for x in b))
+
+    apart = [[distance(a, b) for b in rows] for a in rows]
+    everyone = range(len(rows))
+    chosen = [max(everyone, key=lambda i: min(apart[i][j] for j in everyone if j != i))]
+    while len(chosen) < count:
+        left = [i for i in everyone if i not in chosen]
+        chosen.append(max(left, key=lambda i: min(apart[i][j] for j in chosen)))
+    return sorted(chosen)
+
+
+@pytest.mark.parametrize("keep", [1, 2, 5, 20, 64])
+def test_divprune_agrees_with_the_slow_greedy_loops(tokens, keep):
+    assert DivPrune(keep=keep).prune(tokens).slot.tolist() == slow_divprune(tokens.embeds, keep)
+
+
+def on_a_circle(*degrees):
+    """Two-dimensional tokens at these angles, of different lengths."""
+    angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float32))
+    length = 1 + torch.arange(len(degrees))[:, None]
+    return row_of(torch.stack([angle.cos(), angle.sin()], 1) * length)
+
+
+def test_divprune_starts_at_the_loneliest_and_goes_to_the_farthest():
+    # 100 is 60 from its nearest; then 350 (110 away), then 0 (10 and 100 away) loses to 40 (50 and 60).
+    assert DivPrune(keep=3).prune(on_a_circle(0, 350, 40, 20, 100)).slot.tolist() == [1, 2, 4]
+
+
+def test_divprune_drops_duplicates_first(tokens):
+    doubled = replace(tokens, embeds=tokens.embeds[torch.arange(64) % 8])
+    kept = DivPrune(keep=8).prune(doubled)
+    assert sorted(slot % 8 for slot in kept.slot.tolist()) == list(range(8))
+
+
+def highest(values, count):
+    """The places of the highest values, the first among equals."""
+    return sorted(sorted(range(len(values)), key=lambda i: (-values[i], i))[:count])
+
+
+@pytest.mark.parametrize("keep", [1, 6, 40])
+def test_cls_topk_keeps_what_cls_attends_to(tokens, keep):
+    attention = tokens.signals["cls_attention"].tolist()
+    assert ClsTopK(keep=keep).prune(tokens).slot.tolist() == highest(attention, keep)
+
+
+@pytest.mark.parametrize(("prefer", "sign"), [("high", 1), ("low", -1)])
+def test_cls_similarity_keeps_the_end_that_is_preferred(tokens, prefer, sign):
+    similarity = (sign * tokens.signals["cls_similarity"]).tolist()
+    assert ClsSimilarity(keep=6, prefer=prefer).prune(tokens).slot.tolist() == highest(similarity, 6)
+
+
+def test_equal_scores_are_kept_in_reading_order(tokens):
+    flat = replace(tokens, signals={"cls_attention": torch.ones(64)})
+    assert ClsTopK(keep=5).prune(flat).slot.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_an_unknown_preference_is_refused():
+    with pytest.raises(UsageError, match="prefer must be 'high' or 'low', got 'middle'"):
+        ClsSimilarity(prefer="middle")
+
+
+def test_random_seeds_draw_differently(tokens):
+    draws = {tuple(Random(keep=16, seed=seed).prune(tokens).slot.tolist()) for seed in range(20)}
+    assert len(draws) == 20
+
+
+def test_random_draws_differently_for_another_picture(tokens):
+    other = replace(tokens, embeds=tokens.embeds.flip(1) * 1.1)
+    assert Random(keep=16).prune(tokens).slot.tolist() != Random(keep=16).prune(other).slot.tolist()
+
+
+def test_random_keeps_every_token_equally_often(tokens):
+    drawn = torch.cat([Random(keep=16, seed=seed).prune(tokens).slot for seed in range(400)])
+    counts = drawn.bincount(minlength=64)  # 100 each on average, standard deviation 8.7
+    assert 60 < counts.min() < 100 < counts.max() < 140
+
+
+def test_random_does_not_touch_the_global_generator(tokens):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    Random(keep=16).prune(tokens)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def axes(*cosines):
+    """Tokens with these cosines to the first and the second axis, of different lengths."""
+    embeds = torch.zeros(len(cosines), 16)
+    for i, (first, second) in enumerate(cosines):
+        embeds[i, :3] = torch.tensor([first, second, math.sqrt(1 - first**2 - second**2)]) * (i + 1)
+    return row_of(embeds)
+
+
+AXES = Codebook(torch.eye(16)[:2] * 5, {"format": 1, "model": "axes", "fingerprint": None})
+COSINES = [(0.9, 0.1), (0.2, 0.3), (-0.9, 0.0), (0.45, 0.8), (0.5, 0.44), (0.1, -0.2), (0.0, 0.6)]
+# The highest of both:  .9, .3, 0, .8, .5, .1, .6
+
+
+@pytest.mark.parametrize(
+    ("threshold", "slots"),
+    [(0.55, [1, 2, 4, 5]), (0.85, [1, 2, 3, 4, 5, 6]), (0.05, [2]), (1, [0, 1, 2, 3, 4, 5, 6])],
+)
+def test_a_threshold_keeps_every_token_whose_cosine_is_below_it(threshold, slots):
+    pruner = CodebookPruner(codebook=AXES, threshold=threshold)
+    assert pruner.prune(axes(*COSINES)).slot.tolist() == slots
+
+
+@pytest.mark.parametrize(("keep", "slots"), [(1, [2]), (3, [1, 2, 5]), (0.7, [1, 2, 4, 5, 6])])
+def test_codebook_keeps_the_least_redundant_tokens(keep, slots):
+    assert CodebookPruner(codebook=AXES, keep=keep).prune(axes(*COSINES)).slot.tolist() == slots
+
+
+def softmax(values):
+    powers = [math.exp(value) for value in values]
+    return [power / sum(powers) for power in powers]
+
+
+def slow_redundancy(cosines, rule):
+    """The rules of the paper, one cosine at a time."""
+    if rule == "cosine":
+        return [max(row) for row in cosines]
+    over_prototypes = [softmax(row) for row in cosines]
+    if rule == "single_softmax":
+        return [max(row) for row in over_prototypes]
+    over_tokens = list(zip(*[softmax(column) for column in zip(*cosines, strict=True)], strict=True))
+    return [
+        max(a * b for a, b in zip(*rows, strict=True))
+        for rows in zip(over_prototypes, over_tokens, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("rule", ["cosine", "single_softmax", "double_softmax"])
+@pytest.mark.parametrize("keep", [1, 8, 30])
+def test_every_rule_agrees_with_its_slow_loops(tokens, book, rule, keep):
+    cosines = [[float(torch.cosine_similarity(a, b, dim=0)) for b in book.prototypes] for a in tokens.embeds]
+    expected = highest([-value for value in slow_redundancy(cosines, rule)], keep)
+    assert CodebookPruner(codebook=book, keep=keep, rule=rule).prune(tokens).slot.tolist() == expected
+
+
+def test_the_rules_choose_different_tokens(tokens, book):
+    rules = ("cosine", "single_softmax", "double_softmax")
+    made = [CodebookPruner(codebook=book, keep=8, rule=rule) for rule in rules]
+    assert len({tuple(pruner.prune(tokens).slot.tolist()) for pruner in made}) == 3
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(
+        UsageError, match="rule must be cosine, single_softmax or double_softmax, got 'triple'"
+    ):
+        CodebookPruner(codebook=AXES, rule="triple")
+
+
+def test_a_threshold_goes_with_the_cosine_only():
+    with pytest.raises(UsageError, match="goes with rule=cosine, not double_softmax"):
+        CodebookPruner(codebook=AXES, threshold=0.4, rule="double_softmax")
+
+
+def test_a_book_of_another_width_is_refused_before_anything_runs(tiny):
+    with pytest.raises(UsageError, match="D=16"):
+        CodebookPruner(codebook=AXES).check(tiny)

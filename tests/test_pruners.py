@@ -1,0 +1,287 @@
+"""Every pruner against what all of them promise, and each against slow code or a case worked by hand."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from wordsight import plugins, pruners
+from wordsight.codebook import Codebook
+from wordsight.errors import UsageError
+from wordsight.pruners.base import Pruner
+from wordsight.pruners.cls_similarity import ClsSimilarity
+from wordsight.pruners.divprune import DivPrune
+from wordsight.pruners.random import Random
+from wordsight.pruners.uniform import Uniform
+from wordsight.tokens import VisualTokens
+
+NAMES = pruners.names()
+# What to keep, and how many of 64 tokens that is.
+BUDGETS = [
+    (0.001, 1),
+    (0.05, 3),
+    (0.1, 6),
+    (1 / 3, 21),
+    (0.5, 32),
+    (0.99, 63),
+    (1.0, 64),
+    (1, 1),
+    (7, 7),
+    (63, 63),
+    (99, 64),
+]
+
+
+def made_up_book(width):
+    prototypes = torch.randn(6, width, generator=torch.Generator().manual_seed(5))
+    return Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": None})
+
+
+@pytest.fixture(scope="session")
+def books(tmp_path_factory):
+    """Folders of made-up books, by their width."""
+    root = tmp_path_factory.mktemp("books")
+    for width in (16, 32):
+        made_up_book(width).save_pretrained(root / str(width) / "book")
+    return root
+
+
+@pytest.fixture(params=NAMES)
+def make(request, books):
+    """A function that makes one of the pruners."""
+    cls = plugins.find(pruners, request.param, Pruner)
+
+    def made(keep, width=16, **options):
+        if request.param == "codebook":
+            options["codebook"] = str(books / str(width) / "book")
+        return cls(keep=keep, **options)
+
+    return made
+
+
+def layout(cells):
+    """Random visual tokens at these cells."""
+    generator = torch.Generator().manual_seed(9)
+    count = len(cells)
+    return VisualTokens(
+        embeds=torch.randn(count, 16, generator=generator),
+        slot=torch.arange(count),
+        cell=torch.tensor(cells),
+        signals={
+            name: torch.rand(count, generator=generator) for name in ("cls_attention", "cls_similarity")
+        },
+    )
+
+
+LAYOUTS = {
+    "one grid": [(0, 0, row, column) for row in range(8) for column in range(8)],
+    "one row": [(0, 0, 0, column) for column in range(64)],
+    "two images": [(image, 0, row, column) for image in range(2) for row in range(4) for column in range(8)],
+    "a small and a large crop": [(0, 0, row, column) for row in range(2) for column in range(2)]
+    + [(0, 1, row, column) for row in range(6) for column in range(10)],
+    "line breaks": [(0, 0, i // 8, i % 8) if i % 8 < 7 else (0, 0, -1, -1) for i in range(64)],
+    "a ragged grid": [(0, 0, 0, 0), *((0, 0, 1 + i // 9, i % 9) for i in range(63))],
+}
+
+
+@pytest.mark.parametrize("cells", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize(("keep", "count"), BUDGETS)
+def test_the_budget_is_met_exactly(make, keep, count, cells):
+    assert len(make(keep).prune(layout(cells))) == count
+
+
+@pytest.mark.parametrize("cells", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("keep", [0.1, 0.5, 13])
+def test_kept_tokens_are_in_reading_order_and_none_is_kept_twice(make, keep, cells):
+    slots = make(keep).prune(layout(cells)).slot.tolist()
+    assert slots == sorted(set(slots))
+
+
+def test_kept_tokens_are_taken_over_as_they_are(make, tokens):
+    kept = make(0.3).prune(tokens)
+    assert torch.equal(kept.embeds, tokens.embeds[kept.slot])
+    assert torch.equal(kept.cell, tokens.cell[kept.slot])
+    assert all(torch.equal(signal, tokens.signals[name][kept.slot]) for name, signal in kept.signals.items())
+
+
+@pytest.mark.parametrize("keep", [1.0, 64, 1000])
+def test_keep_all_is_the_identity(make, tokens, keep):
+    kept = make(keep).prune(tokens)
+    assert torch.equal(kept.slot, tokens.slot)
+    assert torch.equal(kept.embeds, tokens.embeds)
+
+
+def test_the_same_tokens_give_the_same_answer_twice(make, tokens):
+    assert torch.equal(make(0.25).prune(tokens).slot, make(0.25).prune(tokens).slot)
+
+
+def test_pruning_leaves_the_tokens_as_they_were(make, tokens):
+    before = tokens.embeds.clone(), tokens.slot.clone()
+    make(0.25).prune(tokens)
+    assert torch.equal(tokens.embeds, before[0])
+    assert torch.equal(tokens.slot, before[1])
+
+
+@pytest.mark.parametrize("keep", [0.1, 1.0, 1, 5])
+def test_a_single_token_is_kept(make, tokens, keep):
+    assert make(keep).prune(tokens.take(torch.tensor([5]))).slot.tolist() == [5]
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5])
+def test_pruned_tokens_can_be_pruned_again(make, tokens, keep):
+    once = make(0.5).prune(tokens)
+    twice = make(keep).prune(once)
+    assert len(twice) == round(keep * 32)
+    assert set(twice.slot.tolist()) <= set(once.slot.tolist())
+
+
+def test_bfloat16_tokens_are_pruned_and_stay_bfloat16(make, tokens):
+    kept = make(0.25).prune(replace(tokens, embeds=tokens.embeds.bfloat16()))
+    assert len(kept) == 16
+    assert kept.embeds.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("keep", [0.25, 63])
+def test_duplicates_do_not_change_the_budget(make, tokens, keep):
+    doubled = replace(tokens, embeds=tokens.embeds[torch.arange(64) // 16 * 16])
+    kept = make(keep).prune(doubled)
+    assert len(set(kept.slot.tolist())) == (16 if keep == 0.25 else keep)
+
+
+@pytest.mark.parametrize("zeros", [1, 10, 64])
+def test_zero_vectors_do_not_change_the_budget(make, tokens, zeros):
+    embeds = tokens.embeds.clone()
+    embeds[:zeros] = 0
+    assert len(set(make(0.25).prune(replace(tokens, embeds=embeds)).slot.tolist())) == 16
+
+
+@pytest.mark.parametrize("keep", [0.2, 12])
+@pytest.mark.parametrize("positions", ["original", "contiguous"])
+def test_the_repr_rebuilds_an_equal_pruner(make, keep, positions):
+    pruner = make(keep, positions=positions)
+    again = eval(repr(pruner), {type(pruner).__name__: type(pruner)})
+    assert again == pruner
+    assert repr(again) == repr(pruner)
+
+
+@pytest.mark.parametrize("positions", ["original", "contiguous"])
+def test_the_spec_rebuilds_the_pruner_at_its_default_keep(make, positions):
+    pruner = make(0.2, positions=positions)
+    assert pruners.make(plugins.spec(pruner)) == pruner
+
+
+@pytest.mark.parametrize("keep", [0, -1, 2.0, 0.0, -0.5, 1.01, float("nan"), "0.2", True, None])
+def test_a_keep_out_of_range_is_refused_with_what_was_given(make, keep):
+    with pytest.raises(UsageError, match=rf"keep must be .* got {keep!r}"):
+        make(keep)
+
+
+def test_unknown_positions_are_refused(make):
+    with pytest.raises(UsageError, match="positions must be 'original' or 'contiguous', got 'closed'"):
+        make(0.2, positions="closed")
+
+
+def test_a_model_without_the_signals_a_method_needs_is_refused_by_their_names(make, monkeypatch, tiny):
+    pruner = make(0.2, width=32)
+    monkeypatch.setattr(tiny, "family", SimpleNamespace(signals=frozenset()))
+    if not pruner.needs:
+        pruner.check(tiny)
+        return
+    with pytest.raises(UsageError, match=f"needs {', '.join(sorted(pruner.needs))}"):
+        pruner.check(tiny)
+
+
+@pytest.fixture
+def full(make, tiny, picture):
+    """A prompt with every signal that the pruner needs."""
+    return tiny.encode(picture, "what is the background?", collect=make(1.0, width=32).needs)
+
+
+@pytest.mark.parametrize("positions", ["original", "contiguous"])
+def test_keep_all_leaves_the_logits_unchanged(make, tiny, full, positions):
+    pruned = make(1.0, width=32, positions=positions)(full)
+    torch.testing.assert_close(tiny.logits([pruned]), tiny.logits([full]), atol=1e-5, rtol=0)
+
+
+def positions_read(prompt):
+    return prompt.sequence["position_ids"][prompt.is_kept()].tolist()
+
+
+def test_kept_tokens_stay_at_their_positions(make, full):
+    pruned = make(0.1, width=32)(full)
+    before = full.sequence["position_ids"].tolist()
+    assert positions_read(pruned) == [before[i] for i in pruned.is_kept().nonzero()[:, 0].tolist()]
+
+
+def test_contiguous_positions_close_the_gaps(make, full):
+    pruned = make(0.1, width=32, positions="contiguous")(full)
+    dropped = len(full.visual) - len(pruned.visual)
+    assert positions_read(pruned) == list(range(len(full.is_visual) - dropped))
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("random", Random()),
+        ("random:keep=0.1,seed=3", Random(keep=0.1, seed=3)),
+        ("uniform:keep=64", Uniform(keep=64)),
+        ("divprune:keep=1.0,positions=contiguous", DivPrune(keep=1.0, positions="contiguous")),
+        ("cls_similarity:prefer=low", ClsSimilarity(prefer="low")),
+        ("uniform:", Uniform()),
+    ],
+)
+def test_a_spec_names_a_method_and_its_options(spec, expected):
+    assert pruners.make(spec) == expected
+
+
+def test_a_spec_can_name_the_folder_of_a_book(books):
+    pruner = pruners.make(f"codebook:codebook={books / '16' / 'book'},threshold=0.45")
+    assert torch.equal(pruner.book.prototypes, made_up_book(16).prototypes)
+    assert pruner.threshold == 0.45
+
+
+def test_the_folder_of_a_book_may_have_a_number_for_a_name(tmp_path, monkeypatch):
+    made_up_book(16).save_pretrained(tmp_path / "2024")
+    monkeypatch.chdir(tmp_path)
+    assert len(pruners.make("codebook:codebook=2024").book.prototypes) == 6
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            "divprun",
+            r"unknown pruner 'divprun': did you mean 'divprune'\? choose from cls_similarity, cls_topk",
+        ),
+        ("base", "unknown pruner 'base'"),
+        (
+            "xyz",
+            "unknown pruner 'xyz': choose from cls_similarity, cls_topk, codebook, divprune, random, uniform",
+        ),
+        ("", "unknown pruner ''"),
+        (
+            "random:sed=1",
+            r"unknown option of random 'sed': did you mean 'seed'\? choose from keep, positions, seed",
+        ),
+        ("divprune:seed=1", "unknown option of divprune 'seed': choose from keep, positions"),
+        (
+            "codebook:book=x",
+            "unknown option of codebook 'book': .*choose from codebook, keep, positions, rule, threshold",
+        ),
+        ("random:seed", "expected option=value, got 'seed'; random has keep, positions, seed"),
+        ("random:keep=0", r"keep must be .* got 0"),
+        ("random:keep=2.0", r"keep must be .* got 2\.0"),
+        ("random:keep=abc", r"keep must be .* got 'abc'"),
+        ("random:keep=-1", r"keep must be .* got -1"),
+        ("random:keep=true", r"keep must be .* got '?[Tt]rue"),
+        ("random:positions=closed", "positions must be"),
+        ("random:seed=abc", "seed must be .* 'abc'"),
+        ("random:seed=1.5", "seed must be .* 1.5"),
+        ("codebook:threshold=abc,codebook={book}", "threshold must be .* 'abc'"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused_in_one_sentence(spec, message, books):
+    with pytest.raises(UsageError, match=message) as refusal:
+        pruners.make(spec.replace("{book}", str(books / "16" / "book")))
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,124 @@
+"""Scenes are drawn from their seed alone, and what they say about themselves is what they show."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from wordsight.demo.scenes import CLASSES, COLORS, GRID, NOUNS, PATCH, SHAPES, SIZE, SPLITS, TEXTURES, render
+
+SEEDS = range(80)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [render(seed) for seed in SEEDS]
+
+
+@pytest.mark.parametrize("seed", [0, 17, SPLITS["test"]])
+def test_the_same_seed_draws_the_same_scene(seed):
+    one, two = render(seed), render(seed)
+    assert one.image.tobytes() == two.image.tobytes()
+    assert (one.things, one.backgrounds) == (two.things, two.backgrounds)
+    assert np.array_equal(one.labels, two.labels)
+    assert np.array_equal(one.owner, two.owner)
+
+
+def test_other_seeds_draw_other_pictures(scenes):
+    assert len({scene.image.tobytes() for scene in scenes}) == len(scenes)
+
+
+def test_a_scene_is_a_picture_of_twelve_by_twelve_patches(scenes):
+    for scene in scenes:
+        assert scene.image.size == (SIZE, SIZE) == (GRID * PATCH, GRID * PATCH)
+        assert scene.labels.shape == scene.owner.shape == (12, 12)
+
+
+def test_there_are_one_to_six_things_with_known_names(scenes):
+    for scene in scenes:
+        assert 1 <= len(scene.things) <= 6
+        for thing in scene.things:
+            assert thing.noun in NOUNS
+            assert (thing.color in COLORS) == (thing.noun in SHAPES)
+
+
+def test_things_lie_inside_the_picture_and_apart(scenes):
+    for scene in scenes:
+        filled = np.zeros((SIZE, SIZE), int)
+        for left, top, right, bottom in (thing.box for thing in scene.things):
+            assert 0 <= left < right <= SIZE
+            assert 0 <= top < bottom <= SIZE
+            filled[top:bottom, left:right] += 1
+        assert filled.max() <= 1
+
+
+def patches(box):
+    """Which patches a box touches."""
+    left, top, right, bottom = box
+    touched = np.zeros((SIZE, SIZE), bool)
+    touched[top:bottom, left:right] = True
+    return touched.reshape(GRID, PATCH, GRID, PATCH).any((1, 3))
+
+
+def test_a_thing_owns_only_patches_that_its_box_touches(scenes):
+    for scene in scenes:
+        for i, thing in enumerate(scene.things):
+            assert not ((scene.owner == i) & ~patches(thing.box)).any()
+
+
+def test_every_thing_owns_a_patch(scenes):
+    for scene in scenes:
+        assert set(scene.owner[scene.owner >= 0].tolist()) == set(range(len(scene.things)))
+
+
+def test_a_patch_with_a_label_of_a_thing_is_owned_by_a_thing_of_that_label(scenes):
+    for scene in scenes:
+        for row, column in np.argwhere(scene.owner >= 0):
+            label, thing = scene.labels[row, column], scene.things[scene.owner[row, column]]
+            assert label == -1 or CLASSES[label] == thing.label
+
+
+def test_a_patch_without_an_owner_shows_a_background_or_cannot_be_told(scenes):
+    for scene in scenes:
+        allowed = {-1, *(CLASSES.index(name) for name in scene.backgrounds or ("plain",))}
+        assert set(scene.labels[scene.owner < 0].tolist()) <= allowed
+
+
+def test_patches_that_no_box_touches_are_background(scenes):
+    for scene in scenes:
+        free = ~np.any([patches(thing.box) for thing in scene.things], axis=0)
+        assert (scene.owner[free] == -1).all()
+        assert (scene.labels[free] >= CLASSES.index("grass")).all()
+
+
+def test_the_backgrounds_are_those_of_the_labels_from_top_to_bottom(scenes):
+    for scene in scenes:
+        shown = [
+            CLASSES[label] for label in scene.labels.flatten() if label >= 0 and CLASSES[label] in TEXTURES
+        ]
+        assert tuple(dict.fromkeys(shown)) == scene.backgrounds
+
+
+def test_shapes_have_about_the_color_they_are_named_for(scenes):
+    for scene in scenes:
+        pixels = np.asarray(scene.image).astype(int)
+        for thing in (thing for thing in scene.things if thing.color):
+            x, y = (int(value) for value in thing.center)
+            off = {name: np.abs(pixels[y, x] - color).sum() for name, color in COLORS.items()}
+            assert min(off, key=off.get) == thing.color
+
+
+def test_all_classes_appear_in_a_few_hundred_scenes():
+    seen = {CLASSES[label] for seed in range(250) for label in np.unique(render(seed).labels) if label >= 0}
+    assert seen == set(CLASSES)
+
+
+def test_splits_do_not_overlap():
+    first = sorted(SPLITS.values())
+    most = 100_000  # pictures that the task may ask about
+    assert all(b - a >= most for a, b in pairwise(first))
+
+
+def test_the_same_number_is_another_picture_in_another_split():
+    pictures = [{render(start + number).image.tobytes() for number in range(15)} for start in SPLITS.values()]
+    assert len(set.union(*pictures)) == 45
