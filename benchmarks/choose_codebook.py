@@ -39,13 +39,13 @@ HERE = Path(__file__).parent
 DEMO_BOOK = HERE.parent / "src" / "wordsight" / "demo" / "codebook"
 KEEPS = (0.2, 0.1, 0.05)
 CONFIDENCE, DIVERGENCE = (0.3, 0.5, 0.7), (0.3, 0.5, 0.7)
-LARGEST, IMAGES = (12, 144), (8, 16)
+LARGEST, IMAGES = (12, 144), (8,)
 
 
 def choose(
     evidence_folder: Annotated[Path, typer.Argument(help="where the evidence is, or is to be collected")],
     pictures: Annotated[int, typer.Option(help="training scenes to examine")] = 240,
-    questions: Annotated[int, typer.Option(help="validation questions to score a candidate on")] = 500,
+    questions: Annotated[int, typer.Option(help="validation questions to score a candidate on")] = 300,
 ) -> None:
     """Build every candidate, keep the one with the best mean validation accuracy, write both books and the
     record.

@@ -277,7 +277,7 @@ def test_the_folder_of_a_book_may_have_a_number_for_a_name(tmp_path, monkeypatch
         ("random:keep=true", r"keep must be .* got '?[Tt]rue"),
         ("random:positions=closed", "positions must be"),
         ("random:seed=abc", "seed must be .* 'abc'"),
-        ("random:seed=1.5", "seed must be .* 1.5"),
+        ("random:seed=1.5", r"seed must be .*1\.5"),
         ("codebook:threshold=abc,codebook={book}", "threshold must be .* 'abc'"),
     ],
 )

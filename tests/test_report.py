@@ -72,7 +72,7 @@ def test_the_terminal_table_says_what_the_rows_say():
 
 def test_the_blind_score_is_the_last_line_of_every_task():
     told = list(terminal_table(ROWS).columns[1].cells)
-    assert [i for i, cell in enumerate(told) if cell == "(blind)"] == [3, 5]
+    assert [i for i, cell in enumerate(told) if str(cell) == "(blind)"] == [3, 5]
 
 
 def test_square_brackets_in_the_name_of_a_pruner_are_shown():

@@ -136,7 +136,7 @@ def _run(vlm: VLM, sheet: _Sheet, pruner: Pruner) -> tuple[Scores, float]:
         kept: dict[str, VisualTokens] = {}
         prompts = []
         for example, prompt in zip(sheet.examples, sheet.prompts, strict=True):
-            if example.picture_id not in kept or "text" in pruner.needs:
+            if example.picture_id not in kept:
                 kept[example.picture_id] = seeded.prune(prompt.visual)
             prompts.append(seeded.place(prompt, kept[example.picture_id]))
         totals += _score(vlm, sheet, prompts)

@@ -18,7 +18,6 @@ class VisualTokens:
     cell     (N, 4) image or frame, crop, row, column; row = column = -1 for a line break.
     deep     deepstack features, one (N, D) per language model layer that gets them.
     signals  (N,) or (N, width) each, by name: what a pruner's `needs` asked the vision tower for.
-    text     (T, D) the question's embeddings, when a pruner's `needs` names "text".
     """
 
     embeds: Tensor
@@ -26,7 +25,6 @@ class VisualTokens:
     cell: Tensor
     deep: tuple[Tensor, ...] = ()
     signals: Mapping[str, Tensor] = field(default_factory=dict)
-    text: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeds)

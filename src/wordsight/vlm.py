@@ -137,7 +137,7 @@ class VLM:
         inputs = self.processor(images=pictures, text=text, return_tensors="pt").to(self.model.device)
         ids = inputs["input_ids"][0]  # (L,)
         is_visual = ids == self.model.config.image_token_id
-        visual = self._see(inputs, collect - {"text"}) if seen is None else seen
+        visual = self._see(inputs, collect) if seen is None else seen
         if int(is_visual.sum()) != len(visual):
             raise UsageError(
                 f"the prompt has {int(is_visual.sum())} image placeholders for {len(visual)} visual tokens; "

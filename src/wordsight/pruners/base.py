@@ -55,7 +55,7 @@ class Pruner:
 
     def check(self, vlm: VLM) -> None:
         """Raises UsageError if the method cannot run on this model."""
-        if missing := self.needs - vlm.family.signals - {"text"}:
+        if missing := self.needs - vlm.family.signals:
             raise UsageError(
                 f"{type(self).__name__} needs {', '.join(sorted(missing))}, which {vlm.name} "
                 f"({vlm.model.config.model_type}) does not have; "
