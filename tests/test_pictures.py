@@ -32,8 +32,8 @@ def blocks(rows, size=16):
     return picture
 
 
-def noise():
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8))
+def noise(height=64, width=48):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def ramp(dtype):
@@ -111,6 +111,16 @@ def test_a_png_with_a_wrong_checksum_is_refused(tmp_path):
     (tmp_path / "damaged.png").write_bytes(damaged)
     with pytest.raises(UsageError, match=r"damaged\.png is damaged or cut short"):
         load_picture(tmp_path / "damaged.png")
+
+
+def test_a_png_with_a_broken_chunk_is_refused(tmp_path):
+    whole = io.BytesIO()
+    noise(300, 300).save(whole, "PNG")
+    first, *others = whole.getvalue().split(b"IDAT")
+    assert len(others) > 1
+    (tmp_path / "broken.png").write_bytes(first + b"IDAT" + b"\0\1\2\3".join(others))
+    with pytest.raises(UsageError, match=r"broken\.png is damaged or cut short"):
+        load_picture(tmp_path / "broken.png")
 
 
 def test_a_picture_too_large_to_be_one_is_refused(tmp_path, monkeypatch):
@@ -217,7 +227,15 @@ def test_the_picture_given_is_left_as_it_was():
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("b.png", "a.JPG", "inner/deep/c.webp", "notes.txt", "inner/d.tiff", "model.safetensors"):
+    for name in (
+        "z.png",
+        "b.png",
+        "a.JPG",
+        "inner/deep/c.webp",
+        "notes.txt",
+        "inner/d.tiff",
+        "model.safetensors",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
@@ -227,7 +245,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("kind", [str, lambda path: path], ids=["text", "path"])
 def test_the_pictures_of_a_folder_are_found_by_name(folder, kind):
     found = [path.relative_to(folder).as_posix() for path in find_pictures(kind(folder))]
-    assert found == ["a.JPG", "b.png", "inner/d.tiff", "inner/deep/c.webp"]
+    assert found == ["a.JPG", "b.png", "inner/d.tiff", "inner/deep/c.webp", "z.png"]
 
 
 @pytest.mark.parametrize("name", ["gone", "notes.txt"])
