@@ -104,9 +104,16 @@ def cached_features(model: LlavaForConditionalGeneration, name: str, images: Arr
         for start in track(range(0, len(images), 100), f"features {name}"):
             pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + 100].transpose(0, 3, 1, 2)))
             with torch.autocast("cpu", torch.bfloat16):
-                parts.append(model.model.vision_tower(pixels / 127.5 - 1).last_hidden_state[:, 1:].half())
+                parts.append(_features(model, pixels / 127.5 - 1).half())
         torch.save(torch.cat(parts), path)
     return torch.load(path, weights_only=True, mmap=True)
+
+
+def _features(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
+    """What the projector reads of pictures (B, 3, 192, 192): the features of their patches, (B, 144, 192)."""
+    layers = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+    patches: Tensor = layers[model.config.vision_feature_layer][:, 1:]
+    return patches
 
 
 def align(model: LlavaForConditionalGeneration, pictures: Pictures, steps: int, seed: int) -> None:
@@ -248,7 +255,7 @@ def quick_accuracy(model: LlavaForConditionalGeneration, count: int = 60) -> dic
     found: dict[str, list[bool]] = {}
     for i, scene in enumerate(scenes):
         pixels = torch.from_numpy(np.array(scene.image)).permute(2, 0, 1)[None] / 127.5 - 1
-        visual = model.model.multi_modal_projector(model.model.vision_tower(pixels).last_hidden_state[:, 1:])
+        visual = model.model.multi_modal_projector(_features(model, pixels))
         questions = ask(scene, i)
         packed = pack([questions], limit=1000)
         states = hidden_states(model, visual, torch.arange(VISUAL)[None], packed)

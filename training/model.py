@@ -120,7 +120,8 @@ def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
         vision_config=vision,
         text_config=text,
         image_token_id=SPECIAL.index("<image>"),
-        vision_feature_layer=-1,
+        # Not the last layer: its patches know a little of the whole picture (locality.py), like its [CLS].
+        vision_feature_layer=-2,
         vision_feature_select_strategy="default",
         image_seq_length=GRID * GRID,
         tie_word_embeddings=True,

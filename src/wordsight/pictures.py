@@ -28,7 +28,7 @@ def load_picture(picture: Picture) -> Image.Image:
         raise UsageError(
             f"{path} is not an image that can be read; expected PNG, JPEG, WebP or the like"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UsageError(
             f"{path} is damaged or cut short and cannot be decoded ({error}); save it again"
         ) from error
@@ -37,8 +37,8 @@ def load_picture(picture: Picture) -> Image.Image:
 def _upright_rgb(image: Image.Image) -> Image.Image:
     if min(image.size) < 1:
         raise UsageError(f"the picture has no pixels: its size is {image.width}x{image.height}")
-    if image.mode.startswith("I;16"):
-        image = image.point(lambda value: value / 256).convert("L")
+    if image.mode.startswith("I"):  # 16 bits a pixel
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
     image = ImageOps.exif_transpose(image)
     if not image.has_transparency_data:
         return image.convert("RGB")

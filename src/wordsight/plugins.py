@@ -19,9 +19,7 @@ def names(package: ModuleType) -> list[str]:
 
 
 def find(package: ModuleType, name: str, base: type[T]) -> type[T]:
-    """The subclass of `base` that file `name` of the package defines, or the class of "module:Class"
-    elsewhere.
-    """
+    """The subclass of `base` that file `name` of the package defines."""
     kind = package.__name__.rpartition(".")[2].rstrip("s")
     if name not in names(package):
         raise unknown(kind, name, names(package))

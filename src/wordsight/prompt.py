@@ -60,7 +60,7 @@ class Prompt:
         )
 
     def inputs(self) -> dict[str, Any]:
-        """Keyword arguments for `model(...)` and `model.generate(...)`."""
+        """Keyword arguments for `model(...)` and `model.generate(...)`; leave generate's KV cache on."""
         return collate([self])
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, StoppingCriteria, StoppingCriteriaList
 
@@ -85,7 +86,7 @@ class VLM:
         try:
             model = AutoModelForImageTextToText.from_pretrained(source, dtype=precision)
             processor = AutoProcessor.from_pretrained(source)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UsageError(
                 f"cannot load model {name!r}: {reason}; expected a Hugging Face folder or hub name of an "
@@ -130,6 +131,12 @@ class VLM:
         images from an earlier prompt: the tower does not run again.
         """
         pictures = [load_picture(image) for image in _listed(images)]
+        if not pictures:
+            raise UsageError("a question needs at least one image; got none")
+        if self.processor.image_token in question:
+            raise UsageError(
+                f"the question holds the image token {self.processor.image_token!r}; leave it out"
+            )
         content = [{"type": "image"} for _ in pictures] + [{"type": "text", "text": question}]
         text = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True
@@ -141,7 +148,7 @@ class VLM:
         if int(is_visual.sum()) != len(visual):
             raise UsageError(
                 f"the prompt has {int(is_visual.sum())} image placeholders for {len(visual)} visual tokens; "
-                "is the question free of image tokens, and the processor the one of this model?"
+                "is the processor the one of this model?"
             )
         sequence = {"input_ids": ids, "position_ids": self.family.positions(ids)}
         return Prompt(sequence, is_visual, visual)
@@ -171,20 +178,19 @@ class VLM:
 
         What all prompts begin with, text and visual tokens alike, is computed once.
         """
-        if len(prompts) == 1:
-            only: Tensor = self.model(**collate(prompts), logits_to_keep=1).logits[:, -1].float()
-            return only
-        shared = shared_length(prompts)
-        prefix, _ = collate_after(prompts[:1], shared)
-        cache = self.model(**prefix, use_cache=True, logits_to_keep=1).past_key_values
+        shared = shared_length(prompts) if len(prompts) > 1 else 0
+        cache = None
+        if shared:
+            prefix, _ = collate_after(prompts[:1], shared)
+            cache = self.model(**prefix, use_cache=True, logits_to_keep=1).past_key_values
         longest = max(int(prompt.is_kept().sum()) for prompt in prompts) - shared
         rows = max(1, self.pass_tokens // longest)
         parts = []
         for start in range(0, len(prompts), rows):
             chunk = prompts[start : start + rows]
             _, rest = collate_after(chunk, shared)
-            past = copy.deepcopy(cache)
-            past.batch_repeat_interleave(len(chunk))
+            if past := copy.deepcopy(cache):
+                past.batch_repeat_interleave(len(chunk))
             output = self.model(**rest, past_key_values=past, use_cache=True, logits_to_keep=1)
             parts.append(output.logits[:, -1].float())
         return torch.cat(parts)
@@ -196,8 +202,9 @@ class VLM:
         """The greedy answers to the prompts, read as one left-padded batch."""
         inputs = collate(prompts)
         watch = StoppingCriteriaList([clock] if clock else [])
+        # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
         output = self.model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, stopping_criteria=watch
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, use_cache=True, stopping_criteria=watch
         )
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]

@@ -28,6 +28,8 @@ class Llava(Family):
         grids = []
         for image, count in enumerate(counts):
             side = math.isqrt(count)
+            if side * side != count:
+                raise UsageError(f"expected a square grid of tokens from a CLIP tower, got {count} tokens")
             place = torch.arange(count)
             grids.append(torch.stack([place * 0 + image, place * 0, place // side, place % side], 1))
         return torch.cat(grids)
@@ -46,6 +48,9 @@ class Llava(Family):
 
     @contextmanager
     def collecting(self, model: Any, names: frozenset[str]) -> Iterator[Mapping[str, Tensor]]:
+        if not names:
+            yield {}
+            return
         tower, layer = model.model.vision_tower, model.config.vision_feature_layer
         if model.config.vision_feature_select_strategy != "default" or not isinstance(layer, int):
             raise UsageError(
