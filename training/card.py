@@ -31,9 +31,11 @@ whose pictures are known patch by patch.
 
 ## Recipe
 The tower first, on labels for every patch; then frozen. The projector alone, 400 steps, towards the word of
-each patch. Then projector and language model on questions, captions and one-word descriptions. Two thirds
-of those batches show only some of a picture's tokens, at random or a window, with questions about what they
-show. One run, seed 0, on two CPU cores; `training/README.md` has times and commands.
+each patch. Then projector and language model on questions, captions and one-word descriptions: first on the
+features of the tower's last layer, which were not local, then on those of the layer below, which the model
+now reads. Two thirds of those batches show only some of a picture's tokens, at random or a window, with
+questions about what they show. One run, seed 0, on two CPU cores; `training/README.md` has times, commands
+and the detour.
 
 ## What real models do not get
 Labels on every patch (which is what keeps tokens local), an alignment of patches to their words, prompts

@@ -189,7 +189,8 @@ class VLM:
         for start in range(0, len(prompts), rows):
             chunk = prompts[start : start + rows]
             _, rest = collate_after(chunk, shared)
-            if past := copy.deepcopy(cache):
+            past = copy.deepcopy(cache)
+            if past is not None:
                 past.batch_repeat_interleave(len(chunk))
             output = self.model(**rest, past_key_values=past, use_cache=True, logits_to_keep=1)
             parts.append(output.logits[:, -1].float())
