@@ -73,8 +73,6 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
-    from rich.console import Console
-
     from wordsight.explain import drawing
     from wordsight.explain.table import token_rows
     from wordsight.pictures import load_picture
@@ -90,7 +88,7 @@ def probe(
     if as_json:
         _show({"image": str(image), "model": model, "tokens": rows}, True, "")
         return
-    Console().print(drawing.terminal_grid(prompt.visual, said))
+    _print(drawing.terminal_grid(prompt.visual, said))
     for row in rows if leave_one_out else []:
         words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
         print(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}")
@@ -182,9 +180,7 @@ def compare(
     if as_json:
         _show({"rows": results.rows, "environment": results.environment}, True, "")
     else:
-        from rich.console import Console
-
-        Console().print(terminal_table(results.rows))
+        _print(terminal_table(results.rows))
 
 
 @app.command()
@@ -193,25 +189,29 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Show the main job on the embedded model: ask, probe, prune, compare."""
-    from rich.console import Console
-
     from wordsight.demo.tour import tour
 
+    _quiet()
     shown = tour(out, say=_say)
     if as_json:
         _show(shown.record, True, "")
     else:
-        Console().print(*shown.renderables, sep="\n")
+        _print(*shown.renderables)
 
 
 def _vlm(name: str) -> Any:
-    from transformers.utils import logging
-
     from wordsight.vlm import VLM
+
+    _quiet()
+    return VLM.from_pretrained(name)
+
+
+def _quiet() -> None:
+    """Keep transformers' notices and progress bars off stderr."""
+    from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    return VLM.from_pretrained(name)
 
 
 def _pruner(spec: str, keep: str | None) -> Pruner | None:
@@ -257,6 +257,16 @@ def _save_picture(picture: Any, path: Path) -> None:
 
 def _show(record: dict[str, Any], as_json: bool, text: str) -> None:
     sys.stdout.write(json.dumps(record, indent=1) + "\n" if as_json else text)
+
+
+def _print(*renderables: Any) -> None:
+    """Tables, as wide as they need where stdout is no terminal."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(*renderables, sep="\n")
 
 
 def _say(text: str) -> None:

@@ -28,7 +28,7 @@ QUESTIONS = {  # pictures of the test split, beyond those that the tasks ask abo
 }
 KEEPS = (1.0, 0.2, 0.1)
 METHODS = ("random", "cls_topk", "divprune", "codebook")
-LIMIT = 300
+LIMIT = 200
 
 
 @dataclass(frozen=True)
