@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 
 def explain(
-    evidence_folder: Path, pictures: Annotated[int, typer.Option(help="validation scenes to examine")] = 60
+    evidence_folder: Path, pictures: Annotated[int, typer.Option(help="validation scenes to examine")] = 40
 ) -> None:
     """Write results/causes.json."""
     vlm = VLM.from_pretrained()

@@ -158,7 +158,7 @@ def test_scenes_has_six_types():
 @pytest.fixture(scope="module")
 def asked():
     """Scenes of all splits, each with one of its questions."""
-    seeds = [start + number for start in SPLITS.values() for number in range(60)]
+    seeds = [start + number for start in SPLITS.values() for number in range(35)]
     scenes = {seed: render(seed) for seed in seeds}
     return [(scenes[seed], question) for seed in seeds for question in ask(scenes[seed], seed)]
 

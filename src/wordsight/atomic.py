@@ -17,6 +17,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path to write a file (or folder) to; it takes the place of `path` when the block ends without an
     error.
     """
+    if not path.name:
+        raise UsageError(f"cannot write {path}: it is the folder one stands in; give it a name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         workspace = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -39,3 +41,6 @@ def _swap(draft: Path, path: Path, old: Path) -> None:
         os.replace(draft, path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another place") from error
+    finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)

@@ -60,13 +60,11 @@ def dpc_knn(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "
 
 
 def _blocks(x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    """Euclidean distances (rows, M) of a block of rows of x (N, D) to all of y (M, D); 0 on the diagonal of
-    x to x.
-    """
+    """Euclidean distances (rows, M) of blocks of rows of x (N, D) to all of y (M, D)."""
     norms = y.square().sum(-1)
     for start in range(0, len(x), BLOCK):
         rows = x[start : start + BLOCK]
-        squares = (rows.square().sum(-1, keepdim=True) + norms - 2 * rows @ y.T).clamp(min=0)
-        if y is x:
-            squares.diagonal(start).zero_()
-        yield squares.sqrt()
+        lengths = rows.square().sum(-1, keepdim=True) + norms  # (rows, M)
+        squares = lengths - 2 * rows @ y.T
+        # Equal points are at distance 0, not at what rounding leaves of the difference.
+        yield squares.masked_fill(squares < 1e-13 * lengths, 0).sqrt()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 COLUMNS = ("task", "pruner", "keep", "tokens", "accuracy [95 %]", "kept quality", "minus random [95 %]")
 
@@ -14,7 +15,7 @@ def terminal_table(rows: list[dict[str, Any]]) -> Table:
     """The rows as a rich table; the blind score of a task is its last line."""
     table = Table(*COLUMNS, box=None, pad_edge=False)
     for cells in _cells(rows):
-        table.add_row(*cells)
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
