@@ -121,7 +121,7 @@ def build(
         confidence=_threshold(confidence), divergence=_threshold(divergence), measure=measure
     )
     pictures = find_pictures(photos)[:limit]
-    folder = evidence or out.with_name(out.name + ".evidence")
+    folder = evidence or Path(f"{out}.evidence")
     found = collect(_vlm(model), pictures, folder)
     for name, reason in found.set_aside(folder).items():
         _say(f"set aside {name}: {reason}")

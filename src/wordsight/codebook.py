@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wordsight.vlm import VLM
 
 DEMO = Path(__file__).parent / "demo" / "codebook"
+FILES = ("codebook.safetensors", "config.json")
 
 
 class Quantile(NamedTuple):
@@ -58,6 +59,9 @@ class Condition:
     def __post_init__(self) -> None:
         if self.measure not in ("jensen_shannon", "released_divergence"):
             raise UsageError(f"measure must be jensen_shannon or released_divergence, got {self.measure!r}")
+        for threshold in (self.confidence, self.divergence):
+            if isinstance(threshold, Quantile) and not 0 < threshold.share <= 1:
+                raise UsageError(f"a quantile must be in (0, 1], got {threshold.share}")
 
     def resolve(self, evidence: Evidence) -> Condition:
         """The same condition with absolute values for quantiles."""
@@ -85,11 +89,13 @@ def _below(threshold: float | Quantile | None, values: Tensor) -> Tensor:
 
 
 def _resolved(threshold: float | Quantile | None, values: Tensor) -> float | None:
-    if isinstance(threshold, Quantile):
-        # Not torch.quantile, which refuses more than 2**24 values.
-        place = min(len(values) - 1, int(threshold.share * len(values)))
-        return float(values.sort().values[place])
-    return threshold
+    if not isinstance(threshold, Quantile) or not len(values):
+        return None if isinstance(threshold, Quantile) else threshold
+    # Not torch.quantile, which refuses more than 2**24 values.
+    ordered, place = values.sort().values, round(threshold.share * len(values))
+    if place < len(values):
+        return float(ordered[place])
+    return float(ordered[-1].nextafter(torch.tensor(torch.inf)))
 
 
 PAPER = Condition(confidence=0.15, divergence=2e-3, measure="released_divergence")
@@ -190,8 +196,16 @@ class Codebook:
             )
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write codebook.safetensors and config.json into the folder, both or neither."""
-        with replacing(Path(folder)) as draft:
+        """Write codebook.safetensors and config.json into the folder, both or neither.
+
+        Raises UsageError if the folder holds anything else: a book takes the place of a book only.
+        """
+        root = Path(folder)
+        if other := sorted({path.name for path in root.glob("*")} - set(FILES)):
+            raise UsageError(
+                f"{root} holds {other[0]}, which is no part of a codebook; choose another folder"
+            )
+        with replacing(root) as draft:
             draft.mkdir()
             save_file({"prototypes": self.prototypes.contiguous()}, draft / "codebook.safetensors")
             (draft / "config.json").write_text(json.dumps(self.config, indent=1) + "\n")
@@ -208,7 +222,9 @@ class Codebook:
         try:
             config = json.loads((root / "config.json").read_text())
             prototypes = load_file(root / "codebook.safetensors")["prototypes"]
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            if prototypes.ndim != 2 or not {"model", "fingerprint"} <= set(config):
+                raise ValueError(f"prototypes {tuple(prototypes.shape)}, config {sorted(config)}")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UsageError(
                 f"no codebook in {root}: expected config.json and codebook.safetensors that can be read "
                 f"({error})"

@@ -78,12 +78,13 @@ def compare(
         rows.append(
             _row(sheet, sheet.whole, {}) | {"pruner": "none", "keep": 1.0, "tokens_kept": total, "seeds": 1}
         )
-        drawn: dict[float, Scores] = {}
+        drawn: dict[str, Scores] = {}
         # Random tokens first: the others are compared with them.
         ordered = sorted(pruners, key=lambda pruner: not isinstance(pruner, Random))
         for pruner in watched(ordered, f"pruning for {spec(task)}", len(ordered)):
             scores, kept = _run(vlm, sheet, pruner)
-            references = {"random": drawn[pruner.keep]} if pruner.keep in drawn else {}
+            keep = repr(pruner.keep)  # 1 is one token, 1.0 all of them
+            references = {"random": drawn[keep]} if keep in drawn else {}
             row = _row(sheet, scores, {"none": sheet.whole, **references})
             record = {
                 "pruner": spec(pruner),
@@ -93,7 +94,7 @@ def compare(
             }
             rows.append(row | record)
             if isinstance(pruner, Random):
-                drawn[pruner.keep] = scores
+                drawn[keep] = scores
     return Results(rows, environment(vlm))
 
 

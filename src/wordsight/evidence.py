@@ -133,7 +133,7 @@ def _write_shard(vlm: VLM, root: Path, question: str, job: tuple[int, list[Path]
         try:
             picture = load_picture(path)
         except UsageError as error:
-            set_aside[path.name] = str(error)
+            set_aside[str(path)] = str(error)
             continue
         columns = examine(vlm, picture, question)
         image = torch.full((len(columns["embeds"]),), number * SHARD + offset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pkgutil
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeVar
@@ -43,9 +44,8 @@ def make(package: ModuleType, spec: str, base: type[T]) -> T:
             raise UsageError(f"{spec!r}: expected option=value, got {item!r}; {name} has {', '.join(fields)}")
         if key not in fields:
             raise unknown(f"option of {name}", key, fields)
-        options[key] = _value(value)
-        if isinstance(fields[key].default, int) and isinstance(options[key], str):
-            raise UsageError(f"{spec!r}: {key} must be a number, got {value!r}")
+        is_text = isinstance(fields[key].default, str)
+        options[key] = value if is_text else _number(value, str(fields[key].type), f"{spec!r}: {key}")
     return cls(**options)
 
 
@@ -63,12 +63,13 @@ def spec(plugin: Any) -> str:
     return ":".join([name, ",".join(told)] if told else [name])
 
 
-def _value(text: str) -> int | float | bool | str:
-    if text in ("true", "false"):
+def _number(text: str, kind: str, told: str) -> int | float | bool:
+    """The text as the annotation `kind` of an option asks for it."""
+    if text in ("true", "false") and "bool" in kind:
         return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    with suppress(ValueError):
+        return int(text)
+    if "float" in kind:
+        with suppress(ValueError):
+            return float(text)
+    raise UsageError(f"{told} must be a {'number' if 'float' in kind else 'whole number'}, got {text!r}")
