@@ -18,7 +18,7 @@ from wordsight.probe import QUESTION, only
 from wordsight.prompt import Prompt
 
 HERE = Path(__file__).parent
-ROUNDS = 3
+ROUNDS = 5
 
 
 def literal(vlm: VLM, prompt: Prompt) -> None:

@@ -55,8 +55,10 @@ Blind is the same model without visual tokens; prior is the share of the commone
   and {background_words:.0%} of named-background tokens ({pictures} validation scenes).
 
 ## What it cannot do
-Anything outside its scenes: photographs, text, people, other words. Its words are lower case, its answers
-short. It was trained on single pictures only. It was not run on a GPU.
+Counting and relations are not above the blind score: the model claims neither. Colours of shapes and naming
+at a place are far above it and far from perfect. It knows nothing outside its scenes: no photographs, text,
+people, other words. Its words are lower case, its answers short. It was trained on single pictures only. It
+was not run on a GPU.
 """
 
 
