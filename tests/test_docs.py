@@ -36,7 +36,7 @@ def test_python_block_of_the_readme_runs(source):
 def test_shell_lines_of_the_readme_run_in_order(folder, monkeypatch, capsys):
     save_scenes(folder / "photos", 6)
     for line in "".join(blocks("sh")).splitlines():
-        monkeypatch.setattr(sys, "argv", shlex.split(line))
+        monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
         cli.main()
     assert "random" in capsys.readouterr().out.lower()
 

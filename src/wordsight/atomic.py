@@ -14,24 +14,34 @@ from wordsight.errors import UsageError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write a file (or folder) to; it takes the place of `path` when the block ends without an
-    error.
-    """
+    """A path to write a file or folder to; it takes the place of `path` if the block ends well."""
+    with _workspace(path) as folder:
+        yield folder / path.name
+        _swap(folder / path.name, path, folder / "old")
+
+
+def check_writable(path: Path) -> None:
+    """Raises UsageError if `path` could not be written, before the work whose result is to go there."""
+    with _workspace(path):
+        pass
+
+
+@contextmanager
+def _workspace(path: Path) -> Iterator[Path]:
+    """A fresh folder beside `path`, gone when the block ends."""
     if not path.name:
         raise UsageError(f"cannot write {path}: it is the folder one stands in; give it a name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        workspace = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        folder = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
         raise UsageError(
             f"cannot write {path}: {error.strerror}; choose a folder that can be written"
         ) from error
     try:
-        draft = workspace / path.name
-        yield draft
-        _swap(draft, path, workspace / "old")
+        yield folder
     finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _swap(draft: Path, path: Path, old: Path) -> None:
