@@ -79,8 +79,11 @@ def compare(
             _row(sheet, sheet.whole, {}) | {"pruner": "none", "keep": 1.0, "tokens_kept": total, "seeds": 1}
         )
         drawn: dict[str, Scores] = {}
-        # Random tokens first: the others are compared with them.
-        ordered = sorted(pruners, key=lambda pruner: not isinstance(pruner, Random))
+        # Keep by keep, random tokens first: the others are compared with them.
+        keeps = [repr(pruner.keep) for pruner in pruners]
+        ordered = sorted(
+            pruners, key=lambda pruner: (keeps.index(repr(pruner.keep)), not isinstance(pruner, Random))
+        )
         for pruner in watched(ordered, f"pruning for {spec(task)}", len(ordered)):
             scores, kept = _run(vlm, sheet, pruner)
             keep = repr(pruner.keep)  # 1 is one token, 1.0 all of them
