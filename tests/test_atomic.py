@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wordsight.atomic import replacing
+from wordsight.atomic import check_file, check_folder, replacing
 from wordsight.errors import UsageError
 
 
@@ -116,3 +116,20 @@ def test_the_folder_one_stands_in_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="cannot write"), replacing(Path(".")) as draft:
         write_folder(draft, one="new")
+
+
+def test_a_folder_is_no_place_for_a_file(tmp_path):
+    with pytest.raises(UsageError, match="it is a folder"):
+        check_file(tmp_path)
+
+
+def test_a_file_is_no_place_for_a_folder(tmp_path):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(UsageError, match="it is a file"):
+        check_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize("check", [check_file, check_folder])
+def test_checking_a_place_leaves_nothing_there(check, tmp_path):
+    check(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []

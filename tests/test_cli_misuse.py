@@ -206,3 +206,9 @@ def test_the_package_runs_as_a_program():
     assert done.stderr.startswith("error: ")
     assert "'akc'" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_share_without_a_pruner_is_a_misuse(run):
+    code, _, err = run("ask", "good.png", "what is it?", "--keep", "0.2")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "needs a pruner" in err

@@ -20,8 +20,18 @@ def replacing(path: Path) -> Iterator[Path]:
         _swap(folder / path.name, path, folder / "old")
 
 
-def check_writable(path: Path) -> None:
-    """Raises UsageError if `path` could not be written, before the work whose result is to go there."""
+def check_file(path: Path) -> None:
+    """Raises UsageError if the file could not be written, before the work whose result is to go there."""
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder; give the name of a file in it")
+    with _workspace(path):
+        pass
+
+
+def check_folder(path: Path) -> None:
+    """Raises UsageError if the folder could not be written, before the work whose result is to go there."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a file; give the name of a folder")
     with _workspace(path):
         pass
 

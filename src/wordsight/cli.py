@@ -48,6 +48,8 @@ def ask(
     from wordsight.plugins import spec
 
     method, picture = _pruner(pruner, keep), load_picture(image)
+    if method is None and keep is not None:
+        raise UsageError(f"--keep {keep} needs a pruner, got none; add one, as --pruner divprune")
     answer = _vlm(model).answer(picture, question, pruner=method)
     record = {
         "answer": answer.text,
@@ -113,8 +115,7 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
-    from wordsight.atomic import check_writable
-    from wordsight.codebook import Clustering, Codebook, Condition
+    from wordsight.codebook import Clustering, Codebook, Condition, check_place
     from wordsight.evidence import collect
     from wordsight.pictures import find_pictures
 
@@ -122,7 +123,7 @@ def build(
         confidence=_threshold(confidence), divergence=_threshold(divergence), measure=measure
     )
     pictures = find_pictures(photos)[:limit]
-    check_writable(out)
+    check_place(out)
     folder = evidence or Path(f"{out}.evidence")
     found = collect(_vlm(model), pictures, folder)
     for name, reason in found.set_aside(folder).items():
@@ -170,14 +171,14 @@ def compare(
 ) -> None:
     """Compare pruners on tasks in one run, with 95 % intervals, blind scores and token counts."""
     from wordsight import tasks
-    from wordsight.atomic import check_writable
+    from wordsight.atomic import check_file
     from wordsight.evaluate import compare as run
     from wordsight.report import terminal_table
 
     methods = [method for spec in pruner for share in keep if (method := _pruner(spec, share))]
     chosen = [tasks.make(spec) for spec in task]
     if out:
-        check_writable(out)
+        check_file(out)
     results = run(_vlm(model), chosen, methods, limit=limit)
     results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
     if out:

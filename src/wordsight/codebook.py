@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wordsight.atomic import replacing
+from wordsight.atomic import check_folder, replacing
 from wordsight.cluster import Scale, dpc_knn
 from wordsight.errors import UsageError
 
@@ -62,6 +63,8 @@ class Condition:
         for threshold in (self.confidence, self.divergence):
             if isinstance(threshold, Quantile) and not 0 < threshold.share <= 1:
                 raise UsageError(f"a quantile must be in (0, 1], got {threshold.share}")
+            if isinstance(threshold, float) and math.isnan(threshold):
+                raise UsageError("expected a number or a quantile as threshold, got nan")
 
     def resolve(self, evidence: Evidence) -> Condition:
         """The same condition with absolute values for quantiles."""
@@ -201,10 +204,7 @@ class Codebook:
         Raises UsageError if the folder holds anything else: a book takes the place of a book only.
         """
         root = Path(folder)
-        if other := sorted({path.name for path in root.glob("*")} - set(FILES)):
-            raise UsageError(
-                f"{root} holds {other[0]}, which is no part of a codebook; choose another folder"
-            )
+        check_place(root)
         with replacing(root) as draft:
             draft.mkdir()
             save_file({"prototypes": self.prototypes.contiguous()}, draft / "codebook.safetensors")
@@ -230,6 +230,13 @@ class Codebook:
                 f"({error})"
             ) from error
         return cls(prototypes, config)
+
+
+def check_place(folder: Path) -> None:
+    """Raises UsageError if a book cannot be saved there: a book takes the place of a book only."""
+    if other := sorted({path.name for path in folder.glob("*")} - set(FILES)):
+        raise UsageError(f"{folder} holds {other[0]}, which is not of a codebook; choose another folder")
+    check_folder(folder)
 
 
 def import_released(file: str | Path, model: str) -> Codebook:

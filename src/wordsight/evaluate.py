@@ -87,7 +87,9 @@ def compare(
         for pruner in watched(ordered, f"pruning for {spec(task)}", len(ordered)):
             scores, kept = _run(vlm, sheet, pruner)
             keep = repr(pruner.keep)  # 1 is one token, 1.0 all of them
-            references = {"random": drawn[keep]} if keep in drawn else {}
+            # A threshold keeps another number of tokens than random tokens at this keep.
+            is_fixed = getattr(pruner, "threshold", None) is None
+            references = {"random": drawn[keep]} if is_fixed and keep in drawn else {}
             row = _row(sheet, scores, {"none": sheet.whole, **references})
             record = {
                 "pruner": spec(pruner),

@@ -56,8 +56,8 @@ class VLM:
     >>> vlm = VLM.from_pretrained()                      # the small embedded model
     >>> vlm.answer("street.jpg", "what color is the car?")
 
-    pass_tokens bounds how many tokens one forward pass of `logits` and `generate` reads; it trades memory
-    for speed and changes no result.
+    pass_tokens bounds how many tokens, past their shared beginning, one forward pass of `logits` reads, and
+    how many prompts `compare` gives to `generate` at a time; it changes no result.
     """
 
     model: Any
@@ -219,11 +219,11 @@ class VLM:
         max_new_tokens: int = 64,
     ) -> Answer:
         """Ask a question about one or more images, after pruning their visual tokens if a pruner is given."""
+        if pruner:
+            pruner.check(self)
         began = perf_counter()
         prompt = self.encode(images, question, collect=pruner.needs if pruner else frozenset())
         encoded = perf_counter()
-        if pruner:
-            pruner.check(self)
         kept = pruner(prompt) if pruner else prompt
         selected = perf_counter()
         clock = TokenClock()

@@ -26,7 +26,7 @@ class CodebookPruner(ScorePruner):
     """Keeps the least redundant tokens.
 
     codebook   a folder, "demo" for the embedded model's, or a Codebook.
-    threshold  keep every token with a cosine below it instead of a fixed number: the count adapts to the
+    threshold  keep every token with a cosine below it, whatever `keep` says: the count adapts to the
                picture.
     rule       how redundancy is read off the cosines (N, M): "cosine", their maximum; "single_softmax",
                softmax over prototypes first; "double_softmax", that times the softmax over tokens (the
@@ -46,6 +46,8 @@ class CodebookPruner(ScorePruner):
             raise UsageError(
                 f"threshold {self.threshold} is a cosine: it goes with rule=cosine, not {self.rule}"
             )
+        if self.threshold is not None and not -1 <= self.threshold <= 1:
+            raise UsageError(f"threshold must be a cosine, in [-1, 1]; got {self.threshold}")
         self.book = (
             self.codebook if isinstance(self.codebook, Codebook) else Codebook.from_pretrained(self.codebook)
         )
