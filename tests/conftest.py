@@ -1,5 +1,6 @@
 """Fixtures: a tiny random model, and a picture, a prompt and visual tokens to go with it."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import (
 )
 
 import wordsight
+from wordsight import cli
 from wordsight.demo import scenes
 from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
@@ -83,3 +85,20 @@ def tokens():
             "cls_similarity": torch.rand(64, generator=random) * 2 - 1,
         },
     )
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsys, tiny):
+    """A function that runs the command line on the tiny model, in the test file's own `folder`."""
+    monkeypatch.setattr(cli, "_vlm", lambda name: tiny)
+
+    def wordsight(*arguments):
+        monkeypatch.setattr(sys, "argv", ["wordsight", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit:
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return wordsight

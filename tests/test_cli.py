@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -32,23 +31,6 @@ def folder(tmp_path, monkeypatch):
     Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": None}).save_pretrained("book")
     torch.save(torch.randn(5, 32), "released.pt")
     return tmp_path
-
-
-@pytest.fixture
-def run(folder, monkeypatch, capsys, tiny):
-    """A function that runs the command line on the tiny model: exit code, stdout, stderr."""
-    monkeypatch.setattr(cli, "_vlm", lambda name: tiny)
-
-    def wordsight(*arguments):
-        monkeypatch.setattr(sys, "argv", ["wordsight", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit:
-            code = exit.code
-        return code, *capsys.readouterr()
-
-    return wordsight
 
 
 def interrupt(*arguments):

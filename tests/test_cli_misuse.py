@@ -122,23 +122,6 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def run(folder, monkeypatch, capsys, tiny):
-    """A function that runs the command line on the tiny model: exit code, stdout, stderr."""
-    monkeypatch.setattr(cli, "_vlm", lambda name: tiny)
-
-    def wordsight(*arguments):
-        monkeypatch.setattr(sys, "argv", ["wordsight", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit:
-            code = exit.code
-        return code, *capsys.readouterr()
-
-    return wordsight
-
-
 def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -17,7 +17,8 @@ MODULES = sorted((SOURCE / "wordsight").rglob("*.py"))
 # The six floors of the architecture, divided where one file of a floor stands on another.
 FLOORS = (
     {"errors", "progress"},
-    {"tokens", "cluster", "atomic", "plugins", "pictures", "families", "demo.scenes"},
+    {"plugins"},
+    {"tokens", "cluster", "atomic", "pictures", "families", "demo.scenes"},
     {"demo.questions"},
     {"tasks"},
     {"codebook", "prompt"},

@@ -12,7 +12,6 @@ import json
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import easy_vqa
@@ -25,9 +24,10 @@ from rich.progress import track
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from model import build_model, optimizers
+from model import build_model, optimizers, step_all
 from packing import IGNORED, TOKENIZER, VISUAL, hidden_states, pack
 from pictures import BUILD, CHUNK, cache_easy_vqa, cache_scenes
+from wordsight.atomic import replacing
 from wordsight.demo.questions import Question, ask, probe_answers
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, Scene, Thing, render
 from wordsight.probe import QUESTION
@@ -226,11 +226,7 @@ def _step(
     loss = F.cross_entropy(logits.float(), packed.target[answers])
     loss.backward()
     nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
-    for stepper in steppers:
-        for group in stepper.param_groups:
-            group["lr"] = rate
-        stepper.step()
-        stepper.zero_grad()
+    step_all(steppers, rate)
     return loss.item()
 
 
@@ -243,9 +239,8 @@ def _save(
         "step": step,
         "spent": spent,
     }
-    unfinished = Path(f"{CHECKPOINT}.part")
-    torch.save(state, unfinished)
-    unfinished.rename(CHECKPOINT)
+    with replacing(CHECKPOINT) as draft:
+        torch.save(state, draft)
 
 
 @torch.no_grad()

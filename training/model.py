@@ -153,6 +153,15 @@ def optimizers(modules: list[nn.Module], *, rate: float) -> list[torch.optim.Opt
     ]
 
 
+def step_all(steppers: list[torch.optim.Optimizer], rate: float) -> None:
+    """One step of every optimizer at this rate; the gradients are gone afterwards."""
+    for stepper in steppers:
+        for group in stepper.param_groups:
+            group["lr"] = rate
+        stepper.step()
+        stepper.zero_grad()
+
+
 def save(model: LlavaForConditionalGeneration, folder: Path) -> None:
     """The standard Hugging Face layout in float16."""
     model.half().save_pretrained(folder)

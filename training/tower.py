@@ -5,7 +5,6 @@ local).
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -14,8 +13,9 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
 
-from model import VISION_WIDTH, build_model, optimizers
+from model import VISION_WIDTH, build_model, optimizers, step_all
 from pictures import BUILD, cache_easy_vqa, cache_scenes
+from wordsight.atomic import replacing
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, render
 
 BATCH = 32
@@ -106,11 +106,7 @@ def _step(
     )
     loss.backward()
     nn.utils.clip_grad_norm_([*tower.parameters(), *heads.parameters()], 1.0)
-    for stepper in steppers:
-        for group in stepper.param_groups:
-            group["lr"] = rate
-        stepper.step()
-        stepper.zero_grad()
+    step_all(steppers, rate)
     return loss.item(), (patch[is_object].argmax(-1) == target[is_object]).float().mean().item()
 
 
@@ -124,9 +120,8 @@ def _save(
         "step": step,
         "spent": spent,
     }
-    unfinished = Path(f"{CHECKPOINT}.part")
-    torch.save(state, unfinished)
-    unfinished.rename(CHECKPOINT)
+    with replacing(CHECKPOINT) as draft:
+        torch.save(state, draft)
 
 
 @torch.no_grad()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import pkgutil
+import sys
 from importlib import import_module
 
+from wordsight import plugins
 from wordsight.errors import UsageError
 from wordsight.families.base import Family
 
@@ -13,7 +14,7 @@ __all__ = ["Family", "family", "names"]
 
 def names() -> list[str]:
     """The model types that are supported."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    return plugins.names(sys.modules[__name__])
 
 
 def family(model_type: str) -> Family:
