@@ -18,24 +18,27 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from wordsight.demo.questions import ask
+from wordsight.demo.clips import render_clip
+from wordsight.demo.questions import ask, ask_about_clip, ask_about_pictures
 from wordsight.demo.scenes import CLASSES, GRID, NOUNS, PATCH, SIZE, render
 from wordsight.probe import QUESTION
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 VISION_WIDTH, VISION_LAYERS = 192, 4
+# Not the last layer: its patches know a little of the whole picture (locality.py), like its [CLS].
+FEATURE_LAYER = -2
 WIDTH, LAYERS, HEAD = 256, 4, 64
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: "
-    "{% for part in message['content'] if part['type'] in ('image', 'video') %}<image> {% endfor %}"
+    "{% set pictures = message['content'] | selectattr('type', 'in', ['image', 'video']) | list %}"
+    "{% for part in pictures %}{% if pictures | length > 1 %}{{ loop.index }}: {% endif %}<image> "
+    "{% endfor %}"
     "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }} {% endfor %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
 EXTRA_WORDS = """
-user assistant how many no not color circle first second third which picture both same object left right up
-down does it move appear vanish before after what who where when why are be was were of to with for from by
-or
+user assistant no not same object before after who when why are be was were of to with for from by frame video
 """
 
 
@@ -45,7 +48,9 @@ def words() -> list[str]:
     """
     found = {*EXTRA_WORDS.split(), *" ".join(CLASSES).split(), *NOUNS, *_split(QUESTION)}
     for seed in range(400):
-        for question in ask(render(seed), seed):
+        pair = [render(seed), render(seed + 1)]
+        about_pictures = [*ask_about_pictures(pair, seed), *ask_about_pictures([*pair, pair[0]], seed)]
+        for question in (*ask(pair[0], seed), *about_pictures, *ask_about_clip(render_clip(seed), seed)):
             found.update(_split(f"{question.text} {question.answer}"))
     plurals = {f"{noun}s" for noun in NOUNS}
     return sorted(found - plurals)
@@ -120,13 +125,12 @@ def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
         vision_config=vision,
         text_config=text,
         image_token_id=SPECIAL.index("<image>"),
-        # Not the last layer: its patches know a little of the whole picture (locality.py), like its [CLS].
-        vision_feature_layer=-2,
+        vision_feature_layer=FEATURE_LAYER,
         vision_feature_select_strategy="default",
         image_seq_length=GRID * GRID,
         tie_word_embeddings=True,
     )
-    model = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager")
+    model = LlavaForConditionalGeneration._from_config(config)
     with torch.no_grad():
         model.model.vision_tower.embeddings.position_embedding.weight[1:] = 0.3 * _sines(VISION_WIDTH)
         model.get_input_embeddings().weight.normal_(0, 0.06)

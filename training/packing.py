@@ -68,26 +68,35 @@ def hidden_states(
 ) -> Tensor:
     """What the language model computes at every packed text token, (B, T, D).
 
-    visual (B, K, D) are projected tokens, slots (B, K) their places among the placeholders. Slots below K -
-    as in a prompt that really holds K tokens - put the text right behind them, otherwise it stays where a
-    whole picture puts it.
+    visual (B, I, K, D) are projected tokens of I pictures a prompt, slots (B, I, K) their places among the
+    placeholders of their picture. Several pictures are numbered, as in the chat template. Slots below K - as
+    in a prompt that really holds K tokens a picture - close the gaps, otherwise everything stays where whole
+    pictures put it.
     """
-    batch, kept = slots.shape
-    start = len(PREFIX)
-    after = start + (VISUAL if int(slots.max()) >= kept else kept)
+    batch, pictures, kept = slots.shape
     embed = model.get_input_embeddings()
-    prefix = embed(torch.tensor(PREFIX)).expand(batch, -1, -1)
-    inputs = torch.cat([prefix, visual.to(prefix.dtype), embed(packed.ids)], 1)  # (B, L, D)
-    positions = torch.cat(
-        [torch.arange(start).expand(batch, -1), start + slots, after + packed.offset], 1
-    )  # (B, L)
-    owner = torch.cat([packed.ids.new_zeros(batch, start + kept), packed.question], 1)  # (B, L)
+    room = VISUAL if int(slots.max()) >= kept else kept
+    parts = [embed(torch.tensor(PREFIX)).expand(batch, -1, -1)]
+    positions = [torch.arange(len(PREFIX)).expand(batch, -1)]
+    place = len(PREFIX)
+    for i in range(pictures):
+        if pictures > 1:
+            label = torch.tensor(_ids(f"{i + 1}:"))
+            parts.append(embed(label).expand(batch, -1, -1))
+            positions.append((place + torch.arange(len(label))).expand(batch, -1))
+            place += len(label)
+        parts.append(visual[:, i].to(parts[0].dtype))
+        positions.append(place + slots[:, i])
+        place += room
+    inputs = torch.cat([*parts, embed(packed.ids)], 1)  # (B, L, D)
+    places = torch.cat([*positions, place + packed.offset], 1)  # (B, L)
+    shared = inputs.shape[1] - packed.ids.shape[1]
+    owner = torch.cat([packed.ids.new_zeros(batch, shared), packed.question], 1)  # (B, L)
     length = owner.shape[1]
-    shared = torch.arange(length) < start + kept
-    visible = shared[None, None] | (owner[:, None] == owner[:, :, None])
+    visible = (torch.arange(length) < shared)[None, None] | (owner[:, None] == owner[:, :, None])
     visible &= torch.ones(length, length, dtype=torch.bool).tril()
     mask = torch.zeros(batch, 1, length, length).masked_fill_(~visible[:, None], -1e4)
     states = model.model.language_model(
-        inputs_embeds=inputs, attention_mask=mask, position_ids=positions, use_cache=False
+        inputs_embeds=inputs, attention_mask=mask, position_ids=places, use_cache=False
     ).last_hidden_state
-    return states[:, start + kept :]
+    return states[:, shared:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -12,19 +13,36 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from wordsight.demo.scenes import CLASSES, COLORS, GRID, PATCH, SHAPES, SIZE, SPLITS, Array, render
+from wordsight.demo.clips import Clip, Track, render_clip
+from wordsight.demo.scenes import (
+    CLASSES,
+    COLORS,
+    GRID,
+    PATCH,
+    SHAPES,
+    SIZE,
+    SPLITS,
+    Array,
+    Box,
+    Scene,
+    Thing,
+    render,
+)
 
 BUILD = Path(__file__).parent / "build"
 CHUNK = 500
 
 
-def cache_scenes(count: int) -> tuple[Array, Array, Array]:
-    """Pictures (count, 192, 192, 3), labels and owners (count, 12, 12) of the first training scenes."""
+def cache_scenes(count: int) -> tuple[Array, Array, Array, Array]:
+    """Pictures (count, 192, 192, 3), labels and owners (count, 12, 12) of the first training scenes, and for
+    every patch of an object how far its center is, in patches down and right, and whether it is the patch
+    nearest to it (count, 12, 12, 3).
+    """
     BUILD.mkdir(exist_ok=True)
-    paths = [BUILD / f"scenes_{count}_{part}.npy" for part in ("images", "labels", "owners")]
+    paths = [BUILD / f"scenes_{count}_{part}.npy" for part in ("images", "labels", "owners", "centers")]
     if not all(path.exists() for path in paths):
-        shapes = [(count, SIZE, SIZE, 3), (count, GRID, GRID), (count, GRID, GRID)]
-        kinds = [np.uint8, np.int16, np.int16]
+        shapes = [(count, SIZE, SIZE, 3), (count, GRID, GRID), (count, GRID, GRID), (count, GRID, GRID, 3)]
+        kinds = [np.uint8, np.int16, np.int16, np.float16]
         unfinished = [path.with_suffix(".part.npy") for path in paths]
         arrays = [
             np.lib.format.open_memmap(path, "w+", kind, shape)
@@ -38,17 +56,76 @@ def cache_scenes(count: int) -> tuple[Array, Array, Array]:
         for array, path, finished in zip(arrays, unfinished, paths, strict=True):
             array.flush()
             path.rename(finished)
-    images, labels, owners = (np.load(path, mmap_mode="r") for path in paths)
-    return images, labels, owners
+    images, labels, owners, centers = (np.load(path, mmap_mode="r") for path in paths)
+    return images, labels, owners, centers
 
 
-def _chunk(start: int) -> tuple[Array, Array, Array]:
+def _chunk(start: int) -> tuple[Array, Array, Array, Array]:
     scenes = [render(SPLITS["train"] + start + i) for i in range(CHUNK)]
     return (
         np.stack([np.asarray(scene.image) for scene in scenes]),
         np.stack([scene.labels for scene in scenes]),
         np.stack([scene.owner for scene in scenes]),
+        np.stack([_centers(scene) for scene in scenes]),
     )
+
+
+def _centers(scene: Scene) -> Array:
+    found = np.zeros((GRID, GRID, 3), np.float16)
+    middles = np.stack(np.mgrid[0:GRID, 0:GRID], -1) + 0.5  # (12, 12, 2) in patches, down and right
+    for number, thing in enumerate(scene.things):
+        own = scene.owner == number
+        offset = np.array(thing.center[::-1]) / PATCH - middles
+        found[own, :2] = offset[own]
+        distance = np.where(own, np.hypot(*np.moveaxis(offset, -1, 0)), np.inf)
+        found[np.unravel_index(distance.argmin(), own.shape)][2] = own.any()
+    return found
+
+
+def scene_facts(count: int) -> list[Scene]:
+    """Things and backgrounds of every training scene, without the pixels, from a JSON file made once."""
+    path = BUILD / f"scenes_{count}_facts.json"
+    if not path.exists():
+        with ProcessPoolExecutor() as pool:
+            starts = range(0, count, CHUNK)
+            parts = list(track(pool.map(_fact_chunk, starts), "facts", total=len(starts)))
+        path.write_text(json.dumps([fact for part in parts for fact in part][:count]))
+    blank, empty = Image.new("RGB", (1, 1)), np.zeros(0)
+    return [
+        Scene(
+            blank,
+            tuple(Thing(noun, color, tuple(box)) for noun, color, box in things),
+            tuple(names),
+            empty,
+            empty,
+        )
+        for things, names in json.loads(path.read_text())
+    ]
+
+
+def _fact_chunk(start: int) -> list[tuple[list[tuple[str, str | None, Box]], tuple[str, ...]]]:
+    scenes = [render(SPLITS["train"] + start + i) for i in range(CHUNK)]
+    return [([(t.noun, t.color, t.box) for t in scene.things], scene.backgrounds) for scene in scenes]
+
+
+def cache_clips(count: int) -> tuple[list[Clip], Array, Array]:
+    """The first training clips without their pixels, and all their frames in order: pictures
+    (frames, 192, 192, 3) and owners (frames, 12, 12).
+    """
+    paths = [BUILD / f"clips_{count}{part}" for part in ("_images.npy", "_owners.npy", "_facts.json")]
+    if not all(path.exists() for path in paths):
+        with ProcessPoolExecutor() as pool:
+            seeds = range(SPLITS["train"], SPLITS["train"] + count)
+            clips = list(track(pool.map(render_clip, seeds, chunksize=50), "clips", total=count))
+        clips = [clip for clip in clips if clip.tracks]
+        np.save(paths[0], np.stack([np.asarray(frame) for clip in clips for frame in clip.frames]))
+        np.save(paths[1], np.concatenate([clip.owner for clip in clips]))
+        paths[2].write_text(json.dumps([[(t.noun, t.act, t.boxes) for t in clip.tracks] for clip in clips]))
+    clips = [
+        Clip((), tuple(Track(noun, act, tuple(boxes)) for noun, act, boxes in tracks), np.zeros(0))
+        for tracks in json.loads(paths[2].read_text())
+    ]
+    return clips, np.load(paths[0], mmap_mode="r"), np.load(paths[1])
 
 
 def cache_easy_vqa() -> tuple[Array, Array]:

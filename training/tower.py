@@ -5,7 +5,9 @@ local).
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,13 +15,12 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
 
-from model import VISION_WIDTH, build_model, optimizers, step_all
+from model import FEATURE_LAYER, VISION_WIDTH, build_model, optimizers, step_all
 from pictures import BUILD, cache_easy_vqa, cache_scenes
 from wordsight.atomic import replacing
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, render
 
 BATCH = 32
-CHECKPOINT = BUILD / "tower.pt"
 
 
 class Heads(nn.Module):
@@ -28,8 +29,9 @@ class Heads(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patch = nn.Linear(VISION_WIDTH, len(CLASSES))
-        self.picture = nn.Linear(VISION_WIDTH, len(CLASSES))
         self.place = nn.Linear(VISION_WIDTH, 2 * GRID)
+        self.center = nn.Linear(VISION_WIDTH, 3)
+        self.picture = nn.Linear(VISION_WIDTH, len(CLASSES))
 
 
 def train(
@@ -39,79 +41,96 @@ def train(
 ) -> None:
     """Train the tower, going on from its last checkpoint if there is one."""
     torch.manual_seed(seed)
-    images, labels, _ = cache_scenes(scenes)
+    checkpoint = BUILD / f"tower_{seed}.pt"
+    images, labels, owners, centers = cache_scenes(scenes)
     easy_images, easy_labels = cache_easy_vqa()
+    unowned = np.full(easy_labels.shape, -1), np.zeros((*easy_labels.shape, 3))
     tower, heads = build_model(8).model.vision_tower.train(), Heads()
     steppers = optimizers([tower, heads], rate=1.5e-3)
     step, spent = 0, 0.0
-    if CHECKPOINT.exists():
-        saved = torch.load(CHECKPOINT, weights_only=True)
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
         tower.load_state_dict(saved["tower"])
         heads.load_state_dict(saved["heads"])
         for stepper, state in zip(steppers, saved["steppers"], strict=True):
             stepper.load_state_dict(state)
         step, spent = saved["step"], saved["spent"]
+    run = torch.compile(tower)
     began, history = time.monotonic() - spent, []
     while (elapsed := time.monotonic() - began) < minutes * 60:
         rate = 1.5e-3 * min(1, (step + 1) / 100) * max(0.03, 1 - elapsed / (minutes * 60))
         rng = np.random.default_rng([seed, step])
         use_easy = rng.random() < 0.08
-        batch = _batch(rng, *((easy_images, easy_labels) if use_easy else (images, labels)))
-        history.append(_step(tower, heads, steppers, batch, rate))
+        source = (easy_images, easy_labels, *unowned) if use_easy else (images, labels, owners, centers)
+        history.append(_step(run, heads, steppers, _batch(rng, *source), rate))
         step += 1
         if step % 100 == 0:
             loss, objects = np.mean(history[-100:], 0)
             print(f"step {step} {elapsed:.0f} s loss {loss:.3f} object patches {objects:.3f}", flush=True)
         if step % 500 == 0:
-            _save(tower, heads, steppers, step=step, spent=time.monotonic() - began)
-    _save(tower, heads, steppers, step=step, spent=time.monotonic() - began)
+            _save(checkpoint, tower, heads, steppers, step=step, spent=time.monotonic() - began)
+    _save(checkpoint, tower, heads, steppers, step=step, spent=time.monotonic() - began)
     print("validation", accuracy(tower, heads), flush=True)
 
 
-def _batch(rng: np.random.Generator, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
-    """Pixels (B, 3, 192, 192) in [-1, 1] and labels (B, 144), flipped and recoloured a little."""
+def _batch(
+    rng: np.random.Generator, images: Array, labels: Array, owners: Array, centers: Array
+) -> tuple[Tensor, ...]:
+    """Pixels (B, 3, 192, 192) in [-1, 1] and labels, owners (B, 144) and centers (B, 144, 3), flipped and
+    recoloured a little.
+    """
     chosen = np.sort(rng.choice(len(images), BATCH, replace=False))
-    pixels, patch = images[chosen], labels[chosen]
+    arrays = [array[chosen] for array in (images, labels, owners, centers)]
     if rng.random() < 0.5:
-        pixels, patch = pixels[:, :, ::-1], patch[:, :, ::-1]
-    bright = rng.uniform(0.92, 1.08, (BATCH, 3, 1, 1)).astype(np.float32)
-    x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float()
-    x = (x * torch.from_numpy(bright)).clamp_(0, 255).div_(127.5).sub_(1)
-    return x, torch.from_numpy(np.ascontiguousarray(patch)).long().flatten(1)
+        arrays = [array[:, :, ::-1] for array in arrays]
+        arrays[3] = arrays[3] * np.array([1, -1, 1])
+    pixels, patch, owner, center = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+    bright = torch.from_numpy(rng.uniform(0.92, 1.08, (BATCH, 3, 1, 1)).astype(np.float32))
+    x = (pixels.permute(0, 3, 1, 2).float() * bright).clamp_(0, 255).div_(127.5).sub_(1)
+    return x, patch.long().flatten(1), owner.flatten(1), center.float().flatten(1, 2)
 
 
 def _step(
-    tower: nn.Module,
+    tower: Callable[..., Any],
     heads: Heads,
     steppers: list[torch.optim.Optimizer],
-    batch: tuple[Tensor, Tensor],
+    batch: tuple[Tensor, ...],
     rate: float,
 ) -> tuple[float, float]:
-    pixels, target = batch
-    with torch.autocast("cpu", torch.bfloat16):
-        features = tower(pixels).last_hidden_state
-        patch, picture = heads.patch(features[:, 1:]), heads.picture(features[:, 0])
-        place = heads.place(features[:, 1:])
+    pixels, target, owner, center = batch
+    seen = tower(pixels, output_hidden_states=True)
+    patches = seen.hidden_states[FEATURE_LAYER][:, 1:]  # (B, 144, D), what the language model will read
+    patch, place, middle = heads.patch(patches), heads.place(patches), heads.center(patches)
+    picture = heads.picture(seen.last_hidden_state[:, 0])
     is_object = (target >= 0) & (target < OBJECT_CLASSES)
     is_background = target >= OBJECT_CLASSES
     present = F.one_hot(target.clamp(min=0), len(CLASSES)) * (target >= 0)[..., None]  # (B, 144, classes)
     spot = torch.arange(GRID * GRID).expand(len(target), -1)
-    place = place.float()
     loss = (
-        F.cross_entropy(patch[is_object].float(), target[is_object])
-        + 0.7 * F.cross_entropy(patch[is_background].float(), target[is_background])
-        + 5 * F.binary_cross_entropy_with_logits(picture.float(), present.amax(1).float())
-        + 0.1 * F.cross_entropy(place[..., :GRID].flatten(0, 1), (spot // GRID).flatten())
-        + 0.1 * F.cross_entropy(place[..., GRID:].flatten(0, 1), (spot % GRID).flatten())
+        F.cross_entropy(patch[is_object], target[is_object])
+        + 0.7 * F.cross_entropy(patch[is_background], target[is_background])
+        + 5 * F.binary_cross_entropy_with_logits(picture, present.amax(1).float())
+        + 0.2 * F.cross_entropy(place[..., :GRID].flatten(0, 1), (spot // GRID).flatten())
+        + 0.2 * F.cross_entropy(place[..., GRID:].flatten(0, 1), (spot % GRID).flatten())
     )
+    if (owner >= 0).any():
+        offset, is_middle = middle[owner >= 0].split([2, 1], -1)
+        aim, nearest = center[owner >= 0].split([2, 1], -1)
+        loss = loss + F.smooth_l1_loss(offset, aim) + F.binary_cross_entropy_with_logits(is_middle, nearest)
     loss.backward()
-    nn.utils.clip_grad_norm_([*tower.parameters(), *heads.parameters()], 1.0)
+    nn.utils.clip_grad_norm_([p for group in steppers for p in group.param_groups[0]["params"]], 1.0)
     step_all(steppers, rate)
     return loss.item(), (patch[is_object].argmax(-1) == target[is_object]).float().mean().item()
 
 
 def _save(
-    tower: nn.Module, heads: Heads, steppers: list[torch.optim.Optimizer], *, step: int, spent: float
+    path: Path,
+    tower: nn.Module,
+    heads: Heads,
+    steppers: list[torch.optim.Optimizer],
+    *,
+    step: int,
+    spent: float,
 ) -> None:
     state = {
         "tower": tower.state_dict(),
@@ -120,7 +139,7 @@ def _save(
         "step": step,
         "spent": spent,
     }
-    with replacing(CHECKPOINT) as draft:
+    with replacing(path) as draft:
         torch.save(state, draft)
 
 
@@ -135,7 +154,8 @@ def accuracy(tower: nn.Module, heads: Heads, count: int = 300) -> dict[str, floa
             torch.stack([torch.from_numpy(np.array(s.image)) for s in part]).permute(0, 3, 1, 2) / 127.5 - 1
         )
         target = torch.from_numpy(np.stack([s.labels for s in part])).long().flatten(1)
-        match = heads.patch(tower(pixels).last_hidden_state[:, 1:]).argmax(-1) == target
+        features = tower(pixels, output_hidden_states=True).hidden_states[FEATURE_LAYER][:, 1:]
+        match = heads.patch(features).argmax(-1) == target
         right.append(match[target >= 0].float())
         objects.append(match[(target >= 0) & (target < OBJECT_CLASSES)].float())
     return {"patches": torch.cat(right).mean().item(), "object patches": torch.cat(objects).mean().item()}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from wordsight.demo.scenes import CATEGORIES, COLORS, SHAPES, Scene, Thing
+from wordsight.demo.clips import DIRECTIONS, Clip
+from wordsight.demo.scenes import CATEGORIES, COLORS, NOUNS, SHAPES, Scene, Thing
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
+ORDINALS = ("first", "second", "third")
 CORNERS = {"top left": (0, 0), "top right": (192, 0), "bottom left": (0, 192), "bottom right": (192, 192)}
 # (axis, sign): "left of" means the smaller x.
 RELATIONS = {"left of": (0, 1), "right of": (0, -1), "above": (1, 1), "below": (1, -1)}
@@ -38,8 +40,10 @@ def ask(scene: Scene, seed: int, *, visible: frozenset[int] | None = None) -> li
     if scene.backgrounds:
         text = _choose(rng, ("what is the background?", "what is in the background?"))
         questions.append(Question("background", text, " and ".join(scene.backgrounds)))
+    alone = [thing for thing in seen if [other.noun for other in scene.things].count(thing.noun) == 1]
+    questions += [*_location(rng, alone), *_relation(rng, alone)]
     if whole and seen:
-        questions += [*_counting(rng, seen), *_naming(rng, seen), *_relation(rng, seen)]
+        questions += [*_counting(rng, seen), *_naming(rng, seen)]
         questions.append(Question("caption", "describe the image.", caption(scene)))
     return [questions[i] for i in rng.permutation(len(questions))]
 
@@ -106,9 +110,7 @@ def _counting(rng: np.random.Generator, seen: list[Thing]) -> Iterator[Question]
     nouns = [thing.noun for thing in seen]
     several = sorted({noun for noun in nouns if nouns.count(noun) > 1})
     single = sorted({noun for noun in nouns if nouns.count(noun) == 1})
-    for noun in several[:2] + (
-        [_choose(rng, single)] if single and (not several or rng.random() < 0.4) else []
-    ):
+    for noun in several[:2] + ([_choose(rng, single)] if single and rng.random() < 0.25 else []):
         yield Question("counting", f"how many {noun}s are in the image?", NUMBERS[nouns.count(noun)])
 
 
@@ -135,12 +137,27 @@ def _nearest(
     return [Question("naming", f"what is at the {place} of the image?", seen[order[0]].noun)]
 
 
-def _relation(rng: np.random.Generator, seen: list[Thing]) -> Iterator[Question]:
+def _location(rng: np.random.Generator, alone: list[Thing]) -> Iterator[Question]:
+    """In which of nine parts of the picture things that occur once are, if clearly in one."""
+    for i in rng.permutation(len(alone))[:3]:
+        part = [_third(center) for center in alone[i].center]
+        if all(part):
+            words = [word for word, third in zip(("left", "right"), (1, 3), strict=True) if part[0] == third]
+            rows = [word for word, third in zip(("top", "bottom"), (1, 3), strict=True) if part[1] == third]
+            yield Question("location", f"where is the {alone[i].noun}?", " ".join(rows + words) or "center")
+
+
+def _third(place: float) -> int:
+    """1, 2 or 3; 0 within eight pixels of a border between two."""
+    if min(abs(place - 64), abs(place - 128)) < 8:
+        return 0
+    return 1 + int(place > 64) + int(place > 128)
+
+
+def _relation(rng: np.random.Generator, alone: list[Thing]) -> Iterator[Question]:
     """Two things that occur once each, at least 24 pixels apart along the axis asked about; yes and no
     alike.
     """
-    nouns = [thing.noun for thing in seen]
-    alone = [thing for thing in seen if nouns.count(thing.noun) == 1]
     pairs = [(a, b) for a in alone for b in alone if a is not b]
     for i in rng.permutation(len(pairs))[:3]:
         a, b = pairs[i]
@@ -151,6 +168,53 @@ def _relation(rng: np.random.Generator, seen: list[Thing]) -> Iterator[Question]
             yield Question(
                 "relation", f"is the {a.noun} {relation} the {b.noun}?", "yes" if gap > 0 else "no"
             )
+
+
+def ask_about_pictures(
+    scenes: Sequence[Scene], seed: int, *, visible: Sequence[frozenset[int]] | None = None
+) -> list[Question]:
+    """Questions about two or three pictures in one prompt: which of them shows a thing, and whether all
+    do.
+    """
+    rng = np.random.default_rng([seed, 11])
+    true = [{thing.noun for thing in scene.things} for scene in scenes]
+    seen = [
+        {thing.noun for j, thing in enumerate(scene.things) if visible is None or j in visible[i]}
+        for i, scene in enumerate(scenes)
+    ]
+    number = {noun: sum(noun in nouns for nouns in true) for noun in NOUNS}
+    questions = []
+    for i, nouns in enumerate(seen):
+        for noun in rng.permutation(sorted(noun for noun in nouns if number[noun] == 1))[:2]:
+            questions.append(Question("which", f"which picture has the {noun}?", ORDINALS[i]))
+    everywhere = sorted(set.intersection(*seen))
+    some = sorted({noun for nouns in seen for noun in nouns if number[noun] < len(scenes)})
+    wording = "is there {} in both pictures?" if len(scenes) == 2 else "is there {} in every picture?"
+    for pool, answer in ((everywhere, "yes"), (some, "no")):
+        if pool:
+            noun = str(rng.choice(pool))
+            questions.append(Question("same", wording.format(with_article(noun)), answer))
+    return [questions[i] for i in rng.permutation(len(questions))]
+
+
+def ask_about_clip(clip: Clip, seed: int, *, visible: frozenset[int] | None = None) -> list[Question]:
+    """Questions about what happens in a clip: directions, what appears or vanishes, and in which order."""
+    rng = np.random.default_rng([seed, 13])
+    seen = [track for i, track in enumerate(clip.tracks) if visible is None or i in visible]
+    came = [track for track in seen if track.act == "appear"]
+    changed = came[:1] + [track for track in seen if track.act == "vanish"]
+    questions = [
+        Question("change", f"does the {track.noun} appear or vanish?", track.act) for track in changed
+    ]
+    for track in seen:
+        if track.act in DIRECTIONS:
+            text = _choose(rng, ("which way does the {} move?", "where does the {} move?"))
+            questions.append(Question("direction", text.format(track.noun), track.act))
+    for a, b in ((a, b) for a in came for b in came if a.first < b.first):
+        first, second = (a, b) if rng.random() < 0.5 else (b, a)
+        text = f"which appears first, the {first.noun} or the {second.noun}?"
+        questions.append(Question("order", text, a.noun))
+    return [questions[i] for i in rng.permutation(len(questions))]
 
 
 def probe_answers(scene: Scene, visible: frozenset[int] | None = None) -> list[str]:

@@ -62,6 +62,7 @@ CLASSES = (
 OBJECT_CLASSES = len(CLASSES) - len(TEXTURES) - 1
 
 Array = NDArray[Any]
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Thing:
 
     noun: str
     color: str | None
-    box: tuple[int, int, int, int]
+    box: Box
 
     @property
     def label(self) -> str:
@@ -102,23 +103,17 @@ class Scene:
 def render(seed: int) -> Scene:
     """The scene of this seed; the same seed always draws the same scene."""
     rng = np.random.default_rng(seed)
-    pixels, labels, backgrounds = _background(rng)
+    pixels, labels, backgrounds = draw_background(rng)
     owner = np.full((GRID, GRID), -1, np.int16)
     things: list[Thing] = []
     for label in _cast(rng):
-        sprite, box = _place(rng, label, [thing.box for thing in things])
+        sprite = draw_sprite(rng, label, rng.uniform(28, 62))
+        box = free_box(rng, (sprite.shape[1], sprite.shape[0]), [thing.box for thing in things])
         if box is None:
             continue
-        left, top, right, bottom = box
-        alpha = sprite[..., 3:] / 255
-        tinted = sprite[..., :3] * rng.uniform(0.9, 1.08) + rng.uniform(-8, 8, 3)
-        pixels[top:bottom, left:right] = pixels[top:bottom, left:right] * (1 - alpha) + tinted * alpha
-        cover = np.zeros((SIZE, SIZE), np.float32)
-        cover[top:bottom, left:right] = alpha[..., 0]
-        covered = cover.reshape(GRID, PATCH, GRID, PATCH).mean((1, 3))
-        most = np.unravel_index(covered.argmax(), covered.shape)
+        covered = paste(pixels, tint(rng, sprite), box)
         labels[(covered > 0.08) & (covered <= 0.3)] = -1
-        for where in (covered > 0.3, most):
+        for where in (covered > 0.3, np.unravel_index(covered.argmax(), covered.shape)):
             labels[where], owner[where] = CLASSES.index(label), len(things)
         color, _, noun = label.rpartition(" ")
         things.append(Thing(noun, color or None, box))
@@ -129,34 +124,48 @@ def render(seed: int) -> Scene:
 def _cast(rng: np.random.Generator) -> list[str]:
     """Which objects to place: one to six, often several of one kind so that there is something to count."""
     emoji, shapes = CLASSES[: OBJECT_CLASSES - 32], CLASSES[OBJECT_CLASSES - 32 : OBJECT_CLASSES]
-    count = int(rng.integers(1, 7))
-    cast = [str(rng.choice(emoji if rng.random() < 0.72 else shapes)) for _ in range(count)]
+    count, repeats = int(rng.integers(1, 7)), 1
     if rng.random() < 0.5:
-        repeats = int(rng.integers(1, count + 1))
-        cast[:repeats] = [cast[0]] * repeats
-    return cast
+        repeats = int(rng.integers(2, 6))
+        count = int(rng.integers(repeats, 7))
+    cast = [str(rng.choice(emoji if rng.random() < 0.72 else shapes)) for _ in range(count)]
+    return [cast[0]] * repeats + cast[repeats:]
 
 
-def _place(
-    rng: np.random.Generator, label: str, taken: list[tuple[int, int, int, int]]
-) -> tuple[Array, tuple[int, int, int, int] | None]:
-    """The object's RGBA pixels and a free box for it, or None after forty tries."""
-    size = rng.uniform(28, 62)
-    sprite = _sprite(rng, label, size)
-    height, width = sprite.shape[:2]
+def free_box(rng: np.random.Generator, size: tuple[int, int], taken: list[Box]) -> Box | None:
+    """A box of `size` (width, height) at least four pixels from all taken ones, or None after forty tries."""
+    width, height = size
     for _ in range(40):
         left, top = int(rng.integers(0, SIZE - width + 1)), int(rng.integers(0, SIZE - height + 1))
         box = (left, top, left + width, top + height)
         if all(_gap(box, other) >= 4 for other in taken):
-            return sprite, box
-    return sprite, None
+            return box
+    return None
 
 
-def _gap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> int:
+def _gap(a: Box, b: Box) -> int:
     return max(max(a[0], b[0]) - min(a[2], b[2]), max(a[1], b[1]) - min(a[3], b[3]))
 
 
-def _sprite(rng: np.random.Generator, label: str, size: float) -> Array:
+def tint(rng: np.random.Generator, sprite: Array) -> Array:
+    """The sprite a little brighter or darker and off its colours; its alpha stays."""
+    tinted = sprite[..., :3] * rng.uniform(0.9, 1.08) + rng.uniform(-8, 8, 3)
+    return np.concatenate([tinted, sprite[..., 3:]], -1, dtype=np.float32)
+
+
+def paste(pixels: Array, sprite: Array, box: Box) -> Array:
+    """Draw the sprite over the pixels; the share of every patch (12, 12) that it covers."""
+    left, top, right, bottom = box
+    alpha = sprite[..., 3:] / 255
+    pixels[top:bottom, left:right] = pixels[top:bottom, left:right] * (1 - alpha) + sprite[..., :3] * alpha
+    cover = np.zeros((SIZE, SIZE), np.float32)
+    cover[top:bottom, left:right] = alpha[..., 0]
+    shares: Array = cover.reshape(GRID, PATCH, GRID, PATCH).mean((1, 3))
+    return shares
+
+
+def draw_sprite(rng: np.random.Generator, label: str, size: float) -> Array:
+    """The object of a label as RGBA pixels, its longer side `size` long."""
     color, _, noun = label.rpartition(" ")
     picture = _shape(rng, noun, color) if color else _emoji(noun)
     if rng.random() < 0.5:
@@ -199,7 +208,7 @@ def _shape(rng: np.random.Generator, noun: str, color: str) -> Image.Image:
     return picture.rotate(90, expand=True) if rng.random() < 0.5 and noun == "rectangle" else picture
 
 
-def _background(rng: np.random.Generator) -> tuple[Array, Array, tuple[str, ...]]:
+def draw_background(rng: np.random.Generator) -> tuple[Array, Array, tuple[str, ...]]:
     """Pixels (192, 192, 3), labels (12, 12) and the names of what can be seen behind the objects."""
     kind = rng.random()
     labels = np.full((GRID, GRID), len(CLASSES) - 1, np.int16)

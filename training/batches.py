@@ -1,0 +1,203 @@
+"""What stage 2 reads: batches of pictures, pairs of pictures and clips, as tower features with questions.
+
+Two thirds of the batches show only some of the tokens of a picture, with questions about what those tokens
+show: the model then reads pruned prompts as well as whole ones.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+import easy_vqa
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration
+
+from packing import VISUAL
+from pictures import BUILD, cache_clips, cache_easy_vqa, cache_scenes, scene_facts
+from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures, probe_answers
+from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, Array
+from wordsight.probe import QUESTION
+
+TOKENS = 5400  # in a batch, about
+EASY_QUESTIONS = 6
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B prompts of I pictures each: features (B, I, K, 192) of K tokens a picture, the cells (B, I, K) they
+    come from, and the questions about each prompt, of which `limit` tokens are read.
+    """
+
+    features: Tensor
+    slots: Tensor
+    questions: list[list[Question]]
+    limit: int
+
+
+class Pictures:
+    """Tower features of all training pictures, and what is true of each."""
+
+    def __init__(self, model: LlavaForConditionalGeneration, scenes: int, clips: int, seed: int) -> None:
+        images, labels, owners, centers = cache_scenes(scenes)
+        easy_images, _ = cache_easy_vqa()
+        self.clips, frames, frame_owners = cache_clips(clips)
+        self.features = cached_features(model, f"features_{seed}_scenes_{scenes}.pt", images)
+        self.easy_features = cached_features(model, f"features_{seed}_easy.pt", easy_images)
+        self.clip_features = cached_features(model, f"features_{seed}_clips_{clips}.pt", frames)
+        self.labels, self.owners, self.frame_owners = (
+            np.asarray(array).reshape(-1, VISUAL) for array in (labels, owners, frame_owners)
+        )
+        self.centers = np.asarray(centers).reshape(-1, VISUAL, 3)
+        self.facts = scene_facts(scenes)
+        self.showing: dict[str, list[int]] = defaultdict(list)
+        for number, fact in enumerate(self.facts):
+            for noun in {thing.noun for thing in fact.things}:
+                self.showing[noun].append(number)
+        lengths = [len(clip.tracks[0].boxes) for clip in self.clips]
+        self.clip_start = np.cumsum([0, *lengths[:-1]])
+        self.clips_of: dict[int, list[int]] = defaultdict(list)
+        for number, length in enumerate(lengths):
+            self.clips_of[length].append(number)
+        self.easy_questions: list[list[Question]] = [[] for _ in range(len(easy_images))]
+        for text, answer, picture in zip(*easy_vqa.get_train_questions(), strict=True):
+            self.easy_questions[picture].append(Question("easy", text, answer))
+
+    def draw(self, rng: np.random.Generator, several: float) -> Batch:
+        """A batch; `several` is the share of batches of more than one picture."""
+        kind = rng.random()
+        if kind < 0.45 * several:
+            return self._pairs(rng)
+        if kind < several:
+            return self._clips(rng)
+        if kind < several + 0.08:
+            return self._easy(rng)
+        return self._singles(rng)
+
+    def _singles(self, rng: np.random.Generator) -> Batch:
+        cells = _choose_cells(rng)
+        chosen = rng.choice(len(self.facts), len(cells), replace=False)
+        questions = [self._questions(rng, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
+        slots = np.stack(cells)[:, None]
+        return Batch(_gather(self.features, chosen[:, None], slots), torch.from_numpy(slots), questions, 260)
+
+    def _questions(self, rng: np.random.Generator, number: int, slots: Array) -> list[Question]:
+        """Questions about what the tokens in `slots` show of scene `number`, the one-word probe first."""
+        visible = _owners(self.owners[number, slots])
+        shown = {CLASSES[i] for i in np.unique(self.labels[number, slots]) if i >= OBJECT_CLASSES}
+        fact = self.facts[number]
+        scene = replace(fact, backgrounds=tuple(name for name in fact.backgrounds if name in shown))
+        answers = probe_answers(scene, visible)
+        if scene.backgrounds and rng.random() < 0.05:
+            answers = list(scene.backgrounds)
+        probe = [Question("probe", QUESTION, str(rng.choice(answers)))] if answers else []
+        asked = ask(scene, _seed(rng), visible=visible)
+        return [*probe, *(q for q in asked if q.type != "caption" or rng.random() < 0.5)]
+
+    def _easy(self, rng: np.random.Generator) -> Batch:
+        slots = np.broadcast_to(np.arange(VISUAL), (18, 1, VISUAL))
+        chosen = rng.choice(len(self.easy_questions), len(slots), replace=False)
+        asked = [self.easy_questions[i] for i in chosen.tolist()]
+        questions = [[row[i] for i in rng.permutation(len(row))[:EASY_QUESTIONS]] for row in asked]
+        features = _gather(self.easy_features, chosen[:, None], slots)
+        return Batch(features, torch.from_numpy(slots.copy()), questions, 120)
+
+    def _pairs(self, rng: np.random.Generator) -> Batch:
+        """Two or three pictures a prompt; in half of the prompts all show the same kind of thing."""
+        count = 2 if rng.random() < 0.65 else 3
+        kept, rows = _size(rng, count, text=70)
+        chosen = rng.integers(len(self.facts), size=(rows, count))
+        for row in chosen[rng.random(rows) < 0.5]:
+            things = self.facts[row[0]].things
+            if things:
+                row[1:] = rng.choice(self.showing[things[int(rng.integers(len(things)))].noun], count - 1)
+        slots = _biased(rng, self.owners[chosen], kept)
+        questions = [
+            ask_about_pictures(
+                [self.facts[i] for i in numbers],
+                _seed(rng),
+                visible=[_owners(self.owners[i, cells]) for i, cells in zip(numbers, row, strict=True)],
+            )
+            for numbers, row in zip(chosen.tolist(), slots, strict=True)
+        ]
+        return Batch(_gather(self.features, chosen, slots), torch.from_numpy(slots), questions, 120)
+
+    def _clips(self, rng: np.random.Generator) -> Batch:
+        count = int(rng.choice(list(self.clips_of)))
+        kept, rows = _size(rng, count, text=35)
+        numbers = rng.choice(self.clips_of[count], rows)
+        frames = self.clip_start[numbers][:, None] + np.arange(count)  # (B, I)
+        slots = _biased(rng, self.frame_owners[frames], kept)
+        questions = []
+        for number, row, cells in zip(numbers.tolist(), frames, slots, strict=True):
+            clip = self.clips[number]
+            shown = np.take_along_axis(self.frame_owners[row], cells, 1)
+            seen = [
+                i
+                for i, track in enumerate(clip.tracks)
+                if all((shown[t] == i).any() for t, box in enumerate(track.boxes) if box)
+            ]
+            questions.append(ask_about_clip(clip, _seed(rng), visible=frozenset(seen)))
+        return Batch(_gather(self.clip_features, frames, slots), torch.from_numpy(slots), questions, 80)
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(1 << 30))
+
+
+def _owners(owners: Array) -> frozenset[int]:
+    return frozenset(int(i) for i in np.unique(owners) if i >= 0)
+
+
+def _choose_cells(rng: np.random.Generator) -> list[Array]:
+    """The cells that each row of a batch shows: all, a random few, or a window."""
+    kind = rng.random()
+    if kind < 0.45:
+        return [np.arange(VISUAL)] * 16
+    if kind < 0.75:
+        kept = int(np.exp(rng.uniform(np.log(3), np.log(100))))
+        rows = TOKENS // (kept + 170)
+        return [np.sort(rng.choice(VISUAL, kept, replace=False)) for _ in range(rows)]
+    side = int(rng.choice([1, 1, 2, 3, 3, 4, 6, 8]))
+    corners = rng.integers(0, GRID - side + 1, (TOKENS // (side * side + 100), 2))
+    grid = np.arange(VISUAL).reshape(GRID, GRID)
+    return [grid[y : y + side, x : x + side].flatten() for y, x in corners]
+
+
+def _size(rng: np.random.Generator, pictures: int, text: int) -> tuple[int, int]:
+    """How many tokens each of several pictures shows, and how many prompts make a batch."""
+    kept = VISUAL if rng.random() < 0.2 else int(np.exp(rng.uniform(np.log(12), np.log(72))))
+    return kept, max(4, TOKENS // (pictures * (kept + 2) + text))
+
+
+def _biased(rng: np.random.Generator, owners: Array, kept: int) -> Array:
+    """(..., kept) cells of pictures with these owners (..., 144), those of objects six times as likely."""
+    keys = rng.random(owners.shape) ** np.where(owners >= 0, 1 / 6, 1)
+    return np.sort(np.argpartition(-keys, kept - 1, axis=-1)[..., :kept], -1)
+
+
+def _gather(features: Tensor, numbers: Array, slots: Array) -> Tensor:
+    """(B, I, K, 192) the features of pictures (B, I) at cells (B, I, K)."""
+    return features[torch.from_numpy(numbers)[..., None], torch.from_numpy(slots.copy())].float()
+
+
+@torch.no_grad()
+def cached_features(model: LlavaForConditionalGeneration, name: str, images: Array) -> Tensor:
+    path = BUILD / name
+    if not path.exists():
+        parts = []
+        for start in range(0, len(images), 100):
+            pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + 100].transpose(0, 3, 1, 2)))
+            parts.append(tower_features(model, pixels / 127.5 - 1).half())
+        torch.save(torch.cat(parts), path)
+    cached: Tensor = torch.load(path, weights_only=True)
+    return cached
+
+
+def tower_features(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
+    """What the projector reads of pictures (B, 3, 192, 192): the features of their patches, (B, 144, 192)."""
+    layers = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+    patches: Tensor = layers[model.config.vision_feature_layer][:, 1:]
+    return patches
