@@ -7,8 +7,7 @@ do not get, see the card), then projector and language model learn to answer (ba
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,11 +17,10 @@ from PIL import Image
 from torch import nn
 from transformers import LlavaForConditionalGeneration
 
-from batches import Pictures, tower_features
-from model import WIDTH, build_model, optimizers, step_all
+from batches import Batch, Pictures, tower_features
+from model import WIDTH, build_model, optimizers, save_checkpoint, step_all
 from packing import IGNORED, TOKENIZER, VISUAL, hidden_states, pack
 from pictures import BUILD
-from wordsight.atomic import replacing
 from wordsight.demo.clips import render_clip
 from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, render
@@ -95,26 +93,25 @@ def train(
         done = elapsed / (minutes * 60)
         rate = RATE * min(1, (step + 1) / 100) * max(0.03, 1 - done)
         several = SEVERAL * min(1, done / 0.2)
-        history.append(_step(model, pictures, steppers, np.random.default_rng([seed, step]), rate, several))
+        rng = np.random.default_rng([seed, step])
+        history.append(_step(model, pictures.draw(rng, several), rng, steppers, rate))
         step += 1
         if step % 100 == 0:
             print(f"step {step} {elapsed:.0f} s loss {np.mean(history[-100:]):.3f}", flush=True)
         if step % 250 == 0:
-            _save(checkpoint, model, steppers, step=step, spent=time.monotonic() - began)
+            save_checkpoint(checkpoint, _state(model, steppers), step=step, spent=time.monotonic() - began)
             print("validation", quick_accuracy(model), flush=True)
-    _save(checkpoint, model, steppers, step=step, spent=time.monotonic() - began)
+    save_checkpoint(checkpoint, _state(model, steppers), step=step, spent=time.monotonic() - began)
     print("validation", quick_accuracy(model, 300), flush=True)
 
 
 def _step(
     model: LlavaForConditionalGeneration,
-    pictures: Pictures,
-    steppers: list[torch.optim.Optimizer],
+    batch: Batch,
     rng: np.random.Generator,
+    steppers: list[torch.optim.Optimizer],
     rate: float,
-    several: float,
 ) -> float:
-    batch = pictures.draw(rng, several)
     packed = pack(batch.questions, limit=batch.limit)
     slots = batch.slots
     # A third of the shortened prompts close the gaps, like the prompt of a small picture: probes ask such
@@ -130,22 +127,8 @@ def _step(
     return loss.item()
 
 
-def _save(
-    path: Path,
-    model: LlavaForConditionalGeneration,
-    steppers: list[torch.optim.Optimizer],
-    *,
-    step: int,
-    spent: float,
-) -> None:
-    state = {
-        "model": model.state_dict(),
-        "steppers": [stepper.state_dict() for stepper in steppers],
-        "step": step,
-        "spent": spent,
-    }
-    with replacing(path) as draft:
-        torch.save(state, draft)
+def _state(model: LlavaForConditionalGeneration, steppers: list[torch.optim.Optimizer]) -> dict[str, Any]:
+    return {"model": model.state_dict(), "steppers": [stepper.state_dict() for stepper in steppers]}
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -18,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from wordsight.atomic import replacing
 from wordsight.demo.clips import render_clip
 from wordsight.demo.questions import ask, ask_about_clip, ask_about_pictures
 from wordsight.demo.scenes import CLASSES, GRID, NOUNS, PATCH, SIZE, render
@@ -164,6 +166,12 @@ def step_all(steppers: list[torch.optim.Optimizer], rate: float) -> None:
             group["lr"] = rate
         stepper.step()
         stepper.zero_grad()
+
+
+def save_checkpoint(path: Path, state: dict[str, Any], *, step: int, spent: float) -> None:
+    """Where training goes on from: the state after this step, and the seconds it took."""
+    with replacing(path) as draft:
+        torch.save(state | {"step": step, "spent": spent}, draft)
 
 
 def save(model: LlavaForConditionalGeneration, folder: Path) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,9 +14,8 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
 
-from model import FEATURE_LAYER, VISION_WIDTH, build_model, optimizers, step_all
+from model import FEATURE_LAYER, VISION_WIDTH, build_model, optimizers, save_checkpoint, step_all
 from pictures import BUILD, cache_easy_vqa, cache_scenes
-from wordsight.atomic import replacing
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, render
 
 BATCH = 32
@@ -68,8 +66,10 @@ def train(
             loss, objects = np.mean(history[-100:], 0)
             print(f"step {step} {elapsed:.0f} s loss {loss:.3f} object patches {objects:.3f}", flush=True)
         if step % 500 == 0:
-            _save(checkpoint, tower, heads, steppers, step=step, spent=time.monotonic() - began)
-    _save(checkpoint, tower, heads, steppers, step=step, spent=time.monotonic() - began)
+            save_checkpoint(
+                checkpoint, _state(tower, heads, steppers), step=step, spent=time.monotonic() - began
+            )
+    save_checkpoint(checkpoint, _state(tower, heads, steppers), step=step, spent=time.monotonic() - began)
     print("validation", accuracy(tower, heads), flush=True)
 
 
