@@ -123,24 +123,12 @@ def _step(
     return loss.item(), (patch[is_object].argmax(-1) == target[is_object]).float().mean().item()
 
 
-def _save(
-    path: Path,
-    tower: nn.Module,
-    heads: Heads,
-    steppers: list[torch.optim.Optimizer],
-    *,
-    step: int,
-    spent: float,
-) -> None:
-    state = {
+def _state(tower: nn.Module, heads: Heads, steppers: list[torch.optim.Optimizer]) -> dict[str, Any]:
+    return {
         "tower": tower.state_dict(),
         "heads": heads.state_dict(),
         "steppers": [stepper.state_dict() for stepper in steppers],
-        "step": step,
-        "spent": spent,
     }
-    with replacing(path) as draft:
-        torch.save(state, draft)
 
 
 @torch.no_grad()
