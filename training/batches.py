@@ -19,8 +19,9 @@ from packing import VISUAL
 from pictures import BUILD, cache_clips, cache_easy_vqa, cache_scenes, scene_facts
 from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures, probe_answers
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, Array
-from wordsight.probe import QUESTION
+from wordsight.probe import QUESTIONS
 
+OBJECT, COLOR, BACKGROUND = QUESTIONS
 TOKENS = 5400  # in a batch, about
 EASY_QUESTIONS = 6
 
@@ -84,7 +85,7 @@ class Pictures:
         return Batch(_gather(self.features, chosen[:, None], slots), torch.from_numpy(slots), questions, 260)
 
     def _questions(self, rng: np.random.Generator, number: int, slots: Array) -> list[Question]:
-        """Questions about what the tokens in `slots` show of scene `number`, the one-word probe first."""
+        """Questions about what the tokens in `slots` show of scene `number`, the probes first."""
         visible = _owners(self.owners[number, slots])
         shown = {CLASSES[i] for i in np.unique(self.labels[number, slots]) if i >= OBJECT_CLASSES}
         fact = self.facts[number]
@@ -92,7 +93,10 @@ class Pictures:
         answers = probe_answers(scene, visible)
         if scene.backgrounds and rng.random() < 0.05:
             answers = list(scene.backgrounds)
-        probe = [Question("probe", QUESTION, str(rng.choice(answers)))] if answers else []
+        probe = [Question("probe", OBJECT, str(rng.choice(answers)))] if answers else []
+        colors = {fact.things[i].color for i in visible} - {None}
+        probe += [Question("probe", COLOR, str(color)) for color in colors if len(colors) == 1]
+        probe += [Question("probe", BACKGROUND, " and ".join(scene.backgrounds))] if scene.backgrounds else []
         asked = ask(scene, _seed(rng), visible=visible)
         return [*probe, *(q for q in asked if q.type != "caption" or rng.random() < 0.5)]
 

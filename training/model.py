@@ -23,7 +23,7 @@ from wordsight.atomic import replacing
 from wordsight.demo.clips import render_clip
 from wordsight.demo.questions import ask, ask_about_clip, ask_about_pictures
 from wordsight.demo.scenes import CLASSES, GRID, NOUNS, PATCH, SIZE, render
-from wordsight.probe import QUESTION
+from wordsight.probe import QUESTIONS
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 VISION_WIDTH, VISION_LAYERS = 192, 4
@@ -40,7 +40,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
 EXTRA_WORDS = """
-user assistant no not same object before after who when why are be was were of to with for from by frame video
+user assistant it no not same object before after who when why are be was were of to with for from by frame video
 """
 
 
@@ -48,7 +48,7 @@ def words() -> list[str]:
     """Every word that the questions and answers use, in alphabetical order; plurals are left to the word
     pieces.
     """
-    found = {*EXTRA_WORDS.split(), *" ".join(CLASSES).split(), *NOUNS, *_split(QUESTION)}
+    found = {*EXTRA_WORDS.split(), *" ".join(CLASSES).split(), *NOUNS, *_split(" ".join(QUESTIONS))}
     for seed in range(400):
         pair = [render(seed), render(seed + 1)]
         about_pictures = [*ask_about_pictures(pair, seed), *ask_about_pictures([*pair, pair[0]], seed)]
