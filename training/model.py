@@ -40,7 +40,8 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
 EXTRA_WORDS = """
-user assistant it no not same object before after who when why are be was were of to with for from by frame video
+user assistant it no not same object before after who when why are be was were of to with for from by frame
+video
 """
 
 

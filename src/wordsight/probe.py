@@ -17,6 +17,8 @@ from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
 
 QUESTION = "What does this image show? You must provide a single word or phrase that best describes it."
+# A token may say nothing to one question and something to another. The first is the paper's.
+QUESTIONS = (QUESTION, "What color is it?", "What is the background?")
 ARTICLES = ("a", "an", "the")
 
 
