@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from wordsight.atomic import check_folder, replacing
 from wordsight.cluster import Scale, dpc_knn
+from wordsight.condition import DEFAULT, Condition
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,77 +31,6 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).parent / "demo" / "codebook"
 FILES = ("codebook.safetensors", "config.json")
-
-
-class Quantile(NamedTuple):
-    """A threshold given as the share of the evidence that lies below it, in (0, 1]."""
-
-    share: float
-
-
-MEDIAN = Quantile(0.5)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Condition:
-    """The context-independent condition: a token that says nothing and whose absence changes nothing.
-
-    redundant <=> regional_weight * regional + global_weight * global < divergence, and confidence <
-    confidence. None leaves a half out. Absolute values do not travel between models; `Condition()` takes
-    medians.
-    """
-
-    confidence: float | Quantile | None = MEDIAN
-    divergence: float | Quantile | None = MEDIAN
-    measure: str = "jensen_shannon"
-    regional_weight: float = 1.0
-    global_weight: float = 16.0
-
-    def __post_init__(self) -> None:
-        if self.measure not in ("jensen_shannon", "released_divergence"):
-            raise UsageError(f"measure must be jensen_shannon or released_divergence, got {self.measure!r}")
-        for threshold in (self.confidence, self.divergence):
-            if isinstance(threshold, Quantile) and not 0 < threshold.share <= 1:
-                raise UsageError(f"a quantile must be in (0, 1], got {threshold.share}")
-            if isinstance(threshold, float) and math.isnan(threshold):
-                raise UsageError("expected a number or a quantile as threshold, got nan")
-
-    def resolve(self, evidence: Evidence) -> Condition:
-        """The same condition with absolute values for quantiles."""
-        return replace(
-            self,
-            confidence=_resolved(self.confidence, evidence.confidence),
-            divergence=_resolved(self.divergence, self.weighted_divergence(evidence)),
-        )
-
-    def weighted_divergence(self, evidence: Evidence) -> Tensor:
-        """(T,) the weighted sum of both divergences."""
-        regional, whole = (evidence.divergence[f"{scope}/{self.measure}"] for scope in ("regional", "global"))
-        return self.regional_weight * regional + self.global_weight * whole
-
-    def holds(self, evidence: Evidence) -> Tensor:
-        """(T,) which tokens are redundant."""
-        return _below(self.confidence, evidence.confidence) & _below(
-            self.divergence, self.weighted_divergence(evidence)
-        )
-
-
-def _below(threshold: float | Quantile | None, values: Tensor) -> Tensor:
-    value = _resolved(threshold, values)
-    return torch.ones_like(values, dtype=torch.bool) if value is None else values < value
-
-
-def _resolved(threshold: float | Quantile | None, values: Tensor) -> float | None:
-    if not isinstance(threshold, Quantile) or not len(values):
-        return None if isinstance(threshold, Quantile) else threshold
-    # Not torch.quantile, which refuses more than 2**24 values.
-    ordered, place = values.sort().values, round(threshold.share * len(values))
-    if place < len(values):
-        return float(ordered[place])
-    return float(ordered[-1].nextafter(torch.tensor(torch.inf)))
-
-
-PAPER = Condition(confidence=0.15, divergence=2e-3, measure="released_divergence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +69,7 @@ class Codebook:
 
         Raises UsageError if no prototype is left.
         """
-        condition, clustering = condition or Condition(), clustering or Clustering()
+        condition, clustering = condition or DEFAULT, clustering or Clustering()
         redundant = condition.holds(evidence)
         small = _in_small_clusters(evidence, clustering)
         pool = (redundant & small).nonzero()[:, 0]
@@ -163,9 +92,9 @@ class Codebook:
             "format": 1,
             "model": manifest["model"],
             "fingerprint": manifest["fingerprint"],
-            "question": manifest["question"],
-            "condition": _as_json(condition),
-            "thresholds": _as_json(condition.resolve(evidence)),
+            "questions": manifest["questions"],
+            "condition": condition.as_json(),
+            "thresholds": condition.resolve(evidence).as_json(),
             "clustering": asdict(clustering),
             "pictures_sha256": digest,
             "counts": counts,
@@ -277,11 +206,3 @@ def _in_common_clusters(embeds: Tensor, image: Tensor, clustering: Clustering) -
     images = pairs[:, 0].bincount()  # distinct images of each cluster
     common: Tensor = images[labels] > clustering.images
     return common
-
-
-def _as_json(condition: Condition) -> dict[str, Any]:
-    described = asdict(condition)
-    for name in ("confidence", "divergence"):
-        if isinstance(value := getattr(condition, name), Quantile):
-            described[name] = {"quantile": value.share}
-    return described

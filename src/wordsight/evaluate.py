@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wordsight.atomic import replacing
 from wordsight.plugins import spec
@@ -25,10 +24,6 @@ from wordsight.pruners.random import Random
 from wordsight.tasks.base import Example, Task
 from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
-
-RESAMPLES = 2000
-SEEDS = (0, 1, 2)  # of random tokens
-Scores = NDArray[np.float64]
 
 
 @dataclass
@@ -46,19 +41,6 @@ class Results:
             )
 
 
-@dataclass(frozen=True)
-class _Sheet:
-    """A task laid out for one model: its examples, their unpruned prompts, the model's answers to them and
-    blind.
-    """
-
-    task: Task
-    examples: list[Example]
-    prompts: list[Prompt]
-    whole: Scores
-    blind: Scores
-
-
 def compare(
     vlm: VLM, tasks: Sequence[Task], pruners: Sequence[Pruner], *, limit: int | None = None
 ) -> Results:
@@ -71,9 +53,10 @@ def compare(
     """
     for pruner in pruners:
         pruner.check(vlm)
+    needs = frozenset().union(*(pruner.needs for pruner in pruners))
     rows: list[dict[str, Any]] = []
     for task in tasks:
-        sheet = _lay_out(vlm, task, pruners, limit)
+        sheet = Sheet.of(vlm, task, limit=limit, collect=needs)
         total = float(np.mean([len(prompt.visual) for prompt in sheet.prompts]))
         rows.append(
             _row(sheet, sheet.whole, {}) | {"pruner": "none", "keep": 1.0, "tokens_kept": total, "seeds": 1}
@@ -85,7 +68,7 @@ def compare(
             pruners, key=lambda pruner: (keeps.index(repr(pruner.keep)), not isinstance(pruner, Random))
         )
         for pruner in watched(ordered, f"pruning for {spec(task)}", len(ordered)):
-            scores, kept = _run(vlm, sheet, pruner)
+            scores, kept = sheet.run(pruner)
             keep = repr(pruner.keep)  # 1 is one token, 1.0 all of them
             # A threshold keeps another number of tokens than random tokens at this keep.
             is_fixed = getattr(pruner, "threshold", None) is None
@@ -95,7 +78,7 @@ def compare(
                 "pruner": spec(pruner),
                 "keep": pruner.keep,
                 "tokens_kept": kept,
-                "seeds": len(_seeded(pruner)),
+                "seeds": len(seeded(pruner)),
             }
             rows.append(row | record)
             if isinstance(pruner, Random):
@@ -118,68 +101,8 @@ def environment(vlm: VLM) -> dict[str, Any]:
     }
 
 
-def _lay_out(vlm: VLM, task: Task, pruners: Sequence[Pruner], limit: int | None) -> _Sheet:
-    needs = frozenset().union(*(pruner.needs for pruner in pruners))
-    examples = task.first(limit)
-    seen: dict[str, VisualTokens] = {}
-    prompts = []
-    for example in watched(examples, f"reading {spec(task)}", len(examples)):
-        known = seen.get(example.picture_id)
-        prompt = vlm.encode(example.picture, example.question, collect=needs, seen=known)
-        seen[example.picture_id] = prompt.visual
-        prompts.append(prompt)
-    sheet = _Sheet(task, examples, prompts, np.zeros(0), np.zeros(0))
-    nothing = [
-        replace(prompt, visual=prompt.visual.take(torch.zeros(0, dtype=torch.long))) for prompt in prompts
-    ]
-    return replace(sheet, whole=_score(vlm, sheet, prompts), blind=_score(vlm, sheet, nothing))
-
-
-def _run(vlm: VLM, sheet: _Sheet, pruner: Pruner) -> tuple[Scores, float]:
-    """The score of every example, mean over seeds, and the mean number of tokens kept."""
-    totals, counts = np.zeros(len(sheet.examples)), []
-    for seeded in _seeded(pruner):
-        kept: dict[str, VisualTokens] = {}
-        prompts = []
-        for example, prompt in zip(sheet.examples, sheet.prompts, strict=True):
-            if example.picture_id not in kept:
-                kept[example.picture_id] = seeded.prune(prompt.visual)
-            prompts.append(seeded.place(prompt, kept[example.picture_id]))
-        totals += _score(vlm, sheet, prompts)
-        counts += [len(prompt.visual) for prompt in prompts]
-    return totals / len(_seeded(pruner)), float(np.mean(counts))
-
-
-def _seeded(pruner: Pruner) -> list[Pruner]:
-    return [replace(pruner, seed=seed) for seed in SEEDS] if isinstance(pruner, Random) else [pruner]
-
-
-def _score(vlm: VLM, sheet: _Sheet, prompts: list[Prompt]) -> Scores:
-    said = [
-        text
-        for batch in _batches(vlm, prompts)
-        for text in vlm.generate(batch, max_new_tokens=sheet.task.max_new_tokens)
-    ]
-    pairs = zip(sheet.examples, said, strict=True)
-    return np.array([sheet.task.score(example, text) for example, text in pairs])
-
-
-def _batches(vlm: VLM, prompts: list[Prompt]) -> Iterator[list[Prompt]]:
-    """As many prompts at a time as fit into the tokens of one pass."""
-    batch: list[Prompt] = []
-    longest = 0
-    for prompt in prompts:
-        length = int(prompt.is_kept().sum())
-        if batch and max(longest, length) * (len(batch) + 1) > vlm.pass_tokens:
-            yield batch
-            batch, longest = [], 0
-        batch, longest = [*batch, prompt], max(longest, length)
-    if batch:
-        yield batch
-
-
-def _row(sheet: _Sheet, scores: Scores, references: dict[str, Scores]) -> dict[str, Any]:
-    low, high = interval(scores, sheet.examples)
+def _row(sheet: Sheet, scores: Scores, references: dict[str, Scores]) -> dict[str, Any]:
+    low, high = sheet.interval(scores)
     whole = float(sheet.whole.mean())
     return {
         "task": spec(sheet.task),
@@ -189,7 +112,7 @@ def _row(sheet: _Sheet, scores: Scores, references: dict[str, Scores]) -> dict[s
         "retention": float(scores.mean()) / whole if whole else None,
         "blind": float(sheet.blind.mean()),
         "difference_to": {
-            name: [float((scores - other).mean()), *interval(scores - other, sheet.examples)]
+            name: [float((scores - other).mean()), *sheet.interval(scores - other)]
             for name, other in references.items()
         },
         "by_type": _by_type(sheet, scores),
@@ -199,13 +122,13 @@ def _row(sheet: _Sheet, scores: Scores, references: dict[str, Scores]) -> dict[s
     }
 
 
-def _by_type(sheet: _Sheet, scores: Scores) -> dict[str, dict[str, float]]:
+def _by_type(sheet: Sheet, scores: Scores) -> dict[str, dict[str, float]]:
     """Accuracy of every type of question, beside the blind score and the share of its commonest answer."""
     rows: dict[str, dict[str, float]] = {}
     for kind in sorted({example.type for example in sheet.examples}):
         at = np.array([example.type == kind for example in sheet.examples])
         chosen = [example for example, here in zip(sheet.examples, at, strict=True) if here]
-        low, high = interval(scores[at], chosen)
+        low, high = sheet.interval(scores, at)
         commonest = Counter(example.answer for example in chosen).most_common(1)[0][1]
         rows[kind] = {
             "accuracy": float(scores[at].mean()),
@@ -216,19 +139,3 @@ def _by_type(sheet: _Sheet, scores: Scores) -> dict[str, dict[str, float]]:
             "questions": len(chosen),
         }
     return rows
-
-
-def interval(scores: Iterable[float], examples: Sequence[Example]) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean, resampling pictures: questions about one picture are not
-    independent.
-    """
-    pictures = sorted({example.picture_id for example in examples})
-    place = {picture: i for i, picture in enumerate(pictures)}
-    index = [place[example.picture_id] for example in examples]
-    totals = np.bincount(index, weights=np.fromiter(scores, float), minlength=len(pictures))
-    counts = np.bincount(index, minlength=len(pictures))
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(len(pictures), np.full(len(pictures), 1 / len(pictures)), RESAMPLES)
-    means = (weights @ totals) / (weights @ counts)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)

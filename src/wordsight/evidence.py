@@ -17,6 +17,8 @@ from torch import Tensor
 
 from wordsight import leave_one_out, probe
 from wordsight.atomic import replacing
+from wordsight.condition import SAYS
+from wordsight.divergence import MEASURES
 from wordsight.errors import UsageError
 from wordsight.pictures import Picture, load_picture
 from wordsight.progress import watched
@@ -24,24 +26,23 @@ from wordsight.vlm import VLM
 
 SHARD = 4  # pictures in a file: what a killed run has to do again
 WORDS = 5  # words kept of every reading
+SIGNALS = (*SAYS, *(f"{scope}/{measure}" for scope in ("regional", "global") for measure in MEASURES))
 
 
 @dataclass(frozen=True)
 class Evidence:
     """One row per visual token of all pictures.
 
-    embeds (T, D); image (T,) index into `pictures`; cell (T, 4); confidence (T,); words and
-    word_probabilities (T, 5); divergence: (T,) each, by "regional" or "global" and the name of the measure,
-    as "regional/jensen_shannon".
+    embeds (T, D); image (T,) index into `pictures`; cell (T, 4); words and word_probabilities (T, 5), said to
+    the first question; signals (T,) each, see `examine`.
     """
 
     embeds: Tensor
     image: Tensor
     cell: Tensor
-    confidence: Tensor
     words: Tensor
     word_probabilities: Tensor
-    divergence: dict[str, Tensor]
+    signals: dict[str, Tensor]
     pictures: tuple[str, ...]
     manifest: dict[str, Any]
 
@@ -60,9 +61,9 @@ class Evidence:
             )
         shards = [_load_shard(root / name) for name in names]
         columns = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
-        divergence = {key: columns.pop(key) for key in list(columns) if "/" in key}
+        signals = {key: columns.pop(key) for key in SIGNALS}
         pictures = tuple(entry["name"] for entry in manifest["pictures"])
-        return cls(**columns, divergence=divergence, pictures=pictures, manifest=manifest)
+        return cls(**columns, signals=signals, pictures=pictures, manifest=manifest)
 
     def set_aside(self, folder: str | Path) -> dict[str, str]:
         """The pictures that could not be read, with the reason."""
@@ -73,24 +74,32 @@ class Evidence:
         return reasons
 
 
-def examine(vlm: VLM, picture: Picture, question: str = probe.QUESTION) -> dict[str, Tensor]:
-    """All three experiments on every visual token of a picture: the columns of Evidence, without `image`."""
-    prompt = vlm.encode(picture, question)
-    reading = probe.read(vlm, prompt)
-    scopes = {"regional": leave_one_out.regional(vlm, prompt), "global": leave_one_out.globally(vlm, prompt)}
-    measures = {
-        "jensen_shannon": leave_one_out.jensen_shannon,
-        "released_divergence": leave_one_out.released_divergence,
-    }
+def examine(vlm: VLM, picture: Picture, questions: Sequence[str] = probe.QUESTIONS) -> dict[str, Tensor]:
+    """All experiments on every visual token of a picture: the columns of Evidence, without `image`.
+
+    Signals, high where a token says or changes something: "confidence", "certainty" and "blind_divergence" of
+    the reading with the first question; "questions" and "questions_divergence", the highest confidence and
+    blind divergence over all questions; "regional/MEASURE" and "global/MEASURE", the divergences of leaving
+    out.
+    """
+    prompts = [vlm.encode(picture, questions[0])]
+    prompts += [vlm.encode(picture, question, seen=prompts[0].visual) for question in questions[1:]]
+    readings = [probe.read(vlm, prompt) for prompt in prompts]
+    prompt, reading = prompts[0], readings[0]
     columns = {
         "embeds": prompt.visual.embeds.float(),
         "cell": prompt.visual.cell,
-        "confidence": reading.confidence,
         "words": reading.tokens[:, :WORDS].contiguous(),
         "word_probabilities": reading.probabilities[:, :WORDS].contiguous(),
+        "confidence": reading.confidence,
+        "certainty": reading.certainty,
+        "blind_divergence": reading.blind_divergence,
+        "questions": torch.stack([reading.confidence for reading in readings]).amax(0),
+        "questions_divergence": torch.stack([reading.blind_divergence for reading in readings]).amax(0),
     }
+    scopes = {"regional": leave_one_out.regional(vlm, prompt), "global": leave_one_out.globally(vlm, prompt)}
     for scope, logits in scopes.items():
-        for name, measure in measures.items():
+        for name, measure in MEASURES.items():
             columns[f"{scope}/{name}"] = logits.divergence(measure).float()
     return {name: column.cpu() for name, column in columns.items()}
 
@@ -100,7 +109,7 @@ def collect(
     pictures: Sequence[Path],
     folder: str | Path,
     *,
-    question: str = probe.QUESTION,
+    questions: Sequence[str] = probe.QUESTIONS,
     map: Callable[..., Iterable[Any]] = map,
 ) -> Evidence:
     """Examine every token of the pictures, one file for every few of them, and load the result.
@@ -110,22 +119,22 @@ def collect(
     """
     root = Path(folder)
     manifest = {
-        "format": 1,
+        "format": 2,
         "model": vlm.name,
         "fingerprint": vlm.fingerprint,
-        "question": question,
+        "questions": list(questions),
         "pictures": [{"name": path.name, "sha256": _digest(path)} for path in pictures],
     }
     _claim(root, manifest)
     shards = _shards(list(pictures))
     jobs = [(i, shard) for i, shard in enumerate(shards) if not (root / _shard_name(i)).is_file()]
-    work = map(partial(_write_shard, vlm, root, question), jobs)
+    work = map(partial(_write_shard, vlm, root, questions), jobs)
     for _ in watched(work, "examining pictures", len(jobs)):
         pass
     return Evidence.load(root)
 
 
-def _write_shard(vlm: VLM, root: Path, question: str, job: tuple[int, list[Path]]) -> None:
+def _write_shard(vlm: VLM, root: Path, questions: Sequence[str], job: tuple[int, list[Path]]) -> None:
     number, pictures = job
     parts: list[dict[str, Tensor]] = []
     set_aside: dict[str, str] = {}
@@ -135,7 +144,7 @@ def _write_shard(vlm: VLM, root: Path, question: str, job: tuple[int, list[Path]
         except UsageError as error:
             set_aside[str(path)] = str(error)
             continue
-        columns = examine(vlm, picture, question)
+        columns = examine(vlm, picture, questions)
         image = torch.full((len(columns["embeds"]),), number * SHARD + offset)
         parts.append(columns | {"image": image})
     if not parts:
@@ -148,17 +157,13 @@ def _write_shard(vlm: VLM, root: Path, question: str, job: tuple[int, list[Path]
 def _no_rows(vlm: VLM) -> dict[str, Tensor]:
     """The columns of a shard all of whose pictures were set aside."""
     width = len(vlm.pad_embedding)
-    floats = [
-        "confidence",
-        *(f"{s}/{m}" for s in ("regional", "global") for m in ("jensen_shannon", "released_divergence")),
-    ]
     return {
         "embeds": torch.zeros(0, width),
         "cell": torch.zeros(0, 4, dtype=torch.long),
         "words": torch.zeros(0, WORDS, dtype=torch.long),
         "word_probabilities": torch.zeros(0, WORDS),
         "image": torch.zeros(0, dtype=torch.long),
-        **{name: torch.zeros(0) for name in floats},
+        **{name: torch.zeros(0) for name in SIGNALS},
     }
 
 

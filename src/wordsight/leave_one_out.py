@@ -3,23 +3,20 @@ image?
 
 "Beyond Intermediate States: Explaining Visual Redundancy through Language",
 https://arxiv.org/abs/2503.20540, regional and global leave-one-out experiments. Differs from the released
-code: every token is examined, batched; `released_divergence` is the formula of that code, `jensen_shannon`
-the textbook one.
+code: every token is examined, batched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from wordsight.divergence import Divergence
 from wordsight.probe import only
 from wordsight.prompt import Prompt
 from wordsight.vlm import VLM
-
-Divergence = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,39 +29,6 @@ class Logits:
     def divergence(self, measure: Divergence) -> Tensor:
         """(N,) how far the words moved."""
         return measure(self.intact, self.ablated)
-
-
-def jensen_shannon(intact: Tensor, ablated: Tensor, top: int = 10) -> Tensor:
-    """The Jensen-Shannon divergence of logits (..., V) in nats, in [0, ln 2], shape (...).
-
-    Both are softmaxed over the `top` vocabulary entries that are likeliest in `intact`.
-    """
-    p, q = _over_top(intact, ablated, top)
-    middle = (p + q) / 2
-    divergence: Tensor = (_relative(p, middle) + _relative(q, middle)).sum(-1).clamp(min=0) / 2
-    return divergence
-
-
-def released_divergence(intact: Tensor, ablated: Tensor, top: int = 10) -> Tensor:
-    """What the authors' code computes: both KL terms reversed, and the mean over the entries instead of
-    their sum.
-
-    About a tenth of a Jensen-Shannon divergence; the published thresholds (2e-3) belong to this formula.
-    """
-    p, q = _over_top(intact, ablated, top)
-    middle = (p + q) / 2
-    divergence: Tensor = (_relative(middle, p) + _relative(middle, q)).mean(-1) / 2
-    return divergence
-
-
-def _over_top(intact: Tensor, ablated: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    best = intact.topk(min(top, intact.shape[-1]), -1).indices
-    return intact.gather(-1, best).double().softmax(-1), ablated.gather(-1, best).double().softmax(-1)
-
-
-def _relative(p: Tensor, q: Tensor) -> Tensor:
-    """The terms of KL(p || q), with 0 log 0 = 0."""
-    return torch.xlogy(p, p) - torch.xlogy(p, q)
 
 
 def windows(cell: Tensor) -> Tensor:

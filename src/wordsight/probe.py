@@ -6,12 +6,14 @@ single-input experiment. Differs from the released code: every token is read, al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from wordsight.divergence import jensen_shannon
 from wordsight.prompt import Prompt
 from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
@@ -26,14 +28,20 @@ ARTICLES = ("a", "an", "the")
 class Reading:
     """What each of N visual tokens says alone.
 
-    tokens         (N, top) vocabulary ids, the likeliest first.
-    probabilities  (N, top) their softmax over the top logits, so a row adds up to 1.
-    spelled        for every row, the ids of `tokens` as text.
+    tokens            (N, top) vocabulary ids, the likeliest first.
+    probabilities     (N, top) their softmax over the top logits, so a row adds up to 1.
+    spelled           for every row, the ids of `tokens` as text.
+    certainty         (N,) one minus the entropy of the first word over the whole vocabulary, as a share of
+                      its maximum, in [0, 1].
+    blind_divergence  (N,) the Jensen-Shannon divergence from what the model says without any visual token,
+                      in nats: low means that the token tells it nothing that the question did not.
     """
 
     tokens: Tensor
     probabilities: Tensor
     spelled: tuple[tuple[str, ...], ...]
+    certainty: Tensor
+    blind_divergence: Tensor
 
     @property
     def confidence(self) -> Tensor:
@@ -60,14 +68,26 @@ def read(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> Reading
     released code.
     """
     alone = [only(prompt, [i] * repeat) for i in range(len(prompt.visual))]
-    logits = vlm.logits(alone)  # (N, V)
-    articles = _article_ids(vlm)
-    late = [i for i, token in enumerate(logits.argmax(-1).tolist()) if token in articles]
-    if late:
-        said = logits.argmax(-1)
-        logits[late] = vlm.logits([alone[i].followed_by(int(said[i])) for i in late])
+    logits = _first_words(vlm, alone)  # (N, V)
+    blind = _first_words(vlm, [only(prompt, [])])
     best, tokens = logits.topk(min(top, logits.shape[-1]), -1)
-    return Reading(tokens, best.softmax(-1), spell(vlm, tokens))
+    entropy = torch.distributions.Categorical(logits=logits).entropy()
+    return Reading(
+        tokens,
+        best.softmax(-1),
+        spell(vlm, tokens),
+        1 - entropy / math.log(logits.shape[-1]),
+        jensen_shannon(logits, blind.expand_as(logits)).float(),
+    )
+
+
+def _first_words(vlm: VLM, prompts: list[Prompt]) -> Tensor:
+    """(B, V) logits of the first word said that is not a bare article."""
+    logits = vlm.logits(prompts)
+    said, articles = logits.argmax(-1).tolist(), _article_ids(vlm)
+    if late := [i for i, token in enumerate(said) if token in articles]:
+        logits[late] = vlm.logits([prompts[i].followed_by(said[i]) for i in late])
+    return logits
 
 
 def spell(vlm: VLM, tokens: Tensor) -> tuple[tuple[str, ...], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wordsight import leave_one_out, probe
+from wordsight.divergence import jensen_shannon
 from wordsight.prompt import Prompt
 from wordsight.vlm import VLM
 
@@ -23,7 +24,6 @@ def token_rows(vlm: VLM, prompt: Prompt, *, with_context: bool = False) -> list[
         "confidence": reading.confidence.tolist(),
     }
     if with_context:
-        measure = leave_one_out.jensen_shannon
-        columns["regional"] = leave_one_out.regional(vlm, prompt).divergence(measure).tolist()
-        columns["global"] = leave_one_out.globally(vlm, prompt).divergence(measure).tolist()
+        columns["regional"] = leave_one_out.regional(vlm, prompt).divergence(jensen_shannon).tolist()
+        columns["global"] = leave_one_out.globally(vlm, prompt).divergence(jensen_shannon).tolist()
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar, Literal
@@ -16,9 +16,9 @@ Split = Literal["validation", "test"]
 
 @dataclass(frozen=True)
 class Example:
-    """One question. Examples with the same `picture_id` are about the same picture."""
+    """One question about one or more images. Examples with the same `picture_id` are about the same images."""
 
-    picture: Picture
+    images: Picture | Sequence[Picture]
     picture_id: str
     question: str
     answer: str

@@ -1,0 +1,117 @@
+"""Sheet: a task laid out for one model, so that any number of pruners can be run on it and compared in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wordsight.plugins import spec
+from wordsight.progress import watched
+from wordsight.prompt import Prompt
+from wordsight.pruners.base import Pruner
+from wordsight.pruners.random import Random
+from wordsight.tasks.base import Example, Task
+from wordsight.tokens import VisualTokens
+from wordsight.vlm import VLM
+
+RESAMPLES = 2000
+SEEDS = (0, 1, 2)  # of random tokens
+Scores = NDArray[np.float64]  # (questions,), each in [0, 1]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The examples of a task, their unpruned prompts, and the model's scores on them with all visual tokens
+    (`whole`) and with none (`blind`).
+    """
+
+    vlm: VLM
+    task: Task
+    examples: list[Example]
+    prompts: list[Prompt]
+    whole: Scores
+    blind: Scores
+
+    @classmethod
+    def of(
+        cls, vlm: VLM, task: Task, *, limit: int | None = None, collect: frozenset[str] = frozenset()
+    ) -> Sheet:
+        """The first `limit` questions of a task; every picture is encoded once, with the signals named."""
+        examples = task.first(limit)
+        seen: dict[str, VisualTokens] = {}
+        prompts = []
+        for example in watched(examples, f"reading {spec(task)}", len(examples)):
+            known = seen.get(example.picture_id)
+            prompt = vlm.encode(example.images, example.question, collect=collect, seen=known)
+            seen[example.picture_id] = prompt.visual
+            prompts.append(prompt)
+        sheet = cls(vlm, task, examples, prompts, np.zeros(0), np.zeros(0))
+        none = torch.zeros(0, dtype=torch.long)
+        nothing = [replace(prompt, visual=prompt.visual.take(none)) for prompt in prompts]
+        return replace(sheet, whole=sheet._score(prompts), blind=sheet._score(nothing))
+
+    def run(self, pruner: Pruner) -> tuple[Scores, float]:
+        """The score of every example, mean over seeds, and the mean number of tokens kept; every picture is
+        pruned once.
+        """
+        totals, counts = np.zeros(len(self.examples)), []
+        for method in seeded(pruner):
+            kept: dict[str, VisualTokens] = {}
+            prompts = []
+            for example, prompt in zip(self.examples, self.prompts, strict=True):
+                if example.picture_id not in kept:
+                    kept[example.picture_id] = method.prune(prompt.visual)
+                prompts.append(method.place(prompt, kept[example.picture_id]))
+            totals += self._score(prompts)
+            counts += [len(prompt.visual) for prompt in prompts]
+        return totals / len(seeded(pruner)), float(np.mean(counts))
+
+    def interval(
+        self, scores: Scores, where: NDArray[np.bool_] | None = None, level: float = 0.95
+    ) -> tuple[float, float]:
+        """The bootstrap interval of the mean score of the questions at `where`, all by default.
+
+        Pictures are resampled: questions about one picture are not independent.
+        """
+        at = np.ones(len(scores), bool) if where is None else where
+        ids = [example.picture_id for example, here in zip(self.examples, at, strict=True) if here]
+        pictures, index = np.unique(ids, return_inverse=True)
+        totals = np.bincount(index, weights=scores[at])
+        counts = np.bincount(index)
+        rng = np.random.default_rng(0)
+        weights = rng.multinomial(len(pictures), np.full(len(pictures), 1 / len(pictures)), RESAMPLES)
+        means = (weights @ totals) / (weights @ counts)
+        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    def _score(self, prompts: list[Prompt]) -> Scores:
+        said = [
+            text
+            for batch in _batches(prompts, self.vlm.pass_tokens)
+            for text in self.vlm.generate(batch, max_new_tokens=self.task.max_new_tokens)
+        ]
+        pairs = zip(self.examples, said, strict=True)
+        return np.array([self.task.score(example, text) for example, text in pairs])
+
+
+def seeded(pruner: Pruner) -> Sequence[Pruner]:
+    """The pruner, or three of it if it draws."""
+    return [replace(pruner, seed=seed) for seed in SEEDS] if isinstance(pruner, Random) else [pruner]
+
+
+def _batches(prompts: list[Prompt], tokens: int) -> Iterator[list[Prompt]]:
+    """As many prompts at a time as fit into the tokens of one pass."""
+    batch: list[Prompt] = []
+    longest = 0
+    for prompt in prompts:
+        length = int(prompt.is_kept().sum())
+        if batch and max(longest, length) * (len(batch) + 1) > tokens:
+            yield batch
+            batch, longest = [], 0
+        batch, longest = [*batch, prompt], max(longest, length)
+    if batch:
+        yield batch
