@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 import typer
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from batches import Batch, Pictures, tower_features
 from model import WIDTH, build_model, optimizers, save_checkpoint, step_all
-from packing import IGNORED, TOKENIZER, VISUAL, hidden_states, pack
+from packing import IGNORED, SMALL, TOKENIZER, VISUAL, Dialect, hidden_states, pack
 from pictures import BUILD
 from wordsight.demo.clips import render_clip
 from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures
@@ -112,19 +112,27 @@ def _step(
     steppers: list[torch.optim.Optimizer],
     rate: float,
 ) -> float:
-    packed = pack(batch.questions, limit=batch.limit)
-    slots = batch.slots
-    # A third of the shortened prompts close the gaps, like the prompt of a small picture: probes ask such
-    # prompts.
-    if slots.shape[1] == 1 and rng.random() < 0.33:
-        slots = torch.arange(slots.shape[2]).expand_as(slots)
-    answers = packed.target != IGNORED
-    states = hidden_states(model, model.model.multi_modal_projector(batch.features), slots, packed)
-    loss = F.cross_entropy(model.lm_head(states[answers]), packed.target[answers])
+    loss = answer_loss(model, batch, rng)
     loss.backward()
     nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
     step_all(steppers, rate)
     return loss.item()
+
+
+def answer_loss(
+    model: LlavaForConditionalGeneration, batch: Batch, rng: np.random.Generator, dialect: Dialect = SMALL
+) -> Tensor:
+    """The mean cross-entropy of the tokens of all answers in a batch."""
+    packed = pack(batch.questions, limit=batch.limit, dialect=dialect).to(model.device)
+    slots = batch.slots.to(model.device)
+    # A third of the shortened prompts close the gaps, like the prompt of a small picture: probes ask such
+    # prompts.
+    if slots.shape[1] == 1 and rng.random() < 0.33:
+        slots = torch.arange(slots.shape[2], device=model.device).expand_as(slots)
+    answers = packed.target != IGNORED
+    visual = model.model.multi_modal_projector(batch.features.to(model.device))
+    states = hidden_states(model, visual, slots, packed, dialect)
+    return F.cross_entropy(model.lm_head(states[answers]), packed.target[answers])
 
 
 def _state(model: LlavaForConditionalGeneration, steppers: list[torch.optim.Optimizer]) -> dict[str, Any]:
@@ -132,7 +140,9 @@ def _state(model: LlavaForConditionalGeneration, steppers: list[torch.optim.Opti
 
 
 @torch.no_grad()
-def quick_accuracy(model: LlavaForConditionalGeneration, count: int = 60) -> dict[str, float]:
+def quick_accuracy(
+    model: LlavaForConditionalGeneration, count: int = 60, dialect: Dialect = SMALL
+) -> dict[str, float]:
     """Share of whole answers predicted right, by type of question, on whole validation pictures and clips."""
     scenes = [render(SPLITS["validation"] + i) for i in range(count)]
     clips = [render_clip(SPLITS["validation"] + i) for i in range(count // 2)]
@@ -142,19 +152,24 @@ def quick_accuracy(model: LlavaForConditionalGeneration, count: int = 60) -> dic
     asked += [(list(clip.frames), ask_about_clip(clip, i)) for i, clip in enumerate(clips)]
     found: dict[str, list[bool]] = {}
     for images, questions in asked:
-        found_here = _right(model, images, questions)
+        found_here = _right(model, images, questions, dialect)
         for question, right in zip(questions, found_here, strict=True):
             found.setdefault(question.type, []).append(right)
     return {kind: round(float(np.mean(marks)), 3) for kind, marks in sorted(found.items())}
 
 
 def _right(
-    model: LlavaForConditionalGeneration, images: list[Image.Image], questions: list[Question]
+    model: LlavaForConditionalGeneration,
+    images: list[Image.Image],
+    questions: list[Question],
+    dialect: Dialect,
 ) -> list[bool]:
     pixels = torch.stack([torch.from_numpy(np.array(image)) for image in images]).permute(0, 3, 1, 2)
-    visual = model.model.multi_modal_projector(tower_features(model, pixels / 127.5 - 1))[None]
-    packed = pack([questions], limit=1000)
-    states = hidden_states(model, visual, torch.arange(VISUAL).expand(1, len(images), -1), packed)
+    features = tower_features(model, (pixels / 127.5 - 1).to(model.device))
+    visual = model.model.multi_modal_projector(features)[None]
+    packed = pack([questions], limit=1000, dialect=dialect).to(model.device)
+    slots = torch.arange(VISUAL, device=model.device).expand(1, len(images), -1)
+    states = hidden_states(model, visual, slots, packed, dialect)
     right = (model.lm_head(states).argmax(-1) == packed.target) | (packed.target == IGNORED)
     return [bool(right[packed.question == number].all()) for number in range(1, len(questions) + 1)]
 

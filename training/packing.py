@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from transformers import LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from model import build_tokenizer
 from wordsight.demo.questions import Question
@@ -15,13 +15,41 @@ from wordsight.demo.scenes import GRID
 
 VISUAL = GRID * GRID
 IGNORED = -100
-TOKENIZER = build_tokenizer()
-PREFIX = TOKENIZER("user:")["input_ids"]  # <s> user :
+
+
+@dataclass(frozen=True, eq=False)
+class Dialect:
+    """What a chat template writes before the first picture and after the question, and in which tokens.
+
+    Between the two it is the same for every model: several pictures are numbered, "1: <image> 2: <image>",
+    and a space stands after each picture.
+    """
+
+    tokenizer: PreTrainedTokenizerFast
+    opening: str
+    closing: str
+
+    def label(self, picture: int) -> list[int]:
+        """The tokens before a picture, counted from 0, where there are several."""
+        return _ids(self.tokenizer, f"{' ' * (picture > 0)}{picture + 1}: ")
+
+    def before(self) -> list[int]:
+        return _ids(self.tokenizer, self.opening)
+
+    def asked(self, question: str) -> list[int]:
+        return _ids(self.tokenizer, f" {question}{self.closing}")
+
+    def answered(self, answer: str) -> list[int]:
+        return [*_ids(self.tokenizer, answer), self.tokenizer.eos_token_id]
 
 
 @lru_cache(maxsize=200_000)
-def _ids(text: str) -> list[int]:
-    return TOKENIZER(text, add_special_tokens=False)["input_ids"]
+def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+TOKENIZER = build_tokenizer()
+SMALL = Dialect(TOKENIZER, "<s>user: ", " assistant:")
 
 
 @dataclass(frozen=True)
@@ -35,10 +63,13 @@ class Packed:
     offset: Tensor
     target: Tensor
 
+    def to(self, device: torch.device) -> Packed:
+        return Packed(*(part.to(device) for part in (self.ids, self.question, self.offset, self.target)))
 
-def pack(rows: list[list[Question]], *, limit: int) -> Packed:
+
+def pack(rows: list[list[Question]], *, limit: int, dialect: Dialect = SMALL) -> Packed:
     """Rows of at most `limit` tokens; questions that no longer fit are left out."""
-    built = [_row(questions, limit) for questions in rows]
+    built = [_row(questions, limit, dialect) for questions in rows]
     longest = max(1, *(len(row) for row in built))
     table = torch.zeros(len(built), longest, 4, dtype=torch.long)
     table[..., 3] = IGNORED
@@ -48,11 +79,10 @@ def pack(rows: list[list[Question]], *, limit: int) -> Packed:
     return Packed(*table.unbind(-1))
 
 
-def _row(questions: list[Question], limit: int) -> list[tuple[int, int, int, int]]:
+def _row(questions: list[Question], limit: int, dialect: Dialect) -> list[tuple[int, int, int, int]]:
     row: list[tuple[int, int, int, int]] = []
     for number, question in enumerate(questions, 1):
-        asked = _ids(f"{question.text} assistant:")
-        answered = [*_ids(question.answer), TOKENIZER.eos_token_id]
+        asked, answered = dialect.asked(question.text), dialect.answered(question.answer)
         if len(row) + len(asked) + len(answered) - 1 > limit:
             continue
         ids = [*asked, *answered[:-1]]
@@ -64,7 +94,11 @@ def _row(questions: list[Question], limit: int) -> list[tuple[int, int, int, int
 
 
 def hidden_states(
-    model: LlavaForConditionalGeneration, visual: Tensor, slots: Tensor, packed: Packed
+    model: LlavaForConditionalGeneration,
+    visual: Tensor,
+    slots: Tensor,
+    packed: Packed,
+    dialect: Dialect = SMALL,
 ) -> Tensor:
     """What the language model computes at every packed text token, (B, T, D).
 
@@ -74,16 +108,17 @@ def hidden_states(
     pictures put it.
     """
     batch, pictures, kept = slots.shape
-    embed = model.get_input_embeddings()
+    device, embed = visual.device, model.get_input_embeddings()
     room = VISUAL if int(slots.max()) >= kept else kept
-    parts = [embed(torch.tensor(PREFIX)).expand(batch, -1, -1)]
-    positions = [torch.arange(len(PREFIX)).expand(batch, -1)]
-    place = len(PREFIX)
+    opening = dialect.before()
+    parts = [embed(torch.tensor(opening, device=device)).expand(batch, -1, -1)]
+    positions = [torch.arange(len(opening), device=device).expand(batch, -1)]
+    place = len(opening)
     for i in range(pictures):
         if pictures > 1:
-            label = torch.tensor(_ids(f"{i + 1}:"))
+            label = torch.tensor(dialect.label(i), device=device)
             parts.append(embed(label).expand(batch, -1, -1))
-            positions.append((place + torch.arange(len(label))).expand(batch, -1))
+            positions.append((place + torch.arange(len(label), device=device)).expand(batch, -1))
             place += len(label)
         parts.append(visual[:, i].to(parts[0].dtype))
         positions.append(place + slots[:, i])
@@ -93,9 +128,10 @@ def hidden_states(
     shared = inputs.shape[1] - packed.ids.shape[1]
     owner = torch.cat([packed.ids.new_zeros(batch, shared), packed.question], 1)  # (B, L)
     length = owner.shape[1]
-    visible = (torch.arange(length) < shared)[None, None] | (owner[:, None] == owner[:, :, None])
-    visible &= torch.ones(length, length, dtype=torch.bool).tril()
-    mask = torch.zeros(batch, 1, length, length).masked_fill_(~visible[:, None], -1e4)
+    is_shared = torch.arange(length, device=device) < shared
+    visible = is_shared[None, None] | (owner[:, None] == owner[:, :, None])
+    visible &= torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    mask = torch.zeros(batch, 1, length, length, device=device).masked_fill_(~visible[:, None], -1e4)
     states = model.model.language_model(
         inputs_embeds=inputs, attention_mask=mask, position_ids=places, use_cache=False
     ).last_hidden_state
