@@ -102,6 +102,19 @@ class Codebook:
         }
         return cls(evidence.embeds[chosen].float().contiguous(), config)
 
+    @classmethod
+    def random(cls, evidence: Evidence, count: int, seed: int = 0) -> Codebook:
+        """The control: `count` tokens of the evidence, drawn whatever they say.
+
+        A book that does not beat it has learned what is common, not what is redundant.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(evidence), generator=generator)[:count].sort().values
+        known = {key: evidence.manifest[key] for key in ("model", "fingerprint", "questions")}
+        counts = {"pictures": len(evidence.pictures), "tokens": len(evidence), "prototypes": len(rows)}
+        config = {"format": 1, **known, "condition": "none: drawn at random", "counts": counts}
+        return cls(evidence.embeds[rows].float().contiguous(), config)
+
     def similarity(self, embeds: Tensor) -> Tensor:
         """(N, M) float32 cosine of every token (N, D) with every prototype."""
         if embeds.shape[-1] != self.prototypes.shape[-1]:

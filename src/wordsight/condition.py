@@ -59,6 +59,14 @@ class Condition:
             if isinstance(threshold, float) and math.isnan(threshold):
                 raise UsageError("expected a number or a quantile as threshold, got nan")
 
+    def at(self, share: float) -> Condition:
+        """The same condition with every quantile in it at this share."""
+        confidence, divergence = (
+            Quantile(share) if isinstance(half, Quantile) else half
+            for half in (self.confidence, self.divergence)
+        )
+        return replace(self, confidence=confidence, divergence=divergence)
+
     def resolve(self, evidence: Evidence) -> Condition:
         """The same condition with absolute values for quantiles."""
         return replace(

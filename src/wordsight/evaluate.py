@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +18,10 @@ import torch
 from wordsight.atomic import replacing
 from wordsight.plugins import spec
 from wordsight.progress import watched
-from wordsight.prompt import Prompt
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.random import Random
-from wordsight.tasks.base import Example, Task
-from wordsight.tokens import VisualTokens
+from wordsight.sheet import Scores, Sheet, seeded
+from wordsight.tasks.base import Task
 from wordsight.vlm import VLM
 
 
@@ -56,7 +55,7 @@ def compare(
     needs = frozenset().union(*(pruner.needs for pruner in pruners))
     rows: list[dict[str, Any]] = []
     for task in tasks:
-        sheet = Sheet.of(vlm, task, limit=limit, collect=needs)
+        sheet = Sheet.of(vlm, task, task.first(limit), collect=needs)
         total = float(np.mean([len(prompt.visual) for prompt in sheet.prompts]))
         rows.append(
             _row(sheet, sheet.whole, {}) | {"pruner": "none", "keep": 1.0, "tokens_kept": total, "seeds": 1}
@@ -127,15 +126,14 @@ def _by_type(sheet: Sheet, scores: Scores) -> dict[str, dict[str, float]]:
     rows: dict[str, dict[str, float]] = {}
     for kind in sorted({example.type for example in sheet.examples}):
         at = np.array([example.type == kind for example in sheet.examples])
-        chosen = [example for example, here in zip(sheet.examples, at, strict=True) if here]
+        answers = Counter(example.answer for example in sheet.examples if example.type == kind)
         low, high = sheet.interval(scores, at)
-        commonest = Counter(example.answer for example in chosen).most_common(1)[0][1]
         rows[kind] = {
             "accuracy": float(scores[at].mean()),
             "low": low,
             "high": high,
             "blind": float(sheet.blind[at].mean()),
-            "prior": commonest / len(chosen),
-            "questions": len(chosen),
+            "prior": max(answers.values()) / answers.total(),
+            "questions": answers.total(),
         }
     return rows

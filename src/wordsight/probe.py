@@ -71,7 +71,7 @@ def read(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> Reading
     logits = _first_words(vlm, alone)  # (N, V)
     blind = _first_words(vlm, [only(prompt, [])])
     best, tokens = logits.topk(min(top, logits.shape[-1]), -1)
-    entropy = torch.distributions.Categorical(logits=logits).entropy()
+    entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
     return Reading(
         tokens,
         best.softmax(-1),

@@ -45,3 +45,25 @@ def _signed(difference: list[float] | None) -> str:
         return ""
     mean, low, high = difference
     return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def calibration_tables(record: dict[str, Any]) -> list[Any]:
+    """The record of a calibration for the terminal, the verdict last."""
+    tried = Table(
+        "criterion", "accuracy", title=f"on {record['questions']['choosing']} questions that choose"
+    )
+    for name, accuracy in sorted(record["choosing"].items(), key=lambda item: -item[1]):
+        tried.add_row(name, f"{accuracy:.3f}")
+    tested = Table(
+        "", "accuracy", "best minus this", title=f"on {record['questions']['testing']} questions that test"
+    )
+    for name, accuracy in record["testing"].items():
+        gap = record["difference_to"].get(name)
+        tested.add_row(name, f"{accuracy:.3f}", "{:+.3f} [{:+.3f}, {:+.3f}]".format(*gap) if gap else "")
+    verdict = "pays" if record["pays"] else "does not pay"
+    shares = ", ".join(f"{keep:.0%}" for keep in record["keeps"])
+    return [
+        tried,
+        tested,
+        f"The best codebook {verdict} on this model and task, mean over {shares} of tokens.",
+    ]

@@ -1,4 +1,4 @@
-"""Sheet: a task laid out for one model, so that any number of pruners can be run on it and compared in pairs."""
+"""Sheet: a task laid out for one model, to run any number of pruners on and compare them in pairs."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ class Sheet:
 
     @classmethod
     def of(
-        cls, vlm: VLM, task: Task, *, limit: int | None = None, collect: frozenset[str] = frozenset()
+        cls, vlm: VLM, task: Task, examples: list[Example], *, collect: frozenset[str] = frozenset()
     ) -> Sheet:
-        """The first `limit` questions of a task; every picture is encoded once, with the signals named."""
-        examples = task.first(limit)
+        """These questions of a task; every picture is encoded once, with the signals named."""
         seen: dict[str, VisualTokens] = {}
         prompts = []
         for example in watched(examples, f"reading {spec(task)}", len(examples)):

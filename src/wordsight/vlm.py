@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, StoppingCriteria, StoppingCriteriaList
 
+from wordsight.demo import smollm2
 from wordsight.errors import UsageError
 from wordsight.families import Family, family
 from wordsight.pictures import Picture, load_picture
@@ -77,12 +78,15 @@ class VLM:
 
     @classmethod
     def from_pretrained(cls, name: str = "demo", *, dtype: str | torch.dtype = "auto") -> VLM:
-        """Load a local folder or a hub name; "demo" is the embedded model, in float32.
+        """Load a local folder or a hub name; "demo" is the embedded model, "demo-smollm2" the one around
+        SmolLM2, both in float32.
 
         Raises UsageError if there is no such checkpoint or its model type is not supported.
         """
         source: str | Path = DEMO / "model" if name == "demo" else name
-        precision = torch.float32 if name == "demo" and dtype == "auto" else dtype
+        precision = torch.float32 if name in ("demo", "demo-smollm2") and dtype == "auto" else dtype
+        if name == "demo-smollm2":
+            return cls(*smollm2.load(precision), name)
         try:
             model = AutoModelForImageTextToText.from_pretrained(source, dtype=precision)
             processor = AutoProcessor.from_pretrained(source)

@@ -59,7 +59,9 @@ def render_clip(seed: int) -> Clip:
     rng = np.random.default_rng([seed, 5])
     count = int(rng.integers(FRAMES[0], FRAMES[1] + 1))
     background = draw_background(rng)[0]
-    tracks, sprites, taken = [], [], []
+    tracks: list[Track] = []
+    sprites: list[Array] = []
+    taken: list[Box] = []
     for label, act in zip(rng.permutation(CLASSES[:OBJECT_CLASSES]), _acts(rng), strict=False):
         noun = str(label).rpartition(" ")[2]
         sprite = tint(rng, draw_sprite(rng, str(label), rng.uniform(30, 52)))

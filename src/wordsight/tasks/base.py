@@ -16,7 +16,7 @@ Split = Literal["validation", "test"]
 
 @dataclass(frozen=True)
 class Example:
-    """One question about one or more images. Examples with the same `picture_id` are about the same images."""
+    """One question about one or more images; those with the same `picture_id` are about the same images."""
 
     images: Picture | Sequence[Picture]
     picture_id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -12,8 +13,7 @@ from wordsight.demo.scenes import SPLITS, Scene, render
 from wordsight.errors import UsageError
 from wordsight.tasks.base import Example, Task
 
-APART = 10_000  # prompts: how far the scenes of pairs lie from those of the task `scenes`
-TRIES = 40
+FIRST, ROOM = 100_000, 256  # where the scenes of a split begin that pairs draw from, and how many each has
 
 
 @dataclass(kw_only=True)
@@ -24,12 +24,12 @@ class Pairs(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.prompts <= APART:
-            raise UsageError(f"prompts must be between 1 and {APART}, got {self.prompts}")
+        if not 1 <= self.prompts <= 3000:
+            raise UsageError(f"prompts must be between 1 and 3000, got {self.prompts}")
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.prompts):
-            scenes = _several(SPLITS[self.split] + (1 + number) * APART)
+            scenes = _several(SPLITS[self.split] + FIRST + number * ROOM)
             images = [scene.image for scene in scenes]
             for question in ask_about_pictures(scenes, number):
                 yield Example(images, str(number), question.text, question.answer, question.type)
@@ -39,12 +39,9 @@ def _several(seed: int) -> list[Scene]:
     """Two or three scenes; in half of the prompts the first thing of the first is in all of them."""
     rng = np.random.default_rng(seed)
     count, shared = (2 if rng.random() < 0.65 else 3), rng.random() < 0.5
-    scenes = [render(seed)]
-    for i in range(TRIES):
-        scene = render(seed + 1 + i)
-        wanted = not shared or scenes[0].things[0].noun in {thing.noun for thing in scene.things}
-        if wanted or TRIES - i < count:
-            scenes.append(scene)
-        if len(scenes) == count:
-            break
-    return scenes
+    first = render(seed)
+    others = (render(seed + i) for i in range(1, ROOM))
+    if shared:
+        noun = first.things[0].noun
+        others = (scene for scene in others if noun in {thing.noun for thing in scene.things})
+    return [first, *islice(others, count - 1)]

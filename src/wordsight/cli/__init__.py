@@ -1,0 +1,166 @@
+"""The command line: each command parses, calls the library, and shows the result."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wordsight.cli import codebook
+from wordsight.cli.common import (
+    SHARE,
+    SPEC,
+    AsJson,
+    Model,
+    load_vlm,
+    make_pruner,
+    quiet,
+    save_picture,
+    say,
+    show,
+    show_tables,
+)
+from wordsight.errors import UsageError, WordsightError
+
+app = typer.Typer(
+    help="Ask every visual token of a multimodal language model what it says; drop those that say nothing.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(codebook.app, name="codebook")
+
+INTERRUPTED = 130  # what typer returns after Ctrl-C
+
+
+@app.command()
+def ask(
+    image: Path,
+    question: str,
+    model: Model = "demo",
+    pruner: Annotated[str, typer.Option(help=SPEC)] = "none",
+    keep: Annotated[str | None, typer.Option(help=SHARE)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question about a picture, with all of its visual tokens or fewer."""
+    from dataclasses import asdict
+
+    from wordsight.pictures import load_picture
+    from wordsight.plugins import spec
+
+    method, picture = make_pruner(pruner, keep), load_picture(image)
+    if method is None and keep is not None:
+        raise UsageError(f"--keep {keep} needs a pruner, got none; add one, as --pruner divprune")
+    answer = load_vlm(model).answer(picture, question, pruner=method)
+    record = {
+        "answer": answer.text,
+        **asdict(answer),
+        "pruner": spec(method) if method else "none",
+        "model": model,
+    }
+    del record["text"]
+    show(record, as_json, f"{answer.text}\n")
+    if not as_json:
+        say(f"{answer.tokens_kept} of {answer.tokens_total} visual tokens read")
+
+
+@app.command()
+def probe(
+    image: Path,
+    leave_one_out: Annotated[bool, typer.Option(help="also what each token's absence changes")] = False,
+    out: Annotated[Path | None, typer.Option(help="draw the words on the picture, into this PNG")] = None,
+    question: Annotated[
+        str | None, typer.Option(help="ask this instead of the paper's probe question")
+    ] = None,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Show what every visual token says when the model sees it alone."""
+    from wordsight.explain import drawing
+    from wordsight.explain.table import token_rows
+    from wordsight.pictures import load_picture
+    from wordsight.probe import QUESTION
+
+    picture, vlm = load_picture(image), load_vlm(model)
+    prompt = vlm.encode(picture, question or QUESTION)
+    rows = token_rows(vlm, prompt, with_context=leave_one_out)
+    said = [(row["words"][0][0], row["confidence"]) for row in rows]
+    if out:
+        large = drawing.enlarged(vlm, picture, prompt.visual)
+        save_picture(drawing.draw_words(large, drawing.boxes(vlm, large, prompt.visual), said), out)
+    if as_json:
+        show({"image": str(image), "model": model, "tokens": rows}, True, "")
+        return
+    show_tables(drawing.terminal_grid(prompt.visual, said))
+    for row in rows if leave_one_out else []:
+        words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
+        print(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}")
+
+
+@app.command()
+def compare(
+    task: Annotated[list[str], typer.Option(help="a task, as easy_vqa or scenes:pictures=50")],
+    pruner: Annotated[list[str], typer.Option(help=SPEC)],
+    keep: Annotated[list[str], typer.Option(help=SHARE)],
+    limit: Annotated[
+        int | None, typer.Option(help="ask only the first so many questions of a task", min=1)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="write rows and environment into this JSON file")] = None,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Compare pruners on tasks in one run, with 95 % intervals, blind scores and token counts."""
+    from wordsight import tasks
+    from wordsight.atomic import check_file
+    from wordsight.evaluate import compare as run
+    from wordsight.report import terminal_table
+
+    methods = [method for spec in pruner for share in keep if (method := make_pruner(spec, share))]
+    chosen = [tasks.make(spec) for spec in task]
+    if out:
+        check_file(out)
+    results = run(load_vlm(model), chosen, methods, limit=limit)
+    results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
+    if out:
+        results.save(out)
+    if as_json:
+        show({"rows": results.rows, "environment": results.environment}, True, "")
+    else:
+        show_tables(terminal_table(results.rows))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="where to write the pictures and results")] = Path("demo-output"),
+    as_json: AsJson = False,
+) -> None:
+    """Show the main job on the embedded model: ask, probe, prune, compare."""
+    from wordsight.demo.tour import tour
+
+    quiet()
+    shown = tour(out, say=say)
+    if as_json:
+        show(shown.record, True, "")
+    else:
+        show_tables(*shown.renderables)
+
+
+def main() -> None:
+    """Run the command line: 0 is done, 1 a failure, 2 a misuse, each told in one sentence on stderr."""
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except typer.TyperException as error:
+        say(f"error: {_one_line(error)}; see `wordsight --help`, or --help after a command for its options")
+        sys.exit(2)
+    except WordsightError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    if code == INTERRUPTED:
+        say("error: stopped; nothing half-written is left, and the same command goes on where a build was")
+        sys.exit(1)
+
+
+def _one_line(error: Exception) -> str:
+    format_message = getattr(error, "format_message", lambda: str(error))
+    return " ".join(format_message().split()).rstrip(".")

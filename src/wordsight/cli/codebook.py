@@ -1,0 +1,155 @@
+"""wordsight codebook: build, calibrate, import and inspect codebooks of redundant prototypes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wordsight.cli.common import AsJson, Model, load_vlm, say, show, show_tables
+from wordsight.errors import UsageError
+
+if TYPE_CHECKING:
+    from wordsight.condition import Condition, Quantile
+    from wordsight.evidence import Evidence
+
+app = typer.Typer(help="Build, calibrate, import and inspect codebooks of redundant prototypes.")
+
+EvidenceFolder = Annotated[
+    Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
+]
+Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures", min=1)]
+Threshold = Annotated[
+    str | None, typer.Option(help="another threshold than the criterion's: a value, or q0.5 for a quantile")
+]
+Largest = Annotated[int, typer.Option(help="drop an image's clusters of more tokens than this", min=1)]
+MinImages = Annotated[int, typer.Option(help="keep clusters found in more pictures than this", min=0)]
+
+
+@app.command()
+def build(
+    photos: Annotated[Path, typer.Argument(help="a folder of pictures")],
+    out: Annotated[Path, typer.Option(help="the folder to write the book to")],
+    evidence: EvidenceFolder = None,
+    limit: Limit = None,
+    criterion: Annotated[
+        str, typer.Option(help="what makes a token redundant; paper is the paper's exact condition")
+    ] = "both_halves",
+    confidence: Threshold = None,
+    divergence: Threshold = None,
+    largest: Largest = 12,
+    min_images: MinImages = 16,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
+    from wordsight.codebook import Clustering, Codebook, check_place
+
+    condition = _condition(criterion, confidence, divergence)
+    check_place(out)
+    found = _evidence(load_vlm(model), photos, evidence or Path(f"{out}.evidence"), limit)
+    book = Codebook.build(found, condition, Clustering(largest=largest, images=min_images))
+    book.save_pretrained(out)
+    show(_described(book), as_json, f"{len(book.prototypes)} prototypes in {out}\n")
+
+
+@app.command()
+def calibrate(
+    images: Annotated[Path, typer.Option(help="a folder of a few hundred pictures")],
+    out: Annotated[Path, typer.Option(help="the folder to write the best book to, if one pays")],
+    task: Annotated[str, typer.Option(help="the task whose validation split decides")] = "scenes",
+    questions: Annotated[
+        int, typer.Option(help="validation questions: half choose the book, half test it", min=20)
+    ] = 600,
+    evidence: EvidenceFolder = None,
+    limit: Limit = None,
+    largest: Largest = 12,
+    min_images: MinImages = 16,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Try every criterion on a validation split, and say whether the best book beats its controls."""
+    from wordsight import tasks
+    from wordsight.calibrate import calibrate as run
+    from wordsight.codebook import Clustering, check_place
+    from wordsight.report import calibration_tables
+
+    asked = replace(tasks.make(task), split="validation")
+    check_place(out)
+    vlm = load_vlm(model)
+    found = _evidence(vlm, images, evidence or Path(f"{out}.evidence"), limit)
+    clustering = Clustering(largest=largest, images=min_images)
+    calibration = run(vlm, found, asked, questions=questions, clustering=clustering)
+    if calibration.record["pays"]:
+        calibration.book.save_pretrained(out)
+        say(f"{len(calibration.book.prototypes)} prototypes in {out}")
+    else:
+        say("no codebook written: none of these pays on this model and task")
+    if as_json:
+        show(calibration.record, True, "")
+    else:
+        show_tables(*calibration_tables(calibration.record))
+
+
+@app.command("import")
+def import_book(
+    file: Annotated[Path, typer.Argument(help="a .pt file the paper's authors released")],
+    out: Annotated[Path, typer.Option(help="the folder to write the book to")],
+    model: Annotated[str, typer.Option(help="the model the book is for")],
+    as_json: AsJson = False,
+) -> None:
+    """Convert a codebook that the paper's authors released."""
+    from wordsight.codebook import import_released
+
+    book = import_released(file, model)
+    book.save_pretrained(out)
+    show(_described(book), as_json, f"{len(book.prototypes)} prototypes in {out}\n")
+
+
+@app.command()
+def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json: AsJson = False) -> None:
+    """Say what a codebook was built from, for which model, under which condition."""
+    from wordsight.codebook import Codebook
+
+    described = _described(Codebook.from_pretrained(book))
+    show(described, as_json, json.dumps(described, indent=1) + "\n")
+
+
+def _evidence(vlm: Any, photos: Path, folder: Path, limit: int | None) -> Evidence:
+    from wordsight.evidence import collect
+    from wordsight.pictures import find_pictures
+
+    found = collect(vlm, find_pictures(photos)[:limit], folder)
+    for name, reason in found.set_aside(folder).items():
+        say(f"set aside {name}: {reason}")
+    return found
+
+
+def _condition(name: str, confidence: str | None, divergence: str | None) -> Condition:
+    from wordsight.condition import criterion
+
+    condition = criterion(name)
+    if confidence is not None:
+        condition = replace(condition, confidence=_threshold(confidence))
+    if divergence is not None:
+        condition = replace(condition, divergence=_threshold(divergence))
+    return condition
+
+
+def _threshold(text: str) -> float | Quantile:
+    from wordsight.condition import Quantile
+
+    try:
+        value = float(text.removeprefix("q"))
+    except ValueError as error:
+        raise UsageError(f"expected a threshold as 0.15, or a quantile as q0.5; got {text!r}") from error
+    if text.startswith("q") and not 0 < value <= 1:
+        raise UsageError(f"a quantile must be in (0, 1], got {text!r}")
+    return Quantile(value) if text.startswith("q") else value
+
+
+def _described(book: Any) -> dict[str, Any]:
+    return {"prototypes": len(book.prototypes), "width": book.prototypes.shape[-1], **book.config}

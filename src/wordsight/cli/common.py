@@ -1,0 +1,85 @@
+"""What the commands share: loading, saving, and what is shown where."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wordsight.errors import UsageError
+
+if TYPE_CHECKING:
+    from wordsight.pruners.base import Pruner
+
+Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+SHARE = "share of the visual tokens to keep, in (0, 1]"
+SPEC = "name or name:option=value,option=value; none prunes nothing"
+
+
+def load_vlm(name: str) -> Any:
+    """The model, with transformers quiet."""
+    from wordsight.vlm import VLM
+
+    quiet()
+    return VLM.from_pretrained(name)
+
+
+def quiet() -> None:
+    """Keep transformers' notices and progress bars off stderr."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def make_pruner(spec: str, keep: str | None) -> Pruner | None:
+    """The pruner of a SPEC with this share, if one is given; None for "none"."""
+    from wordsight import pruners
+
+    share = None if keep is None else _share(keep)
+    if spec == "none":
+        return None
+    method = pruners.make(spec)
+    return method if share is None else replace(method, keep=share)
+
+
+def _share(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise UsageError(f"keep must be a share of the tokens in (0, 1], as 0.2; got {text!r}")
+
+
+def save_picture(picture: Any, path: Path) -> None:
+    """Write a PNG, whole or not at all, and say where."""
+    from wordsight.atomic import replacing
+
+    with replacing(path) as draft:
+        picture.save(draft, format="PNG")
+    say(f"drawn in {path}")
+
+
+def show(record: dict[str, Any], as_json: bool, text: str) -> None:
+    """The result on stdout: the record as JSON, or the text."""
+    sys.stdout.write(json.dumps(record, indent=1) + "\n" if as_json else text)
+
+
+def show_tables(*renderables: Any) -> None:
+    """Tables, as wide as they need where stdout is no terminal."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(*renderables, sep="\n")
+
+
+def say(text: str) -> None:
+    """A line beside the result, on stderr."""
+    print(text, file=sys.stderr)
