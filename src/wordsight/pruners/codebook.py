@@ -7,25 +7,20 @@ size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
-from wordsight.codebook import Codebook
 from wordsight.errors import UsageError
-from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.base import BookPruner, ScorePruner
 from wordsight.tokens import VisualTokens
-
-if TYPE_CHECKING:
-    from wordsight.vlm import VLM
 
 
 @dataclass(kw_only=True)
-class CodebookPruner(ScorePruner):
+class CodebookPruner(BookPruner, ScorePruner):
     """Keeps the least redundant tokens.
 
-    codebook   a folder, "demo" for the embedded model's, or a Codebook.
     threshold  keep every token with a cosine below it, whatever `keep` says: the count adapts to the
                picture.
     rule       how redundancy is read off the cosines (N, M): "cosine", their maximum; "single_softmax",
@@ -33,10 +28,8 @@ class CodebookPruner(ScorePruner):
                authors' rule for OneVision).
     """
 
-    codebook: str | Codebook = "demo"
     threshold: float | None = None
     rule: Literal["cosine", "single_softmax", "double_softmax"] = "cosine"
-    book: Codebook = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,13 +41,6 @@ class CodebookPruner(ScorePruner):
             )
         if self.threshold is not None and not -1 <= self.threshold <= 1:
             raise UsageError(f"threshold must be a cosine, in [-1, 1]; got {self.threshold}")
-        self.book = (
-            self.codebook if isinstance(self.codebook, Codebook) else Codebook.from_pretrained(self.codebook)
-        )
-
-    def check(self, vlm: VLM) -> None:
-        super().check(vlm)
-        self.book.check(vlm)
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
         if self.threshold is None:

@@ -1,0 +1,39 @@
+"""Codebook and diversity: keep tokens that are far from one another and far from everything redundant.
+
+Maximal marginal relevance (https://doi.org/10.1145/290941.291025) with the codebook of "Beyond Intermediate
+States: Explaining Visual Redundancy through Language" (https://arxiv.org/abs/2503.20540) as relevance. Ours;
+with weight=0 it is DivPrune.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wordsight.errors import UsageError
+from wordsight.pruners.base import BookPruner, cosine_distance, farthest_first
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class CodebookMMR(BookPruner):
+    """Greedily adds the token with the highest (1 - weight) * cosine distance to the nearest kept token +
+    weight * (1 - redundancy).
+
+    weight   in [0, 1): how much redundancy counts beside diversity.
+    """
+
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.weight < 1:
+            raise UsageError(f"weight must be in [0, 1), got {self.weight}")
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        distance = cosine_distance(tokens.embeds)
+        return tokens.take(farthest_first(distance, self.budget(tokens), self._bonus(tokens)))
+
+    def _bonus(self, tokens: VisualTokens) -> Tensor:
+        return self.weight / (1 - self.weight) * (1 - self.book.redundancy(tokens.embeds))
