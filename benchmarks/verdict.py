@@ -91,7 +91,7 @@ def judge(
 ) -> None:
     """Choose on the validation split, then score every method once on the test split."""
     vlm = VLM.from_pretrained(model)
-    evidence = _collect(vlm, evidence_root, "train", pictures)
+    evidence = collected(vlm, evidence_root, "train", pictures)
     validation = Sheet.of(vlm, task := Scenes(split="validation", pictures=400), task.first(VALIDATION))
     chosen, tried = _choose(validation, evidence)
     best = max(chosen, key=lambda criterion: tried[chosen[criterion]])
@@ -125,22 +125,30 @@ def judge(
         draft.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _collect(vlm: VLM, root: Path, split: str, pictures: int) -> Evidence:
+def collected(vlm: VLM, root: Path, split: str, pictures: int) -> Evidence:
+    """The evidence of the first scenes of a split, kept under `root`."""
     with TemporaryDirectory() as folder:
         return collect(vlm, save_scenes(folder, pictures, split), root / f"{vlm.fingerprint}-{split}")
 
 
-def _known(vlm: VLM, sheet: Sheet, root: Path) -> Known:
-    """All signals and the true objects of every picture of the sheet."""
-    split = sheet.task.split
-    numbers = sorted({int(example.picture_id) for example in sheet.examples})
-    evidence = _collect(vlm, root, split, numbers[-1] + 1)
+def known_objects(sheet: Sheet) -> Known:
+    """Which tokens of every picture of the sheet belong to a true object."""
     known: Known = {}
+    for example, prompt in zip(sheet.examples, sheet.prompts, strict=True):
+        if (name := key(prompt.visual.embeds)) not in known:
+            owner = render(SPLITS[sheet.task.split] + int(example.picture_id)).owner
+            known[name] = {"object": (torch.from_numpy(owner).flatten() >= 0).float()}
+    return known
+
+
+def _known(vlm: VLM, sheet: Sheet, root: Path) -> Known:
+    """All signals of every picture of the sheet, and its true objects."""
+    known = known_objects(sheet)
+    numbers = {int(example.picture_id) for example in sheet.examples}
+    evidence = collected(vlm, root, sheet.task.split, max(numbers) + 1)
     for number in numbers:
         rows = evidence.image == number
-        owner = torch.from_numpy(render(SPLITS[split] + number).owner).flatten()
-        signals = {name: values[rows] for name, values in evidence.signals.items()}
-        known[key(evidence.embeds[rows])] = signals | {"object": (owner >= 0).float()}
+        known[key(evidence.embeds[rows])] |= {name: values[rows] for name, values in evidence.signals.items()}
     return known
 
 

@@ -1,0 +1,99 @@
+"""The gates of the embedded model: held-out accuracy by type of question, for every training seed.
+
+Targets were set before training; a gate that is missed is printed with its figure.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from verdict import TrueObjects, known_objects
+
+from wordsight import VLM, compare
+from wordsight.atomic import replacing
+from wordsight.evaluate import environment
+from wordsight.pruners.random import Random
+from wordsight.sheet import Sheet
+from wordsight.tasks.clips import Clips
+from wordsight.tasks.easy_vqa import EasyVqa
+from wordsight.tasks.pairs import Pairs
+from wordsight.tasks.scenes import Scenes
+
+HERE = Path(__file__).parent
+MODELS = {"0": "demo", "1": str(HERE / "models" / "seed1"), "2": str(HERE / "models" / "seed2")}
+QUESTIONS = 1200
+TASKS = {"easy_vqa": EasyVqa(), "scenes": Scenes(), "pairs": Pairs(), "clips": Clips(clips=600)}
+TARGETS = {
+    "easy_vqa": {"all": 0.95},
+    "scenes": {
+        "existence": 0.93,
+        "naming": 0.90,
+        "background": 0.95,
+        "color": 0.90,
+        "relation": 0.80,
+        "counting": 0.70,
+    },
+    "pairs": {"all": 0.85, "which": 0.85, "same": 0.85},
+    "clips": {"all": 0.80, "direction": 0.80, "change": 0.80, "order": 0.80},
+}
+OBJECT_TYPES = ("existence", "naming", "color", "counting", "relation", "location")
+
+
+def main() -> None:
+    """Write results/gates.json and print it as a table."""
+    record: dict[str, Any] = {"targets": TARGETS, "models": {}}
+    for seed, name in MODELS.items():
+        if name != "demo" and not Path(name).exists():
+            continue
+        vlm = VLM.from_pretrained(name)
+        rows = compare(vlm, list(TASKS.values()), [], limit=QUESTIONS).rows
+        found = {
+            task: {"all": {key: row[key] for key in ("accuracy", "low", "high", "blind")}, **row["by_type"]}
+            for task, row in zip(TASKS, rows, strict=True)
+        }
+        record["models"][seed] = {"accuracy": found, "true_objects": true_objects(vlm)}
+        record["environment"] = environment(vlm)
+    with replacing(HERE / "results" / "gates.json") as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n")
+    _print(record)
+
+
+def true_objects(vlm: VLM) -> dict[str, float]:
+    """Accuracy on object questions with 5 % of the tokens: those of true objects, and random ones."""
+    task = TASKS["scenes"]
+    asked = [example for example in task.first(QUESTIONS) if example.type in OBJECT_TYPES]
+    sheet = Sheet.of(vlm, task, asked)
+    mask, _ = sheet.run(TrueObjects(keep=0.05, known=known_objects(sheet)))
+    drawn, _ = sheet.run(Random(keep=0.05))
+    low, high = sheet.interval(mask - drawn)
+    return {
+        "true_objects": float(mask.mean()),
+        "random": float(drawn.mean()),
+        "difference": float(np.mean(mask - drawn)),
+        "low": low,
+        "high": high,
+    }
+
+
+def _print(record: dict[str, Any]) -> None:
+    table = Table("task", "type", "target", *(f"seed {seed}" for seed in record["models"]), "blind, seed 0")
+    for task, targets in TARGETS.items():
+        found = [model["accuracy"][task] for model in record["models"].values()]
+        for kind in found[0]:
+            target = targets.get(kind)
+            cells = [
+                f"{row[kind]['accuracy']:.3f}"
+                + ("" if target is None or row[kind]["accuracy"] >= target else " missed")
+                for row in found
+            ]
+            table.add_row(task, kind, f"{target or '':}", *cells, f"{found[0][kind]['blind']:.3f}")
+    Console(width=120).print(table, {seed: model["true_objects"] for seed, model in record["models"].items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Do intermediate states tell which visual tokens matter? The paper's question, on a model with known pictures.
+
+Per picture, tokens are ordered by [CLS] attention, [CLS] similarity and text-to-image attention, and compared
+with what they say (probe) and change (leave-one-out). The authors' figure adds attention up over pictures before
+ordering, which mixes places with tokens; here the order is per picture.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+import typer
+from matplotlib import pyplot as plt
+from torch import Tensor
+from verdict import collected
+
+from wordsight import VLM, Evidence
+from wordsight.atomic import replacing
+from wordsight.demo.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
+from wordsight.evaluate import environment
+from wordsight.probe import QUESTION, spell
+from wordsight.progress import watched
+from wordsight.prompt import collate
+from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.random import Random
+from wordsight.sheet import Sheet
+from wordsight.tasks.scenes import Scenes
+from wordsight.tokens import VisualTokens
+
+HERE = Path(__file__).parent
+FIGURE = HERE.parent / "docs" / "intermediate.png"
+ORDERS = ("cls_attention", "cls_similarity", "text_attention")
+SAID = ("confidence", "blind_divergence", "regional/jensen_shannon", "global/jensen_shannon")
+SURE = 0.5
+DRAWS = 2000
+
+
+class Lowest(ScorePruner):
+    """Drops the tokens that a signal ranks lowest."""
+
+    order = "cls_attention"
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        return tokens.signals[self.order]
+
+
+def analyse(
+    evidence_root: Annotated[Path, typer.Argument(help="where evidence is, or is to be collected")],
+    model: Annotated[str, typer.Option(help="demo, or a folder")] = "demo",
+    name: Annotated[str, typer.Option(help="of the results: intermediate_NAME.json")] = "0",
+    pictures: Annotated[int, typer.Option(help="validation scenes")] = 60,
+) -> None:
+    """Write results/intermediate_NAME.json and docs/intermediate.png."""
+    vlm = VLM.from_pretrained(model)
+    vlm.model.set_attn_implementation("eager")  # the only one that gives its attention
+    evidence = collected(vlm, evidence_root, "validation", pictures)
+    scenes = [render(SPLITS["validation"] + number) for number in range(pictures)]
+    orders: dict[str, Tensor] = {}
+    for scene in watched(scenes, "orders", pictures):
+        for order, values in signals_of(vlm, scene.image).items():
+            orders[order] = torch.cat([orders.get(order, torch.zeros(0)), values])
+    label = torch.cat([torch.from_numpy(scene.labels).long().flatten() for scene in scenes])
+    right = says_right(vlm, evidence, label)
+    is_object = (label >= 0) & (label < OBJECT_CLASSES)
+    record: dict[str, Any] = {
+        "pictures": pictures,
+        "spearman": {
+            order: {said: _spearman(orders[order], evidence.signals[said], evidence.image) for said in SAID}
+            for order in ORDERS
+        },
+        "lowest_half": {order: _lowest_half(orders[order], evidence, right, is_object) for order in ORDERS},
+        "dropping_half": _dropping(vlm, pictures),
+        "sure": SURE,
+        "environment": environment(vlm),
+    }
+    with replacing(HERE / "results" / f"intermediate_{name}.json") as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record, indent=1))
+    _draw(orders, evidence, right)
+
+
+def signals_of(vlm: VLM, picture: Any, question: str = QUESTION) -> dict[str, Tensor]:
+    """(N,) each: both [CLS] signals, and the attention that the last token of the question pays, mean over
+    heads and layers.
+    """
+    prompt = vlm.encode(picture, question, collect=frozenset({"cls_attention", "cls_similarity"}))
+    with torch.no_grad():
+        attentions = vlm.model(**collate([prompt]), output_attentions=True).attentions
+    text = torch.stack([layer[0, :, -1] for layer in attentions]).mean((0, 1))[prompt.is_visual]
+    return {**prompt.visual.signals, "text_attention": text}
+
+
+def says_right(vlm: VLM, evidence: Evidence, label: Tensor) -> Tensor:
+    """(T,) whether the likeliest word alone is one of what the patch shows, and is said surely."""
+    said = [words[0] for words in spell(vlm, evidence.words[:, :1])]
+    named = [i >= 0 and word in CLASSES[i].split() for word, i in zip(said, label.tolist(), strict=True)]
+    return torch.tensor(named) & (evidence.signals["confidence"] >= SURE)
+
+
+def ranks(values: Tensor) -> Tensor:
+    """(N,) in [0, 1], the order of the values."""
+    return values.argsort(stable=True).argsort().float() / (len(values) - 1)
+
+
+def _spearman(order: Tensor, said: Tensor, image: Tensor) -> list[float]:
+    """Mean rank correlation per picture, with its 95 % bootstrap interval over pictures."""
+    found = []
+    for number in torch.unique(image):
+        both = torch.stack([ranks(values[image == number]) for values in (order, said)])
+        found.append(float(torch.corrcoef(both)[0, 1]))
+    return _with_interval(np.array(found))
+
+
+def _with_interval(values: np.ndarray[Any, Any]) -> list[float]:
+    means = np.random.default_rng(0).choice(values, (DRAWS, len(values))).mean(1)
+    return [float(values.mean()), *(float(edge) for edge in np.quantile(means, [0.025, 0.975]))]
+
+
+def _lowest_half(order: Tensor, evidence: Evidence, right: Tensor, is_object: Tensor) -> dict[str, float]:
+    """Among the half of each picture's tokens that the signal ranks lowest, the share that says a right word
+    surely; the same for tokens of objects; and how many of all object tokens lie in that half.
+    """
+    low = torch.zeros(len(order), dtype=torch.bool)
+    for number in torch.unique(evidence.image):
+        rows = evidence.image == number
+        low[rows] = ranks(order[rows]) < 0.5
+    return {
+        "says_a_right_word": float(right[low].float().mean()),
+        "says_a_right_word_in_the_highest_half": float(right[~low].float().mean()),
+        "object_tokens_that_say_a_right_word": float(right[low & is_object].float().mean()),
+        "share_of_object_tokens": float(low[is_object].float().mean()),
+    }
+
+
+def _dropping(vlm: VLM, pictures: int) -> dict[str, list[float]]:
+    """Accuracy lost by dropping the half that a signal ranks lowest, or a random half, with intervals."""
+    task = Scenes(split="validation", pictures=pictures)
+    sheet = Sheet.of(vlm, task, task.first(None), collect=frozenset({"cls_attention", "cls_similarity"}))
+    lost = {"random": sheet.whole - sheet.run(Random(keep=0.5))[0]}
+    for order in ("cls_attention", "cls_similarity"):
+        pruner = Lowest(keep=0.5)
+        pruner.order = order
+        lost[order] = sheet.whole - sheet.run(pruner)[0]
+    return {name: [float(values.mean()), *sheet.interval(values)] for name, values in lost.items()}
+
+
+def _draw(orders: dict[str, Tensor], evidence: Evidence, right: Tensor) -> None:
+    """Mean confidence and share of right words per tenth of the tokens, ordered by each signal."""
+    mpl.use("Agg")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True)
+    panels = (
+        (evidence.signals["confidence"], "mean confidence"),
+        (right.float(), "says a right word, surely"),
+    )
+    place = torch.zeros(len(right))
+    for order in ORDERS:
+        for number in torch.unique(evidence.image):
+            rows = evidence.image == number
+            place[rows] = (ranks(orders[order][rows]) * 10).floor().clamp(max=9)
+        for axis, (values, title) in zip(axes, panels, strict=True):
+            means = [float(values[place == tenth].mean()) for tenth in range(10)]
+            axis.plot(range(1, 11), means, marker="o", label=order.replace("_", " "))
+            axis.set(title=title, xlabel="tenth of the picture's tokens, lowest first", ylim=(0, 1))
+    axes[0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(FIGURE, dpi=110)
+
+
+if __name__ == "__main__":
+    typer.run(analyse)
