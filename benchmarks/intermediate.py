@@ -1,8 +1,8 @@
-"""Do intermediate states tell which visual tokens matter? The paper's question, on a model with known pictures.
+"""Do intermediate states tell which visual tokens matter? The paper's question, where pictures are known.
 
 Per picture, tokens are ordered by [CLS] attention, [CLS] similarity and text-to-image attention, and compared
-with what they say (probe) and change (leave-one-out). The authors' figure adds attention up over pictures before
-ordering, which mixes places with tokens; here the order is per picture.
+with what they say (probe) and change (leave-one-out). The authors' figure adds attention up over pictures
+before ordering, which mixes places with tokens; here the order is per picture.
 """
 
 from __future__ import annotations

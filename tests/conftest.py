@@ -5,17 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoProcessor,
     CLIPVisionConfig,
     LlamaConfig,
+    LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
 )
 
 import wordsight
 from wordsight import cli
-from wordsight.demo import scenes
+from wordsight.demo import scenes, smollm2
 from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
 
@@ -48,11 +51,63 @@ def tiny():
         attn_implementation="sdpa",
     )
     model = LlavaForConditionalGeneration(config).float()
-    for weight in model.parameters():
-        # With the stock initialisation the picture would hardly move a logit, and wrong would look right.
+    loud(model.parameters())
+    return VLM(model, AutoProcessor.from_pretrained(SHIPPED), "tiny")
+
+
+def loud(weights):
+    """With the stock initialisation the picture would hardly move a logit, and wrong would look right."""
+    for weight in weights:
         if weight.ndim > 1:
             torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
-    return VLM(model, AutoProcessor.from_pretrained(SHIPPED), "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_language(tmp_path_factory):
+    """A folder with a tiny Llama and a tokenizer of SmolLM2's kind: byte pairs, and marks around each turn."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    core.train_from_iterator(["user assistant what is the animal in the garden? a cat"] * 20, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
+    )
+    small = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ids = {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+    torch.manual_seed(0)
+    language = LlamaForCausalLM(
+        LlamaConfig(
+            **small, **ids, num_key_value_heads=2, vocab_size=len(tokenizer), tie_word_embeddings=True
+        )
+    )
+    loud(language.parameters())
+    folder = tmp_path_factory.mktemp("language")
+    language.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def assembled():
+    """A function that puts a random tower and projector around a language model."""
+
+    def around(source):
+        torch.manual_seed(0)
+        model, processor = smollm2.assemble(None, source=source)
+        loud(weight for name, weight in model.named_parameters() if name.startswith(smollm2.TRAINED))
+        return VLM(model, processor, "assembled")
+
+    return around
+
+
+@pytest.fixture(scope="session")
+def around_tiny(assembled, tiny_language):
+    return assembled(tiny_language)
 
 
 @pytest.fixture(scope="session")
