@@ -64,7 +64,7 @@ def loud(weights):
 
 @pytest.fixture(scope="session")
 def tiny_language(tmp_path_factory):
-    """A folder with a tiny Llama and a tokenizer of SmolLM2's kind: byte pairs, and marks around each turn."""
+    """A folder with a tiny Llama and a tokenizer of SmolLM2's kind: byte pairs, marks around each turn."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
