@@ -45,10 +45,10 @@ def explain(
     is_plain = label == len(CLASSES) - 1
     is_named = (label >= OBJECT_CLASSES) & ~is_plain
     signals = {
-        "confidence": evidence.confidence,
-        "regional divergence": evidence.divergence["regional/jensen_shannon"],
-        "global divergence": evidence.divergence["global/jensen_shannon"],
-        "regional + 16 global": Condition().weighted_divergence(evidence),
+        "confidence": evidence.signals["confidence"],
+        "regional divergence": evidence.signals["regional/jensen_shannon"],
+        "global divergence": evidence.signals["global/jensen_shannon"],
+        "regional + 16 global": Condition().weighted_divergence(evidence.signals),
         "minus codebook redundancy": -Codebook.from_pretrained("demo").redundancy(evidence.embeds),
         "minus control redundancy": -Codebook.from_pretrained(HERE / "control-codebook").redundancy(
             evidence.embeds
@@ -62,7 +62,7 @@ def explain(
         "auroc_object_against_background": {
             name: auroc(values[is_object], values[is_named | is_plain]) for name, values in signals.items()
         },
-        "mean_confidence": {name: float(evidence.confidence[mask].mean()) for name, mask in groups.items()},
+        "mean_confidence": {name: float(signals["confidence"][mask].mean()) for name, mask in groups.items()},
         "first_word_right": _first_word_right(vlm, evidence, label, groups),
         "share_of_groups_in_the_condition": {
             name: float(Condition().holds(evidence)[mask].float().mean()) for name, mask in groups.items()

@@ -7,14 +7,13 @@ it has learned what is common, not what is redundant.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
 from wordsight import (
@@ -23,7 +22,6 @@ from wordsight import (
     Codebook,
     CodebookPruner,
     Condition,
-    Evidence,
     Quantile,
     UsageError,
     compare,
@@ -71,7 +69,7 @@ def choose(
     best = max(found, key=lambda name: float(np.mean(list(found[name].values()))))
     book, condition, clustering = books[best]
     book.save_pretrained(DEMO_BOOK)
-    control = random_book(evidence, book)
+    control = Codebook.random(evidence, len(book.prototypes))
     control.save_pretrained(HERE / "control-codebook")
     reference = compare(
         vlm, [Scenes(split="validation")], [Random(keep=keep) for keep in KEEPS], limit=questions
@@ -96,18 +94,6 @@ def _validation(vlm: VLM, book: Codebook, questions: int) -> dict[str, float]:
     rows = compare(vlm, [Scenes(split="validation")], pruners, limit=questions).rows[1:]
     print({row["keep"]: round(row["accuracy"], 3) for row in rows}, len(book.prototypes), flush=True)
     return {str(row["keep"]): row["accuracy"] for row in rows}
-
-
-def random_book(evidence: Evidence, like: Codebook, seed: int = 0) -> Codebook:
-    """As many tokens as the book has, drawn from the same evidence whatever they say."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(len(evidence), generator=generator)[: len(like.prototypes)].sort().values
-    config = like.config | {
-        "condition": "none: tokens drawn at random",
-        "thresholds": None,
-        "clustering": None,
-    }
-    return replace(like, prototypes=evidence.embeds[rows].contiguous(), config=config)
 
 
 if __name__ == "__main__":

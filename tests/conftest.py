@@ -145,7 +145,8 @@ def tokens():
 @pytest.fixture
 def run(folder, monkeypatch, capsys, tiny):
     """A function that runs the command line on the tiny model, in the test file's own `folder`."""
-    monkeypatch.setattr(cli, "_vlm", lambda name: tiny)
+    for module in (cli, cli.codebook):
+        monkeypatch.setattr(module, "load_vlm", lambda name: tiny)
 
     def wordsight(*arguments):
         monkeypatch.setattr(sys, "argv", ["wordsight", *arguments])

@@ -84,7 +84,7 @@ class Codebook:
         if not len(chosen):
             raise UsageError(
                 f"no prototype is left ({', '.join(f'{n} {name}' for name, n in counts.items())}); "
-                "give more pictures, raise the thresholds of the condition, or lower --images"
+                "give more pictures, raise the thresholds of the condition, or lower --min-images"
             )
         manifest = evidence.manifest
         digest = hashlib.sha256(json.dumps(manifest["pictures"]).encode()).hexdigest()

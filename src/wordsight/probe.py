@@ -100,7 +100,7 @@ def spell(vlm: VLM, tokens: Tensor) -> tuple[tuple[str, ...], ...]:
 
 def only(prompt: Prompt, indices: Sequence[int]) -> Prompt:
     """The prompt with no visual tokens but those at `indices`, in that order, with contiguous positions."""
-    index = torch.tensor(indices, device=prompt.visual.embeds.device)
+    index = torch.tensor(indices, dtype=torch.long, device=prompt.visual.embeds.device)
     slots = torch.arange(len(indices), device=index.device)
     return replace(prompt, visual=pick(prompt.visual, index, slots)).contiguous()
 
