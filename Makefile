@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench setup train-demo clean
+.PHONY: demo test check bench setup train-demo train-smollm2 clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
@@ -20,6 +20,9 @@ bench: setup  ## run every experiment again and write the tables from the result
 
 train-demo: setup  ## train the embedded model again; training/README.md says how long that takes
 	cd training && ../$(BIN)/python tower.py && ../$(BIN)/python language.py && ../$(BIN)/python export.py
+
+train-smollm2: setup  ## train the projector of demo-smollm2 on the tower of stage 1; a GPU is worth having
+	cd training && ../$(BIN)/python smollm2.py
 
 setup: .venv/installed
 

@@ -54,9 +54,10 @@ def masked_logits(vlm, picture, kept):
 def test_a_pruned_prompt_equals_the_whole_model_with_a_mask(vlm, picture, kept):
     prompt = vlm.encode(picture, QUESTION)
     pruned = replace(prompt, visual=prompt.visual.take(torch.tensor(kept)))
-    torch.testing.assert_close(
-        vlm.logits([pruned])[0], masked_logits(vlm, picture, kept), rtol=1e-5, atol=1e-5
-    )
+    oracle = masked_logits(vlm, picture, kept)
+    # The logits of SmolLM2 go up to 31, where a float32 cannot tell 1e-5 apart after 30 layers.
+    scale = float(oracle.abs().max())
+    torch.testing.assert_close(vlm.logits([pruned])[0] / scale, oracle / scale, rtol=0, atol=1e-5)
 
 
 def test_another_picture_gets_other_logits(vlm, picture):
