@@ -142,6 +142,34 @@ def tokens():
     )
 
 
+@pytest.fixture(scope="session")
+def evidence_of():
+    """A function that makes evidence up of signals, embeddings and images; a signal not given is 9."""
+
+    def make(signals, embeds=None, image=None):
+        count = len(next(iter(signals.values())))
+        image = torch.zeros(count, dtype=torch.long) if image is None else image
+        names = [f"{i}.png" for i in range(int(image.max()) + 1)] if count else []
+        return Evidence(
+            embeds=torch.zeros(count, 4) if embeds is None else embeds,
+            image=image,
+            cell=torch.zeros(count, 4, dtype=torch.long),
+            words=torch.zeros(count, 5, dtype=torch.long),
+            word_probabilities=torch.full((count, 5), 0.2),
+            signals={name: torch.as_tensor(signals.get(name, [9.0] * count)) for name in SIGNALS},
+            pictures=tuple(names),
+            manifest={
+                "format": 2,
+                "model": "made-up",
+                "fingerprint": "f00d",
+                "questions": ["what is it?", "what color is it?"],
+                "pictures": [{"name": name, "sha256": name} for name in names],
+            },
+        )
+
+    return make
+
+
 @pytest.fixture
 def run(folder, monkeypatch, capsys, tiny):
     """A function that runs the command line on the tiny model, in the test file's own `folder`."""

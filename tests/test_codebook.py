@@ -1,135 +1,13 @@
-"""Conditions worked out by hand, books of made-up evidence, and the models a book is not for."""
+"""Books of made-up evidence, random ones as their control, and the models a book is not for."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from wordsight.codebook import PAPER, Clustering, Codebook, Condition, Quantile
+from wordsight.codebook import Clustering, Codebook
+from wordsight.condition import Condition, Quantile
 from wordsight.errors import UsageError
-from wordsight.evidence import Evidence
-
-MEASURES = ("jensen_shannon", "released_divergence")
-
-
-def evidence_of(embeds, image, found, measure="jensen_shannon"):
-    """Evidence that found this confidence, regional and global divergence; the other measure is high."""
-    confidence, regional, whole = found
-    count = len(embeds)
-    divergence = {
-        f"{scope}/{name}": torch.full((count,), 9.0) for scope in ("regional", "global") for name in MEASURES
-    }
-    divergence[f"regional/{measure}"] = torch.as_tensor(regional)
-    divergence[f"global/{measure}"] = torch.as_tensor(whole)
-    names = [f"{i}.png" for i in range(int(image.max()) + 1)] if count else []
-    manifest = {
-        "format": 1,
-        "model": "made-up",
-        "fingerprint": "f00d",
-        "question": "what is it?",
-        "pictures": [{"name": name, "sha256": name} for name in names],
-    }
-    return Evidence(
-        embeds=embeds,
-        image=image,
-        cell=torch.zeros(count, 4, dtype=torch.long),
-        confidence=torch.as_tensor(confidence),
-        words=torch.zeros(count, 5, dtype=torch.long),
-        word_probabilities=torch.full((count, 5), 0.2),
-        divergence=divergence,
-        pictures=tuple(names),
-        manifest=manifest,
-    )
-
-
-def rows_of(confidence, regional, whole, measure="jensen_shannon"):
-    count = len(confidence)
-    return evidence_of(
-        torch.zeros(count, 4), torch.zeros(count, dtype=torch.long), (confidence, regional, whole), measure
-    )
-
-
-#                       sure  and moving  | unsure, still | unsure, moving | sure, still
-CONFIDENCE = [0.90, 0.10, 0.12, 0.80]
-REGIONAL = [0.50, 0.02, 0.01, 0.00]
-GLOBAL = [0.20, 0.01, 0.30, 0.01]
-# 1 * regional + 16 * global = 3.70, 0.18, 4.81, 0.16
-
-
-@pytest.mark.parametrize("measure", MEASURES)
-@pytest.mark.parametrize(
-    ("confidence", "divergence", "expected"),
-    [
-        (0.5, 1.0, [False, True, False, False]),
-        (0.5, None, [False, True, True, False]),
-        (None, 1.0, [False, True, False, True]),
-        (None, None, [True, True, True, True]),
-        (0.10, 1.0, [False, False, False, False]),
-        (0.5, 0.17, [False, False, False, False]),
-        (Quantile(0.5), None, [False, True, True, False]),
-        (None, Quantile(0.5), [False, True, False, True]),
-        (Quantile(0.75), Quantile(0.75), [False, True, False, True]),
-    ],
-)
-def test_a_token_is_redundant_where_both_halves_lie_below_their_thresholds(
-    measure, confidence, divergence, expected
-):
-    condition = Condition(confidence=confidence, divergence=divergence, measure=measure)
-    assert condition.holds(rows_of(CONFIDENCE, REGIONAL, GLOBAL, measure)).tolist() == expected
-
-
-def test_the_divergence_is_regional_plus_sixteen_times_global():
-    weighted = Condition().weighted_divergence(rows_of(CONFIDENCE, REGIONAL, GLOBAL))
-    torch.testing.assert_close(weighted, torch.tensor([3.70, 0.18, 4.81, 0.16]))
-
-
-def test_the_weights_of_both_scopes_are_options():
-    weighted = Condition(regional_weight=2, global_weight=0).weighted_divergence(
-        rows_of(CONFIDENCE, REGIONAL, GLOBAL)
-    )
-    torch.testing.assert_close(weighted, torch.tensor([1.0, 0.04, 0.02, 0.0]))
-
-
-def test_the_condition_reads_only_its_own_measure():
-    evidence = rows_of(CONFIDENCE, REGIONAL, GLOBAL, "released_divergence")
-    assert not Condition(confidence=None, divergence=1.0, measure="jensen_shannon").holds(evidence).any()
-
-
-def test_the_default_takes_both_medians():
-    assert Condition().holds(rows_of(CONFIDENCE, REGIONAL, GLOBAL)).tolist() == [False, True, False, False]
-
-
-def test_the_paper_condition_is_that_of_llava_15():
-    assert (PAPER.confidence, PAPER.divergence, PAPER.measure) == (0.15, 2e-3, "released_divergence")
-
-
-@pytest.mark.parametrize(
-    ("share", "below"), [(0.1, 10), (0.29, 29), (0.5, 50), (0.57, 57), (0.99, 99), (1.0, 100)]
-)
-def test_a_quantile_has_its_share_of_the_evidence_below_it(share, below):
-    values = torch.randperm(100, generator=torch.Generator().manual_seed(0)) / 100
-    evidence = rows_of(values, torch.zeros(100), torch.zeros(100))
-    assert Condition(confidence=Quantile(share), divergence=None).holds(evidence).sum() == below
-
-
-@pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
-def test_a_quantile_outside_its_range_is_refused(share):
-    with pytest.raises(UsageError, match=r"\(0, 1\]"):
-        Condition(confidence=Quantile(share))
-
-
-def test_resolving_a_condition_leaves_values_that_hold_for_the_same_tokens():
-    evidence = rows_of(CONFIDENCE, REGIONAL, GLOBAL)
-    values = Condition().resolve(evidence)
-    assert values.confidence == pytest.approx(0.8)
-    assert values.divergence == pytest.approx(3.7)
-    assert torch.equal(values.holds(evidence), Condition().holds(evidence))
-
-
-def test_an_unknown_measure_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match="jensen_shannon or released_divergence, got 'euclid'"):
-        Condition(measure="euclid")
-
 
 # Every image: 12 tokens of bulk, 3 of margin, 2 of noise. Margins look alike in all images, noise in two.
 IMAGES, BULK, MARGIN, NOISE = 6, 12, 3, 2
@@ -138,7 +16,7 @@ LOOSE = Condition(confidence=0.5, divergence=1.0)
 
 
 @pytest.fixture
-def made_up():
+def made_up(evidence_of):
     """Evidence, and which of its tokens are margins: redundant, in small clusters, in many images."""
     generator = torch.Generator().manual_seed(0)
     bulk, margin, noise = torch.eye(16)[0] * 9, torch.eye(16)[1] * 9, torch.eye(16)[2] * 9
@@ -151,7 +29,8 @@ def made_up():
     count = len(kind)
     sure = torch.tensor([0.9 if name == "noise False" else 0.1 for name in kind])
     points = torch.stack(embeds) + 0.1 * torch.randn(count, 16, generator=generator)
-    evidence = evidence_of(points, torch.tensor(image), (sure, torch.zeros(count), torch.zeros(count)))
+    still = {f"{scope}/jensen_shannon": torch.zeros(count) for scope in ("regional", "global")}
+    evidence = evidence_of({"confidence": sure, **still}, points, torch.tensor(image))
     return evidence, torch.tensor([name == "margin" for name in kind])
 
 
@@ -169,10 +48,11 @@ def test_the_bulk_of_an_image_joins_where_large_clusters_are_allowed(made_up):
 
 def test_a_token_that_is_not_redundant_is_no_prototype(made_up):
     evidence, is_margin = made_up
-    sure = evidence.confidence.clone()
+    sure = evidence.signals["confidence"].clone()
     first = int(is_margin.nonzero()[0])
     sure[first] = 0.9
-    book = Codebook.build(replace(evidence, confidence=sure), LOOSE, CLUSTERING)
+    signals = evidence.signals | {"confidence": sure}
+    book = Codebook.build(replace(evidence, signals=signals), LOOSE, CLUSTERING)
     is_margin[first] = False
     assert torch.equal(book.prototypes, evidence.embeds[is_margin])
 
@@ -204,10 +84,11 @@ def test_the_record_counts_every_step(made_up):
     }
 
 
-def test_the_record_names_model_question_condition_and_thresholds(made_up):
+def test_the_record_names_model_questions_condition_and_thresholds(made_up):
     evidence, _ = made_up
     config = Codebook.build(evidence, Condition(confidence=Quantile(0.95), divergence=1.0), CLUSTERING).config
-    assert (config["model"], config["fingerprint"], config["question"]) == ("made-up", "f00d", "what is it?")
+    assert (config["model"], config["fingerprint"]) == ("made-up", "f00d")
+    assert config["questions"] == ["what is it?", "what color is it?"]
     assert config["condition"]["confidence"] == {"quantile": 0.95}
     assert config["thresholds"]["confidence"] == pytest.approx(0.9)
     assert config["clustering"]["images"] == 4
@@ -219,16 +100,67 @@ def test_a_condition_that_holds_nowhere_is_refused_with_the_counts(made_up, cond
         Codebook.build(made_up[0], condition, CLUSTERING)
 
 
-def test_evidence_without_a_token_is_refused():
-    empty = evidence_of(torch.zeros(0, 16), torch.zeros(0, dtype=torch.long), [torch.zeros(0)] * 3)
+def test_a_book_without_a_prototype_tells_the_option_that_there_is(made_up):
+    with pytest.raises(UsageError, match="lower --min-images"):
+        Codebook.build(made_up[0], LOOSE, replace(CLUSTERING, images=IMAGES))
+
+
+def test_evidence_without_a_token_is_refused(evidence_of):
     with pytest.raises(UsageError, match="no prototype is left"):
-        Codebook.build(empty)
+        Codebook.build(evidence_of({"confidence": torch.zeros(0)}))
+
+
+def test_without_a_condition_both_medians_are_taken(made_up):
+    evidence, _ = made_up
+    moving = torch.arange(102) / 102
+    signals = evidence.signals | {"confidence": moving, "global/jensen_shannon": moving.flip(0)}
+    with pytest.raises(UsageError, match="102 tokens, 0 redundant"):
+        Codebook.build(replace(evidence, signals=signals))
 
 
 def test_the_same_evidence_gives_the_same_files_byte_for_byte(made_up, tmp_path):
     for name in ("one", "two"):
         Codebook.build(made_up[0], LOOSE, CLUSTERING).save_pretrained(tmp_path / name)
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def rows_in(book, evidence):
+    """Which rows of the evidence the prototypes are."""
+    return [int((evidence.embeds == prototype).all(-1).nonzero()[0, 0]) for prototype in book.prototypes]
+
+
+@pytest.mark.parametrize("count", [1, 10, 102])
+def test_a_random_book_has_as_many_tokens_as_it_is_told_each_once(made_up, count):
+    evidence, _ = made_up
+    rows = rows_in(Codebook.random(evidence, count), evidence)
+    assert len(rows) == len(set(rows)) == count
+
+
+def test_a_random_book_has_no_more_tokens_than_there_are(made_up):
+    assert len(Codebook.random(made_up[0], 1000).prototypes) == 102
+
+
+def test_a_random_book_is_drawn_by_its_seed(made_up):
+    once, again, other = (Codebook.random(made_up[0], 10, seed) for seed in (3, 3, 4))
+    assert torch.equal(once.prototypes, again.prototypes)
+    assert not torch.equal(once.prototypes, other.prototypes)
+
+
+def test_a_random_book_draws_every_token_alike(made_up):
+    evidence, _ = made_up
+    drawn = torch.zeros(102)
+    for seed in range(200):
+        drawn[rows_in(Codebook.random(evidence, 51, seed), evidence)] += 1
+    # 100 expected, with a standard deviation of 7; no token is five of them away.
+    assert drawn.min() > 65
+    assert drawn.max() < 135
+
+
+def test_a_random_book_says_that_it_is_one_and_for_which_model(made_up):
+    config = Codebook.random(made_up[0], 10).config
+    assert (config["model"], config["fingerprint"]) == ("made-up", "f00d")
+    assert "random" in config["condition"]
+    assert config["counts"]["prototypes"] == 10
 
 
 def test_other_evidence_gives_other_files(made_up, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from wordsight import evidence, leave_one_out, probe
-from wordsight.codebook import Clustering, Codebook, Condition
+from wordsight.codebook import Clustering, Codebook
+from wordsight.condition import Condition
 from wordsight.demo.scenes import render
 from wordsight.errors import UsageError
 from wordsight.evidence import Evidence, collect

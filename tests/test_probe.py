@@ -1,13 +1,17 @@
 """What each token says alone, against prompts built by hand and read one at a time."""
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from wordsight import probe
 
 TOP = 50
+article_ids = probe._article_ids
 
 
 def alone_by_hand(vlm, embeds, *, repeat=1, said=()):
@@ -26,6 +30,20 @@ def alone_by_hand(vlm, embeds, *, repeat=1, said=()):
             ).logits
         rows.append(logits[0, -1])
     return torch.stack(rows)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """Noise: of a scene the tiny model says much the same word everywhere."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (192, 192, 3), dtype=np.uint8))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_articles():
+    """No word of the tiny model counts as an article, by chance, unless a test says which does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "_article_ids", lambda vlm: set())
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +124,58 @@ def test_the_tokens_of_a_pruned_prompt_are_read_as_those_of_the_whole(tiny, aske
     )
 
 
-def test_the_tokens_of_a_second_image_are_read_as_those_of_the_first(tiny, asked, picture, reading):
-    both = tiny.encode([picture, picture], probe.QUESTION)
-    single = replace(both, visual=both.visual.take(torch.arange(144, 288)))
-    torch.testing.assert_close(probe.read(tiny, single).confidence, reading.confidence, rtol=1e-5, atol=1e-6)
+def test_the_tokens_of_a_second_image_are_read_as_those_of_the_first(tiny, picture):
+    other = picture.transpose(Image.Transpose.ROTATE_90)
+    orders = [tiny.encode(order, probe.QUESTION) for order in ([picture, other], [other, picture])]
+    first, second = (
+        replace(prompt, visual=prompt.visual.take(torch.arange(144) + start))
+        for prompt, start in zip(orders, (0, 144), strict=True)
+    )
+    torch.testing.assert_close(
+        probe.read(tiny, second).confidence, probe.read(tiny, first).confidence, rtol=1e-5, atol=1e-6
+    )
+
+
+def slow_certainty(row):
+    """One minus the entropy over the whole vocabulary as a share of its maximum, in Python's own floats."""
+    powers = [math.exp(value - max(row)) for value in row]
+    chances = [power / sum(powers) for power in powers]
+    return 1 + sum(chance * math.log(chance) for chance in chances) / math.log(len(row))
+
+
+def slow_divergence(row, blind):
+    """The Jensen-Shannon divergence over the ten words that are likeliest with the token."""
+    best = sorted(range(len(row)), key=lambda i: -row[i])[:10]
+    both = [[math.exp(logits[i]) for i in best] for logits in (row, blind)]
+    p, q = ([power / sum(powers) for power in powers] for powers in both)
+    m = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+    terms = (a * math.log(a / c) + b * math.log(b / c) for a, b, c in zip(p, q, m, strict=True))
+    return sum(terms) / 2
+
+
+def blind_by_hand(vlm, *, said=()):
+    return alone_by_hand(vlm, [torch.zeros(0, 32)], repeat=0, said=said)[0].double().tolist()
+
+
+def test_certainty_is_one_minus_the_share_of_the_entropy(reading, by_hand):
+    slow = torch.tensor([slow_certainty(row) for row in by_hand.double().tolist()])
+    torch.testing.assert_close(reading.certainty, slow, rtol=1e-4, atol=1e-5)
+
+
+def test_certainty_tells_tokens_apart(reading):
+    assert reading.certainty.max() - reading.certainty.min() > 0.01
+
+
+def test_blind_divergence_is_that_from_the_prompt_without_any_visual_token(tiny, reading, by_hand):
+    blind = blind_by_hand(tiny)
+    slow = torch.tensor([slow_divergence(row, blind) for row in by_hand.double().tolist()])
+    assert slow.max() > 0.01
+    torch.testing.assert_close(reading.blind_divergence, slow, rtol=1e-3, atol=1e-6)
+
+
+def test_a_token_that_is_shown_no_time_diverges_from_nothing(tiny, asked):
+    few = replace(asked, visual=asked.visual.take(torch.arange(2)))
+    assert probe.read(tiny, few, repeat=0).blind_divergence.tolist() == pytest.approx([0, 0], abs=1e-9)
 
 
 @pytest.fixture
@@ -117,7 +183,7 @@ def articles(tiny, reading, monkeypatch):
     """The two commonest words that the tiny model says of single tokens, taken for articles."""
     said, counts = reading.tokens[:, 0].unique(return_counts=True)
     words = said[counts.argsort(descending=True)[:2]].tolist()
-    monkeypatch.setattr(probe, "ARTICLES", tuple(tiny.processor.tokenizer.convert_ids_to_tokens(words)))
+    monkeypatch.setattr(probe, "_article_ids", lambda vlm: set(words))
     return words
 
 
@@ -145,7 +211,7 @@ def test_where_the_first_word_is_no_article_it_is_read(tiny, asked, by_hand, rea
 
 def test_only_spellings_of_articles_count_as_articles(tiny):
     vocabulary = tiny.processor.tokenizer.get_vocab()
-    assert probe._article_ids(tiny) == {vocabulary[word] for word in ("a", "an", "the")}
+    assert article_ids(tiny) == {vocabulary[word] for word in ("a", "an", "the")}
 
 
 def test_only_orders_and_repeats_tokens_at_will(asked):
@@ -158,6 +224,17 @@ def test_only_has_contiguous_positions(asked):
     assert inputs["position_ids"][0].tolist() == list(range(len(asked.is_visual) - 142))
 
 
+def test_where_the_blind_word_is_an_article_the_next_is_compared(tiny, asked, by_hand, monkeypatch):
+    blind = torch.tensor(blind_by_hand(tiny)).argmax().item()
+    monkeypatch.setattr(probe, "_article_ids", lambda vlm: {blind})
+    early = (by_hand.argmax(-1) != blind).nonzero()[:, 0]
+    assert len(early)
+    next_words = blind_by_hand(tiny, said=[blind])
+    slow = torch.tensor([slow_divergence(row, next_words) for row in by_hand[early].double().tolist()])
+    torch.testing.assert_close(probe.read(tiny, asked).blind_divergence[early], slow, rtol=1e-3, atol=1e-6)
+
+
 def test_spell_names_every_id_on_its_own(tiny):
-    names = probe.spell(tiny, torch.tensor([[8, 11], [12, 8]]))
-    assert names == (("a", "airplane"), ("an", "a"))
+    words = (("a", "airplane"), ("an", "a"))
+    ids = [tiny.processor.tokenizer.convert_tokens_to_ids(list(row)) for row in words]
+    assert probe.spell(tiny, torch.tensor(ids)) == words

@@ -82,7 +82,7 @@ class Pictures:
         chosen = rng.choice(len(self.facts), len(cells), replace=False)
         questions = [self._questions(rng, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
         slots = np.stack(cells)[:, None]
-        return Batch(_gather(self.features, chosen[:, None], slots), torch.from_numpy(slots), questions, 260)
+        return Batch(_gather(self.features, chosen[:, None], slots), torch.from_numpy(slots), questions, 300)
 
     def _questions(self, rng: np.random.Generator, number: int, slots: Array) -> list[Question]:
         """Questions about what the tokens in `slots` show of scene `number`, the probes first."""
@@ -98,6 +98,9 @@ class Pictures:
         probe += [Question("probe", COLOR, str(color)) for color in colors if len(colors) == 1]
         probe += [Question("probe", BACKGROUND, " and ".join(scene.backgrounds))] if scene.backgrounds else []
         asked = ask(scene, _seed(rng), visible=visible)
+        # What is slow to learn is asked twice as often.
+        again = [q for q in ask(scene, _seed(rng), visible=visible) if q.type in ("location", "relation")]
+        asked += [q for q in again if q not in asked]
         return [*probe, *(q for q in asked if q.type != "caption" or rng.random() < 0.5)]
 
     def _easy(self, rng: np.random.Generator) -> Batch:
