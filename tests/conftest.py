@@ -19,6 +19,7 @@ from transformers import (
 import wordsight
 from wordsight import cli
 from wordsight.demo import scenes, smollm2
+from wordsight.evidence import SIGNALS, Evidence
 from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
 
