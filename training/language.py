@@ -37,7 +37,7 @@ def align(model: LlavaForConditionalGeneration, pictures: Pictures, steps: int, 
     spelled = [TOKENIZER(name, add_special_tokens=False)["input_ids"] for name in CLASSES]
     first, last = (torch.tensor([ids[i] for ids in spelled]) for i in (0, -1))
     projector = model.model.multi_modal_projector
-    place = nn.Linear(WIDTH, 2 * GRID + 3)  # row, column, center of the object: read off, then thrown away
+    place = nn.Linear(WIDTH, 5)  # row, column, center of the object: read off, then thrown away
     stepper = torch.optim.AdamW([*projector.parameters(), *place.parameters()], lr=2e-3)
     rng = np.random.default_rng(seed)
     for step in range(steps):
@@ -50,10 +50,10 @@ def align(model: LlavaForConditionalGeneration, pictures: Pictures, steps: int, 
         cosine = F.normalize(out, dim=-1) @ F.normalize(words, dim=-1).T  # (patches, V)
         aim = label[used]
         norm = (out.norm(dim=-1) / words.norm(dim=-1).mean() - 1).square().mean()
-        spot = used.nonzero()[:, 1]
-        row, column, center = place(out).split([GRID, GRID, 3], -1)
+        spot, center = place(out).split([2, 3], -1)
+        cell = used.nonzero()[:, 1]
         aims = torch.from_numpy(pictures.centers[chosen])[used].float()
-        where = F.cross_entropy(row, spot // GRID) + F.cross_entropy(column, spot % GRID)
+        where = F.smooth_l1_loss(spot, torch.stack([cell // GRID, cell % GRID], -1).float())
         where = where + F.smooth_l1_loss(center[is_object[used]], aims[is_object[used]])
         loss = F.cross_entropy(12 * cosine, first[aim]) + F.cross_entropy(12 * cosine, last[aim]) + 0.5 * norm
         loss = loss + 0.5 * where

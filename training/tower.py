@@ -27,7 +27,7 @@ class Heads(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patch = nn.Linear(VISION_WIDTH, len(CLASSES))
-        self.place = nn.Linear(VISION_WIDTH, 2 * GRID)
+        self.place = nn.Linear(VISION_WIDTH, 2)
         self.center = nn.Linear(VISION_WIDTH, 3)
         self.picture = nn.Linear(VISION_WIDTH, len(CLASSES))
 
@@ -105,13 +105,12 @@ def _step(
     is_object = (target >= 0) & (target < OBJECT_CLASSES)
     is_background = target >= OBJECT_CLASSES
     present = F.one_hot(target.clamp(min=0), len(CLASSES)) * (target >= 0)[..., None]  # (B, 144, classes)
-    spot = torch.arange(GRID * GRID).expand(len(target), -1)
+    spot = torch.cartesian_prod(torch.arange(GRID), torch.arange(GRID)).expand(len(target), -1, -1).float()
     loss = (
         F.cross_entropy(patch[is_object], target[is_object])
         + 0.7 * F.cross_entropy(patch[is_background], target[is_background])
         + 5 * F.binary_cross_entropy_with_logits(picture, present.amax(1).float())
-        + 0.2 * F.cross_entropy(place[..., :GRID].flatten(0, 1), (spot // GRID).flatten())
-        + 0.2 * F.cross_entropy(place[..., GRID:].flatten(0, 1), (spot % GRID).flatten())
+        + 2 * F.smooth_l1_loss(place, spot)
     )
     if (owner >= 0).any():
         offset, is_middle = middle[owner >= 0].split([2, 1], -1)
