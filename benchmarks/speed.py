@@ -45,7 +45,7 @@ def measure() -> None:
     for number in range(ROUNDS):
         picture = render(SPLITS["validation"] + number).image
         began = perf_counter()
-        examine(vlm, picture)
+        examine(vlm, picture, (QUESTION,))
         batched = perf_counter() - began
         began = perf_counter()
         literal(vlm, vlm.encode(picture, QUESTION))
