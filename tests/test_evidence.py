@@ -1,5 +1,6 @@
 """Evidence of a few small pictures: its columns, stopped runs that go on, pictures set aside, refusals."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,15 @@ from wordsight import evidence, leave_one_out, probe
 from wordsight.codebook import Clustering, Codebook
 from wordsight.condition import Condition
 from wordsight.demo.scenes import render
+from wordsight.divergence import MEASURES
 from wordsight.errors import UsageError
-from wordsight.evidence import Evidence, collect
+from wordsight.evidence import Evidence, collect, examine
 
 NUMBER = 3
 EVERYTHING = Condition(confidence=None, divergence=None)
 CLUSTERING = Clustering(image_clusters=4, largest=144, clusters=4, images=0)
+SAID = ["confidence", "certainty", "blind_divergence", "questions", "questions_divergence"]
+EXPERIMENTS = {"regional": leave_one_out.regional, "global": leave_one_out.globally}
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +61,10 @@ def test_columns_have_the_shapes_of_their_descriptions(whole):
     rows = NUMBER * 144
     assert found.embeds.shape == (rows, 32)
     assert found.cell.shape == (rows, 4)
-    assert found.confidence.shape == (rows,)
     assert found.words.shape == found.word_probabilities.shape == (rows, 5)
-    assert {key: tuple(column.shape) for key, column in found.divergence.items()} == {
-        f"{scope}/{measure}": (rows,)
-        for scope in ("regional", "global")
-        for measure in ("jensen_shannon", "released_divergence")
-    }
+    assert {name: tuple(column.shape) for name, column in found.signals.items()} == dict.fromkeys(
+        SAID + [f"{scope}/{measure}" for scope in EXPERIMENTS for measure in MEASURES], (rows,)
+    )
 
 
 def test_columns_hold_what_the_experiments_say(whole, tiny, pictures):
@@ -71,19 +72,47 @@ def test_columns_hold_what_the_experiments_say(whole, tiny, pictures):
     second = slice(144, 288)
     prompt = tiny.encode(pictures[1], probe.QUESTION)
     reading = probe.read(tiny, prompt)
-    absent = leave_one_out.regional(tiny, prompt).divergence(leave_one_out.jensen_shannon)
     assert torch.equal(found.embeds[second], prompt.visual.embeds)
     assert torch.equal(found.cell[second], prompt.visual.cell)
     assert torch.equal(found.words[second], reading.tokens[:, :5])
-    assert torch.equal(found.confidence[second], reading.confidence)
-    assert torch.equal(found.divergence["regional/jensen_shannon"][second], absent.float())
+    assert torch.equal(found.word_probabilities[second], reading.probabilities[:, :5])
+    for name in SAID[:3]:
+        assert torch.equal(found.signals[name][second], getattr(reading, name))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("scope", EXPERIMENTS)
+def test_divergences_are_those_of_leaving_out_under_the_first_question(whole, tiny, pictures, scope, measure):
+    logits = EXPERIMENTS[scope](tiny, tiny.encode(pictures[1], probe.QUESTION))
+    found = Evidence.load(whole).signals[f"{scope}/{measure}"][144:288]
+    assert torch.equal(found, MEASURES[measure](logits.intact, logits.ablated).float())
+
+
+@pytest.mark.parametrize(
+    ("column", "signal"), [("questions", "confidence"), ("questions_divergence", "blind_divergence")]
+)
+def test_a_signal_over_all_questions_is_that_of_the_question_that_says_most(
+    whole, tiny, pictures, column, signal
+):
+    readings = [probe.read(tiny, tiny.encode(pictures[1], question)) for question in probe.QUESTIONS]
+    each = zip(*(getattr(reading, signal).tolist() for reading in readings), strict=True)
+    slow = torch.tensor([max(values) for values in each])
+    found = Evidence.load(whole).signals[column][144:288]
+    torch.testing.assert_close(found, slow, rtol=1e-5, atol=1e-7)
+    assert (found > Evidence.load(whole).signals[signal][144:288] + 1e-6).any()
+
+
+def test_with_one_question_all_questions_say_what_it_says(tiny, pictures):
+    columns = examine(tiny, pictures[0], ["what is it?"])
+    assert torch.equal(columns["questions"], columns["confidence"])
+    assert torch.equal(columns["questions_divergence"], columns["blind_divergence"])
 
 
 def test_the_manifest_says_which_model_was_asked_what_about_which_pictures(whole, tiny, pictures):
     found = Evidence.load(whole)
     assert found.pictures == tuple(path.name for path in pictures)
     assert found.manifest["fingerprint"] == tiny.fingerprint
-    assert found.manifest["question"] == probe.QUESTION
+    assert found.manifest["questions"] == list(probe.QUESTIONS)
 
 
 def killed_after(count):
@@ -206,9 +235,9 @@ def test_evidence_of_another_model_is_refused(whole, tiny, pictures):
         collect(replace(tiny, name="other"), pictures, whole)
 
 
-def test_evidence_about_another_question_is_refused(whole, tiny, pictures):
-    with pytest.raises(UsageError, match="evidence with another question"):
-        collect(tiny, pictures, whole, question="what is it?")
+def test_evidence_about_other_questions_is_refused(whole, tiny, pictures):
+    with pytest.raises(UsageError, match="evidence with another questions"):
+        collect(tiny, pictures, whole, questions=[probe.QUESTION])
 
 
 def test_evidence_of_other_pictures_is_refused(whole, tiny, pictures):
@@ -246,6 +275,14 @@ def test_unfinished_evidence_is_refused_with_the_missing_file(copy):
 def test_a_damaged_file_is_refused_by_its_name(copy):
     (copy / "000001.safetensors").write_bytes(b"damaged")
     with pytest.raises(UsageError, match=r"000001\.safetensors is damaged .* delete it"):
+        Evidence.load(copy)
+
+
+@pytest.mark.parametrize("change", [{"format": 1}, {"format": 3}, {"format": None}])
+def test_evidence_of_another_format_is_refused(copy, change):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(UsageError, match=r"has format \w+, expected 2: collect it again"):
         Evidence.load(copy)
 
 

@@ -26,6 +26,7 @@ from wordsight.vlm import VLM
 
 SHARD = 4  # pictures in a file: what a killed run has to do again
 WORDS = 5  # words kept of every reading
+FORMAT = 2
 SIGNALS = (*SAYS, *(f"{scope}/{measure}" for scope in ("regional", "global") for measure in MEASURES))
 
 
@@ -54,6 +55,11 @@ class Evidence:
         """The evidence in a folder. Raises UsageError if there is none or a file of it is missing."""
         root = Path(folder)
         manifest = _read_manifest(root)
+        if manifest.get("format") != FORMAT:
+            raise UsageError(
+                f"evidence in {root} has format {manifest.get('format')}, expected {FORMAT}: "
+                "collect it again in another folder"
+            )
         names = [_shard_name(i) for i in range(len(_shards(manifest["pictures"])))]
         if missing := [name for name in names if not (root / name).is_file()]:
             raise UsageError(
@@ -119,7 +125,7 @@ def collect(
     """
     root = Path(folder)
     manifest = {
-        "format": 2,
+        "format": FORMAT,
         "model": vlm.name,
         "fingerprint": vlm.fingerprint,
         "questions": list(questions),

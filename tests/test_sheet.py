@@ -1,0 +1,180 @@
+"""Sheets: scores against answers asked for one by one, intervals against slow loops and worked-out cases."""
+
+import random
+import statistics
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from wordsight.demo.scenes import render
+from wordsight.pruners.divprune import DivPrune
+from wordsight.pruners.random import Random
+from wordsight.pruners.uniform import Uniform
+from wordsight.sheet import Sheet, seeded
+from wordsight.tasks.base import Example, Task
+from wordsight.vlm import VLM
+
+PICTURES = [render(seed).image for seed in range(2)]
+
+
+def about(*picture_ids):
+    """A sheet of a question about each of these pictures, that nobody has answered."""
+    examples = [Example("x.png", str(name), "?", "yes", "any") for name in picture_ids]
+    return Sheet(None, None, examples, [], np.zeros(0), np.zeros(0))
+
+
+def slow_interval(scores, names, level, resamples=4000):
+    """Draw pictures with replacement, take the mean over all of their questions, sort, cut."""
+    draw = random.Random(1)
+    groups = [
+        [score for score, name in zip(scores, names, strict=True) if name == one]
+        for one in sorted(set(names))
+    ]
+    means = sorted(
+        statistics.fmean(score for group in draw.choices(groups, k=len(groups)) for score in group)
+        for _ in range(resamples)
+    )
+    return means[int((1 - level) / 2 * resamples)], means[int((1 + level) / 2 * resamples)]
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.975])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_interval_is_that_of_a_slow_bootstrap_over_pictures(seed, level):
+    rng = np.random.default_rng(seed)
+    names = np.repeat(np.arange(25), rng.integers(1, 9, 25))
+    scores = (rng.random(len(names)) < rng.random(25)[names]).astype(float)
+    expected = slow_interval(scores.tolist(), names.tolist(), level)
+    assert about(*names).interval(scores, level=level) == pytest.approx(expected, abs=0.02)
+
+
+def test_the_interval_is_of_95_percent_if_nothing_is_said():
+    rng = np.random.default_rng(0)
+    scores, sheet = rng.random(30), about(*range(30))
+    assert sheet.interval(scores) == sheet.interval(scores, level=0.95)
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0.95, (0, 1)), (0.6, (0, 1)), (0.4, (0.5, 0.5))])
+def test_the_interval_of_two_pictures_is_worked_out(level, expected):
+    # Both, the first twice or the second twice: the mean is 0, 1/2 or 1 with chances 1/4, 1/2, 1/4.
+    assert about(0, 0, 1, 1).interval(np.array([0.0, 0, 1, 1]), level=level) == expected
+
+
+def test_the_interval_of_equal_scores_is_a_point():
+    assert about(0, 0, 1, 1, 2, 2).interval(np.ones(6)) == (1.0, 1.0)
+
+
+def test_the_interval_of_independent_scores_is_that_of_the_normal_distribution():
+    low, high = about(*range(400)).interval(np.array([0.0, 1.0] * 200))
+    assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.006)
+
+
+def test_questions_about_one_picture_do_not_narrow_the_interval():
+    low, high = about(*np.repeat(range(20), 10)).interval(np.array([0.0] * 100 + [1.0] * 100))
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / 20**0.5, abs=0.05)
+
+
+def test_the_interval_does_not_depend_on_the_order_of_the_questions():
+    scores, names = np.array([0.0, 1, 1, 0, 1, 0]), [0, 0, 1, 1, 2, 2]
+    order = [4, 1, 5, 0, 3, 2]
+    assert about(*(names[i] for i in order)).interval(scores[order]) == about(*names).interval(scores)
+
+
+def test_the_interval_of_some_questions_is_that_of_a_sheet_of_them():
+    scores, names = np.random.default_rng(0).random(40), np.repeat(np.arange(10), 4)
+    where = np.arange(40) % 3 == 0
+    assert about(*names).interval(scores, where) == about(*names[where]).interval(scores[where])
+
+
+@dataclass(kw_only=True)
+class Lengths(Task):
+    """Three questions about one picture, three about two in one prompt; the score is the length said."""
+
+    max_new_tokens = 3
+
+    def examples(self):
+        for number, images in enumerate((PICTURES[0], PICTURES)):
+            for word in ("cat", "sky", "what is at the left of the image"):
+                yield Example(images, str(number), f"{word}?", "any", "any")
+
+    def score(self, example, said):
+        return len(said) / 20
+
+
+EXAMPLES = Lengths().first(None)
+
+
+@pytest.fixture(scope="module")
+def sheet(tiny):
+    return Sheet.of(tiny, Lengths(), EXAMPLES)
+
+
+def one_by_one(vlm, pruner):
+    said = [
+        vlm.answer(example.images, example.question, pruner=pruner, max_new_tokens=3).text
+        for example in EXAMPLES
+    ]
+    return [len(text) / 20 for text in said]
+
+
+class Nothing(Uniform):
+    def prune(self, tokens):
+        return tokens.take(tokens.slot[:0])
+
+
+def test_whole_and_blind_are_the_scores_with_all_tokens_and_with_none(tiny, sheet):
+    assert sheet.whole.tolist() == one_by_one(tiny, None)
+    assert sheet.blind.tolist() == one_by_one(tiny, Nothing())
+
+
+def test_a_run_scores_every_question_as_if_it_were_asked_alone(tiny, sheet):
+    pruner = Uniform(keep=0.1, positions="contiguous")
+    scores, kept = sheet.run(pruner)
+    assert scores.tolist() == one_by_one(tiny, pruner)
+    assert kept == (3 * 14 + 3 * 29) / 6
+
+
+def test_the_scores_of_the_made_up_task_tell_pruners_apart(sheet):
+    assert sheet.run(DivPrune(keep=5))[0].tolist() != sheet.whole.tolist()
+
+
+def test_random_tokens_are_drawn_with_three_seeds_and_averaged(tiny, sheet):
+    each = [one_by_one(tiny, Random(keep=0.1, seed=seed)) for seed in range(3)]
+    assert sheet.run(Random(keep=0.1))[0].tolist() == pytest.approx(np.mean(each, 0).tolist())
+
+
+def test_only_a_pruner_that_draws_is_seeded():
+    assert seeded(DivPrune(keep=7)) == [DivPrune(keep=7)]
+    assert seeded(Random(keep=7, seed=9)) == [Random(keep=7, seed=seed) for seed in range(3)]
+
+
+def test_the_size_of_a_pass_changes_no_score(tiny, sheet):
+    for pass_tokens in (1, 400):
+        narrow = replace(sheet, vlm=VLM(tiny.model, tiny.processor, "tiny", pass_tokens=pass_tokens))
+        assert narrow.run(Uniform(keep=0.5))[0].tolist() == sheet.run(Uniform(keep=0.5))[0].tolist()
+
+
+def test_every_picture_is_seen_once(tiny):
+    seen = []
+    hook = tiny.model.model.vision_tower.register_forward_hook(lambda *_: seen.append(1))
+    Sheet.of(tiny, Lengths(), EXAMPLES)
+    hook.remove()
+    assert len(seen) == 2
+
+
+def test_every_picture_is_pruned_once(sheet):
+    pruned = []
+
+    class Noted(Uniform):
+        def prune(self, tokens):
+            pruned.append(len(tokens))
+            return super().prune(tokens)
+
+    sheet.run(Noted(keep=0.1))
+    assert pruned == [144, 288]
+
+
+def test_signals_are_collected_where_they_are_named(tiny, sheet):
+    with_signal = Sheet.of(tiny, Lengths(), EXAMPLES[:1], collect=frozenset({"cls_attention"}))
+    assert set(with_signal.prompts[0].visual.signals) == {"cls_attention"}
+    assert not sheet.prompts[0].visual.signals
