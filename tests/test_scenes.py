@@ -1,10 +1,12 @@
 """Scenes are drawn from their seed alone, and what they say about themselves is what they show."""
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from wordsight.demo import scenes as drawn
 from wordsight.demo.scenes import CLASSES, COLORS, GRID, NOUNS, PATCH, SHAPES, SIZE, SPLITS, TEXTURES, render
 
 SEEDS = range(80)
@@ -111,6 +113,17 @@ def test_shapes_have_about_the_color_they_are_named_for(scenes):
 def test_all_classes_appear_in_a_few_hundred_scenes():
     seen = {CLASSES[label] for seed in range(250) for label in np.unique(render(seed).labels) if label >= 0}
     assert seen == set(CLASSES)
+
+
+def test_kinds_that_come_several_times_come_two_to_five_times_alike():
+    rng = np.random.default_rng(0)
+    casts = [drawn._cast(rng) for _ in range(4000)]
+    counts = Counter(cast.count(cast[0]) for cast in casts if cast.count(cast[0]) > 1)
+    total = counts.total()
+    assert total / 4000 == pytest.approx(0.5, abs=0.05)
+    assert {n: counts[n] / total for n in (2, 3, 4, 5)} == pytest.approx(
+        dict.fromkeys((2, 3, 4, 5), 0.25), abs=0.04
+    )
 
 
 def test_splits_do_not_overlap():

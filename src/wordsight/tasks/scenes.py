@@ -1,6 +1,6 @@
-"""Scenes: rendered pictures of emoji and shapes, with six types of questions.
+"""Scenes: rendered pictures of emoji and shapes, with seven types of questions.
 
-Existence with hard negatives, counting, naming at a place, relation, color, background.
+Existence with hard negatives, counting, naming at a place, location, relation, color, background.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wordsight.tasks.base import Example, Task
 
 @dataclass(kw_only=True)
 class Scenes(Task):
-    """pictures: how many scenes of the split to ask about, about eleven questions each."""
+    """pictures: how many scenes of the split to ask about, about twelve questions each."""
 
     pictures: int = 200
 
