@@ -10,12 +10,14 @@ from PIL import Image
 
 from wordsight import cli, evidence
 from wordsight.codebook import Codebook
+from wordsight.condition import criterion
 from wordsight.demo.scenes import render
 
-EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--images", "0")
+EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
 ASK = ("ask", "good.png", "what is it?")
 COMPARE = ("compare", "--task", "scenes", "--limit", "1", "--pruner", "uniform", "--keep", "0.1")
 BUILD = ("codebook", "build", "photos", "--limit", "1", *EVERYTHING)
+CERTAIN = (*BUILD[:5], *EVERYTHING[4:], "--out", "out", "--criterion", "certainty", "--json")
 
 
 @pytest.fixture
@@ -37,9 +39,15 @@ def interrupt(*arguments):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("arguments", [ASK, COMPARE, (*BUILD, "--out", "out"), ("probe", "good.png")])
+CALIBRATE = ("codebook", "calibrate", "--images", "photos", "--out", "out")
+
+
+@pytest.mark.parametrize(
+    "arguments", [ASK, COMPARE, (*BUILD, "--out", "out"), CALIBRATE, ("probe", "good.png")]
+)
 def test_a_stopped_command_ends_in_one_line(run, monkeypatch, arguments):
-    monkeypatch.setattr(cli, "_vlm", interrupt)
+    for module in (cli, cli.codebook):
+        monkeypatch.setattr(module, "load_vlm", interrupt)
     code, out, err = run(*arguments)
     assert code == 1
     assert out == ""
@@ -157,6 +165,16 @@ def test_build_names_bad_pictures_and_goes_on(run, folder):
 
 def test_build_uses_only_the_first_pictures(run):
     assert parsed(run(*BUILD, "--out", "out", "--json"))["counts"]["pictures"] == 1
+
+
+def test_build_states_the_criterion_it_is_told(run):
+    assert parsed(run(*CERTAIN))["condition"] == criterion("certainty").as_json()
+
+
+def test_build_puts_a_threshold_it_is_told_in_the_place_of_the_criterions(run):
+    condition = parsed(run(*CERTAIN, "--confidence", "q0.8", "--divergence", "0.7"))["condition"]
+    told = {"confidence": {"quantile": 0.8}, "divergence": 0.7}
+    assert condition == criterion("certainty").as_json() | told
 
 
 def test_info_as_json_tells_what_the_book_holds(run):

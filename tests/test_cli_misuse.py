@@ -15,10 +15,11 @@ from wordsight.codebook import Codebook
 from wordsight.demo.scenes import render
 from wordsight.pruners import names
 
-EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--images", "0")
+EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
 ASK = ("ask", "good.png", "what is it?")
 COMPARE = ("compare", "--task", "scenes", "--limit", "1", "--pruner", "uniform", "--keep", "0.1")
 BUILD = ("codebook", "build", "photos", "--limit", "1", *EVERYTHING)
+CALIBRATE = ("codebook", "calibrate", "--images", "photos", "--out", "out")
 MISUSES = [
     (("ask", "nowhere.png", "what?"), "no such picture: nowhere.png"),
     (("ask", "text.png", "what?"), "text.png is not an image"),
@@ -66,10 +67,26 @@ MISUSES = [
     ((*COMPARE, "--out", "file/results.json"), "cannot write file/results.json"),
     ((*BUILD, "--out", "out", "--confidence", "abc"), "expected a threshold .* got 'abc'"),
     ((*BUILD, "--out", "out", "--divergence", "q2"), r"quantile must be in \(0, 1\], got 'q2'"),
+    ((*BUILD, "--out", "out", "--criterion", "sure"), "no criterion 'sure'; expected one of paper, both"),
+    ((*BUILD, "--out", "out", "--images", "3"), "--images"),
+    ((*CALIBRATE[:3], "nowhere", "--out", "out"), "no such folder: nowhere"),
+    ((*CALIBRATE[:3], "empty", "--out", "out"), "no pictures in empty"),
+    ((*CALIBRATE[:3], "good.png", "--out", "out"), "no such folder: good.png"),
+    (CALIBRATE[:4], "out"),
+    ((*CALIBRATE[:2], "--out", "out"), "images"),
+    ((*CALIBRATE, "--task", "scene"), "unknown task 'scene': did you mean 'scenes'"),
+    ((*CALIBRATE, "--task", "scenes:pictures=0"), "pictures must be between 1 and 100000"),
+    ((*CALIBRATE, "--questions", "19"), "questions.* 20"),
+    ((*CALIBRATE, "--questions", "many"), "questions.* integer"),
+    ((*CALIBRATE, "--limit", "0"), "limit"),
+    ((*CALIBRATE, "--criterion", "certainty"), "--criterion"),
     (
-        (*BUILD, "--out", "out", "--measure", "euclid"),
-        "measure must be jensen_shannon or released_divergence",
+        (*CALIBRATE, "--evidence", "foreign"),
+        "foreign holds evidence with another model and fingerprint and questions",
     ),
+    ((*CALIBRATE, "--evidence", "file/found"), "cannot write file/found"),
+    ((*CALIBRATE[:4], "--out", "file/book"), "cannot write file/"),
+    ((*CALIBRATE[:4], "--out", "photos"), "photos holds one.png, which is not of a codebook"),
     ((*BUILD, "--out", "out", "--limit", "0"), "limit"),
     ((*COMPARE, "--task", "scene"), "unknown task 'scene': did you mean 'scenes'"),
     ((*COMPARE, "--task", "scenes:pictures=0"), "pictures must be between 1 and 100000"),
@@ -111,6 +128,8 @@ def folder(tmp_path, monkeypatch):
     for name in ("cut.png", "bad/cut.png"):
         Path(name).write_bytes(Path("good.png").read_bytes()[:400])
     Path("empty").mkdir()
+    Path("foreign").mkdir()
+    Path("foreign/manifest.json").write_text('{"format": 2, "model": "other", "fingerprint": "f00d"}')
     Path("file").write_text("a file")
     for name, width in (("book", 32), ("narrow", 16), ("corrupted", 32), ("pickled", 32)):
         made_up_book(width).save_pretrained(name)
@@ -160,6 +179,26 @@ def test_a_build_into_the_working_folder_is_no_traceback(run, folder):
     code, _, err = run(*BUILD, "--out", ".")
     assert files(folder).items() >= before.items()
     assert code == 0 or (code == 2 and err.startswith("error: ") and err.count("\n") == 1)
+
+
+@pytest.mark.parametrize("arguments", [("codebook", "build"), ("codebook", "calibrate", "--images")])
+def test_a_folder_of_no_pictures_is_told_before_the_model_is_loaded(run, monkeypatch, arguments):
+    monkeypatch.setattr(cli.codebook, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    assert run(*arguments, "nowhere", "--out", "out")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--min-images", "2"), "no prototype is left"),
+        (("--task", "scenes:pictures=1"), "at least two pictures"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_told_in_one_line_and_writes_no_book(run, folder, options, message):
+    code, out, err = run(*CALIBRATE, "--questions", "20", *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert re.search(message, err)
+    assert not (folder / "out").exists()
 
 
 def test_a_folder_in_which_no_picture_can_be_read_is_a_misuse(run, folder):

@@ -54,8 +54,8 @@ def calibrate(
     """
     examples = task.first(questions)
     first, second = _halves(examples)
+    Codebook.random(evidence, 1).check(vlm)
     books = candidates(evidence, clustering or Clustering())
-    next(iter(books.values())).check(vlm)
     choosing = Sheet.of(vlm, task, first)
     tried = watched(books.items(), "trying criteria", len(books))
     found = {name: mean_over(choosing, _pruners(book)) for name, book in tried}

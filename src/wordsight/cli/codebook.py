@@ -47,10 +47,12 @@ def build(
 ) -> None:
     """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
     from wordsight.codebook import Clustering, Codebook, check_place
+    from wordsight.pictures import find_pictures
 
     condition = _condition(criterion, confidence, divergence)
     check_place(out)
-    found = _evidence(load_vlm(model), photos, evidence or Path(f"{out}.evidence"), limit)
+    pictures = find_pictures(photos)[:limit]
+    found = _evidence(load_vlm(model), pictures, evidence or Path(f"{out}.evidence"))
     book = Codebook.build(found, condition, Clustering(largest=largest, images=min_images))
     book.save_pretrained(out)
     show(_described(book), as_json, f"{len(book.prototypes)} prototypes in {out}\n")
@@ -75,12 +77,13 @@ def calibrate(
     from wordsight import tasks
     from wordsight.calibrate import calibrate as run
     from wordsight.codebook import Clustering, check_place
+    from wordsight.pictures import find_pictures
     from wordsight.report import calibration_tables
 
     asked = replace(tasks.make(task), split="validation")
     check_place(out)
-    vlm = load_vlm(model)
-    found = _evidence(vlm, images, evidence or Path(f"{out}.evidence"), limit)
+    pictures, vlm = find_pictures(images)[:limit], load_vlm(model)
+    found = _evidence(vlm, pictures, evidence or Path(f"{out}.evidence"))
     clustering = Clustering(largest=largest, images=min_images)
     calibration = run(vlm, found, asked, questions=questions, clustering=clustering)
     if calibration.record["pays"]:
@@ -118,11 +121,10 @@ def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json
     show(described, as_json, json.dumps(described, indent=1) + "\n")
 
 
-def _evidence(vlm: Any, photos: Path, folder: Path, limit: int | None) -> Evidence:
+def _evidence(vlm: Any, pictures: list[Path], folder: Path) -> Evidence:
     from wordsight.evidence import collect
-    from wordsight.pictures import find_pictures
 
-    found = collect(vlm, find_pictures(photos)[:limit], folder)
+    found = collect(vlm, pictures, folder)
     for name, reason in found.set_aside(folder).items():
         say(f"set aside {name}: {reason}")
     return found

@@ -1,0 +1,237 @@
+"""Calibration of a model that tells which tokens it was shown, on evidence with and without a signal."""
+
+import json
+import random
+import statistics
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from wordsight import calibrate as module
+from wordsight.calibrate import CONTROL_SEEDS, KEEPS, calibrate, candidates
+from wordsight.codebook import Clustering, Codebook
+from wordsight.condition import CRITERIA
+from wordsight.errors import UsageError
+from wordsight.evidence import SIGNALS
+from wordsight.prompt import Prompt
+from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.random import Random
+from wordsight.tasks.base import Example, Task
+from wordsight.tokens import VisualTokens
+from wordsight.vlm import VLM
+
+TOKENS, PICTURES = 40, 40
+CLUSTERING = Clustering(image_clusters=2, largest=TOKENS, clusters=4, images=0)
+
+
+def shown(picture):
+    """The tokens of a picture, and which are loud: every second, far from the dull ones."""
+    generator = torch.Generator().manual_seed(picture)
+    is_loud = torch.randperm(TOKENS, generator=generator) % 2 == 0
+    embeds = 0.02 * torch.randn(TOKENS, 32, generator=generator)
+    embeds[is_loud, 0] += 1
+    embeds[~is_loud, 1] += 1
+    return embeds, is_loud
+
+
+class Teller(VLM):
+    """Shown a number for a picture, it says which share of the tokens it read was loud."""
+
+    def encode(self, images, question, *, collect=frozenset(), seen=None):
+        embeds, place = shown(int(images))[0], torch.arange(TOKENS)
+        visual = VisualTokens(embeds, place, torch.zeros(TOKENS, 4, dtype=torch.long))
+        return Prompt({}, torch.ones(TOKENS, dtype=torch.bool), visual)
+
+    def generate(self, prompts, *, max_new_tokens=64, clock=None):
+        loud = [prompt.visual.embeds[:, 0] > 0.5 for prompt in prompts]
+        return [str(float(each.float().mean())) if len(each) else "0.5" for each in loud]
+
+
+@dataclass(kw_only=True)
+class Share(Task):
+    """Two questions about every picture: how loud, and in some pictures how dull, are the tokens read?"""
+
+    dull: frozenset[int] = frozenset()
+
+    def examples(self):
+        for picture in range(PICTURES):
+            answer = "dull" if picture in self.dull else "loud"
+            for _ in range(2):
+                yield Example(str(picture), str(picture), "?", answer, "any")
+
+    def score(self, example, said):
+        return float(said) if example.answer == "loud" else 1 - float(said)
+
+
+FIRST, SECOND = frozenset(range(PICTURES // 2)), frozenset(range(PICTURES // 2, PICTURES))
+
+
+@pytest.fixture(scope="module")
+def teller(tiny):
+    return Teller(tiny.model, tiny.processor, "teller")
+
+
+@pytest.fixture(scope="module")
+def planted(evidence_of, teller):
+    """Evidence whose certainty alone tells dull from loud; the other signals are noise."""
+    embeds, is_loud = (torch.cat(parts) for parts in zip(*map(shown, range(100, 112)), strict=True))
+    generator = torch.Generator().manual_seed(0)
+    noise = {name: torch.rand(len(embeds), generator=generator) for name in SIGNALS}
+    image = torch.arange(len(embeds)) // TOKENS
+    found = evidence_of(noise | {"certainty": noise["certainty"] + is_loud}, embeds, image)
+    known = {"model": teller.name, "fingerprint": teller.fingerprint}
+    return replace(found, manifest=found.manifest | known)
+
+
+def run(teller, evidence, dull=frozenset(), questions=600):
+    return calibrate(teller, evidence, Share(dull=dull), questions=questions, clustering=CLUSTERING)
+
+
+@pytest.fixture(scope="module")
+def good(teller, planted):
+    return run(teller, planted)
+
+
+def test_a_book_of_tokens_that_say_nothing_pays(good):
+    assert good.record["pays"] is True
+    assert good.record["chosen"].startswith("certainty")
+    assert good.record["testing"][good.record["chosen"]] > 0.95
+
+
+def test_random_tokens_and_books_of_random_tokens_read_as_much_of_everything(good):
+    for control in ("random tokens", "codebooks of random tokens"):
+        assert good.record["testing"][control] == pytest.approx(0.5, abs=0.08)
+
+
+def test_no_book_pays_where_no_signal_tells_anything(teller, planted):
+    signals = planted.signals | {"certainty": planted.signals["confidence"].flip(0)}
+    assert run(teller, replace(planted, signals=signals)).record["pays"] is False
+
+
+def test_the_second_half_does_not_choose(teller, planted, good):
+    turned = run(teller, planted, dull=SECOND).record
+    assert turned["chosen"] == good.record["chosen"]
+    assert turned["choosing"] == good.record["choosing"]
+    assert turned["testing"][turned["chosen"]] < 0.05
+    assert turned["pays"] is False
+
+
+def test_the_first_half_does_not_test(teller, planted):
+    turned = run(teller, planted, dull=FIRST).record
+    assert not turned["chosen"].startswith("certainty")
+    assert turned["testing"]["all visual tokens"] == 0.5
+
+
+def test_the_halves_share_no_picture(good, teller, planted):
+    assert good.record["questions"] == {"choosing": PICTURES, "testing": PICTURES}
+    # Four pictures, the last of them with one question.
+    assert run(teller, planted, questions=7).record["questions"] == {"choosing": 4, "testing": 3}
+
+
+def slow_scores(teller, pruners):
+    """Every question of the second half, mean over the pruners."""
+    scores = []
+    for picture in sorted(SECOND):
+        prompt, is_loud = teller.encode(str(picture), "?"), shown(picture)[1]
+        shares = [is_loud[pruner(prompt).visual.slot].float().mean().item() for pruner in pruners]
+        scores += [statistics.fmean(shares)] * 2
+    return scores
+
+
+@pytest.fixture(scope="module")
+def by_hand(teller, planted, good):
+    """Scores of the book and of both controls on the second half, read off the tokens they keep."""
+
+    def books(*chosen):
+        return [CodebookPruner(codebook=book, keep=keep) for book in chosen for keep in KEEPS]
+
+    controls = [Codebook.random(planted, len(good.book.prototypes), seed) for seed in CONTROL_SEEDS]
+    drawn = [Random(keep=keep, seed=seed) for keep in KEEPS for seed in range(3)]
+    return {
+        "book": slow_scores(teller, books(good.book)),
+        "random tokens": slow_scores(teller, drawn),
+        "codebooks of random tokens": slow_scores(teller, books(*controls)),
+    }
+
+
+def test_accuracies_are_means_over_keeps_and_seeds_on_the_second_half(good, by_hand):
+    testing = good.record["testing"]
+    assert testing[good.record["chosen"]] == pytest.approx(statistics.fmean(by_hand["book"]))
+    for name in ("random tokens", "codebooks of random tokens"):
+        assert testing[name] == pytest.approx(statistics.fmean(by_hand[name]))
+
+
+def slow_interval(differences, level, resamples=8000):
+    """Pictures drawn with replacement; both questions of a picture have the same difference."""
+    draw, each = random.Random(0), differences[::2]
+    means = sorted(statistics.fmean(draw.choices(each, k=len(each))) for _ in range(resamples))
+    return means[int((1 - level) / 2 * resamples)], means[int((1 + level) / 2 * resamples)]
+
+
+@pytest.mark.parametrize("control", ["random tokens", "codebooks of random tokens"])
+def test_intervals_are_corrected_for_two_comparisons(good, by_hand, control):
+    differences = [a - b for a, b in zip(by_hand["book"], by_hand[control], strict=True)]
+    mean, low, high = good.record["difference_to"][control]
+    assert good.record["level"] == 0.975
+    assert mean == pytest.approx(statistics.fmean(differences))
+    assert (low, high) == pytest.approx(slow_interval(differences, 0.975), abs=0.003)
+
+
+@pytest.mark.parametrize("lows", [(0.1, -0.01), (-0.01, 0.1), (0.1, 0.0)])
+def test_a_book_that_does_not_beat_both_controls_does_not_pay(teller, planted, monkeypatch, lows):
+    bounds = iter(lows)
+    monkeypatch.setattr(module.Sheet, "interval", lambda *_, **__: (next(bounds), 0.2))
+    monkeypatch.setattr(module, "CRITERIA", {"certainty": CRITERIA["certainty"]})
+    assert run(teller, planted).record["pays"] is False
+
+
+def test_the_book_and_the_record_are_of_the_criterion_that_was_chosen(good, planted):
+    record, config = good.record, good.book.config
+    name, _, share = record["chosen"].partition(" q")
+    again = Codebook.build(planted, CRITERIA[name].at(float(share)), CLUSTERING)
+    assert torch.equal(good.book.prototypes, again.prototypes)
+    assert record["settings"] == config["condition"] == CRITERIA[name].at(float(share)).as_json()
+    assert record["prototypes"] == len(again.prototypes)
+    assert record["choosing"][record["chosen"]] == max(record["choosing"].values())
+
+
+def test_the_record_can_be_written_and_names_task_keeps_and_model(good):
+    record = json.loads(json.dumps(good.record))
+    assert (record["task"], record["keeps"]) == ("Share", list(KEEPS))
+    assert record["environment"]["model"] == "teller"
+    assert record["testing"]["all visual tokens"] == record["testing"]["none"] == 0.5
+
+
+def test_every_criterion_is_tried_at_every_share_and_the_papers_once(planted):
+    low = {name: values * 1e-5 for name, values in planted.signals.items() if "released" in name}
+    books = candidates(replace(planted, signals=planted.signals | low), CLUSTERING, (0.3, 0.6))
+    expected = {f"{name} q{share}" for name in CRITERIA if name != "paper" for share in (0.3, 0.6)}
+    assert set(books) == {"paper", *expected}
+    assert books["certainty q0.3"].config["condition"]["confidence"] == {"quantile": 0.3}
+
+
+def test_a_criterion_that_leaves_no_prototype_is_left_out(planted):
+    assert "paper" not in candidates(planted, CLUSTERING)
+
+
+def test_evidence_of_another_model_is_refused(teller, planted):
+    foreign = replace(planted, manifest=planted.manifest | {"fingerprint": "f00d"})
+    with pytest.raises(UsageError, match="fingerprint f00d"):
+        run(teller, foreign)
+
+
+def test_evidence_of_another_width_is_refused(teller, planted):
+    with pytest.raises(UsageError, match=r"D=31 .* D=32"):
+        run(teller, replace(planted, embeds=planted.embeds[:, :31]))
+
+
+@pytest.mark.parametrize("questions", [1, 2])
+def test_questions_about_one_picture_are_refused(teller, planted, questions):
+    with pytest.raises(UsageError, match="about at least two pictures, got 1"):
+        run(teller, planted, questions=questions)
+
+
+def test_evidence_of_which_no_criterion_leaves_a_prototype_is_refused(teller, planted):
+    with pytest.raises(UsageError, match="no prototype is left"):
+        calibrate(teller, planted, Share(), clustering=replace(CLUSTERING, images=12))

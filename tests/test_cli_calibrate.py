@@ -1,0 +1,161 @@
+"""wordsight codebook calibrate: its record, its tables, and the book it writes only if one pays."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from wordsight import calibrate, evidence
+from wordsight.codebook import Clustering, Codebook
+from wordsight.condition import CRITERIA
+from wordsight.demo.scenes import render
+from wordsight.evidence import Evidence, collect
+from wordsight.pictures import find_pictures
+from wordsight.tasks.scenes import Scenes
+
+CALIBRATE = (
+    *("codebook", "calibrate", "--images", "photos", "--out", "out", "--questions", "20"),
+    *("--largest", "144", "--min-images", "0"),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """One criterion and one keep."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibrate, "CRITERIA", {"certainty": CRITERIA["certainty"]})
+        patch.setattr(calibrate, "KEEPS", (0.1,))
+        yield
+
+
+@pytest.fixture(scope="module")
+def collected(tiny, tmp_path_factory):
+    """A folder with two photos, their evidence in out.evidence."""
+    root = tmp_path_factory.mktemp("collected")
+    (root / "photos").mkdir()
+    for seed in (1, 2):
+        render(seed).image.save(root / "photos" / f"{seed}.png")
+    collect(tiny, find_pictures(root / "photos"), root / "out.evidence")
+    return root
+
+
+@pytest.fixture(scope="module")
+def calibration(tiny, collected):
+    found = Evidence.load(collected / "out.evidence")
+    clustering = Clustering(largest=144, images=0)
+    return calibrate.calibrate(tiny, found, Scenes(split="validation"), questions=20, clustering=clustering)
+
+
+@pytest.fixture
+def folder(collected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(collected, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def verdict(calibration, monkeypatch):
+    """A function that fixes the verdict beforehand; it returns the calls of the library."""
+    calls = []
+
+    def give(pays):
+        def calibrated(vlm, found, task, **options):
+            calls.append((found, task, options))
+            return replace(calibration, record=calibration.record | {"pays": pays})
+
+        monkeypatch.setattr(calibrate, "calibrate", calibrated)
+        return calls
+
+    return give
+
+
+def test_calibrate_as_json_tells_the_record_and_writes_a_book_only_if_it_pays(run, folder):
+    code, out, err = run(*CALIBRATE, "--json")
+    record = json.loads(out)
+    assert code == 0
+    assert set(record["choosing"]) == {f"certainty q{share}" for share in calibrate.SHARES}
+    assert sum(record["questions"].values()) == 20
+    assert (folder / "out").exists() == record["pays"]
+    assert err == (
+        f"{record['prototypes']} prototypes in out\n"
+        if record["pays"]
+        else "no codebook written: none of these pays on this model and task\n"
+    )
+
+
+def test_a_book_that_pays_is_written(run, folder, verdict):
+    verdict(pays=True)
+    code, out, _ = run(*CALIBRATE, "--json")
+    record, book = json.loads(out), Codebook.from_pretrained(folder / "out")
+    assert code == 0
+    assert len(book.prototypes) == record["prototypes"]
+    assert book.config["condition"] == record["settings"]
+
+
+def test_a_book_that_does_not_pay_is_not_written_and_leaves_the_old_one(run, folder, verdict):
+    verdict(pays=True)
+    run(*CALIBRATE)
+    before = (folder / "out" / "config.json").read_bytes()
+    verdict(pays=False)
+    assert run(*CALIBRATE)[0] == 0
+    assert (folder / "out" / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("pays", "told"), [(True, "codebook pays"), (False, "codebook does not pay")])
+def test_the_tables_end_with_the_verdict(run, verdict, pays, told):
+    verdict(pays)
+    code, out, _ = run(*CALIBRATE)
+    assert code == 0
+    assert told in out.splitlines()[-1]
+    assert "codebooks of random tokens" in out
+
+
+def test_calibrate_asks_the_validation_split_whatever_it_is_told(run, verdict):
+    calls = verdict(pays=False)
+    run(*CALIBRATE, "--task", "scenes:split=test,pictures=5")
+    ((_, task, options),) = calls
+    assert (task.split, task.pictures) == ("validation", 5)
+    assert options["questions"] == 20
+    assert (options["clustering"].largest, options["clustering"].images) == (144, 0)
+
+
+@pytest.fixture
+def examined(monkeypatch):
+    """The pictures that are examined while the test runs."""
+    names, examine = [], evidence.examine
+
+    def noted(vlm, picture, questions):
+        names.append(picture.size)
+        return examine(vlm, picture, questions)
+
+    monkeypatch.setattr(evidence, "examine", noted)
+    return names
+
+
+@pytest.mark.parametrize("options", [("--out", "out"), ("--out", "new", "--evidence", "out.evidence")])
+def test_evidence_that_is_there_is_read_again(run, verdict, examined, options):
+    calls = verdict(pays=False)
+    assert run(*CALIBRATE[:4], *options)[0] == 0
+    assert not examined
+    assert len(calls[0][0]) == 2 * 144
+
+
+def test_evidence_that_is_not_there_is_collected_and_kept_beside_the_book(run, folder, verdict, examined):
+    verdict(pays=False)
+    assert run(*CALIBRATE[:4], "--out", "new", "--limit", "1")[0] == 0
+    assert len(examined) == 1
+    assert len(Evidence.load(folder / "new.evidence")) == 144
+    assert not (folder / "new").exists()
+
+
+def test_a_bad_picture_is_named_and_the_calibration_goes_on(run, folder, verdict):
+    verdict(pays=False)
+    for path in (folder / "photos").iterdir():
+        path.write_text("not a picture")
+    code, _, err = run(*CALIBRATE[:4], "--out", "new")
+    assert code == 0
+    assert [line.split(":")[0] for line in err.splitlines()[:2]] == [
+        "set aside photos/1.png",
+        "set aside photos/2.png",
+    ]
