@@ -71,7 +71,8 @@ def test_importing_the_package_imports_nothing_heavy(program):
 
 
 @pytest.mark.parametrize(
-    "arguments", ["", "--help", "ask --help", "codebook --help", "codebook build --help"]
+    "arguments",
+    ["", "--help", "ask --help", "codebook --help", "codebook build --help", "codebook calibrate --help"],
 )
 def test_help_imports_nothing_heavy(arguments):
     program = (
