@@ -26,6 +26,7 @@ from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pi
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, render
 
 RATE = 2e-3
+ALIGN = 800  # steps of the projector alone
 SEVERAL = 0.32  # share of batches with more than one picture, after the first fifth
 
 
@@ -87,7 +88,7 @@ def train(
             stepper.load_state_dict(state)
         step, spent = saved["step"], saved["spent"]
     else:
-        align(model, pictures, 400, seed)
+        align(model, pictures, ALIGN, seed)
     began, history = time.monotonic() - spent, []
     while (elapsed := time.monotonic() - began) < minutes * 60:
         done = elapsed / (minutes * 60)

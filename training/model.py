@@ -21,7 +21,7 @@ from transformers import (
 
 from wordsight.atomic import replacing
 from wordsight.demo.clips import render_clip
-from wordsight.demo.questions import ask, ask_about_clip, ask_about_pictures
+from wordsight.demo.questions import NUMBERS, ORDINALS, ask, ask_about_clip, ask_about_pictures
 from wordsight.demo.scenes import CLASSES, GRID, NOUNS, PATCH, SIZE, render
 from wordsight.probe import QUESTIONS
 
@@ -30,6 +30,9 @@ VISION_WIDTH, VISION_LAYERS = 192, 4
 # Not the last layer: its patches know a little of the whole picture (locality.py), like its [CLS].
 FEATURE_LAYER = -2
 WIDTH, LAYERS, HEAD = 256, 4, 64
+# Layers whose queries and keys start equal, so that a word attends to what looks like it from the first step.
+# Without that the model learns which things are in the picture long before where they are.
+MATCHING = 2
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: "
     "{% set pictures = message['content'] | selectattr('type', 'in', ['image', 'video']) | list %}"
@@ -49,7 +52,14 @@ def words() -> list[str]:
     """Every word that the questions and answers use, in alphabetical order; plurals are left to the word
     pieces.
     """
-    found = {*EXTRA_WORDS.split(), *" ".join(CLASSES).split(), *NOUNS, *_split(" ".join(QUESTIONS))}
+    found = {
+        *EXTRA_WORDS.split(),
+        *ORDINALS,
+        *NUMBERS,
+        *" ".join(CLASSES).split(),
+        *NOUNS,
+        *_split(" ".join(QUESTIONS)),
+    }
     for seed in range(400):
         pair = [render(seed), render(seed + 1)]
         about_pictures = [*ask_about_pictures(pair, seed), *ask_about_pictures([*pair, pair[0]], seed)]
@@ -119,6 +129,7 @@ def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
         num_attention_heads=WIDTH // HEAD,
         num_key_value_heads=WIDTH // HEAD,
         max_position_embeddings=4096,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         tie_word_embeddings=True,
         pad_token_id=0,
         bos_token_id=1,
@@ -137,6 +148,9 @@ def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
     with torch.no_grad():
         model.model.vision_tower.embeddings.position_embedding.weight[1:] = 0.3 * _sines(VISION_WIDTH)
         model.get_input_embeddings().weight.normal_(0, 0.06)
+        for layer in model.model.language_model.layers[:MATCHING]:
+            layer.self_attn.q_proj.weight.normal_(0, 0.05)
+            layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
     return model
 
 
