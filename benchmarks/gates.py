@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from verdict import TrueObjects, known_objects
 
+from verdict import TrueObjects, known_objects
 from wordsight import VLM, compare
 from wordsight.atomic import replacing
 from wordsight.evaluate import environment
@@ -91,7 +91,7 @@ def _print(record: dict[str, Any]) -> None:
                 + ("" if target is None or row[kind]["accuracy"] >= target else " missed")
                 for row in found
             ]
-            table.add_row(task, kind, f"{target or '':}", *cells, f"{found[0][kind]['blind']:.3f}")
+            table.add_row(task, kind, f"{target or ''}", *cells, f"{found[0][kind]['blind']:.3f}")
     Console(width=120).print(table, {seed: model["true_objects"] for seed, model in record["models"].items()})
 
 

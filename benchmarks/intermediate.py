@@ -8,6 +8,7 @@ before ordering, which mixes places with tokens; here the order is per picture.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,20 +18,21 @@ import torch
 import typer
 from matplotlib import pyplot as plt
 from torch import Tensor
-from verdict import collected
 
+from verdict import collected
 from wordsight import VLM, Evidence
 from wordsight.atomic import replacing
+from wordsight.condition import ranks
 from wordsight.demo.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
 from wordsight.evaluate import environment
 from wordsight.probe import QUESTION, spell
 from wordsight.progress import watched
 from wordsight.prompt import collate
-from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.cls_similarity import ClsSimilarity
+from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.random import Random
 from wordsight.sheet import Sheet
 from wordsight.tasks.scenes import Scenes
-from wordsight.tokens import VisualTokens
 
 HERE = Path(__file__).parent
 FIGURE = HERE.parent / "docs" / "intermediate.png"
@@ -38,15 +40,6 @@ ORDERS = ("cls_attention", "cls_similarity", "text_attention")
 SAID = ("confidence", "blind_divergence", "regional/jensen_shannon", "global/jensen_shannon")
 SURE = 0.5
 DRAWS = 2000
-
-
-class Lowest(ScorePruner):
-    """Drops the tokens that a signal ranks lowest."""
-
-    order = "cls_attention"
-
-    def score(self, tokens: VisualTokens) -> Tensor:
-        return tokens.signals[self.order]
 
 
 def analyse(
@@ -85,7 +78,7 @@ def analyse(
 
 
 def signals_of(vlm: VLM, picture: Any, question: str = QUESTION) -> dict[str, Tensor]:
-    """(N,) each: both [CLS] signals, and the attention that the last token of the question pays, mean over
+    """(N,) each: both [CLS] signals, and the attention that the last token of the prompt pays, mean over
     heads and layers.
     """
     prompt = vlm.encode(picture, question, collect=frozenset({"cls_attention", "cls_similarity"}))
@@ -100,11 +93,6 @@ def says_right(vlm: VLM, evidence: Evidence, label: Tensor) -> Tensor:
     said = [words[0] for words in spell(vlm, evidence.words[:, :1])]
     named = [i >= 0 and word in CLASSES[i].split() for word, i in zip(said, label.tolist(), strict=True)]
     return torch.tensor(named) & (evidence.signals["confidence"] >= SURE)
-
-
-def ranks(values: Tensor) -> Tensor:
-    """(N,) in [0, 1], the order of the values."""
-    return values.argsort(stable=True).argsort().float() / (len(values) - 1)
 
 
 def _spearman(order: Tensor, said: Tensor, image: Tensor) -> list[float]:
@@ -141,11 +129,8 @@ def _dropping(vlm: VLM, pictures: int) -> dict[str, list[float]]:
     """Accuracy lost by dropping the half that a signal ranks lowest, or a random half, with intervals."""
     task = Scenes(split="validation", pictures=pictures)
     sheet = Sheet.of(vlm, task, task.first(None), collect=frozenset({"cls_attention", "cls_similarity"}))
-    lost = {"random": sheet.whole - sheet.run(Random(keep=0.5))[0]}
-    for order in ("cls_attention", "cls_similarity"):
-        pruner = Lowest(keep=0.5)
-        pruner.order = order
-        lost[order] = sheet.whole - sheet.run(pruner)[0]
+    pruners = {"random": Random(), "cls_attention": ClsTopK(), "cls_similarity": ClsSimilarity()}
+    lost = {name: sheet.whole - sheet.run(replace(p, keep=0.5))[0] for name, p in pruners.items()}
     return {name: [float(values.mean()), *sheet.interval(values)] for name, values in lost.items()}
 
 

@@ -1,4 +1,4 @@
-"""Pool the verdicts of all models as docs/findings.md lays down, and write its table of results."""
+"""Pool the verdicts of all models as docs/findings.md lays down, and write its tables of results."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from run import write_between
 from wordsight.atomic import replacing
 from wordsight.calibrate import KEEPS
 from wordsight.condition import CRITERIA
@@ -17,147 +18,123 @@ from wordsight.condition import CRITERIA
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 FINDINGS = HERE.parent / "docs" / "findings.md"
-BEGIN, END = "<!-- table: verdict -->\n", "<!-- end -->"
 DRAWS = 20_000
-DIVERSITY = "divprune (diversity, no quality)"
+MODELS = 3
+WAYS = ("codebook", "direct", "codebook + diversity", "direct + diversity")
+REFERENCES = ("all visual tokens", "no visual tokens", "random", "uniform", "[CLS] attention", "divprune")
+FAMILIES = {
+    "codebooks": [(f"codebook: {c}", other) for c in CRITERIA for other in ("random", f"control: {c}")],
+    "probes": [(f"direct: {c}", other) for c in CRITERIA for other in ("random", "divprune")],
+    "with diversity": [(f"{way}: {c}", "divprune") for c in CRITERIA for way in WAYS[2:]],
+}
 Scores = NDArray[np.float64]
+Gaps = dict[str, dict[str, list[float]]]  # method -> reference -> difference, low, high
 
 
 def main() -> None:
     """Write results/verdict.json and the tables between the markers of docs/findings.md."""
     paths = sorted(RESULTS.glob("verdict_*.json"))
     records = [json.loads(path.read_text()) for path in paths]
-    seeds = [load_file(path.with_suffix(".safetensors")) for path in paths]
+    if len({record["environment"]["fingerprint"] for record in records}) != MODELS:
+        raise SystemExit(f"expected the verdicts of {MODELS} different models, got {len(records)}")
     asked = records[0]["questions"]
     if any(record["questions"] != asked for record in records):
         raise SystemExit("the models were asked different questions")
-    bootstrap = _bootstrap([picture for picture, _ in asked])
-    scores = _pooled(seeds)
+    seeds = [load_file(path.with_suffix(".safetensors")) for path in paths]
+    scores = pooled(seeds)
+    names, index = np.unique([picture for picture, _ in asked], return_inverse=True)
+    draws = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
     families = {
-        "codebook": ("codebook: ", ("random", "control codebooks")),
-        "direct": ("direct: ", ("random", DIVERSITY)),
-        "codebook_diversity": ("codebook + diversity: ", (DIVERSITY,)),
-        "direct_diversity": ("direct + diversity: ", (DIVERSITY,)),
+        family: compared(scores, [pair for pair in pairs if set(pair) <= set(scores)], draws, index)
+        for family, pairs in FAMILIES.items()
     }
-    pooled: dict[str, Any] = {
-        "models": len(seeds),
-        "questions": len(asked),
+    validation = {
+        name: float(np.mean([r["validation"][r["chosen_on_validation"][name]] for r in records]))
+        for name in CRITERIA
+        if all(name in record["chosen_on_validation"] for record in records)
+    }
+    gate = [float((seed["true objects | 0.05"] - seed["random | 0.05"]).mean()) for seed in seeds]
+    verdict: dict[str, Any] = {
         "accuracy": {name: float(values.mean()) for name, values in scores.items()},
-        "by_keep": {
-            f"{name} | {keep}": float(np.mean([seed[f"{name} | {keep}"].mean() for seed in seeds]))
-            for name in sorted({label.split(" | ")[0] for label in seeds[0] if " | " in label})
-            for keep in KEEPS
-            if all(f"{name} | {keep}" in seed for seed in seeds)
-        },
-        "families": {
-            family: _compare(scores, prefix, references, bootstrap)
-            for family, (prefix, references) in families.items()
-        },
-        "true_objects_at_5_percent": float(
-            np.mean([seed["true objects | 0.05"].mean() - seed["random | 0.05"].mean() for seed in seeds])
-        ),
+        "by_keep": _by_keep(seeds),
+        "differences": families,
+        "pays": [
+            name
+            for name in CRITERIA
+            if (gaps := families["codebooks"].get(f"codebook: {name}"))
+            and all(low > 0 for _, low, _ in gaps.values())
+        ],
+        "validation": validation,
+        "default": max(validation, key=validation.__getitem__),
+        "true_objects_minus_random_at_5_percent": gate,
+        "gate_passes": min(gate) >= 0,
+        "questions": len(asked),
         "environments": [record["environment"] for record in records],
     }
-    pooled["pays"] = [
-        name
-        for name, gaps in pooled["families"]["codebook"]["differences"].items()
-        if all(low > 0 for _, low, _ in gaps.values())
-    ]
     with replacing(RESULTS / "verdict.json") as draft:
-        draft.write_text(json.dumps(pooled, indent=1) + "\n")
-    _write(_tables(pooled))
+        draft.write_text(json.dumps(verdict, indent=1) + "\n")
+    write_between(FINDINGS, "verdict", tables(verdict))
 
 
-def _pooled(seeds: list[dict[str, Scores]]) -> dict[str, Scores]:
+def pooled(seeds: list[dict[str, Scores]]) -> dict[str, Scores]:
     """Per method the score of every question: mean over keeps and models; only what every model has."""
-    methods = {name.split(" | ")[0] for name in seeds[0]}
-    pooled: dict[str, Scores] = {}
-    for method in sorted(methods):
-        columns = [
-            [f"{method} | {keep}" for keep in KEEPS] if f"{method} | {KEEPS[0]}" in seed else [method]
-            for seed in seeds
-        ]
-        if all(name in seed for seed, names in zip(seeds, columns, strict=True) for name in names):
-            pooled[method] = np.mean(
-                [seed[name] for seed, names in zip(seeds, columns, strict=True) for name in names], 0, float
-            )
-    controls = [values for name, values in pooled.items() if name.startswith("control codebook ")]
-    return pooled | {"control codebooks": np.mean(controls, 0)}
+    shared = set.intersection(*(set(seed) for seed in seeds))
+    parts: dict[str, list[Scores]] = {}
+    for name in sorted(shared):
+        parts.setdefault(name.split(" | ")[0], []).extend(seed[name] for seed in seeds)
+    return {method: np.mean(values, 0, float) for method, values in parts.items()}
 
 
-def _bootstrap(pictures: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How often each picture is drawn (draws, pictures), and which picture each question is about."""
-    names, index = np.unique(pictures, return_inverse=True)
-    draws = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
-    return draws, index
-
-
-def _compare(
+def compared(
     scores: dict[str, Scores],
-    prefix: str,
-    references: tuple[str, ...],
-    bootstrap: tuple[NDArray[np.int64], NDArray[np.int64]],
-) -> dict[str, Any]:
-    """Paired differences of every method of the family, with intervals corrected for all of them."""
-    draws, index = bootstrap
-    methods = [f"{prefix}{name}" for name in CRITERIA if f"{prefix}{name}" in scores]
-    level = 1 - 0.05 / (len(methods) * len(references))
-    counts = np.bincount(index)
-    found: dict[str, dict[str, list[float]]] = {}
-    for method in methods:
-        found[method.removeprefix(prefix)] = {}
-        for reference in references:
-            gap = scores[method] - scores[reference]
-            means = (draws @ np.bincount(index, weights=gap)) / (draws @ counts)
-            low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-            found[method.removeprefix(prefix)][reference] = [float(gap.mean()), float(low), float(high)]
-    return {"level": level, "differences": found}
+    pairs: list[tuple[str, str]],
+    draws: NDArray[np.int64],
+    index: NDArray[np.int64],
+) -> Gaps:
+    """Paired differences with bootstrap intervals over pictures, Bonferroni-corrected for all `pairs`."""
+    tail = 0.05 / max(1, len(pairs)) / 2
+    found: Gaps = {}
+    for method, reference in pairs:
+        gap = scores[method] - scores[reference]
+        means = (draws @ np.bincount(index, weights=gap)) / (draws @ np.bincount(index))
+        low, high = np.quantile(means, [tail, 1 - tail])
+        found.setdefault(method, {})[reference] = [float(gap.mean()), float(low), float(high)]
+    return found
 
 
-def _tables(pooled: dict[str, Any]) -> str:
-    """Markdown: the references, then every criterion four ways."""
-    accuracy = pooled["accuracy"]
-    plain = [
-        "all visual tokens",
-        "no visual tokens",
-        "random",
-        "uniform",
-        "[CLS] attention",
-        "control codebooks",
-    ]
-    plain += [DIVERSITY, "true objects", "book of another seed's model"]
+def tables(verdict: dict[str, Any]) -> str:
+    """Markdown: the references, then every criterion in its four ways."""
+    accuracy = verdict["accuracy"]
+    names = [*REFERENCES, "true objects", "book of another seed's model"]
     lines = ["| reference | accuracy |", "|---|---|"]
-    lines += [f"| {name} | {accuracy[name]:.3f} |" for name in plain if name in accuracy]
-    head = ["criterion"]
-    for family, rows in pooled["families"].items():
-        references = next(iter(rows["differences"].values()))
-        head += [family.replace("_", " + "), *(f"minus {name.split(' (')[0]}" for name in references)]
+    lines += [f"| {name} | {accuracy[name]:.3f} |" for name in names if name in accuracy]
+    gaps = {method: found for family in verdict["differences"].values() for method, found in family.items()}
+    head = ["criterion", "codebook", "- random", "- control", "probe", "- random", "- divprune"]
+    head += ["codebook + diversity", "- divprune", "probe + diversity", "- divprune"]
     lines += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    prefixes = ("codebook: ", "direct: ", "codebook + diversity: ", "direct + diversity: ")
     for name in CRITERIA:
         cells = [f"`{name}`"]
-        for prefix, rows in zip(prefixes, pooled["families"].values(), strict=True):
-            gaps = rows["differences"].get(name)
-            width = 1 + len(next(iter(rows["differences"].values())))
-            shown = (
-                [f"{accuracy[prefix + name]:.3f}", *map(_gap, gaps.values())] if gaps else ["no prototype"]
-            )
-            cells += shown + [""] * (width - len(shown))
+        for way, count in zip(WAYS, (2, 2, 1, 1), strict=True):
+            found = gaps.get(f"{way}: {name}")
+            if found:
+                cells += [f"{accuracy[f'{way}: {name}']:.3f}", *map(_gap, found.values())]
+            else:
+                cells += ["no prototype", *[""] * count]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
+def _by_keep(seeds: list[dict[str, Scores]]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for name in sorted(set.intersection(*(set(seed) for seed in seeds))):
+        method, _, keep = name.partition(" | ")
+        if keep in map(str, KEEPS):
+            found.setdefault(method, {})[keep] = float(np.mean([seed[name].mean() for seed in seeds]))
+    return found
+
+
 def _gap(values: list[float]) -> str:
     return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*values)
-
-
-def _write(tables: str) -> None:
-    text = FINDINGS.read_text()
-    before, found, rest = text.partition(BEGIN)
-    if found:
-        FINDINGS.write_text(before + found + tables + END + rest.partition(END)[2])
-    else:
-        print(tables)
 
 
 if __name__ == "__main__":

@@ -42,10 +42,15 @@ def run(experiment: Path) -> Path:
 def write_table(results: Path, keeps: tuple[float, ...] = (1.0, 0.2, 0.1, 0.05)) -> None:
     """Put the rows at these keeps between the README's markers of the same name."""
     rows = [row for row in json.loads(results.read_text())["rows"] if row["keep"] in keeps]
-    text = README.read_text()
-    before, found, rest = text.partition(BEGIN.format(results.stem))
+    write_between(README, results.stem, markdown_table(rows))
+
+
+def write_between(page: Path, name: str, table: str) -> None:
+    """Put the table between the page's markers of this name, if it has them."""
+    text = page.read_text()
+    before, found, rest = text.partition(BEGIN.format(name))
     if found:
-        README.write_text(before + found + markdown_table(rows) + END + rest.partition(END)[2])
+        page.write_text(before + found + table + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":

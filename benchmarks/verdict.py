@@ -18,9 +18,10 @@ import typer
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from choose_codebook import CLUSTERING
 from wordsight import VLM, Clustering, Codebook, CodebookPruner, Evidence, Pruner, UsageError
 from wordsight.atomic import replacing
-from wordsight.calibrate import KEEPS, SHARES, candidates, mean_over
+from wordsight.calibrate import KEEPS, candidates, mean_over
 from wordsight.condition import CRITERIA, Condition
 from wordsight.demo.scenes import SPLITS, render, save_scenes
 from wordsight.evaluate import environment
@@ -36,10 +37,8 @@ from wordsight.tasks.scenes import Scenes
 from wordsight.tokens import VisualTokens
 
 HERE = Path(__file__).parent
-CLUSTERING = Clustering(largest=12, images=8)
 WEIGHT = 0.5  # of the criterion beside diversity
 VALIDATION, TEST = 400, 800  # questions
-SEEDS = (0, 1, 2)
 Known = dict[bytes, dict[str, Tensor]]  # what is known of the tokens of a picture, by their embeddings
 
 
@@ -93,17 +92,22 @@ def judge(
     vlm = VLM.from_pretrained(model)
     evidence = collected(vlm, evidence_root, "train", pictures)
     validation = Sheet.of(vlm, task := Scenes(split="validation", pictures=400), task.first(VALIDATION))
-    chosen, tried = _choose(validation, evidence)
-    best = max(chosen, key=lambda criterion: tried[chosen[criterion]])
-    label = chosen[best]
-    settings = _vary(validation, evidence, CRITERIA[best].at(_share(label)))
+    books = candidates(evidence, CLUSTERING)
+    tried = {label: _mean(validation, _book_method(book)) for label, book in books.items()}
+    chosen = {
+        name: max(labels, key=tried.__getitem__)
+        for name in CRITERIA
+        if (labels := [label for label in books if label.split(" q")[0] == name])
+    }
+    best = max(chosen.values(), key=tried.__getitem__)
+    condition = CRITERIA[best.split(" q")[0]].at(float(best.partition(" q")[2] or 1))
+    settings = _vary(validation, evidence, condition)
     test = Sheet.of(vlm, task := Scenes(pictures=400), task.first(TEST), collect=frozenset({"cls_attention"}))
     known = _known(vlm, test, evidence_root)
-    methods = _methods(evidence, chosen, known, label)
+    methods = _methods(evidence, {name: books[label] for name, label in chosen.items()}, known)
     if other:
-        methods["book of another seed's model"] = _book_method(
-            Codebook.build(Evidence.load(other), CRITERIA[best].at(_share(label)), CLUSTERING)
-        )
+        foreign = Codebook.build(Evidence.load(other), condition, CLUSTERING)
+        methods["book of another seed's model"] = _book_method(foreign)
     scores = {
         f"{method} | {keep}": test.run(make(keep))[0] for method, make in methods.items() for keep in KEEPS
     }
@@ -144,45 +148,33 @@ def known_objects(sheet: Sheet) -> Known:
 def _known(vlm: VLM, sheet: Sheet, root: Path) -> Known:
     """All signals of every picture of the sheet, and its true objects."""
     known = known_objects(sheet)
-    numbers = {int(example.picture_id) for example in sheet.examples}
-    evidence = collected(vlm, root, sheet.task.split, max(numbers) + 1)
-    for number in numbers:
-        rows = evidence.image == number
-        known[key(evidence.embeds[rows])] |= {name: values[rows] for name, values in evidence.signals.items()}
+    pictures = {
+        key(prompt.visual.embeds): int(example.picture_id)
+        for example, prompt in zip(sheet.examples, sheet.prompts, strict=True)
+    }
+    evidence = collected(vlm, root, sheet.task.split, 1 + max(pictures.values()))
+    for name, picture in pictures.items():
+        rows = evidence.image == picture
+        known[name] |= {signal: values[rows] for signal, values in evidence.signals.items()}
     return known
 
 
-def _choose(sheet: Sheet, evidence: Evidence) -> tuple[dict[str, str], dict[str, float]]:
-    """Per criterion the book with the best validation accuracy, and the accuracy of every book."""
-    books = candidates(evidence, CLUSTERING, SHARES)
-    tried = {label: _mean(sheet, _book_method(book)) for label, book in books.items()}
-    chosen: dict[str, str] = {}
-    for name in CRITERIA:
-        if labels := [label for label in books if label.split(" q")[0] == name]:
-            chosen[name] = max(labels, key=tried.__getitem__)
-    return chosen, tried
-
-
-def _methods(evidence: Evidence, chosen: dict[str, str], known: Known, best: str) -> dict[str, Method]:
+def _methods(evidence: Evidence, books: dict[str, Codebook], known: Known) -> dict[str, Method]:
     """Everything that is scored on the test split."""
     methods: dict[str, Method] = {
         "random": lambda keep: Random(keep=keep),
         "uniform": lambda keep: Uniform(keep=keep),
-        "divprune (diversity, no quality)": lambda keep: DivPrune(keep=keep),
+        "divprune": lambda keep: DivPrune(keep=keep),
         "[CLS] attention": lambda keep: ClsTopK(keep=keep),
         "true objects": lambda keep: TrueObjects(keep=keep, known=known),
     }
     for name, condition in CRITERIA.items():
         methods[f"direct: {name}"] = _direct_method(condition, known, 1.0)
         methods[f"direct + diversity: {name}"] = _direct_method(condition, known, WEIGHT)
-    for name, label in chosen.items():
-        book = Codebook.build(evidence, CRITERIA[name].at(_share(label)), CLUSTERING)
+    for name, book in books.items():
         methods[f"codebook: {name}"] = _book_method(book)
         methods[f"codebook + diversity: {name}"] = _mixed_method(book)
-        if label == best:
-            for seed in SEEDS:
-                control = Codebook.random(evidence, len(book.prototypes), seed)
-                methods[f"control codebook {seed}"] = _book_method(control)
+        methods[f"control: {name}"] = _book_method(Codebook.random(evidence, len(book.prototypes)))
     return methods
 
 
@@ -206,10 +198,6 @@ def _vary(sheet: Sheet, evidence: Evidence, condition: Condition) -> dict[str, f
             part = Codebook(whole.prototypes[rows], whole.config)
             found[f"{count} of {len(whole.prototypes)} prototypes"] = _mean(sheet, _book_method(part))
     return found
-
-
-def _share(label: str) -> float:
-    return float(label.rpartition(" q")[2]) if " q" in label else 0.5
 
 
 def _mean(sheet: Sheet, method: Method) -> float:

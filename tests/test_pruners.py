@@ -259,7 +259,8 @@ def test_the_folder_of_a_book_may_have_a_number_for_a_name(tmp_path, monkeypatch
         ("base", "unknown pruner 'base'"),
         (
             "xyz",
-            "unknown pruner 'xyz': choose from cls_similarity, cls_topk, codebook, codebook_mmr, divprune, random, uniform",
+            "unknown pruner 'xyz': choose from cls_similarity, cls_topk, codebook, codebook_mmr, divprune, "
+            "random, uniform",
         ),
         ("", "unknown pruner ''"),
         (

@@ -81,7 +81,7 @@ def write() -> None:
         for kind, figures in kinds.items():
             target = gates["targets"][task].get(kind)
             others = [f"{models[seed]['accuracy'][task][kind]['accuracy']:.3f}" for seed in seeds[1:]]
-            lines.append(_line([task, kind, f"{target or '':}"], figures, others))
+            lines.append(_line([task, kind, f"{target or ''}"], figures, others))
             if target and figures["accuracy"] < target:
                 missed.append(f"{task}, {kind} ({figures['accuracy']:.3f}, target {target})")
     told = f"\n**Missed by the shipped model:** {'; '.join(missed)}." if missed else "\nAll are met."

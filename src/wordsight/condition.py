@@ -105,6 +105,13 @@ class Condition:
         return described
 
 
+def ranks(values: Tensor) -> Tensor:
+    """(N,) in [0, 1], the place of every value in their order; ties share their mean place."""
+    group, count = torch.unique(values, return_inverse=True, return_counts=True)[1:]
+    place: Tensor = count.cumsum(0) - (count + 1) / 2
+    return place[group] / max(1, len(values) - 1)
+
+
 def _below(threshold: float | Quantile | None, values: Tensor) -> Tensor:
     value = _resolved(threshold, values)
     return torch.ones_like(values, dtype=torch.bool) if value is None else values < value

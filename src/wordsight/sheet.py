@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,16 +26,12 @@ Scores = NDArray[np.float64]  # (questions,), each in [0, 1]
 
 @dataclass(frozen=True)
 class Sheet:
-    """The examples of a task, their unpruned prompts, and the model's scores on them with all visual tokens
-    (`whole`) and with none (`blind`).
-    """
+    """The examples of a task and their unpruned prompts for one model."""
 
     vlm: VLM
     task: Task
     examples: list[Example]
     prompts: list[Prompt]
-    whole: Scores
-    blind: Scores
 
     @classmethod
     def of(
@@ -48,10 +45,18 @@ class Sheet:
             prompt = vlm.encode(example.images, example.question, collect=collect, seen=known)
             seen[example.picture_id] = prompt.visual
             prompts.append(prompt)
-        sheet = cls(vlm, task, examples, prompts, np.zeros(0), np.zeros(0))
+        return cls(vlm, task, examples, prompts)
+
+    @cached_property
+    def whole(self) -> Scores:
+        """The score of every example with all visual tokens."""
+        return self._score(self.prompts)
+
+    @cached_property
+    def blind(self) -> Scores:
+        """The score of every example with no visual token."""
         none = torch.zeros(0, dtype=torch.long)
-        nothing = [replace(prompt, visual=prompt.visual.take(none)) for prompt in prompts]
-        return replace(sheet, whole=sheet._score(prompts), blind=sheet._score(nothing))
+        return self._score([replace(p, visual=p.visual.take(none)) for p in self.prompts])
 
     def run(self, pruner: Pruner) -> tuple[Scores, float]:
         """The score of every example, mean over seeds, and the mean number of tokens kept; every picture is

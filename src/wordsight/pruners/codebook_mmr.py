@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from wordsight.errors import UsageError
 from wordsight.pruners.base import BookPruner, cosine_distance, farthest_first
 from wordsight.tokens import VisualTokens
@@ -32,8 +30,5 @@ class CodebookMMR(BookPruner):
             raise UsageError(f"weight must be in [0, 1), got {self.weight}")
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
-        distance = cosine_distance(tokens.embeds)
-        return tokens.take(farthest_first(distance, self.budget(tokens), self._bonus(tokens)))
-
-    def _bonus(self, tokens: VisualTokens) -> Tensor:
-        return self.weight / (1 - self.weight) * (1 - self.book.redundancy(tokens.embeds))
+        bonus = self.weight / (1 - self.weight) * (1 - self.book.redundancy(tokens.embeds))
+        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.budget(tokens), bonus))

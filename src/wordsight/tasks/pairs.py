@@ -37,7 +37,7 @@ class Pairs(Task):
 
 def _several(seed: int) -> list[Scene]:
     """Two or three scenes; in half of the prompts the first thing of the first is in all of them."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 17])
     count, shared = (2 if rng.random() < 0.65 else 3), rng.random() < 0.5
     first = render(seed)
     others = (render(seed + i) for i in range(1, ROOM))
