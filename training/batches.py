@@ -1,7 +1,7 @@
 """What stage 2 reads: batches of pictures, pairs of pictures and clips, as tower features with questions.
 
-Two thirds of the batches show only some of the tokens of a picture, with questions about what those tokens
-show: the model then reads pruned prompts as well as whole ones.
+Most batches show only some of the tokens of a picture, with questions about what those tokens show: the model
+then reads pruned prompts as well as whole ones, and a word has fewer tokens to be looked for in.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
+from fit import digest
 from packing import VISUAL
 from pictures import BUILD, cache_clips, cache_easy_vqa, cache_scenes, scene_facts
+from wordsight.atomic import replacing
 from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures, probe_answers
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, Array
 from wordsight.probe import QUESTIONS
 
 OBJECT, COLOR, BACKGROUND = QUESTIONS
 TOKENS = 5400  # in a batch, about
+WHOLE = 0.3  # share of the batches of single pictures that show all tokens
 EASY_QUESTIONS = 6
 
 
@@ -41,13 +44,13 @@ class Batch:
 class Pictures:
     """Tower features of all training pictures, and what is true of each."""
 
-    def __init__(self, model: LlavaForConditionalGeneration, scenes: int, clips: int, seed: int) -> None:
+    def __init__(self, model: LlavaForConditionalGeneration, scenes: int, clips: int) -> None:
         images, labels, owners, centers = cache_scenes(scenes)
         easy_images, _ = cache_easy_vqa()
         self.clips, frames, frame_owners = cache_clips(clips)
-        self.features = cached_features(model, f"features_{seed}_scenes_{scenes}.pt", images)
-        self.easy_features = cached_features(model, f"features_{seed}_easy.pt", easy_images)
-        self.clip_features = cached_features(model, f"features_{seed}_clips_{clips}.pt", frames)
+        self.features = cached_features(model, f"scenes_{scenes}", images)
+        self.easy_features = cached_features(model, "easy", easy_images)
+        self.clip_features = cached_features(model, f"clips_{clips}", frames)
         self.labels, self.owners, self.frame_owners = (
             np.asarray(array).reshape(-1, VISUAL) for array in (labels, owners, frame_owners)
         )
@@ -78,11 +81,28 @@ class Pictures:
         return self._singles(rng)
 
     def _singles(self, rng: np.random.Generator) -> Batch:
-        cells = _choose_cells(rng)
-        chosen = rng.choice(len(self.facts), len(cells), replace=False)
+        """Whole pictures, or a few of their tokens, mostly of objects, or a window."""
+        kind = rng.random()
+        if kind < WHOLE:
+            chosen = self._choice(rng, VISUAL)
+            cells = np.tile(np.arange(VISUAL), (len(chosen), 1))
+        elif kind < 0.75:
+            kept = int(np.exp(rng.uniform(np.log(4), np.log(80))))
+            chosen = self._choice(rng, kept)
+            cells = _biased(rng, self.owners[chosen], kept, times=6 if rng.random() < 0.6 else 1)
+        else:
+            side = int(rng.choice([1, 1, 2, 3, 3, 4, 6, 8]))
+            chosen = self._choice(rng, side * side)
+            corners = rng.integers(0, GRID - side + 1, (len(chosen), 2))
+            grid = np.arange(VISUAL).reshape(GRID, GRID)
+            cells = np.stack([grid[y : y + side, x : x + side].flatten() for y, x in corners])
         questions = [self._questions(rng, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
-        slots = np.stack(cells)[:, None]
+        slots = cells[:, None]
         return Batch(_gather(self.features, chosen[:, None], slots), torch.from_numpy(slots), questions, 300)
+
+    def _choice(self, rng: np.random.Generator, kept: int) -> Array:
+        """As many pictures as fit into a batch if each shows `kept` tokens."""
+        return rng.choice(len(self.facts), TOKENS // (kept + 150), replace=False)
 
     def _questions(self, rng: np.random.Generator, number: int, slots: Array) -> list[Question]:
         """Questions about what the tokens in `slots` show of scene `number`, the probes first."""
@@ -158,30 +178,15 @@ def _owners(owners: Array) -> frozenset[int]:
     return frozenset(int(i) for i in np.unique(owners) if i >= 0)
 
 
-def _choose_cells(rng: np.random.Generator) -> list[Array]:
-    """The cells that each row of a batch shows: all, a random few, or a window."""
-    kind = rng.random()
-    if kind < 0.45:
-        return [np.arange(VISUAL)] * 16
-    if kind < 0.75:
-        kept = int(np.exp(rng.uniform(np.log(3), np.log(100))))
-        rows = TOKENS // (kept + 170)
-        return [np.sort(rng.choice(VISUAL, kept, replace=False)) for _ in range(rows)]
-    side = int(rng.choice([1, 1, 2, 3, 3, 4, 6, 8]))
-    corners = rng.integers(0, GRID - side + 1, (TOKENS // (side * side + 100), 2))
-    grid = np.arange(VISUAL).reshape(GRID, GRID)
-    return [grid[y : y + side, x : x + side].flatten() for y, x in corners]
-
-
 def _size(rng: np.random.Generator, pictures: int, text: int) -> tuple[int, int]:
     """How many tokens each of several pictures shows, and how many prompts make a batch."""
     kept = VISUAL if rng.random() < 0.2 else int(np.exp(rng.uniform(np.log(12), np.log(72))))
     return kept, max(4, TOKENS // (pictures * (kept + 2) + text))
 
 
-def _biased(rng: np.random.Generator, owners: Array, kept: int) -> Array:
-    """(..., kept) cells of pictures with these owners (..., 144), those of objects six times as likely."""
-    keys = rng.random(owners.shape) ** np.where(owners >= 0, 1 / 6, 1)
+def _biased(rng: np.random.Generator, owners: Array, kept: int, times: int = 6) -> Array:
+    """(..., kept) cells of pictures with these owners (..., 144), those of objects `times` as likely."""
+    keys = rng.random(owners.shape) ** np.where(owners >= 0, 1 / times, 1)
     return np.sort(np.argpartition(-keys, kept - 1, axis=-1)[..., :kept], -1)
 
 
@@ -192,13 +197,15 @@ def _gather(features: Tensor, numbers: Array, slots: Array) -> Tensor:
 
 @torch.no_grad()
 def cached_features(model: LlavaForConditionalGeneration, name: str, images: Array) -> Tensor:
-    path = BUILD / name
+    """(P, 144, 192) half-precision tower features of the pictures, computed once for every tower."""
+    path = BUILD / f"features_{digest(model.model.vision_tower)}_{name}.pt"
     if not path.exists():
         parts = []
         for start in range(0, len(images), 100):
             pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + 100].transpose(0, 3, 1, 2)))
             parts.append(tower_features(model, pixels / 127.5 - 1).half())
-        torch.save(torch.cat(parts), path)
+        with replacing(path) as draft:
+            torch.save(torch.cat(parts), draft)
     cached: Tensor = torch.load(path, weights_only=True)
     return cached
 

@@ -6,8 +6,7 @@ do not get, see the card), then projector and language model learn to answer (ba
 
 from __future__ import annotations
 
-import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from batches import Batch, Pictures, tower_features
-from model import WIDTH, build_model, optimizers, save_checkpoint, step_all
+from fit import Fit, digest
+from model import WIDTH, build_model
 from packing import IGNORED, SMALL, TOKENIZER, VISUAL, Dialect, hidden_states, pack
 from pictures import BUILD
 from wordsight.demo.clips import render_clip
@@ -73,51 +73,30 @@ def train(
 ) -> None:
     """Train projector and language model, going on from the last checkpoint if there is one."""
     torch.manual_seed(seed)
-    checkpoint = BUILD / f"language_{seed}.pt"
-    model = build_model(-(-len(TOKENIZER) // 64) * 64).train()
-    tower = torch.load(BUILD / f"tower_{seed}.pt", weights_only=True)["tower"]
-    model.model.vision_tower.load_state_dict(tower)
-    model.model.vision_tower.requires_grad_(False)
-    pictures = Pictures(model, scenes, clips, seed)
-    steppers = optimizers([model.model.multi_modal_projector, model.model.language_model], rate=RATE)
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        for stepper, state in zip(steppers, saved["steppers"], strict=True):
-            stepper.load_state_dict(state)
-        step, spent = saved["step"], saved["spent"]
-    else:
+    fit, model = fit_of(seed)
+    pictures = Pictures(model, scenes, clips)
+    if not fit.checkpoint.exists():
         align(model, pictures, ALIGN, seed)
-    began, history = time.monotonic() - spent, []
-    while (elapsed := time.monotonic() - began) < minutes * 60:
-        done = elapsed / (minutes * 60)
-        rate = RATE * min(1, (step + 1) / 100) * max(0.03, 1 - done)
-        several = SEVERAL * min(1, done / 0.2)
-        rng = np.random.default_rng([seed, step])
-        history.append(_step(model, pictures.draw(rng, several), rng, steppers, rate))
-        step += 1
-        if step % 100 == 0:
-            print(f"step {step} {elapsed:.0f} s loss {np.mean(history[-100:]):.3f}", flush=True)
-        if step % 250 == 0:
-            save_checkpoint(checkpoint, _state(model, steppers), step=step, spent=time.monotonic() - began)
-            print("validation", quick_accuracy(model), flush=True)
-    save_checkpoint(checkpoint, _state(model, steppers), step=step, spent=time.monotonic() - began)
+
+    def loss_of(rng: np.random.Generator, done: float) -> Tensor:
+        return answer_loss(model, pictures.draw(rng, SEVERAL * min(1, done / 0.2)), rng)
+
+    fit.run(minutes, loss_of, seed=seed, validate=lambda: quick_accuracy(model))
     print("validation", quick_accuracy(model, 300), flush=True)
 
 
-def _step(
-    model: LlavaForConditionalGeneration,
-    batch: Batch,
-    rng: np.random.Generator,
-    steppers: list[torch.optim.Optimizer],
-    rate: float,
-) -> float:
-    loss = answer_loss(model, batch, rng)
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
-    step_all(steppers, rate)
-    return loss.item()
+def fit_of(seed: int) -> tuple[Fit, LlavaForConditionalGeneration]:
+    """The training run of a seed and its model, untrained but for the tower."""
+    model = build_model(-(-len(TOKENIZER) // 64) * 64).train()
+    tower = model.model.vision_tower.requires_grad_(False)
+    tower.load_state_dict(torch.load(BUILD / f"tower_{seed}.pt", weights_only=True)["tower"])
+    made_of = {
+        "config": model.config.to_json_string(),
+        "words": TOKENIZER.get_vocab(),
+        "tower": digest(tower),
+    }
+    trained = [model.model.multi_modal_projector, model.model.language_model]
+    return Fit(BUILD / f"language_{seed}.pt", {"model": model}, trained, RATE, made_of), model
 
 
 def answer_loss(
@@ -134,10 +113,6 @@ def answer_loss(
     visual = model.model.multi_modal_projector(batch.features.to(model.device))
     states = hidden_states(model, visual, slots, packed, dialect)
     return F.cross_entropy(model.lm_head(states[answers]), packed.target[answers])
-
-
-def _state(model: LlavaForConditionalGeneration, steppers: list[torch.optim.Optimizer]) -> dict[str, Any]:
-    return {"model": model.state_dict(), "steppers": [stepper.state_dict() for stepper in steppers]}
 
 
 @torch.no_grad()

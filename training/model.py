@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -19,7 +18,6 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from wordsight.atomic import replacing
 from wordsight.demo.clips import render_clip
 from wordsight.demo.questions import NUMBERS, ORDINALS, ask, ask_about_clip, ask_about_pictures
 from wordsight.demo.scenes import CLASSES, GRID, NOUNS, PATCH, SIZE, render
@@ -172,21 +170,6 @@ def optimizers(modules: list[nn.Module], *, rate: float) -> list[torch.optim.Opt
         torch.optim.Muon(inner, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
-
-
-def step_all(steppers: list[torch.optim.Optimizer], rate: float) -> None:
-    """One step of every optimizer at this rate; the gradients are gone afterwards."""
-    for stepper in steppers:
-        for group in stepper.param_groups:
-            group["lr"] = rate
-        stepper.step()
-        stepper.zero_grad()
-
-
-def save_checkpoint(path: Path, state: dict[str, Any], *, step: int, spent: float) -> None:
-    """Where training goes on from: the state after this step, and the seconds it took."""
-    with replacing(path) as draft:
-        torch.save(state | {"step": step, "spent": spent}, draft)
 
 
 def save(model: LlavaForConditionalGeneration, folder: Path) -> None:

@@ -4,7 +4,6 @@ local).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -14,7 +13,8 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
 
-from model import FEATURE_LAYER, VISION_WIDTH, build_model, optimizers, save_checkpoint, step_all
+from fit import Fit
+from model import FEATURE_LAYER, VISION_WIDTH, build_model
 from pictures import BUILD, cache_easy_vqa, cache_scenes
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, render
 
@@ -39,38 +39,26 @@ def train(
 ) -> None:
     """Train the tower, going on from its last checkpoint if there is one."""
     torch.manual_seed(seed)
-    checkpoint = BUILD / f"tower_{seed}.pt"
     images, labels, owners, centers = cache_scenes(scenes)
     easy_images, easy_labels = cache_easy_vqa()
     unowned = np.full(easy_labels.shape, -1), np.zeros((*easy_labels.shape, 3))
-    tower, heads = build_model(8).model.vision_tower.train(), Heads()
-    steppers = optimizers([tower, heads], rate=1.5e-3)
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        tower.load_state_dict(saved["tower"])
-        heads.load_state_dict(saved["heads"])
-        for stepper, state in zip(steppers, saved["steppers"], strict=True):
-            stepper.load_state_dict(state)
-        step, spent = saved["step"], saved["spent"]
+    whole = build_model(8)
+    tower, heads = whole.model.vision_tower.train(), Heads()
     run = torch.compile(tower)
-    began, history = time.monotonic() - spent, []
-    while (elapsed := time.monotonic() - began) < minutes * 60:
-        rate = 1.5e-3 * min(1, (step + 1) / 100) * max(0.03, 1 - elapsed / (minutes * 60))
-        rng = np.random.default_rng([seed, step])
+
+    def loss_of(rng: np.random.Generator, _: float) -> Tensor:
         use_easy = rng.random() < 0.08
         source = (easy_images, easy_labels, *unowned) if use_easy else (images, labels, owners, centers)
-        history.append(_step(run, heads, steppers, _batch(rng, *source), rate))
-        step += 1
-        if step % 100 == 0:
-            loss, objects = np.mean(history[-100:], 0)
-            print(f"step {step} {elapsed:.0f} s loss {loss:.3f} object patches {objects:.3f}", flush=True)
-        if step % 500 == 0:
-            save_checkpoint(
-                checkpoint, _state(tower, heads, steppers), step=step, spent=time.monotonic() - began
-            )
-    save_checkpoint(checkpoint, _state(tower, heads, steppers), step=step, spent=time.monotonic() - began)
-    print("validation", accuracy(tower, heads), flush=True)
+        return _loss(run, heads, _batch(rng, *source))
+
+    fit = Fit(
+        BUILD / f"tower_{seed}.pt",
+        {"tower": tower, "heads": heads},
+        [tower, heads],
+        rate=1.5e-3,
+        made_of={"config": whole.config.vision_config.to_json_string()},
+    )
+    fit.run(minutes, loss_of, seed=seed, validate=lambda: accuracy(tower, heads))
 
 
 def _batch(
@@ -90,13 +78,7 @@ def _batch(
     return x, patch.long().flatten(1), owner.flatten(1), center.float().flatten(1, 2)
 
 
-def _step(
-    tower: Callable[..., Any],
-    heads: Heads,
-    steppers: list[torch.optim.Optimizer],
-    batch: tuple[Tensor, ...],
-    rate: float,
-) -> tuple[float, float]:
+def _loss(tower: Callable[..., Any], heads: Heads, batch: tuple[Tensor, ...]) -> Tensor:
     pixels, target, owner, center = batch
     seen = tower(pixels, output_hidden_states=True)
     patches = seen.hidden_states[FEATURE_LAYER][:, 1:]  # (B, 144, D), what the language model will read
@@ -116,22 +98,11 @@ def _step(
         offset, is_middle = middle[owner >= 0].split([2, 1], -1)
         aim, nearest = center[owner >= 0].split([2, 1], -1)
         loss = loss + F.smooth_l1_loss(offset, aim) + F.binary_cross_entropy_with_logits(is_middle, nearest)
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for group in steppers for p in group.param_groups[0]["params"]], 1.0)
-    step_all(steppers, rate)
-    return loss.item(), (patch[is_object].argmax(-1) == target[is_object]).float().mean().item()
-
-
-def _state(tower: nn.Module, heads: Heads, steppers: list[torch.optim.Optimizer]) -> dict[str, Any]:
-    return {
-        "tower": tower.state_dict(),
-        "heads": heads.state_dict(),
-        "steppers": [stepper.state_dict() for stepper in steppers],
-    }
+    return loss
 
 
 @torch.no_grad()
-def accuracy(tower: nn.Module, heads: Heads, count: int = 300) -> dict[str, float]:
+def accuracy(tower: nn.Module, heads: Heads, count: int = 100) -> dict[str, float]:
     """Share of patches and of object patches named right on validation scenes."""
     scenes = [render(SPLITS["validation"] + i) for i in range(count)]
     right, objects = [], []
