@@ -80,7 +80,7 @@ def test_calibrate_as_json_tells_the_record_and_writes_a_book_only_if_it_pays(ru
     assert err == (
         f"{record['prototypes']} prototypes in out\n"
         if record["pays"]
-        else "no codebook written: none of these pays on this model and task\n"
+        else "no codebook written: the best of these does not pay on this model and task\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""The model card, written from the committed results: no figure in it is typed by hand."""
+"""The model card: every measured figure in it is read from the committed results."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ whose pictures are known patch by patch.
    what it shows, backgrounds included; its row and column; on objects how far the object's center is and
    whether this is the patch nearest to it. [CLS], in the last layer, learns which kinds of things are in the
    picture. Then the tower is frozen.
-2. The projector alone, 400 steps: towards the word of each patch, and so that row, column and center can
+2. The projector alone, 800 steps: towards the word of each patch, and so that row, column and center can
    still be read off.
 3. Projector and language model, on questions, captions and probes about single pictures, two or three
-   pictures, and clips (frames as so many pictures). More than half of the batches show only some of the
-   tokens of a picture, at random or a window, with questions about what they show.
+   pictures, and clips (frames as so many pictures). Most batches show only some of the tokens of a picture,
+   most of them of objects, or a window, with questions about what they show. The queries and keys of the
+   first two layers start equal, so that words attend to what looks like them.
 
 On two CPU cores; `training/README.md` has times and commands. Three seeds were trained alike; seed 0 ships.
 

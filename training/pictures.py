@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from wordsight.atomic import replacing
 from wordsight.demo.clips import Clip, Track, render_clip
 from wordsight.demo.scenes import (
     CLASSES,
@@ -77,8 +78,9 @@ def _centers(scene: Scene) -> Array:
         own = scene.owner == number
         offset = np.array(thing.center[::-1]) / PATCH - middles
         found[own, :2] = offset[own]
-        distance = np.where(own, np.hypot(*np.moveaxis(offset, -1, 0)), np.inf)
-        found[np.unravel_index(distance.argmin(), own.shape)][2] = own.any()
+        if own.any():
+            distance = np.where(own, np.hypot(*np.moveaxis(offset, -1, 0)), np.inf)
+            found[np.unravel_index(distance.argmin(), own.shape)][2] = 1
     return found
 
 
@@ -89,7 +91,7 @@ def scene_facts(count: int) -> list[Scene]:
         with ProcessPoolExecutor() as pool:
             starts = range(0, count, CHUNK)
             parts = list(track(pool.map(_fact_chunk, starts), "facts", total=len(starts)))
-        path.write_text(json.dumps([fact for part in parts for fact in part][:count]))
+        _write(path, json.dumps([fact for part in parts for fact in part][:count]))
     blank, empty = Image.new("RGB", (1, 1)), np.zeros(0)
     return [
         Scene(
@@ -118,14 +120,22 @@ def cache_clips(count: int) -> tuple[list[Clip], Array, Array]:
             seeds = range(SPLITS["train"], SPLITS["train"] + count)
             clips = list(track(pool.map(render_clip, seeds, chunksize=50), "clips", total=count))
         clips = [clip for clip in clips if clip.tracks]
-        np.save(paths[0], np.stack([np.asarray(frame) for clip in clips for frame in clip.frames]))
-        np.save(paths[1], np.concatenate([clip.owner for clip in clips]))
-        paths[2].write_text(json.dumps([[(t.noun, t.act, t.boxes) for t in clip.tracks] for clip in clips]))
+        _write(paths[0], np.stack([np.asarray(frame) for clip in clips for frame in clip.frames]))
+        _write(paths[1], np.concatenate([clip.owner for clip in clips]))
+        _write(paths[2], json.dumps([[(t.noun, t.act, t.boxes) for t in clip.tracks] for clip in clips]))
     clips = [
         Clip((), tuple(Track(noun, act, tuple(boxes)) for noun, act, boxes in tracks), np.zeros(0))
         for tracks in json.loads(paths[2].read_text())
     ]
     return clips, np.load(paths[0], mmap_mode="r"), np.load(paths[1])
+
+
+def _write(path: Path, content: Array | str) -> None:
+    with replacing(path) as draft, draft.open("wb") as file:
+        if isinstance(content, str):
+            file.write(content.encode())
+        else:
+            np.save(file, content)
 
 
 def cache_easy_vqa() -> tuple[Array, Array]:
@@ -135,8 +145,8 @@ def cache_easy_vqa() -> tuple[Array, Array]:
         BUILD.mkdir(exist_ok=True)
         shape_of = _shapes()
         pictures, labels = zip(*_easy_vqa(shape_of), strict=True)
-        np.save(paths[0], np.stack(pictures))
-        np.save(paths[1], np.stack(labels))
+        _write(paths[0], np.stack(pictures))
+        _write(paths[1], np.stack(labels))
     images, patches = (np.load(path, mmap_mode="r") for path in paths)
     return images, patches
 

@@ -144,7 +144,8 @@ DEFAULT = CRITERIA["both_halves"]
 
 
 def criterion(name: str) -> Condition:
-    """The criterion of a name. Raises UsageError if there is none."""
-    if name not in CRITERIA:
-        raise UsageError(f"no criterion {name!r}; expected one of {', '.join(CRITERIA)}")
-    return CRITERIA[name]
+    """The criterion of a name, or the default one. Raises UsageError if there is none."""
+    named = {"default": DEFAULT, **CRITERIA}
+    if name not in named:
+        raise UsageError(f"no criterion {name!r}; expected one of {', '.join(named)}")
+    return named[name]

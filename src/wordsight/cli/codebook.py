@@ -37,7 +37,7 @@ def build(
     limit: Limit = None,
     criterion: Annotated[
         str, typer.Option(help="what makes a token redundant; paper is the paper's exact condition")
-    ] = "both_halves",
+    ] = "default",
     confidence: Threshold = None,
     divergence: Threshold = None,
     largest: Largest = 12,
@@ -90,7 +90,7 @@ def calibrate(
         calibration.book.save_pretrained(out)
         say(f"{len(calibration.book.prototypes)} prototypes in {out}")
     else:
-        say("no codebook written: none of these pays on this model and task")
+        say("no codebook written: the best of these does not pay on this model and task")
     if as_json:
         show(calibration.record, True, "")
     else:
