@@ -11,6 +11,7 @@ from wordsight.errors import UsageError
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
@@ -226,3 +227,32 @@ def test_a_threshold_goes_with_the_cosine_only():
 def test_a_book_of_another_width_is_refused_before_anything_runs(tiny):
     with pytest.raises(UsageError, match="D=16"):
         CodebookPruner(codebook=AXES).check(tiny)
+
+
+@pytest.mark.parametrize("keep", [1, 3, 0.2, 0.9])
+def test_diversity_alone_is_divprune(tokens, book, keep):
+    mixed = CodebookMMR(keep=keep, codebook=book, weight=0.0)
+    assert torch.equal(mixed.prune(tokens).slot, DivPrune(keep=keep).prune(tokens).slot)
+
+
+@pytest.mark.parametrize("weight", [0.2, 0.5, 0.9])
+def test_codebook_and_diversity_is_greedy_by_their_weighted_sum(tokens, book, weight):
+    pruner = CodebookMMR(keep=9, codebook=book, weight=weight)
+    unit = torch.nn.functional.normalize(tokens.embeds.double(), dim=-1)
+    apart = (1 - unit @ unit.T).tolist()
+    said = (1 - pruner.book.redundancy(tokens.embeds).double()).tolist()
+    chosen = []
+    for _ in range(9):
+        worth = {}
+        for i in range(len(tokens)):
+            others = chosen or [j for j in range(len(tokens)) if j != i]
+            if i not in chosen:
+                worth[i] = (1 - weight) * min(apart[i][j] for j in others) + weight * said[i]
+        chosen.append(max(worth, key=worth.get))
+    assert pruner.prune(tokens).slot.tolist() == sorted(chosen)
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.0, 2])
+def test_a_weight_outside_its_range_is_refused(book, weight):
+    with pytest.raises(UsageError, match=r"weight must be in \[0, 1\)"):
+        CodebookMMR(codebook=book, weight=weight)

@@ -11,7 +11,6 @@ from wordsight.codebook import Codebook
 from wordsight.errors import UsageError
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
-from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
@@ -288,32 +287,3 @@ def test_a_spec_that_cannot_be_is_refused_in_one_sentence(spec, message, books):
     with pytest.raises(UsageError, match=message) as refusal:
         pruners.make(spec.replace("{book}", str(books / "16" / "book")))
     assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("keep", [1, 3, 0.2, 0.9])
-def test_diversity_alone_is_divprune(tokens, keep):
-    mixed = CodebookMMR(keep=keep, codebook=made_up_book(16), weight=0.0)
-    assert torch.equal(mixed.prune(tokens).slot, DivPrune(keep=keep).prune(tokens).slot)
-
-
-@pytest.mark.parametrize("weight", [0.2, 0.5, 0.9])
-def test_codebook_and_diversity_is_greedy_by_their_weighted_sum(tokens, weight):
-    pruner = CodebookMMR(keep=9, codebook=made_up_book(16), weight=weight)
-    unit = torch.nn.functional.normalize(tokens.embeds.double(), dim=-1)
-    apart = (1 - unit @ unit.T).tolist()
-    said = (1 - pruner.book.redundancy(tokens.embeds).double()).tolist()
-    chosen = []
-    for _ in range(9):
-        worth = {}
-        for i in range(len(tokens)):
-            others = chosen or [j for j in range(len(tokens)) if j != i]
-            if i not in chosen:
-                worth[i] = (1 - weight) * min(apart[i][j] for j in others) + weight * said[i]
-        chosen.append(max(worth, key=worth.get))
-    assert pruner.prune(tokens).slot.tolist() == sorted(chosen)
-
-
-@pytest.mark.parametrize("weight", [-0.1, 1.0, 2])
-def test_a_weight_outside_its_range_is_refused(weight):
-    with pytest.raises(UsageError, match=r"weight must be in \[0, 1\)"):
-        CodebookMMR(codebook=made_up_book(16), weight=weight)
