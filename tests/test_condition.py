@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wordsight.condition import CRITERIA, DEFAULT, PAPER, Condition, Quantile, criterion
+from wordsight.condition import CRITERIA, DEFAULT, PAPER, Condition, Quantile, criterion, ranks
 from wordsight.divergence import MEASURES
 from wordsight.errors import UsageError
 
@@ -153,11 +153,11 @@ def test_a_resolved_criterion_holds_for_the_same_tokens(four, name):
 
 
 def test_the_default_is_both_halves():
-    assert DEFAULT == Condition() == criterion("both_halves")
+    assert criterion("default") == DEFAULT == Condition() == criterion("both_halves")
 
 
 def test_an_unknown_criterion_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"no criterion 'certain'; expected one of paper, both_halves, .*"):
+    with pytest.raises(UsageError, match=r"no criterion 'certain'; expected one of .*paper, both_halves, .*"):
         criterion("certain")
 
 
@@ -178,7 +178,7 @@ def test_a_criterion_holds_for_the_share_that_it_is_moved_to(four, share, count)
 
 
 @pytest.mark.parametrize(
-    ("name", "ranks"),
+    ("name", "places"),
     [
         ("confidence", [0, 3, 2, 1]),
         ("questions_divergence", [1, 3, 0, 2]),
@@ -188,8 +188,22 @@ def test_a_criterion_holds_for_the_share_that_it_is_moved_to(four, share, count)
         ("both_halves", [2, 3, 3, 1]),
     ],
 )
-def test_information_is_the_higher_rank_of_both_halves(four, name, ranks):
-    torch.testing.assert_close(criterion(name).information(four.signals), torch.tensor(ranks) / 3)
+def test_information_is_the_higher_rank_of_both_halves(four, name, places):
+    torch.testing.assert_close(criterion(name).information(four.signals), torch.tensor(places) / 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ([0.3, 0.1, 0.2], [1, 0, 0.5]),
+        ([5, 5, 5], [0.5, 0.5, 0.5]),
+        ([1, 0, 1, 2, 1], [0.5, 0, 0.5, 1, 0.5]),
+        ([0, 0, 7, 9], [1 / 6, 1 / 6, 2 / 3, 1]),
+        ([4], [0]),
+    ],
+)
+def test_ranks_are_places_from_zero_to_one_that_ties_share(values, places):
+    torch.testing.assert_close(ranks(torch.tensor(values)), torch.tensor(places).float())
 
 
 def test_information_ranks_a_token_among_those_given(four):
