@@ -18,28 +18,31 @@ from transformers import LlavaForConditionalGeneration
 
 from batches import Batch, Pictures, tower_features
 from fit import Fit, digest
-from model import WIDTH, build_model
+from model import WIDTH, build_model, sines
 from packing import IGNORED, SMALL, TOKENIZER, VISUAL, Dialect, hidden_states, pack
 from pictures import BUILD
 from wordsight.demo.clips import render_clip
 from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures
-from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, render
+from wordsight.demo.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
 
 RATE = 2e-3
 ALIGN = 800  # steps of the projector alone
+PLACES, PLACE = 16, 0.6  # width of the code of a place, and its length beside that of a word
 SEVERAL = 0.32  # share of batches with more than one picture, after the first fifth
 
 
 def align(model: LlavaForConditionalGeneration, pictures: Pictures, steps: int, seed: int) -> None:
     """Teach the projector alone: the cosine of a projected patch is highest with its own word (or words), and
-    it tells its row, its column and how far the center of its object is.
+    a part of it is a code of its row and column, and of how far the center of its object is.
     """
     words = model.get_input_embeddings().weight.detach()
     spelled = [TOKENIZER(name, add_special_tokens=False)["input_ids"] for name in CLASSES]
     first, last = (torch.tensor([ids[i] for ids in spelled]) for i in (0, -1))
     projector = model.model.multi_modal_projector
-    place = nn.Linear(WIDTH, 5)  # row, column, center of the object: read off, then thrown away
-    stepper = torch.optim.AdamW([*projector.parameters(), *place.parameters()], lr=2e-3)
+    # Fixed directions: what is only learned to be readable may be too faint for a language model to notice.
+    readout = nn.init.orthogonal_(torch.empty(WIDTH, PLACES + 3))
+    code = PLACE * F.normalize(sines(PLACES), dim=-1)  # (144, PLACES)
+    stepper = torch.optim.AdamW(projector.parameters(), lr=2e-3)
     rng = np.random.default_rng(seed)
     for step in range(steps):
         chosen = np.sort(rng.choice(len(pictures.labels), 32, replace=False))
@@ -51,13 +54,11 @@ def align(model: LlavaForConditionalGeneration, pictures: Pictures, steps: int, 
         cosine = F.normalize(out, dim=-1) @ F.normalize(words, dim=-1).T  # (patches, V)
         aim = label[used]
         norm = (out.norm(dim=-1) / words.norm(dim=-1).mean() - 1).square().mean()
-        spot, center = place(out).split([2, 3], -1)
-        cell = used.nonzero()[:, 1]
-        aims = torch.from_numpy(pictures.centers[chosen])[used].float()
-        where = F.smooth_l1_loss(spot, torch.stack([cell // GRID, cell % GRID], -1).float())
-        where = where + F.smooth_l1_loss(center[is_object[used]], aims[is_object[used]])
+        center = torch.from_numpy(pictures.centers[chosen])[used].float() * torch.tensor([0.1, 0.1, 0.4])
+        aims = torch.cat([code[used.nonzero()[:, 1]], center], 1)
+        where = (out @ readout / words.norm(dim=-1).mean() - aims).square().sum(-1).mean()
         loss = F.cross_entropy(12 * cosine, first[aim]) + F.cross_entropy(12 * cosine, last[aim]) + 0.5 * norm
-        loss = loss + 0.5 * where
+        loss = loss + 4 * where
         loss.backward()
         stepper.step()
         stepper.zero_grad()

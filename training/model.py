@@ -144,7 +144,7 @@ def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
     )
     model = LlavaForConditionalGeneration._from_config(config)
     with torch.no_grad():
-        model.model.vision_tower.embeddings.position_embedding.weight[1:] = 0.3 * _sines(VISION_WIDTH)
+        model.model.vision_tower.embeddings.position_embedding.weight[1:] = 0.3 * sines(VISION_WIDTH)
         model.get_input_embeddings().weight.normal_(0, 0.06)
         for layer in model.model.language_model.layers[:MATCHING]:
             layer.self_attn.q_proj.weight.normal_(0, 0.05)
@@ -152,7 +152,7 @@ def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
     return model
 
 
-def _sines(width: int) -> Tensor:
+def sines(width: int) -> Tensor:
     """Sines and cosines of row and column, (GRID * GRID, width)."""
     rates = 100 ** (-torch.arange(width // 4) / (width // 4))
     angle = torch.arange(GRID)[:, None] * rates
