@@ -12,6 +12,7 @@ with TemporaryDirectory() as folder:
     photos = save_scenes(Path(folder) / "photos", 6)
     evidence = collect(vlm, photos, Path(folder) / "evidence")
     condition = Condition(confidence=Quantile(0.6), divergence=Quantile(0.6))
-    book = Codebook.build(evidence, condition, Clustering(largest=144, images=2))
+    # For six pictures; for hundreds, Clustering() asks for clusters that many of them share.
+    book = Codebook.build(evidence, condition, Clustering(largest=144, images=0))
     print(book.config["counts"])
     print(vlm.answer(photos[0], "describe the image.", pruner=CodebookPruner(codebook=book, keep=0.2)))
