@@ -211,6 +211,13 @@ def test_information_ranks_a_token_among_those_given(four):
     assert criterion("confidence").information(last).tolist() == [1.0, 0.5, 0.0]
 
 
+def test_information_of_equal_signals_is_equal(four):
+    tied = {**four.signals, "confidence": torch.tensor([0.5, 0.1, 0.5, 0.5])}
+    torch.testing.assert_close(
+        criterion("confidence").information(tied), torch.tensor([2 / 3, 0.0, 2 / 3, 2 / 3])
+    )
+
+
 def test_information_of_a_single_token_is_none(four):
     alone = {name: values[:1] for name, values in four.signals.items()}
     assert criterion("both_halves").information(alone).tolist() == [0.0]

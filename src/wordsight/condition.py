@@ -93,8 +93,7 @@ class Condition:
         halves = [] if self.confidence is None else [signals[self.says]]
         if self.divergence is not None:
             halves.append(self.weighted_divergence(signals))
-        ranks = [half.argsort(stable=True).argsort().float() / max(1, len(half) - 1) for half in halves]
-        return torch.stack([torch.zeros_like(signals[self.says]), *ranks]).amax(0)
+        return torch.stack([torch.zeros_like(signals[self.says]), *map(ranks, halves)]).amax(0)
 
     def as_json(self) -> dict[str, Any]:
         """The fields, quantiles as {"quantile": share}."""
