@@ -14,6 +14,7 @@ from run import write_between
 from wordsight.atomic import replacing
 from wordsight.calibrate import KEEPS
 from wordsight.condition import CRITERIA
+from wordsight.report import signed
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -117,7 +118,7 @@ def tables(verdict: dict[str, Any]) -> str:
         for way, count in zip(WAYS, (2, 2, 1, 1), strict=True):
             found = gaps.get(f"{way}: {name}")
             if found:
-                cells += [f"{accuracy[f'{way}: {name}']:.3f}", *map(_gap, found.values())]
+                cells += [f"{accuracy[f'{way}: {name}']:.3f}", *map(signed, found.values())]
             else:
                 cells += ["no prototype", *[""] * count]
         lines.append(f"| {' | '.join(cells)} |")
@@ -131,10 +132,6 @@ def _by_keep(seeds: list[dict[str, Scores]]) -> dict[str, dict[str, float]]:
         if keep in map(str, KEEPS):
             found.setdefault(method, {})[keep] = float(np.mean([seed[name].mean() for seed in seeds]))
     return found
-
-
-def _gap(values: list[float]) -> str:
-    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*values)
 
 
 if __name__ == "__main__":

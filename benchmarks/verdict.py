@@ -121,10 +121,8 @@ def judge(
         "environment": environment(vlm),
     }
     results = HERE / "results"
-    save_file(
-        {method: values.astype(np.float32) for method, values in scores.items()},
-        results / f"verdict_{name}.safetensors",
-    )
+    with replacing(results / f"verdict_{name}.safetensors") as draft:
+        save_file({method: values.astype(np.float32) for method, values in scores.items()}, draft)
     with replacing(results / f"verdict_{name}.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
 

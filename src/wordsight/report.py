@@ -34,13 +34,14 @@ def _cells(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
             f"{row['tokens_kept']:.1f}",
             f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
             f"{row['retention']:.0%}" if row["retention"] is not None else "-",
-            _signed(row["difference_to"].get("random")),
+            signed(row["difference_to"].get("random")),
         )
         if i + 1 == len(rows) or rows[i + 1]["task"] != row["task"]:
             yield (row["task"], "(blind)", "0%", "0.0", f"{row['blind']:.3f}", "", "")
 
 
-def _signed(difference: list[float] | None) -> str:
+def signed(difference: list[float] | None) -> str:
+    """A difference with its interval, empty if there is none."""
     if difference is None:
         return ""
     mean, low, high = difference
@@ -59,7 +60,7 @@ def calibration_tables(record: dict[str, Any]) -> list[Any]:
     )
     for name, accuracy in record["testing"].items():
         gap = record["difference_to"].get(name)
-        tested.add_row(name, f"{accuracy:.3f}", "{:+.3f} [{:+.3f}, {:+.3f}]".format(*gap) if gap else "")
+        tested.add_row(name, f"{accuracy:.3f}", signed(gap))
     verdict = "pays" if record["pays"] else "does not pay"
     shares = ", ".join(f"{keep:.0%}" for keep in record["keeps"])
     return [
