@@ -1,7 +1,10 @@
 """What stage 2 reads: batches of pictures, pairs of pictures and clips, as tower features with questions.
 
-Most batches show only some of the tokens of a picture, with questions about what those tokens show: the model
-then reads pruned prompts as well as whole ones, and a word has fewer tokens to be looked for in.
+It begins with a few tokens of each picture and only with the questions that are slow to learn: in long
+prompts, or among easier questions, their gradient is too faint, and what is where stays unknown for thousands
+of steps. Pairs and clips follow, then longer prompts and all questions. Most batches still show only some
+of the tokens of a picture, with questions about what those show: pruned prompts are read as well as whole
+ones.
 """
 
 from __future__ import annotations
@@ -25,10 +28,15 @@ from wordsight.probe import QUESTIONS
 
 OBJECT, COLOR, BACKGROUND = QUESTIONS
 TOKENS = 5400  # in a batch, about
-WHOLE = 0.3  # share of the batches of single pictures that show all tokens
-# Some of the others ask only what is slow to learn: among easier questions its gradient is too faint.
-SLOW, SLOW_TYPES = 0.25, ("location", "relation", "naming", "counting")
-EASY_QUESTIONS = 6
+FEW = 12  # tokens of a picture at the beginning
+# Shares of the schedule: until when there are single pictures alone, until when all show FEW tokens, and from
+# when on they are of all lengths.
+ALONE, SHORT, GROWN = 0.2, 0.5, 0.75
+SEVERAL = 0.65, 0.35  # share of batches of more than one picture, after ALONE and after GROWN
+SLOW = 0.25  # share of the batches of single pictures that ask only what is slow to learn, after GROWN
+SLOW_TYPES = ("location", "relation", "naming", "counting", "color", "existence")
+WHOLE = 0.3  # share of the others that show all tokens
+EASY, EASY_QUESTIONS = 0.08, 6  # share of all batches, and questions a picture
 
 
 @dataclass(frozen=True)
@@ -71,19 +79,29 @@ class Pictures:
         for text, answer, picture in zip(*easy_vqa.get_train_questions(), strict=True):
             self.easy_questions[picture].append(Question("easy", text, answer))
 
-    def draw(self, rng: np.random.Generator, several: float) -> Batch:
-        """A batch; `several` is the share of batches of more than one picture."""
+    def draw(self, rng: np.random.Generator, done: float) -> Batch:
+        """A batch for when this share of the schedule is done."""
+        grown = min(1.0, max(0.0, (done - SHORT) / (GROWN - SHORT)))
+        several = SEVERAL[0] + grown * (SEVERAL[1] - SEVERAL[0]) if done > ALONE else 0.0
         kind = rng.random()
         if kind < 0.45 * several:
-            return self._pairs(rng)
+            return self._pairs(rng, grown)
         if kind < several:
-            return self._clips(rng)
-        if kind < several + 0.08:
+            return self._clips(rng, grown)
+        if kind < several + EASY * grown:
             return self._easy(rng)
-        return self._singles(rng)
+        return self._slow(rng) if rng.random() < 1 - grown * (1 - SLOW) else self._singles(rng)
+
+    def _slow(self, rng: np.random.Generator) -> Batch:
+        """A few tokens of single pictures, the middle of every object among them."""
+        chosen = self._choice(rng, FEW)
+        times = np.where(self.owners[chosen] >= 0, 6, 1) + 1000 * (self.centers[chosen][..., 2] > 0)
+        cells = _weighted(rng, times, FEW)
+        asked = [self._questions(rng, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
+        return self._batch(chosen, cells, [[q for q in row if q.type in SLOW_TYPES] for row in asked], 130)
 
     def _singles(self, rng: np.random.Generator) -> Batch:
-        """Whole pictures, or a few of their tokens, mostly of objects, or a window."""
+        """Whole pictures, or some of their tokens, mostly of objects, or a window."""
         kind = rng.random()
         if kind < WHOLE:
             chosen = self._choice(rng, VISUAL)
@@ -91,18 +109,23 @@ class Pictures:
         elif kind < 0.75:
             kept = int(np.exp(rng.uniform(np.log(4), np.log(80))))
             chosen = self._choice(rng, kept)
-            cells = _biased(rng, self.owners[chosen], kept, times=6 if rng.random() < 0.6 else 1)
+            times = np.where(self.owners[chosen] >= 0, 6 if rng.random() < 0.6 else 1, 1)
+            cells = _weighted(rng, times, kept)
         else:
             side = int(rng.choice([1, 1, 2, 3, 3, 4, 6, 8]))
             chosen = self._choice(rng, side * side)
             corners = rng.integers(0, GRID - side + 1, (len(chosen), 2))
             grid = np.arange(VISUAL).reshape(GRID, GRID)
             cells = np.stack([grid[y : y + side, x : x + side].flatten() for y, x in corners])
-        questions = [self._questions(rng, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
-        if WHOLE < kind < WHOLE + SLOW:
-            questions = [[q for q in row if q.type in SLOW_TYPES] for row in questions]
+        asked = [self._questions(rng, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
+        return self._batch(chosen, cells, asked, 300)
+
+    def _batch(self, chosen: Array, cells: Array, questions: list[list[Question]], limit: int) -> Batch:
+        """Prompts of one scene each, chosen (B,), of which the tokens at cells (B, K) are shown."""
         slots = cells[:, None]
-        return Batch(_gather(self.features, chosen[:, None], slots), torch.from_numpy(slots), questions, 300)
+        return Batch(
+            _gather(self.features, chosen[:, None], slots), torch.from_numpy(slots), questions, limit
+        )
 
     def _choice(self, rng: np.random.Generator, kept: int) -> Array:
         """As many pictures as fit into a batch if each shows `kept` tokens."""
@@ -135,16 +158,16 @@ class Pictures:
         features = _gather(self.easy_features, chosen[:, None], slots)
         return Batch(features, torch.from_numpy(slots.copy()), questions, 120)
 
-    def _pairs(self, rng: np.random.Generator) -> Batch:
+    def _pairs(self, rng: np.random.Generator, grown: float) -> Batch:
         """Two or three pictures a prompt; in half of the prompts all show the same kind of thing."""
         count = 2 if rng.random() < 0.65 else 3
-        kept, rows = _size(rng, count, text=70)
+        kept, rows = _size(rng, count, grown, text=70)
         chosen = rng.integers(len(self.facts), size=(rows, count))
         for row in chosen[rng.random(rows) < 0.5]:
             things = self.facts[row[0]].things
             if things:
                 row[1:] = rng.choice(self.showing[things[int(rng.integers(len(things)))].noun], count - 1)
-        slots = _biased(rng, self.owners[chosen], kept)
+        slots = _weighted(rng, np.where(self.owners[chosen] >= 0, 6, 1), kept)
         questions = [
             ask_about_pictures(
                 [self.facts[i] for i in numbers],
@@ -155,12 +178,12 @@ class Pictures:
         ]
         return Batch(_gather(self.features, chosen, slots), torch.from_numpy(slots), questions, 120)
 
-    def _clips(self, rng: np.random.Generator) -> Batch:
+    def _clips(self, rng: np.random.Generator, grown: float) -> Batch:
         count = int(rng.choice(list(self.clips_of)))
-        kept, rows = _size(rng, count, text=35)
+        kept, rows = _size(rng, count, grown, text=35)
         numbers = rng.choice(self.clips_of[count], rows)
         frames = self.clip_start[numbers][:, None] + np.arange(count)  # (B, I)
-        slots = _biased(rng, self.frame_owners[frames], kept)
+        slots = _weighted(rng, np.where(self.frame_owners[frames] >= 0, 6, 1), kept)
         questions = []
         for number, row, cells in zip(numbers.tolist(), frames, slots, strict=True):
             clip = self.clips[number]
@@ -182,15 +205,16 @@ def _owners(owners: Array) -> frozenset[int]:
     return frozenset(int(i) for i in np.unique(owners) if i >= 0)
 
 
-def _size(rng: np.random.Generator, pictures: int, text: int) -> tuple[int, int]:
+def _size(rng: np.random.Generator, pictures: int, grown: float, text: int) -> tuple[int, int]:
     """How many tokens each of several pictures shows, and how many prompts make a batch."""
-    kept = VISUAL if rng.random() < 0.2 else int(np.exp(rng.uniform(np.log(12), np.log(72))))
+    longest = FEW + 60 * grown
+    kept = VISUAL if rng.random() < 0.25 * grown else int(np.exp(rng.uniform(np.log(FEW), np.log(longest))))
     return kept, max(4, TOKENS // (pictures * (kept + 2) + text))
 
 
-def _biased(rng: np.random.Generator, owners: Array, kept: int, times: int = 6) -> Array:
-    """(..., kept) cells of pictures with these owners (..., 144), those of objects `times` as likely."""
-    keys = rng.random(owners.shape) ** np.where(owners >= 0, 1 / times, 1)
+def _weighted(rng: np.random.Generator, times: Array, kept: int) -> Array:
+    """(..., kept) cells in order, drawn without replacement, each `times` (..., 144) as likely as others."""
+    keys = rng.random(times.shape) ** (1 / times)
     return np.sort(np.argpartition(-keys, kept - 1, axis=-1)[..., :kept], -1)
 
 

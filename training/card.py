@@ -38,9 +38,11 @@ whose pictures are known patch by patch.
 2. The projector alone, 800 steps: towards the word of each patch, and so that row, column and center can
    still be read off.
 3. Projector and language model, on questions, captions and probes about single pictures, two or three
-   pictures, and clips (frames as so many pictures). Most batches show only some of the tokens of a picture,
-   most of them of objects, or a window, with questions about what they show. The queries and keys of the
-   first two layers start equal, so that words attend to what looks like them.
+   pictures, and clips (frames as so many pictures). The first half of the schedule shows 12 tokens of a
+   picture and asks only what is slow to learn; then prompts grow. Most batches to the end show only some of
+   the tokens of a picture, most of them of objects, or a window, with questions about what they show. The
+   attention of the language model starts as a look-up: queries equal keys, and what is attended to is copied
+   (mimetic initialization, arXiv 2305.09828).
 
 On two CPU cores; `training/README.md` has times and commands. Three seeds were trained alike; seed 0 ships.
 

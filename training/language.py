@@ -25,10 +25,9 @@ from wordsight.demo.clips import render_clip
 from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures
 from wordsight.demo.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
 
-RATE = 2e-3
+RATE = 1.5e-3
 ALIGN = 800  # steps of the projector alone
 PLACES, PLACE = 16, 0.6  # width of the code of a place, and its length beside that of a word
-SEVERAL = 0.32  # share of batches with more than one picture, after the first fifth
 
 
 def align(model: LlavaForConditionalGeneration, pictures: Pictures, steps: int, seed: int) -> None:
@@ -80,7 +79,7 @@ def train(
         align(model, pictures, ALIGN, seed)
 
     def loss_of(rng: np.random.Generator, done: float) -> Tensor:
-        return answer_loss(model, pictures.draw(rng, SEVERAL * min(1, done / 0.2)), rng)
+        return answer_loss(model, pictures.draw(rng, done), rng)
 
     fit.run(minutes, loss_of, seed=seed, validate=lambda: quick_accuracy(model))
     print("validation", quick_accuracy(model, 300), flush=True)

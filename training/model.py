@@ -28,9 +28,7 @@ VISION_WIDTH, VISION_LAYERS = 192, 4
 # Not the last layer: its patches know a little of the whole picture (locality.py), like its [CLS].
 FEATURE_LAYER = -2
 WIDTH, LAYERS, HEAD = 256, 4, 64
-# Layers whose queries and keys start equal, so that a word attends to what looks like it from the first step.
-# Without that the model learns which things are in the picture long before where they are.
-MATCHING = 2
+COPY = 0.25  # how much of what an attention layer looks at it copies at the start, as the root of it
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: "
     "{% set pictures = message['content'] | selectattr('type', 'in', ['image', 'video']) | list %}"
@@ -109,7 +107,13 @@ def build_processor() -> LlavaProcessor:
 
 
 def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
-    """An untrained model; the positions of the tower start as sines and cosines, which trains sooner."""
+    """An untrained model; the positions of the tower start as sines and cosines, which trains sooner.
+
+    The attention of the language model starts as one that has learned to look up: queries equal keys and the
+    output undoes the values, so that a word attends to what looks like it and copies it (mimetic
+    initialization, Trockman & Kolter, arXiv 2305.09828). Without that the model learns which things are in
+    the picture long before where they are or what color they have.
+    """
     vision = CLIPVisionConfig(
         hidden_size=VISION_WIDTH,
         intermediate_size=4 * VISION_WIDTH,
@@ -146,9 +150,11 @@ def build_model(vocabulary: int) -> LlavaForConditionalGeneration:
     with torch.no_grad():
         model.model.vision_tower.embeddings.position_embedding.weight[1:] = 0.3 * sines(VISION_WIDTH)
         model.get_input_embeddings().weight.normal_(0, 0.06)
-        for layer in model.model.language_model.layers[:MATCHING]:
-            layer.self_attn.q_proj.weight.normal_(0, 0.05)
-            layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
+        for attention in (layer.self_attn for layer in model.model.language_model.layers):
+            attention.q_proj.weight.normal_(0, 0.05)
+            attention.k_proj.weight.copy_(attention.q_proj.weight)
+            torch.nn.init.orthogonal_(attention.v_proj.weight, gain=COPY)
+            attention.o_proj.weight.copy_(attention.v_proj.weight.T)
     return model
 
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from batches import Pictures
 from fit import Fit, digest
-from language import RATE, SEVERAL, answer_loss, quick_accuracy
+from language import RATE, answer_loss, quick_accuracy
 from packing import Dialect
 from pictures import BUILD
 from wordsight.atomic import replacing
@@ -45,7 +45,7 @@ def train(
     model.to(device)
 
     def loss_of(rng: np.random.Generator, done: float) -> Tensor:
-        return answer_loss(model, pictures.draw(rng, SEVERAL * min(1, done / 0.2)), rng, spoken)
+        return answer_loss(model, pictures.draw(rng, done), rng, spoken)
 
     fit = Fit(BUILD / f"smollm2_{seed}.pt", {"projector": projector}, [projector], RATE, made_of)
     fit.run(minutes, loss_of, seed=seed, validate=lambda: quick_accuracy(model, dialect=spoken))
