@@ -1,7 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+EVIDENCE := build/evidence
+SEEDS := benchmarks/models
 
-.PHONY: demo test check bench setup train-demo train-smollm2 clean
+.PHONY: demo test check bench findings setup train-demo train-smollm2 clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
@@ -15,8 +17,22 @@ check: setup  ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## run every experiment again and write the tables from the results
+bench: setup  ## run every experiment again, write the tables and the model card from the results
+	$(BIN)/python benchmarks/choose_codebook.py $(EVIDENCE)/demo
+	$(BIN)/python benchmarks/causes.py $(EVIDENCE)/demo-validation
+	cd training && ../$(BIN)/python locality.py --out ../benchmarks/results/locality.json
+	$(BIN)/python benchmarks/gates.py
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/speed.py
+	cd training && ../$(BIN)/python card.py
+
+findings: setup  ## measure everything in docs/findings.md again
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,findings]'
+	$(BIN)/python benchmarks/verdict.py demo $(EVIDENCE) --name 0 --other $(SEEDS)/seed1
+	$(BIN)/python benchmarks/verdict.py $(SEEDS)/seed1 $(EVIDENCE) --name 1 --other $(SEEDS)/seed2
+	$(BIN)/python benchmarks/verdict.py $(SEEDS)/seed2 $(EVIDENCE) --name 2 --other demo
+	$(BIN)/python benchmarks/pool.py
+	$(BIN)/python benchmarks/intermediate.py $(EVIDENCE)
 
 train-demo: setup  ## train the embedded model again; training/README.md says how long that takes
 	cd training && ../$(BIN)/python tower.py && ../$(BIN)/python language.py && ../$(BIN)/python export.py

@@ -86,7 +86,7 @@ def judge(
     evidence_root: Annotated[Path, typer.Argument(help="where evidence is, or is to be collected")],
     name: Annotated[str, typer.Option(help="of the results: verdict_NAME.json")] = "0",
     pictures: Annotated[int, typer.Option(help="training scenes for the codebooks")] = 320,
-    other: Annotated[Path | None, typer.Option(help="evidence of another seed's model")] = None,
+    other: Annotated[str | None, typer.Option(help="a model of another seed, whose book is tried")] = None,
 ) -> None:
     """Choose on the validation split, then score every method once on the test split."""
     vlm = VLM.from_pretrained(model)
@@ -106,7 +106,8 @@ def judge(
     known = _known(vlm, test, evidence_root)
     methods = _methods(evidence, {name: books[label] for name, label in chosen.items()}, known)
     if other:
-        foreign = Codebook.build(Evidence.load(other), condition, CLUSTERING)
+        theirs = collected(VLM.from_pretrained(other), evidence_root, "train", pictures)
+        foreign = Codebook.build(theirs, condition, CLUSTERING)
         methods["book of another seed's model"] = _book_method(foreign)
     scores = {
         f"{method} | {keep}": test.run(make(keep))[0] for method, make in methods.items() for keep in KEEPS

@@ -1,7 +1,9 @@
 """Fixtures: a tiny random model, and a picture, a prompt and visual tokens to go with it."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
 
 SHIPPED = Path(wordsight.__file__).parent / "demo" / "model"
+TRAINING = Path(__file__).parents[1] / "training"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -187,3 +190,18 @@ def run(folder, monkeypatch, capsys, tiny):
         return code, *capsys.readouterr()
 
     return wordsight
+
+
+@pytest.fixture(scope="module")
+def training():
+    """The modules of the training folder, which is no package, by name."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TRAINING)
+        # The list of all words takes hundreds of renderings, and any list will do here.
+        patch.setattr(import_module("model"), "words", lambda: ["animal", "cat", "garden", "what"])
+        names = ("model", "packing", "batches", "steps", "smollm2")
+        yield SimpleNamespace(**{name: import_module(name) for name in names})
+    for name in set(sys.modules) - before:
+        if str(TRAINING) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]

@@ -62,7 +62,7 @@ def test_shipped_codebook_says_where_it_comes_from():
     assert {
         "model",
         "fingerprint",
-        "question",
+        "questions",
         "condition",
         "thresholds",
         "pictures_sha256",
@@ -77,8 +77,12 @@ def test_tour_has_its_pictures(name):
 
 def test_card_has_the_accuracies_of_the_committed_results():
     card = (FOLDER / "model" / "README.md").read_text()
-    rows = json.loads((Path(__file__).parent.parent / "benchmarks" / "results" / "pruners.json").read_text())[
-        "rows"
-    ]
-    figures = [kind for row in rows if row["pruner"] == "none" for kind in row["by_type"].values()]
-    assert all(f"| {kind['accuracy']:.3f} [" in card for kind in figures)
+    gates = json.loads((Path(__file__).parent.parent / "benchmarks" / "results" / "gates.json").read_text())
+    for kinds in gates["models"]["0"]["accuracy"].values():
+        for kind, figures in kinds.items():
+            row = next(
+                line
+                for line in card.splitlines()
+                if f"| {kind} | " in line and f"{figures['accuracy']:.3f} [" in line
+            )
+            assert f"{figures['blind']:.3f}" in row

@@ -1,8 +1,5 @@
 """The script that trains the adapter, on a tiny language model, and the packed prompts it learns from."""
 
-import sys
-from importlib import import_module
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,23 +10,7 @@ from wordsight.demo.questions import Question
 from wordsight.demo.smollm2 import assemble
 from wordsight.vlm import VLM
 
-TRAINING = Path(__file__).parents[1] / "training"
 QUESTION = "what is the animal in the garden?"
-
-
-@pytest.fixture(scope="module")
-def training():
-    """The modules of the training folder, which is no package, by name."""
-    before = set(sys.modules)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TRAINING)
-        # The list of all words takes hundreds of renderings, and any list will do here.
-        patch.setattr(import_module("model"), "words", lambda: ["animal", "cat", "garden", "what"])
-        names = ("model", "packing", "batches", "smollm2")
-        yield SimpleNamespace(**{name: import_module(name) for name in names})
-    for name in set(sys.modules) - before:
-        if str(TRAINING) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +76,7 @@ def learn(training, tiny_language, monkeypatch, tmp_path):
     features = torch.randn(2, 1, 5, 192, generator=random)
     batch = training.batches.Batch(features, torch.arange(5).expand(2, 1, 5), questions, 100)
     monkeypatch.setattr(script, "BUILD", tmp_path)
-    monkeypatch.setattr(script, "Pictures", lambda *_: SimpleNamespace(draw=lambda rng, several: batch))
+    monkeypatch.setattr(script, "Pictures", lambda *_: SimpleNamespace(draw=lambda rng, done: batch))
     monkeypatch.setattr(script, "quick_accuracy", lambda *_, **__: {})
 
     def run(seconds):

@@ -21,6 +21,7 @@ from transformers import LlavaForConditionalGeneration
 from fit import digest
 from packing import VISUAL
 from pictures import BUILD, cache_clips, cache_easy_vqa, cache_scenes, scene_facts
+from steps import in_each, when
 from wordsight.atomic import replacing
 from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures, probe_answers
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, Array
@@ -33,8 +34,10 @@ FEW = 12  # tokens of a picture at the beginning
 # when on they are of all lengths.
 ALONE, SHORT, GROWN = 0.2, 0.5, 0.75
 SEVERAL = 0.65, 0.35  # share of batches of more than one picture, after ALONE and after GROWN
+SLOW_SEVERAL = 0.4  # share of them that ask only what is slow to learn, with the steps to it
 SLOW = 0.25  # share of the batches of single pictures that ask only what is slow to learn, after GROWN
 SLOW_TYPES = ("location", "relation", "naming", "counting", "color", "existence")
+COUNTS = 0.35  # share of those, after ALONE, that only count, which is learned last
 WHOLE = 0.3  # share of the others that show all tokens
 EASY, EASY_QUESTIONS = 0.08, 6  # share of all batches, and questions a picture
 
@@ -66,18 +69,27 @@ class Pictures:
         )
         self.centers = np.asarray(centers).reshape(-1, VISUAL, 3)
         self.facts = scene_facts(scenes)
+        self.easy_questions: list[list[Question]] = [[] for _ in range(len(easy_images))]
+        for text, answer, picture in zip(*easy_vqa.get_train_questions(), strict=True):
+            self.easy_questions[picture].append(Question("easy", text, answer))
+        self.index()
+
+    def index(self) -> None:
+        """Make the lists that batches are drawn from."""
         self.showing: dict[str, list[int]] = defaultdict(list)
         for number, fact in enumerate(self.facts):
             for noun in {thing.noun for thing in fact.things}:
                 self.showing[noun].append(number)
+        nouns = [[thing.noun for thing in fact.things] for fact in self.facts]
+        self.repeating = [i for i, found in enumerate(nouns) if len(set(found)) < len(found)]
         lengths = [len(clip.tracks[0].boxes) for clip in self.clips]
         self.clip_start = np.cumsum([0, *lengths[:-1]])
         self.clips_of: dict[int, list[int]] = defaultdict(list)
-        for number, length in enumerate(lengths):
+        self.ordered: dict[int, list[int]] = defaultdict(list)  # those in which two things appear
+        for number, (clip, length) in enumerate(zip(self.clips, lengths, strict=True)):
             self.clips_of[length].append(number)
-        self.easy_questions: list[list[Question]] = [[] for _ in range(len(easy_images))]
-        for text, answer, picture in zip(*easy_vqa.get_train_questions(), strict=True):
-            self.easy_questions[picture].append(Question("easy", text, answer))
+            if [track.act for track in clip.tracks].count("appear") > 1:
+                self.ordered[length].append(number)
 
     def draw(self, rng: np.random.Generator, done: float) -> Batch:
         """A batch for when this share of the schedule is done."""
@@ -90,7 +102,9 @@ class Pictures:
             return self._clips(rng, grown)
         if kind < several + EASY * grown:
             return self._easy(rng)
-        return self._slow(rng) if rng.random() < 1 - grown * (1 - SLOW) else self._singles(rng)
+        if rng.random() < grown * (1 - SLOW):
+            return self._singles(rng)
+        return self._counts(rng) if done > ALONE and rng.random() < COUNTS else self._slow(rng)
 
     def _slow(self, rng: np.random.Generator) -> Batch:
         """A few tokens of single pictures, the middle of every object among them."""
@@ -99,6 +113,15 @@ class Pictures:
         cells = _weighted(rng, times, FEW)
         asked = [self._questions(rng, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
         return self._batch(chosen, cells, [[q for q in row if q.type in SLOW_TYPES] for row in asked], 130)
+
+    def _counts(self, rng: np.random.Generator) -> Batch:
+        """Single pictures with several things of a kind, asked only how many."""
+        kept = int(np.exp(rng.uniform(np.log(FEW), np.log(VISUAL))))
+        chosen = rng.choice(self.repeating, TOKENS // (kept + 40), replace=False)
+        times = np.where(self.owners[chosen] >= 0, 6, 1) + 1000 * (self.centers[chosen][..., 2] > 0)
+        cells = _weighted(rng, times, kept)
+        asked = [ask(self.facts[i], _seed(rng)) for i in chosen.tolist()]
+        return self._batch(chosen, cells, [[q for q in row if q.type == "counting"] for row in asked], 40)
 
     def _singles(self, rng: np.random.Generator) -> Batch:
         """Whole pictures, or some of their tokens, mostly of objects, or a window."""
@@ -159,41 +182,43 @@ class Pictures:
         return Batch(features, torch.from_numpy(slots.copy()), questions, 120)
 
     def _pairs(self, rng: np.random.Generator, grown: float) -> Batch:
-        """Two or three pictures a prompt; in half of the prompts all show the same kind of thing."""
+        """Two or three pictures a prompt; in most prompts all show the same kind of thing."""
         count = 2 if rng.random() < 0.65 else 3
         kept, rows = _size(rng, count, grown, text=70)
         chosen = rng.integers(len(self.facts), size=(rows, count))
-        for row in chosen[rng.random(rows) < 0.5]:
-            things = self.facts[row[0]].things
-            if things:
-                row[1:] = rng.choice(self.showing[things[int(rng.integers(len(things)))].noun], count - 1)
+        for row in np.flatnonzero(rng.random(rows) < 0.7):
+            if things := self.facts[chosen[row, 0]].things:
+                noun = things[int(rng.integers(len(things)))].noun
+                chosen[row, 1:] = rng.choice(self.showing[noun], count - 1)
         slots = _weighted(rng, np.where(self.owners[chosen] >= 0, 6, 1), kept)
-        questions = [
-            ask_about_pictures(
-                [self.facts[i] for i in numbers],
-                _seed(rng),
-                visible=[_owners(self.owners[i, cells]) for i, cells in zip(numbers, row, strict=True)],
-            )
-            for numbers, row in zip(chosen.tolist(), slots, strict=True)
-        ]
+        slow = rng.random() < SLOW_SEVERAL
+        questions = []
+        for numbers, row in zip(chosen.tolist(), slots, strict=True):
+            scenes = [self.facts[i] for i in numbers]
+            visible = [_owners(self.owners[i, cells]) for i, cells in zip(numbers, row, strict=True)]
+            asked = ask_about_pictures(scenes, _seed(rng), visible=visible)
+            steps = in_each(rng, scenes, visible) if slow else []
+            questions.append(steps + [q for q in asked if not slow or q.type == "same"])
         return Batch(_gather(self.features, chosen, slots), torch.from_numpy(slots), questions, 120)
 
     def _clips(self, rng: np.random.Generator, grown: float) -> Batch:
         count = int(rng.choice(list(self.clips_of)))
         kept, rows = _size(rng, count, grown, text=35)
-        numbers = rng.choice(self.clips_of[count], rows)
+        slow = rng.random() < SLOW_SEVERAL
+        numbers = rng.choice(self.ordered[count] if slow else self.clips_of[count], rows)
         frames = self.clip_start[numbers][:, None] + np.arange(count)  # (B, I)
         slots = _weighted(rng, np.where(self.frame_owners[frames] >= 0, 6, 1), kept)
         questions = []
         for number, row, cells in zip(numbers.tolist(), frames, slots, strict=True):
             clip = self.clips[number]
             shown = np.take_along_axis(self.frame_owners[row], cells, 1)
-            seen = [
+            seen = frozenset(
                 i
                 for i, track in enumerate(clip.tracks)
                 if all((shown[t] == i).any() for t, box in enumerate(track.boxes) if box)
-            ]
-            questions.append(ask_about_clip(clip, _seed(rng), visible=frozenset(seen)))
+            )
+            asked = ask_about_clip(clip, _seed(rng), visible=seen)
+            questions.append([*when(clip, seen), *(q for q in asked if q.type == "order")] if slow else asked)
         return Batch(_gather(self.clip_features, frames, slots), torch.from_numpy(slots), questions, 80)
 
 

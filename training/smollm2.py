@@ -23,7 +23,7 @@ from wordsight.atomic import replacing
 from wordsight.demo.smollm2 import ADAPTER, assemble, save_adapter
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-SCENES, CLIPS = 24_000, 1_600  # the pictures, and so the cached features, of stage 2
+SCENES, CLIPS = 24_000, 5_000  # the pictures, and so the cached features, of stage 2
 
 
 def train(

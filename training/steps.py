@@ -1,0 +1,38 @@
+"""Questions that only training asks: steps towards those that are slow to learn.
+
+Whether both pictures show a thing follows from whether each does, and what came first from when each came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wordsight.demo.clips import Clip
+from wordsight.demo.questions import ORDINALS, Question, with_article
+from wordsight.demo.scenes import Scene
+
+
+def in_each(
+    rng: np.random.Generator, scenes: Sequence[Scene], visible: Sequence[frozenset[int]]
+) -> list[Question]:
+    """Whether a thing that can be seen in one of the pictures is in each of them."""
+    true = [{thing.noun for thing in scene.things} for scene in scenes]
+    seen = [{scene.things[i].noun for i in shown} for scene, shown in zip(scenes, visible, strict=True)]
+    questions = []
+    for noun in rng.permutation(sorted(set.union(*seen)))[:2]:
+        for i, ordinal in enumerate(ORDINALS[: len(scenes)]):
+            if noun in seen[i] or noun not in true[i]:
+                text = f"is there {with_article(str(noun))} in the {ordinal} picture?"
+                questions.append(Question("in each", text, "yes" if noun in seen[i] else "no"))
+    return questions
+
+
+def when(clip: Clip, visible: frozenset[int]) -> list[Question]:
+    """The picture of the clip, counted from 1 as in the prompt, in which each thing appears."""
+    came = [clip.tracks[i] for i in sorted(visible) if clip.tracks[i].act == "appear"]
+    return [
+        Question("when", f"which is the first picture with the {track.noun}?", str(track.first + 1))
+        for track in came
+    ]
