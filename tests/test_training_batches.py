@@ -22,6 +22,8 @@ def pictures(training):
         for grids in ([s.labels for s in scenes], [s.owner for s in scenes])
     )
     made.centers = np.zeros((60, 144, 3))
+    for centers, owners in zip(made.centers, made.owners, strict=True):
+        centers[[np.flatnonzero(owners == i)[0] for i in np.unique(owners) if i >= 0], 2] = 1
     made.frame_owners = np.concatenate([clip.owner for clip in made.clips]).reshape(-1, 144)
     made.features, made.clip_features = torch.zeros(60, 144, 4), torch.zeros(len(made.frame_owners), 144, 4)
     made.index()
@@ -72,3 +74,27 @@ def test_steps_ask_when_things_appear(training):
             assert all(box is None for box in track.boxes[:before])
             told[question.answer].add(seed)
     assert len(told) > 2
+
+
+def test_clips_made_of_scenes_show_no_token_of_what_is_held_back(training, pictures):
+    """Features that name their own picture and cell tell what was really shown."""
+    pictures.features = torch.stack(
+        torch.meshgrid(torch.arange(60.0), torch.arange(144.0), indexing="ij"), -1
+    )
+    held = []
+    made = training.steps.held_back
+
+    def remember(rng, scene, frames):
+        held.append(made(rng, scene, frames))
+        return held[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.batches, "held_back", remember)
+        batch = pictures._appearing(np.random.default_rng(0), 0.0)
+    answers = 0
+    for clip, frames, asked in zip(held, batch.features.long().tolist(), batch.questions, strict=True):
+        for number, track in enumerate(clip.tracks):
+            shown = [any(pictures.owners[p, cell] == number for p, cell in frame) for frame in frames]
+            assert [box is not None for box in track.boxes] == shown or track.act == "stay"
+        answers += len(asked)
+    assert answers > 20

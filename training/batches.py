@@ -21,8 +21,9 @@ from transformers import LlavaForConditionalGeneration
 from fit import digest
 from packing import VISUAL
 from pictures import BUILD, cache_clips, cache_easy_vqa, cache_scenes, scene_facts
-from steps import in_each, when
+from steps import held_back, in_each, when
 from wordsight.atomic import replacing
+from wordsight.demo.clips import FRAMES
 from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures, probe_answers
 from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, Array
 from wordsight.probe import QUESTIONS
@@ -39,6 +40,7 @@ SLOW = 0.25  # share of the batches of single pictures that ask only what is slo
 SLOW_TYPES = ("location", "relation", "naming", "counting", "color", "existence")
 COUNTS = 0.35  # share of those, after ALONE, that only count, which is learned last
 WHOLE = 0.3  # share of the others that show all tokens
+NEVER, MOST_HELD_BACK = 1e-6, 72  # the weight of tokens that are held back, and most tokens of such a picture
 EASY, EASY_QUESTIONS = 0.08, 6  # share of all batches, and questions a picture
 
 
@@ -85,11 +87,8 @@ class Pictures:
         lengths = [len(clip.tracks[0].boxes) for clip in self.clips]
         self.clip_start = np.cumsum([0, *lengths[:-1]])
         self.clips_of: dict[int, list[int]] = defaultdict(list)
-        self.ordered: dict[int, list[int]] = defaultdict(list)  # those in which two things appear
-        for number, (clip, length) in enumerate(zip(self.clips, lengths, strict=True)):
+        for number, length in enumerate(lengths):
             self.clips_of[length].append(number)
-            if [track.act for track in clip.tracks].count("appear") > 1:
-                self.ordered[length].append(number)
 
     def draw(self, rng: np.random.Generator, done: float) -> Batch:
         """A batch for when this share of the schedule is done."""
@@ -99,7 +98,8 @@ class Pictures:
         if kind < 0.45 * several:
             return self._pairs(rng, grown)
         if kind < several:
-            return self._clips(rng, grown)
+            appearing = rng.random() < SLOW_SEVERAL
+            return self._appearing(rng, grown) if appearing else self._clips(rng, grown)
         if kind < several + EASY * grown:
             return self._easy(rng)
         if rng.random() < grown * (1 - SLOW):
@@ -204,8 +204,7 @@ class Pictures:
     def _clips(self, rng: np.random.Generator, grown: float) -> Batch:
         count = int(rng.choice(list(self.clips_of)))
         kept, rows = _size(rng, count, grown, text=35)
-        slow = rng.random() < SLOW_SEVERAL
-        numbers = rng.choice(self.ordered[count] if slow else self.clips_of[count], rows)
+        numbers = rng.choice(self.clips_of[count], rows)
         frames = self.clip_start[numbers][:, None] + np.arange(count)  # (B, I)
         slots = _weighted(rng, np.where(self.frame_owners[frames] >= 0, 6, 1), kept)
         questions = []
@@ -217,9 +216,30 @@ class Pictures:
                 for i, track in enumerate(clip.tracks)
                 if all((shown[t] == i).any() for t, box in enumerate(track.boxes) if box)
             )
-            asked = ask_about_clip(clip, _seed(rng), visible=seen)
-            questions.append([*when(clip, seen), *(q for q in asked if q.type == "order")] if slow else asked)
+            questions.append(ask_about_clip(clip, _seed(rng), visible=seen))
         return Batch(_gather(self.clip_features, frames, slots), torch.from_numpy(slots), questions, 80)
+
+    def _appearing(self, rng: np.random.Generator, grown: float) -> Batch:
+        """Clips made of single scenes, as many as are wanted: some things are held back in some frames."""
+        count = int(rng.integers(FRAMES[0], FRAMES[1] + 1))
+        kept, rows = _size(rng, count, grown, text=70)
+        chosen = rng.integers(len(self.facts), size=rows)
+        clips = [held_back(rng, self.facts[i], count) for i in chosen]
+        owners = np.repeat(self.owners[chosen][:, None], count, 1)  # (B, I, 144)
+        times = np.where(owners >= 0, 6.0, 1.0) + 1000 * (self.centers[chosen][:, None, :, 2] > 0)
+        times[(owners < 0) & (self.labels[chosen][:, None] < 0)] = NEVER  # the edge of a thing
+        for row, clip in enumerate(clips):
+            for number, track in enumerate(clip.tracks):
+                hidden = [t for t, box in enumerate(track.boxes) if not box]
+                times[row, hidden] = np.where(owners[row, hidden] == number, NEVER, times[row, hidden])
+        slots = _weighted(rng, times, min(kept, MOST_HELD_BACK))
+        questions = []
+        for clip in clips:
+            nouns = [track.noun for track in clip.tracks]
+            alone = frozenset(i for i, noun in enumerate(nouns) if nouns.count(noun) == 1)
+            questions.append([*when(clip, alone), *ask_about_clip(clip, _seed(rng), visible=alone)])
+        features = _gather(self.features, np.repeat(chosen[:, None], count, 1), slots)
+        return Batch(features, torch.from_numpy(slots), questions, 80)
 
 
 def _seed(rng: np.random.Generator) -> int:

@@ -1,6 +1,7 @@
-"""Questions that only training asks: steps towards those that are slow to learn.
+"""What only training asks and shows: steps towards what is slow to learn.
 
 Whether both pictures show a thing follows from whether each does, and what came first from when each came.
+The rendered clips alone are learned by heart: what came first was right for .90 of them and .65 of others.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wordsight.demo.clips import Clip
+from wordsight.demo.clips import Clip, Track
 from wordsight.demo.questions import ORDINALS, Question, with_article
 from wordsight.demo.scenes import Scene
 
@@ -36,3 +37,18 @@ def when(clip: Clip, visible: frozenset[int]) -> list[Question]:
         Question("when", f"which is the first picture with the {track.noun}?", str(track.first + 1))
         for track in came
     ]
+
+
+def held_back(rng: np.random.Generator, scene: Scene, frames: int) -> Clip:
+    """A clip of a scene that stands still: two things appear, sometimes another vanishes, all others stay."""
+    nouns = [thing.noun for thing in scene.things]
+    alone = [i for i, noun in enumerate(nouns) if nouns.count(noun) == 1]
+    acts = dict(zip(rng.permutation(alone).tolist(), ("appear", "appear", "vanish"), strict=False))
+    tracks = []
+    for i, thing in enumerate(scene.things):
+        act, change = acts.get(i, "stay"), int(rng.integers(1, frames))
+        hidden = {"appear": range(change), "vanish": range(change, frames)}.get(act, range(0))
+        tracks.append(
+            Track(thing.noun, act, tuple(None if t in hidden else thing.box for t in range(frames)))
+        )
+    return Clip((), tuple(tracks), np.zeros(0))
