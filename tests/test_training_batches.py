@@ -37,10 +37,9 @@ def test_most_prompts_of_several_pictures_show_a_thing_in_all(training, pictures
     assert np.mean(shared) > 0.4
 
 
-def test_counting_batches_ask_how_many_and_only_where_things_repeat(training, pictures):
-    training.batches.TOKENS, before = 1500, training.batches.TOKENS
+def test_counting_batches_ask_how_many_and_only_where_things_repeat(training, pictures, monkeypatch):
+    monkeypatch.setattr(training.batches, "TOKENS", 1500)
     batch = pictures._counts(np.random.default_rng(0))
-    training.batches.TOKENS = before
     assert {q.type for row in batch.questions for q in row} == {"counting"}
     assert all(batch.questions)
 

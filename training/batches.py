@@ -109,17 +109,15 @@ class Pictures:
     def _slow(self, rng: np.random.Generator) -> Batch:
         """A few tokens of single pictures, the middle of every object among them."""
         chosen = self._choice(rng, FEW)
-        times = np.where(self.owners[chosen] >= 0, 6, 1) + 1000 * (self.centers[chosen][..., 2] > 0)
-        cells = _weighted(rng, times, FEW)
+        cells = _weighted(rng, _times(self.owners[chosen], self.centers[chosen]), FEW)
         asked = [self._questions(rng, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
         return self._batch(chosen, cells, [[q for q in row if q.type in SLOW_TYPES] for row in asked], 130)
 
     def _counts(self, rng: np.random.Generator) -> Batch:
         """Single pictures with several things of a kind, asked only how many."""
-        kept = int(np.exp(rng.uniform(np.log(FEW), np.log(VISUAL))))
+        kept = _log_uniform(rng, FEW, VISUAL)
         chosen = rng.choice(self.repeating, TOKENS // (kept + 40), replace=False)
-        times = np.where(self.owners[chosen] >= 0, 6, 1) + 1000 * (self.centers[chosen][..., 2] > 0)
-        cells = _weighted(rng, times, kept)
+        cells = _weighted(rng, _times(self.owners[chosen], self.centers[chosen]), kept)
         asked = [ask(self.facts[i], _seed(rng)) for i in chosen.tolist()]
         return self._batch(chosen, cells, [[q for q in row if q.type == "counting"] for row in asked], 40)
 
@@ -130,10 +128,10 @@ class Pictures:
             chosen = self._choice(rng, VISUAL)
             cells = np.tile(np.arange(VISUAL), (len(chosen), 1))
         elif kind < 0.75:
-            kept = int(np.exp(rng.uniform(np.log(4), np.log(80))))
+            kept = _log_uniform(rng, 4, 80)
             chosen = self._choice(rng, kept)
-            times = np.where(self.owners[chosen] >= 0, 6 if rng.random() < 0.6 else 1, 1)
-            cells = _weighted(rng, times, kept)
+            times = _times(self.owners[chosen])
+            cells = _weighted(rng, times if rng.random() < 0.6 else np.ones_like(times), kept)
         else:
             side = int(rng.choice([1, 1, 2, 3, 3, 4, 6, 8]))
             chosen = self._choice(rng, side * side)
@@ -190,7 +188,7 @@ class Pictures:
             if things := self.facts[chosen[row, 0]].things:
                 noun = things[int(rng.integers(len(things)))].noun
                 chosen[row, 1:] = rng.choice(self.showing[noun], count - 1)
-        slots = _weighted(rng, np.where(self.owners[chosen] >= 0, 6, 1), kept)
+        slots = _weighted(rng, _times(self.owners[chosen]), kept)
         slow = rng.random() < SLOW_SEVERAL
         questions = []
         for numbers, row in zip(chosen.tolist(), slots, strict=True):
@@ -206,7 +204,7 @@ class Pictures:
         kept, rows = _size(rng, count, grown, text=35)
         numbers = rng.choice(self.clips_of[count], rows)
         frames = self.clip_start[numbers][:, None] + np.arange(count)  # (B, I)
-        slots = _weighted(rng, np.where(self.frame_owners[frames] >= 0, 6, 1), kept)
+        slots = _weighted(rng, _times(self.frame_owners[frames]), kept)
         questions = []
         for number, row, cells in zip(numbers.tolist(), frames, slots, strict=True):
             clip = self.clips[number]
@@ -226,7 +224,7 @@ class Pictures:
         chosen = rng.integers(len(self.facts), size=rows)
         clips = [held_back(rng, self.facts[i], count) for i in chosen]
         owners = np.repeat(self.owners[chosen][:, None], count, 1)  # (B, I, 144)
-        times = np.where(owners >= 0, 6.0, 1.0) + 1000 * (self.centers[chosen][:, None, :, 2] > 0)
+        times = _times(owners, self.centers[chosen][:, None])
         times[(owners < 0) & (self.labels[chosen][:, None] < 0)] = NEVER  # the edge of a thing
         for row, clip in enumerate(clips):
             for number, track in enumerate(clip.tracks):
@@ -252,9 +250,20 @@ def _owners(owners: Array) -> frozenset[int]:
 
 def _size(rng: np.random.Generator, pictures: int, grown: float, text: int) -> tuple[int, int]:
     """How many tokens each of several pictures shows, and how many prompts make a batch."""
-    longest = FEW + 60 * grown
-    kept = VISUAL if rng.random() < 0.25 * grown else int(np.exp(rng.uniform(np.log(FEW), np.log(longest))))
+    kept = VISUAL if rng.random() < 0.25 * grown else _log_uniform(rng, FEW, FEW + 60 * grown)
     return kept, max(4, TOKENS // (pictures * (kept + 2) + text))
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> int:
+    return int(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _times(owners: Array, centers: Array | None = None) -> Array:
+    """How much likelier than others tokens are drawn: those of objects, and most of all those in the middle
+    of one, where `centers` (..., 144, 3) tell them.
+    """
+    times = np.where(owners >= 0, 6.0, 1.0)
+    return times if centers is None else times + 1000 * (centers[..., 2] > 0)
 
 
 def _weighted(rng: np.random.Generator, times: Array, kept: int) -> Array:
