@@ -21,13 +21,27 @@ def pictures(training):
         np.stack([grid.flatten() for grid in grids])
         for grids in ([s.labels for s in scenes], [s.owner for s in scenes])
     )
-    made.centers = np.zeros((60, 144, 3))
-    for centers, owners in zip(made.centers, made.owners, strict=True):
-        centers[[np.flatnonzero(owners == i)[0] for i in np.unique(owners) if i >= 0], 2] = 1
+    made.centers = np.stack([training.pictures._centers(scene).reshape(144, 3) for scene in scenes])
     made.frame_owners = np.concatenate([clip.owner for clip in made.clips]).reshape(-1, 144)
     made.features, made.clip_features = torch.zeros(60, 144, 4), torch.zeros(len(made.frame_owners), 144, 4)
     made.index()
     return made
+
+
+def test_the_patches_of_a_thing_share_its_center(pictures):
+    whole = 0
+    for fact, owners, centers in zip(pictures.facts, pictures.owners, pictures.centers, strict=True):
+        for number in np.unique(owners[owners >= 0]):
+            share = centers[owners == number, 2].astype(float)
+            assert share.sum() == pytest.approx(1, abs=2e-3)
+            assert 1 <= (share > 0.24).sum() <= 4
+            x, y = (int(place // 16) for place in fact.things[number].center)
+            holds = owners.reshape(12, 12)[y, x] == number
+            whole += holds
+            if holds:  # the patch that holds the center has most of it
+                assert centers.reshape(12, 12, 3)[y, x, 2] == share.max()
+        assert not centers[owners < 0].any()
+    assert whole > 100
 
 
 def test_most_prompts_of_several_pictures_show_a_thing_in_all(training, pictures):

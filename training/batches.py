@@ -35,10 +35,10 @@ FEW = 12  # tokens of a picture at the beginning
 # when on they are of all lengths.
 ALONE, SHORT, GROWN = 0.2, 0.5, 0.75
 SEVERAL = 0.65, 0.35  # share of batches of more than one picture, after ALONE and after GROWN
-SLOW_SEVERAL = 0.4  # share of them that ask only what is slow to learn, with the steps to it
+SLOW_SEVERAL = 0.5  # share of them that ask only what is slow to learn, with the steps to it
 SLOW = 0.25  # share of the batches of single pictures that ask only what is slow to learn, after GROWN
 SLOW_TYPES = ("location", "relation", "naming", "counting", "color", "existence")
-COUNTS = 0.35  # share of those, after ALONE, that only count, which is learned last
+COUNTS = 0.45  # share of those, after ALONE, that only count, which is learned last
 WHOLE = 0.3  # share of the others that show all tokens
 NEVER, MOST_HELD_BACK = 1e-6, 72  # the weight of tokens that are held back, and most tokens of such a picture
 EASY, EASY_QUESTIONS = 0.08, 6  # share of all batches, and questions a picture
@@ -260,10 +260,10 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> int:
 
 def _times(owners: Array, centers: Array | None = None) -> Array:
     """How much likelier than others tokens are drawn: those of objects, and most of all those in the middle
-    of one, where `centers` (..., 144, 3) tell them.
+    of one, where `centers` (..., 144, 3) tell them: a center is shared by at most four patches.
     """
     times = np.where(owners >= 0, 6.0, 1.0)
-    return times if centers is None else times + 1000 * (centers[..., 2] > 0)
+    return times if centers is None else times + 1000 * (centers[..., 2] > 0.24)
 
 
 def _weighted(rng: np.random.Generator, times: Array, kept: int) -> Array:

@@ -36,8 +36,8 @@ CHUNK = 500
 
 def cache_scenes(count: int) -> tuple[Array, Array, Array, Array]:
     """Pictures (count, 192, 192, 3), labels and owners (count, 12, 12) of the first training scenes, and for
-    every patch of an object how far its center is, in patches down and right, and whether it is the patch
-    nearest to it (count, 12, 12, 3).
+    every patch of an object how far its center is, in patches down and right, and its share of the center,
+    which falls with the distance and is 1 for all patches of an object together (count, 12, 12, 3).
     """
     BUILD.mkdir(exist_ok=True)
     paths = [BUILD / f"scenes_{count}_{part}.npy" for part in ("images", "labels", "owners", "centers")]
@@ -79,8 +79,11 @@ def _centers(scene: Scene) -> Array:
         offset = np.array(thing.center[::-1]) / PATCH - middles
         found[own, :2] = offset[own]
         if own.any():
-            distance = np.where(own, np.hypot(*np.moveaxis(offset, -1, 0)), np.inf)
-            found[np.unravel_index(distance.argmin(), own.shape)][2] = 1
+            share = np.prod(np.maximum(0, 1 - np.abs(offset)), -1) * own
+            if not share.any():
+                distance = np.where(own, np.hypot(*np.moveaxis(offset, -1, 0)), np.inf)
+                share = distance == distance.min()
+            found[own, 2] = (share / share.sum())[own]
     return found
 
 

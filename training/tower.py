@@ -33,7 +33,7 @@ class Heads(nn.Module):
 
 
 def train(
-    minutes: Annotated[float, typer.Option(help="how long the whole schedule takes")] = 17.0,
+    minutes: Annotated[float, typer.Option(help="how long the whole schedule takes")] = 24.0,
     scenes: Annotated[int, typer.Option(help="how many training scenes to render")] = 24_000,
     seed: int = 0,
 ) -> None:
@@ -95,9 +95,9 @@ def _loss(tower: Callable[..., Any], heads: Heads, batch: tuple[Tensor, ...]) ->
         + 2 * F.smooth_l1_loss(place, spot)
     )
     if (owner >= 0).any():
-        offset, is_middle = middle[owner >= 0].split([2, 1], -1)
-        aim, nearest = center[owner >= 0].split([2, 1], -1)
-        loss = loss + F.smooth_l1_loss(offset, aim) + F.binary_cross_entropy_with_logits(is_middle, nearest)
+        offset, share = middle[owner >= 0].split([2, 1], -1)
+        aim, true_share = center[owner >= 0].split([2, 1], -1)
+        loss = loss + 2 * F.smooth_l1_loss(offset, aim) + 10 * F.mse_loss(share, true_share)
     return loss
 
 
