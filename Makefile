@@ -2,15 +2,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 EVIDENCE := build/evidence
 SEEDS := benchmarks/models
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+FAMILIES := $(BIN)/python -m pytest tests/families --confcutdir=tests/families
 
-.PHONY: demo test check bench findings setup train-demo train-smollm2 clean
+.PHONY: demo test check bench families findings setup train-demo train-smollm2 clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
 	$(BIN)/wordsight demo
 
-test: setup  ## set up, then run the tests
+test: setup .venv/families/installed .venv/oldest/installed  ## set up, then run the tests
 	$(BIN)/python -m pytest
+	PYTHONPATH=.venv/families $(FAMILIES)
+	PYTHONPATH=.venv/oldest:.venv/families $(FAMILIES)
 
 check: setup  ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -26,8 +30,11 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	$(BIN)/python benchmarks/speed.py
 	cd training && ../$(BIN)/python card.py
 
+families: setup .venv/families/installed .venv/oldest/installed  ## which families pass, the README's table
+	$(BIN)/python benchmarks/families.py
+
 findings: setup  ## measure everything in docs/findings.md again
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,findings]'
+	$(PIP) -e '.[dev,findings]'
 	$(BIN)/python benchmarks/verdict.py demo $(EVIDENCE) --name 0 --other $(SEEDS)/seed1
 	$(BIN)/python benchmarks/verdict.py $(SEEDS)/seed1 $(EVIDENCE) --name 1 --other $(SEEDS)/seed2
 	$(BIN)/python benchmarks/verdict.py $(SEEDS)/seed2 $(EVIDENCE) --name 2 --other demo
@@ -44,7 +51,17 @@ setup: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[dev]'
+	touch $@
+
+# Processors of video need torchvision, whose builds do not import beside a torch for CPUs: it stays out of
+# the environment itself, and tests/families/conftest.py adds what is missing.
+.venv/families/installed: .venv/installed
+	$(PIP) --no-deps --upgrade --target .venv/families torchvision num2words docopt
+	touch $@
+
+.venv/oldest/installed: .venv/installed  # the oldest transformers that is supported
+	$(PIP) --no-deps --upgrade --target .venv/oldest transformers==5.18.0
 	touch $@
 
 clean:

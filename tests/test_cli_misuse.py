@@ -95,8 +95,12 @@ MISUSES = [
     (("akc", "good.png"), "akc"),
     (("codebook", "biuld"), "biuld"),
     (("codebook",), ""),
-    (("ask",), "image"),
-    (("ask", "good.png"), "question"),
+    (("ask",), "PICTURE"),
+    (("ask", "good.png"), "got only 'good.png'"),
+    (
+        ("ask", "good.png", "what is it?", "--frames", "3"),
+        "--frames and --fps are for videos; good.png is none",
+    ),
     ((*ASK, "--frob"), "--frob"),
     (("compare", "--task", "scenes"), "pruner"),
 ]

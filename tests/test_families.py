@@ -10,7 +10,6 @@ from transformers import CLIPImageProcessor
 
 from wordsight import families
 from wordsight.errors import UsageError
-from wordsight.families.llava import Llava
 from wordsight.vlm import VLM
 
 QUESTION = "what is the background?"
@@ -62,20 +61,9 @@ def test_a_family_is_found_by_its_model_type(name):
 
 
 @pytest.mark.parametrize("name", ["lava", "", "base", "llava.llava"])
-def test_an_unknown_model_type_is_refused_with_the_known_ones(name):
-    with pytest.raises(UsageError, match=f"'{name}' is not supported: expected one of .*llava"):
-        families.family(name)
-
-
-@every_family
-def test_the_positions_of_a_prompt_without_pictures_count_its_tokens(name):
-    assert families.family(name).positions(torch.tensor([1, 20, 21, 22])).tolist() == [0, 1, 2, 3]
-
-
-def test_llava_cells_cover_the_grid_in_reading_order():
-    cells = Llava().cells([9, 4])
-    first = [[0, 0, row, column] for row in range(3) for column in range(3)]
-    assert cells.tolist() == [*first, [1, 0, 0, 0], [1, 0, 0, 1], [1, 0, 1, 0], [1, 0, 1, 1]]
+def test_an_unknown_model_type_prunes_without_a_picture_map_and_says_so(name):
+    with pytest.warns(UserWarning, match=f"'{name}' has no picture map .*llava"):
+        assert not families.family(name).mapped
 
 
 def test_a_prompt_has_a_cell_for_every_token_of_several_images(tiny, pictures):

@@ -9,7 +9,10 @@ from PIL import Image
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from wordsight.errors import UsageError
+from wordsight.explain.drawing import boxes
+from wordsight.leave_one_out import regional
 from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.divprune import DivPrune
 from wordsight.vlm import VLM
 
 QUESTION = "what is the background?"
@@ -174,8 +177,9 @@ def test_answer_says_what_the_pruned_prompt_says(tiny, picture):
 
 
 def test_the_spans_of_an_answer_are_the_time_it_took(tiny, picture, monkeypatch):
-    clock = iter([10.0, 11.0, 13.0, 16.0, 20.0])  # began, encoded, selected, first word, done
-    monkeypatch.setattr("wordsight.vlm.perf_counter", lambda: next(clock))
+    # began, encoded, selected; began to generate, first word, done
+    clock = iter([10.0, 11.0, 13.0, 13.0, 16.0, 20.0])
+    monkeypatch.setattr("wordsight.chat.perf_counter", lambda: next(clock))
     answer = tiny.answer(picture, QUESTION, max_new_tokens=3)
     spans = (answer.vision_ms, answer.selection_ms, answer.prefill_ms, answer.decode_ms)
     assert spans == (1000, 2000, 3000, 4000)
@@ -291,8 +295,27 @@ def test_a_model_without_the_seam_is_refused(tiny):
         VLM(LlamaForCausalLM(LlamaConfig(**SMALL, vocab_size=256)), tiny.processor, "text only")
 
 
-def test_an_unsupported_model_type_is_refused(tiny):
+@pytest.fixture
+def unmapped(tiny):
+    """A model of a type that has no file."""
     model = copy.deepcopy(tiny.model)
     model.config.model_type = "not_a_family"
-    with pytest.raises(UsageError, match=r"'not_a_family' is not supported: expected one of .*llava"):
-        VLM(model, tiny.processor, "other")
+    with pytest.warns(UserWarning, match="'not_a_family' has no picture map"):
+        return VLM(model, tiny.processor, "other")
+
+
+def test_a_model_of_an_unknown_type_prunes(tiny, unmapped, picture):
+    pruner = DivPrune(keep=30)
+    assert (
+        unmapped.answer(picture, QUESTION, pruner=pruner).text
+        == tiny.answer(picture, QUESTION, pruner=pruner).text
+    )
+    assert len(unmapped.fingerprint) == 16
+
+
+def test_a_model_of_an_unknown_type_has_no_neighbourhoods_and_is_not_drawn(unmapped, picture):
+    prompt = unmapped.encode(picture, QUESTION)
+    with pytest.raises(UsageError, match=r"other \(not_a_family\) has no picture map"):
+        regional(unmapped, prompt)
+    with pytest.raises(UsageError, match=r"other \(not_a_family\) has no picture map"):
+        boxes(unmapped, picture, prompt.visual)

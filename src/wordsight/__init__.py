@@ -8,7 +8,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "wordsight.vlm",
+    "Answer": "wordsight.chat",
+    "Chat": "wordsight.chat",
     "Clustering": "wordsight.codebook",
     "Codebook": "wordsight.codebook",
     "CodebookPruner": "wordsight.pruners.codebook",
@@ -22,6 +23,7 @@ _HOMES = {
     "Task": "wordsight.tasks.base",
     "UsageError": "wordsight.errors",
     "VLM": "wordsight.vlm",
+    "Video": "wordsight.video",
     "VisualTokens": "wordsight.tokens",
     "WordsightError": "wordsight.errors",
     "compare": "wordsight.evaluate",

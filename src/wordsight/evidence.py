@@ -81,7 +81,8 @@ class Evidence:
 
 
 def examine(vlm: VLM, picture: Picture, questions: Sequence[str] = probe.QUESTIONS) -> dict[str, Tensor]:
-    """All experiments on every visual token of a picture: the columns of Evidence, without `image`.
+    """All experiments on every visual token of a picture but its line breaks: the columns of Evidence,
+    without `image`.
 
     Signals, high where a token says or changes something: "confidence", "certainty" and "blind_divergence" of
     the reading with the first question; "questions" and "questions_divergence", the highest confidence and
@@ -107,7 +108,8 @@ def examine(vlm: VLM, picture: Picture, questions: Sequence[str] = probe.QUESTIO
     for scope, logits in scopes.items():
         for name, measure in MEASURES.items():
             columns[f"{scope}/{name}"] = logits.divergence(measure).float()
-    return {name: column.cpu() for name, column in columns.items()}
+    shows = ~prompt.visual.is_break
+    return {name: column[shows].cpu() for name, column in columns.items()}
 
 
 def collect(

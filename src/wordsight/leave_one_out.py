@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wordsight.divergence import Divergence
+from wordsight.errors import UsageError
 from wordsight.probe import only
 from wordsight.prompt import Prompt
 from wordsight.vlm import VLM
@@ -41,7 +42,7 @@ def windows(cell: Tensor) -> Tensor:
     places = {tuple(place): i for i, place in enumerate(cell.tolist())}
     crops = torch.unique(cell[:, :2], dim=0)
     for image, crop in crops.tolist():
-        inside = (cell[:, 0] == image) & (cell[:, 1] == crop) & (cell[:, 2] >= 0)
+        inside = (cell[:, 0] == image) & (cell[:, 1] == crop) & (cell[:, 3] >= 0)
         height, width = (cell[inside, 2:].max(0).values + 1).tolist() if inside.any() else (0, 0)
         for i in inside.nonzero()[:, 0].tolist():
             ys, xs = _span(int(cell[i, 2]), height), _span(int(cell[i, 3]), width)
@@ -59,7 +60,7 @@ def _span(middle: int, size: int) -> range:
 
 def regional(vlm: VLM, prompt: Prompt) -> Logits:
     """Each token's neighbourhood alone, against the same with the token replaced by the padding embedding."""
-    around = [[i for i in row if i >= 0] for row in windows(prompt.visual.cell.cpu()).tolist()]
+    around = _around(vlm, prompt)
     intact, where = _distinct(vlm, [only(prompt, row) for row in around], around)
     ablated = vlm.logits([_padded(vlm, only(prompt, row), [row.index(i)]) for i, row in enumerate(around)])
     return Logits(intact[where], ablated)
@@ -67,7 +68,7 @@ def regional(vlm: VLM, prompt: Prompt) -> Logits:
 
 def globally(vlm: VLM, prompt: Prompt) -> Logits:
     """The whole image, against the image with each token's neighbourhood replaced by padding embeddings."""
-    around = [[i for i in row if i >= 0] for row in windows(prompt.visual.cell.cpu()).tolist()]
+    around = _around(vlm, prompt)
     intact = vlm.logits([prompt])
     # Windows that start late share a long prefix with the whole image: grouped by their first row of
     # tokens, each group computes what lies before it once.
@@ -79,6 +80,15 @@ def globally(vlm: VLM, prompt: Prompt) -> Logits:
         parts |= dict(zip(group, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
     return Logits(intact.expand_as(ablated), ablated)
+
+
+def _around(vlm: VLM, prompt: Prompt) -> list[list[int]]:
+    """Per visual token the indices of its neighbourhood."""
+    if not vlm.family.mapped:
+        raise UsageError(
+            f"{vlm.name} ({vlm.model.config.model_type}) has no picture map to find a token's neighbours by"
+        )
+    return [[i for i in row if i >= 0] for row in windows(prompt.visual.cell.cpu()).tolist()]
 
 
 def _row_start(prompt: Prompt, window: tuple[int, ...]) -> tuple[int, ...]:

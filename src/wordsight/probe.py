@@ -86,7 +86,7 @@ def _first_words(vlm: VLM, prompts: list[Prompt]) -> Tensor:
     logits = vlm.logits(prompts)
     said, articles = logits.argmax(-1).tolist(), _article_ids(vlm)
     if late := [i for i, token in enumerate(said) if token in articles]:
-        logits[late] = vlm.logits([prompts[i].followed_by(said[i]) for i in late])
+        logits[late] = vlm.logits([prompts[i].followed_by(said[i], vlm.family.said) for i in late])
     return logits
 
 

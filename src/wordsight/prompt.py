@@ -7,8 +7,9 @@ fewer features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from wordsight.tokens import VisualTokens
 class Prompt:
     """The token sequence of a whole prompt, and the visual tokens of it that survive.
 
-    sequence   per-position inputs of the unpruned prompt, last axis L: input_ids (L,), position_ids (L,), ...
+    sequence   per-position inputs of the unpruned prompt, last axis L: input_ids (L,), position_ids (L,) or,
+               with M-RoPE, (4, L), ...
     is_visual  (L,) which positions are placeholders of visual tokens.
     visual     the surviving visual tokens; `visual.slot` says which placeholders they fill.
     modality   "image" or "video": the key under which the model takes the features.
@@ -50,11 +52,13 @@ class Prompt:
             self, sequence={**self.sequence, "position_ids": count.expand_as(self.sequence["position_ids"])}
         )
 
-    def followed_by(self, token: int) -> Prompt:
-        """The prompt with one more text token at its end."""
+    def followed_by(self, token: int, said: Mapping[str, int] = MappingProxyType({})) -> Prompt:
+        """The prompt with one more text token at its end; `said` are its other inputs (`Family.said`)."""
         longer = {name: torch.cat([values, values[..., -1:]], -1) for name, values in self.sequence.items()}
         longer["input_ids"][-1] = token
         longer["position_ids"][..., -1] += 1
+        for name, value in said.items():
+            longer[name][-1] = value
         return replace(
             self, sequence=longer, is_visual=torch.cat([self.is_visual, self.is_visual.new_zeros(1)])
         )
@@ -95,6 +99,20 @@ def shared_length(prompts: Sequence[Prompt]) -> int:
     return shortest
 
 
+def batches(prompts: Sequence[Prompt], tokens: int) -> Iterator[list[Prompt]]:
+    """As many prompts at a time as fit into the tokens of one pass, padding and all."""
+    batch: list[Prompt] = []
+    longest = 0
+    for prompt in prompts:
+        length = int(prompt.is_kept().sum())
+        if batch and max(longest, length) * (len(batch) + 1) > tokens:
+            yield batch
+            batch, longest = [], 0
+        batch, longest = [*batch, prompt], max(longest, length)
+    if batch:
+        yield batch
+
+
 @dataclass(frozen=True)
 class _Row:
     """The tokens of a prompt that are really read: no gaps, features beside the positions they go to."""
@@ -103,16 +121,22 @@ class _Row:
     is_visual: Tensor
     embeds: Tensor
     deep: tuple[Tensor, ...]
+    listed: bool
     modality: str
 
     @classmethod
     def of(cls, prompt: Prompt) -> _Row:
         kept = prompt.is_kept()
+        sequence = {name: values[..., kept] for name, values in prompt.sequence.items()}
+        if (places := sequence["position_ids"]).ndim > 1:
+            # The first axis of M-RoPE only tells packed sequences apart: a gap in it would look like one.
+            places[0] = torch.arange(places.shape[-1], device=places.device)
         return cls(
-            {name: values[..., kept] for name, values in prompt.sequence.items()},
+            sequence,
             prompt.is_visual[kept],
             prompt.visual.embeds,
             prompt.visual.deep,
+            prompt.visual.listed,
             prompt.modality,
         )
 
@@ -151,11 +175,19 @@ def _batch(rows: Sequence[_Row]) -> dict[str, Any]:
     batch["attention_mask"] = torch.stack(
         [_padded(torch.ones_like(row.is_visual, dtype=torch.long), longest) for row in rows]
     )
-    features = BaseModelOutputWithPooling(pooler_output=[row.embeds for row in rows])
-    if rows[0].deep:
-        features["deepstack_features"] = None
-        features.deepstack_features = [[row.deep[i] for row in rows] for i in range(len(rows[0].deep))]
-    return batch | {"mm_encoder_outputs": {rows[0].modality: features}}
+    seen = {}
+    for modality in sorted({row.modality for row in rows if len(row.embeds)}):
+        having = [row for row in rows if row.modality == modality]
+        embeds = torch.cat([row.embeds for row in having])  # (N, D)
+        # As a tensor it is (N, 1, D): before 5.21 SmolVLM takes tokens in blocks of the second axis.
+        container = [embeds] if having[0].listed else embeds[:, None]
+        features = BaseModelOutputWithPooling(pooler_output=container)
+        if having[0].deep:
+            layers = zip(*(row.deep for row in having), strict=True)
+            features["deepstack_features"] = None
+            features.deepstack_features = [list(layer) for layer in layers]
+        seen[modality] = features
+    return batch | {"mm_encoder_outputs": seen}
 
 
 def _padded(values: Tensor, length: int) -> Tensor:

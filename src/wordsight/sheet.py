@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wordsight.plugins import spec
 from wordsight.progress import watched
-from wordsight.prompt import Prompt
+from wordsight.prompt import Prompt, batches
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.random import Random
 from wordsight.tasks.base import Example, Task
@@ -68,7 +68,7 @@ class Sheet:
             prompts = []
             for example, prompt in zip(self.examples, self.prompts, strict=True):
                 if example.picture_id not in kept:
-                    kept[example.picture_id] = method.prune(prompt.visual)
+                    kept[example.picture_id] = method.choose(prompt.visual)
                 prompts.append(method.place(prompt, kept[example.picture_id]))
             totals += self._score(prompts)
             counts += [len(prompt.visual) for prompt in prompts]
@@ -95,7 +95,7 @@ class Sheet:
     def _score(self, prompts: list[Prompt]) -> Scores:
         said = [
             text
-            for batch in _batches(prompts, self.vlm.pass_tokens)
+            for batch in batches(prompts, self.vlm.pass_tokens)
             for text in self.vlm.generate(batch, max_new_tokens=self.task.max_new_tokens)
         ]
         pairs = zip(self.examples, said, strict=True)
@@ -105,17 +105,3 @@ class Sheet:
 def seeded(pruner: Pruner) -> Sequence[Pruner]:
     """The pruner, or three of it if it draws."""
     return [replace(pruner, seed=seed) for seed in SEEDS] if isinstance(pruner, Random) else [pruner]
-
-
-def _batches(prompts: list[Prompt], tokens: int) -> Iterator[list[Prompt]]:
-    """As many prompts at a time as fit into the tokens of one pass."""
-    batch: list[Prompt] = []
-    longest = 0
-    for prompt in prompts:
-        length = int(prompt.is_kept().sum())
-        if batch and max(longest, length) * (len(batch) + 1) > tokens:
-            yield batch
-            batch, longest = [], 0
-        batch, longest = [*batch, prompt], max(longest, length)
-    if batch:
-        yield batch

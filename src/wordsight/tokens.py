@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 
@@ -15,9 +16,12 @@ class VisualTokens:
     embeds   (N, D) in the language model's embedding space.
     slot     (N,) the placeholder each token fills, counted over the prompt's placeholders: it survives
              pruning and merging, so positions and picture maps come for free.
-    cell     (N, 4) image or frame, crop, row, column; row = column = -1 for a line break.
+    cell     (N, 4) image or frame, crop, row, column. Crop 0 is the whole picture, crop 1 the same enlarged,
+             read in tiles that count as one grid. Column -1 is a line break: it ends its row, with row -1
+             its picture, with image -1 a whole video.
     deep     deepstack features, one (N, D) per language model layer that gets them.
     signals  (N,) or (N, width) each, by name: what a pruner's `needs` asked the vision tower for.
+    listed   whether the model's own encoder returns a list of items, not one tensor.
     """
 
     embeds: Tensor
@@ -25,9 +29,15 @@ class VisualTokens:
     cell: Tensor
     deep: tuple[Tensor, ...] = ()
     signals: Mapping[str, Tensor] = field(default_factory=dict)
+    listed: bool = True
 
     def __len__(self) -> int:
         return len(self.embeds)
+
+    @property
+    def is_break(self) -> Tensor:
+        """(N,) which tokens are line breaks, learned vectors that show nothing."""
+        return self.cell[:, 3] < 0
 
     def take(self, index: Tensor) -> VisualTokens:
         """The tokens at `index` (K,), put back into reading order."""
@@ -39,4 +49,23 @@ class VisualTokens:
             cell=self.cell[index],
             deep=tuple(layer[index] for layer in self.deep),
             signals={name: signal[index] for name, signal in self.signals.items()},
+        )
+
+    def with_breaks(self, breaks: VisualTokens) -> VisualTokens:
+        """These tokens and, of the line breaks given, those that end something of which a token is left."""
+        ended = breaks.cell[:, None, :3]  # (B, 1, 3)
+        stays = ((ended == self.cell[None, :, :3]) | (ended < 0)).all(-1).any(-1)
+        left = breaks.take(stays.nonzero()[:, 0])
+        order = torch.cat([self.slot, left.slot]).argsort(stable=True)
+
+        def joined(mine: Tensor, theirs: Tensor) -> Tensor:
+            return torch.cat([mine, theirs])[order]
+
+        return replace(
+            self,
+            embeds=joined(self.embeds, left.embeds),
+            slot=joined(self.slot, left.slot),
+            cell=joined(self.cell, left.cell),
+            deep=tuple(map(joined, self.deep, left.deep)),
+            signals={name: joined(signal, left.signals[name]) for name, signal in self.signals.items()},
         )

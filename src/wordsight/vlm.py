@@ -11,43 +11,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoProcessor, StoppingCriteria, StoppingCriteriaList
+from transformers import AutoModelForImageTextToText, AutoProcessor, StoppingCriteriaList
 
+from wordsight.chat import Answer, Chat, TokenClock, answers
 from wordsight.demo import smollm2
 from wordsight.errors import UsageError
 from wordsight.families import Family, family
-from wordsight.pictures import Picture, load_picture
+from wordsight.families.base import Seen
+from wordsight.inputs import Media, Shown, Turn, process
 from wordsight.prompt import Prompt, collate, collate_after, shared_length
 from wordsight.tokens import VisualTokens
+from wordsight.video import Video
 
 if TYPE_CHECKING:
     from wordsight.pruners.base import Pruner
 
 DEMO = Path(__file__).parent / "demo"
-TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model said, and what it read and took for it. Times are wall-clock milliseconds."""
-
-    text: str
-    tokens_total: int
-    tokens_kept: int
-    vision_ms: float
-    selection_ms: float
-    prefill_ms: float
-    decode_ms: float
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass
@@ -77,25 +62,36 @@ class VLM:
         self.model.eval()
 
     @classmethod
-    def from_pretrained(cls, name: str = "demo", *, dtype: str | torch.dtype = "auto") -> VLM:
+    def from_pretrained(
+        cls, name: str = "demo", *, dtype: str | torch.dtype = "auto", device_map: Any = None
+    ) -> VLM:
         """Load a local folder or a hub name; "demo" is the embedded model, "demo-smollm2" the one around
-        SmolLM2, both in float32.
+        SmolLM2, both in float32. `device_map` goes to transformers, as "cuda" or "auto" (needs accelerate).
 
         Raises UsageError if there is no such checkpoint or its model type is not supported.
         """
         source: str | Path = DEMO / "model" if name == "demo" else name
         precision = torch.float32 if name in ("demo", "demo-smollm2") and dtype == "auto" else dtype
+        placement = {} if device_map is None else {"device_map": device_map}
         if name == "demo-smollm2":
             return cls(*smollm2.load(precision), name)
         try:
-            model = AutoModelForImageTextToText.from_pretrained(source, dtype=precision)
             processor = AutoProcessor.from_pretrained(source)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
+            model, report = AutoModelForImageTextToText.from_pretrained(
+                source, dtype=precision, output_loading_info=True, **placement
+            )
+        except ImportError as error:
+            raise UsageError(f"cannot load model {name!r}: {_first_line(error)}") from error
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UsageError(
-                f"cannot load model {name!r}: {reason}; expected a Hugging Face folder or hub name of an "
-                "image-text-to-text model"
+                f"cannot load model {name!r}: {_first_line(error)}; expected a Hugging Face folder or hub "
+                "name of an image-text-to-text model"
             ) from error
+        if missing := report["missing_keys"]:
+            raise UsageError(
+                f"cannot load model {name!r}: {len(missing)} of its weights are in none of its files, as "
+                f"{sorted(missing)[0]}; a file of the checkpoint is missing"
+            )
         return cls(model, processor, name)
 
     @cached_property
@@ -123,58 +119,66 @@ class VLM:
     @torch.no_grad()
     def encode(
         self,
-        images: Picture | Sequence[Picture],
+        media: Media | Sequence[Media],
         question: str,
         *,
+        turns: Sequence[Turn] = (),
         collect: frozenset[str] = frozenset(),
         seen: VisualTokens | None = None,
     ) -> Prompt:
-        """The prompt of a question about one or more images; the vision tower runs once.
+        """The prompt of a question about one or more images or videos, after earlier `turns` of question and
+        answer; the vision tower runs once.
 
         `collect` names the signals a pruner needs (its `needs`). `seen` are the visual tokens of the same
         images from an earlier prompt: the tower does not run again.
         """
-        pictures = [load_picture(image) for image in _listed(images)]
-        if not pictures:
-            raise UsageError("a question needs at least one image; got none")
-        if self.processor.image_token in question:
-            raise UsageError(
-                f"the question holds the image token {self.processor.image_token!r}; leave it out"
-            )
-        content = [{"type": "image"} for _ in pictures] + [{"type": "text", "text": question}]
-        text = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-        inputs = self.processor(images=pictures, text=text, return_tensors="pt").to(self.model.device)
+        shown = Shown.of(media)
+        inputs = process(self.processor, shown, question, turns).to(self.model.device)
         ids = inputs["input_ids"][0]  # (L,)
-        is_visual = ids == self.model.config.image_token_id
-        visual = self._see(inputs, collect) if seen is None else seen
-        if int(is_visual.sum()) != len(visual):
-            raise UsageError(
-                f"the prompt has {int(is_visual.sum())} image placeholders for {len(visual)} visual tokens; "
-                "is the processor the one of this model?"
-            )
-        sequence = {"input_ids": ids, "position_ids": self.family.positions(ids)}
-        return Prompt(sequence, is_visual, visual)
+        config = self.model.config
+        modality = "video" if (ids == getattr(config, "video_token_id", -1)).any() else "image"
+        is_visual = ids == (config.video_token_id if modality == "video" else config.image_token_id)
+        visual = self._see(inputs, shown, int(is_visual.sum()), modality, collect) if seen is None else seen
+        _check_count(int(is_visual.sum()), len(visual))
+        sequence = {"input_ids": ids, "position_ids": self.family.positions(self.model, inputs)}
+        sequence |= {name: inputs[name][0] for name in self.family.per_token}
+        return Prompt(sequence, is_visual, visual, modality)
 
-    def _see(self, inputs: Any, collect: frozenset[str]) -> VisualTokens:
+    def _see(
+        self, inputs: Any, shown: Shown, placeholders: int, modality: str, collect: frozenset[str]
+    ) -> VisualTokens:
         if missing := collect - self.family.signals:
             raise UsageError(
                 f"{self.name} ({self.model.config.model_type}) has no signal {', '.join(sorted(missing))}; "
                 f"it has {', '.join(sorted(self.family.signals)) or 'none'}"
             )
-        dtype = self.model.dtype
+        look = getattr(self.model.model, f"get_{modality}_features")
         vision = {
-            key: value.to(dtype) if value.is_floating_point() else value
-            for key, value in inputs.items()
-            if key not in TEXT_INPUTS
+            name: inputs[name].to(self.model.dtype) if inputs[name].is_floating_point() else inputs[name]
+            for name in inspect.signature(look).parameters
+            if name in inputs
         }
         with self.family.collecting(self.model, collect) as signals:
-            features = self.model.get_image_features(**vision, return_dict=True).pooler_output
-        embeds = torch.cat([item.reshape(-1, item.shape[-1]) for item in features])  # (N, D)
-        slots = torch.arange(len(embeds), device=embeds.device)
-        cells = self.family.cells([item.shape[-2] for item in features]).to(embeds.device)
-        return VisualTokens(embeds, slots, cells, signals=dict(signals))
+            output = look(**vision, return_dict=True)
+        features = _items(output.pooler_output)
+        embeds = torch.cat(features)  # (N, D)
+        _check_count(placeholders, len(embeds))
+        sizes = [frame.size for frame in shown.frames]
+        seen = Seen(self.model.config, self.processor, inputs, features, sizes, bool(shown.videos))
+        cells = [cell for grid in self.family.grids(seen) for cell in grid.cells()]
+        if len(cells) != len(embeds):
+            raise UsageError(
+                f"{self.name}: the picture map has {len(cells)} tokens, the model made {len(embeds)}; "
+                "is the processor the one of this model?"
+            )
+        return VisualTokens(
+            embeds,
+            torch.arange(len(embeds), device=embeds.device),
+            torch.tensor(cells, device=embeds.device).reshape(-1, 4),
+            tuple(torch.cat(_items(layer)) for layer in getattr(output, "deepstack_features", None) or ()),
+            dict(signals),
+            not isinstance(output.pooler_output, Tensor),
+        )
 
     @torch.no_grad()
     def logits(self, prompts: Sequence[Prompt]) -> Tensor:
@@ -182,7 +186,7 @@ class VLM:
 
         What all prompts begin with, text and visual tokens alike, is computed once.
         """
-        shared = shared_length(prompts) if len(prompts) > 1 else 0
+        shared = shared_length(prompts) if len(prompts) > 1 and self.family.causal else 0
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)
@@ -214,40 +218,69 @@ class VLM:
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
 
+    def chat(self, media: Media | Sequence[Media], *, pruner: Pruner | None = None) -> Chat:
+        """Questions about the same images or videos, which are encoded once and pruned once."""
+        return Chat(self, media, pruner)
+
+    @overload
     def answer(
         self,
-        images: Picture | Sequence[Picture],
+        media: Media | Sequence[Media],
         question: str,
         *,
         pruner: Pruner | None = None,
         max_new_tokens: int = 64,
-    ) -> Answer:
-        """Ask a question about one or more images, after pruning their visual tokens if a pruner is given."""
-        if pruner:
-            pruner.check(self)
-        began = perf_counter()
-        prompt = self.encode(images, question, collect=pruner.needs if pruner else frozenset())
-        encoded = perf_counter()
-        kept = pruner(prompt) if pruner else prompt
-        selected = perf_counter()
-        clock = TokenClock()
-        text = self.generate([kept], max_new_tokens=max_new_tokens, clock=clock)[0]
-        done = perf_counter()
-        spans = [encoded - began, selected - encoded, clock.first - selected, done - clock.first]
-        milliseconds = [round(1000 * span, 3) for span in spans]
-        return Answer(text, len(prompt.visual), len(kept.visual), *milliseconds)
+    ) -> Answer: ...
+
+    @overload
+    def answer(
+        self,
+        media: Sequence[Media | Sequence[Media]],
+        question: list[str],
+        *,
+        pruner: Pruner | None = None,
+        max_new_tokens: int = 64,
+    ) -> list[Answer]: ...
+
+    def answer(
+        self,
+        media: Any,
+        question: str | list[str],
+        *,
+        pruner: Pruner | None = None,
+        max_new_tokens: int = 64,
+    ) -> Answer | list[Answer]:
+        """Ask a question about one or more images or videos, pruned before if a pruner is given.
+
+        A list of questions, with as many images (or lists of them), is answered in batches.
+        """
+        if isinstance(question, str):
+            return self.chat(media, pruner=pruner).ask(question, max_new_tokens=max_new_tokens)
+        if isinstance(media, (str, Path, Image.Image, Video)) or len(media) != len(question):
+            raise UsageError(
+                f"{len(question)} questions need a list of as many images or lists of images; got "
+                f"{len(media) if isinstance(media, Sequence) else type(media).__name__}"
+            )
+        chats = [self.chat(item, pruner=pruner) for item in media]
+        ready = [chat.ready(asked) for chat, asked in zip(chats, question, strict=True)]
+        return answers(self, ready, max_new_tokens)
 
 
-def _listed(images: Picture | Sequence[Picture]) -> Sequence[Picture]:
-    return [images] if isinstance(images, (str, Path, Image.Image)) else images
+def _check_count(placeholders: int, tokens: int) -> None:
+    if placeholders != tokens:
+        raise UsageError(
+            f"the prompt has {placeholders} image placeholders for {tokens} visual tokens; is the processor "
+            "the one of this model?"
+        )
 
 
-class TokenClock(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
-    """Stops nothing; notes when the first new token was there, the end of the prefill."""
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
-    def __init__(self) -> None:
-        self.first = 0.0
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        self.first = self.first or perf_counter()
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+def _items(output: Any) -> list[Tensor]:
+    """(N_i, D) features of every item, of the containers that the families return: lists and tensors."""
+    if isinstance(output, Tensor) and output.ndim == 2:
+        return [output]
+    return [item.reshape(-1, item.shape[-1]) for item in output]

@@ -14,8 +14,10 @@ from wordsight.cli.common import (
     SPEC,
     AsJson,
     Model,
+    answer_record,
     load_vlm,
     make_pruner,
+    open_media,
     quiet,
     save_picture,
     say,
@@ -36,33 +38,66 @@ INTERRUPTED = 130  # what typer returns after Ctrl-C
 
 @app.command()
 def ask(
-    image: Path,
-    question: str,
+    given: Annotated[list[str], typer.Argument(metavar="PICTURE|VIDEO... QUESTION")],
+    then: Annotated[list[str] | None, typer.Option(help="ask this next; the same tokens are read")] = None,
+    frames: Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)] = None,
+    fps: Annotated[float | None, typer.Option(help="or so many frames a second")] = None,
     model: Model = "demo",
     pruner: Annotated[str, typer.Option(help=SPEC)] = "none",
     keep: Annotated[str | None, typer.Option(help=SHARE)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer a question about a picture, with all of its visual tokens or fewer."""
-    from dataclasses import asdict
-
-    from wordsight.pictures import load_picture
+    """Answer a question about pictures or videos, with all of their visual tokens or fewer."""
     from wordsight.plugins import spec
 
-    method, picture = make_pruner(pruner, keep), load_picture(image)
+    if len(given) < 2:
+        raise UsageError(f"expected pictures or videos and then a question about them; got only {given[0]!r}")
+    *paths, question = given
+    method, opened = make_pruner(pruner, keep), open_media([Path(path) for path in paths], frames, fps)
     if method is None and keep is not None:
         raise UsageError(f"--keep {keep} needs a pruner, got none; add one, as --pruner divprune")
-    answer = load_vlm(model).answer(picture, question, pruner=method)
-    record = {
-        "answer": answer.text,
-        **asdict(answer),
-        "pruner": spec(method) if method else "none",
-        "model": model,
-    }
-    del record["text"]
-    show(record, as_json, f"{answer.text}\n")
+    chat = load_vlm(model).chat(opened, pruner=method)
+    answers = [chat.ask(asked) for asked in (question, *(then or ()))]
+    made_by = {"pruner": spec(method) if method else "none", "model": model}
+    records = [answer_record(answer) | made_by for answer in answers]
+    record = records[0] | ({"then": records[1:]} if then else {})
+    show(record, as_json, "".join(f"{answer.text}\n" for answer in answers))
     if not as_json:
-        say(f"{answer.tokens_kept} of {answer.tokens_total} visual tokens read")
+        say(f"{answers[0].tokens_kept} of {answers[0].tokens_total} visual tokens read")
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(help="a Hugging Face folder or hub name, or demo")] = "demo",
+    size: Annotated[str, typer.Option(help="of a picture, width x height in pixels")] = "640x480",
+    as_json: AsJson = False,
+) -> None:
+    """Show what wordsight makes of a model: its tokens, its prompt, and the pruners that can run on it."""
+    from wordsight.info import describe
+
+    width, _, height = size.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UsageError(f"--size must be WIDTHxHEIGHT in pixels, as 640x480; got {size!r}")
+    record = describe(load_vlm(model), (int(width), int(height)))
+    lines = [
+        f"{name.replace('_', ' '):15}{_told(value)}" for name, value in record.items() if name != "pruners"
+    ]
+    lines += [f"{name:15}{obstacle or 'can run'}" for name, obstacle in record["pruners"].items()]
+    show(record, as_json, "\n".join(lines) + "\n")
+
+
+def _told(value: object) -> str:
+    """A value of `info` in words."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(
+            f"{item['rows']}x{item['columns']}{' enlarged' * item['crop']}"
+            if isinstance(item, dict)
+            else str(item)
+            for item in value
+        )
+    return str(value)
 
 
 @app.command()
@@ -85,14 +120,16 @@ def probe(
     picture, vlm = load_picture(image), load_vlm(model)
     prompt = vlm.encode(picture, question or QUESTION)
     rows = token_rows(vlm, prompt, with_context=leave_one_out)
-    said = [(row["words"][0][0], row["confidence"]) for row in rows]
+    shown = drawing.finest(prompt.visual)
+    said = [(rows[i]["words"][0][0], rows[i]["confidence"]) for i in shown.tolist()]
+    grid = prompt.visual.take(shown)
     if out:
-        large = drawing.enlarged(vlm, picture, prompt.visual)
-        save_picture(drawing.draw_words(large, drawing.boxes(vlm, large, prompt.visual), said), out)
+        large = drawing.enlarged(picture, drawing.boxes(vlm, picture, grid))
+        save_picture(drawing.draw_words(large, drawing.boxes(vlm, large, grid), said), out)
     if as_json:
         show({"image": str(image), "model": model, "tokens": rows}, True, "")
         return
-    show_tables(drawing.terminal_grid(prompt.visual, said))
+    show_tables(drawing.terminal_grid(grid, said))
     for row in rows if leave_one_out else []:
         words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
         print(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}")

@@ -56,6 +56,30 @@ def _share(text: str) -> float:
     raise UsageError(f"keep must be a share of the tokens in (0, 1], as 0.2; got {text!r}")
 
 
+def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list[Any]:
+    """The pictures and videos at these paths. Raises UsageError if frames are asked of a picture."""
+    from wordsight.pictures import load_picture
+    from wordsight.video import SUFFIXES, Video
+
+    films = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    if not films and (frames or fps):
+        raise UsageError(
+            f"--frames and --fps are for videos; {paths[0].name} is none by its suffix (expected one of "
+            f"{', '.join(sorted(SUFFIXES))})"
+        )
+    return [
+        Video.open(path, frames=frames, fps=fps) if path in films else load_picture(path) for path in paths
+    ]
+
+
+def answer_record(answer: Any) -> dict[str, Any]:
+    """The JSON of an answer."""
+    from dataclasses import asdict
+
+    fields = asdict(answer)
+    return {"answer": fields.pop("text"), **fields}
+
+
 def save_picture(picture: Any, path: Path) -> None:
     """Write a PNG, whole or not at all, and say where."""
     from wordsight.atomic import replacing

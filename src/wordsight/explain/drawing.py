@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
+from wordsight.errors import UsageError
 from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
 
@@ -15,8 +17,16 @@ CELL = 72  # pixels of a token in a drawing: enough for a word
 Box = tuple[int, int, int, int]
 
 
+def finest(tokens: VisualTokens, image: int = 0) -> Tensor:
+    """The indices of the tokens that show a picture (or frame) in its finest grid, line breaks left out."""
+    here = (tokens.cell[:, 0] == image) & ~tokens.is_break
+    return (here & (tokens.cell[:, 1] == tokens.cell[here, 1].max())).nonzero()[:, 0]
+
+
 def boxes(vlm: VLM, picture: Image.Image, tokens: VisualTokens) -> list[Box]:
-    """The box of every token in pixels of the picture, from its row and column in the grid."""
+    """The box of every token in pixels of the picture, from its row and column in one whole grid."""
+    if not vlm.family.mapped:
+        raise UsageError(f"{vlm.name} ({vlm.model.config.model_type}) has no picture map to draw by")
     left, top, right, bottom = vlm.family.region(vlm.processor, picture.size)
     height, width = (tokens.cell[:, 2:].max(0).values + 1).tolist()
     across, down = (right - left) / width, (bottom - top) / height
@@ -31,9 +41,9 @@ def boxes(vlm: VLM, picture: Image.Image, tokens: VisualTokens) -> list[Box]:
     ]
 
 
-def enlarged(vlm: VLM, picture: Image.Image, tokens: VisualTokens) -> Image.Image:
+def enlarged(picture: Image.Image, where: Sequence[Box]) -> Image.Image:
     """The picture at a size at which a word fits on each of its tokens."""
-    left, top, right, bottom = boxes(vlm, picture, tokens)[0]
+    left, top, right, bottom = where[0]
     factor = max(1.0, CELL / min(right - left, bottom - top))
     size = (round(picture.width * factor), round(picture.height * factor))
     return picture.resize(size, Image.Resampling.LANCZOS)
@@ -87,14 +97,12 @@ def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
 
 
 def terminal_grid(tokens: VisualTokens, said: Sequence[tuple[str, float]]) -> Table:
-    """The grid of the first image for the terminal: its words, the surer the brighter."""
-    width = int(tokens.cell[:, 3].max()) + 1
-    height = int(tokens.cell[:, 2].max()) + 1
+    """One whole grid for the terminal: its words, the surer the brighter."""
+    height, width = (tokens.cell[:, 2:].max(0).values + 1).tolist()
     grid: list[list[Text]] = [[Text("") for _ in range(width)] for _ in range(height)]
-    for (image, _, row, column), (word, confidence) in zip(tokens.cell.tolist(), said, strict=True):
-        if image == 0 and row >= 0:
-            level = int(70 + 185 * confidence)
-            grid[row][column] = Text(word[:7], style=f"rgb({level},{level},{level})")
+    for (row, column), (word, confidence) in zip(tokens.cell[:, 2:].tolist(), said, strict=True):
+        level = int(70 + 185 * confidence)
+        grid[row][column] = Text(word[:7], style=f"rgb({level},{level},{level})")
     table = Table.grid(padding=(0, 1))
     for row_of_words in grid:
         table.add_row(*row_of_words)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
+from typing import Any
+
+from torch import nn
 
 from wordsight import plugins
-from wordsight.errors import UsageError
-from wordsight.families.base import Family
+from wordsight.families.base import Family, Grid, Seen
 
 __all__ = ["Family", "family", "names"]
 
@@ -18,11 +21,29 @@ def names() -> list[str]:
 
 
 def family(model_type: str) -> Family:
-    """The family of this `model_type`."""
+    """The family of this `model_type`; one that is not known still prunes, without a picture map."""
     if model_type not in names():
-        raise UsageError(
-            f"model type {model_type!r} is not supported: expected one of {', '.join(names())}; "
-            "CONTRIBUTING.md says how to add one"
+        warnings.warn(
+            f"model type {model_type!r} has no picture map (those of {', '.join(names())} have): its tokens "
+            "can be pruned and asked, but not drawn or taken from their neighbourhood; CONTRIBUTING.md says "
+            "how to add one",
+            stacklevel=2,
         )
+        return Unmapped()
     found: Family = import_module(f"wordsight.families.{model_type}").FAMILY
     return found
+
+
+class Unmapped(Family):
+    """A model type without a file: all tokens count as one row."""
+
+    mapped = False
+
+    def grids(self, seen: Seen) -> list[Grid]:
+        return [Grid(0, 0, 1, sum(seen.counts))]
+
+    def projector(self, model: Any) -> nn.Module:
+        """Whatever it is called, it is the first module of a known name; else all of the model counts."""
+        names = ("multi_modal_projector", "connector", "aligner", "projector", "embed_vision")
+        found = (getattr(model.model, name, None) for name in names)
+        return next((module for module in found if isinstance(module, nn.Module)), model.model)

@@ -2,41 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from wordsight.errors import UsageError
+
+Region = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a prompt once the vision tower has run.
+
+    inputs     what the processor returned, by name, with the batch axis.
+    features   (N_i, D) each: the projected tokens of every item that the model counts (a picture, a tile or a
+               video, it depends).
+    sizes      width and height of the pictures, or of the frames of all videos, in order.
+    is_video   whether the processor was given videos.
+    """
+
+    config: Any
+    processor: Any
+    inputs: Mapping[str, Any]
+    features: Sequence[Tensor]
+    sizes: Sequence[tuple[int, int]]
+    is_video: bool
+
+    @property
+    def counts(self) -> list[int]:
+        """The number of tokens of every item."""
+        return [len(item) for item in self.features]
+
+    def runs(self, placeholder: int) -> list[tuple[int, int]]:
+        """Start and length of every unbroken run of placeholders in the prompt."""
+        ids = self.inputs["input_ids"][0]
+        places = (ids == placeholder).nonzero()[:, 0]
+        cuts = (places.diff() > 1).nonzero()[:, 0] + 1
+        return [(int(run[0]), len(run)) for run in places.tensor_split(cuts.cpu()) if len(run)]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Tokens read row by row: a whole picture, or a tile that begins at row `top` and column `left` of one.
+
+    row_breaks: every row ends in a line break. end_break: the grid does, once.
+    """
+
+    image: int
+    crop: int
+    rows: int
+    columns: int
+    top: int = 0
+    left: int = 0
+    row_breaks: bool = False
+    end_break: bool = False
+
+    def cells(self) -> list[tuple[int, int, int, int]]:
+        """The cells of its tokens in reading order."""
+        found = []
+        for row in range(self.top, self.top + self.rows):
+            columns = range(self.left, self.left + self.columns)
+            found += [(self.image, self.crop, row, column) for column in columns]
+            found += [(self.image, self.crop, row, -1)] * self.row_breaks
+        return found + [(self.image, self.crop, -1, -1)] * self.end_break
+
 
 class Family:
-    """One model type. Subclasses say which cell of which picture a token is, and which signals the tower
-    has.
+    """One model type; by itself, one that we know nothing about.
+
+    signals     what pruners may ask the vision tower for.
+    mapped      whether it is known which part of which picture a token is.
+    per_token   inputs beside ids and positions that the language model takes for every token.
+    said        the values of those for a token that the model has said.
+    axes        of a position: 1, or 4 with M-RoPE (the first counts tokens, then time, row, column).
+    causal      whether no token reads a later one; if not, prompts share no beginning.
     """
 
     signals: ClassVar[frozenset[str]] = frozenset()
+    mapped: ClassVar[bool] = True
+    per_token: ClassVar[tuple[str, ...]] = ()
+    said: ClassVar[Mapping[str, int]] = {}
+    axes: ClassVar[int] = 1
+    causal: ClassVar[bool] = True
 
-    def cells(self, counts: list[int]) -> Tensor:
-        """(N, 4) image, crop, row and column of every token, from the number of tokens of each image."""
+    def grids(self, seen: Seen) -> list[Grid]:
+        """The grids of all tokens of the prompt, in the order in which they are read."""
         raise NotImplementedError
 
-    def region(self, processor: Any, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """The part of a picture of `size` (width, height) that the grid of tokens covers: left, top, right,
+    def region(self, processor: Any, size: tuple[int, int]) -> Region:
+        """The part of a picture of `size` (width, height) that a grid of tokens covers: left, top, right,
         bottom.
         """
-        raise NotImplementedError
+        return 0, 0, *size
 
-    def projector(self, model: nn.Module) -> nn.Module:
+    def projector(self, model: Any) -> nn.Module:
         """The module that maps vision features into the language model's embedding space."""
-        raise NotImplementedError
+        projector: nn.Module = model.model.multi_modal_projector
+        return projector
 
-    def positions(self, input_ids: Tensor) -> Tensor:
-        """(L,) position ids of the whole prompt."""
-        return torch.arange(len(input_ids), device=input_ids.device)
+    def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
+        """(L,) or, with M-RoPE, (4, L) position ids of the whole prompt."""
+        ids = inputs["input_ids"][0]
+        return torch.arange(len(ids), device=ids.device)
 
     @contextmanager
     def collecting(self, model: nn.Module, names: frozenset[str]) -> Iterator[Mapping[str, Tensor]]:
         """While open, a pass of the vision tower fills the mapping with the named signals, (N,) each."""
-        raise NotImplementedError
         yield {}
+
+
+def square_grids(seen: Seen) -> list[Grid]:
+    """A square grid of tokens for every item, each a picture of its own."""
+    sides = [square_side(count) for count in seen.counts]
+    return [Grid(image, 0, side, side) for image, side in enumerate(sides)]
+
+
+def square_side(count: int) -> int:
+    """The side of a square of so many tokens."""
+    side = math.isqrt(count)
+    if side * side != count:
+        raise UsageError(f"expected a square grid of visual tokens, got {count} tokens")
+    return side

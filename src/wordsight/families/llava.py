@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wordsight.errors import UsageError
-from wordsight.families.base import Family
+from wordsight.families.base import Family, Grid, Region, Seen, square_grids
 
 
 class Llava(Family):
@@ -24,27 +23,16 @@ class Llava(Family):
 
     signals = frozenset({"cls_attention", "cls_similarity"})
 
-    def cells(self, counts: list[int]) -> Tensor:
-        grids = []
-        for image, count in enumerate(counts):
-            side = math.isqrt(count)
-            if side * side != count:
-                raise UsageError(f"expected a square grid of tokens from a CLIP tower, got {count} tokens")
-            place = torch.arange(count)
-            grids.append(torch.stack([place * 0 + image, place * 0, place // side, place % side], 1))
-        return torch.cat(grids)
+    def grids(self, seen: Seen) -> list[Grid]:
+        return square_grids(seen)
 
-    def region(self, processor: Any, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    def region(self, processor: Any, size: tuple[int, int]) -> Region:
         width, height = size
         if not processor.image_processor.do_center_crop:
             return 0, 0, width, height
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         return left, top, left + side, top + side
-
-    def projector(self, model: Any) -> nn.Module:
-        projector: nn.Module = model.model.multi_modal_projector
-        return projector
 
     @contextmanager
     def collecting(self, model: Any, names: frozenset[str]) -> Iterator[Mapping[str, Tensor]]:

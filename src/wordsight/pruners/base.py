@@ -41,11 +41,21 @@ class Pruner:
             raise UsageError(f"positions must be 'original' or 'contiguous', got {self.positions!r}")
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
-        """The tokens that are kept, in reading order."""
+        """The tokens that are kept, in reading order. `choose` asks for it, with no line break among them."""
         raise NotImplementedError
 
+    def choose(self, tokens: VisualTokens) -> VisualTokens:
+        """The tokens that are kept. A line break is kept, beside the budget, exactly if a token of what it
+        ends is.
+        """
+        is_break = tokens.is_break
+        if not is_break.any():
+            return self.prune(tokens)
+        kept = self.prune(tokens.take((~is_break).nonzero()[:, 0]))
+        return kept.with_breaks(tokens.take(is_break.nonzero()[:, 0]))
+
     def __call__(self, prompt: Prompt) -> Prompt:
-        return self.place(prompt, self.prune(prompt.visual))
+        return self.place(prompt, self.choose(prompt.visual))
 
     def place(self, prompt: Prompt, kept: VisualTokens) -> Prompt:
         """The prompt with these of its visual tokens, pruned before: one choice serves many questions about
@@ -61,6 +71,11 @@ class Pruner:
                 f"{type(self).__name__} needs {', '.join(sorted(missing))}, which {vlm.name} "
                 f"({vlm.model.config.model_type}) does not have; "
                 f"it has {', '.join(sorted(vlm.family.signals)) or 'none'}"
+            )
+        if self.positions == "contiguous" and vlm.family.axes > 1:
+            raise UsageError(
+                f"positions=contiguous: {vlm.name} ({vlm.model.config.model_type}) tells places by "
+                "positions of several axes (M-RoPE), which have no gaps to close; leave it out"
             )
 
     def budget(self, tokens: VisualTokens) -> int:

@@ -1,0 +1,75 @@
+"""Which families pass which tests, on the newest transformers and the oldest: the table of the README."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from run import write_between
+from wordsight.atomic import replacing
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = ("image", "images", "video", "batch", "chat", "probe", "codebook", "pruners", "bfloat16")
+PATHS = (".venv/families", ".venv/oldest:.venv/families")  # of the newest and the oldest, from the Makefile
+
+
+def main() -> None:
+    """Run the tests, write results/families.json and the table."""
+    runs = [_run(path) for path in PATHS]
+    record: dict[str, Any] = {
+        "command": "python benchmarks/families.py",
+        "date": date.today().isoformat(),
+        "python": sys.version.split()[0],
+        "runs": runs,
+    }
+    with replacing(ROOT / "benchmarks" / "results" / "families.json") as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n")
+    write_between(ROOT / "README.md", "families", table(runs))
+
+
+def _run(path: str) -> dict[str, Any]:
+    """The report of one run of tests/families, its outcomes counted."""
+    with TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "pytest", "-q", "tests/families", "--confcutdir=tests/families"]
+        subprocess.run(
+            [*command, f"--report={report}"], cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, check=False
+        )
+        found = json.loads(report.read_text())
+    counted = {
+        family: {column: dict(Counter(outcomes)) for column, outcomes in columns.items()}
+        for family, columns in sorted(found["passed"].items())
+    }
+    return {"transformers": found["transformers"], "outcomes": counted}
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Markdown: passed of all tests that ran, both runs together."""
+    lines = [f"| family | {' | '.join(COLUMNS)} |", f"|---{'|---' * len(COLUMNS)}|"]
+    for family in runs[0]["outcomes"]:
+        cells = []
+        for column in COLUMNS:
+            total: Counter[str] = Counter()
+            for run in runs:
+                total.update(run["outcomes"].get(family, {}).get(column, {}))
+            cells.append(f"{total['passed']}/{total.total()}" if total.total() else "-")
+        lines.append(f"| {family} | {' | '.join(cells)} |")
+    cases = sum(
+        sum(counts.values())
+        for run in runs
+        for columns in run["outcomes"].values()
+        for counts in columns.values()
+    )
+    versions = " and ".join(run["transformers"] for run in runs)
+    return "\n".join(lines) + f"\n\n{cases} cases, transformers {versions}.\n"
+
+
+if __name__ == "__main__":
+    main()

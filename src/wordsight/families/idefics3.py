@@ -1,0 +1,37 @@
+"""Idefics3: tiles of the enlarged picture, each after a tag with its row and column, then the whole one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import nn
+
+from wordsight.families.base import Family, Grid, Seen, square_side
+
+TAG = re.compile(r"row_(\d+)_col_(\d+)")
+
+
+class Idefics3(Family):
+    """model_type "idefics3". A picture or video frame without tiles is read once, as a whole."""
+
+    def grids(self, seen: Seen) -> list[Grid]:
+        found: list[Grid] = []
+        ids, image = seen.inputs["input_ids"][0], 0
+        for start, length in seen.runs(seen.config.image_token_id):
+            side = square_side(length)
+            before = seen.processor.tokenizer.convert_ids_to_tokens(int(ids[start - 1]))
+            if tag := TAG.search(before):
+                row, column = (side * (int(number) - 1) for number in tag.groups())
+                found.append(Grid(image, 1, side, side, row, column))
+            else:
+                found.append(Grid(image, 0, side, side))
+                image += 1
+        return found
+
+    def projector(self, model: Any) -> nn.Module:
+        connector: nn.Module = model.model.connector
+        return connector
+
+
+FAMILY = Idefics3()

@@ -1,0 +1,38 @@
+"""InternVL (2.5 to 3.5): tiles of the enlarged picture, row by row, then the whole one; video frames as they
+are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
+
+from wordsight.families.base import Family, Grid, Seen, square_side
+
+
+class InternVL(Family):
+    """model_type "internvl". A picture that fits into one tile is read once, as a whole."""
+
+    def grids(self, seen: Seen) -> list[Grid]:
+        side = square_side(seen.config.image_seq_length)
+        found: list[Grid] = []
+        runs = seen.runs(seen.config.image_token_id)
+        for image, ((_, length), size) in enumerate(zip(runs, seen.sizes, strict=True)):
+            tiles = length // side**2
+            columns = 1 if tiles == 1 else _columns(seen.processor.image_processor, size)
+            found += [
+                Grid(image, 1, side, side, side * (tile // columns), side * (tile % columns))
+                for tile in range(tiles - 1)
+            ]
+            found.append(Grid(image, 0, side, side))
+        return found
+
+
+def _columns(pixels: Any, size: tuple[int, int]) -> int:
+    tile = pixels.size["height"], pixels.size["width"]
+    columns: int = get_optimal_tiled_canvas(size[::-1], tile, pixels.min_patches, pixels.max_patches)[0]
+    return columns
+
+
+FAMILY = InternVL()

@@ -1,0 +1,48 @@
+"""LLaVA-OneVision: one picture with any resolution; several, or the frames of a video, as they are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from wordsight.families.base import Family, Grid, Seen, square_side
+from wordsight.families.llava_next import enlarged
+
+
+class LlavaOnevision(Family):
+    """model_type "llava_onevision".
+
+    A single picture has a line break after each row of the enlarged one; each of several pictures, and a
+    whole video, ends in one. Frames are pooled 2x2.
+    """
+
+    def grids(self, seen: Seen) -> list[Grid]:
+        vision = seen.config.vision_config
+        side = vision.image_size // vision.patch_size
+        if seen.is_video:
+            return self._videos(seen)
+        if len(seen.sizes) > 1:
+            return [Grid(image, 0, side, side, end_break=True) for image in range(len(seen.sizes))]
+        unpadded = enlarged(seen.config, seen.inputs["image_sizes"][0].tolist())
+        rows, columns = self._shrunk(seen.config, *unpadded)
+        return [Grid(0, 0, side, side), Grid(0, 1, rows, columns, row_breaks=True)]
+
+    def _videos(self, seen: Seen) -> list[Grid]:
+        found: list[Grid] = []
+        frames = len(seen.sizes) // len(seen.counts)
+        for video, count in enumerate(seen.counts):
+            side = square_side((count - 1) // frames)
+            found += [Grid(video * frames + frame, 0, side, side) for frame in range(frames)]
+            found.append(Grid(-1, -1, 0, 0, end_break=True))
+        return found
+
+    @staticmethod
+    def _shrunk(config: Any, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns after pictures of too many tokens are scaled down ("anyres_max_9")."""
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
+        ratio = math.sqrt(rows * columns / (most * side**2))
+        return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
+
+
+FAMILY = LlavaOnevision()

@@ -1,0 +1,29 @@
+"""PaliGemma: one square grid per picture; the whole prompt is read in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from wordsight.families.base import Family, Grid, Seen, square_grids
+
+
+class PaliGemma(Family):
+    """model_type "paligemma". It has no chat template: the question follows the pictures. Positions count
+    from 1.
+    """
+
+    per_token = ("token_type_ids",)
+    said: ClassVar[Mapping[str, int]] = {"token_type_ids": 1}
+    causal = False
+
+    def grids(self, seen: Seen) -> list[Grid]:
+        return square_grids(seen)
+
+    def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
+        return super().positions(model, inputs) + 1
+
+
+FAMILY = PaliGemma()

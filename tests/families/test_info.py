@@ -1,0 +1,31 @@
+"""What `wordsight info` says of a checkpoint agrees with what its prompts hold."""
+
+import pytest
+from PIL import Image
+
+from wordsight.info import describe
+from wordsight.probe import QUESTION
+
+RUN_ANYWHERE = {"divprune", "random", "uniform"}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (90, 40)])
+def test_info_counts_what_a_prompt_holds(vlm, size):
+    found = describe(vlm, size)
+    prompt = vlm.encode(Image.new("RGB", size), QUESTION)
+    assert found["family"] == vlm.model.config.model_type
+    assert found["visual_tokens"] == len(prompt.visual) == int(prompt.is_visual.sum())
+    shown = sum(grid["rows"] * grid["columns"] for grid in found["grids"])
+    assert shown + found["line_breaks"] == found["visual_tokens"]
+    assert found["positions"] == ("M-RoPE" if "qwen" in found["family"] else "1-D")
+    assert found["pad_embedding"] == "<pad>"
+    assert "QUESTION" in found["prompt"]
+
+
+def test_info_names_the_pruners_that_can_run_and_why_others_cannot(vlm):
+    found = describe(vlm)["pruners"]
+    assert all(found[name] is None for name in RUN_ANYWHERE)
+    has_cls = vlm.model.config.model_type == "llava"
+    assert (found["cls_topk"] is None) == has_cls
+    if not has_cls:
+        assert "cls_attention" in found["cls_topk"]

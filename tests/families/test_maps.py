@@ -1,0 +1,102 @@
+"""Picture maps: what is painted into the box of a token changes that token most, and line breaks end rows."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wordsight import Video, pruners
+from wordsight.explain import drawing
+
+QUESTION = "what color is the cat?"
+LINE_BREAKS = {"llava_next", "llava_next_video", "llava_onevision"}
+
+
+def painted(picture, box):
+    """The picture with the opposite colors inside a box."""
+    left, top, right, bottom = box
+    region = picture.crop((left, top, right, bottom))
+    changed = picture.copy()
+    changed.paste(Image.fromarray(255 - np.asarray(region)), (left, top))
+    return changed
+
+
+def most_changed(before, after, rows):
+    moved = (after.embeds - before.embeds).norm(dim=-1)
+    return int(rows[moved[rows].argmax()])
+
+
+def crops(tokens, image):
+    """The indices of the tokens of every grid of a picture."""
+    here = (tokens.cell[:, 0] == image) & ~tokens.is_break
+    for crop in sorted(set(tokens.cell[here, 1].tolist())):
+        yield (here & (tokens.cell[:, 1] == crop)).nonzero()[:, 0]
+
+
+@pytest.mark.shows("image")
+@pytest.mark.parametrize("size", [(96, 64), (64, 96), (64, 64)])
+def test_a_token_is_where_its_box_is(vlm, picture, size):
+    shown = picture(*size, 3)
+    before = vlm.encode(shown, QUESTION).visual
+    for rows in crops(before, 0):
+        where = drawing.boxes(vlm, shown, before.take(rows))
+        for i in range(0, len(rows), max(1, len(rows) // 5)):
+            after = vlm.encode(painted(shown, where[i]), QUESTION).visual
+            assert most_changed(before, after, rows) == rows[i], (before.cell[rows[i]], where[i])
+
+
+@pytest.mark.shows("images")
+def test_a_token_is_of_the_picture_it_says(vlm, picture):
+    shown = [picture(64, 64, 4), picture(64, 64, 5)]
+    before = vlm.encode(shown, QUESTION).visual
+    for image in (0, 1):
+        changed = list(shown)
+        changed[image] = picture(64, 64, 6)
+        after = vlm.encode(changed, QUESTION).visual
+        moved = (after.embeds != before.embeds).any(-1)
+        assert torch.equal(moved, (before.cell[:, 0] == image) & ~before.is_break)
+
+
+@pytest.mark.shows("video")
+def test_a_token_is_of_the_frame_it_says(vlm, picture):
+    frames = [picture(64, 64, seed) for seed in range(4)]
+    before = vlm.encode(Video.of(frames), QUESTION).visual
+    grids = int(before.cell[:, 0].max()) + 1
+    assert grids in (2, 4)  # Qwen reads two frames as one
+    frames[3] = picture(64, 64, 9)
+    after = vlm.encode(Video.of(frames), QUESTION).visual
+    moved = (after.embeds != before.embeds).any(-1)
+    assert torch.equal(moved, (before.cell[:, 0] == grids - 1) & ~before.is_break)
+
+
+@pytest.mark.shows("image")
+def test_line_breaks_are_the_vector_that_the_model_learned(vlm, media):
+    tokens = vlm.encode(media, QUESTION).visual
+    newline = getattr(vlm.model.model, "image_newline", None)
+    if newline is None:
+        assert vlm.model.config.model_type not in LINE_BREAKS
+        assert not tokens.is_break.any()
+    else:
+        assert torch.equal(tokens.is_break, (tokens.embeds == newline).all(-1))
+
+
+def ended(cell, other):
+    """Whether a line break with this cell ends what the other cell is in."""
+    return all(mark in (-1, place) for mark, place in zip(cell[:3], other[:3], strict=True))
+
+
+@pytest.mark.parametrize("method", ["uniform:keep=0.1", "divprune:keep=0.3", "random:keep=5"])
+def test_a_line_break_stays_exactly_if_a_token_of_its_row_does(vlm, media, method):
+    tokens = vlm.encode(media, QUESTION).visual
+    pruner = pruners.make(method)
+    kept = pruner.choose(tokens)
+    content = [cell for cell in kept.cell.tolist() if cell[3] >= 0]
+    wanted = [
+        slot
+        for slot, cell in zip(tokens.slot.tolist(), tokens.cell.tolist(), strict=True)
+        if cell[3] < 0 and any(ended(cell, other) for other in content)
+    ]
+    assert kept.slot[kept.is_break].tolist() == wanted
+    assert len(content) == pruner.budget(tokens.take((~tokens.is_break).nonzero()[:, 0]))
+    assert kept.slot.tolist() == sorted(set(kept.slot.tolist()))
+    assert torch.equal(kept.embeds, tokens.embeds[kept.slot])

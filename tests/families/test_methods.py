@@ -1,0 +1,169 @@
+"""What wordsight does with tokens works in every family: probes, leave-one-out, codebooks, pruners, chats."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from wordsight import Clustering, Codebook, Condition, UsageError, leave_one_out, probe, pruners
+from wordsight.evidence import collect
+from wordsight.pruners.codebook import CodebookPruner
+from wordsight.vlm import VLM
+
+QUESTION = "what color is the cat?"
+FREE = [name for name in pruners.names() if not name.startswith("codebook")]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, picture):
+    found = tmp_path_factory.mktemp("pictures")
+    for i in range(3):
+        picture(40, 40, i).save(found / f"{i}.png")
+    return found
+
+
+@pytest.fixture(scope="session")
+def evidence_of(tmp_path_factory, folder):
+    """A function that collects the evidence of a model, once."""
+    found = {}
+
+    def evidence(vlm):
+        if vlm.name not in found:
+            pictures = sorted(folder.iterdir())
+            found[vlm.name] = collect(vlm, pictures, tmp_path_factory.mktemp("evidence") / "e")
+        return found[vlm.name]
+
+    return evidence
+
+
+@pytest.fixture
+def book(vlm, evidence_of):
+    evidence = evidence_of(vlm)
+    half = evidence.signals["confidence"].median()
+    return Codebook.build(
+        evidence,
+        Condition(confidence=float(half)),
+        Clustering(image_clusters=2, largest=999, clusters=2, images=0),
+    )
+
+
+@pytest.mark.shows("probe")
+def test_a_reading_is_what_the_model_says_of_one_token_alone(vlm, picture):
+    prompt = vlm.encode(picture(40, 40, 0), QUESTION)
+    reading = probe.read(vlm, prompt, top=5)
+    for i in (0, len(prompt.visual) - 1):
+        alone = vlm.logits([probe.only(prompt, [i])])[0]
+        best, tokens = alone.topk(5)
+        assert reading.tokens[i].tolist() == tokens.tolist()
+        torch.testing.assert_close(reading.probabilities[i], best.softmax(-1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.shows("probe")
+def test_leaving_out_replaces_tokens_by_the_padding_embedding(vlm, picture):
+    prompt = vlm.encode(picture(40, 40, 0), QUESTION)
+    found = leave_one_out.globally(vlm, prompt)
+    around = leave_one_out.windows(prompt.visual.cell)
+    for i in (0, len(prompt.visual) // 2):
+        places = [place for place in around[i].tolist() if place >= 0]
+        embeds = prompt.visual.embeds.clone()
+        embeds[places] = (
+            vlm.model.get_input_embeddings().weight[vlm.processor.tokenizer.pad_token_id].detach()
+        )
+        deep = tuple(layer.index_fill(0, torch.tensor(places), 0) for layer in prompt.visual.deep)
+        ablated = replace(prompt, visual=replace(prompt.visual, embeds=embeds, deep=deep))
+        torch.testing.assert_close(found.ablated[i], vlm.logits([ablated])[0], rtol=0, atol=1e-4)
+    assert leave_one_out.regional(vlm, prompt).intact.shape == found.intact.shape
+
+
+@pytest.mark.shows("codebook")
+def test_evidence_is_of_tokens_that_show_something(vlm, evidence_of, folder):
+    evidence = evidence_of(vlm)
+    shown = [vlm.encode(path, probe.QUESTION).visual for path in sorted(folder.iterdir())]
+    assert len(evidence) == sum(int((~tokens.is_break).sum()) for tokens in shown)
+    assert (evidence.cell[:, 3] >= 0).all()
+
+
+@pytest.mark.shows("codebook")
+@pytest.mark.parametrize("options", [{"keep": 0.3}, {"keep": 3}, {"keep": 0.3, "threshold": 0.9}])
+def test_a_codebook_prunes_by_share_by_count_and_by_threshold(vlm, book, picture, options):
+    shown = picture(40, 40, 7)
+    tokens = vlm.encode(shown, QUESTION).visual
+    pruner = CodebookPruner(codebook=book, **options)
+    kept = pruner.choose(tokens)
+    redundancy = book.redundancy(tokens.embeds)
+    content = kept.slot[~kept.is_break]
+    if "threshold" in options:
+        assert torch.equal(
+            redundancy < 0.9, torch.isin(tokens.slot, content) | (tokens.is_break & (redundancy < 0.9))
+        )
+    else:
+        dropped = [i for i in tokens.slot[~tokens.is_break].tolist() if i not in content.tolist()]
+        assert redundancy[content].max() <= redundancy[dropped].min()
+    assert vlm.answer(shown, QUESTION, pruner=pruner, max_new_tokens=2).tokens_kept == len(kept)
+
+
+@pytest.mark.shows("pruners")
+@pytest.mark.parametrize("name", FREE)
+def test_a_pruner_runs_or_says_what_is_missing(vlm, media, name):
+    pruner = pruners.make(f"{name}:keep=3")
+    if missing := pruner.needs - vlm.family.signals:
+        with pytest.raises(UsageError, match=sorted(missing)[0]):
+            vlm.answer(media, QUESTION, pruner=pruner)
+        return
+    answer = vlm.answer(media, QUESTION, pruner=pruner, max_new_tokens=2)
+    assert 3 <= answer.tokens_kept < answer.tokens_total
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_no_pruner_here_looks_at_the_question(vlm, picture, name):
+    pruner = pruners.make(f"{name}:keep=4")
+    if pruner.needs <= vlm.family.signals:
+        shown = picture(64, 64, 1)
+        questions = (QUESTION, "how many dogs are in the garden?")
+        kept = [
+            pruner.choose(vlm.encode(shown, text, collect=pruner.needs).visual).slot for text in questions
+        ]
+        assert torch.equal(*kept)
+
+
+@pytest.mark.shows("chat")
+def test_a_chat_sees_its_pictures_once(vlm, picture):
+    shown, pruner = picture(64, 64, 1), pruners.make("divprune:keep=4")
+    chat, looks = vlm.chat(shown, pruner=pruner), []
+    with pytest.MonkeyPatch.context() as patch:
+        see = vlm._see
+        patch.setattr(vlm, "_see", lambda *inputs: looks.append(1) or see(*inputs))
+        if not vlm.processor.chat_template:
+            chat.ask(QUESTION, max_new_tokens=2)
+            with pytest.raises(UsageError, match="no chat template"):
+                chat.ask("and the dog?")
+            return
+        first = chat.ask(QUESTION, max_new_tokens=2)
+        second = chat.ask("and the dog?", max_new_tokens=2)
+    assert len(looks) == 1
+    whole = vlm.encode(shown, "and the dog?", turns=[(QUESTION, first.text)])
+    assert second.text == vlm.generate([pruner(whole)], max_new_tokens=2)[0]
+
+
+@pytest.mark.shows("bfloat16")
+def test_half_precision_runs_from_picture_to_answer(checkpoint, vlm, book, media):
+    half = VLM.from_pretrained(vlm.name, dtype=torch.bfloat16)
+    prompt = half.encode(media, QUESTION)
+    assert prompt.visual.embeds.dtype == torch.bfloat16
+    kept = CodebookPruner(codebook=book, keep=0.5).choose(prompt.visual)
+    logits = half.logits([replace(prompt, visual=kept)])
+    assert logits.dtype == torch.float32
+    assert book.redundancy(prompt.visual.embeds).dtype == torch.float32
+    exact = vlm.encode(media, QUESTION)
+    index = torch.isin(exact.visual.slot, kept.slot).nonzero()[:, 0]
+    expected = vlm.logits([replace(exact, visual=exact.visual.take(index))])
+    assert torch.cosine_similarity(logits, expected).item() > 0.98
+
+
+def test_gaps_of_positions_with_axes_cannot_be_closed(vlm, picture):
+    pruner = pruners.make("uniform:keep=4,positions=contiguous")
+    if vlm.family.axes == 1:
+        assert vlm.answer(picture(40, 40, 0), QUESTION, pruner=pruner, max_new_tokens=1).tokens_kept >= 4
+    else:
+        with pytest.raises(UsageError, match="M-RoPE"):
+            vlm.answer(picture(40, 40, 0), QUESTION, pruner=pruner)

@@ -1,0 +1,144 @@
+"""Video: frames of a real file are those that were written, at their times; damaged files are told."""
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from wordsight import UsageError, Video
+from wordsight.inputs import Shown
+
+SIZE = (64, 48)
+
+
+def shade(i):
+    return 10 * i % 250 + 5
+
+
+def write(path, count, *, fps=25):
+    """A film whose frame i is of one grey, shade(i)."""
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("mpeg4", rate=fps)
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        for i in range(count):
+            pixels = np.full((SIZE[1], SIZE[0], 3), shade(i), np.uint8)
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        film.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("film") / "twenty.mp4", 20, fps=5)
+
+
+def numbers(video):
+    """Which frame of the film each frame is, by its shade."""
+    return [round((np.asarray(frame).mean() - 5) / 10) for frame in video.frames]
+
+
+def test_frames_are_evenly_spread_from_the_first_to_the_last(film):
+    video = Video.open(film, frames=5)
+    assert numbers(video) == [0, 5, 10, 14, 19]
+    assert video.times == pytest.approx([0, 1, 2, 2.8, 3.8])
+    assert video.frames[0].size == SIZE
+
+
+def test_eight_frames_are_the_default(film):
+    assert len(Video.open(film).frames) == 8
+
+
+def test_no_more_frames_than_there_are(film):
+    assert numbers(Video.open(film, frames=99)) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"), [(1, [0, 5, 10, 15]), (2.5, list(range(0, 20, 2))), (50, list(range(20)))]
+)
+def test_so_many_frames_a_second(film, fps, expected):
+    video = Video.open(film, fps=fps)
+    assert numbers(video) == expected
+    assert video.fps == pytest.approx(min(fps, 5))
+
+
+def test_one_frame_is_a_video(film):
+    video = Video.open(film, frames=1)
+    assert numbers(video) == [0]
+    assert video.fps == 1
+
+
+def test_a_video_of_pictures_shows_them_at_its_rate():
+    pictures = [Image.new("RGB", SIZE, color) for color in ("red", "green", "blue")]
+    video = Video.of(pictures, fps=2)
+    assert video.times == (0, 0.5, 1)
+    assert video.fps == 2
+    assert [frame.getpixel((0, 0)) for frame in video.frames] == [(255, 0, 0), (0, 128, 0), (0, 0, 255)]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "fps", "told"),
+    [([], 1, "at least one frame"), ([SIZE, (9, 9)], 1, "of one size"), ([SIZE], 0, "fps must be above 0")],
+)
+def test_what_is_no_video_is_refused(pictures, fps, told):
+    with pytest.raises(UsageError, match=told):
+        Video.of([Image.new("RGB", size) for size in pictures], fps=fps)
+
+
+@pytest.mark.parametrize("options", [{"frames": 0}, {"fps": 0.0}, {"fps": -1.0}, {"frames": 2, "fps": 1.0}])
+def test_counts_that_make_no_sense_are_refused(film, options):
+    with pytest.raises(UsageError, match="one of the two"):
+        Video.open(film, **options)
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.6])
+def test_a_file_that_is_cut_short_is_told(tmp_path, suffix, share):
+    whole = write(tmp_path / f"whole.{suffix}", 60)
+    content = whole.read_bytes()
+    broken = tmp_path / f"broken.{suffix}"
+    broken.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UsageError, match=f"broken.{suffix} is"):
+        Video.open(broken, frames=3)
+
+
+def test_a_film_without_frames_is_told(tmp_path):
+    path = tmp_path / "empty.avi"
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("mpeg4", rate=5)
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        film.start_encoding()
+    with pytest.raises(UsageError, match=r"empty\.avi"):
+        Video.open(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a film", b"\x00" * 5000])
+def test_a_file_that_is_no_video_is_told(tmp_path, content):
+    path = tmp_path / "no.mp4"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"no\.mp4 is no video that can be read"):
+        Video.open(path)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(UsageError, match="no such video"):
+        Video.open(tmp_path / "nowhere.mp4")
+
+
+def test_a_path_with_the_suffix_of_a_video_is_one(film):
+    shown = Shown.of(str(film))
+    assert len(shown.videos) == 1
+    assert len(shown.frames) == 8
+
+
+def test_pictures_beside_videos_are_refused(film):
+    with pytest.raises(UsageError, match="not both"):
+        Shown.of([film, Image.new("RGB", SIZE)])
+
+
+def test_the_embedded_model_sees_a_video_as_pictures(embedded, film):
+    prompt = embedded.encode(film, "what is the background?")
+    frames = embedded.encode(Video.open(film).frames, "what is the background?")
+    assert prompt.visual.cell.equal(frames.visual.cell)
+    assert prompt.visual.embeds.equal(frames.visual.embeds)
