@@ -35,8 +35,8 @@ families: setup .venv/families/installed .venv/oldest/installed  ## which famili
 
 findings: setup  ## measure everything in docs/findings.md again
 	$(PIP) -e '.[dev,findings]'
-	$(BIN)/python benchmarks/verdict.py demo $(EVIDENCE) --name 0 --other $(SEEDS)/seed1
-	$(BIN)/python benchmarks/verdict.py $(SEEDS)/seed1 $(EVIDENCE) --name 1 --other $(SEEDS)/seed2
+	$(BIN)/python benchmarks/verdict.py demo $(EVIDENCE) --name 1 --other $(SEEDS)/seed0
+	$(BIN)/python benchmarks/verdict.py $(SEEDS)/seed0 $(EVIDENCE) --name 0 --other $(SEEDS)/seed2
 	$(BIN)/python benchmarks/verdict.py $(SEEDS)/seed2 $(EVIDENCE) --name 2 --other demo
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/intermediate.py $(EVIDENCE)

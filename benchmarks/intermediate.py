@@ -45,7 +45,7 @@ DRAWS = 2000
 def analyse(
     evidence_root: Annotated[Path, typer.Argument(help="where evidence is, or is to be collected")],
     model: Annotated[str, typer.Option(help="demo, or a folder")] = "demo",
-    name: Annotated[str, typer.Option(help="of the results: intermediate_NAME.json")] = "0",
+    name: Annotated[str, typer.Option(help="of the results: intermediate_NAME.json")] = "1",
     pictures: Annotated[int, typer.Option(help="validation scenes")] = 60,
 ) -> None:
     """Write results/intermediate_NAME.json and docs/intermediate.png."""

@@ -84,7 +84,7 @@ Method = Callable[[float], Pruner]  # the pruner of a method at a keep
 def judge(
     model: Annotated[str, typer.Argument(help="demo, or the folder of a model of another training seed")],
     evidence_root: Annotated[Path, typer.Argument(help="where evidence is, or is to be collected")],
-    name: Annotated[str, typer.Option(help="of the results: verdict_NAME.json")] = "0",
+    name: Annotated[str, typer.Option(help="of the results: verdict_NAME.json")] = "1",
     pictures: Annotated[int, typer.Option(help="training scenes for the codebooks")] = 320,
     other: Annotated[str | None, typer.Option(help="a model of another seed, whose book is tried")] = None,
 ) -> None:
