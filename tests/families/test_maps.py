@@ -45,6 +45,25 @@ def test_a_token_is_where_its_box_is(vlm, picture, size):
             assert most_changed(before, after, rows) == rows[i], (before.cell[rows[i]], where[i])
 
 
+@pytest.mark.shows("image")
+def test_a_drawing_shows_the_kept_cells_of_the_picture_and_fades_the_others(vlm, picture):
+    """Against the picture's own array, cut by hand into as many rows and columns as there are."""
+    shown = picture(192, 96, 8)
+    tokens = vlm.encode(shown, QUESTION).visual
+    tokens = tokens.take(drawing.finest(tokens))
+    rows, columns = (tokens.cell[:, 2:].max(0).values + 1).tolist()
+    kept = set(range(0, len(tokens), 3))
+    drawn = np.asarray(drawing.draw_kept(shown, drawing.boxes(vlm, shown, tokens), kept)).astype(int)
+    pixels = np.asarray(shown).astype(int)
+    faded = np.asarray(shown.convert("L")).astype(int)[..., None] * 0.25 + 255 * 0.75
+    left, top, right, bottom = vlm.family.region(vlm.processor, shown.size)
+    for i, (row, column) in enumerate(tokens.cell[:, 2:].tolist()):
+        ys = slice(*(round(top + (row + j) * (bottom - top) / rows) + (3, -3)[j] for j in (0, 1)))
+        xs = slice(*(round(left + (column + j) * (right - left) / columns) + (3, -3)[j] for j in (0, 1)))
+        expected = pixels[ys, xs] if i in kept else faded[ys, xs].repeat(3, -1)
+        assert np.abs(drawn[ys, xs] - expected).max() <= 1, tokens.cell[i]
+
+
 @pytest.mark.shows("images")
 def test_a_token_is_of_the_picture_it_says(vlm, picture):
     shown = [picture(64, 64, 4), picture(64, 64, 5)]
