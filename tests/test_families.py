@@ -10,6 +10,7 @@ from transformers import CLIPImageProcessor
 
 from wordsight import families
 from wordsight.errors import UsageError
+from wordsight.families.base import Grid, Seen, square_of
 from wordsight.vlm import VLM
 
 QUESTION = "what is the background?"
@@ -160,13 +161,20 @@ class Cropping:
 SIZES = pytest.mark.parametrize("size", [(192, 192), (300, 200), (200, 300), (640, 96)])
 
 
+def region(vlm, processor, size):
+    """What the grid of a picture covers, in its pixels."""
+    seen = Seen(vlm.model.config, processor, {}, [torch.zeros(144, 8)], [size], False)
+    (grid,) = vlm.family.grids(seen)
+    return tuple(share * edge for share, edge in zip(grid.region, size * 2, strict=True))
+
+
 @SIZES
 def test_without_a_crop_the_grid_covers_the_whole_picture(tiny, size):
-    assert tiny.family.region(tiny.processor, size) == (0, 0, *size)
+    assert region(tiny, tiny.processor, size) == (0, 0, *size)
 
 
 @pytest.mark.parametrize(
-    ("size", "region"),
+    ("size", "expected"),
     [
         ((192, 192), (0, 0, 192, 192)),
         ((300, 200), (50, 0, 250, 200)),
@@ -174,13 +182,13 @@ def test_without_a_crop_the_grid_covers_the_whole_picture(tiny, size):
         ((101, 100), (0.5, 0, 100.5, 100)),
     ],
 )
-def test_with_a_centre_crop_the_grid_covers_the_middle_square(tiny, size, region):
-    assert tiny.family.region(Cropping, size) == region
+def test_with_a_centre_crop_the_grid_covers_the_middle_square(tiny, size, expected):
+    assert region(tiny, Cropping, size) == pytest.approx(expected)
 
 
 @SIZES
 def test_the_crop_is_what_the_image_processor_reads(tiny, size):
-    left, top, right, bottom = (round(edge) for edge in tiny.family.region(Cropping, size))
+    left, top, right, bottom = (round(edge) for edge in region(tiny, Cropping, size))
     picture = Image.new("RGB", size, "black")
     picture.paste((255, 255, 255), (left, top, right, bottom))
     read = np.asarray(Cropping.image_processor(picture)["pixel_values"][0])
@@ -190,10 +198,21 @@ def test_the_crop_is_what_the_image_processor_reads(tiny, size):
 
 @SIZES
 def test_the_edge_of_the_crop_is_the_edge_of_what_the_image_processor_reads(tiny, size):
-    left, top, right, bottom = (round(edge) for edge in tiny.family.region(Cropping, size))
+    left, top, right, bottom = (round(edge) for edge in region(tiny, Cropping, size))
     picture = Image.new("RGB", size, "white")
     rim = 1 + (right - left) // 24
     picture.paste((0, 0, 0), (left + rim, top + rim, right - rim, bottom - rim))
     read = np.asarray(Cropping.image_processor(picture)["pixel_values"][0])
     edges = [read[:, 0], read[:, -1], read[:, :, 0], read[:, :, -1]]
     assert min(edge.min() for edge in edges) > 0.5
+
+
+def test_the_square_around_a_picture_begins_outside_of_it():
+    assert square_of((200, 100), inside=False) == (0, -0.5, 1, 1.5)
+    assert square_of((200, 100), inside=True) == (0.25, 0, 0.75, 1)
+
+
+def test_the_boxes_of_a_tile_are_its_part_of_the_whole_grid():
+    tile = Grid(0, 1, rows=1, columns=2, top=1, left=2, whole=(2, 4), row_breaks=True)
+    assert tile.cells() == [(0, 1, 1, 2), (0, 1, 1, 3), (0, 1, 1, -1)]
+    assert tile.boxes() == [(0.5, 0.5, 0.75, 1), (0.75, 0.5, 1, 1), (1, 0.5, 1, 1)]

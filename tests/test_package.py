@@ -23,7 +23,7 @@ FLOORS = (
     {"demo.questions", "condition"},
     {"tasks"},
     {"codebook", "prompt", "video"},
-    {"inputs"},
+    {"inputs", "loading"},
     {"chat"},
     {"vlm"},
     {"pruners"},

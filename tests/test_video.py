@@ -7,6 +7,7 @@ from PIL import Image
 
 from wordsight import UsageError, Video
 from wordsight.inputs import Shown
+from wordsight.video import _upright
 
 SIZE = (64, 48)
 
@@ -100,6 +101,49 @@ def test_a_file_that_is_cut_short_is_told(tmp_path, suffix, share):
     broken.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(UsageError, match=f"broken.{suffix} is"):
         Video.open(broken, frames=3)
+
+
+def test_a_film_that_was_trimmed_without_encoding_is_whole(tmp_path):
+    """Its first frames are before zero and its header counts them: an edit list leaves them out."""
+    whole, trimmed = write(tmp_path / "whole.mp4", 30), tmp_path / "trimmed.mp4"
+    with av.open(str(whole)) as film, av.open(str(trimmed), "w") as out:
+        stream = film.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        shift = int(0.2 / stream.time_base)
+        for packet in film.demux(stream):
+            if packet.size:
+                packet.pts -= shift
+                packet.dts -= shift
+                packet.stream = copy
+                out.mux(packet)
+    video = Video.open(trimmed, frames=3)
+    assert len(video.frames) == 3
+    assert video.duration == pytest.approx(1, abs=0.25)
+
+
+class Turned:
+    """A decoded frame that its file asks to be shown turned."""
+
+    def __init__(self, rotation):
+        self.rotation = rotation
+
+    def to_image(self):
+        picture = Image.new("RGB", (4, 2), "black")
+        picture.putpixel((3, 0), (255, 255, 255))  # top right
+        return picture
+
+
+@pytest.mark.parametrize(("rotation", "corner"), [(0, (3, 0)), (90, (0, 0)), (180, (0, 1)), (-90, (1, 3))])
+def test_frames_of_a_turned_camera_are_upright(rotation, corner):
+    """Degrees are counterclockwise, as PyAV documents `VideoFrame.rotation`."""
+    upright = _upright(Turned(rotation))
+    assert upright.size == ((2, 4) if rotation % 180 else (4, 2))
+    assert upright.getpixel(corner) == (255, 255, 255)
+
+
+def test_the_duration_is_that_of_the_film(film):
+    assert Video.open(film, frames=2).duration == pytest.approx(4)
+    assert Video.of([Image.new("RGB", SIZE)] * 3, fps=2).duration == 1.5
 
 
 def test_a_film_without_frames_is_told(tmp_path):

@@ -317,5 +317,13 @@ def test_a_model_of_an_unknown_type_has_no_neighbourhoods_and_is_not_drawn(unmap
     prompt = unmapped.encode(picture, QUESTION)
     with pytest.raises(UsageError, match=r"other \(not_a_family\) has no picture map"):
         regional(unmapped, prompt)
-    with pytest.raises(UsageError, match=r"other \(not_a_family\) has no picture map"):
-        boxes(unmapped, picture, prompt.visual)
+    with pytest.raises(UsageError, match="no picture map to draw by"):
+        boxes(picture, prompt.visual)
+
+
+def test_a_model_of_an_unknown_type_that_reads_otherwise_is_refused(unmapped, picture, monkeypatch):
+    """Here it counts positions in twos, which nobody told wordsight."""
+    usual = unmapped.family.positions
+    monkeypatch.setattr(unmapped.family, "positions", lambda *given: usual(*given) * 2, raising=False)
+    with pytest.raises(UsageError, match=r"not_a_family\): given its own visual tokens, .*logits off by"):
+        unmapped.encode(picture, QUESTION)

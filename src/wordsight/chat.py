@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
-from wordsight.inputs import Media, Turn
+from wordsight.inputs import Media, Shown, Turn
 from wordsight.prompt import Prompt, batches
 from wordsight.tokens import VisualTokens
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Answer:
     """What the model said, and what it read and took for it.
 
-    Times are wall-clock milliseconds; prefill and decode are those of the batch in which it was answered.
+    Times are wall-clock milliseconds; prefill and decode are those of the batch in which it was answered. On
+    a GPU, where work is queued, they say when it was: measure there with a profiler.
     """
 
     text: str
@@ -49,7 +50,7 @@ class Chat:
     """
 
     vlm: VLM
-    media: Media | Sequence[Media]
+    media: Media | Sequence[Media] | Shown
     pruner: Pruner | None = None
     turns: list[Turn] = field(default_factory=list)
     _whole: VisualTokens | None = field(default=None, init=False, repr=False)
@@ -58,10 +59,11 @@ class Chat:
     def __post_init__(self) -> None:
         if self.pruner:
             self.pruner.check(self.vlm)
+        self.media = Shown.of(self.media)
 
     def ask(self, question: str, *, max_new_tokens: int = 64) -> Answer:
         """The answer to a question after all turns before; both are remembered."""
-        answer = answers(self.vlm, [self.ready(question)], max_new_tokens)[0]
+        (answer,) = answers(self.vlm, [self.ready(question)], max_new_tokens)
         self.turns.append((question, answer.text))
         return answer
 
@@ -88,17 +90,15 @@ class Ready:
     selection: float
 
 
-def answers(vlm: VLM, ready: Sequence[Ready], max_new_tokens: int) -> list[Answer]:
+def answers(vlm: VLM, ready: Iterable[Ready], max_new_tokens: int) -> Iterator[Answer]:
     """The greedy answers, as many prompts at a time as fit into `vlm.pass_tokens`."""
-    found: list[Answer] = []
-    for batch in batches([one.prompt for one in ready], vlm.pass_tokens):
+    for batch in batches(ready, lambda one: one.prompt.length, vlm.pass_tokens):
         clock, began = TokenClock(), perf_counter()
-        texts = vlm.generate(batch, max_new_tokens=max_new_tokens, clock=clock)
+        texts = vlm.generate([one.prompt for one in batch], max_new_tokens=max_new_tokens, clock=clock)
         spans = clock.first - began, perf_counter() - clock.first
-        for text, one in zip(texts, ready[len(found) : len(found) + len(batch)], strict=True):
+        for text, one in zip(texts, batch, strict=True):
             times = [round(1000 * span, 3) for span in (one.vision, one.selection, *spans)]
-            found.append(Answer(text, one.total, len(one.prompt.visual), *times))
-    return found
+            yield Answer(text, one.total, len(one.prompt.visual), *times)
 
 
 class TokenClock(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here

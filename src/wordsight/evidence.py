@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,13 +89,16 @@ def examine(vlm: VLM, picture: Picture, questions: Sequence[str] = probe.QUESTIO
     blind divergence over all questions; "regional/MEASURE" and "global/MEASURE", the divergences of leaving
     out.
     """
-    prompts = [vlm.encode(picture, questions[0])]
-    prompts += [vlm.encode(picture, question, seen=prompts[0].visual) for question in questions[1:]]
+    whole = [vlm.encode(picture, questions[0])]
+    whole += [vlm.encode(picture, question, seen=whole[0].visual) for question in questions[1:]]
+    shows = ~whole[0].visual.is_break
+    content = whole[0].visual.take(shows.nonzero()[:, 0])
+    prompts = [replace(prompt, visual=content) for prompt in whole]
     readings = [probe.read(vlm, prompt) for prompt in prompts]
-    prompt, reading = prompts[0], readings[0]
+    reading = readings[0]
     columns = {
-        "embeds": prompt.visual.embeds.float(),
-        "cell": prompt.visual.cell,
+        "embeds": content.embeds.float(),
+        "cell": content.cell,
         "words": reading.tokens[:, :WORDS].contiguous(),
         "word_probabilities": reading.probabilities[:, :WORDS].contiguous(),
         "confidence": reading.confidence,
@@ -104,12 +107,11 @@ def examine(vlm: VLM, picture: Picture, questions: Sequence[str] = probe.QUESTIO
         "questions": torch.stack([reading.confidence for reading in readings]).amax(0),
         "questions_divergence": torch.stack([reading.blind_divergence for reading in readings]).amax(0),
     }
-    scopes = {"regional": leave_one_out.regional(vlm, prompt), "global": leave_one_out.globally(vlm, prompt)}
-    for scope, logits in scopes.items():
-        for name, measure in MEASURES.items():
-            columns[f"{scope}/{name}"] = logits.divergence(measure).float()
-    shows = ~prompt.visual.is_break
-    return {name: column[shows].cpu() for name, column in columns.items()}
+    alone, among = leave_one_out.regional(vlm, prompts[0]), leave_one_out.globally(vlm, whole[0])
+    for name, measure in MEASURES.items():
+        columns[f"regional/{name}"] = alone.divergence(measure).float()
+        columns[f"global/{name}"] = among.divergence(measure)[shows].float()
+    return {name: column.cpu() for name, column in columns.items()}
 
 
 def collect(

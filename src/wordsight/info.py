@@ -32,9 +32,12 @@ def describe(vlm: VLM, size: tuple[int, int] = (640, 480)) -> dict[str, Any]:
         "video": "as such" if getattr(vlm.processor, "video_processor", None) else "as pictures",
         "prompt": layout(vlm.processor, Shown(pictures=(blank,)), "QUESTION", ()),
         "prompt_tokens": len(prompt.is_visual),
-        "positions": "M-RoPE" if vlm.family.axes > 1 else "1-D",
+        "positions": "M-RoPE" if prompt.sequence["position_ids"].ndim > 1 else "1-D",
         "pad_embedding": vlm.processor.tokenizer.pad_token,
-        "cls": "cls_attention" in vlm.family.signals,
+        "cls": any(
+            name.endswith(("class_embedding", "cls_token")) for name, _ in vlm.model.named_parameters()
+        ),
+        "signals": sorted(vlm.signals),
         "fingerprint": vlm.fingerprint,
         "pruners": {name: _obstacle(vlm, name) for name in pruners.names()},
     }

@@ -26,8 +26,10 @@ class Shown:
     videos: tuple[Video, ...] = ()
 
     @classmethod
-    def of(cls, media: Media | Sequence[Media]) -> Shown:
+    def of(cls, media: Media | Sequence[Media] | Shown) -> Shown:
         """Opened and upright. Raises UsageError if there is none, or pictures beside videos."""
+        if isinstance(media, Shown):
+            return media
         listed = [media] if isinstance(media, (str, Path, Image.Image, Video)) else list(media)
         opened = [_opened(item) for item in listed]
         videos = tuple(item for item in opened if isinstance(item, Video))
@@ -71,6 +73,9 @@ def process(processor: Any, shown: Shown, question: str, turns: Sequence[Turn] =
             "video_metadata": [_metadata(video) for video in shown.videos],
             "do_sample_frames": False,
         }
+    tokenizer = processor.tokenizer
+    if tokenizer.bos_token and text.startswith(tokenizer.bos_token):
+        given["add_special_tokens"] = False  # the template has begun the text already
     try:
         return processor(text=[text], return_tensors="pt", **given)
     except (ValueError, TypeError, IndexError) as error:
@@ -86,7 +91,7 @@ def _metadata(video: Video) -> dict[str, Any]:
     return {
         "total_num_frames": round(1000 * len(video.frames) / video.fps),
         "fps": 1000.0,
-        "duration": len(video.frames) / video.fps,
+        "duration": video.duration,
         "frames_indices": [round(1000 * time) for time in video.times],
     }
 

@@ -99,8 +99,14 @@ def spell(vlm: VLM, tokens: Tensor) -> tuple[tuple[str, ...], ...]:
 
 
 def only(prompt: Prompt, indices: Sequence[int]) -> Prompt:
-    """The prompt with no visual tokens but those at `indices`, in that order, with contiguous positions."""
+    """The prompt with no visual tokens but those at `indices`, in that order, with contiguous positions.
+
+    With M-RoPE a token keeps its own time, row and column, unless it is repeated: closing the gaps would put
+    a neighbourhood on a diagonal.
+    """
     index = torch.tensor(indices, dtype=torch.long, device=prompt.visual.embeds.device)
+    if prompt.sequence["position_ids"].ndim > 1 and list(indices) == sorted(set(indices)):
+        return replace(prompt, visual=prompt.visual.take(index))
     slots = torch.arange(len(indices), device=index.device)
     return replace(prompt, visual=pick(prompt.visual, index, slots)).contiguous()
 
@@ -114,6 +120,7 @@ def pick(tokens: VisualTokens, index: Tensor, slots: Tensor) -> VisualTokens:
         cell=tokens.cell[index],
         deep=tuple(layer[index] for layer in tokens.deep),
         signals={},
+        box=None,
     )
 
 

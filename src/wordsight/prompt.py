@@ -7,16 +7,18 @@ fewer features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from wordsight.tokens import VisualTokens
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Prompt:
         kept = ~self.is_visual
         kept[self.is_visual.nonzero()[self.visual.slot, 0]] = True
         return kept
+
+    @property
+    def length(self) -> int:
+        """How many tokens the language model reads."""
+        return len(self.is_visual) - int(self.is_visual.sum()) + len(self.visual)
 
     def contiguous(self) -> Prompt:
         """The same prompt with positions that count the kept tokens without gaps, as the papers' code has
@@ -99,16 +106,16 @@ def shared_length(prompts: Sequence[Prompt]) -> int:
     return shortest
 
 
-def batches(prompts: Sequence[Prompt], tokens: int) -> Iterator[list[Prompt]]:
-    """As many prompts at a time as fit into the tokens of one pass, padding and all."""
-    batch: list[Prompt] = []
+def batches(items: Iterable[T], length: Callable[[T], int], tokens: int) -> Iterator[list[T]]:
+    """As many items at a time as fit into the tokens of one pass, padding and all."""
+    batch: list[T] = []
     longest = 0
-    for prompt in prompts:
-        length = int(prompt.is_kept().sum())
-        if batch and max(longest, length) * (len(batch) + 1) > tokens:
+    for item in items:
+        longest = max(longest, length(item))
+        if batch and longest * (len(batch) + 1) > tokens:
             yield batch
-            batch, longest = [], 0
-        batch, longest = [*batch, prompt], max(longest, length)
+            batch, longest = [], length(item)
+        batch.append(item)
     if batch:
         yield batch
 

@@ -95,7 +95,7 @@ class Sheet:
     def _score(self, prompts: list[Prompt]) -> Scores:
         said = [
             text
-            for batch in batches(prompts, self.vlm.pass_tokens)
+            for batch in batches(prompts, lambda prompt: prompt.length, self.vlm.pass_tokens)
             for text in self.vlm.generate(batch, max_new_tokens=self.task.max_new_tokens)
         ]
         pairs = zip(self.examples, said, strict=True)

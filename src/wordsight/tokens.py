@@ -19,6 +19,8 @@ class VisualTokens:
     cell     (N, 4) image or frame, crop, row, column. Crop 0 is the whole picture, crop 1 the same enlarged,
              read in tiles that count as one grid. Column -1 is a line break: it ends its row, with row -1
              its picture, with image -1 a whole video.
+    box      (N, 4) left, top, right, bottom of what each token shows, as shares of its picture (in padding
+             outside [0, 1]); None where it is not known.
     deep     deepstack features, one (N, D) per language model layer that gets them.
     signals  (N,) or (N, width) each, by name: what a pruner's `needs` asked the vision tower for.
     listed   whether the model's own encoder returns a list of items, not one tensor.
@@ -30,6 +32,7 @@ class VisualTokens:
     deep: tuple[Tensor, ...] = ()
     signals: Mapping[str, Tensor] = field(default_factory=dict)
     listed: bool = True
+    box: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeds)
@@ -49,6 +52,7 @@ class VisualTokens:
             cell=self.cell[index],
             deep=tuple(layer[index] for layer in self.deep),
             signals={name: signal[index] for name, signal in self.signals.items()},
+            box=None if self.box is None else self.box[index],
         )
 
     def with_breaks(self, breaks: VisualTokens) -> VisualTokens:
@@ -68,4 +72,5 @@ class VisualTokens:
             cell=joined(self.cell, left.cell),
             deep=tuple(map(joined, self.deep, left.deep)),
             signals={name: joined(signal, left.signals[name]) for name, signal in self.signals.items()},
+            box=None if self.box is None or left.box is None else joined(self.box, left.box),
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,11 @@ SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", "
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """Frames in order, RGB and of one size, and when each is shown, in seconds from the first of the film."""
+    """Frames in order, RGB and of one size, when each is shown, and how long the film is, in seconds."""
 
     frames: tuple[Image.Image, ...]
     times: tuple[float, ...]
+    duration: float
 
     @property
     def fps(self) -> float:
@@ -42,7 +45,7 @@ class Video:
             )
         if not fps > 0:
             raise UsageError(f"fps must be above 0, got {fps}")
-        return cls(frames, tuple(i / fps for i in range(len(frames))))
+        return cls(frames, tuple(i / fps for i in range(len(frames))), len(frames) / fps)
 
     @classmethod
     def open(cls, path: str | Path, *, frames: int | None = None, fps: float | None = None) -> Video:
@@ -60,43 +63,51 @@ class Video:
         av = _decoder()
         try:
             with av.open(str(path)) as film:
-                times = _times(film)
-                is_cut = _is_cut(film.streams.video[0], times)
-            wanted = _chosen(times, 8 if frames is None else frames, fps)
+                times, end, is_cut = _times(film)
+            wanted = {times[i]: None for i in _chosen(times, 8 if frames is None else frames, fps)}
             with av.open(str(path)) as film:
-                found = {i: _upright(frame) for i, frame in enumerate(film.decode(video=0)) if i in wanted}
+                found = {
+                    time: _upright(frame)
+                    for frame in film.decode(video=0)
+                    if frame.pts is not None and (time := float(frame.pts * frame.time_base)) in wanted
+                }
         except (av.error.FFmpegError, IndexError, ValueError) as error:
             raise UsageError(f"{path} is no video that can be read, or is damaged ({error})") from error
         if not times:
             raise UsageError(f"{path} is a video with no frames")
         if is_cut or set(wanted) - set(found):
             raise UsageError(f"{path} is cut short: it holds less than its header announces; save it again")
-        return cls(tuple(found[i] for i in wanted), tuple(times[i] - times[0] for i in wanted))
+        shown = tuple(time - times[0] for time in wanted)
+        return cls(tuple(found[time] for time in wanted), shown, end - times[0])
 
 
 def _decoder() -> Any:
-    try:
-        import av
-        import av.error
-    except ImportError as error:
-        raise UsageError("reading videos needs PyAV: pip install 'wordsight[video]'") from error
-    return av
+    if find_spec("av") is None:
+        raise UsageError("reading videos needs PyAV: pip install 'wordsight[video]'")
+    return import_module("av")
 
 
-def _times(film: Any) -> list[float]:
-    """When each frame is shown, from the packets alone: nothing is decoded."""
+def _times(film: Any) -> tuple[list[float], float, bool]:
+    """When each frame is shown and when the last one ends, from the packets alone; and whether the header
+    announces a later end.
+    """
     stream = film.streams.video[0]
-    stamps = [packet.pts for packet in film.demux(stream) if packet.size and packet.pts is not None]
-    return [float(stamp * stream.time_base) for stamp in sorted(stamps)]
+    packets = [packet for packet in film.demux(stream) if packet.size and packet.pts is not None]
+    if not packets:
+        return [], 0.0, False
+    times = sorted(float(packet.pts * stream.time_base) for packet in packets)
+    frame = 1 / float(stream.average_rate) if stream.average_rate else 0.0
+    end = max(float((packet.pts + (packet.duration or 0)) * stream.time_base) for packet in packets)
+    announced = _announced(stream)
+    return times, max(end, times[-1] + frame), bool(frame) and announced - end > 1.5 * frame
 
 
-def _is_cut(stream: Any, times: list[float]) -> bool:
-    """Whether the header announces more frames, or a later end (Matroska and WebM), than there is."""
-    if not times or len(times) < stream.frames:
-        return bool(len(times) < stream.frames)
+def _announced(stream: Any) -> float:
+    """The end that the header tells, in seconds: of the stream, or its tag in Matroska and WebM; else 0."""
+    if stream.duration:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
     told = stream.metadata.get("DURATION", "0:0:0").split(":")
-    end = sum(60**power * float(part) for power, part in enumerate(reversed(told)))
-    return bool(stream.average_rate and end - times[-1] > 1.5 / float(stream.average_rate))
+    return float(sum(60**power * float(part) for power, part in enumerate(reversed(told))))
 
 
 def _chosen(times: list[float], frames: int, fps: float | None) -> list[int]:

@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoProcessor, StoppingCriteriaList
+from transformers import StoppingCriteriaList
 
 from wordsight.chat import Answer, Chat, TokenClock, answers
-from wordsight.demo import smollm2
 from wordsight.errors import UsageError
 from wordsight.families import Family, family
 from wordsight.families.base import Seen
 from wordsight.inputs import Media, Shown, Turn, process
+from wordsight.loading import load
 from wordsight.prompt import Prompt, collate, collate_after, shared_length
 from wordsight.tokens import VisualTokens
 from wordsight.video import Video
@@ -32,7 +31,7 @@ from wordsight.video import Video
 if TYPE_CHECKING:
     from wordsight.pruners.base import Pruner
 
-DEMO = Path(__file__).parent / "demo"
+DRIFT = 0.02  # most that logits may differ, as a share of the largest, between two ways to read one prompt
 
 
 @dataclass
@@ -51,6 +50,7 @@ class VLM:
     name: str
     pass_tokens: int = 4096
     family: Family = field(init=False)
+    _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
@@ -70,29 +70,12 @@ class VLM:
 
         Raises UsageError if there is no such checkpoint or its model type is not supported.
         """
-        source: str | Path = DEMO / "model" if name == "demo" else name
-        precision = torch.float32 if name in ("demo", "demo-smollm2") and dtype == "auto" else dtype
-        placement = {} if device_map is None else {"device_map": device_map}
-        if name == "demo-smollm2":
-            return cls(*smollm2.load(precision), name)
-        try:
-            processor = AutoProcessor.from_pretrained(source)
-            model, report = AutoModelForImageTextToText.from_pretrained(
-                source, dtype=precision, output_loading_info=True, **placement
-            )
-        except ImportError as error:
-            raise UsageError(f"cannot load model {name!r}: {_first_line(error)}") from error
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise UsageError(
-                f"cannot load model {name!r}: {_first_line(error)}; expected a Hugging Face folder or hub "
-                "name of an image-text-to-text model"
-            ) from error
-        if missing := report["missing_keys"]:
-            raise UsageError(
-                f"cannot load model {name!r}: {len(missing)} of its weights are in none of its files, as "
-                f"{sorted(missing)[0]}; a file of the checkpoint is missing"
-            )
-        return cls(model, processor, name)
+        return cls(*load(name, dtype, device_map), name)
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """What pruners may ask the vision tower for."""
+        return self.family.signals(self.model)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -113,13 +96,14 @@ class VLM:
         token = self.processor.tokenizer.pad_token_id
         if token is None:
             raise UsageError(f"{self.name} has no padding token; set processor.tokenizer.pad_token")
-        embedding: Tensor = self.model.get_input_embeddings().weight[token].detach()
+        embed = self.model.get_input_embeddings()  # called: Gemma scales what it looks up
+        embedding: Tensor = embed(torch.tensor([token], device=embed.weight.device))[0].detach()
         return embedding
 
     @torch.no_grad()
     def encode(
         self,
-        media: Media | Sequence[Media],
+        media: Media | Sequence[Media] | Shown,
         question: str,
         *,
         turns: Sequence[Turn] = (),
@@ -142,15 +126,33 @@ class VLM:
         _check_count(int(is_visual.sum()), len(visual))
         sequence = {"input_ids": ids, "position_ids": self.family.positions(self.model, inputs)}
         sequence |= {name: inputs[name][0] for name in self.family.per_token}
-        return Prompt(sequence, is_visual, visual, modality)
+        prompt = Prompt(sequence, is_visual, visual, modality)
+        if not self.family.mapped and not self._checked:
+            self._check(prompt, inputs)
+        return prompt
+
+    def _check(self, prompt: Prompt, inputs: Any) -> None:
+        """Read the first prompt of an unknown family both ways: what we do not know of it may change it."""
+        given = {name: value for name, value in inputs.items() if name != "labels"}
+        theirs, ours = (
+            self.model(**way, use_cache=False, logits_to_keep=1).logits.float()
+            for way in (given, prompt.inputs())
+        )
+        if not (drift := float((theirs - ours).abs().max() / theirs.abs().max())) <= DRIFT:
+            raise UsageError(
+                f"{self.name} ({self.model.config.model_type}): given its own visual tokens, the model "
+                f"answers otherwise than given the picture (logits off by {drift:.0%}), for a reason that "
+                "wordsight does not know; CONTRIBUTING.md says how to add a family"
+            )
+        self._checked = True
 
     def _see(
         self, inputs: Any, shown: Shown, placeholders: int, modality: str, collect: frozenset[str]
     ) -> VisualTokens:
-        if missing := collect - self.family.signals:
+        if missing := collect - self.signals:
             raise UsageError(
                 f"{self.name} ({self.model.config.model_type}) has no signal {', '.join(sorted(missing))}; "
-                f"it has {', '.join(sorted(self.family.signals)) or 'none'}"
+                f"it has {', '.join(sorted(self.signals)) or 'none'}"
             )
         look = getattr(self.model.model, f"get_{modality}_features")
         vision = {
@@ -165,7 +167,9 @@ class VLM:
         _check_count(placeholders, len(embeds))
         sizes = [frame.size for frame in shown.frames]
         seen = Seen(self.model.config, self.processor, inputs, features, sizes, bool(shown.videos))
-        cells = [cell for grid in self.family.grids(seen) for cell in grid.cells()]
+        grids = self.family.grids(seen)
+        cells = [cell for grid in grids for cell in grid.cells()]
+        boxes = [box for grid in grids for box in grid.boxes()]
         if len(cells) != len(embeds):
             raise UsageError(
                 f"{self.name}: the picture map has {len(cells)} tokens, the model made {len(embeds)}; "
@@ -178,6 +182,7 @@ class VLM:
             tuple(torch.cat(_items(layer)) for layer in getattr(output, "deepstack_features", None) or ()),
             dict(signals),
             not isinstance(output.pooler_output, Tensor),
+            torch.tensor(boxes, device=embeds.device).reshape(-1, 4) if self.family.mapped else None,
         )
 
     @torch.no_grad()
@@ -191,7 +196,7 @@ class VLM:
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)
             cache = self.model(**prefix, use_cache=True, logits_to_keep=1).past_key_values
-        longest = max(int(prompt.is_kept().sum()) for prompt in prompts) - shared
+        longest = max(prompt.length for prompt in prompts) - shared
         rows = max(1, self.pass_tokens // longest)
         parts = []
         for start in range(0, len(prompts), rows):
@@ -261,9 +266,9 @@ class VLM:
                 f"{len(question)} questions need a list of as many images or lists of images; got "
                 f"{len(media) if isinstance(media, Sequence) else type(media).__name__}"
             )
-        chats = [self.chat(item, pruner=pruner) for item in media]
-        ready = [chat.ready(asked) for chat, asked in zip(chats, question, strict=True)]
-        return answers(self, ready, max_new_tokens)
+        pairs = zip(media, question, strict=True)
+        ready = (self.chat(item, pruner=pruner).ready(asked) for item, asked in pairs)
+        return list(answers(self, ready, max_new_tokens))
 
 
 def _check_count(placeholders: int, tokens: int) -> None:
@@ -272,11 +277,6 @@ def _check_count(placeholders: int, tokens: int) -> None:
             f"the prompt has {placeholders} image placeholders for {tokens} visual tokens; is the processor "
             "the one of this model?"
         )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _items(output: Any) -> list[Tensor]:

@@ -1,224 +1,20 @@
-"""Tiny checkpoints of every family, with random weights and the family's own processor.
+"""Tiny models of every family, random pictures and videos, and a report of what passed."""
 
-Processors of video need torchvision, whose builds import beside a torch for CPUs only if the two operators
-below are there; nothing here calls them.
-"""
-
-import importlib.util
 import json
 from collections import defaultdict
 from pathlib import Path
 
+import checkpoints  # first: it makes torchvision importable
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 from PIL import Image
 
-if torch.version.cuda is None and importlib.util.find_spec("torchvision"):
-    OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):
-        OPERATORS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-import transformers as hf
-
-import wordsight
 from wordsight import Video, families
 from wordsight.vlm import VLM
 
-SHIPPED = Path(wordsight.__file__).parent / "demo" / "model"
-SIDE, PATCH = 32, 8  # pixels of a tile and of a patch
-SQUARE = {"height": SIDE, "width": SIDE}
-SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
-SMALL |= {"num_hidden_layers": 3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
-TOWER |= {"image_size": SIDE, "patch_size": PATCH}
-PINPOINTS = [[32, 64], [64, 32], [64, 64], [32, 96]]
 KINDS = ("image", "images", "video")
-
-
-def tokenizer(*special, **named):
-    """That of the embedded model, with more special tokens."""
-    made = hf.AutoTokenizer.from_pretrained(SHIPPED, **({"extra_special_tokens": named} if named else {}))
-    made.add_special_tokens({"additional_special_tokens": [*special, *named.values()]})
-    return made
-
-
-def ids(made, **tokens):
-    return {name: made.convert_tokens_to_ids(token) for name, token in tokens.items()}
-
-
-def template(image="<image>", video="<video>"):
-    """A chat template with these placeholders, turns told apart by their roles."""
-    return (
-        "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
-        "{% if part['type'] == 'image' %}" + image + " {% elif part['type'] == 'video' %}" + video + " "
-        "{% else %}{{ part['text'] }} {% endif %}{% endfor %}{% endfor %}"
-        "{% if add_generation_prompt %}assistant:{% endif %}"
-    )
-
-
-def llava_like(kind, **more):
-    made = tokenizer("<image>", "<video>")
-    names = {"image_token_id": "<image>", **({"video_token_id": "<video>"} if "Video" in kind else {})}
-    config = getattr(hf, f"{kind}Config")(
-        vision_config=hf.CLIPVisionConfig(**TOWER),
-        text_config=hf.LlamaConfig(**SMALL, vocab_size=len(made)),
-        vision_feature_layer=-2,
-        image_seq_length=16,
-        **more,
-        **ids(made, **names),
-    )
-    pixels = {"size": {"shortest_edge": SIDE}, "crop_size": SQUARE}
-    reads = {"patch_size": PATCH, "vision_feature_select_strategy": "default"}
-    reads |= {"num_additional_image_tokens": 1, "chat_template": template()}
-    return config, made, pixels, reads
-
-
-def llava():
-    config, made, pixels, reads = llava_like("Llava")
-    return config, hf.LlavaProcessor(hf.CLIPImageProcessor(**pixels), made, **reads)
-
-
-def llava_next():
-    config, made, pixels, reads = llava_like("LlavaNext", image_grid_pinpoints=PINPOINTS)
-    images = hf.LlavaNextImageProcessor(**pixels, image_grid_pinpoints=PINPOINTS)
-    return config, hf.LlavaNextProcessor(images, made, **reads)
-
-
-def llava_next_video():
-    config, made, pixels, reads = llava_like("LlavaNextVideo", image_grid_pinpoints=PINPOINTS)
-    images = hf.LlavaNextImageProcessor(**pixels, image_grid_pinpoints=PINPOINTS)
-    videos = hf.LlavaNextVideoVideoProcessor(**pixels)
-    return config, hf.LlavaNextVideoProcessor(videos, images, made, **reads)
-
-
-def llava_onevision():
-    made = tokenizer("<image>", "<video>")
-    config = hf.LlavaOnevisionConfig(
-        vision_config=hf.SiglipVisionConfig(**TOWER),
-        text_config=hf.Qwen2Config(**SMALL, vocab_size=len(made)),
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
-        image_grid_pinpoints=PINPOINTS,
-        **ids(made, image_token_id="<image>", video_token_id="<video>"),
-    )
-    images = hf.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=PINPOINTS)
-    videos = hf.LlavaOnevisionVideoProcessor(size=SQUARE)
-    reads = {"num_image_tokens": 16, "vision_feature_select_strategy": "full"}
-    return config, hf.LlavaOnevisionProcessor(images, made, videos, **reads, chat_template=template())
-
-
-def qwen(kind, **vision):
-    names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
-    marks = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
-    made = tokenizer(*marks)
-    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
-    shape = {"patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2}
-    config = getattr(hf, f"{kind}Config")(
-        text_config={**SMALL, "vocab_size": len(made), "rope_parameters": rope, "head_dim": 8},
-        vision_config={**shape, **vision, "depth": 3, "num_heads": 2, "hidden_size": 32},
-        **ids(made, **{f"{name}_id": mark for name, mark in zip(names, marks, strict=True)}),
-    )
-    images = hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, min_pixels=256, max_pixels=2304)
-    if kind == "Qwen3VL":
-        bounds = {"size": {"shortest_edge": 256, "longest_edge": 8 * 2304}}
-        videos = hf.Qwen3VLVideoProcessor(patch_size=4, merge_size=2, **bounds)
-    else:
-        videos = hf.Qwen2VLVideoProcessor(patch_size=4, merge_size=2, min_pixels=256, max_pixels=2304)
-    around = f"{marks[2]}{{}}{marks[3]}".format
-    shown = template(around(marks[0]), marks[1] if kind == "Qwen3VL" else around(marks[1]))
-    return config, getattr(hf, f"{kind}Processor")(images, made, videos, chat_template=shown)
-
-
-def qwen2_vl():
-    return qwen("Qwen2VL", embed_dim=32, mlp_ratio=2)
-
-
-def qwen2_5_vl():
-    more = {"out_hidden_size": 32, "intermediate_size": 64, "window_size": 16, "fullatt_block_indexes": [1]}
-    return qwen("Qwen2_5_VL", **more)
-
-
-def qwen3_vl():
-    more = {"out_hidden_size": 32, "intermediate_size": 64, "num_position_embeddings": 64}
-    return qwen("Qwen3VL", **more, deepstack_visual_indexes=[0, 1])
-
-
-def internvl():
-    named = {"start_image_token": "<img>", "end_image_token": "</img>", "video_token": "<video>"}
-    made = tokenizer(context_image_token="<IMG_CONTEXT>", **named)
-    config = hf.InternVLConfig(
-        vision_config={**TOWER, "image_size": [SIDE, SIDE], "patch_size": [PATCH, PATCH]},
-        text_config=hf.Qwen2Config(**SMALL, vocab_size=len(made)),
-        image_seq_length=4,
-        **ids(made, image_token_id="<IMG_CONTEXT>"),
-    )
-    images = hf.GotOcr2ImageProcessor(size=SQUARE, crop_to_patches=True, min_patches=1, max_patches=6)
-    videos = hf.InternVLVideoProcessor(size=SQUARE)
-    shown = template("<IMG_CONTEXT>")
-    return config, hf.InternVLProcessor(images, made, videos, image_seq_length=4, chat_template=shown)
-
-
-def idefics(kind):
-    tags = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
-    made = tokenizer("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *tags)
-    config = getattr(hf, f"{kind}Config")(
-        vision_config={**TOWER, "num_hidden_layers": 2},
-        text_config=hf.LlamaConfig(**SMALL, vocab_size=len(made)),
-        scale_factor=2,
-        pad_token_id=0,
-        **ids(made, image_token_id="<image>"),
-    )
-    tile = {"max_image_size": {"longest_edge": SIDE}}
-    images = getattr(hf, f"{kind}ImageProcessor")(size={"longest_edge": 3 * SIDE}, **tile)
-    reads = {"image_seq_len": 4, "chat_template": template()}
-    if kind == "Idefics3":
-        return config, hf.Idefics3Processor(images, made, **reads)
-    edge = {"longest_edge": SIDE}
-    sampling = {"fps": 1, "max_frames": 64, "video_size": edge}
-    videos = hf.SmolVLMVideoProcessor(size=edge, video_sampling=sampling, **tile)
-    return config, hf.SmolVLMProcessor(images, made, videos, **reads)
-
-
-def idefics3():
-    return idefics("Idefics3")
-
-
-def smolvlm():
-    return idefics("SmolVLM")
-
-
-def gemma3():
-    named = {"image_token": "<image>", "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
-    made = tokenizer(**named)
-    layers = ["sliding_attention", "full_attention", "sliding_attention"]
-    text = hf.Gemma3TextConfig(
-        **SMALL, vocab_size=len(made), head_dim=8, sliding_window=4096, layer_types=layers
-    )
-    config = hf.Gemma3Config(
-        text_config=text,
-        vision_config=hf.SiglipVisionConfig(**TOWER),
-        mm_tokens_per_image=4,
-        **ids(made, **{f"{name}_id": token for name, token in named.items()}),
-    )
-    images = hf.Gemma3ImageProcessor(size=SQUARE)
-    shown = template("<start_of_image>")
-    return config, hf.Gemma3Processor(images, made, image_seq_length=4, chat_template=shown)
-
-
-def paligemma():
-    made = tokenizer(image_token="<image>")
-    made.chat_template = None  # it has none
-    images = hf.SiglipImageProcessor(size=SQUARE)
-    images.image_seq_length = 16
-    processor = hf.PaliGemmaProcessor(images, made)
-    config = hf.PaliGemmaConfig(
-        text_config=hf.GemmaConfig(**SMALL, vocab_size=len(made), head_dim=8),
-        vision_config=hf.SiglipVisionConfig(**TOWER, projection_dim=32),
-        projection_dim=32,
-        **ids(made, image_token_id="<image>"),
-    )
-    return config, processor
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -235,7 +31,7 @@ def checkpoint(tmp_path_factory):
         if name not in folders:
             torch.manual_seed(0)
             try:
-                config, processor = globals()[name]()
+                config, processor = getattr(checkpoints, name)()
             except ImportError as error:
                 pytest.skip(str(error).strip().splitlines()[0])
             model = hf.AutoModelForImageTextToText.from_config(config).float()
@@ -302,7 +98,8 @@ def pytest_configure(config):
 def pytest_runtest_makereport(item, call):
     outcome = yield
     mark = item.get_closest_marker("shows")
-    if mark and hasattr(item, "callspec") and (call.when == "call" or outcome.skipped):
+    told = call.when == "call" or outcome.failed
+    if mark and told and not outcome.skipped:
         column = mark.args[0] if mark.args else item.callspec.params["media"]
         item.config.report[item.callspec.params["vlm"]][column].append(outcome.outcome)
     return outcome

@@ -49,7 +49,7 @@ def test_a_template_that_forgets_the_picture_is_told(vlm, picture):
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vlm.processor, "chat_template", "{{ messages[0]['content'][-1]['text'] }}")
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match=r"cannot prepare these pictures|0 image placeholders for"):
             vlm.encode(picture(40, 40, 0), QUESTION)
 
 

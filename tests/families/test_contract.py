@@ -52,6 +52,21 @@ def oracle(vlm, media, prompt):
     return logits[0][kept]
 
 
+def test_a_prompt_is_what_the_processor_itself_makes_of_the_conversation(vlm, picture):
+    if not vlm.processor.chat_template:
+        return
+    shown = picture(40, 40, 0)
+    content = [{"type": "image", "image": shown}, {"type": "text", "text": QUESTION}]
+    theirs = vlm.processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    assert torch.equal(vlm.encode(shown, QUESTION).sequence["input_ids"], theirs["input_ids"][0])
+
+
 @pytest.mark.shows
 def test_a_prompt_with_all_tokens_is_that_of_the_untouched_model(vlm, media, prompt):
     inputs = process(vlm.processor, Shown.of(media), QUESTION)
@@ -106,7 +121,8 @@ def test_a_batch_of_whole_prompts_is_that_of_the_untouched_model(vlm, picture):
     texts = [layout(vlm.processor, *each, ()) for each in zip(shown, asked, strict=True)]
     vlm.processor.tokenizer.padding_side = "left"
     images = [list(one.pictures) for one in shown]
-    inputs = vlm.processor(text=texts, images=images, padding=True, return_tensors="pt")
+    begun = {} if not texts[0].startswith("<s>") else {"add_special_tokens": False}
+    inputs = vlm.processor(text=texts, images=images, padding=True, return_tensors="pt", **begun)
     prompts = [vlm.encode(one.pictures, text) for one, text in zip(shown, asked, strict=True)]
     torch.testing.assert_close(vlm.logits(prompts), untouched(vlm, inputs)[:, -1], rtol=0, atol=1e-5)
 

@@ -25,7 +25,12 @@ def test_info_counts_what_a_prompt_holds(vlm, size):
 def test_info_names_the_pruners_that_can_run_and_why_others_cannot(vlm):
     found = describe(vlm)["pruners"]
     assert all(found[name] is None for name in RUN_ANYWHERE)
-    has_cls = vlm.model.config.model_type == "llava"
-    assert (found["cls_topk"] is None) == has_cls
-    if not has_cls:
+    collects = vlm.model.config.model_type == "llava"
+    assert (found["cls_topk"] is None) == collects
+    if not collects:
         assert "cls_attention" in found["cls_topk"]
+
+
+def test_info_says_whether_the_tower_has_a_cls_token(vlm):
+    clip = {"llava", "llava_next", "llava_next_video", "internvl"}
+    assert describe(vlm)["cls"] == (vlm.model.config.model_type in clip)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wordsight import Video, pruners
+from wordsight import UsageError, Video, pruners
 from wordsight.explain import drawing
 
 QUESTION = "what color is the cat?"
@@ -39,7 +39,7 @@ def test_a_token_is_where_its_box_is(vlm, picture, size):
     shown = picture(*size, 3)
     before = vlm.encode(shown, QUESTION).visual
     for rows in crops(before, 0):
-        where = drawing.boxes(vlm, shown, before.take(rows))
+        where = drawing.boxes(shown, before.take(rows))
         for i in range(0, len(rows), max(1, len(rows) // 5)):
             after = vlm.encode(painted(shown, where[i]), QUESTION).visual
             assert most_changed(before, after, rows) == rows[i], (before.cell[rows[i]], where[i])
@@ -53,15 +53,51 @@ def test_a_drawing_shows_the_kept_cells_of_the_picture_and_fades_the_others(vlm,
     tokens = tokens.take(drawing.finest(tokens))
     rows, columns = (tokens.cell[:, 2:].max(0).values + 1).tolist()
     kept = set(range(0, len(tokens), 3))
-    drawn = np.asarray(drawing.draw_kept(shown, drawing.boxes(vlm, shown, tokens), kept)).astype(int)
+    drawn = np.asarray(drawing.draw_kept(shown, drawing.boxes(shown, tokens), kept)).astype(int)
     pixels = np.asarray(shown).astype(int)
     faded = np.asarray(shown.convert("L")).astype(int)[..., None] * 0.25 + 255 * 0.75
-    left, top, right, bottom = vlm.family.region(vlm.processor, shown.size)
+    left, top, right, bottom = (48, 0, 144, 96) if vlm.model.config.model_type == "llava" else (0, 0, 192, 96)
     for i, (row, column) in enumerate(tokens.cell[:, 2:].tolist()):
         ys = slice(*(round(top + (row + j) * (bottom - top) / rows) + (3, -3)[j] for j in (0, 1)))
         xs = slice(*(round(left + (column + j) * (right - left) / columns) + (3, -3)[j] for j in (0, 1)))
         expected = pixels[ys, xs] if i in kept else faded[ys, xs].repeat(3, -1)
         assert np.abs(drawn[ys, xs] - expected).max() <= 1, tokens.cell[i]
+
+
+def seen_to_move(vlm, shown, image, stride=1):
+    """For some boxes of one picture or frame: which token painting it moves most, and which it is of."""
+    film = isinstance(shown, Video)
+    pictures = list(shown.frames if film else shown)
+    before = vlm.encode(shown, QUESTION).visual
+    for rows in crops(before, image):
+        where = drawing.boxes(pictures[image * stride], before.take(rows))
+        for i in range(0, len(rows), max(1, len(rows) // 4)):
+            left, top, right, bottom = where[i]
+            if right - left < 2 or bottom - top < 2:
+                continue  # padding beside the picture
+            changed = list(pictures)
+            for j in range(image * stride, image * stride + stride):
+                changed[j] = painted(pictures[j], where[i])
+            after = vlm.encode(Video.of(changed, fps=2) if film else changed, QUESTION).visual
+            yield most_changed(before, after, rows), int(rows[i])
+
+
+@pytest.mark.shows("images")
+def test_a_token_is_where_its_box_is_in_the_second_of_two_pictures(vlm, picture):
+    found = list(seen_to_move(vlm, [picture(64, 64, 4), picture(96, 64, 5)], 1))
+    assert found
+    assert all(moved == own for moved, own in found)
+
+
+@pytest.mark.shows("video")
+@pytest.mark.parametrize("size", [(96, 64), (64, 96)])
+def test_a_token_is_where_its_box_is_in_a_frame(vlm, picture, size):
+    film = Video.of([picture(*size, seed) for seed in range(4)], fps=2)
+    stride = 4 // (int(vlm.encode(film, QUESTION).visual.cell[:, 0].max()) + 1)
+    assert stride == (2 if "qwen" in vlm.model.config.model_type else 1)
+    found = list(seen_to_move(vlm, film, 1, stride))
+    assert found
+    assert all(moved == own for moved, own in found)
 
 
 @pytest.mark.shows("images")
@@ -77,15 +113,30 @@ def test_a_token_is_of_the_picture_it_says(vlm, picture):
 
 
 @pytest.mark.shows("video")
-def test_a_token_is_of_the_frame_it_says(vlm, picture):
-    frames = [picture(64, 64, seed) for seed in range(4)]
-    before = vlm.encode(Video.of(frames), QUESTION).visual
-    grids = int(before.cell[:, 0].max()) + 1
-    assert grids in (2, 4)  # Qwen reads two frames as one
-    frames[3] = picture(64, 64, 9)
-    after = vlm.encode(Video.of(frames), QUESTION).visual
+def test_a_token_is_of_the_frame_it_says_in_the_second_of_two_videos(vlm, picture):
+    films = [Video.of([picture(64, 64, 4 * film + seed) for seed in range(4)]) for film in (0, 1)]
+    if vlm.model.config.model_type == "llava_onevision":
+        with pytest.raises(UsageError, match="one video a question, got 2"):
+            vlm.encode(films, QUESTION)
+        return
+    before = vlm.encode(films, QUESTION).visual
+    last = int(before.cell[:, 0].max())
+    assert last in (3, 7)  # Qwen reads two frames as one
+    films[1] = Video.of([*films[1].frames[:3], picture(64, 64, 99)])
+    after = vlm.encode(films, QUESTION).visual
     moved = (after.embeds != before.embeds).any(-1)
-    assert torch.equal(moved, (before.cell[:, 0] == grids - 1) & ~before.is_break)
+    assert torch.equal(moved, (before.cell[:, 0] == last) & ~before.is_break)
+
+
+def test_a_picture_of_too_many_tokens_is_scaled_down(loaded, picture):
+    """LLaVA-OneVision beyond its limit, here one tile instead of nine."""
+    vlm = loaded("llava_onevision")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vlm.model.config, "vision_aspect_ratio", "anyres_max_1")
+        patch.setattr(vlm.processor, "vision_aspect_ratio", "anyres_max_1")
+        tokens = vlm.encode(picture(64, 64, 0), QUESTION).visual
+    assert int(tokens.is_break.sum()) == 4  # 8 rows without
+    assert len(tokens) == 16 + 4 * (4 + 1)
 
 
 @pytest.mark.shows("image")

@@ -124,8 +124,8 @@ def probe(
     said = [(rows[i]["words"][0][0], rows[i]["confidence"]) for i in shown.tolist()]
     grid = prompt.visual.take(shown)
     if out:
-        large = drawing.enlarged(picture, drawing.boxes(vlm, picture, grid))
-        save_picture(drawing.draw_words(large, drawing.boxes(vlm, large, grid), said), out)
+        large = drawing.enlarged(picture, drawing.boxes(picture, grid))
+        save_picture(drawing.draw_words(large, drawing.boxes(large, grid), said), out)
     if as_json:
         show({"image": str(image), "model": model, "tokens": rows}, True, "")
         return

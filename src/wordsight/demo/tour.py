@@ -88,8 +88,8 @@ def _draw(vlm: VLM, picture: Path, path: Path) -> Path:
     with Image.open(picture) as file:
         image = file.convert("RGB")
     prompt = vlm.encode(image, probe.QUESTION)
-    large = drawing.enlarged(image, drawing.boxes(vlm, image, prompt.visual))
-    where = drawing.boxes(vlm, large, prompt.visual)
+    large = drawing.enlarged(image, drawing.boxes(image, prompt.visual))
+    where = drawing.boxes(large, prompt.visual)
     said = [words[0] for words in probe.read(vlm, prompt).words]
     panels = [("what each token says alone", drawing.draw_words(large, where, said))]
     for keep in KEEPS[1:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from rich.table import Table
 from rich.text import Text
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from wordsight.errors import UsageError
 from wordsight.tokens import VisualTokens
-from wordsight.vlm import VLM
 
 CELL = 72  # pixels of a token in a drawing: enough for a word
 Box = tuple[int, int, int, int]
@@ -23,28 +23,18 @@ def finest(tokens: VisualTokens, image: int = 0) -> Tensor:
     return (here & (tokens.cell[:, 1] == tokens.cell[here, 1].max())).nonzero()[:, 0]
 
 
-def boxes(vlm: VLM, picture: Image.Image, tokens: VisualTokens) -> list[Box]:
-    """The box of every token in pixels of the picture, from its row and column in one whole grid."""
-    if not vlm.family.mapped:
-        raise UsageError(f"{vlm.name} ({vlm.model.config.model_type}) has no picture map to draw by")
-    left, top, right, bottom = vlm.family.region(vlm.processor, picture.size)
-    height, width = (tokens.cell[:, 2:].max(0).values + 1).tolist()
-    across, down = (right - left) / width, (bottom - top) / height
-    return [
-        (
-            round(left + column * across),
-            round(top + row * down),
-            round(left + (column + 1) * across),
-            round(top + (row + 1) * down),
-        )
-        for row, column in tokens.cell[:, 2:].tolist()
-    ]
+def boxes(picture: Image.Image, tokens: VisualTokens) -> list[Box]:
+    """The boxes of tokens in pixels of the picture they show; padding around it has none."""
+    if tokens.box is None:
+        raise UsageError("these tokens have no picture map to draw by; the model's family is not known")
+    edges = tokens.box.cpu().clamp(0, 1) * torch.tensor([picture.width, picture.height] * 2)
+    return [(left, top, right, bottom) for left, top, right, bottom in edges.round().int().tolist()]
 
 
 def enlarged(picture: Image.Image, where: Sequence[Box]) -> Image.Image:
     """The picture at a size at which a word fits on each of its tokens."""
-    left, top, right, bottom = where[0]
-    factor = max(1.0, CELL / min(right - left, bottom - top))
+    smallest = min(min(right - left, bottom - top) for left, top, right, bottom in where)
+    factor = max(1.0, CELL / max(1, smallest))
     size = (round(picture.width * factor), round(picture.height * factor))
     return picture.resize(size, Image.Resampling.LANCZOS)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from wordsight import plugins
 from wordsight.families.base import Family, Grid, Seen
+from wordsight.families.qwen2_vl import Qwen2VL
 
 __all__ = ["Family", "family", "names"]
 
@@ -35,9 +37,10 @@ def family(model_type: str) -> Family:
 
 
 class Unmapped(Family):
-    """A model type without a file: all tokens count as one row."""
+    """A model type without a file: all tokens count as one row, and VLM reads its first prompt both ways."""
 
     mapped = False
+    causal = False
 
     def grids(self, seen: Seen) -> list[Grid]:
         return [Grid(0, 0, 1, sum(seen.counts))]
@@ -47,3 +50,8 @@ class Unmapped(Family):
         names = ("multi_modal_projector", "connector", "aligner", "projector", "embed_vision")
         found = (getattr(model.model, name, None) for name in names)
         return next((module for module in found if isinstance(module, nn.Module)), model.model)
+
+    def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
+        if hasattr(model.model, "get_rope_index"):
+            return Qwen2VL().positions(model, inputs)
+        return super().positions(model, inputs)

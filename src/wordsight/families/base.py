@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wordsight.errors import UsageError
 
-Region = tuple[float, float, float, float]
+Region = tuple[float, float, float, float]  # left, top, right, bottom, as shares of a picture
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Grid:
-    """Tokens read row by row: a whole picture, or a tile that begins at row `top` and column `left` of one.
+    """Tokens read row by row: a whole picture, or a tile that begins at row `top` and column `left` of the
+    `whole` (rows, columns) of one.
 
-    row_breaks: every row ends in a line break. end_break: the grid does, once.
+    region: the part of the picture that the whole grid covers. row_breaks: every row ends in a line break.
+    end_break: the grid does, once.
     """
 
     image: int
@@ -60,6 +62,8 @@ class Grid:
     columns: int
     top: int = 0
     left: int = 0
+    whole: tuple[int, int] | None = None
+    region: Region = (0, 0, 1, 1)
     row_breaks: bool = False
     end_break: bool = False
 
@@ -72,34 +76,40 @@ class Grid:
             found += [(self.image, self.crop, row, -1)] * self.row_breaks
         return found + [(self.image, self.crop, -1, -1)] * self.end_break
 
+    def boxes(self) -> list[Region]:
+        """The boxes of its tokens, those of line breaks without width."""
+        rows, columns = self.whole or (self.rows, self.columns)
+        left, top, right, bottom = self.region
+        across, down = (right - left) / max(1, columns), (bottom - top) / max(1, rows)
+        found = []
+        for _, _, row, column in self.cells():
+            x = right if column < 0 else left + column * across
+            y = bottom if row < 0 else top + row * down
+            found.append((x, y, x if column < 0 else x + across, y if row < 0 else y + down))
+        return found
+
 
 class Family:
     """One model type; by itself, one that we know nothing about.
 
-    signals     what pruners may ask the vision tower for.
     mapped      whether it is known which part of which picture a token is.
     per_token   inputs beside ids and positions that the language model takes for every token.
     said        the values of those for a token that the model has said.
-    axes        of a position: 1, or 4 with M-RoPE (the first counts tokens, then time, row, column).
     causal      whether no token reads a later one; if not, prompts share no beginning.
     """
 
-    signals: ClassVar[frozenset[str]] = frozenset()
     mapped: ClassVar[bool] = True
     per_token: ClassVar[tuple[str, ...]] = ()
     said: ClassVar[Mapping[str, int]] = {}
-    axes: ClassVar[int] = 1
     causal: ClassVar[bool] = True
 
     def grids(self, seen: Seen) -> list[Grid]:
         """The grids of all tokens of the prompt, in the order in which they are read."""
         raise NotImplementedError
 
-    def region(self, processor: Any, size: tuple[int, int]) -> Region:
-        """The part of a picture of `size` (width, height) that a grid of tokens covers: left, top, right,
-        bottom.
-        """
-        return 0, 0, *size
+    def signals(self, model: Any) -> frozenset[str]:
+        """What pruners may ask the vision tower of this model for."""
+        return frozenset()
 
     def projector(self, model: Any) -> nn.Module:
         """The module that maps vision features into the language model's embedding space."""
@@ -107,7 +117,7 @@ class Family:
         return projector
 
     def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
-        """(L,) or, with M-RoPE, (4, L) position ids of the whole prompt."""
+        """(L,) position ids of the whole prompt; with M-RoPE (4, L): a count, then time, row, column."""
         ids = inputs["input_ids"][0]
         return torch.arange(len(ids), device=ids.device)
 
@@ -118,9 +128,16 @@ class Family:
 
 
 def square_grids(seen: Seen) -> list[Grid]:
-    """A square grid of tokens for every item, each a picture of its own."""
+    """A square grid of tokens for every item, each a whole picture."""
     sides = [square_side(count) for count in seen.counts]
     return [Grid(image, 0, side, side) for image, side in enumerate(sides)]
+
+
+def square_of(size: tuple[int, int], *, inside: bool) -> Region:
+    """The square in the middle of a picture of `size` (width, height), or the smallest around it."""
+    side = min(size) if inside else max(size)
+    x, y = (side / edge / 2 for edge in size)
+    return 0.5 - x, 0.5 - y, 0.5 + x, 0.5 + y
 
 
 def square_side(count: int) -> int:

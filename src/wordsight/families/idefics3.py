@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -17,16 +18,20 @@ class Idefics3(Family):
 
     def grids(self, seen: Seen) -> list[Grid]:
         found: list[Grid] = []
+        tiles: list[Grid] = []
         ids, image = seen.inputs["input_ids"][0], 0
         for start, length in seen.runs(seen.config.image_token_id):
             side = square_side(length)
             before = seen.processor.tokenizer.convert_ids_to_tokens(int(ids[start - 1]))
             if tag := TAG.search(before):
                 row, column = (side * (int(number) - 1) for number in tag.groups())
-                found.append(Grid(image, 1, side, side, row, column))
+                tiles.append(Grid(image, 1, side, side, row, column))
             else:
+                rows = max((tile.top + tile.rows for tile in tiles), default=0)
+                columns = max((tile.left + tile.columns for tile in tiles), default=0)
+                found += [replace(tile, whole=(rows, columns)) for tile in tiles]
                 found.append(Grid(image, 0, side, side))
-                image += 1
+                tiles, image = [], image + 1
         return found
 
     def projector(self, model: Any) -> nn.Module:

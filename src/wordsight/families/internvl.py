@@ -21,8 +21,9 @@ class InternVL(Family):
         for image, ((_, length), size) in enumerate(zip(runs, seen.sizes, strict=True)):
             tiles = length // side**2
             columns = 1 if tiles == 1 else _columns(seen.processor.image_processor, size)
+            whole = (side * (tiles - 1) // columns, side * columns)
             found += [
-                Grid(image, 1, side, side, side * (tile // columns), side * (tile % columns))
+                Grid(image, 1, side, side, side * (tile // columns), side * (tile % columns), whole)
                 for tile in range(tiles - 1)
             ]
             found.append(Grid(image, 0, side, side))

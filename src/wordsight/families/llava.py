@@ -4,48 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wordsight.errors import UsageError
-from wordsight.families.base import Family, Grid, Region, Seen, square_grids
+from wordsight.families.base import Family, Grid, Seen, square_grids, square_of
 
 
 class Llava(Family):
-    """model_type "llava" with a CLIP vision tower.
+    """model_type "llava" with a vision tower that makes a square grid of every picture.
 
-    Signals: `cls_attention` (N,), the attention that [CLS] pays to each patch in the layer whose output is
-    projected, mean over heads, and `cls_similarity` (N,), the cosine of each patch feature and the [CLS]
-    feature in that layer.
+    Signals, if the tower is a CLIP of which one layer is projected without its [CLS]: `cls_attention` (N,),
+    the attention that [CLS] pays to each patch in that layer, mean over heads, and `cls_similarity` (N,),
+    the cosine of each patch feature and the [CLS] feature in it.
     """
 
-    signals = frozenset({"cls_attention", "cls_similarity"})
-
     def grids(self, seen: Seen) -> list[Grid]:
-        return square_grids(seen)
+        if not getattr(seen.processor.image_processor, "do_center_crop", False):
+            return square_grids(seen)
+        regions = [square_of(size, inside=True) for size in seen.sizes]
+        return [
+            replace(grid, region=region) for grid, region in zip(square_grids(seen), regions, strict=True)
+        ]
 
-    def region(self, processor: Any, size: tuple[int, int]) -> Region:
-        width, height = size
-        if not processor.image_processor.do_center_crop:
-            return 0, 0, width, height
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        return left, top, left + side, top + side
+    def signals(self, model: Any) -> frozenset[str]:
+        config = model.config
+        has_cls = config.vision_config.model_type == "clip_vision_model"
+        one_layer = isinstance(config.vision_feature_layer, int)
+        if has_cls and one_layer and config.vision_feature_select_strategy == "default":
+            return frozenset({"cls_attention", "cls_similarity"})
+        return frozenset()
 
     @contextmanager
     def collecting(self, model: Any, names: frozenset[str]) -> Iterator[Mapping[str, Tensor]]:
-        if not names:
-            yield {}
-            return
         tower, layer = model.model.vision_tower, model.config.vision_feature_layer
-        if model.config.vision_feature_select_strategy != "default" or not isinstance(layer, int):
-            raise UsageError(
-                f"{', '.join(sorted(names))}: expected one feature layer and an unprojected [CLS] token; "
-                f"this model has vision_feature_layer={layer!r} and "
-                f"vision_feature_select_strategy={model.config.vision_feature_select_strategy!r}"
-            )
         found: dict[str, Tensor] = {}
 
         def attention(module: Any, arguments: tuple[Tensor, ...], options: dict[str, Any]) -> None:

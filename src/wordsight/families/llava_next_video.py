@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wordsight.families.base import Grid, Seen, square_side
+from wordsight.families.base import Grid, Seen, square_of, square_side
 from wordsight.families.llava_next import LlavaNext
 
 
@@ -12,9 +12,12 @@ class LlavaNextVideo(LlavaNext):
     def grids(self, seen: Seen) -> list[Grid]:
         if not seen.is_video:
             return super().grids(seen)
-        frames = len(seen.sizes)
-        side = square_side(sum(seen.counts) // frames)
-        return [Grid(frame, 0, side, side) for frame in range(frames)]
+        side = square_side(sum(seen.counts) // len(seen.sizes))
+        crops = seen.processor.video_processor.do_center_crop
+        return [
+            Grid(frame, 0, side, side, region=square_of(size, inside=True) if crops else (0, 0, 1, 1))
+            for frame, size in enumerate(seen.sizes)
+        ]
 
 
 FAMILY = LlavaNextVideo()

@@ -5,36 +5,40 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from wordsight.families.base import Family, Grid, Seen, square_side
+from wordsight.errors import UsageError
+from wordsight.families.base import Family, Grid, Seen, square_of, square_side
 from wordsight.families.llava_next import enlarged
 
 
 class LlavaOnevision(Family):
     """model_type "llava_onevision".
 
-    A single picture has a line break after each row of the enlarged one; each of several pictures, and a
-    whole video, ends in one. Frames are pooled 2x2.
+    A single picture has a line break after each row of the enlarged one; each of several pictures, padded to
+    squares, and a whole video, ends in one. Frames are pooled 2x2.
     """
 
     def grids(self, seen: Seen) -> list[Grid]:
         vision = seen.config.vision_config
         side = vision.image_size // vision.patch_size
         if seen.is_video:
-            return self._videos(seen)
+            return self._video(seen)
         if len(seen.sizes) > 1:
-            return [Grid(image, 0, side, side, end_break=True) for image in range(len(seen.sizes))]
-        unpadded = enlarged(seen.config, seen.inputs["image_sizes"][0].tolist())
+            regions = [square_of(size, inside=False) for size in seen.sizes]  # padded to a square
+            return [
+                Grid(image, 0, side, side, region=region, end_break=True)
+                for image, region in enumerate(regions)
+            ]
+        *unpadded, region = enlarged(seen.config, seen.inputs["image_sizes"][0].tolist())
         rows, columns = self._shrunk(seen.config, *unpadded)
-        return [Grid(0, 0, side, side), Grid(0, 1, rows, columns, row_breaks=True)]
+        return [Grid(0, 0, side, side), Grid(0, 1, rows, columns, region=region, row_breaks=True)]
 
-    def _videos(self, seen: Seen) -> list[Grid]:
-        found: list[Grid] = []
-        frames = len(seen.sizes) // len(seen.counts)
-        for video, count in enumerate(seen.counts):
-            side = square_side((count - 1) // frames)
-            found += [Grid(video * frames + frame, 0, side, side) for frame in range(frames)]
-            found.append(Grid(-1, -1, 0, 0, end_break=True))
-        return found
+    def _video(self, seen: Seen) -> list[Grid]:
+        if len(seen.counts) > 1:
+            raise UsageError(f"LLaVA-OneVision reads one video a question, got {len(seen.counts)}")
+        frames = len(seen.sizes)
+        side = square_side((seen.counts[0] - 1) // frames)
+        found = [Grid(frame, 0, side, side) for frame in range(frames)]
+        return [*found, Grid(-1, -1, 0, 0, end_break=True)]
 
     @staticmethod
     def _shrunk(config: Any, rows: int, columns: int) -> tuple[int, int]:

@@ -17,8 +17,6 @@ class Qwen2VL(Family):
     one.
     """
 
-    axes = 4
-
     def grids(self, seen: Seen) -> list[Grid]:
         kind = "video" if seen.is_video else "image"
         merge = seen.config.vision_config.spatial_merge_size

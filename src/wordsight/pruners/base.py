@@ -62,20 +62,22 @@ class Pruner:
         a picture.
         """
         pruned = replace(prompt, visual=kept)
-        return pruned.contiguous() if self.positions == "contiguous" else pruned
+        if self.positions == "original":
+            return pruned
+        if prompt.sequence["position_ids"].ndim > 1:
+            raise UsageError(
+                "positions=contiguous: this model tells places by positions of several axes (M-RoPE), which "
+                "have no gaps to close; leave it out"
+            )
+        return pruned.contiguous()
 
     def check(self, vlm: VLM) -> None:
         """Raises UsageError if the method cannot run on this model."""
-        if missing := self.needs - vlm.family.signals:
+        if missing := self.needs - vlm.signals:
             raise UsageError(
                 f"{type(self).__name__} needs {', '.join(sorted(missing))}, which {vlm.name} "
                 f"({vlm.model.config.model_type}) does not have; "
-                f"it has {', '.join(sorted(vlm.family.signals)) or 'none'}"
-            )
-        if self.positions == "contiguous" and vlm.family.axes > 1:
-            raise UsageError(
-                f"positions=contiguous: {vlm.name} ({vlm.model.config.model_type}) tells places by "
-                "positions of several axes (M-RoPE), which have no gaps to close; leave it out"
+                f"it has {', '.join(sorted(vlm.signals)) or 'none'}"
             )
 
     def budget(self, tokens: VisualTokens) -> int:
