@@ -64,8 +64,8 @@ things to choose from: a coin would answer half of it. (`benchmarks/gates.py`, {
   the mean of all tokens {all_tokens:.3f}. {verdict}
 - True objects: on questions about objects, 5 % of the tokens drawn from true objects answer {mask:.3f}, drawn
   from all {drawn:.3f}: {gap:+.3f} [{gap_low:+.3f}, {gap_high:+.3f}].
-- Readable tokens: the first word that a token alone says is right for {object_words:.0%} of object tokens
-  and {background_words:.0%} of named-background tokens ({pictures} validation scenes).
+- Readable tokens: the first word that a token alone says is right for {object_words:.1%} of object tokens
+  and {background_words:.1%} of named-background tokens ({pictures} validation scenes).
 
 ## What it cannot do
 It knows nothing outside its scenes: no photographs, text, people, other words. Its words are lower case, its
