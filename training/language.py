@@ -66,7 +66,7 @@ def align(model: LlavaForConditionalGeneration, pictures: Pictures, steps: int, 
 
 
 def train(
-    minutes: Annotated[float, typer.Option(help="how long the whole schedule takes")] = 52.0,
+    minutes: Annotated[float, typer.Option(help="how long the whole schedule takes")] = 60.0,
     scenes: int = 24_000,
     clips: int = 5_000,
     seed: int = 0,
