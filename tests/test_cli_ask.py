@@ -85,3 +85,14 @@ def test_info_refuses_what_is_no_size(run, size):
     code, out, err = run("info", "tiny", f"--size={size}")
     assert (code, out) == (2, "")
     assert "WIDTHxHEIGHT" in err
+
+
+@pytest.mark.parametrize(("name", "content"), [("cut.mp4", 300), ("empty.mp4", 0), ("none.webm", None)])
+def test_a_video_that_cannot_be_read_is_a_misuse(run, folder, name, content):
+    if content is not None:
+        (folder / name).write_bytes((folder / "film.mp4").read_bytes()[:content])
+    code, out, err = run("ask", name, QUESTION)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert name in err
+    assert err.count("\n") == 1
