@@ -26,12 +26,13 @@ from wordsight.condition import CRITERIA, Condition
 from wordsight.demo.scenes import SPLITS, render, save_scenes
 from wordsight.evaluate import environment
 from wordsight.evidence import collect
-from wordsight.pruners.base import ScorePruner, cosine_distance, farthest_first
+from wordsight.pruners.base import ScorePruner
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
+from wordsight.selectors import cosine_distance, farthest_first
 from wordsight.sheet import Scores, Sheet
 from wordsight.tasks.scenes import Scenes
 from wordsight.tokens import VisualTokens

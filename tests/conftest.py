@@ -142,6 +142,7 @@ def tokens():
         signals={
             "cls_attention": torch.randn(64, generator=random).softmax(0),
             "cls_similarity": torch.rand(64, generator=random) * 2 - 1,
+            "features": torch.randn(64, 12, generator=random),
         },
     )
 

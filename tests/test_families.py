@@ -14,7 +14,7 @@ from wordsight.families.base import Grid, Seen, square_of
 from wordsight.vlm import VLM
 
 QUESTION = "what is the background?"
-SIGNALS = frozenset({"cls_attention", "cls_similarity"})
+SIGNALS = frozenset({"cls_attention", "cls_similarity", "features"})
 every_family = pytest.mark.parametrize("name", families.names())
 # What is projected, as vision_feature_layer counts it, and the layer of the tower that computes it.
 layers = pytest.mark.parametrize(("chosen", "layer"), [(-1, 1), (-2, 0), (1, 0), (2, 1)])

@@ -18,7 +18,7 @@ MODULES = sorted((SOURCE / "wordsight").rglob("*.py"))
 FLOORS = (
     {"errors", "progress"},
     {"plugins"},
-    {"tokens", "cluster", "atomic", "pictures", "families", "demo.scenes", "demo.smollm2"},
+    {"tokens", "cluster", "selectors", "atomic", "pictures", "families", "demo.scenes", "demo.smollm2"},
     {"demo.clips", "divergence"},
     {"demo.questions", "condition"},
     {"tasks"},

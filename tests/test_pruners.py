@@ -70,7 +70,9 @@ def layout(cells):
         slot=torch.arange(count),
         cell=torch.tensor(cells),
         signals={
-            name: torch.rand(count, generator=generator) for name in ("cls_attention", "cls_similarity")
+            "cls_attention": torch.rand(count, generator=generator),
+            "cls_similarity": torch.rand(count, generator=generator),
+            "features": torch.randn(count, 12, generator=generator),
         },
     )
 
@@ -258,8 +260,7 @@ def test_the_folder_of_a_book_may_have_a_number_for_a_name(tmp_path, monkeypatch
         ("base", "unknown pruner 'base'"),
         (
             "xyz",
-            "unknown pruner 'xyz': choose from cls_similarity, cls_topk, codebook, codebook_mmr, divprune, "
-            "random, uniform",
+            f"unknown pruner 'xyz': choose from {', '.join(NAMES)}",
         ),
         ("", "unknown pruner ''"),
         (

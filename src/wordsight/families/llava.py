@@ -17,8 +17,8 @@ class Llava(Family):
     """model_type "llava" with a vision tower that makes a square grid of every picture.
 
     Signals, if the tower is a CLIP of which one layer is projected without its [CLS]: `cls_attention` (N,),
-    the attention that [CLS] pays to each patch in that layer, mean over heads, and `cls_similarity` (N,),
-    the cosine of each patch feature and the [CLS] feature in it.
+    the attention that [CLS] pays to each patch in that layer, mean over heads; `features` (N, C), what that
+    layer returns for each patch; and `cls_similarity` (N,), their cosine with what it returns for [CLS].
     """
 
     def grids(self, seen: Seen) -> list[Grid]:
@@ -34,7 +34,7 @@ class Llava(Family):
         has_cls = config.vision_config.model_type == "clip_vision_model"
         one_layer = isinstance(config.vision_feature_layer, int)
         if has_cls and one_layer and config.vision_feature_select_strategy == "default":
-            return frozenset({"cls_attention", "cls_similarity"})
+            return frozenset({"cls_attention", "cls_similarity", "features"})
         return frozenset()
 
     @contextmanager
@@ -52,17 +52,20 @@ class Llava(Family):
             weights = (query @ key.mT * module.scale).float().softmax(-1)  # (images, heads, 1, 1 + patches)
             found["cls_attention"] = weights[:, :, 0, 1:].mean(1).flatten()
 
-        def similarity(module: Any, arguments: Any, output: Any) -> None:
+        def outputs(module: Any, arguments: Any, output: Any) -> None:
             states = output.hidden_states[layer].float()
-            found["cls_similarity"] = torch.cosine_similarity(states[:, 1:], states[:, :1], -1).flatten()
+            if "cls_similarity" in names:
+                found["cls_similarity"] = torch.cosine_similarity(states[:, 1:], states[:, :1], -1).flatten()
+            if "features" in names:
+                found["features"] = states[:, 1:].flatten(0, 1)
 
         with ExitStack() as hooks:
             if "cls_attention" in names:
                 # hidden_states[i] is what layer i - 1 returns: index -1 is the last layer, -2 the one before.
                 attend = tower.encoder.layers[layer if layer < 0 else layer - 1].self_attn
                 hooks.callback(attend.register_forward_pre_hook(attention, with_kwargs=True).remove)
-            if "cls_similarity" in names:
-                hooks.callback(tower.register_forward_hook(similarity).remove)
+            if names & {"cls_similarity", "features"}:
+                hooks.callback(tower.register_forward_hook(outputs).remove)
             yield found
 
 

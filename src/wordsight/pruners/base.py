@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from wordsight.codebook import Codebook
@@ -115,29 +114,3 @@ class BookPruner(Pruner):
     def check(self, vlm: VLM) -> None:
         super().check(vlm)
         self.book.check(vlm)
-
-
-def cosine_distance(embeds: Tensor) -> Tensor:
-    """(N, N) one minus the cosine of every two tokens (N, D), compared in float32."""
-    unit = torch.nn.functional.normalize(embeds.float(), dim=-1)
-    return 1 - unit @ unit.T
-
-
-def farthest_first(distance: Tensor, count: int, bonus: Tensor | None = None) -> Tensor:
-    """(count,) indices picked greedily, each the farthest (N, N) from those before, in the order of picking.
-
-    The first is the one whose nearest neighbour is farthest away. A `bonus` (N,) is added to the distance:
-    that makes it maximal marginal relevance (https://doi.org/10.1145/290941.291025).
-    """
-    chosen = torch.zeros(count, dtype=torch.long, device=distance.device)
-    if not count:
-        return chosen
-    worth = torch.zeros_like(distance[0]) if bonus is None else bonus
-    apart = distance.clone().fill_diagonal_(torch.inf)
-    nearest = apart.amin(-1)  # (N,)
-    for i in range(count):
-        chosen[i] = (nearest + worth).argmax()
-        row = distance[chosen[i]]
-        nearest = torch.minimum(nearest, row) if i else row.clone()
-        nearest[chosen[: i + 1]] = -torch.inf
-    return chosen

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wordsight.errors import UsageError
-from wordsight.pruners.base import BookPruner, cosine_distance, farthest_first
+from wordsight.pruners.base import BookPruner
+from wordsight.selectors import cosine_distance, farthest_first
 from wordsight.tokens import VisualTokens
 
 

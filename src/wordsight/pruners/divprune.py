@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wordsight.pruners.base import Pruner, cosine_distance, farthest_first
+from wordsight.pruners.base import Pruner
+from wordsight.selectors import cosine_distance, farthest_first
 from wordsight.tokens import VisualTokens
 
 

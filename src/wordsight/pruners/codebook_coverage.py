@@ -1,0 +1,22 @@
+"""Codebook and coverage: keep tokens that cover the others and that the codebook does not call redundant.
+
+Facility location (as in SCOPE, https://arxiv.org/abs/2510.24214) with the codebook of "Beyond Intermediate
+States: Explaining Visual Redundancy through Language" (https://arxiv.org/abs/2503.20540) as quality. Ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wordsight.pruners.base import BookPruner
+from wordsight.selectors import cosine, widest_cover
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class CodebookCoverage(BookPruner):
+    """Greedy coverage by cosine, each gain times (1 - redundancy)."""
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
+        return tokens.take(widest_cover(cosine(tokens.embeds), self.budget(tokens), quality))

@@ -1,0 +1,23 @@
+"""Codebook and a determinantal point process: keep tokens that differ and that are not redundant.
+
+Greedy inference (as in CDPruner, https://arxiv.org/abs/2506.10967) with the codebook of "Beyond Intermediate
+States: Explaining Visual Redundancy through Language" (https://arxiv.org/abs/2503.20540) as quality. Ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wordsight.pruners.base import BookPruner
+from wordsight.selectors import cosine, likeliest_subset
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class CodebookDPP(BookPruner):
+    """The kernel is the cosine of two tokens times (1 - redundancy) of both."""
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
+        kernel = quality[:, None] * cosine(tokens.embeds) * quality
+        return tokens.take(likeliest_subset(kernel, self.budget(tokens)))

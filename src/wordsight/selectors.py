@@ -1,0 +1,81 @@
+"""Greedy selectors: which tokens to keep so that they differ or cover the others, whatever their quality.
+
+Pruners share them; a pruner brings the distance, the similarity or the quality.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TIE = 1e-6  # gains that are no farther apart are equal
+
+
+def cosine(embeds: Tensor) -> Tensor:
+    """(N, N) the cosine of every two tokens (N, D), compared in float32."""
+    unit = torch.nn.functional.normalize(embeds.float(), dim=-1)
+    return unit @ unit.T
+
+
+def cosine_distance(embeds: Tensor) -> Tensor:
+    """(N, N) one minus the cosine of every two tokens (N, D)."""
+    return 1 - cosine(embeds)
+
+
+def farthest_first(distance: Tensor, count: int, bonus: Tensor | None = None) -> Tensor:
+    """(count,) indices picked greedily, each the farthest (N, N) from those before, in the order of picking.
+
+    The first is the one whose nearest neighbour is farthest away. A `bonus` (N,) is added to the distance:
+    that makes it maximal marginal relevance (https://doi.org/10.1145/290941.291025).
+    """
+    chosen = torch.zeros(count, dtype=torch.long, device=distance.device)
+    if not count:
+        return chosen
+    worth = torch.zeros_like(distance[0]) if bonus is None else bonus
+    apart = distance.clone().fill_diagonal_(torch.inf)
+    nearest = apart.amin(-1)  # (N,)
+    for i in range(count):
+        chosen[i] = (nearest + worth).argmax()
+        row = distance[chosen[i]]
+        nearest = torch.minimum(nearest, row) if i else row.clone()
+        nearest[chosen[: i + 1]] = -torch.inf
+    return chosen
+
+
+def widest_cover(similarity: Tensor, count: int, quality: Tensor) -> Tensor:
+    """(count,) indices picked greedily: each adds most to how well all tokens are covered, times its quality.
+
+    A token is covered as well as it is similar (N, N) to the nearest of those picked, at least 0 (facility
+    location). quality (N,) is not negative.
+    """
+    chosen = torch.zeros(count, dtype=torch.long, device=similarity.device)
+    covered = torch.zeros_like(similarity[0])  # (N,)
+    free = torch.ones_like(covered, dtype=torch.bool)
+    for i in range(count):
+        gain = quality * (similarity - covered[:, None]).clamp(min=0).sum(0)  # (N,)
+        gain[~free] = -1
+        # Two tokens that cover each other gain the same: the first of them, however sums are rounded.
+        chosen[i] = (gain >= gain.max() - TIE).int().argmax()
+        free[chosen[i]] = False
+        covered = torch.maximum(covered, similarity[:, chosen[i]])
+    return chosen
+
+
+def likeliest_subset(kernel: Tensor, count: int) -> Tensor:
+    """(count,) indices picked greedily: each raises the determinant of their kernel (N, N) most.
+
+    The fast greedy inference of a determinantal point process (https://arxiv.org/abs/1709.05135). Where no
+    token raises it any more, the first free ones follow.
+    """
+    chosen = torch.zeros(count, dtype=torch.long, device=kernel.device)
+    left = kernel.diagonal().double().clone()  # (N,) what each would multiply the determinant by
+    rows = torch.zeros(count, len(kernel), dtype=torch.double, device=kernel.device)
+    free = torch.ones_like(left, dtype=torch.bool)
+    for i in range(count):
+        best = left.masked_fill(~free, -torch.inf).argmax()
+        chosen[i], free[best] = best, False
+        if left[best] <= 1e-12:
+            continue
+        rows[i] = (kernel[best].double() - rows[:i, best] @ rows[:i]) / left[best].sqrt()
+        left = left - rows[i].square()
+    return chosen

@@ -1,0 +1,103 @@
+"""The greedy selectors and the pruners on them, against slow code from the formulas and by hand."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from wordsight import UsageError
+from wordsight.codebook import Codebook
+from wordsight.pruners.codebook_coverage import CodebookCoverage
+from wordsight.pruners.codebook_dpp import CodebookDPP
+from wordsight.pruners.scope import Scope
+from wordsight.selectors import likeliest_subset, widest_cover
+
+KEEPS = pytest.mark.parametrize("keep", [1, 2, 5, 20, 64])
+
+
+def cosines(embeds):
+    rows = embeds.double().tolist()
+
+    def cosine(a, b):
+        dot = sum(x * y for x, y in zip(a, b, strict=True))
+        return dot / math.sqrt(sum(x * x for x in a)) / math.sqrt(sum(x * x for x in b))
+
+    return [[cosine(a, b) for b in rows] for a in rows]
+
+
+def slow_cover(similar, quality, count):
+    """One candidate, one token at a time: quality times the sum of what it adds to the best similarity."""
+    everyone, chosen = range(len(similar)), []
+    while len(chosen) < count:
+        best = [max([0.0, *(similar[i][s] for s in chosen)]) for i in everyone]
+        gains = {
+            j: quality[j] * sum(max(0.0, similar[i][j] - best[i]) for i in everyone)
+            for j in everyone
+            if j not in chosen
+        }
+        chosen.append(next(j for j, gain in gains.items() if gain > max(gains.values()) - 1e-6))
+    return sorted(chosen)
+
+
+def slow_likeliest(kernel, count):
+    """The determinant of the kernel of every candidate subset, from scratch."""
+    chosen = []
+    while len(chosen) < count:
+        left = [j for j in range(len(kernel)) if j not in chosen]
+        chosen.append(max(left, key=lambda j: float(torch.linalg.det(kernel[[*chosen, j]][:, [*chosen, j]]))))
+    return sorted(chosen)
+
+
+@pytest.fixture
+def book():
+    prototypes = torch.randn(6, 16, generator=torch.Generator().manual_seed(5))
+    return Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": None})
+
+
+@KEEPS
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 2.0])
+def test_scope_agrees_with_its_slow_loops(tokens, keep, alpha):
+    quality = [value**alpha for value in tokens.signals["cls_attention"].tolist()]
+    expected = slow_cover(cosines(tokens.signals["features"]), quality, keep)
+    assert Scope(keep=keep, alpha=alpha).prune(tokens).slot.tolist() == expected
+
+
+def test_scope_takes_the_loud_one_of_two_alike_and_then_what_is_not_covered(tokens):
+    """Three directions: 0 and 1 alike, 2 and 3 alike, 4 alone."""
+    features = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]])
+    attention = torch.tensor([0.2, 0.3, 0.5, 0.1, 0.45])
+    few = replace(tokens.take(torch.arange(5)), signals={"features": features, "cls_attention": attention})
+    # Gains: .2*2, .3*2, .5*2, .1*2, .45*1; then 1 (.6) before 4 (.45).
+    assert Scope(keep=1).prune(few).slot.tolist() == [2]
+    assert Scope(keep=2).prune(few).slot.tolist() == [1, 2]
+    assert Scope(keep=3).prune(few).slot.tolist() == [1, 2, 4]
+
+
+def test_a_negative_alpha_is_refused():
+    with pytest.raises(UsageError, match="alpha must be 0 or more, got -1"):
+        Scope(alpha=-1)
+
+
+@KEEPS
+def test_codebook_coverage_agrees_with_its_slow_loops(tokens, book, keep):
+    quality = (1 - book.redundancy(tokens.embeds)).clamp(min=0).tolist()
+    expected = slow_cover(cosines(tokens.embeds), quality, keep)
+    assert CodebookCoverage(keep=keep, codebook=book).prune(tokens).slot.tolist() == expected
+
+
+@pytest.mark.parametrize("keep", [1, 2, 5, 12])
+def test_codebook_dpp_agrees_with_determinants_from_scratch(tokens, book, keep):
+    quality = (1 - book.redundancy(tokens.embeds)).clamp(min=0).double()
+    kernel = quality[:, None] * torch.tensor(cosines(tokens.embeds)) * quality
+    expected = slow_likeliest(kernel, keep)
+    assert CodebookDPP(keep=keep, codebook=book).prune(tokens).slot.tolist() == expected
+
+
+def test_a_determinant_that_cannot_grow_leaves_the_first_free_ones():
+    kernel = torch.ones(4, 4)  # all alike: rank one
+    assert likeliest_subset(kernel, 4).tolist() == [0, 1, 2, 3]
+
+
+def test_nothing_left_to_cover_leaves_the_first_free_ones():
+    assert widest_cover(torch.ones(4, 4), 3, torch.ones(4)).tolist() == [0, 1, 2]
