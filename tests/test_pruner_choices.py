@@ -13,6 +13,7 @@ from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.divprune import DivPrune
+from wordsight.pruners.evs import EVS
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.tokens import VisualTokens
@@ -256,3 +257,23 @@ def test_codebook_and_diversity_is_greedy_by_their_weighted_sum(tokens, book, we
 def test_a_weight_outside_its_range_is_refused(book, weight):
     with pytest.raises(UsageError, match=r"weight must be in \[0, 1\)"):
         CodebookMMR(codebook=book, weight=weight)
+
+
+def film(frames):
+    """Two-dimensional tokens of frames of two cells each, at these angles in degrees."""
+    flat = on_a_circle(*(angle for frame in frames for angle in frame))
+    cells = [[frame, 0, 0, column] for frame in range(len(frames)) for column in (0, 1)]
+    return replace(flat, cell=torch.tensor(cells))
+
+
+@pytest.mark.parametrize(
+    ("keep", "slots"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 5]), (4, [0, 1, 2, 5]), (6, [0, 1, 2, 3, 4, 5])]
+)
+def test_evs_keeps_the_first_frame_and_what_changed_most(keep, slots):
+    # The first cell turns by 40 and 0 degrees, the second by 10 and 90.
+    tokens = film([(0, 0), (40, 10), (40, 100)])
+    assert EVS(keep=keep).prune(tokens).slot.tolist() == slots
+
+
+def test_evs_of_a_picture_keeps_its_first_tokens(tokens):
+    assert EVS(keep=5).prune(tokens).slot.tolist() == [0, 1, 2, 3, 4]

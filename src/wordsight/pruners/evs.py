@@ -1,0 +1,32 @@
+"""EVS: of a video, keep the first frame and what differs most from the frame before.
+
+Efficient Video Sampling (NVIDIA), https://arxiv.org/abs/2510.14624. Re-implemented from the rule that vLLM
+has. Differs from it: the number of tokens is `keep`, which may be less than a frame has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wordsight.pruners.base import ScorePruner
+from wordsight.tokens import VisualTokens
+
+FIRST = 255.0  # above every difference
+
+
+@dataclass(kw_only=True)
+class EVS(ScorePruner):
+    """One minus the cosine with the token of the same cell in the frame before."""
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        places = {tuple(cell): i for i, cell in enumerate(tokens.cell.tolist())}
+        before = [places.get((frame - 1, *cell)) for frame, *cell in tokens.cell.tolist()]
+        scores = torch.full((len(tokens),), FIRST, device=tokens.embeds.device)
+        later = [i for i, other in enumerate(before) if other is not None]
+        earlier = [other for other in before if other is not None]
+        embeds = tokens.embeds.float()
+        scores[later] = 1 - torch.cosine_similarity(embeds[later], embeds[earlier], -1)
+        return scores
