@@ -68,7 +68,8 @@ class VLM:
         """Load a local folder or a hub name; "demo" is the embedded model, "demo-smollm2" the one around
         SmolLM2, both in float32. `device_map` goes to transformers, as "cuda" or "auto" (needs accelerate).
 
-        Raises UsageError if there is no such checkpoint or its model type is not supported.
+        Raises UsageError if there is no such checkpoint, a file of it is missing, or its model takes no
+        visual tokens that were encoded before.
         """
         return cls(*load(name, dtype, device_map), name)
 
