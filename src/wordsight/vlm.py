@@ -181,7 +181,7 @@ class VLM:
             torch.arange(len(embeds), device=embeds.device),
             torch.tensor(cells, device=embeds.device).reshape(-1, 4),
             tuple(torch.cat(_items(layer)) for layer in getattr(output, "deepstack_features", None) or ()),
-            dict(signals),
+            {name: self.family.arranged(self.model, seen, signal) for name, signal in signals.items()},
             not isinstance(output.pooler_output, Tensor),
             torch.tensor(boxes, device=embeds.device).reshape(-1, 4) if self.family.mapped else None,
         )

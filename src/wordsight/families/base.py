@@ -123,8 +123,14 @@ class Family:
 
     @contextmanager
     def collecting(self, model: nn.Module, names: frozenset[str]) -> Iterator[Mapping[str, Tensor]]:
-        """While open, a pass of the vision tower fills the mapping with the named signals, (N,) each."""
+        """While open, a pass of the vision tower fills the mapping with the named signals, a row for each of
+        its own tokens.
+        """
         yield {}
+
+    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
+        """(N, ...) a signal of the tower's tokens as one of the tokens that the language model reads."""
+        return signal
 
 
 def square_grids(seen: Seen) -> list[Grid]:

@@ -1,6 +1,10 @@
-"""LLaVA-NeXT-Video: pictures as LLaVA-NeXT, and frames of a video pooled 2x2, without line breaks."""
+"""LLaVA-NeXT-Video: pictures as LLaVA-NeXT; frames and their signals pooled 2x2, without line breaks."""
 
 from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
 
 from wordsight.families.base import Grid, Seen, square_of, square_side
 from wordsight.families.llava_next import LlavaNext
@@ -18,6 +22,14 @@ class LlavaNextVideo(LlavaNext):
             Grid(frame, 0, side, side, region=square_of(size, inside=True) if crops else (0, 0, 1, 1))
             for frame, size in enumerate(seen.sizes)
         ]
+
+    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
+        if not seen.is_video:
+            return super().arranged(model, seen, signal)
+        side = square_side(len(signal) // len(seen.sizes)) // 2
+        return (
+            signal.reshape(len(seen.sizes), side, 2, side, 2, -1).mean((2, 4)).reshape(-1, *signal.shape[1:])
+        )
 
 
 FAMILY = LlavaNextVideo()
