@@ -62,7 +62,7 @@ setup: .venv/installed
 	touch $@
 
 # Processors of video need torchvision, whose builds do not import beside a torch for CPUs: it stays out of
-# the environment itself, and tests/families/conftest.py adds what is missing.
+# the environment itself, and tests/families/checkpoints.py adds what is missing.
 .venv/families/installed: .venv/installed
 	$(PIP) --no-deps --upgrade --target .venv/families torchvision num2words docopt
 	touch $@

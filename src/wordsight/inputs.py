@@ -12,7 +12,7 @@ from PIL import Image
 
 from wordsight.errors import UsageError
 from wordsight.pictures import Picture, load_picture
-from wordsight.video import SUFFIXES, Video
+from wordsight.video import Video, is_video
 
 Media = Picture | Video
 Turn = tuple[str, str]  # a question that was asked before, and its answer
@@ -52,7 +52,7 @@ class Shown:
 def _opened(item: Media) -> Image.Image | Video:
     if isinstance(item, Video):
         return item
-    if isinstance(item, Image.Image) or Path(item).suffix.lower() not in SUFFIXES:
+    if isinstance(item, Image.Image) or not is_video(item):
         return load_picture(item)
     return Video.open(item)
 

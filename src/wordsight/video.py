@@ -81,6 +81,11 @@ class Video:
         return cls(tuple(found[time] for time in wanted), shown, end - times[0])
 
 
+def is_video(path: str | Path) -> bool:
+    """Whether this is the path of a video, by its suffix."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
 def _decoder() -> Any:
     if find_spec("av") is None:
         raise UsageError("reading videos needs PyAV: pip install 'wordsight[video]'")

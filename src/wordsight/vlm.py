@@ -123,8 +123,9 @@ class VLM:
         config = self.model.config
         modality = "video" if (ids == getattr(config, "video_token_id", -1)).any() else "image"
         is_visual = ids == (config.video_token_id if modality == "video" else config.image_token_id)
-        visual = self._see(inputs, shown, int(is_visual.sum()), modality, collect) if seen is None else seen
-        _check_count(int(is_visual.sum()), len(visual))
+        placeholders = int(is_visual.sum())
+        visual = self._see(inputs, shown, placeholders, modality, collect) if seen is None else seen
+        _check_count(placeholders, len(visual))
         sequence = {"input_ids": ids, "position_ids": self.family.positions(self.model, inputs)}
         sequence |= {name: inputs[name][0] for name in self.family.per_token}
         prompt = Prompt(sequence, is_visual, visual, modality)

@@ -59,16 +59,15 @@ def _share(text: str) -> float:
 def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list[Any]:
     """The pictures and videos at these paths. Raises UsageError if frames are asked of a picture."""
     from wordsight.pictures import load_picture
-    from wordsight.video import SUFFIXES, Video
+    from wordsight.video import SUFFIXES, Video, is_video
 
-    films = [path for path in paths if path.suffix.lower() in SUFFIXES]
-    if not films and (frames or fps):
+    if (frames or fps) and not any(map(is_video, paths)):
         raise UsageError(
             f"--frames and --fps are for videos; {paths[0].name} is none by its suffix (expected one of "
             f"{', '.join(sorted(SUFFIXES))})"
         )
     return [
-        Video.open(path, frames=frames, fps=fps) if path in films else load_picture(path) for path in paths
+        Video.open(path, frames=frames, fps=fps) if is_video(path) else load_picture(path) for path in paths
     ]
 
 

@@ -104,8 +104,11 @@ class Family:
     causal: ClassVar[bool] = True
 
     def grids(self, seen: Seen) -> list[Grid]:
-        """The grids of all tokens of the prompt, in the order in which they are read."""
-        raise NotImplementedError
+        """The grids of all tokens of the prompt, in the order in which they are read; here a square one for
+        every item, each a whole picture.
+        """
+        sides = [square_side(count) for count in seen.counts]
+        return [Grid(image, 0, side, side) for image, side in enumerate(sides)]
 
     def signals(self, model: Any) -> frozenset[str]:
         """What pruners may ask the vision tower of this model for."""
@@ -131,12 +134,6 @@ class Family:
     def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
         """(N, ...) a signal of the tower's tokens as one of the tokens that the language model reads."""
         return signal
-
-
-def square_grids(seen: Seen) -> list[Grid]:
-    """A square grid of tokens for every item, each a whole picture."""
-    sides = [square_side(count) for count in seen.counts]
-    return [Grid(image, 0, side, side) for image, side in enumerate(sides)]
 
 
 def square_of(size: tuple[int, int], *, inside: bool) -> Region:

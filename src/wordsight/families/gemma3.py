@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from wordsight.families.base import Family, Grid, Seen, square_grids
+from wordsight.families.base import Family
 
 
 class Gemma3(Family):
@@ -14,9 +14,6 @@ class Gemma3(Family):
     per_token = ("token_type_ids",)
     said: ClassVar[Mapping[str, int]] = {"token_type_ids": 0}
     causal = False
-
-    def grids(self, seen: Seen) -> list[Grid]:
-        return square_grids(seen)
 
 
 FAMILY = Gemma3()

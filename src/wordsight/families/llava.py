@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordsight.families.base import Family, Grid, Seen, square_grids, square_of
+from wordsight.families.base import Family, Grid, Seen, square_of
 
 
 class Llava(Family):
@@ -22,12 +22,11 @@ class Llava(Family):
     """
 
     def grids(self, seen: Seen) -> list[Grid]:
+        grids = super().grids(seen)
         if not getattr(seen.processor.image_processor, "do_center_crop", False):
-            return square_grids(seen)
+            return grids
         regions = [square_of(size, inside=True) for size in seen.sizes]
-        return [
-            replace(grid, region=region) for grid, region in zip(square_grids(seen), regions, strict=True)
-        ]
+        return [replace(grid, region=region) for grid, region in zip(grids, regions, strict=True)]
 
     def signals(self, model: Any) -> frozenset[str]:
         config = model.config

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from wordsight.families.base import Family, Grid, Seen, square_grids
+from wordsight.families.base import Family
 
 
 class PaliGemma(Family):
@@ -18,9 +18,6 @@ class PaliGemma(Family):
     per_token = ("token_type_ids",)
     said: ClassVar[Mapping[str, int]] = {"token_type_ids": 1}
     causal = False
-
-    def grids(self, seen: Seen) -> list[Grid]:
-        return square_grids(seen)
 
     def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         return super().positions(model, inputs) + 1

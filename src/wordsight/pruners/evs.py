@@ -22,8 +22,9 @@ class EVS(ScorePruner):
     """One minus the cosine with the token of the same cell in the frame before."""
 
     def score(self, tokens: VisualTokens) -> Tensor:
-        places = {tuple(cell): i for i, cell in enumerate(tokens.cell.tolist())}
-        before = [places.get((frame - 1, *cell)) for frame, *cell in tokens.cell.tolist()]
+        cells = tokens.cell.tolist()
+        places = {tuple(cell): i for i, cell in enumerate(cells)}
+        before = [places.get((frame - 1, *cell)) for frame, *cell in cells]
         scores = torch.full((len(tokens),), FIRST, device=tokens.embeds.device)
         later = [i for i, other in enumerate(before) if other is not None]
         earlier = [other for other in before if other is not None]
