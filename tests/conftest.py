@@ -201,7 +201,7 @@ def training():
         patch.syspath_prepend(TRAINING)
         # The list of all words takes hundreds of renderings, and any list will do here.
         patch.setattr(import_module("model"), "words", lambda: ["animal", "cat", "garden", "what"])
-        names = ("model", "packing", "pictures", "batches", "steps", "smollm2")
+        names = ("model", "muon", "packing", "pictures", "batches", "steps", "smollm2")
         yield SimpleNamespace(**{name: import_module(name) for name in names})
     for name in set(sys.modules) - before:
         if str(TRAINING) in str(getattr(sys.modules[name], "__file__", "")):

@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from muon import Muon
 from wordsight.demo.clips import render_clip
 from wordsight.demo.questions import NUMBERS, ORDINALS, ask, ask_about_clip, ask_about_pictures
 from wordsight.demo.scenes import CLASSES, GRID, NOUNS, PATCH, SIZE, render
@@ -173,7 +174,7 @@ def optimizers(modules: list[nn.Module], *, rate: float) -> list[torch.optim.Opt
     inner = [p for name, p in named if p.ndim == 2 and "embed" not in name]
     outer = [p for name, p in named if not (p.ndim == 2 and "embed" not in name)]
     return [
-        torch.optim.Muon(inner, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        Muon(inner, lr=rate, weight_decay=0.05),
         torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
 
