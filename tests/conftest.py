@@ -143,6 +143,12 @@ def tokens():
             "cls_attention": torch.randn(64, generator=random).softmax(0),
             "cls_similarity": torch.rand(64, generator=random) * 2 - 1,
             "features": torch.randn(64, 12, generator=random),
+            "cls_attention_undivided": torch.randn(64, generator=random).softmax(0),
+            "cls_attention_first": torch.randn(64, generator=random).softmax(0),
+            "keys": torch.randn(64, 3, 4, generator=random),
+            "question": torch.rand(64, 5, generator=random) * 2 - 1,
+            "nearest_word": torch.randint(20, (64,), generator=random),
+            "word_similarity": torch.rand(64, generator=random),
         },
     )
 

@@ -42,7 +42,8 @@ class Answer:
 
 @dataclass
 class Chat:
-    """Questions about the same images or videos, one after another: they are encoded once and pruned once.
+    """Questions about the same images or videos, one after another: they are encoded once and pruned once
+    (for every question, by a pruner that reads it).
 
     >>> chat = vlm.chat("street.jpg", pruner=DivPrune(keep=0.2))
     >>> chat.ask("what color is the car?").text
@@ -74,7 +75,7 @@ class Chat:
         prompt = self.vlm.encode(self.media, question, turns=self.turns, collect=needs, seen=self._whole)
         encoded = perf_counter()
         self._whole = prompt.visual
-        if self._kept is None:
+        if self._kept is None or (self.pruner and self.pruner.reads_question):
             self._kept = self.pruner.choose(prompt.visual) if self.pruner else prompt.visual
         kept = self.pruner.place(prompt, self._kept) if self.pruner else prompt
         return Ready(kept, len(prompt.visual), encoded - began, perf_counter() - encoded)

@@ -5,6 +5,8 @@ Pruners share them; a pruner brings the distance, the similarity or the quality.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,15 +27,16 @@ def cosine_distance(embeds: Tensor) -> Tensor:
 def farthest_first(distance: Tensor, count: int, bonus: Tensor | None = None) -> Tensor:
     """(count,) indices picked greedily, each the farthest (N, N) from those before, in the order of picking.
 
-    The first is the one whose nearest neighbour is farthest away. A `bonus` (N,) is added to the distance:
-    that makes it maximal marginal relevance (https://doi.org/10.1145/290941.291025).
+    Column i may be weighed by how much token i is worth, which makes its distances from others larger. The
+    first is the one whose nearest neighbour is farthest away. A `bonus` (N,) is added to the distance: that
+    makes it maximal marginal relevance (https://doi.org/10.1145/290941.291025).
     """
     chosen = torch.zeros(count, dtype=torch.long, device=distance.device)
     if not count:
         return chosen
     worth = torch.zeros_like(distance[0]) if bonus is None else bonus
     apart = distance.clone().fill_diagonal_(torch.inf)
-    nearest = apart.amin(-1)  # (N,)
+    nearest = apart.amin(0)  # (N,)
     for i in range(count):
         chosen[i] = (nearest + worth).argmax()
         row = distance[chosen[i]]
@@ -43,14 +46,14 @@ def farthest_first(distance: Tensor, count: int, bonus: Tensor | None = None) ->
 
 
 def widest_cover(similarity: Tensor, count: int, quality: Tensor) -> Tensor:
-    """(count,) indices picked greedily: each adds most to how well all tokens are covered, times its quality.
+    """(count,) indices picked greedily: each adds most to how well all things are covered, times its quality.
 
-    A token is covered as well as it is similar (N, N) to the nearest of those picked, at least 0 (facility
-    location). quality (N,) is not negative.
+    A thing is covered as well as it is similar (things, N) to the nearest of the tokens picked, at least 0
+    (facility location); the things may be the tokens themselves. quality (N,) is not negative.
     """
     chosen = torch.zeros(count, dtype=torch.long, device=similarity.device)
-    covered = torch.zeros_like(similarity[0])  # (N,)
-    free = torch.ones_like(covered, dtype=torch.bool)
+    covered = torch.zeros_like(similarity[:, 0])  # (things,)
+    free = torch.ones_like(quality, dtype=torch.bool)
     for i in range(count):
         gain = quality * (similarity - covered[:, None]).clamp(min=0).sum(0)  # (N,)
         gain[~free] = -1
@@ -79,3 +82,30 @@ def likeliest_subset(kernel: Tensor, count: int) -> Tensor:
         rows[i] = (kernel[best].double() - rows[:i, best] @ rows[:i]) / left[best].sqrt()
         left = left - rows[i].square()
     return chosen
+
+
+def scaled(values: Tensor) -> Tensor:
+    """(N,) the values between 0, for the lowest, and 1, for the highest; all 1 if there is no difference."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else torch.ones_like(values)
+
+
+def split_budget(budget: int, weights: Sequence[float], sizes: Sequence[int]) -> list[int]:
+    """The budget split in proportion to the weights, exactly (by largest remainders), and none gets more than
+    its size; what one cannot take the others get. All sizes together are at least the budget.
+    """
+    weights = weights if sum(weights) > 0 else sizes
+    full: set[int] = set()
+    while True:
+        open_ = [i for i in range(len(sizes)) if i not in full]
+        total = sum(weights[i] for i in open_)
+        left = budget - sum(sizes[i] for i in full)
+        shares = {i: left * (weights[i] / total if total > 0 else 1 / len(open_)) for i in open_}
+        if not (more := {i for i in open_ if shares[i] > sizes[i]}):
+            break
+        full |= more
+    counts = [sizes[i] if i in full else int(shares[i]) for i in range(len(sizes))]
+    by_remainder = sorted(open_, key=lambda i: int(shares[i]) - shares[i])
+    for i in [i for i in by_remainder if counts[i] < sizes[i]][: budget - sum(counts)]:
+        counts[i] += 1
+    return counts

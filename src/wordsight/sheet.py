@@ -60,14 +60,14 @@ class Sheet:
 
     def run(self, pruner: Pruner) -> tuple[Scores, float]:
         """The score of every example, mean over seeds, and the mean number of tokens kept; every picture is
-        pruned once.
+        pruned once, or once for every question by a pruner that reads it.
         """
         totals, counts = np.zeros(len(self.examples)), []
         for method in seeded(pruner):
             kept: dict[str, VisualTokens] = {}
             prompts = []
             for example, prompt in zip(self.examples, self.prompts, strict=True):
-                if example.picture_id not in kept:
+                if example.picture_id not in kept or method.reads_question:
                     kept[example.picture_id] = method.choose(prompt.visual)
                 prompts.append(method.place(prompt, kept[example.picture_id]))
             totals += self._score(prompts)

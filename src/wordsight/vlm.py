@@ -21,12 +21,13 @@ from transformers import StoppingCriteriaList
 from wordsight.chat import Answer, Chat, TokenClock, answers
 from wordsight.errors import UsageError
 from wordsight.families import Family, family
-from wordsight.families.base import Seen
 from wordsight.inputs import Media, Shown, Turn, process
 from wordsight.loading import load
+from wordsight.look import check_count, look
 from wordsight.prompt import Prompt, collate, collate_after, shared_length
 from wordsight.tokens import VisualTokens
 from wordsight.video import Video
+from wordsight.words import WORDS, with_words
 
 if TYPE_CHECKING:
     from wordsight.pruners.base import Pruner
@@ -75,8 +76,8 @@ class VLM:
 
     @property
     def signals(self) -> frozenset[str]:
-        """What pruners may ask the vision tower for."""
-        return self.family.signals(self.model)
+        """What pruners may ask for: of the vision tower, and of the words that the model knows."""
+        return self.family.signals(self.model) | WORDS
 
     @cached_property
     def fingerprint(self) -> str:
@@ -115,7 +116,8 @@ class VLM:
         answer; the vision tower runs once.
 
         `collect` names the signals a pruner needs (its `needs`). `seen` are the visual tokens of the same
-        images from an earlier prompt: the tower does not run again.
+        images from an earlier prompt: the tower does not run again. Raises UsageError for a signal that the
+        model does not have.
         """
         shown = Shown.of(media)
         inputs = process(self.processor, shown, question, turns).to(self.model.device)
@@ -124,8 +126,14 @@ class VLM:
         modality = "video" if (ids == getattr(config, "video_token_id", -1)).any() else "image"
         is_visual = ids == (config.video_token_id if modality == "video" else config.image_token_id)
         placeholders = int(is_visual.sum())
-        visual = self._see(inputs, shown, placeholders, modality, collect) if seen is None else seen
-        _check_count(placeholders, len(visual))
+        if missing := collect - self.signals:
+            raise UsageError(
+                f"{self.name} ({config.model_type}) has no signal {', '.join(sorted(missing))}; it has "
+                f"{', '.join(sorted(self.signals))}"
+            )
+        visual = look(self, inputs, shown, modality, collect - WORDS) if seen is None else seen
+        check_count(placeholders, len(visual))
+        visual = with_words(self, visual, question, collect & WORDS)
         sequence = {"input_ids": ids, "position_ids": self.family.positions(self.model, inputs)}
         sequence |= {name: inputs[name][0] for name in self.family.per_token}
         prompt = Prompt(sequence, is_visual, visual, modality)
@@ -147,45 +155,6 @@ class VLM:
                 "wordsight does not know; CONTRIBUTING.md says how to add a family"
             )
         self._checked = True
-
-    def _see(
-        self, inputs: Any, shown: Shown, placeholders: int, modality: str, collect: frozenset[str]
-    ) -> VisualTokens:
-        if missing := collect - self.signals:
-            raise UsageError(
-                f"{self.name} ({self.model.config.model_type}) has no signal {', '.join(sorted(missing))}; "
-                f"it has {', '.join(sorted(self.signals)) or 'none'}"
-            )
-        look = getattr(self.model.model, f"get_{modality}_features")
-        vision = {
-            name: inputs[name].to(self.model.dtype) if inputs[name].is_floating_point() else inputs[name]
-            for name in inspect.signature(look).parameters
-            if name in inputs
-        }
-        with self.family.collecting(self.model, collect) as signals:
-            output = look(**vision, return_dict=True)
-        features = _items(output.pooler_output)
-        embeds = torch.cat(features)  # (N, D)
-        _check_count(placeholders, len(embeds))
-        sizes = [frame.size for frame in shown.frames]
-        seen = Seen(self.model.config, self.processor, inputs, features, sizes, bool(shown.videos))
-        grids = self.family.grids(seen)
-        cells = [cell for grid in grids for cell in grid.cells()]
-        boxes = [box for grid in grids for box in grid.boxes()]
-        if len(cells) != len(embeds):
-            raise UsageError(
-                f"{self.name}: the picture map has {len(cells)} tokens, the model made {len(embeds)}; "
-                "is the processor the one of this model?"
-            )
-        return VisualTokens(
-            embeds,
-            torch.arange(len(embeds), device=embeds.device),
-            torch.tensor(cells, device=embeds.device).reshape(-1, 4),
-            tuple(torch.cat(_items(layer)) for layer in getattr(output, "deepstack_features", None) or ()),
-            {name: self.family.arranged(self.model, seen, signal) for name, signal in signals.items()},
-            not isinstance(output.pooler_output, Tensor),
-            torch.tensor(boxes, device=embeds.device).reshape(-1, 4) if self.family.mapped else None,
-        )
 
     @torch.no_grad()
     def logits(self, prompts: Sequence[Prompt]) -> Tensor:
@@ -271,18 +240,3 @@ class VLM:
         pairs = zip(media, question, strict=True)
         ready = (self.chat(item, pruner=pruner).ready(asked) for item, asked in pairs)
         return list(answers(self, ready, max_new_tokens))
-
-
-def _check_count(placeholders: int, tokens: int) -> None:
-    if placeholders != tokens:
-        raise UsageError(
-            f"the prompt has {placeholders} image placeholders for {tokens} visual tokens; is the processor "
-            "the one of this model?"
-        )
-
-
-def _items(output: Any) -> list[Tensor]:
-    """(N_i, D) features of every item, of the containers that the families return: lists and tensors."""
-    if isinstance(output, Tensor) and output.ndim == 2:
-        return [output]
-    return [item.reshape(-1, item.shape[-1]) for item in output]

@@ -126,8 +126,8 @@ class Family:
 
     @contextmanager
     def collecting(self, model: nn.Module, names: frozenset[str]) -> Iterator[Mapping[str, Tensor]]:
-        """While open, a pass of the vision tower fills the mapping with the named signals, a row for each of
-        its own tokens.
+        """While open, a pass of the vision tower fills the mapping with the named signals (more may be
+        there), a row for each of its own tokens.
         """
         yield {}
 

@@ -70,6 +70,11 @@ class Pruner:
             )
         return pruned.contiguous()
 
+    @property
+    def reads_question(self) -> bool:
+        """Whether the choice depends on the question, so that it serves no other question."""
+        return "question" in self.needs
+
     def check(self, vlm: VLM) -> None:
         """Raises UsageError if the method cannot run on this model."""
         if missing := self.needs - vlm.signals:
@@ -97,6 +102,19 @@ class ScorePruner(Pruner):
         # A stable sort: equal scores are kept in reading order, on every machine.
         best = self.score(tokens).float().argsort(descending=True, stable=True)
         return tokens.take(best[: self.budget(tokens)])
+
+
+@dataclass(kw_only=True)
+class MergePruner(Pruner):
+    """Makes fewer tokens of many. Subclasses implement `merge`, which is asked for fewer than there are."""
+
+    def merge(self, tokens: VisualTokens, count: int) -> VisualTokens:
+        """So many tokens, in reading order, each at the place of one of those it was made of."""
+        raise NotImplementedError
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        count = self.budget(tokens)
+        return tokens if count == len(tokens) else self.merge(tokens, count)
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,31 @@
+"""CDPruner: keep tokens that differ from each other and matter to the question.
+
+"Beyond Attention or Similarity: Maximizing Conditional Diversity for Token Pruning in MLLMs",
+https://arxiv.org/abs/2506.10967. Re-implemented from the rule. Differs from the released code in what matters
+to the question: there, minus the cosine of CLIP's image and text embeddings; checkpoints of Hugging Face have
+no text tower of CLIP, so here it is the mean cosine of a projected token with the words of the question in
+the language model's embedding space. That is not the paper's relevance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wordsight.pruners.base import Pruner
+from wordsight.selectors import cosine, likeliest_subset, scaled
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class CDPruner(Pruner):
+    """A determinantal point process whose kernel is the cosine of two tokens times the relevance of both, in
+    [0, 1].
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"question"})
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        relevance = scaled(tokens.signals["question"].float().mean(1))
+        kernel = relevance[:, None] * cosine(tokens.embeds) * relevance
+        return tokens.take(likeliest_subset(kernel, self.budget(tokens)))

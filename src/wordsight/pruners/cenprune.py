@@ -1,0 +1,28 @@
+"""Cen-Prune: DivPrune by what is left of the tokens without their mean, times how unlike all others each is.
+
+"Cen-Prune" (2026), its rule for DivPrune, re-implemented. The paper's own link is not known to us. Differs
+from it in the first token, of which it says nothing: here that with the largest product with the distance to
+its nearest neighbour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wordsight.pruners.base import Pruner
+from wordsight.selectors import cosine, cosine_distance, farthest_first, scaled
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class CenPrune(Pruner):
+    """Greedy max-min selection by the cosine distance of centered tokens times their distinctiveness, in [0,
+    1].
+    """
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        alike = cosine(tokens.embeds)
+        distinct = scaled(-(alike.sum(1) - alike.diagonal()) / max(1, len(tokens) - 1))
+        embeds = tokens.embeds.float()
+        apart = cosine_distance(embeds - embeds.mean(0))
+        return tokens.take(farthest_first(apart * distinct, self.budget(tokens)))

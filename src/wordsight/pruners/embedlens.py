@@ -1,0 +1,29 @@
+"""EmbedLens: drop the tokens whose nearest word is one that many others have, too; such words mean nothing.
+
+"EmbedLens" (CVPR 2026), https://arxiv.org/abs/2603.00510: projected tokens whose nearest words are a few
+meaningless ones are dead or sinks. Re-implemented from that. Differs from the released code: it lists the
+words of LLaVA by hand (ids 1141, 26673, 30296); here those are meaningless that most tokens of the picture
+share, so it works on any model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from wordsight.pruners.base import ScorePruner
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class EmbedLens(ScorePruner):
+    """Tokens whose nearest word is rare in the picture, the more similar to it the better."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"nearest_word", "word_similarity"})
+
+    def score(self, tokens: VisualTokens) -> Tensor:
+        word = tokens.signals["nearest_word"]
+        shared = (word[:, None] == word).sum(1)  # (N,)
+        return (tokens.signals["word_similarity"].float() + 1) / 3 - shared

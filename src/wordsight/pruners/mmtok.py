@@ -1,0 +1,50 @@
+"""MMTok: keep the tokens that together cover the words of the question and all visual tokens.
+
+"MMTok: Multimodal Coverage Maximization for Efficient Inference of VLMs", https://arxiv.org/abs/2508.18264.
+Re-implemented from the rule. Differs from the released code: the question alone is covered, as the tokenizer
+splits it; there, for some models, the words of the whole prompt are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from wordsight.errors import UsageError
+from wordsight.pruners.base import Pruner
+from wordsight.selectors import cosine, widest_cover
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class MMTok(Pruner):
+    """alpha: how much covering the visual tokens counts beside covering the words.
+
+    Temperatures are of the softmax that tells how well each token covers a word, and another token (by the
+    tower's features).
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"features", "question"})
+    alpha: float = 0.5
+    text_temperature: float = 0.02
+    vision_temperature: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, low in (("alpha", -1e-9), ("text_temperature", 0), ("vision_temperature", 0)):
+            if not getattr(self, name) > low:
+                raise UsageError(
+                    f"{name} must be {'above' if low == 0 else 'at least'} 0, got {getattr(self, name)}"
+                )
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        words = (tokens.signals["question"].float().T / self.text_temperature).softmax(1)  # (T, N)
+        others = (cosine(tokens.signals["features"]) / self.vision_temperature).softmax(1)  # (N, N)
+        # Means over words and over tokens; N times both, so that gains do not vanish in pictures of many
+        # tokens.
+        words = words * (len(tokens) / max(1, len(words)))
+        cover = torch.cat([words, self.alpha * others])
+        worth = torch.ones(len(tokens), device=cover.device)
+        return tokens.take(widest_cover(cover, self.budget(tokens), worth))

@@ -1,0 +1,57 @@
+"""VisPruner: keep the patches that [CLS] attends to, and of the others those that are no duplicates.
+
+"Beyond Text-Visual Attention: Exploiting Visual Cues for Effective Token Pruning in VLMs",
+https://arxiv.org/abs/2412.01818. Re-implemented from the rule. Differs from the released code: an odd number
+of tokens works too, and attention and features are those of the layer that is projected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from wordsight.errors import UsageError
+from wordsight.pruners.base import Pruner
+from wordsight.selectors import cosine
+from wordsight.tokens import VisualTokens
+
+AT_ONCE = 8  # duplicates dropped in a round
+
+
+@dataclass(kw_only=True)
+class VisPruner(Pruner):
+    """important: the share of the kept tokens that are chosen by attention, in [0, 1]."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
+    important: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.important <= 1:
+            raise UsageError(f"important must be in [0, 1], got {self.important}")
+
+    def prune(self, tokens: VisualTokens) -> VisualTokens:
+        count = self.budget(tokens)
+        best = tokens.signals["cls_attention"].float().argsort(descending=True, stable=True)
+        important = int(count * self.important)
+        alike = cosine(tokens.signals["features"])
+        return tokens.take(
+            torch.cat([best[:important], _distinct(best[important:], alike, count - important)])
+        )
+
+
+def _distinct(tokens: Tensor, alike: Tensor, count: int) -> Tensor:
+    """The `count` that are left when, in rounds, those of every other token go that are most similar to one
+    of those between.
+    """
+    while len(tokens) > count:
+        ours, others = tokens[::2], tokens[1::2]
+        if not len(others):
+            return tokens[:count]
+        order = alike[ours][:, others].amax(-1).argsort(descending=True, stable=True)
+        going = min(AT_ONCE, len(tokens) - count, len(ours))
+        tokens = torch.cat([ours[order[going:]], others])
+    return tokens

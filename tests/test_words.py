@@ -1,0 +1,79 @@
+"""Signals from words, against loops over the embedding table; and pruners that read the question."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from wordsight import words
+from wordsight.pruners.cdpruner import CDPruner
+from wordsight.pruners.divprune import DivPrune
+from wordsight.sheet import Sheet
+from wordsight.tasks.scenes import Scenes
+
+QUESTIONS = ("is there a cat?", "what is the background?")
+
+
+def table(vlm):
+    return vlm.model.get_input_embeddings().weight.detach()[: len(vlm.processor.tokenizer)]
+
+
+def test_question_is_the_cosine_with_each_of_its_words(tiny, picture):
+    seen = tiny.encode(picture, QUESTIONS[0], collect=frozenset({"question"})).visual
+    ids = tiny.processor.tokenizer.encode(QUESTIONS[0], add_special_tokens=False)
+    rows = [table(tiny)[word] for word in ids]
+    slow = torch.stack([torch.cosine_similarity(seen.embeds, row[None], -1) for row in rows], 1)
+    torch.testing.assert_close(seen.signals["question"], slow)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+def test_the_nearest_word_is_that_of_the_largest_cosine_of_all(tiny, picture, monkeypatch, chunk):
+    monkeypatch.setattr(words, "CHUNK", chunk)
+    seen = tiny.encode(picture, QUESTIONS[0], collect=frozenset({"nearest_word", "word_similarity"})).visual
+    every = torch.cosine_similarity(seen.embeds[:, None], table(tiny)[None], -1)
+    torch.testing.assert_close(seen.signals["word_similarity"], every.amax(1))
+    torch.testing.assert_close(seen.signals["nearest_word"], every.argmax(1))
+
+
+def test_another_question_about_the_same_tokens_has_its_own_words(tiny, picture):
+    first, second = (tiny.encode(picture, asked, collect=frozenset({"question"})) for asked in QUESTIONS)
+    again = tiny.encode(picture, QUESTIONS[1], collect=frozenset({"question"}), seen=first.visual)
+    assert torch.equal(again.visual.signals["question"], second.visual.signals["question"])
+
+
+def test_a_pruner_that_reads_the_question_chooses_anew_in_a_chat(tiny, picture):
+    pruner = CDPruner(keep=0.2)
+    chat = tiny.chat(picture, pruner=pruner)
+    kept = [chat.ready(asked).prompt.visual.slot.tolist() for asked in QUESTIONS]
+    alone = [
+        tiny.chat(picture, pruner=pruner).ready(asked).prompt.visual.slot.tolist() for asked in QUESTIONS
+    ]
+    assert kept == alone
+    assert kept[0] != kept[1]
+
+
+def test_one_that_does_not_keeps_its_choice(tiny, picture):
+    chat = tiny.chat(picture, pruner=DivPrune(keep=0.2))
+    first, second = (chat.ready(asked).prompt.visual for asked in QUESTIONS)
+    assert first is second or torch.equal(first.slot, second.slot)
+
+
+def test_a_sheet_prunes_for_every_question_if_the_pruner_reads_it(tiny, monkeypatch):
+    task = Scenes(pictures=1)
+    sheet = Sheet.of(tiny, task, task.first(4), collect=frozenset({"question"}))
+    placed = []
+    monkeypatch.setattr(
+        Sheet, "_score", lambda self, prompts: placed.extend(prompts) or torch.zeros(4).numpy()
+    )
+    sheet.run(CDPruner(keep=0.1))
+    alone = [CDPruner(keep=0.1).choose(prompt.visual).slot.tolist() for prompt in sheet.prompts]
+    assert [prompt.visual.slot.tolist() for prompt in placed] == alone
+    assert len({tuple(slots) for slots in alone}) > 1
+
+
+def test_a_token_without_length_is_near_no_word(tiny, picture):
+    seen = tiny.encode(picture, QUESTIONS[0], collect=words.WORDS).visual
+    nothing = replace(seen, embeds=torch.zeros_like(seen.embeds))
+    assert (
+        not words.with_words(tiny, nothing, QUESTIONS[0], frozenset({"question"})).signals["question"].any()
+    )
