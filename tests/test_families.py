@@ -124,7 +124,7 @@ def test_collecting_leaves_no_hooks_behind(tiny, picture):
 
 def test_a_tower_that_fails_leaves_no_hooks_behind(tiny):
     before = hooks(tiny.model)
-    with pytest.raises(RuntimeError, match="no"), tiny.family.collecting(tiny.model, SIGNALS):
+    with pytest.raises(RuntimeError, match="no"), tiny.family.tower(tiny.model).collecting():
         raise RuntimeError("no")
     assert hooks(tiny.model) == before
 

@@ -17,7 +17,7 @@ MODULES = sorted((SOURCE / "wordsight").rglob("*.py"))
 # The six floors of the architecture, divided where one file of a floor stands on another.
 FLOORS = (
     {"errors", "progress"},
-    {"plugins"},
+    {"plugins", "towers"},
     {"tokens", "cluster", "selectors", "atomic", "pictures", "families", "demo.scenes", "demo.smollm2"},
     {"demo.clips", "divergence"},
     {"demo.questions", "condition"},

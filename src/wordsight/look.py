@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +28,10 @@ def look(vlm: VLM, inputs: Any, shown: Shown, modality: str, collect: frozenset[
         for name in inspect.signature(features_of).parameters
         if name in inputs
     }
-    with family.collecting(model, collect) as signals:
+    signals: Mapping[str, Tensor] = {}
+    with ExitStack() as hooks:
+        if collect and (tower := family.tower(model)):
+            signals = hooks.enter_context(tower.collecting())
         output = features_of(**vision, return_dict=True)
     features = _items(output.pooler_output)
     embeds = torch.cat(features)  # (N, D)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from painting import crops, painted
 
 from wordsight import UsageError, Video, pruners
 from wordsight.explain import drawing
@@ -12,25 +12,9 @@ QUESTION = "what color is the cat?"
 LINE_BREAKS = {"llava_next", "llava_next_video", "llava_onevision"}
 
 
-def painted(picture, box):
-    """The picture with the opposite colors inside a box."""
-    left, top, right, bottom = box
-    region = picture.crop((left, top, right, bottom))
-    changed = picture.copy()
-    changed.paste(Image.fromarray(255 - np.asarray(region)), (left, top))
-    return changed
-
-
 def most_changed(before, after, rows):
     moved = (after.embeds - before.embeds).norm(dim=-1)
     return int(rows[moved[rows].argmax()])
-
-
-def crops(tokens, image):
-    """The indices of the tokens of every grid of a picture."""
-    here = (tokens.cell[:, 0] == image) & ~tokens.is_break
-    for crop in sorted(set(tokens.cell[here, 1].tolist())):
-        yield (here & (tokens.cell[:, 1] == crop)).nonzero()[:, 0]
 
 
 @pytest.mark.shows("image")

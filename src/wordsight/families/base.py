@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wordsight.errors import UsageError
+from wordsight.towers import Tower
 
 Region = tuple[float, float, float, float]  # left, top, right, bottom, as shares of a picture
 
@@ -110,9 +110,14 @@ class Family:
         sides = [square_side(count) for count in seen.counts]
         return [Grid(image, 0, side, side) for image, side in enumerate(sides)]
 
+    def tower(self, model: Any) -> Tower | None:
+        """The vision tower of this model, if signals can be read of it."""
+        return None
+
     def signals(self, model: Any) -> frozenset[str]:
         """What pruners may ask the vision tower of this model for."""
-        return frozenset()
+        tower = self.tower(model)
+        return tower.signals if tower else frozenset()
 
     def projector(self, model: Any) -> nn.Module:
         """The module that maps vision features into the language model's embedding space."""
@@ -123,13 +128,6 @@ class Family:
         """(L,) position ids of the whole prompt; with M-RoPE (4, L): a count, then time, row, column."""
         ids = inputs["input_ids"][0]
         return torch.arange(len(ids), device=ids.device)
-
-    @contextmanager
-    def collecting(self, model: nn.Module, names: frozenset[str]) -> Iterator[Mapping[str, Tensor]]:
-        """While open, a pass of the vision tower fills the mapping with the named signals (more may be
-        there), a row for each of its own tokens.
-        """
-        yield {}
 
     def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
         """(N, ...) a signal of the tower's tokens as one of the tokens that the language model reads."""

@@ -6,9 +6,10 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from wordsight.families.base import Family, Grid, Seen, square_side
+from wordsight.towers import Tower, pooled
 
 TAG = re.compile(r"row_(\d+)_col_(\d+)")
 
@@ -33,6 +34,14 @@ class Idefics3(Family):
                 found.append(Grid(image, 0, side, side))
                 tiles, image = [], image + 1
         return found
+
+    def tower(self, model: Any) -> Tower:
+        tower = model.model.vision_model
+        return Tower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
+
+    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
+        vision = seen.config.vision_config
+        return pooled(signal, seen.config.scale_factor, vision.image_size // vision.patch_size)
 
     def projector(self, model: Any) -> nn.Module:
         connector: nn.Module = model.model.connector

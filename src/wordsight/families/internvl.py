@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
 from wordsight.families.base import Family, Grid, Seen, square_side
+from wordsight.towers import Tower, pooled
 
 
 class InternVL(Family):
@@ -28,6 +30,18 @@ class InternVL(Family):
             ]
             found.append(Grid(image, 0, side, side))
         return found
+
+    def tower(self, model: Any) -> Tower | None:
+        layer = model.config.vision_feature_layer
+        if not isinstance(layer, int) or model.config.vision_feature_select_strategy != "default":
+            return None
+        tower = model.model.vision_tower
+        attentions = [block.attention for block in tower.encoder.layer]
+        return Tower(tower, attentions, None if layer == -1 else layer, has_cls=True)
+
+    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
+        factor = round(1 / seen.config.downsample_ratio)
+        return pooled(signal, factor, factor * square_side(seen.config.image_seq_length))
 
 
 def _columns(pixels: Any, size: tuple[int, int]) -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from wordsight.errors import UsageError
-from wordsight.families.base import Family, Grid, Seen, square_of, square_side
+from wordsight.families.base import Grid, Seen, square_of, square_side
+from wordsight.families.llava import Llava
 from wordsight.families.llava_next import enlarged
 
 
-class LlavaOnevision(Family):
+class LlavaOnevision(Llava):
     """model_type "llava_onevision".
 
     A single picture has a line break after each row of the enlarged one; each of several pictures, padded to
@@ -31,6 +35,20 @@ class LlavaOnevision(Family):
         *unpadded, region = enlarged(seen.config, seen.inputs["image_sizes"][0].tolist())
         rows, columns = self._shrunk(seen.config, *unpadded)
         return [Grid(0, 0, side, side), Grid(0, 1, rows, columns, region=region, row_breaks=True)]
+
+    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
+        config = seen.config
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        rows = signal.reshape(-1, side**2, signal[0].numel())  # (tiles, patches, C)
+        newline = rows.new_zeros(rows.shape[-1])
+        if seen.is_video:
+            frames = model.model.apply_pooling(rows).flatten(0, 1)
+            return torch.cat([frames, newline[None]]).reshape(-1, *signal.shape[1:])
+        tiles = [1] * len(seen.sizes) if len(seen.sizes) > 1 else [len(rows)]
+        packed, _ = model.model.pack_image_features(
+            torch.split(rows, tiles), seen.inputs["image_sizes"], newline, config.vision_aspect_ratio
+        )
+        return torch.cat(list(packed)).reshape(-1, *signal.shape[1:])
 
     def _video(self, seen: Seen) -> list[Grid]:
         if len(seen.counts) > 1:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from wordsight.families.base import Family
+from wordsight.towers import Tower
 
 
 class PaliGemma(Family):
@@ -18,6 +19,10 @@ class PaliGemma(Family):
     per_token = ("token_type_ids",)
     said: ClassVar[Mapping[str, int]] = {"token_type_ids": 1}
     causal = False
+
+    def tower(self, model: Any) -> Tower:
+        tower = model.model.vision_tower
+        return Tower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
 
     def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         return super().positions(model, inputs) + 1

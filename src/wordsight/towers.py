@@ -1,0 +1,94 @@
+"""Towers: what a vision tower knows of its patches on the way, read by hooks that are removed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SIGNALS = frozenset({"cls_attention", "cls_attention_first", "cls_attention_undivided", "features", "keys"})
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A vision tower whose attention layers have q_proj and k_proj.
+
+    attentions  those of all layers, in order.
+    state       which of its hidden states is projected; None for what it returns last.
+    has_cls     whether its first token is [CLS], which is not projected.
+
+    Signals of the layer that is projected: cls_attention (N,), the attention that [CLS] pays to each patch,
+    mean over heads, and cls_attention_undivided (N,), as if it had one head; keys (N, heads, width) of the
+    patches; features (N, C), what it returns for each patch, and cls_similarity (N,), their cosine with what
+    it returns for [CLS]. cls_attention_first (N,) is of the first layer. In a tower without [CLS] attention
+    is what a patch gets from all patches, on average (the fallback of FasterVLM), and there is no
+    cls_similarity.
+    """
+
+    module: nn.Module
+    attentions: Sequence[nn.Module]
+    state: int | None
+    has_cls: bool
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """What can be read of it."""
+        return SIGNALS | {"cls_similarity"} if self.has_cls else SIGNALS
+
+    @contextmanager
+    def collecting(self) -> Iterator[Mapping[str, Tensor]]:
+        """While open, a pass of the tower fills the mapping with its signals, a row for each patch."""
+        found: dict[str, Tensor] = {}
+        # hidden_states[i] is what layer i - 1 returns: index -1 is the last layer, -2 the one before.
+        layer = -1 if self.state is None else self.state if self.state < 0 else self.state - 1
+        first, projected = self.attentions[0], self.attentions[layer]
+
+        def attention(module: Any, arguments: tuple[Tensor, ...], options: dict[str, Any]) -> None:
+            seen = self._attention(module, arguments[0] if arguments else options["hidden_states"])
+            if module is first:
+                found["cls_attention_first"] = seen["cls_attention"]
+            if module is projected:
+                found.update(seen)
+
+        def outputs(module: Any, arguments: Any, output: Any) -> None:
+            last = self.state is None
+            states = (output.last_hidden_state if last else output.hidden_states[self.state]).float()
+            found["features"] = states[:, self.has_cls :].flatten(0, 1)
+            if self.has_cls:
+                found["cls_similarity"] = torch.cosine_similarity(states[:, 1:], states[:, :1], -1).flatten()
+
+        with ExitStack() as hooks:
+            for module in {first, projected}:
+                hooks.callback(module.register_forward_pre_hook(attention, with_kwargs=True).remove)
+            hooks.callback(self.module.register_forward_hook(outputs).remove)
+            yield found
+
+    def _attention(self, module: Any, states: Tensor) -> dict[str, Tensor]:
+        """What a layer's attention tells of the patches (images, patches, width)."""
+        query, key = module.q_proj(states), module.k_proj(states)
+        if hasattr(module, "q_norm"):
+            query, key = module.q_norm(query), module.k_norm(key)
+        heads = (module.num_heads, module.head_dim)
+        pairs = zip(query.unflatten(-1, heads), key.unflatten(-1, heads), strict=True)
+        by_head = [self._received(torch.einsum("qhw,khw->hqk", *pair) * module.scale) for pair in pairs]
+        whole = [self._received(q @ k.T / q.shape[-1] ** 0.5) for q, k in zip(query, key, strict=True)]
+        return {
+            "cls_attention": torch.cat([weights.mean(0) for weights in by_head]),
+            "cls_attention_undivided": torch.cat(whole),
+            "keys": key[:, self.has_cls :].float().unflatten(-1, heads).flatten(0, 1),
+        }
+
+    def _received(self, logits: Tensor) -> Tensor:
+        """(..., patches) the attention that patches get, of logits (..., queries, keys)."""
+        asking = logits[..., :1, :] if self.has_cls else logits
+        return asking.float().softmax(-1).mean(-2)[..., self.has_cls :]
+
+
+def pooled(signal: Tensor, factor: int, side: int) -> Tensor:
+    """Means of blocks of patches, `factor` wide and high, in squares of `side` patches read row by row."""
+    blocks = signal.reshape(-1, side // factor, factor, side // factor, factor, *signal.shape[1:])
+    return blocks.mean((2, 4)).flatten(0, 2)
