@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from wordsight.demo.scenes import render
-from wordsight.evaluate import Results, compare
+from wordsight.evaluate import compare, environment
 from wordsight.plugins import spec
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
+from wordsight.results import Results
 from wordsight.tasks.base import Example, Task
 from wordsight.tasks.scenes import Scenes
 
@@ -36,8 +37,9 @@ class Lengths(Task):
 
 KEYS = frozenset(
     (
-        *("task", "questions", "pictures", "tokens_total", "blind", "by_type"),
-        *("pruner", "keep", "tokens_kept", "seeds"),
+        *("model", "task", "questions", "pictures", "tokens_total"),
+        *("unpruned", "blind", "image_contribution", "by_type", "split"),
+        *("pruner", "keep", "tokens_kept", "rescued", "seeds", "timing"),
         *("accuracy", "low", "high", "retention", "difference_to"),
     )
 )
@@ -69,9 +71,11 @@ def asked_one_by_one(vlm, pruner):
     return [task.score(example, text) for example, text in zip(task.examples(), said, strict=True)]
 
 
-def test_there_is_a_row_for_the_unpruned_model_and_one_for_every_pruner(results):
+def test_rows_are_the_unpruned_model_and_keep_by_keep_resized_pictures_and_pruners(results):
+    random, uniform, topk, all_uniform, divprune = map(place, METHODS)
     assert [(row["pruner"], row["keep"]) for row in results.rows] == [
-        place(each) for each in (None, *METHODS)
+        *(place(None), ("resized", 0.1), random, uniform),
+        *(("resized", 1.0), topk, all_uniform, ("resized", 7), divprune),
     ]
 
 
@@ -101,7 +105,8 @@ def test_keeping_all_tokens_is_as_accurate_as_the_unpruned_model(rows, pruner):
 
 
 def test_rows_say_how_many_tokens_were_kept_of_how_many(results):
-    assert [row["tokens_kept"] for row in results.rows] == [144, 14, 14, 144, 144, 7]
+    # The processor enlarges what was resized: the model reads as many tokens as before.
+    assert [row["tokens_kept"] for row in results.rows] == [144, 144, 14, 14, 144, 144, 144, 144, 7]
     assert {row["tokens_total"] for row in results.rows} == {144}
 
 
@@ -114,14 +119,8 @@ def test_accuracy_lies_inside_its_interval(results):
 
 
 def test_methods_are_compared_with_the_unpruned_model_and_with_random_tokens_at_the_same_keep(results):
-    assert [sorted(row["difference_to"]) for row in results.rows] == [
-        [],
-        ["none"],
-        ["none", "random"],
-        ["none"],
-        ["none"],
-        ["none"],
-    ]
+    both, one = ["none", "random"], ["none"]
+    assert [sorted(row["difference_to"]) for row in results.rows] == [[], both, one, both, *[one] * 5]
 
 
 def test_a_difference_is_that_of_the_accuracies(rows):
@@ -177,9 +176,13 @@ def test_the_same_comparison_gives_the_same_rows(tiny):
 
 
 def test_the_environment_names_model_and_versions(tiny, results):
-    assert results.environment["model"] == "tiny"
-    assert results.environment["fingerprint"] == tiny.fingerprint
-    assert {"date", "dtype", "device", "threads", "machine", "python", "versions"} <= set(results.environment)
+    (model,) = results.environment["models"]
+    assert (model["model"], model["fingerprint"]) == ("tiny", tiny.fingerprint)
+    assert {"date", "threads", "machine", "python", "versions"} <= set(results.environment)
+    assert (
+        environment(tiny)
+        == {key: results.environment[key] for key in results.environment if key != "models"} | model
+    )
 
 
 def test_results_are_saved_as_json(results, tmp_path):
