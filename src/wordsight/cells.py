@@ -82,11 +82,14 @@ class Cells:
 
 
 @contextmanager
-def beside(out: Path) -> Iterator[Path]:
-    """The folder for the cells of a results file, gone once the block ends well: then the file has it all."""
-    folder = Path(f"{out}.cells")
+def beside(out: Path | None) -> Iterator[Path | None]:
+    """The folder for the cells of a results file, gone once the block ends well: then the file has it all.
+    None where no file is to be written.
+    """
+    folder = Path(f"{out}.cells") if out else None
     yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _digest(place: Mapping[str, Any]) -> str:

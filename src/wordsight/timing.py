@@ -27,6 +27,7 @@ from wordsight.vlm import VLM
 
 STAGES = ("vision", "selection", "prefill", "decode")
 RATIOS = ("vision", "prefill", "decode", "total")  # selection is nothing where nothing is selected
+FEWEST_ROUNDS = 6  # the range of five values holds their median with 94 %
 Spans = dict[str, float]  # milliseconds a question, by stage and in total
 
 
@@ -42,10 +43,10 @@ class Timing:
     new_tokens: int = 8
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.batch < 1 or self.new_tokens < 2:
+        if self.rounds < FEWEST_ROUNDS or self.batch < 1 or self.new_tokens < 2:
             raise UsageError(
-                "expected rounds and batch from 1 on and new_tokens from 2 on, got "
-                f"{self.rounds}, {self.batch} and {self.new_tokens}"
+                f"expected rounds from {FEWEST_ROUNDS} on (fewer have no 95 % interval), batch from 1 on and "
+                f"new_tokens from 2 on; got {self.rounds}, {self.batch} and {self.new_tokens}"
             )
 
     def measure(self, vlm: VLM, examples: Sequence[Example], pruner: Pruner | None) -> dict[str, Any]:
@@ -123,8 +124,8 @@ def is_gain(ratio: Sequence[float]) -> bool:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the median by order statistics, which assumes no distribution; of fewer than six
-    values their range, which is less sure.
+    """The 95 % interval of the median of FEWEST_ROUNDS values or more, by order statistics, which assume no
+    distribution.
     """
     ordered, cut = sorted(values), 0
     chance = 0.5 ** len(ordered)  # that of all values none is below the true median
