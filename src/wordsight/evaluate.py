@@ -59,8 +59,8 @@ def compare(
     pruner cannot run on a model, or the cells are of another run.
     """
     settings = settings or Settings()
-    _refuse_repeated("task", [spec(task) for task in tasks])
-    _refuse_repeated("pruner", [f"{spec(pruner)} at keep {pruner.keep!r}" for pruner in pruners])
+    refuse_repeated("task", [spec(task) for task in tasks])
+    refuse_repeated("pruner", [f"{spec(pruner)} at keep {pruner.keep!r}" for pruner in pruners])
     reference = _reference(settings.reference, [spec(pruner) for pruner in pruners])
     keeps = [repr(pruner.keep) for pruner in pruners]  # 1 is one token, 1.0 all of them
     ordered = sorted(pruners, key=lambda pruner: keeps.index(repr(pruner.keep)))
@@ -71,7 +71,7 @@ def compare(
 
     def of_model(vlm: VLM) -> None:
         described.append(_described(vlm))
-        _refuse_repeated("model", [model["model"] for model in described])
+        refuse_repeated("model", [model["model"] for model in described])
         for pruner in pruners:
             pruner.check(vlm)
         for task in tasks:
@@ -128,7 +128,8 @@ def _reference(asked: str | None, pruners: Sequence[str]) -> str | None:
     return asked
 
 
-def _refuse_repeated(kind: str, names: Sequence[str]) -> None:
+def refuse_repeated(kind: str, names: Sequence[str]) -> None:
+    """Raises UsageError if a name is there twice: its rows could not be told apart."""
     for i, name in enumerate(names):
         if name in names[:i]:
             raise UsageError(f"{kind} {name} is there twice: leave one out, or give it other options")

@@ -167,7 +167,7 @@ def compare(
     """
     from wordsight import pruners, tasks
     from wordsight.cells import beside
-    from wordsight.evaluate import Settings
+    from wordsight.evaluate import Settings, refuse_repeated
     from wordsight.evaluate import compare as run
     from wordsight.plugins import spec
     from wordsight.report import check_report, write_report
@@ -179,6 +179,8 @@ def compare(
     methods = [method for name in pruner for share in keep if (method := make_pruner(name, share))]
     chosen = [tasks.make(name) for name in task]
     asked = spec(pruners.make(reference)) if reference else None
+    models = model or ["demo"]
+    refuse_repeated("model", models)
     if out:
         check_results(out)
     if report:
@@ -186,7 +188,7 @@ def compare(
     with beside(out) as cells:
         clock = Timing(rounds=timing, batch=batch) if timing else None
         settings = Settings(reference=asked, timing=clock, cells=cells)
-        results = run(map(load_vlm, model or ["demo"]), chosen, methods, limit=limit, settings=settings)
+        results = run(map(load_vlm, models), chosen, methods, limit=limit, settings=settings)
         results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
         if report:
             write_report(results, report)
