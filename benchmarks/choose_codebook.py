@@ -20,7 +20,7 @@ from wordsight.atomic import replacing
 from wordsight.calibrate import calibrate
 from wordsight.demo.scenes import save_scenes
 from wordsight.evidence import collect
-from wordsight.report import calibration_tables
+from wordsight.report.calibration import calibration_tables
 from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from run import write_between
 from wordsight.atomic import replacing
 from wordsight.calibrate import KEEPS
 from wordsight.condition import CRITERIA
-from wordsight.report import signed
+from wordsight.report.tables import signed
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wordsight.report import markdown_table
+from wordsight.report.formats import markdown
+from wordsight.report.tables import comparison
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -42,7 +43,7 @@ def run(experiment: Path) -> Path:
 def write_table(results: Path, keeps: tuple[float, ...] = (1.0, 0.2, 0.1, 0.05)) -> None:
     """Put the rows at these keeps between the README's markers of the same name."""
     rows = [row for row in json.loads(results.read_text())["rows"] if row["keep"] in keeps]
-    write_between(README, results.stem, markdown_table(rows))
+    write_between(README, results.stem, markdown(comparison(rows)))
 
 
 def write_between(page: Path, name: str, table: str) -> None:

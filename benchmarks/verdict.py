@@ -21,6 +21,7 @@ from torch import Tensor
 from choose_codebook import CLUSTERING
 from wordsight import VLM, Clustering, Codebook, CodebookPruner, Evidence, Pruner, UsageError
 from wordsight.atomic import replacing
+from wordsight.bootstrap import Scores
 from wordsight.calibrate import KEEPS, candidates, mean_over
 from wordsight.condition import CRITERIA, Condition
 from wordsight.demo.scenes import SPLITS, render, save_scenes
@@ -33,7 +34,7 @@ from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.selectors import cosine_distance, farthest_first
-from wordsight.sheet import Scores, Sheet
+from wordsight.sheet import Sheet
 from wordsight.tasks.scenes import Scenes
 from wordsight.tokens import VisualTokens
 

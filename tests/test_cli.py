@@ -12,6 +12,10 @@ from wordsight import cli, evidence
 from wordsight.codebook import Codebook
 from wordsight.condition import criterion
 from wordsight.demo.scenes import render
+from wordsight.pruners.divprune import DivPrune
+from wordsight.pruners.uniform import Uniform
+from wordsight.report import FILES
+from wordsight.vlm import VLM
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
 ASK = ("ask", "good.png", "what is it?")
@@ -133,18 +137,59 @@ def test_probe_draws_a_picture(run, folder):
 def test_compare_as_json_tells_rows_and_environment(run):
     record = parsed(run(*COMPARE, "--json"))
     assert set(record) == {"rows", "environment"}
-    assert [row["tokens_kept"] for row in record["rows"]] == [144, 14]
+    assert [row["tokens_kept"] for row in record["rows"]] == [144, 144, 14]
     assert record["environment"]["command"] == " ".join(["wordsight", *COMPARE, "--json"])
 
 
 def test_compare_runs_every_pruner_at_every_keep(run):
     rows = parsed(run(*COMPARE, "--pruner", "cls_topk", "--keep", "0.5", "--json"))["rows"]
-    assert sorted(row["tokens_kept"] for row in rows) == [14, 14, 72, 72, 144]
+    kept = [row["tokens_kept"] for row in rows if row["pruner"] in ("uniform", "cls_topk")]
+    assert sorted(kept) == [14, 14, 72, 72]
 
 
 def test_compare_writes_what_it_shows(run, folder):
     shown = parsed(run(*COMPARE, "--out", "deep/results.json", "--json"))
     assert json.loads((folder / "deep" / "results.json").read_text()) == shown
+
+
+def test_compare_with_a_report_writes_its_folder(run, folder):
+    assert run(*COMPARE, "--report", "deep/report", "--out", "results.parquet")[0] == 0
+    assert {path.name for path in (folder / "deep" / "report").iterdir()} == set(FILES)
+    assert (folder / "results.parquet").is_file()
+    assert not (folder / "results.parquet.cells").exists()
+
+
+def test_compare_runs_every_model(run, monkeypatch, tiny):
+    monkeypatch.setattr(cli, "load_vlm", lambda name: VLM(tiny.model, tiny.processor, name))
+    rows = parsed(run(*COMPARE, "--model", "one", "--model", "two", "--json"))["rows"]
+    assert [row["model"] for row in rows] == ["one"] * 3 + ["two"] * 3
+
+
+def test_compare_takes_a_reference_as_it_is_written(run):
+    asked = ("--pruner", "cls_similarity", "--reference", "cls_similarity:prefer=high", "--json")
+    rows = parsed(run(*COMPARE, *asked))["rows"]
+    assert sorted(rows[2]["difference_to"]) == ["cls_similarity", "none"]
+
+
+def test_a_stopped_comparison_goes_on_with_the_same_command(run, folder, monkeypatch):
+    asked = (*COMPARE, "--pruner", "divprune", "--out", "results.json", "--json")
+    with monkeypatch.context() as patch:
+        patch.setattr(DivPrune, "prune", interrupt)
+        assert run(*asked)[0] == 1
+    assert not (folder / "results.json").exists()
+    assert len(list((folder / "results.json.cells").iterdir())) == 4
+    monkeypatch.setattr(Uniform, "prune", lambda *_: pytest.fail("uniform was run again"))
+    rows = parsed(run(*asked))["rows"]
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert [path.name for path in folder.glob("results*")] == ["results.json"]
+    assert [row["pruner"] for row in rows] == ["none", "resized", "uniform", "divprune"]
+
+
+def test_compare_with_timing_shows_times(run, monkeypatch):
+    code, out, _ = run(*COMPARE, "--timing", "6", "--batch", "2")
+    assert code == 0
+    assert "Time and memory" in out
 
 
 def test_compare_shows_a_table(run, monkeypatch):

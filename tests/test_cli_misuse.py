@@ -38,6 +38,19 @@ MISUSES = [
     ((*ASK, "--keep", "abc"), "keep must be a share .* got 'abc'"),
     ((*ASK, "--pruner", "random:keep=0"), "keep must be .* got 0"),
     ((*ASK, "--pruner", "random:keep=abc"), "keep must be .* got 'abc'"),
+    ((*COMPARE, "--pruner", "uniform"), "pruner uniform at keep 0.1 is there twice"),
+    ((*COMPARE, "--keep", "0.1"), "pruner uniform at keep 0.1 is there twice"),
+    ((*COMPARE, "--task", "scenes"), "task scenes is there twice"),
+    ((*COMPARE, "--model", "demo", "--model", "demo", "--out", "out.json"), "model demo is there twice"),
+    ((*COMPARE, "--reference", "random"), "unknown reference 'random': choose from uniform"),
+    ((*COMPARE, "--reference", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
+    ((*COMPARE, "--timing", "5"), "timing"),
+    ((*COMPARE, "--timing", "6", "--batch", "1"), "batch"),
+    ((*COMPARE, "--out", "file/results.parquet"), "cannot write file/results.parquet"),
+    ((*COMPARE, "--report", "file/report"), "cannot write file/report"),
+    ((*COMPARE, "--report", "good.png"), "cannot write good.png: it is a file"),
+    ((*COMPARE, "--report", "photos"), "photos holds one.png, which is not of a report"),
+    ((*COMPARE, "--out", "left.json"), r"left.json.cells holds unfinished .*version"),
     ((*COMPARE, "--keep", "0"), "keep must be a share .* got '?0"),
     ((*COMPARE, "--keep", "2"), "keep must be a share .* got '?2"),
     ((*COMPARE, "--keep", "abc"), "keep must be a share .* got 'abc'"),
@@ -135,6 +148,8 @@ def folder(tmp_path, monkeypatch):
     Path("foreign").mkdir()
     Path("foreign/manifest.json").write_text('{"format": 2, "model": "other", "fingerprint": "f00d"}')
     Path("file").write_text("a file")
+    Path("left.json.cells").mkdir()
+    Path("left.json.cells/1.json").write_text('{"made_with": {"versions": {"wordsight": "0.0.1"}}}')
     for name, width in (("book", 32), ("narrow", 16), ("corrupted", 32), ("pickled", 32)):
         made_up_book(width).save_pretrained(name)
     tensors = Path("corrupted/codebook.safetensors")

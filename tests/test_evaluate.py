@@ -1,20 +1,26 @@
 """Comparisons on the tiny model against answers asked for one by one."""
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from wordsight.codebook import Codebook
 from wordsight.demo.scenes import render
-from wordsight.evaluate import Results, compare
+from wordsight.errors import UsageError
+from wordsight.evaluate import Settings, compare, environment
 from wordsight.plugins import spec
 from wordsight.pruners.cls_topk import ClsTopK
+from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.tasks.base import Example, Task
 from wordsight.tasks.scenes import Scenes
+from wordsight.timing import Timing
+from wordsight.vlm import VLM
 
 PICTURES = [render(seed).image for seed in range(3)]
 
@@ -36,8 +42,9 @@ class Lengths(Task):
 
 KEYS = frozenset(
     (
-        *("task", "questions", "pictures", "tokens_total", "blind", "by_type"),
-        *("pruner", "keep", "tokens_kept", "seeds"),
+        *("model", "task", "questions", "pictures", "tokens_total"),
+        *("unpruned", "blind", "image_contribution", "by_type", "split"),
+        *("pruner", "keep", "tokens_kept", "rescued", "seeds", "timing"),
         *("accuracy", "low", "high", "retention", "difference_to"),
     )
 )
@@ -69,9 +76,11 @@ def asked_one_by_one(vlm, pruner):
     return [task.score(example, text) for example, text in zip(task.examples(), said, strict=True)]
 
 
-def test_there_is_a_row_for_the_unpruned_model_and_one_for_every_pruner(results):
+def test_rows_are_the_unpruned_model_and_keep_by_keep_resized_pictures_and_pruners(results):
+    random, uniform, topk, all_uniform, divprune = map(place, METHODS)
     assert [(row["pruner"], row["keep"]) for row in results.rows] == [
-        place(each) for each in (None, *METHODS)
+        *(place(None), ("resized", 0.1), random, uniform),
+        *(("resized", 1.0), topk, all_uniform, ("resized", 7), divprune),
     ]
 
 
@@ -101,7 +110,8 @@ def test_keeping_all_tokens_is_as_accurate_as_the_unpruned_model(rows, pruner):
 
 
 def test_rows_say_how_many_tokens_were_kept_of_how_many(results):
-    assert [row["tokens_kept"] for row in results.rows] == [144, 14, 14, 144, 144, 7]
+    # The processor enlarges what was resized: the model reads as many tokens as before.
+    assert [row["tokens_kept"] for row in results.rows] == [144, 144, 14, 14, 144, 144, 144, 144, 7]
     assert {row["tokens_total"] for row in results.rows} == {144}
 
 
@@ -114,14 +124,8 @@ def test_accuracy_lies_inside_its_interval(results):
 
 
 def test_methods_are_compared_with_the_unpruned_model_and_with_random_tokens_at_the_same_keep(results):
-    assert [sorted(row["difference_to"]) for row in results.rows] == [
-        [],
-        ["none"],
-        ["none", "random"],
-        ["none"],
-        ["none"],
-        ["none"],
-    ]
+    both, one = ["none", "random"], ["none"]
+    assert [sorted(row["difference_to"]) for row in results.rows] == [[], both, one, both, *[one] * 5]
 
 
 def test_a_difference_is_that_of_the_accuracies(rows):
@@ -177,21 +181,96 @@ def test_the_same_comparison_gives_the_same_rows(tiny):
 
 
 def test_the_environment_names_model_and_versions(tiny, results):
-    assert results.environment["model"] == "tiny"
-    assert results.environment["fingerprint"] == tiny.fingerprint
-    assert {"date", "dtype", "device", "threads", "machine", "python", "versions"} <= set(results.environment)
+    (model,) = results.environment["models"]
+    assert (model["model"], model["fingerprint"]) == ("tiny", tiny.fingerprint)
+    assert {"date", "threads", "machine", "python", "versions"} <= set(results.environment)
+    assert (
+        environment(tiny)
+        == {key: results.environment[key] for key in results.environment if key != "models"} | model
+    )
 
 
-def test_results_are_saved_as_json(results, tmp_path):
-    results.save(tmp_path / "deep" / "results.json")
-    saved = json.loads((tmp_path / "deep" / "results.json").read_text())
-    assert saved == {"rows": results.rows, "environment": results.environment}
+def test_several_models_are_compared_one_after_another(tiny):
+    held = []
+
+    def models():
+        for name in ("one", "two"):
+            held.append(name)
+            yield VLM(tiny.model, tiny.processor, name)
+
+    results = compare(models(), [Lengths()], [Uniform(keep=0.1)], limit=2)
+    assert [(row["model"], row["pruner"]) for row in results.rows] == [
+        (model, pruner) for model in ("one", "two") for pruner in ("none", "resized", "uniform")
+    ]
+    assert [model["model"] for model in results.environment["models"]] == held
 
 
-def test_results_that_cannot_be_written_leave_the_old_file(tmp_path):
-    path = tmp_path / "results.json"
-    Results([{"task": "old"}]).save(path)
-    with pytest.raises(TypeError):
-        Results([{"task": object()}]).save(path)
-    assert json.loads(path.read_text())["rows"] == [{"task": "old"}]
-    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+def test_another_reference_takes_the_place_of_random_tokens(tiny, results):
+    settings = Settings(reference="uniform")
+    rows = compare(tiny, [Lengths()], METHODS[:2], settings=settings).rows
+    told = {row["pruner"]: row["difference_to"] for row in rows}
+    assert [sorted(told[name]) for name in ("resized", "random", "uniform")] == [
+        *(["none", "uniform"], ["none", "uniform"], ["none"])
+    ]
+    mean, low, high = results.rows[3]["difference_to"]["random"]
+    assert told["random"]["uniform"] == pytest.approx([-mean, -high, -low])
+
+
+def test_a_threshold_is_not_compared_with_the_reference(tiny):
+    torch.manual_seed(0)
+    book = Codebook(torch.randn(3, 32), {"format": 1, "model": "made-up", "fingerprint": None})
+    pruner = CodebookPruner(codebook=book, threshold=-1.0, keep=0.1)
+    *_, row = compare(tiny, [Lengths()], [METHODS[0], pruner]).rows
+    assert sorted(row["difference_to"]) == ["none"]
+    assert (row["tokens_kept"], row["rescued"]) == (1.0, 3)
+
+
+def test_pictures_are_resized_to_the_share_that_is_kept(tiny):
+    rows = compare(tiny, [Lengths()], [Uniform(keep=0.1), Uniform(keep=36)]).rows
+    for row, share in ((rows[1], 0.1), (rows[3], 36 / 144)):
+        side = round(192 * share**0.5)
+        smaller = [picture.resize((side, side), Image.Resampling.BICUBIC) for picture in PICTURES]
+        said = [
+            tiny.answer(smaller[int(example.picture_id)], example.question, max_new_tokens=3).text
+            for example in Lengths().examples()
+        ]
+        assert row["pruner"] == "resized"
+        assert row["accuracy"] == pytest.approx(np.mean([min(len(text), 20) / 20 for text in said]))
+
+
+def test_times_are_measured_where_they_are_asked_for(tiny):
+    settings = Settings(timing=Timing(rounds=6, batch=2, new_tokens=2))
+    rows = compare(tiny, [Lengths()], [Uniform(keep=0.1)], limit=2, settings=settings).rows
+    assert [row["timing"] and len(row["timing"]["batches"]) for row in rows] == [2, None, 2]
+    assert (
+        rows[2]["timing"]["batches"][0]["kv_cache_bytes"] < rows[0]["timing"]["batches"][0]["kv_cache_bytes"]
+    )
+
+
+class Silent(Lengths):
+    def examples(self):
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("tasks", "pruners", "settings", "message"),
+    [
+        ([Lengths(), Lengths()], [], Settings(), "task Lengths is there twice"),
+        ([Lengths()], [Uniform(keep=0.1)] * 2, Settings(), "pruner uniform at keep 0.1 is there twice"),
+        (
+            [Lengths()],
+            [Uniform()],
+            Settings(reference="unifrom"),
+            "unknown reference 'unifrom': did you mean 'uniform'",
+        ),
+        ([Silent()], [], Settings(), "task Silent has no questions"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tiny, tasks, pruners, settings, message):
+    with pytest.raises(UsageError, match=message):
+        compare(tiny, tasks, pruners, settings=settings)
+
+
+def test_a_model_that_is_there_twice_is_refused(tiny):
+    with pytest.raises(UsageError, match="model tiny is there twice"):
+        compare([tiny, tiny], [Lengths()], [], limit=1)

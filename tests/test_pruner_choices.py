@@ -175,6 +175,18 @@ def test_a_threshold_keeps_every_token_whose_cosine_is_below_it(threshold, slots
     assert pruner.prune(axes(*COSINES)).slot.tolist() == slots
 
 
+def test_a_threshold_below_every_cosine_leaves_the_least_redundant_token():
+    assert CodebookPruner(codebook=AXES, threshold=-0.5).choose(axes(*COSINES)).slot.tolist() == [2]
+
+
+def test_a_line_break_below_the_threshold_does_not_hide_that_nothing_else_is():
+    tokens = axes(*COSINES[:2], (0.0, 0.0))
+    broken = replace(tokens, cell=torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, -1]]))
+    pruner = CodebookPruner(codebook=AXES, threshold=0.1)
+    assert (pruner.would_empty(broken), pruner.would_empty(tokens)) == (True, False)
+    assert pruner.choose(broken).slot.tolist() == [1, 2]
+
+
 @pytest.mark.parametrize(("keep", "slots"), [(1, [2]), (3, [1, 2, 5]), (0.7, [1, 2, 4, 5, 6])])
 def test_codebook_keeps_the_least_redundant_tokens(keep, slots):
     assert CodebookPruner(codebook=AXES, keep=keep).prune(axes(*COSINES)).slot.tolist() == slots

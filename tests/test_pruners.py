@@ -116,6 +116,20 @@ def test_kept_tokens_are_taken_over_as_they_are(make, tokens):
     assert all(torch.equal(signal, tokens.signals[name][kept.slot]) for name, signal in kept.signals.items())
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_tokens_that_are_not_finite_are_refused(make, tokens, value):
+    embeds = tokens.embeds.clone()
+    embeds[5, 3] = value
+    with pytest.raises(UsageError, match=r"NaN or infinite \(visual tokens\)"):
+        make(0.5).choose(replace(tokens, embeds=embeds))
+
+
+def test_a_signal_that_is_not_finite_is_refused(make, tokens):
+    signals = {**tokens.signals, "features": tokens.signals["features"] * float("nan")}
+    with pytest.raises(UsageError, match=r"NaN or infinite \(features\)"):
+        make(0.5).choose(replace(tokens, signals=signals))
+
+
 @pytest.mark.parametrize("keep", [1.0, 64, 1000])
 def test_keep_all_is_the_identity(make, tokens, keep):
     kept = make(keep).prune(tokens)

@@ -1,121 +1,175 @@
-"""Tables say what the rows say."""
+"""A report: its figure, its page, and what it never does: half a folder, a request to anywhere."""
 
+import base64
 import io
+import json
+from html.parser import HTMLParser
 
+import numpy as np
 import pytest
-from rich.console import Console
+from PIL import Image
 
-from wordsight.report import COLUMNS, calibration_tables, markdown_table, terminal_table
+from wordsight.errors import UsageError
+from wordsight.report import FILES, check_report, write_report
+from wordsight.report.pareto import DARK, LIGHT, Point, draw, front, points
+from wordsight.results import Results
 
-WHOLE = {
-    "task": "scenes",
-    "pruner": "none",
-    "keep": 1.0,
-    "tokens_kept": 144.0,
-    "accuracy": 0.81,
-    "low": 0.785,
-    "high": 0.834,
-    "retention": 1.0,
-    "blind": 0.402,
-    "difference_to": {},
-}
-DROPPED = WHOLE | {
-    "pruner": "random",
-    "keep": 0.1,
-    "tokens_kept": 14.0,
-    "accuracy": 0.6,
-    "low": 0.55,
-    "high": 0.65,
-    "retention": 0.7407,
-    "difference_to": {"none": [-0.21, -0.3, -0.1]},
-}
-CHOSEN = DROPPED | {
-    "pruner": "codebook:codebook=books/demo,rule=double_softmax",
-    "keep": 14,
-    "accuracy": 0.7,
-    "retention": None,
-    "difference_to": {"none": [-0.11, -0.2, -0.02], "random": [0.1, 0.04, 0.155]},
-}
-OTHER = WHOLE | {"task": "easy_vqa", "blind": 0.667}
-ROWS = [WHOLE, DROPPED, CHOSEN, OTHER]
-CELLS = [
-    ["scenes", "none", "100%", "144.0", "0.810 [0.785, 0.834]", "100%", ""],
-    ["scenes", "random", "10%", "14.0", "0.600 [0.550, 0.650]", "74%", ""],
-    [
-        "scenes",
-        "codebook:codebook=books/demo,rule=double_softmax",
-        "14",
-        "14.0",
-        "0.700 [0.550, 0.650]",
-        "-",
-        "+0.100 [+0.040, +0.155]",
-    ],
-    ["scenes", "(blind)", "0%", "0.0", "0.402", "", ""],
-    ["easy_vqa", "none", "100%", "144.0", "0.810 [0.785, 0.834]", "100%", ""],
-    ["easy_vqa", "(blind)", "0%", "0.0", "0.667", "", ""],
+
+def row(pruner, keep, tokens, retention, **others):
+    told = {"model": "demo", "task": "scenes", "pruner": pruner, "keep": keep, "tokens_kept": tokens}
+    told |= {"accuracy": 0.5, "low": 0.4, "high": 0.6, "retention": retention, "difference_to": {}}
+    told |= {"unpruned": 0.8, "blind": 0.4, "image_contribution": 1.0, "split": None, "rescued": 0}
+    return told | {"questions": 3, "pictures": 2, "timing": None} | others
+
+
+def timing(total, ratio=None):
+    spans = {"vision": 1.0, "selection": 0.0, "prefill": 1.0, "decode": 1.0, "total": total}
+    ratios = {stage: [ratio, ratio, ratio] for stage in spans} if ratio else None
+    work = {"kv_cache_bytes": 1, "prefill_flops": 1, "peak_memory_bytes": None, "peak_memory_note": "why"}
+    return {"rounds": 6, "batches": [{"batch": 1, "milliseconds": spans, "ratio": ratios, **work}]}
+
+
+ROWS = [
+    row("none", 1.0, 144.0, 1.0, timing=timing(80.0)),
+    row("<script>x", 0.1, 14.0, 0.7, timing=timing(50.0, 0.6)),
+    row("<script>x", 0.2, 29.0, 0.9, timing=timing(60.0, 0.8)),
+    row("divprune", 0.1, 14.0, 0.95, timing=timing(90.0, 1.1)),
 ]
+RESULTS = Results(ROWS, {"command": "wordsight compare --pruner '<script>x'", "models": []})
 
 
-def test_the_markdown_table_says_what_the_rows_say():
-    head, rule, *lines = markdown_table(ROWS).splitlines()
-    assert [cell.strip() for cell in head.strip("|").split("|")] == list(COLUMNS)
-    assert rule.count("---") == len(COLUMNS)
-    assert [[cell.strip() for cell in line[1:-1].split("|")] for line in lines] == CELLS
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reports") / "report"
+    write_report(RESULTS, folder)
+    return folder
 
 
-def test_the_terminal_table_says_what_the_rows_say():
-    screen = io.StringIO()
-    Console(file=screen, width=300).print(terminal_table(ROWS))
-    head, *lines = screen.getvalue().splitlines()
-    assert head.split() == " ".join(COLUMNS).split()
-    assert [line.split() for line in lines] == [" ".join(cells).split() for cells in CELLS]
+def opened(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
-def test_the_blind_score_is_the_last_line_of_every_task():
-    told = list(terminal_table(ROWS).columns[1].cells)
-    assert [i for i, cell in enumerate(told) if str(cell) == "(blind)"] == [3, 5]
+def test_a_report_has_all_its_files_and_no_others(folder):
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 
 
-def test_square_brackets_in_the_name_of_a_pruner_are_shown():
-    screen = io.StringIO()
-    Console(file=screen, width=300).print(
-        terminal_table([WHOLE | {"pruner": "codebook:codebook=[old]/book"}])
-    )
-    assert "codebook:codebook=[old]/book" in screen.getvalue()
+@pytest.mark.parametrize(("ink", "paper"), [(LIGHT, (255, 255, 255)), (DARK, (0x16, 0x18, 0x1C))])
+def test_every_line_of_the_figure_is_drawn_in_its_own_colour(ink, paper):
+    pixels = opened(draw(ROWS, ink))
+    assert tuple(pixels[0, 0]) == paper
+    for color in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
+        assert (np.abs(pixels - color).sum(-1) < 6).sum() > 100
 
 
-RECORD = {
-    "pays": True,
-    "choosing": {"certainty q0.3": 0.6, "global q0.5": 0.655, "paper": 0.5},
-    "testing": {"all visual tokens": 0.9, "none": 0.3, "global q0.5": 0.65, "random tokens": 0.55},
-    "difference_to": {"random tokens": [0.1, 0.04, 0.155]},
-    "questions": {"choosing": 300, "testing": 298},
-    "keeps": [0.2, 0.05],
-}
+def test_the_figure_in_the_folder_is_an_image_that_is_not_empty(folder):
+    assert len(np.unique(opened((folder / "pareto.png").read_bytes()).reshape(-1, 3), axis=0)) > 10
 
 
-def told(record):
-    screen = io.StringIO()
-    Console(file=screen, width=200).print(*calibration_tables(record), sep="\n")
-    return [" ".join(line.strip("│").replace("│", " ").split()) for line in screen.getvalue().splitlines()]
+def test_the_figure_has_a_row_of_panels_for_every_model_and_a_column_for_times():
+    one = opened(draw([row("none", 1.0, 144.0, 1.0)], LIGHT)).shape
+    timed = opened(draw([row("none", 1.0, 144.0, 1.0, timing=timing(80.0))], LIGHT)).shape
+    two = opened(draw([row("none", 1.0, 144.0, 1.0, model=model) for model in "ab"], LIGHT)).shape
+    assert timed[1] > one[1] + 300
+    assert two[0] > one[0] + 300
 
 
-def test_the_tables_of_a_calibration_say_what_its_record_says():
-    lines = told(RECORD)
-    assert [line for line in lines if " 0." in line] == [
-        *("global q0.5 0.655", "certainty q0.3 0.600", "paper 0.500"),
-        *("all visual tokens 0.900", "none 0.300", "global q0.5 0.650"),
-        "random tokens 0.550 +0.100 [+0.040, +0.155]",
+def test_a_point_is_the_mean_over_tasks():
+    rows = [
+        row("uniform", 0.2, 29.0, 0.8),
+        row("uniform", 0.2, 31.0, 0.9, task="easy_vqa"),
+        row("uniform", 0.1, 14.0, 0.7),
+        row("uniform", 0.1, 14.0, None, task="never_right"),
+        row("random", 1, 1.0, None),
     ]
-    assert any("300 questions that choose" in line for line in lines)
-    assert any("298 questions that test" in line for line in lines)
+    found = points(rows, lambda rows: [each["tokens_kept"] for each in rows])
+    assert found == {"uniform": [Point(14.0, 0.7), Point(30.0, pytest.approx(0.85))]}
 
 
-@pytest.mark.parametrize(("pays", "verdict"), [(True, "pays"), (False, "does not pay")])
-def test_the_tables_of_a_calibration_end_with_its_verdict(pays, verdict):
-    last = told(RECORD | {"pays": pays})[-1]
-    assert last == f"The best codebook {verdict} on this model and task, mean over 20%, 5% of tokens."
+def test_the_front_is_what_no_other_point_beats():
+    better, dearer, worse, as_dear = Point(10, 0.9), Point(20, 0.95), Point(15, 0.8), Point(20, 0.9)
+    assert front([better, dearer, worse, as_dear]) == {better, dearer}
 
 
-def test_no_rows_are_an_empty_table():
-    assert len(markdown_table([]).splitlines()) == 2
+class Requests(HTMLParser):
+    """What a page would load, and the texts of its cells."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.cells, self.tags, self._in_cell = [], [], [], False
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loaded += [value for name, value in attributes if name in ("src", "srcset", "href", "action")]
+        if tag in ("td", "th"):
+            self.cells.append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag):
+        self._in_cell = self._in_cell and tag not in ("td", "th")
+
+    def handle_data(self, text):
+        if self._in_cell:
+            self.cells[-1] += text
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    parser = Requests()
+    text = (folder / "comparison.html").read_text()
+    parser.feed(text)
+    return text, parser
+
+
+def test_the_page_asks_nothing_of_anybody(page):
+    text, parser = page
+    assert parser.loaded
+    assert all(value.startswith("data:image/png;base64,") for value in parser.loaded)
+    told = text
+    for value in parser.loaded:
+        told = told.replace(value, "")
+    assert not [
+        word for word in ("http:", "https:", "//", "@import", "url(", "fetch(") if word in strip(told)
+    ]
+
+
+def strip(text):
+    """The text without the comments of its script."""
+    return "\n".join(line for line in text.splitlines() if not line.strip().startswith("//"))
+
+
+def test_the_page_shows_the_figure_for_light_and_dark_screens(page, folder):
+    _, parser = page
+    dark, light = (base64.b64decode(value.partition(",")[2]) for value in parser.loaded)
+    assert light == (folder / "pareto.png").read_bytes()
+    assert tuple(opened(dark)[0, 0]) == (0x16, 0x18, 0x1C)
+
+
+def test_the_page_shows_names_as_text_not_as_markup(page):
+    text, parser = page
+    assert "<script>x" in parser.cells
+    assert parser.tags.count("script") == 1
+    assert text.count("<script") == 1
+
+
+def test_the_page_shows_the_environment(page):
+    text, _ = page
+    shown = text.partition("<pre>")[2].partition("</pre>")[0]
+    assert json.loads(shown) == RESULTS.environment
+
+
+def test_a_report_takes_the_place_of_a_report(folder):
+    write_report(RESULTS, folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+
+
+def test_a_report_never_takes_the_place_of_other_files(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds thesis\.tex, which is not of a report"):
+        write_report(RESULTS, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_missing_extra_is_told_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("wordsight.report.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'wordsight\[report\]'"):
+        check_report(tmp_path / "report")

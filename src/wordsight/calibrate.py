@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from wordsight.bootstrap import Scores
 from wordsight.codebook import Clustering, Codebook
 from wordsight.condition import CRITERIA
 from wordsight.errors import UsageError
@@ -21,7 +22,7 @@ from wordsight.progress import watched
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
-from wordsight.sheet import Scores, Sheet
+from wordsight.sheet import Sheet
 from wordsight.tasks.base import Example, Task
 from wordsight.vlm import VLM
 

@@ -115,6 +115,11 @@ class Codebook:
         config = {"format": 1, **known, "condition": "none: drawn at random", "counts": counts}
         return cls(evidence.embeds[rows].float().contiguous(), config)
 
+    @property
+    def digest(self) -> str:
+        """What tells this book from others, whatever folder it lies in."""
+        return hashlib.sha256(self.prototypes.float().cpu().numpy().tobytes()).hexdigest()[:16]
+
     def similarity(self, embeds: Tensor) -> Tensor:
         """(N, M) float32 cosine of every token (N, D) with every prototype."""
         if embeds.shape[-1] != self.prototypes.shape[-1]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wordsight.bootstrap import Scores, interval
 from wordsight.plugins import spec
 from wordsight.progress import watched
 from wordsight.prompt import Prompt, batches
@@ -19,9 +20,7 @@ from wordsight.tasks.base import Example, Task
 from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
 
-RESAMPLES = 2000
 SEEDS = (0, 1, 2)  # of random tokens
-Scores = NDArray[np.float64]  # (questions,), each in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,7 @@ class Sheet:
         """
         at = np.ones(len(scores), bool) if where is None else where
         ids = [example.picture_id for example, here in zip(self.examples, at, strict=True) if here]
-        pictures, index = np.unique(ids, return_inverse=True)
-        totals = np.bincount(index, weights=scores[at])
-        counts = np.bincount(index)
-        rng = np.random.default_rng(0)
-        weights = rng.multinomial(len(pictures), np.full(len(pictures), 1 / len(pictures)), RESAMPLES)
-        means = (weights @ totals) / (weights @ counts)
-        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        return interval(scores[at], ids, level)
 
     def _score(self, prompts: list[Prompt]) -> Scores:
         said = [

@@ -182,14 +182,22 @@ class VLM:
 
     @torch.no_grad()
     def generate(
-        self, prompts: Sequence[Prompt], *, max_new_tokens: int = 64, clock: TokenClock | None = None
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int = 64,
+        min_new_tokens: int = 0,
+        clock: TokenClock | None = None,
     ) -> list[str]:
         """The greedy answers to the prompts, read as one left-padded batch."""
-        inputs = collate(prompts)
+        inputs, length = (
+            collate(prompts),
+            {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens},
+        )
         watch = StoppingCriteriaList([clock] if clock else [])
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
         output = self.model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, use_cache=True, stopping_criteria=watch
+            **inputs, **length, do_sample=False, use_cache=True, stopping_criteria=watch
         )
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]

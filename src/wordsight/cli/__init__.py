@@ -143,28 +143,61 @@ def compare(
     limit: Annotated[
         int | None, typer.Option(help="ask only the first so many questions of a task", min=1)
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="write rows and environment into this JSON file")] = None,
-    model: Model = "demo",
+    reference: Annotated[
+        str | None, typer.Option(help="compare with this pruner at the same keep; random by default")
+    ] = None,
+    timing: Annotated[
+        int | None, typer.Option(help="measure times too, in so many rounds: 7 or more are good", min=6)
+    ] = None,
+    batch: Annotated[int, typer.Option(help="with --timing, the larger batch beside batch 1", min=2)] = 8,
+    out: Annotated[
+        Path | None, typer.Option(help="write rows and environment into this .json or .parquet file")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="write a figure, a page and tables into this folder")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="a Hugging Face folder or hub name; demo by default")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare pruners on tasks in one run, with 95 % intervals, blind scores and token counts."""
-    from wordsight import tasks
-    from wordsight.atomic import check_file
-    from wordsight.evaluate import compare as run
-    from wordsight.report import terminal_table
+    """Compare pruners on tasks and models in one run, with 95 % intervals, blind scores and token counts.
 
-    methods = [method for spec in pruner for share in keep if (method := make_pruner(spec, share))]
-    chosen = [tasks.make(spec) for spec in task]
+    With --out, what is finished is kept in OUT.cells until all of it is: a run that was killed goes on there.
+    """
+    from wordsight import pruners, tasks
+    from wordsight.cells import beside
+    from wordsight.evaluate import Settings, refuse_repeated
+    from wordsight.evaluate import compare as run
+    from wordsight.plugins import spec
+    from wordsight.report import check_report, write_report
+    from wordsight.report.formats import terminal
+    from wordsight.report.tables import tables
+    from wordsight.results import check_results
+    from wordsight.timing import Timing
+
+    methods = [method for name in pruner for share in keep if (method := make_pruner(name, share))]
+    chosen = [tasks.make(name) for name in task]
+    asked = spec(pruners.make(reference)) if reference else None
+    models = model or ["demo"]
+    refuse_repeated("model", models)
     if out:
-        check_file(out)
-    results = run(load_vlm(model), chosen, methods, limit=limit)
-    results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
-    if out:
-        results.save(out)
+        check_results(out)
+    if report:
+        check_report(report)
+    with beside(out) as cells:
+        clock = Timing(rounds=timing, batch=batch) if timing else None
+        settings = Settings(reference=asked, timing=clock, cells=cells)
+        results = run(map(load_vlm, models), chosen, methods, limit=limit, settings=settings)
+        results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
+        if report:
+            write_report(results, report)
+        if out:
+            results.save(out)
     if as_json:
         show({"rows": results.rows, "environment": results.environment}, True, "")
     else:
-        show_tables(terminal_table(results.rows))
+        show_tables(*map(terminal, tables(results.rows)))
 
 
 @app.command()
@@ -194,7 +227,7 @@ def main() -> None:
         say(f"error: {error}")
         sys.exit(error.exit_code)
     if code == INTERRUPTED:
-        say("error: stopped; nothing half-written is left, and the same command goes on where a build was")
+        say("error: stopped; nothing half-written is left, and the same command goes on where this one was")
         sys.exit(1)
 
 

@@ -78,7 +78,7 @@ def calibrate(
     from wordsight.calibrate import calibrate as run
     from wordsight.codebook import Clustering, check_place
     from wordsight.pictures import find_pictures
-    from wordsight.report import calibration_tables
+    from wordsight.report.calibration import calibration_tables
 
     asked = replace(tasks.make(task), split="validation")
     check_place(out)

@@ -99,7 +99,7 @@ def show_tables(*renderables: Any) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console.width = 160
+        console.width = 240
     console.print(*renderables, sep="\n")
 
 

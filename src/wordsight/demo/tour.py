@@ -16,7 +16,8 @@ from wordsight import probe, pruners
 from wordsight.atomic import replacing
 from wordsight.evaluate import compare
 from wordsight.explain import drawing
-from wordsight.report import terminal_table
+from wordsight.report.formats import terminal
+from wordsight.report.tables import comparison
 from wordsight.tasks.scenes import Scenes
 from wordsight.vlm import VLM
 
@@ -57,7 +58,7 @@ def tour(out: Path, *, say: Callable[[str], None] = print) -> Tour:
         "rows": results.rows,
     }
     files = f"What the tokens say: {picture}\nThe comparison, with its environment: {out / 'compare.json'}"
-    return Tour(record, [_answer_table(answers), terminal_table(results.rows), files])
+    return Tour(record, [_answer_table(answers), terminal(comparison(results.rows)), files])
 
 
 def _answers(vlm: VLM) -> list[dict[str, Any]]:

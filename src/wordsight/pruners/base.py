@@ -46,12 +46,24 @@ class Pruner:
     def choose(self, tokens: VisualTokens) -> VisualTokens:
         """The tokens that are kept. A line break is kept, beside the budget, exactly if a token of what it
         ends is.
+
+        Raises UsageError if the tokens or the signals that the method reads are not all finite.
         """
+        self._check_finite(tokens)
         is_break = tokens.is_break
         if not is_break.any():
             return self.prune(tokens)
         kept = self.prune(tokens.take((~is_break).nonzero()[:, 0]))
         return kept.with_breaks(tokens.take(is_break.nonzero()[:, 0]))
+
+    def _check_finite(self, tokens: VisualTokens) -> None:
+        read = {"visual tokens": tokens.embeds, **tokens.signals}
+        broken = [name for name, values in read.items() if not values.isfinite().all()]
+        if broken:
+            raise UsageError(
+                f"{type(self).__name__} cannot choose among tokens that are NaN or infinite ({broken[0]}); "
+                "is the checkpoint damaged, or its dtype too narrow? try bfloat16 or float32"
+            )
 
     def __call__(self, prompt: Prompt) -> Prompt:
         return self.place(prompt, self.choose(prompt.visual))
@@ -83,6 +95,10 @@ class Pruner:
                 f"({vlm.model.config.model_type}) does not have; "
                 f"it has {', '.join(sorted(vlm.signals)) or 'none'}"
             )
+
+    def would_empty(self, tokens: VisualTokens) -> bool:
+        """Whether a threshold alone would drop all of these tokens, so that one is kept in spite of it."""
+        return False
 
     def budget(self, tokens: VisualTokens) -> int:
         """How many of these tokens to keep: at least one, if there is one."""

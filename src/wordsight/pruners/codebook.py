@@ -21,8 +21,8 @@ from wordsight.tokens import VisualTokens
 class CodebookPruner(BookPruner, ScorePruner):
     """Keeps the least redundant tokens.
 
-    threshold  keep every token with a cosine below it, whatever `keep` says: the count adapts to the
-               picture.
+    threshold  keep every token with a cosine below it, and at least one, whatever `keep` says: the count
+               adapts to the picture.
     rule       how redundancy is read off the cosines (N, M): "cosine", their maximum; "single_softmax",
                softmax over prototypes first; "double_softmax", that times the softmax over tokens (the
                authors' rule for OneVision).
@@ -45,7 +45,14 @@ class CodebookPruner(BookPruner, ScorePruner):
     def prune(self, tokens: VisualTokens) -> VisualTokens:
         if self.threshold is None:
             return super().prune(tokens)
-        return tokens.take((self.book.redundancy(tokens.embeds) < self.threshold).nonzero()[:, 0])
+        redundancy = self.book.redundancy(tokens.embeds)  # (N,)
+        below = int((redundancy < self.threshold).sum())
+        return tokens.take(redundancy.argsort(stable=True)[: max(1, below)])
+
+    def would_empty(self, tokens: VisualTokens) -> bool:
+        if self.threshold is None:
+            return False
+        return not bool((self.book.redundancy(tokens.embeds[~tokens.is_break]) < self.threshold).any())
 
     def score(self, tokens: VisualTokens) -> Tensor:
         cosine = self.book.similarity(tokens.embeds)  # (N, M)

@@ -1,0 +1,162 @@
+"""Tables: what the rows of a comparison say, cell by cell, whatever they are shown in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wordsight.timing import RATIOS, STAGES, is_gain
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, the names of the columns, the cells row by row, and what has to be said below."""
+
+    title: str
+    head: tuple[str, ...]
+    body: Sequence[tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """All that the rows say: accuracies, what the pictures add, and times where they were measured."""
+    timed = [row for row in rows if row["timing"]]
+    return [comparison(rows), contributions(rows), *([times(timed)] if timed else [])]
+
+
+def comparison(rows: Sequence[Row]) -> Table:
+    """Accuracy of every pruner; the blind score of a task is its last line."""
+    others = sorted({name for row in rows for name in row["difference_to"]} - {"none"})
+    head = (
+        *("model", "task", "pruner", "keep", "tokens", "accuracy [95 %]", "kept quality"),
+        *(f"minus {name} [95 %]" for name in ("unpruned", *others)),
+        *("easy (questions)", "hard (questions)"),
+    )
+    body: list[tuple[str, ...]] = []
+    for i, row in enumerate(rows):
+        differences = [signed(row["difference_to"].get(name)) for name in ("none", *others)]
+        body.append(
+            (
+                *_about(row),
+                f"{row['tokens_kept']:.1f}",
+                f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
+                percent(row["retention"]),
+                *differences,
+                _part(row["split"], "easy"),
+                _part(row["split"], "hard"),
+            )
+        )
+        if i + 1 == len(rows) or _whose(rows[i + 1]) != _whose(row):
+            blind = (*_whose(row), "(blind)", "0%", "0.0", f"{row['blind']:.3f}")
+            body.append(blind + ("",) * (len(head) - len(blind)))
+    notes = (
+        f"{row['pruner']} at keep {_keep(row['keep'])} on {row['task']}: the threshold alone would have "
+        f"dropped all tokens of {row['rescued']} of {row['pictures']} pictures; one of each was kept."
+        for row in rows
+        if row["rescued"]
+    )
+    return _without_one_model(Table("Accuracy", head, body, tuple(notes)))
+
+
+def contributions(rows: Sequence[Row]) -> Table:
+    """How much of a score the pictures are worth: (all - blind) / blind."""
+    head = (
+        "model",
+        "task",
+        "questions",
+        "pictures",
+        "all visual tokens",
+        "none (blind)",
+        "image contribution",
+    )
+    first = {_whose(row): row for row in reversed(rows)}
+    body = [
+        (
+            *whose,
+            f"{row['questions']}",
+            f"{row['pictures']}",
+            f"{row['unpruned']:.3f}",
+            f"{row['blind']:.3f}",
+            percent(row["image_contribution"]),
+        )
+        for whose, row in reversed(first.items())
+    ]
+    return _without_one_model(Table("What the pictures add", head, body))
+
+
+def times(rows: Sequence[Row]) -> Table:
+    """Milliseconds a question, their ratio to the unpruned model's, and the work that was counted."""
+    head = ("model", "task", "pruner", "keep", "batch", *(f"{stage} ms" for stage in (*STAGES, "total")))
+    head += (*(f"{stage} ratio" for stage in RATIOS), "KV cache MB", "prefill GFLOPs", "peak memory MB")
+    body = [
+        (
+            *_about(row),
+            f"{taken['batch']}",
+            *(f"{taken['milliseconds'][stage]:.1f}" for stage in (*STAGES, "total")),
+            *(_ratio(taken["ratio"], stage) for stage in RATIOS),
+            f"{taken['kv_cache_bytes'] / 1e6:.2f}",
+            f"{taken['prefill_flops'] / 1e9:.2f}",
+            f"{taken['peak_memory_bytes'] / 1e6:.0f}" if taken["peak_memory_bytes"] else "-",
+        )
+        for row in rows
+        for taken in row["timing"]["batches"]
+    ]
+    rounds = rows[0]["timing"]["rounds"]
+    said = (
+        f"Medians of {rounds} rounds in which the unpruned and the pruned model take turns; ratios are those "
+        "of pruned to unpruned, with the 95 % interval of their median. Where it reaches 1 there is no gain."
+    )
+    reasons = {taken["peak_memory_note"] for row in rows for taken in row["timing"]["batches"]} - {None}
+    untold = (f"Peak memory is not told: {reason}." for reason in reasons)
+    return _without_one_model(Table("Time and memory", head, body, (said, *untold)))
+
+
+def _without_one_model(table: Table) -> Table:
+    """The table without its first column, if that names one model all along."""
+    if len({cells[0] for cells in table.body}) > 1:
+        return table
+    return replace(table, head=table.head[1:], body=[cells[1:] for cells in table.body])
+
+
+def _about(row: Row) -> tuple[str, ...]:
+    return (*_whose(row), row["pruner"], _keep(row["keep"]))
+
+
+def _whose(row: Row) -> tuple[str, str]:
+    return row["model"], row["task"]
+
+
+def _keep(keep: float | int) -> str:
+    return f"{keep:.0%}" if isinstance(keep, float) else str(keep)
+
+
+def percent(share: float | None) -> str:
+    """A share in percent, a dash if there is none."""
+    return "-" if share is None else f"{share:.0%}"
+
+
+def signed(difference: Iterable[float] | None) -> str:
+    """A difference with its interval, empty if there is none."""
+    if difference is None:
+        return ""
+    mean, low, high = difference
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _part(split: dict[str, Any] | None, name: str) -> str:
+    """Accuracy on the easy or the hard questions and how many they are."""
+    if split is None:
+        return ""
+    part = split[name]
+    return f"{part['accuracy']:.3f} ({part['questions']})" if part["questions"] else "- (0)"
+
+
+def _ratio(ratios: dict[str, list[float]] | None, stage: str) -> str:
+    if ratios is None:
+        return ""
+    middle, low, high = ratios[stage]
+    told = f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    return told if is_gain(ratios[stage]) else f"no gain: {told}"

@@ -1,0 +1,40 @@
+"""The tables of a calibration say what its record says."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from wordsight.report.calibration import calibration_tables
+
+RECORD = {
+    "pays": True,
+    "choosing": {"certainty q0.3": 0.6, "global q0.5": 0.655, "paper": 0.5},
+    "testing": {"all visual tokens": 0.9, "none": 0.3, "global q0.5": 0.65, "random tokens": 0.55},
+    "difference_to": {"random tokens": [0.1, 0.04, 0.155]},
+    "questions": {"choosing": 300, "testing": 298},
+    "keeps": [0.2, 0.05],
+}
+
+
+def told(record):
+    screen = io.StringIO()
+    Console(file=screen, width=200).print(*calibration_tables(record), sep="\n")
+    return [" ".join(line.strip("│").replace("│", " ").split()) for line in screen.getvalue().splitlines()]
+
+
+def test_the_tables_of_a_calibration_say_what_its_record_says():
+    lines = told(RECORD)
+    assert [line for line in lines if " 0." in line] == [
+        *("global q0.5 0.655", "certainty q0.3 0.600", "paper 0.500"),
+        *("all visual tokens 0.900", "none 0.300", "global q0.5 0.650"),
+        "random tokens 0.550 +0.100 [+0.040, +0.155]",
+    ]
+    assert any("300 questions that choose" in line for line in lines)
+    assert any("298 questions that test" in line for line in lines)
+
+
+@pytest.mark.parametrize(("pays", "verdict"), [(True, "pays"), (False, "does not pay")])
+def test_the_tables_of_a_calibration_end_with_its_verdict(pays, verdict):
+    last = told(RECORD | {"pays": pays})[-1]
+    assert last == f"The best codebook {verdict} on this model and task, mean over 20%, 5% of tokens."

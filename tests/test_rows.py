@@ -1,0 +1,81 @@
+"""Rows from scores made up by hand: differences, intervals, the easy and the hard part."""
+
+import random
+import statistics
+
+import pytest
+
+from wordsight.cells import Cell
+from wordsight.rows import Yardstick
+from wordsight.tasks.base import Example
+
+NAMES = [0, 0, 1, 1, 2, 2]
+EXAMPLES = [Example("x.png", str(name), "?", "yes", kind) for name, kind in zip(NAMES, "aababb", strict=True)]
+WHOLE = Cell([1, 1, 1, 0, 1, 1], 144.0)
+BLIND = Cell([1, 0, 1, 0, 0, 0], 0.0)
+PRUNED = Cell([1, 0, 1, 1, 0, 1], 14.0, rescued=2, timing={"rounds": 7})
+OTHER = Cell([0, 0, 1, 0, 0.5, 1], 14.0)
+RESIZED = Cell([1, 1, 0, 0, 0.5, 0.4], 144.0)
+YARDSTICK = Yardstick(EXAMPLES, WHOLE, BLIND)
+ROW = YARDSTICK.row(PRUNED, {"none": WHOLE, "other": OTHER}, RESIZED)
+
+
+def slow_interval(values):
+    """Draw pictures with replacement, take the mean over all of their questions, sort, cut."""
+    draw = random.Random(1)
+    pictures = [[value for value, name in zip(values, NAMES, strict=True) if name == one] for one in range(3)]
+    means = sorted(
+        statistics.fmean(value for picture in draw.choices(pictures, k=3) for value in picture)
+        for _ in range(4000)
+    )
+    return means[100], means[-101]
+
+
+def test_a_row_tells_accuracy_and_what_it_is_of_the_unpruned_one():
+    assert ROW["accuracy"] == pytest.approx(4 / 6)
+    assert ROW["unpruned"] == pytest.approx(5 / 6)
+    assert ROW["retention"] == pytest.approx(4 / 5)
+    assert (ROW["low"], ROW["high"]) == pytest.approx(slow_interval(PRUNED.scores), abs=0.02)
+
+
+def test_differences_are_those_of_pairs():
+    to_whole = [0, -1, 0, 1, -1, 0]
+    to_other = [1, 0, 0, 1, -0.5, 0]
+    assert ROW["difference_to"]["none"] == pytest.approx([-1 / 6, *slow_interval(to_whole)], abs=0.02)
+    assert ROW["difference_to"]["other"] == pytest.approx([1.5 / 6, *slow_interval(to_other)], abs=0.02)
+
+
+def test_the_image_contribution_is_what_the_pictures_add_to_the_blind_score():
+    assert ROW["blind"] == pytest.approx(2 / 6)
+    assert ROW["image_contribution"] == pytest.approx((5 - 2) / 2)
+
+
+def test_without_a_blind_score_or_an_unpruned_one_there_is_no_share_of_it():
+    nothing = Cell([0] * 6, 0.0)
+    row = Yardstick(EXAMPLES, nothing, nothing).row(PRUNED, {}, None)
+    assert (row["retention"], row["image_contribution"]) == (None, None)
+
+
+def test_easy_is_what_the_unpruned_model_answers_on_a_resized_picture():
+    easy, hard = ROW["split"]["easy"], ROW["split"]["hard"]  # questions 0, 1, 4 and 2, 3, 5
+    assert (easy["questions"], hard["questions"]) == (3, 3)
+    assert (easy["accuracy"], hard["accuracy"]) == pytest.approx((1 / 3, 1))
+    assert (easy["unpruned"], hard["unpruned"]) == pytest.approx((1, 2 / 3))
+    assert easy["low"] <= easy["accuracy"] <= easy["high"]
+
+
+def test_a_part_without_questions_has_no_accuracy():
+    hard = YARDSTICK.row(PRUNED, {}, Cell([1] * 6, 144.0))["split"]["hard"]
+    assert hard == {"accuracy": None, "low": None, "high": None, "unpruned": None, "questions": 0}
+
+
+def test_types_of_questions_are_told_apart():
+    kinds = ROW["by_type"]  # a: questions 0, 1, 3; b: 2, 4, 5
+    assert {kind: told["questions"] for kind, told in kinds.items()} == {"a": 3, "b": 3}
+    assert (kinds["a"]["accuracy"], kinds["b"]["accuracy"]) == pytest.approx((2 / 3, 2 / 3))
+    assert (kinds["a"]["blind"], kinds["b"]["blind"]) == pytest.approx((1 / 3, 1 / 3))
+
+
+def test_what_was_counted_is_taken_over():
+    assert (ROW["tokens_total"], ROW["tokens_kept"], ROW["rescued"]) == (144.0, 14.0, 2)
+    assert (ROW["questions"], ROW["pictures"], ROW["timing"]) == (6, 3, {"rounds": 7})
