@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from wordsight.report.formats import markdown
-from wordsight.report.tables import comparison
+from wordsight.report.tables import summary
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -40,10 +40,9 @@ def run(experiment: Path) -> Path:
     return out
 
 
-def write_table(results: Path, keeps: tuple[float, ...] = (1.0, 0.2, 0.1, 0.05)) -> None:
-    """Put the rows at these keeps between the README's markers of the same name."""
-    rows = [row for row in json.loads(results.read_text())["rows"] if row["keep"] in keeps]
-    write_between(README, results.stem, markdown(comparison(rows)))
+def write_table(results: Path) -> None:
+    """Put the summary of a run between the README's markers of the same name."""
+    write_between(README, results.stem, markdown(summary(json.loads(results.read_text())["rows"])))
 
 
 def write_between(page: Path, name: str, table: str) -> None:

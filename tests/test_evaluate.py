@@ -42,7 +42,7 @@ class Lengths(Task):
 
 KEYS = frozenset(
     (
-        *("model", "task", "questions", "pictures", "tokens_total"),
+        *("model", "task", "tasks", "questions", "pictures", "tokens_total"),
         *("unpruned", "blind", "image_contribution", "by_type", "split"),
         *("pruner", "keep", "tokens_kept", "rescued", "seeds", "timing"),
         *("accuracy", "low", "high", "retention", "difference_to"),
@@ -274,3 +274,16 @@ def test_what_cannot_be_compared_is_refused(tiny, tasks, pruners, settings, mess
 def test_a_model_that_is_there_twice_is_refused(tiny):
     with pytest.raises(UsageError, match="model tiny is there twice"):
         compare([tiny, tiny], [Lengths()], [], limit=1)
+
+
+def test_rows_of_the_mean_over_tasks_follow_those_of_the_tasks(tiny):
+    methods = [Random(keep=0.1), Uniform(keep=0.1)]
+    found = compare(tiny, [Lengths(), Scenes(pictures=2)], methods, limit=6).rows
+    first, second, mean = found[:4], found[4:8], found[8:]
+    assert {row["task"] for row in mean} == {"mean of 2 tasks"}
+    assert [row["pruner"] for row in mean] == ["none", "resized", "random", "uniform"]
+    assert {frozenset(row) for row in found} == {KEYS}
+    for one, other, both in zip(first, second, mean, strict=True):
+        assert both["accuracy"] == pytest.approx((one["accuracy"] + other["accuracy"]) / 2)
+        assert both["tasks"] == 2
+    assert sorted(mean[3]["difference_to"]) == ["none", "random"]

@@ -16,7 +16,14 @@ from wordsight.results import Results
 
 
 def row(pruner, keep, tokens, retention, **others):
-    told = {"model": "demo", "task": "scenes", "pruner": pruner, "keep": keep, "tokens_kept": tokens}
+    told = {
+        "model": "demo",
+        "task": "scenes",
+        "tasks": 1,
+        "pruner": pruner,
+        "keep": keep,
+        "tokens_kept": tokens,
+    }
     told |= {"accuracy": 0.5, "low": 0.4, "high": 0.6, "retention": retention, "difference_to": {}}
     told |= {"unpruned": 0.8, "blind": 0.4, "image_contribution": 1.0, "split": None, "rescued": 0}
     return told | {"questions": 3, "pictures": 2, "timing": None} | others

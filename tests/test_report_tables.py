@@ -7,11 +7,12 @@ import pytest
 from rich.console import Console
 
 from wordsight.report.formats import escaped, latex, markdown, terminal
-from wordsight.report.tables import Table, comparison, contributions, tables, times
+from wordsight.report.tables import Table, comparison, contributions, summary, tables, times
 
 WHOLE = {
     "model": "demo",
     "task": "scenes",
+    "tasks": 1,
     "pruner": "none",
     "keep": 1.0,
     "tokens_kept": 144.0,
@@ -160,7 +161,11 @@ def test_times_say_why_there_is_no_peak_memory():
 
 
 def test_times_are_told_where_they_were_measured():
-    assert [table.title for table in tables(ROWS)] == ["Accuracy", "What the pictures add"]
+    assert [table.title for table in tables(ROWS)] == [
+        "By keep, accuracy [95 %]",
+        "Accuracy",
+        "What the pictures add",
+    ]
     assert tables([*ROWS, timed(DROPPED, RATIO, None)])[-1].title == "Time and memory"
 
 
@@ -220,3 +225,27 @@ def test_no_sign_of_a_latex_table_is_left_unescaped():
     text = latex(comparison(ROWS))
     told = [line for line in text.splitlines() if line.startswith(("{", r"\caption"))]
     assert not [line for line in told if re.search(r"(?<!\\)[%$#_^~]", line)]
+
+
+def test_the_summary_has_a_line_for_every_pruner_and_a_column_for_every_keep():
+    made = [
+        WHOLE | {"accuracy": 0.9, "low": 0.8, "high": 1.0, "blind": 0.4},
+        *(
+            WHOLE | {"pruner": name, "keep": keep, "accuracy": keep + bonus, "low": 0.0, "high": 1.0}
+            for keep in (0.5, 0.1)
+            for name, bonus in (("uniform", 0.1), ("random", 0.0))
+        ),
+    ]
+    table = summary(made)
+    assert table.head == ("task", "pruner", "50%", "10%")
+    assert table.body == [
+        ("scenes", "none", *["0.900 [0.800, 1.000]"] * 2),
+        ("scenes", "uniform", "0.600 [0.000, 1.000]", "0.200 [0.000, 1.000]"),
+        ("scenes", "random", "0.500 [0.000, 1.000]", "0.100 [0.000, 1.000]"),
+        ("scenes", "(blind)", "0.400", "0.400"),
+    ]
+
+
+def test_the_summary_of_several_tasks_is_their_mean():
+    mean = WHOLE | {"task": "mean of 2 tasks", "tasks": 2}
+    assert {cells[0] for cells in summary([WHOLE, OTHER, mean]).body} == {"mean of 2 tasks"}

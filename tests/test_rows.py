@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from wordsight.cells import Cell
-from wordsight.rows import Yardstick
+from wordsight.rows import Yardstick, mean_row
 from wordsight.tasks.base import Example
 
 NAMES = [0, 0, 1, 1, 2, 2]
@@ -79,3 +79,37 @@ def test_types_of_questions_are_told_apart():
 def test_what_was_counted_is_taken_over():
     assert (ROW["tokens_total"], ROW["tokens_kept"], ROW["rescued"]) == (144.0, 14.0, 2)
     assert (ROW["questions"], ROW["pictures"], ROW["timing"]) == (6, 3, {"rounds": 7})
+
+
+SECOND = Yardstick(
+    [Example("x.png", str(name), "?", "yes", "a") for name in (0, 0, 1)],
+    Cell([1, 1, 1], 288.0),
+    Cell([0, 0, 1], 0.0),
+)
+LATER = Cell([1, 0, 0], 29.0, rescued=1)
+
+
+def test_a_mean_over_tasks_counts_every_task_alike():
+    row = mean_row([YARDSTICK, SECOND], [PRUNED, LATER], {"none": [WHOLE, SECOND.whole]})
+    assert row["accuracy"] == pytest.approx((4 / 6 + 1 / 3) / 2)
+    assert row["unpruned"] == pytest.approx((5 / 6 + 1) / 2)
+    assert row["retention"] == pytest.approx((4 / 6 + 1 / 3) / (5 / 6 + 1))
+    assert row["blind"] == pytest.approx((2 / 6 + 1 / 3) / 2)
+    assert row["difference_to"]["none"][0] == pytest.approx(row["accuracy"] - row["unpruned"])
+    assert (row["tokens_kept"], row["tokens_total"]) == ((14 + 29) / 2, (144 + 288) / 2)
+    assert (row["questions"], row["pictures"], row["rescued"]) == (9, 5, 3)
+
+
+def test_the_interval_of_a_mean_over_tasks_draws_the_pictures_of_each_by_themselves():
+    row = mean_row([YARDSTICK, SECOND], [PRUNED, LATER], {})
+    draw = random.Random(2)
+    groups = [[[1, 0], [1, 1], [0, 1]], [[1, 0], [0]]]
+    means = []
+    for _ in range(4000):
+        of_tasks = [
+            statistics.fmean(value for picture in draw.choices(task, k=len(task)) for value in picture)
+            for task in groups
+        ]
+        means.append(statistics.fmean(of_tasks))
+    means.sort()
+    assert (row["low"], row["high"]) == pytest.approx((means[100], means[-101]), abs=0.03)

@@ -16,11 +16,32 @@ def interval(scores: Scores, pictures: Sequence[str], level: float = 0.95) -> tu
 
     Pictures are resampled, not questions. The interval of a difference of scores is a paired one.
     """
+    return _between(_resampled(scores, pictures, 0), level)
+
+
+def interval_of_tasks(
+    scores: Sequence[Scores], pictures: Sequence[Sequence[str]], level: float = 0.95
+) -> tuple[float, float]:
+    """The same of the mean over tasks of their mean scores; the pictures of every task are drawn by
+    themselves.
+    """
+    drawn = [
+        _resampled(one, about, seed) for seed, (one, about) in enumerate(zip(scores, pictures, strict=True))
+    ]
+    return _between(np.mean(drawn, 0), level)
+
+
+def _resampled(scores: Scores, pictures: Sequence[str], seed: int) -> Scores:
+    """(RESAMPLES,) mean scores of pictures drawn with replacement."""
     ids, index = np.unique(pictures, return_inverse=True)
     totals = np.bincount(index, weights=scores)
     counts = np.bincount(index)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), RESAMPLES)
-    means = (weights @ totals) / (weights @ counts)
+    means: Scores = (weights @ totals) / (weights @ counts)
+    return means
+
+
+def _between(means: Scores, level: float) -> tuple[float, float]:
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -17,7 +17,7 @@ from wordsight.errors import UsageError, unknown
 from wordsight.plugins import spec
 from wordsight.pruners.base import Pruner
 from wordsight.results import Results
-from wordsight.run import Run
+from wordsight.run import Run, mean_rows
 from wordsight.tasks.base import Example, Task
 from wordsight.timing import Timing
 from wordsight.vlm import VLM
@@ -51,7 +51,8 @@ def compare(
     """Accuracy of the unpruned model, on resized pictures too, and of every pruner, on the first `limit`
     questions of each task.
 
-    Every picture is encoded once and pruned once per method. A pruner that draws runs with three seeds,
+    Rows of the mean over tasks follow, if there are several, in which every task counts alike. Every picture
+    is encoded once and pruned once per method. A pruner that draws runs with three seeds,
     averaged. Intervals are 95 % bootstraps over pictures, paired where two methods are compared. Models may
     be a generator: one at a time is held.
 
@@ -74,9 +75,12 @@ def compare(
         refuse_repeated("model", [model["model"] for model in described])
         for pruner in pruners:
             pruner.check(vlm)
-        for task in tasks:
-            run = Run(vlm, task, _questions(task, limit), ordered, cells, settings.timing)
+        runs = [Run(vlm, task, _questions(task, limit), ordered, cells, settings.timing) for task in tasks]
+        for run in runs:
             rows.extend(run.rows(reference))
+            run.forget()
+        if len(runs) > 1:
+            rows.extend(mean_rows(runs, reference))
 
     for _ in map(of_model, [models] if isinstance(models, VLM) else models):
         pass  # map lets go of a model before it asks for the next

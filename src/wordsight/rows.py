@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wordsight.bootstrap import Scores, interval
+from wordsight.bootstrap import Scores, interval, interval_of_tasks
 from wordsight.cells import Cell
 from wordsight.tasks.base import Example
 
@@ -96,3 +96,41 @@ class Yardstick:
                 "questions": answers.total(),
             }
         return rows
+
+
+def mean_row(
+    sticks: Sequence[Yardstick], cells: Sequence[Cell], references: Mapping[str, Sequence[Cell]]
+) -> dict[str, Any]:
+    """The row of a pruner's cells on several tasks: every task counts alike, few questions or many."""
+    pictures = [stick.pictures for stick in sticks]
+
+    def scores(of: Sequence[Cell]) -> list[Scores]:
+        return [np.array(cell.scores) for cell in of]
+
+    def mean(of: Sequence[Cell]) -> float:
+        return float(np.mean([one.mean() for one in scores(of)]))
+
+    def difference(others: Sequence[Cell]) -> list[float]:
+        gaps = [mine - theirs for mine, theirs in zip(scores(cells), scores(others), strict=True)]
+        return [mean(cells) - mean(others), *interval_of_tasks(gaps, pictures)]
+
+    low, high = interval_of_tasks(scores(cells), pictures)
+    unpruned, blind = mean([stick.whole for stick in sticks]), mean([stick.blind for stick in sticks])
+    return {
+        "accuracy": mean(cells),
+        "low": low,
+        "high": high,
+        "unpruned": unpruned,
+        "retention": mean(cells) / unpruned if unpruned else None,
+        "blind": blind,
+        "image_contribution": (unpruned - blind) / blind if blind else None,
+        "difference_to": {name: difference(others) for name, others in references.items()},
+        "split": None,
+        "by_type": {},
+        "tokens_total": float(np.mean([stick.whole.tokens_kept for stick in sticks])),
+        "tokens_kept": float(np.mean([cell.tokens_kept for cell in cells])),
+        "rescued": sum(cell.rescued for cell in cells),
+        "questions": sum(map(len, pictures)),
+        "pictures": sum(len(set(about)) for about in pictures),
+        "timing": None,
+    }

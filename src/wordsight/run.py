@@ -16,12 +16,23 @@ from wordsight.progress import watched
 from wordsight.prompt import Prompt
 from wordsight.pruners.base import BookPruner, Pruner
 from wordsight.resize import resized
-from wordsight.rows import Yardstick
+from wordsight.rows import Yardstick, mean_row
 from wordsight.sheet import Sheet, seeded
 from wordsight.tasks.base import Example, Task
 from wordsight.timing import Timing
 from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was measured of one pruner at one keep on one task."""
+
+    pruner: str
+    keep: float | int
+    cell: Cell
+    seeds: int = 1
+    is_fixed: bool = True
 
 
 @dataclass(frozen=True)
@@ -35,41 +46,46 @@ class Run:
     cells: Cells
     timing: Timing | None = None
 
-    def rows(self, reference: str | None) -> Iterator[dict[str, Any]]:
-        """The rows of the unpruned model, and keep by keep of resized pictures and of every pruner.
+    @cached_property
+    def stick(self) -> Yardstick:
+        """What every row is measured against."""
+        return Yardstick(self.examples, self._whole(), self._blind())
 
-        Each tells its difference to the unpruned model and to the pruner of the SPEC `reference` at the same
-        keep, where there is one.
-        """
-        whole, blind = self._whole(), self._blind()
-        resized = {repr(pruner.keep): self._resized(pruner.keep) for pruner in self.pruners}
-        work = watched(self.pruners, f"pruning for {spec(self.task)}", len(self.pruners))
-        pruned = [(pruner, self._pruned(pruner)) for pruner in work]
-        at_keep = {
-            repr(pruner.keep): {spec(pruner): cell} for pruner, cell in pruned if spec(pruner) == reference
-        }
-        yardstick = Yardstick(self.examples, whole, blind)
-        yield self._about("none", 1.0) | yardstick.row(whole, {}, None)
-        told = set()
-        for pruner, cell in pruned:
-            keep = repr(pruner.keep)
-            others = at_keep.get(keep, {})
-            if keep not in told:
-                row = yardstick.row(resized[keep], {"none": whole, **others}, None)
-                yield self._about("resized", pruner.keep) | row
-                told.add(keep)
+    @cached_property
+    def lines(self) -> list[Line]:
+        """The unpruned model, and keep by keep resized pictures and every pruner."""
+        found = [Line("none", 1.0, self.stick.whole)]
+        for pruner in watched(self.pruners, f"pruning for {spec(self.task)}", len(self.pruners)):
+            if repr(pruner.keep) not in {repr(line.keep) for line in found if line.pruner == "resized"}:
+                found.append(Line("resized", pruner.keep, self._resized(pruner.keep)))
             # A threshold keeps another number of tokens than others at this keep.
-            is_fixed = getattr(pruner, "threshold", None) is None and spec(pruner) != reference
-            row = yardstick.row(cell, {"none": whole, **(others if is_fixed else {})}, resized[keep])
-            yield self._about(spec(pruner), pruner.keep) | {"seeds": len(seeded(pruner))} | row
+            is_fixed = getattr(pruner, "threshold", None) is None
+            found.append(Line(spec(pruner), pruner.keep, self._pruned(pruner), len(seeded(pruner)), is_fixed))
+        return found
 
-    def _about(self, pruner: str, keep: float | int) -> dict[str, Any]:
+    def rows(self, reference: str | None) -> Iterator[dict[str, Any]]:
+        """A row for each line, with its difference to the unpruned model and to the pruner of the SPEC
+        `reference` at the same keep, where there is one.
+        """
+        resized = {repr(line.keep): line.cell for line in self.lines if line.pruner == "resized"}
+        for line, others in _compared(self.lines, reference):
+            references = {name: self.lines[i].cell for name, i in others.items()}
+            split = None if line.pruner in ("none", "resized") else resized[repr(line.keep)]
+            yield self.about(line) | self.stick.row(line.cell, references, split)
+
+    def forget(self) -> None:
+        """Let go of the encoded pictures; what was measured stays."""
+        vars(self).pop("_sheet", None)
+
+    def about(self, line: Line) -> dict[str, Any]:
+        """What tells a row from others."""
         return {
             "model": self.vlm.name,
             "task": spec(self.task),
-            "pruner": pruner,
-            "keep": keep,
-            "seeds": 1,
+            "tasks": 1,
+            "pruner": line.pruner,
+            "keep": line.keep,
+            "seeds": line.seeds,
         }
 
     @cached_property
@@ -129,6 +145,29 @@ class Run:
         rescued = sum(pruner.would_empty(tokens) for tokens in seen.values()) if pruner else 0
         timing = self.timing.measure(self.vlm, self.examples, pruner) if self.timing else None
         return Cell(scores, kept, rescued, timing)
+
+
+def mean_rows(runs: Sequence[Run], reference: str | None) -> Iterator[dict[str, Any]]:
+    """A row for each line of these runs, on one model: the mean over their tasks."""
+    sticks = [run.stick for run in runs]
+    for i, (line, others) in enumerate(_compared(runs[0].lines, reference)):
+        references = {name: [run.lines[j].cell for run in runs] for name, j in others.items()}
+        row = mean_row(sticks, [run.lines[i].cell for run in runs], references)
+        told = {"task": f"mean of {len(runs)} tasks", "tasks": len(runs)}
+        yield runs[0].about(line) | told | row
+
+
+def _compared(lines: Sequence[Line], reference: str | None) -> Iterator[tuple[Line, dict[str, int]]]:
+    """Every line, and the numbers of the lines that it is compared with, by name; the first is the unpruned
+    model's.
+    """
+    at = {(line.pruner, repr(line.keep)): i for i, line in enumerate(lines)}
+    for i, line in enumerate(lines):
+        others = {"none": 0} if i else {}
+        other = at.get((reference or "", repr(line.keep)))
+        if other is not None and line.is_fixed and line.pruner != reference:
+            others[lines[other].pruner] = other
+        yield line, others
 
 
 def _mean_tokens(prompts: list[Prompt]) -> float:

@@ -53,7 +53,7 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
     looks = _looks(rows, ink)
     axes = figure.subplots(len(models), len(costs), squeeze=False)
     for model, panels in zip(models, axes, strict=True):
-        own = [row for row in rows if row["model"] == model]
+        own = [row for row in rows if row["model"] == model and row["tasks"] == 1]
         for axis, (label, cost) in zip(panels, costs, strict=True):
             _draw_lines(axis, points(own, cost), looks)
             axis.set(xlabel=label, ylabel="accuracy kept, mean over tasks", title=model)

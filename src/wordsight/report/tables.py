@@ -24,7 +24,25 @@ class Table:
 def tables(rows: Sequence[Row]) -> list[Table]:
     """All that the rows say: accuracies, what the pictures add, and times where they were measured."""
     timed = [row for row in rows if row["timing"]]
-    return [comparison(rows), contributions(rows), *([times(timed)] if timed else [])]
+    return [summary(rows), comparison(rows), contributions(rows), *([times(timed)] if timed else [])]
+
+
+def summary(rows: Sequence[Row]) -> Table:
+    """A line for every pruner, a column for every keep: accuracy on the task, or the mean over tasks."""
+    most = max((row["tasks"] for row in rows), default=1)
+    whose: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row["tasks"] == most:
+            whose.setdefault(_whose(row), []).append(row)
+    keeps = list(dict.fromkeys(_keep(row["keep"]) for row in rows if row["pruner"] != "none"))
+    body = []
+    for about, own in whose.items():
+        found = {(row["pruner"], _keep(row["keep"])): _accuracy(row) for row in own}
+        for pruner in dict.fromkeys(row["pruner"] for row in own):
+            at = [found.get((pruner, "100%" if pruner == "none" else keep), "") for keep in keeps]
+            body.append((*about, pruner, *at))
+        body.append((*about, "(blind)", *(f"{own[0]['blind']:.3f}" for _ in keeps)))
+    return _without_one_model(Table("By keep, accuracy [95 %]", ("model", "task", "pruner", *keeps), body))
 
 
 def comparison(rows: Sequence[Row]) -> Table:
@@ -42,7 +60,7 @@ def comparison(rows: Sequence[Row]) -> Table:
             (
                 *_about(row),
                 f"{row['tokens_kept']:.1f}",
-                f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
+                _accuracy(row),
                 percent(row["retention"]),
                 *differences,
                 _part(row["split"], "easy"),
@@ -119,6 +137,10 @@ def _without_one_model(table: Table) -> Table:
     if len({cells[0] for cells in table.body}) > 1:
         return table
     return replace(table, head=table.head[1:], body=[cells[1:] for cells in table.body])
+
+
+def _accuracy(row: Row) -> str:
+    return f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def _about(row: Row) -> tuple[str, ...]:
