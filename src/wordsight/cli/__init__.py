@@ -137,7 +137,9 @@ def probe(
 
 @app.command()
 def compare(
-    task: Annotated[list[str], typer.Option(help="a task, as easy_vqa or scenes:pictures=50")],
+    task: Annotated[
+        list[str], typer.Option(help="a task, as easy_vqa or scenes:pictures=50, or questions.jsonl")
+    ],
     pruner: Annotated[list[str], typer.Option(help=SPEC)],
     keep: Annotated[list[str], typer.Option(help=SHARE)],
     limit: Annotated[
