@@ -28,9 +28,10 @@ FLOORS = (
     {"vlm"},
     {"pruners"},
     {"compat", "probe", "sheet"},
-    {"leave_one_out", "evaluate"},
+    {"leave_one_out", "evaluate", "latency"},
     {"explain", "evidence", "info", "report"},
-    {"demo.tour", "calibrate"},
+    {"demo.tour", "calibrate", "advice"},
+    {"recommend"},
     {"cli", "integrations"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli import codebook
+from wordsight.cli import codebook, recommend
 from wordsight.cli.common import (
     SHARE,
     SPEC,
@@ -32,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(codebook.app, name="codebook")
+app.command()(recommend.recommend)
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 
