@@ -75,7 +75,15 @@ def test_importing_the_package_imports_nothing_heavy(program):
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "--help", "ask --help", "codebook --help", "codebook build --help", "codebook calibrate --help"],
+    [
+        "",
+        "--help",
+        "ask --help",
+        "codebook --help",
+        "codebook build --help",
+        "codebook calibrate --help",
+        "recommend --help",
+    ],
 )
 def test_help_imports_nothing_heavy(arguments):
     program = (

@@ -92,7 +92,7 @@ def _wanted(test: Record, lost: float) -> str:
         return f"more than {100 * max(count, ENOUGH)}"
     wanted = max(ENOUGH, count * (half / gap) ** 2)
     unit = 10 ** max(0, math.floor(math.log10(wanted)) - 1)
-    return f"{math.ceil(wanted / unit) * unit:d}"
+    return str(math.ceil(round(wanted / unit, 6)) * unit)
 
 
 def _others(record: Record) -> list[str]:
@@ -143,7 +143,7 @@ def _table(*columns: str) -> Table:
 def _race_table(record: Record) -> tuple[str, Table]:
     asked = [row["questions"] for row in record["candidates"].values()]
     title = (
-        f"race on the validation split: {sum(asked)} questions asked, of {len(asked) * record['validation']}"
+        f"Race on the validation split: {sum(asked)} questions asked, of {len(asked) * record['validation']}"
     )
     table = _table("pruner", "questions", "pictures", "accuracy", "")
     for name, row in record["candidates"].items():

@@ -22,7 +22,7 @@ Values = NDArray[np.float64]  # (pictures,), each in [0, 1], higher = better
 Round = TypeVar("Round")
 
 LEVEL = 0.05
-BETS = np.geomspace(0.05, 0.95, 8)
+BETS = np.geomspace(0.06, 0.96, 5)
 
 
 @dataclass(frozen=True)

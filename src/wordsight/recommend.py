@@ -128,24 +128,21 @@ def _questions(task: Task, limit: int | None) -> list[list[Example]]:
 
 
 def _race(vlm: VLM, task: Task, pictures: list[list[Example]], running: dict[str, Pruner]) -> dict[str, Any]:
-    """How many questions each candidate was asked, and with what success, the best candidate first."""
-    most = max(len(questions) for questions in pictures)
+    """How many questions each candidate was asked, and its accuracy, mean over pictures; the best first."""
 
     def score(name: str, sheet: Sheet) -> Values:
         scores, _ = sheet.run(running[name])
         ids = [example.picture_id for example in sheet.examples]
         starts = [i for i, each in enumerate(ids) if i == 0 or each != ids[i - 1]]
-        # Of all possible points, so that a picture with more questions counts for more, as in the accuracy.
-        values: Values = np.add.reduceat(scores, starts) / most
-        return values
+        means: Values = np.add.reduceat(scores, starts) / np.diff([*starts, len(ids)])
+        return means
 
     outcome = race(list(running), _sheets(vlm, task, pictures, running), score)
-    asked = {name: sum(map(len, pictures[: len(outcome.values[name])])) for name in outcome.order}
     return {
         name: {
-            "questions": asked[name],
+            "questions": sum(map(len, pictures[: len(outcome.values[name])])),
             "pictures": len(outcome.values[name]),
-            "accuracy": float(outcome.values[name].sum() * most / asked[name]),
+            "accuracy": float(outcome.values[name].mean()),
             "dropped": name not in outcome.left,
         }
         for name in outcome.order
