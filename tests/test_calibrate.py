@@ -198,7 +198,7 @@ def test_the_book_and_the_record_are_of_the_criterion_that_was_chosen(good, plan
 
 def test_the_record_can_be_written_and_names_task_keeps_and_model(good):
     record = json.loads(json.dumps(good.record))
-    assert (record["task"], record["keeps"]) == ("Share", list(KEEPS))
+    assert (record["task"], record["keeps"]) == (f"{__name__}:Share", list(KEEPS))
     assert record["environment"]["model"] == "teller"
     assert record["testing"]["all visual tokens"] == record["testing"]["none"] == 0.5
 

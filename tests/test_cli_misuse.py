@@ -20,6 +20,7 @@ ASK = ("ask", "good.png", "what is it?")
 COMPARE = ("compare", "--task", "scenes", "--limit", "1", "--pruner", "uniform", "--keep", "0.1")
 BUILD = ("codebook", "build", "photos", "--limit", "1", *EVERYTHING)
 CALIBRATE = ("codebook", "calibrate", "--images", "photos", "--out", "out")
+RECOMMEND = ("recommend", "--task", "scenes", "--limit", "30")
 MISUSES = [
     (("ask", "nowhere.png", "what?"), "no such picture: nowhere.png"),
     (("ask", "text.png", "what?"), "text.png is not an image"),
@@ -105,6 +106,24 @@ MISUSES = [
     ((*COMPARE, "--task", "scenes:pictures=0"), "pictures must be between 1 and 100000"),
     ((*COMPARE, "--task", "scenes:pictures=1.5"), r"pictures must be .*1\.5"),
     ((*COMPARE, "--limit", "0"), "limit"),
+    ((*COMPARE, "--task", "nowhere.jsonl"), "cannot read nowhere.jsonl: No such file"),
+    ((*COMPARE, "--task", "bad.jsonl"), "bad.jsonl, line 2: field 'answer' is missing"),
+    ((*COMPARE, "--pruner", "nowhere:Mine"), "no module 'nowhere' in the current folder"),
+    (("recommend",), "task"),
+    ((*RECOMMEND, "--budget", "0"), r"budget must be a share of the tokens in \(0, 1\), as 0\.2; got 0"),
+    ((*RECOMMEND, "--budget", "1"), "budget must be .* got 1"),
+    ((*RECOMMEND, "--budget", "nan"), "budget must be .* got nan"),
+    ((*RECOMMEND, "--budget", "abc"), "budget.* number"),
+    ((*RECOMMEND, "--tolerance", "1"), "tolerance must be .* got 1"),
+    ((*RECOMMEND, "--latency-ms", "0"), "latency_ms must be .* got 0"),
+    ((*RECOMMEND, "--limit", "0"), "limit"),
+    ((*RECOMMEND, "--pruner", "none"), "none is no candidate"),
+    ((*RECOMMEND, "--pruner", "unifrm"), "unknown pruner 'unifrm': did you mean 'uniform'"),
+    ((*RECOMMEND, "--out", "file/record.json"), "cannot write file/record.json"),
+    ((*RECOMMEND, "--task", "scene"), "unknown task 'scene': did you mean 'scenes'"),
+    ((*RECOMMEND, "--task", "one.jsonl"), "one.jsonl: its (test|validation) split is empty"),
+    ((*RECOMMEND, "--task", "scenes:pictures=1"), "validation split of .* has too few pictures"),
+    ((*RECOMMEND, "--pruner", "codebook:codebook=narrow"), "codebook is for D=16 .* this model has D=32"),
     (("akc", "good.png"), "akc"),
     (("codebook", "biuld"), "biuld"),
     (("codebook",), ""),
@@ -150,6 +169,9 @@ def folder(tmp_path, monkeypatch):
     Path("file").write_text("a file")
     Path("left.json.cells").mkdir()
     Path("left.json.cells/1.json").write_text('{"made_with": {"versions": {"wordsight": "0.0.1"}}}')
+    row = '{"image": "good.png", "question": "what is it?"'
+    Path("one.jsonl").write_text(row + ', "answer": "cat"}\n')
+    Path("bad.jsonl").write_text(f'{row}, "answer": "cat"}}\n{row}}}\n')
     for name, width in (("book", 32), ("narrow", 16), ("corrupted", 32), ("pickled", 32)):
         made_up_book(width).save_pretrained(name)
     tensors = Path("corrupted/codebook.safetensors")

@@ -42,7 +42,8 @@ def test_shell_lines_of_the_readme_run_in_order(folder, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
-def test_example_runs(path):
+def test_example_runs(path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)  # as `python examples/NAME.py` does
     exec(compile(path.read_text(), str(path), "exec"), {"__name__": "__main__"})
 
 

@@ -1,5 +1,6 @@
 """Every task against what all of them promise, and what each of them promises itself."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -7,6 +8,7 @@ from itertools import islice, pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wordsight import tasks
 from wordsight.demo import scenes
@@ -20,6 +22,7 @@ from wordsight.tasks.pairs import Pairs
 from wordsight.tasks.scenes import Scenes
 
 SPLIT_NAMES = ("validation", "test")
+NEEDED = {}  # options that a task cannot do without
 
 
 @pytest.fixture(params=tasks.names())
@@ -36,8 +39,25 @@ def plain_backgrounds():
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def own_questions(tmp_path_factory):
+    """The file of the task that cannot do without one."""
+    folder = tmp_path_factory.mktemp("own")
+    rows = []
+    for number in range(60):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
+        for question in ("what is it?", "how red is it?"):
+            rows.append({"image": f"{number}.png", "question": question, "answer": f"red {number}"})
+    (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    NEEDED["jsonl"] = f",path={folder / 'questions.jsonl'}"
+
+
+def made(name, split="test"):
+    return tasks.make(f"{name}:split={split}{NEEDED.get(name, '')}")
+
+
 def fresh(name, split="test", count=60):
-    return list(islice(tasks.make(f"{name}:split={split}").examples(), count))
+    return list(islice(made(name, split).examples(), count))
 
 
 some = cache(fresh)
@@ -74,19 +94,19 @@ def test_a_task_yields_the_same_examples_twice(name, split):
 
 
 def test_the_first_examples_are_the_first(name):
-    task = tasks.make(name)
+    task = made(name)
     assert [told(example) for example in task.first(7)] == [told(example) for example in some(name)][:7]
 
 
 @pytest.mark.parametrize("disguise", [str, str.upper, str.title, "  {}. ".format, "{}!".format])
 def test_the_right_answer_is_right_whatever_its_case_and_punctuation(name, disguise):
-    task = tasks.make(name)
+    task = made(name)
     assert {task.score(example, disguise(example.answer)) for example in some(name)} == {1.0}
 
 
 @pytest.mark.parametrize("spoil", ["", "{} not", "not {}", "{0} {0}", "{}s", "purple unicorn", "?"])
 def test_another_answer_is_wrong(name, spoil):
-    task = tasks.make(name)
+    task = made(name)
     assert {task.score(example, spoil.format(example.answer)) for example in some(name)} == {0.0}
 
 
@@ -101,7 +121,7 @@ def test_validation_and_test_share_no_picture(name):
 
 def test_an_unknown_split_is_refused(name):
     with pytest.raises(UsageError, match="split must be 'validation' or 'test', got 'train'"):
-        tasks.make(f"{name}:split=train")
+        made(name, "train")
 
 
 def test_a_task_must_say_its_examples():

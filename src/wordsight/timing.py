@@ -70,10 +70,10 @@ class Timing:
             batch = examples[number * size : (number + 1) * size]
             for method in methods if number % 2 == 0 else methods[::-1]:
                 taken[method is not None].append(self._spans(vlm, batch, method))
-        mine = taken[pruner is not None]
         return {
             "batch": size,
-            "milliseconds": {stage: median(spans[stage] for spans in mine) for stage in mine[0]},
+            "milliseconds": _medians(taken[pruner is not None]),
+            "unpruned_milliseconds": _medians(taken[False]),
             "ratio": {stage: _ratio(taken[True], taken[False], stage) for stage in RATIOS}
             if pruner
             else None,
@@ -110,6 +110,10 @@ class Timing:
             "peak_memory_bytes": peak,
             "peak_memory_note": None if peak else "PyTorch counts what is allocated on a GPU only",
         }
+
+
+def _medians(rounds: list[Spans]) -> Spans:
+    return {stage: median(spans[stage] for spans in rounds) for stage in rounds[0]}
 
 
 def _ratio(pruned: list[Spans], whole: list[Spans], stage: str) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli import codebook
+from wordsight.cli import codebook, recommend
 from wordsight.cli.common import (
     SHARE,
     SPEC,
@@ -32,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(codebook.app, name="codebook")
+app.command()(recommend.recommend)
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 
@@ -137,7 +138,9 @@ def probe(
 
 @app.command()
 def compare(
-    task: Annotated[list[str], typer.Option(help="a task, as easy_vqa or scenes:pictures=50")],
+    task: Annotated[
+        list[str], typer.Option(help="a task, as easy_vqa or scenes:pictures=50, or questions.jsonl")
+    ],
     pruner: Annotated[list[str], typer.Option(help=SPEC)],
     keep: Annotated[list[str], typer.Option(help=SHARE)],
     limit: Annotated[

@@ -62,7 +62,9 @@ def build(
 def calibrate(
     images: Annotated[Path, typer.Option(help="a folder of a few hundred pictures")],
     out: Annotated[Path, typer.Option(help="the folder to write the best book to, if one pays")],
-    task: Annotated[str, typer.Option(help="the task whose validation split decides")] = "scenes",
+    task: Annotated[
+        str, typer.Option(help="the task, or questions.jsonl, whose validation split decides")
+    ] = "scenes",
     questions: Annotated[
         int, typer.Option(help="validation questions: half choose the book, half test it", min=20)
     ] = 600,

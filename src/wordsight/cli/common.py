@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 SHARE = "share of the visual tokens to keep, in (0, 1]"
-SPEC = "name or name:option=value,option=value; none prunes nothing"
+SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
 
 
 def load_vlm(name: str) -> Any:

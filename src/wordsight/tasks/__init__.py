@@ -6,6 +6,7 @@ import sys
 
 from wordsight import plugins
 from wordsight.tasks.base import Task
+from wordsight.tasks.jsonl import Jsonl
 
 
 def names() -> list[str]:
@@ -14,5 +15,9 @@ def names() -> list[str]:
 
 
 def make(spec: str) -> Task:
-    """The task of a SPEC: `name` or `name:option=value,option=value`."""
+    """The task of a SPEC: `name` or `name:option=value,option=value`, or the path of a file that ends in
+    .jsonl.
+    """
+    if spec.endswith(".jsonl") and spec.partition(":")[0] not in names():
+        return Jsonl(path=spec)
     return plugins.make(sys.modules[__name__], spec, Task)

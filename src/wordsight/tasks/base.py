@@ -10,19 +10,24 @@ from typing import ClassVar, Literal
 
 from wordsight.errors import UsageError
 from wordsight.pictures import Picture
+from wordsight.video import Video
 
 Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One question about one or more images; those with the same `picture_id` are about the same images."""
+    """One question about one or more images, or a video; those with the same `picture_id` are about the same.
 
-    images: Picture | Sequence[Picture]
+    `others` are answers that are as right as `answer`.
+    """
+
+    images: Picture | Sequence[Picture | Video]
     picture_id: str
     question: str
     answer: str
     type: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -46,8 +51,9 @@ class Task:
 
     def score(self, example: Example, said: str) -> float:
         """1 if the answer is right, 0 if it is not: the same words, whatever their case and punctuation."""
-        return float(_words(said) == _words(example.answer))
+        return float(words(said) in [words(answer) for answer in (example.answer, *example.others)])
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """What of an answer is compared."""
     return re.findall(r"\w+", text.lower())

@@ -1,0 +1,59 @@
+"""wordsight recommend: which pruner to take for one's own model and questions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wordsight.cli.common import SPEC, AsJson, Model, load_vlm, make_pruner, show, show_tables
+from wordsight.errors import UsageError
+
+
+def recommend(
+    task: Annotated[
+        str, typer.Option(help="a task, as scenes, or questions of your own, as questions.jsonl")
+    ],
+    budget: Annotated[float, typer.Option(help="share of the visual tokens to keep, in (0, 1)")] = 0.2,
+    tolerance: Annotated[float, typer.Option(help="share of the unpruned quality that may be lost")] = 0.03,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="leave out pruners with which a question takes longer, median")
+    ] = None,
+    pruner: Annotated[
+        list[str] | None, typer.Option(help=f"{SPEC}; by default all that can run on the model")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="ask only the first so many questions of each split", min=1)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="write the record into this JSON file")] = None,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Say which pruner to take: race them on a validation split, confirm the leader on the test split."""
+    from wordsight import tasks
+    from wordsight.advice import tables
+    from wordsight.atomic import check_file, replacing
+    from wordsight.recommend import Terms
+    from wordsight.recommend import recommend as run
+
+    terms = Terms(budget, tolerance, latency_ms, limit)
+    methods = [method for spec in pruner or () if (method := make_pruner(spec, str(budget)))]
+    if len(methods) < len(pruner or ()):
+        raise UsageError("none is no candidate: every pruner is compared with it; leave out --pruner none")
+    test = tasks.make(task)
+    validation, test = (replace(test, split=split) for split in ("validation", "test"))
+    if out:
+        check_file(out)
+    record = run(load_vlm(model), validation=validation, test=test, terms=terms, pruners=methods or None)
+    record["environment"]["command"] = f"wordsight {' '.join(sys.argv[1:])}"
+    if out:
+        with replacing(out) as draft:
+            draft.write_text(json.dumps(record, indent=1) + "\n")
+    if as_json:
+        show(record, True, "")
+    else:
+        show_tables(*tables(record))

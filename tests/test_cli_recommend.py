@@ -1,0 +1,62 @@
+"""wordsight recommend: its record, its tables, its file, on questions of one's own."""
+
+import json
+
+import pytest
+
+from wordsight import recommend as library
+from wordsight.demo.scenes import render
+from wordsight.timing import Timing
+
+RECOMMEND = ("recommend", "--task", "q.jsonl", "--pruner", "uniform", "--budget", "0.1")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Twelve pictures and a question about each."""
+    monkeypatch.chdir(tmp_path)
+    rows = []
+    for number in range(12):
+        render(number).image.save(f"{number}.png")
+        rows.append({"image": f"{number}.png", "question": "what is it?", "answer": "cat"})
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(library, "CLOCK", Timing(rounds=6, batch=1, new_tokens=2))
+
+
+def test_recommend_as_json_writes_what_it_shows(run, folder):
+    code, out, err = run(*RECOMMEND, "--out", "deep/record.json", "--json")
+    record = json.loads(out)
+    assert (code, err) == (0, "")
+    assert json.loads((folder / "deep" / "record.json").read_text()) == record
+    assert set(record["candidates"]) == {"random", "uniform"}
+    assert record["validation"] + record["test"]["questions"] == 12
+    assert record["environment"]["command"].startswith("wordsight recommend --task q.jsonl")
+
+
+def test_recommend_hands_its_options_on(run, folder, monkeypatch):
+    calls = []
+
+    def noted(vlm, **options):
+        calls.append(options)
+        return {"environment": {}}
+
+    monkeypatch.setattr(library, "recommend", noted)
+    options = ("--tolerance", "0.1", "--latency-ms", "70", "--limit", "3", "--json")
+    assert run(*RECOMMEND, *options)[0] == 0
+    (call,) = calls
+    assert call["terms"] == library.Terms(budget=0.1, tolerance=0.1, latency_ms=70, limit=3)
+    assert (call["validation"].split, call["test"].split) == ("validation", "test")
+    assert [repr(pruner) for pruner in call["pruners"]] == ["Uniform(keep=0.1, positions='original')"]
+
+
+def test_recommend_shows_tables_and_advice(run, folder):
+    code, out, err = run(*RECOMMEND)
+    assert (code, err) == (0, "")
+    assert [part in out for part in ("Race on", "Test split", "Milliseconds", "uniform")] == [True] * 4
+    # A model of random weights is never right.
+    assert "no quality to keep" in " ".join(out.split())
