@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wordsight.inside import tokens_read
 from wordsight.plugins import spec
 from wordsight.progress import watched
 from wordsight.prompt import Prompt, batches
@@ -59,8 +60,9 @@ class Sheet:
         return self._score([replace(p, visual=p.visual.take(none)) for p in self.prompts])
 
     def run(self, pruner: Pruner) -> tuple[Scores, float]:
-        """The score of every example, mean over seeds, and the mean number of tokens kept; every picture is
-        pruned once.
+        """The score of every example, mean over seeds, and the mean number of tokens that a layer reads.
+
+        Every picture is pruned once, but for methods that prune inside the language model.
         """
         totals, counts = np.zeros(len(self.examples)), []
         for method in seeded(pruner):
@@ -71,7 +73,7 @@ class Sheet:
                     kept[example.picture_id] = method.choose(prompt.visual)
                 prompts.append(method.place(prompt, kept[example.picture_id]))
             totals += self._score(prompts)
-            counts += [len(prompt.visual) for prompt in prompts]
+            counts += [tokens_read(self.vlm, prompt) for prompt in prompts]
         return totals / len(seeded(pruner)), float(np.mean(counts))
 
     def interval(

@@ -23,6 +23,7 @@ from wordsight.errors import UsageError
 from wordsight.families import Family, family
 from wordsight.families.base import Seen
 from wordsight.inputs import Media, Shown, Turn, process
+from wordsight.inside import attached
 from wordsight.loading import load
 from wordsight.prompt import Prompt, collate, collate_after, shared_length
 from wordsight.tokens import VisualTokens
@@ -207,7 +208,9 @@ class VLM:
             past = copy.deepcopy(cache)
             if past is not None:
                 past.batch_repeat_interleave(len(chunk))
-            output = self.model(**rest, past_key_values=past, use_cache=True, logits_to_keep=1)
+            with attached(self, chunk) as extra:
+                given = {**rest, "past_key_values": past, **extra}
+                output = self.model(**given, use_cache=True, logits_to_keep=1)
             parts.append(output.logits[:, -1].float())
         return torch.cat(parts)
 
@@ -219,14 +222,16 @@ class VLM:
         inputs = collate(prompts)
         watch = StoppingCriteriaList([clock] if clock else [])
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
-        output = self.model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, use_cache=True, stopping_criteria=watch
-        )
+        options = {"max_new_tokens": max_new_tokens, "do_sample": False, "use_cache": True}
+        with attached(self, prompts) as extra:
+            output = self.model.generate(**inputs, **options, **extra, stopping_criteria=watch)
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
 
     def chat(self, media: Media | Sequence[Media], *, pruner: Pruner | None = None) -> Chat:
-        """Questions about the same images or videos, which are encoded once and pruned once."""
+        """Questions about the same images or videos, which are encoded once and pruned once, but for methods
+        inside the language model: they prune for every question.
+        """
         return Chat(self, media, pruner)
 
     @overload

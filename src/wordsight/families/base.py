@@ -124,6 +124,13 @@ class Family:
         ids = inputs["input_ids"][0]
         return torch.arange(len(ids), device=ids.device)
 
+    def whole_layers(self, model: Any) -> int:
+        """How many of the first layers of the language model need all visual tokens: to those of each it adds
+        features of its own (deepstack).
+        """
+        vision = getattr(model.config, "vision_config", None)
+        return len(getattr(vision, "deepstack_visual_indexes", None) or ())
+
     @contextmanager
     def collecting(self, model: nn.Module, names: frozenset[str]) -> Iterator[Mapping[str, Tensor]]:
         """While open, a pass of the vision tower fills the mapping with the named signals, a row for each of
