@@ -59,6 +59,17 @@ def tiny():
     return VLM(model, AutoProcessor.from_pretrained(SHIPPED), "tiny")
 
 
+@pytest.fixture(scope="session")
+def deep(tiny):
+    """The tiny model with a language model of six layers, two heads to every key."""
+    torch.manual_seed(0)
+    config = LlavaConfig(**tiny.model.config.to_dict())
+    config.text_config.num_hidden_layers, config.text_config.num_key_value_heads = 6, 2
+    model = LlavaForConditionalGeneration(config).float()
+    loud(model.parameters())
+    return VLM(model, tiny.processor, "deep")
+
+
 def loud(weights):
     """With the stock initialisation the picture would hardly move a logit, and wrong would look right."""
     for weight in weights:

@@ -1,4 +1,4 @@
-"""Every pruner against what all of them promise, and each against slow code or a case worked by hand."""
+"""Every pruner against what all of them promise; those inside the language model in test_layer_pruners.py."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import torch
 from wordsight import plugins, pruners
 from wordsight.codebook import Codebook
 from wordsight.errors import UsageError
-from wordsight.pruners.base import MergePruner, Pruner
+from wordsight.pruners.base import LayerPruner, MergePruner, Pruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
@@ -17,7 +17,7 @@ from wordsight.pruners.uniform import Uniform
 from wordsight.tokens import VisualTokens
 from wordsight.words import WORDS
 
-NAMES = pruners.names()
+CLASSES = {name: plugins.find(pruners, name, Pruner) for name in pruners.names()}
 # What to keep, and how many of 64 tokens that is.
 BUDGETS = [
     (0.001, 1),
@@ -49,10 +49,10 @@ def books(tmp_path_factory):
     return root
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[name for name, cls in CLASSES.items() if not issubclass(cls, LayerPruner)])
 def make(request, books):
-    """A function that makes one of the pruners."""
-    cls = plugins.find(pruners, request.param, Pruner)
+    """A function that makes one of the pruners that know what they keep before the language model."""
+    cls = CLASSES[request.param]
 
     def made(keep, width=16, **options):
         if request.param.startswith("codebook"):
@@ -282,7 +282,7 @@ def test_the_folder_of_a_book_may_have_a_number_for_a_name(tmp_path, monkeypatch
         ("base", "unknown pruner 'base'"),
         (
             "xyz",
-            f"unknown pruner 'xyz': choose from {', '.join(NAMES)}",
+            f"unknown pruner 'xyz': choose from {', '.join(CLASSES)}",
         ),
         ("", "unknown pruner ''"),
         (

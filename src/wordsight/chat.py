@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import StoppingCriteria
 
 from wordsight.inputs import Media, Shown, Turn
+from wordsight.inside import tokens_read
 from wordsight.prompt import Prompt, batches
 from wordsight.tokens import VisualTokens
 
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 class Answer:
     """What the model said, and what it read and took for it.
 
-    Times are wall-clock milliseconds; prefill and decode are those of the batch in which it was answered. On
-    a GPU, where work is queued, they say when it was: measure there with a profiler.
+    tokens_kept is a mean over layers where some of them read more tokens than others. Times are wall-clock
+    milliseconds; prefill and decode are those of the batch in which it was answered. On a GPU, where work is
+    queued, they say when it was: measure there with a profiler.
     """
 
     text: str
     tokens_total: int
-    tokens_kept: int
+    tokens_kept: float
     vision_ms: float
     selection_ms: float
     prefill_ms: float
@@ -99,7 +101,7 @@ def answers(vlm: VLM, ready: Iterable[Ready], max_new_tokens: int) -> Iterator[A
         spans = clock.first - began, perf_counter() - clock.first
         for text, one in zip(texts, batch, strict=True):
             times = [round(1000 * span, 3) for span in (one.vision, one.selection, *spans)]
-            yield Answer(text, one.total, len(one.prompt.visual), *times)
+            yield Answer(text, one.total, round(tokens_read(vlm, one.prompt), 1), *times)
 
 
 class TokenClock(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here

@@ -22,11 +22,27 @@ BLOCK = 2048
 def dpc_knn(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "mean") -> Tensor:
     """The cluster (N,) of each of the points (N, D), numbered from 0, the most prominent centre first.
 
+    Every point joins the nearest of the `dpc_centres`.
+    """
+    return nearest(points, dpc_centres(points, clusters, neighbours, scale))
+
+
+def nearest(points: Tensor, centres: Tensor) -> Tensor:
+    """Which (N,) of the centres, indices (M,) of the points (N, D), each point is nearest to."""
+    x = points.detach().double()
+    labels = torch.cat([centres[:0], *(distances.argmin(-1) for distances in _blocks(x, x[centres]))])
+    labels[centres] = torch.arange(len(centres), device=x.device)
+    return labels
+
+
+def dpc_centres(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "mean") -> Tensor:
+    """The indices (clusters,) of the points (N, D) that are centres of clusters, the most prominent first.
+
     density = exp(-mean of the `neighbours` smallest squared distances, the point itself included); delta =
-    distance to the nearest denser point; centres = the largest density * delta; every point joins its
-    nearest centre. `scale` divides the Euclidean distances: "mean" by their mean over pairs of different
-    points, "sqrt_dim" by sqrt(D) as the authors do, which is informative only where norms are of the order
-    of sqrt(D). Fewer points than clusters give one cluster each. Memory is O(N * 2048).
+    distance to the nearest denser point; centres = the largest density * delta. `scale` divides the
+    Euclidean distances: "mean" by their mean over pairs of different points, "sqrt_dim" by sqrt(D) as the
+    authors do, which is informative only where norms are of the order of sqrt(D). Fewer points than clusters
+    are centres all. Memory is O(N * 2048).
     """
     if points.ndim != 2 or clusters < 1 or neighbours < 1:
         raise UsageError(
@@ -39,13 +55,13 @@ def dpc_knn(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "
     count = len(x)
     if count <= clusters:
         return torch.arange(count, device=x.device)
-    total, largest, nearest = x.new_zeros(()), x.new_zeros(()), []
+    total, largest, closest = x.new_zeros(()), x.new_zeros(()), []
     for distances in _blocks(x, x):
         total, largest = total + distances.sum(), torch.maximum(largest, distances.max())
-        nearest.append(distances.topk(min(neighbours, count), largest=False).values)
+        closest.append(distances.topk(min(neighbours, count), largest=False).values)
     mean = total / (count * (count - 1))
     unit = mean.clamp(min=torch.finfo(x.dtype).tiny) if scale == "mean" else x.new_tensor(x.shape[1] ** 0.5)
-    density = (-(torch.cat(nearest) / unit).square().mean(-1)).exp()  # (N,)
+    density = (-(torch.cat(closest) / unit).square().mean(-1)).exp()  # (N,)
     # rank[i] is the place of point i from dense to sparse, the lower index first among equals.
     rank = torch.empty(count, dtype=torch.long, device=x.device)
     rank[density.argsort(descending=True, stable=True)] = torch.arange(count, device=x.device)
@@ -53,10 +69,7 @@ def dpc_knn(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "
     for start, distances in zip(range(0, count, BLOCK), _blocks(x, x), strict=True):
         denser = rank[None] < rank[start : start + len(distances), None]
         delta.append(distances.masked_fill(~denser, torch.inf).amin(-1).clamp(max=largest))
-    centres = (density * torch.cat(delta)).argsort(descending=True, stable=True)[:clusters]
-    labels = torch.cat([distances.argmin(-1) for distances in _blocks(x, x[centres])])
-    labels[centres] = torch.arange(clusters, device=x.device)
-    return labels
+    return (density * torch.cat(delta)).argsort(descending=True, stable=True)[:clusters]
 
 
 def _blocks(x: Tensor, y: Tensor) -> Iterator[Tensor]:

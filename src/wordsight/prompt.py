@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from wordsight.tokens import VisualTokens
+
+if TYPE_CHECKING:
+    from wordsight.pruners.base import LayerPruner
 
 T = TypeVar("T")
 
@@ -30,12 +33,14 @@ class Prompt:
     is_visual  (L,) which positions are placeholders of visual tokens.
     visual     the surviving visual tokens; `visual.slot` says which placeholders they fill.
     modality   "image" or "video": the key under which the model takes the features.
+    inside     the method that drops more of them between layers of the language model, if one does.
     """
 
     sequence: Mapping[str, Tensor]
     is_visual: Tensor
     visual: VisualTokens
     modality: str = "image"
+    inside: LayerPruner | None = None
 
     def is_kept(self) -> Tensor:
         """(L,) which positions of the whole prompt the language model reads."""
@@ -98,7 +103,12 @@ def collate_after(prompts: Sequence[Prompt], length: int) -> tuple[dict[str, Any
 
 
 def shared_length(prompts: Sequence[Prompt]) -> int:
-    """How many of the first tokens are the same in all prompts; at least one token of each is left over."""
+    """How many of the first tokens are the same in all prompts; at least one token of each is left over.
+
+    None are if tokens are dropped inside the language model: that looks at what comes after.
+    """
+    if any(prompt.inside for prompt in prompts):
+        return 0
     rows = [_Row.of(prompt) for prompt in prompts]
     shortest = min(len(row.is_visual) for row in rows) - 1
     for row in rows[1:]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from wordsight.bootstrap import Scores, interval
+from wordsight.inside import tokens_read
 from wordsight.plugins import spec
 from wordsight.progress import watched
 from wordsight.prompt import Prompt, batches
@@ -58,8 +59,9 @@ class Sheet:
         return self._score([replace(p, visual=p.visual.take(none)) for p in self.prompts])
 
     def run(self, pruner: Pruner) -> tuple[Scores, float]:
-        """The score of every example, mean over seeds, and the mean number of tokens kept; every picture is
-        pruned once, or once for every question by a pruner that reads it.
+        """The score of every example, mean over seeds, and the mean number of tokens that a layer reads.
+
+        Every picture is pruned once, or once for every question by a method that looks at it.
         """
         totals, counts = np.zeros(len(self.examples)), []
         for method in seeded(pruner):
@@ -70,7 +72,7 @@ class Sheet:
                     kept[example.picture_id] = method.choose(prompt.visual)
                 prompts.append(method.place(prompt, kept[example.picture_id]))
             totals += self._score(prompts)
-            counts += [len(prompt.visual) for prompt in prompts]
+            counts += [tokens_read(self.vlm, prompt) for prompt in prompts]
         return totals / len(seeded(pruner)), float(np.mean(counts))
 
     def interval(

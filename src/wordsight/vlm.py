@@ -22,6 +22,7 @@ from wordsight.chat import Answer, Chat, TokenClock, answers
 from wordsight.errors import UsageError
 from wordsight.families import Family, family
 from wordsight.inputs import Media, Shown, Turn, process
+from wordsight.inside import attached
 from wordsight.loading import load
 from wordsight.look import check_count, look
 from wordsight.prompt import Prompt, collate, collate_after, shared_length
@@ -176,7 +177,9 @@ class VLM:
             past = copy.deepcopy(cache)
             if past is not None:
                 past.batch_repeat_interleave(len(chunk))
-            output = self.model(**rest, past_key_values=past, use_cache=True, logits_to_keep=1)
+            with attached(self, chunk) as extra:
+                given = {**rest, "past_key_values": past, **extra}
+                output = self.model(**given, use_cache=True, logits_to_keep=1)
             parts.append(output.logits[:, -1].float())
         return torch.cat(parts)
 
@@ -190,20 +193,21 @@ class VLM:
         clock: TokenClock | None = None,
     ) -> list[str]:
         """The greedy answers to the prompts, read as one left-padded batch."""
-        inputs, length = (
-            collate(prompts),
-            {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens},
-        )
+        inputs = collate(prompts)
+        length = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
         watch = StoppingCriteriaList([clock] if clock else [])
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
-        output = self.model.generate(
-            **inputs, **length, do_sample=False, use_cache=True, stopping_criteria=watch
-        )
+        with attached(self, prompts) as extra:
+            output = self.model.generate(
+                **inputs, **length, **extra, do_sample=False, use_cache=True, stopping_criteria=watch
+            )
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
 
     def chat(self, media: Media | Sequence[Media], *, pruner: Pruner | None = None) -> Chat:
-        """Questions about the same images or videos, which are encoded once and pruned once."""
+        """Questions about the same images or videos, which are encoded once and pruned once, but for methods
+        inside the language model: they prune for every question.
+        """
         return Chat(self, media, pruner)
 
     @overload

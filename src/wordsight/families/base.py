@@ -129,6 +129,13 @@ class Family:
         ids = inputs["input_ids"][0]
         return torch.arange(len(ids), device=ids.device)
 
+    def whole_layers(self, model: Any) -> int:
+        """How many of the first layers of the language model need all visual tokens: to those of each it adds
+        features of its own (deepstack).
+        """
+        vision = getattr(model.config, "vision_config", None)
+        return len(getattr(vision, "deepstack_visual_indexes", None) or ())
+
     def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
         """(N, ...) a signal of the tower's tokens as one of the tokens that the language model reads."""
         return signal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from wordsight.codebook import Codebook
 from wordsight.errors import UsageError
+from wordsight.inside import decoder_layers
+from wordsight.midway import Midway
 from wordsight.prompt import Prompt
 from wordsight.tokens import VisualTokens
 
@@ -115,9 +118,7 @@ class ScorePruner(Pruner):
         raise NotImplementedError
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
-        # A stable sort: equal scores are kept in reading order, on every machine.
-        best = self.score(tokens).float().argsort(descending=True, stable=True)
-        return tokens.take(best[: self.budget(tokens)])
+        return tokens.take(highest(self.score(tokens), self.budget(tokens)))
 
 
 @dataclass(kw_only=True)
@@ -148,3 +149,79 @@ class BookPruner(Pruner):
     def check(self, vlm: VLM) -> None:
         super().check(vlm)
         self.book.check(vlm)
+
+
+@dataclass(kw_only=True)
+class LayerPruner(Pruner):
+    """Drops tokens between layers of the language model, by what the layers before made of the question too.
+
+    Before the model it only marks the prompt: `Prompt.inside`. `keep` is what is left after the last of its
+    layers; line breaks count as any token. The first layers read all, so a count of the tokens that are read
+    is a mean over layers (`read`).
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.positions != "original":
+            raise UsageError(
+                f"positions={self.positions}: {type(self).__name__} drops tokens inside the language model, "
+                "where they have their positions; leave it out"
+            )
+
+    def layers(self, depth: int) -> Sequence[int]:
+        """After how many of the `depth` layers tokens are dropped, ascending."""
+        raise NotImplementedError
+
+    def counts(self, tokens: VisualTokens) -> Sequence[int]:
+        """How many of the tokens are left after each of those layers."""
+        raise NotImplementedError
+
+    def narrow(self, midway: Midway, count: int) -> Midway:
+        """The prompt with `count` of its visual tokens left, fewer than it has."""
+        raise NotImplementedError
+
+    def choose(self, tokens: VisualTokens) -> VisualTokens:
+        """All of the tokens: which are dropped is known only inside."""
+        return tokens
+
+    def place(self, prompt: Prompt, kept: VisualTokens) -> Prompt:
+        return replace(prompt, visual=kept, inside=self)
+
+    def plan(self, tokens: VisualTokens, depth: int) -> dict[int, int]:
+        """How many of the tokens are left after how many layers; where two steps meet, the later counts."""
+        return dict(zip(self.layers(depth), self.counts(tokens), strict=True))
+
+    def read(self, tokens: VisualTokens, depth: int) -> float:
+        """How many of the tokens a layer reads, the mean over `depth` layers."""
+        plan, count, total = self.plan(tokens, depth), len(tokens), 0
+        for number in range(depth):
+            count = plan.get(number, count)
+            total += count
+        return total / depth
+
+    def check(self, vlm: VLM) -> None:
+        super().check(vlm)
+        depth, whole = len(decoder_layers(vlm)), vlm.family.whole_layers(vlm.model)
+        for layer in self.layers(depth):
+            if not 1 <= layer < depth:
+                raise UsageError(
+                    f"{type(self).__name__} drops tokens after layer {layer}, but the language model of "
+                    f"{vlm.name} has {depth} layers: expected one from 1 to {depth - 1}"
+                )
+            if layer < whole:
+                raise UsageError(
+                    f"{type(self).__name__} drops tokens after layer {layer}, but the first {whole} layers "
+                    f"of {vlm.name} ({vlm.model.config.model_type}) add features to all of them (deepstack): "
+                    f"expected a layer from {whole} to {depth - 1}"
+                )
+
+
+def highest(scores: Tensor, count: int) -> Tensor:
+    """(count,) indices of the highest scores (N,), highest first."""
+    # A stable sort: equal scores are kept in reading order, on every machine.
+    return scores.float().argsort(descending=True, stable=True)[:count]
+
+
+def layers_at(shares: Sequence[float], depth: int) -> tuple[int, ...]:
+    """The layers at these shares of the depth, rounded down, the first at least 1."""
+    return tuple(max(1, int(share * depth)) for share in shares)

@@ -1,0 +1,65 @@
+"""Midway: a prompt between two layers of the language model, as the methods see it that drop tokens there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What one layer asked and offered, positions rotated in.
+
+    queries  (H, L, width).
+    keys     (G, L, width), each for H / G heads.
+    mask     (L, L) where a token may look: true, or 0 if it is added; None is everywhere before it.
+    scaling  of the scores; softcap bounds them, in models that do.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    mask: Tensor | None
+    scaling: float
+    softcap: float | None = None
+
+    def rows(self, at: Tensor) -> Tensor:
+        """(H, R, L) float32: the attention that the tokens at places `at` (R,) paid to all."""
+        keys = self.keys.float().repeat_interleave(len(self.queries) // len(self.keys), 0)
+        scores = self.queries[:, at].float() @ keys.transpose(1, 2) * self.scaling  # (H, R, L)
+        if self.softcap is not None:
+            scores = (scores / self.softcap).tanh() * self.softcap
+        if self.mask is None:
+            later = torch.arange(keys.shape[1], device=at.device) > at[:, None]
+            return scores.masked_fill(later, -torch.inf).softmax(-1)
+        mask = self.mask[at]
+        added = mask if mask.is_floating_point() else torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
+        return (scores + added).softmax(-1)
+
+
+@dataclass(frozen=True)
+class Midway:
+    """One prompt between two layers.
+
+    hidden     (L, D) what the next layer reads: all of the text, and the visual tokens that are left.
+    visual     (N,) the places of those in it, ascending.
+    attention  that of the layer before.
+    embeds     (M, D) what the first layer read, all visual tokens among them.
+    seen       (K,) the places of those in it.
+    """
+
+    hidden: Tensor
+    visual: Tensor
+    attention: Attention
+    embeds: Tensor
+    seen: Tensor
+
+    def take(self, index: Tensor) -> Midway:
+        """With only those of the visual tokens, put back into reading order."""
+        return replace(self, visual=self.visual[index.sort().values])
+
+    def last_row(self) -> Tensor:
+        """(L,) the attention that the last token of the prompt paid, the mean over heads."""
+        last = torch.tensor([len(self.hidden) - 1], device=self.hidden.device)
+        return self.attention.rows(last)[:, 0].mean(0)

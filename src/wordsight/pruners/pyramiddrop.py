@@ -1,0 +1,39 @@
+"""PyramidDrop: keep fewer and fewer tokens, each time those that the end of the prompt attends to most.
+
+"PyramidDrop: Accelerating Your Large Vision-Language Models via Pyramid Visual Redundancy Reduction",
+https://arxiv.org/abs/2410.17247. Re-implemented from the paper. Differs from the released code in taking the
+row of attention from the queries and keys that the last layer of a stage has used, where that computes such
+once more, and in padding batches on the left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wordsight.midway import Midway
+from wordsight.pruners.base import LayerPruner, highest, layers_at
+from wordsight.tokens import VisualTokens
+
+
+@dataclass(kw_only=True)
+class PyramidDrop(LayerPruner):
+    """Keeps the highest attention of the last token of the prompt, the same share of tokens at every stage.
+
+    stages: where they end, as shares of the depth, in whole layers. The defaults are layers 8, 16 and 24 of
+    32, after which a half, a quarter and an eighth of the tokens are left.
+    """
+
+    keep: float | int = 0.125
+    stages: tuple[float, ...] = (0.25, 0.5, 0.75)
+
+    def layers(self, depth: int) -> Sequence[int]:
+        return layers_at(self.stages, depth)
+
+    def counts(self, tokens: VisualTokens) -> Sequence[int]:
+        first, last = len(tokens), self.budget(tokens)
+        done = [(i + 1) / len(self.stages) for i in range(len(self.stages))]
+        return [round(first ** (1 - share) * last**share) for share in done]
+
+    def narrow(self, midway: Midway, count: int) -> Midway:
+        return midway.take(highest(midway.last_row()[midway.visual], count))
