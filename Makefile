@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EVIDENCE := build/evidence
-SEEDS := build/models
+SEEDS := benchmarks/models
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 FAMILIES := $(BIN)/python -m pytest tests/families --confcutdir=tests/families
 

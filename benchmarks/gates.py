@@ -25,7 +25,7 @@ from wordsight.tasks.pairs import Pairs
 from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
-SEEDS = HERE.parent / "build" / "models"  # `make train-seeds`
+SEEDS = HERE / "models"  # `make train-seeds`
 MODELS = {"1": "demo", "0": str(SEEDS / "seed0"), "2": str(SEEDS / "seed2")}  # the first ships
 QUESTIONS = 1200
 TASKS = {"easy_vqa": EasyVqa(), "scenes": Scenes(), "pairs": Pairs(), "clips": Clips(clips=600)}
