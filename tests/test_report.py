@@ -23,6 +23,7 @@ def row(pruner, keep, tokens, retention, **others):
         "pruner": pruner,
         "keep": keep,
         "tokens_kept": tokens,
+        "tokens_total": 144.0,
     }
     told |= {"accuracy": 0.5, "low": 0.4, "high": 0.6, "retention": retention, "difference_to": {}}
     told |= {"unpruned": 0.8, "blind": 0.4, "image_contribution": 1.0, "split": None, "rescued": 0}

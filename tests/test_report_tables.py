@@ -16,6 +16,7 @@ WHOLE = {
     "pruner": "none",
     "keep": 1.0,
     "tokens_kept": 144.0,
+    "tokens_total": 144.0,
     "accuracy": 0.81,
     "low": 0.785,
     "high": 0.834,
@@ -249,3 +250,10 @@ def test_the_summary_has_a_line_for_every_pruner_and_a_column_for_every_keep():
 def test_the_summary_of_several_tasks_is_their_mean():
     mean = WHOLE | {"task": "mean of 2 tasks", "tasks": 2}
     assert {cells[0] for cells in summary([WHOLE, OTHER, mean]).body} == {"mean of 2 tasks"}
+
+
+def test_the_summary_says_which_pruners_read_more_than_their_keep():
+    inside = WHOLE | {"pruner": "fastv", "keep": 0.1, "tokens_kept": 79.2, "tokens_total": 144.0}
+    before = inside | {"pruner": "uniform", "tokens_kept": 14.0}
+    notes = summary([WHOLE, inside, before]).notes
+    assert notes == ("fastv at keep 10%: 79.2 of 144.0 tokens are read, the mean over layers.",)

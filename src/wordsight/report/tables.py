@@ -35,14 +35,26 @@ def summary(rows: Sequence[Row]) -> Table:
         if row["tasks"] == most:
             whose.setdefault(_whose(row), []).append(row)
     keeps = list(dict.fromkeys(_keep(row["keep"]) for row in rows if row["pruner"] != "none"))
-    body = []
+    body, notes = [], []
     for about, own in whose.items():
+        notes += [told for told in map(_more_read, own) if told]
         found = {(row["pruner"], _keep(row["keep"])): _accuracy(row) for row in own}
         for pruner in dict.fromkeys(row["pruner"] for row in own):
             at = [found.get((pruner, "100%" if pruner == "none" else keep), "") for keep in keeps]
             body.append((*about, pruner, *at))
         body.append((*about, "(blind)", *(f"{own[0]['blind']:.3f}" for _ in keeps)))
-    return _without_one_model(Table("By keep, accuracy [95 %]", ("model", "task", "pruner", *keeps), body))
+    head = ("model", "task", "pruner", *keeps)
+    return _without_one_model(Table("By keep, accuracy [95 %]", head, body, tuple(notes)))
+
+
+def _more_read(row: Row) -> str:
+    """What has to be said of a row whose tokens are more than its keep."""
+    keep, total = row["keep"], row["tokens_total"]
+    budget = keep * total if isinstance(keep, float) else keep
+    if row["tokens_kept"] <= max(1, 1.1 * budget):
+        return ""
+    told = f"{row['tokens_kept']:.1f} of {total:.1f} tokens are read, the mean over layers."
+    return f"{row['pruner']} at keep {_keep(keep)}: {told}"
 
 
 def comparison(rows: Sequence[Row]) -> Table:
