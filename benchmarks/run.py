@@ -1,5 +1,5 @@
-"""Run every experiment of experiments/*.json through the command line, then write the README table from the
-results.
+"""Run every experiment of experiments/*.json through the command line, then write the tables and the figure
+from the results: the README's, and those of docs/results.md.
 """
 
 from __future__ import annotations
@@ -8,41 +8,64 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated, Any
 
+import typer
+
+from bars import bars
+from wordsight.atomic import replacing
 from wordsight.report.formats import markdown
-from wordsight.report.tables import summary
+from wordsight.report.pareto import LIGHT, draw
+from wordsight.report.tables import comparison, contributions, summary, times
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+ROOT = HERE.parent
+PAGES = ROOT / "README.md", ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- table: {} -->\n", "<!-- end -->"
 
 
-def run(experiment: Path) -> Path:
-    """One `wordsight compare`; its rows and environment go to results/<name>.json."""
-    asked = json.loads(experiment.read_text())
-    out = HERE / "results" / experiment.name
-    command = [
-        "wordsight",
-        "compare",
-        "--limit",
-        str(asked["limit"]),
-        "--out",
-        str(out.relative_to(HERE.parent)),
-    ]
-    for option, values in (
-        ("--task", asked["tasks"]),
-        ("--pruner", asked["pruners"]),
-        ("--keep", asked["keeps"]),
-    ):
-        for value in values:
-            command += [option, str(value)]
-    subprocess.run([sys.executable, "-m", *command], check=True, cwd=HERE.parent)
-    return out
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="of experiments; all by default")] = None,
+    tables_only: Annotated[bool, typer.Option(help="write the tables of results that are there")] = False,
+) -> None:
+    """Run and write."""
+    experiments = sorted((HERE / "experiments").glob("*.json"))
+    for path in experiments:
+        if not names or path.stem in names:
+            results = HERE / "results" / path.name
+            if not tables_only:
+                run(path, results)
+            write(path.stem, json.loads(results.read_text())["rows"], json.loads(path.read_text()))
 
 
-def write_table(results: Path) -> None:
-    """Put the summary of a run between the README's markers of the same name."""
-    write_between(README, results.stem, markdown(summary(json.loads(results.read_text())["rows"])))
+def run(experiment: Path, results: Path) -> None:
+    """One `wordsight compare` with the experiment's options; rows and environment go to `results`."""
+    command = ["wordsight", "compare", "--out", str(results.relative_to(ROOT))]
+    for option, value in json.loads(experiment.read_text()).items():
+        for each in value if isinstance(value, list) else [value]:
+            command += [f"--{option}", str(each)]
+    subprocess.run([sys.executable, "-m", *command], check=True, cwd=ROOT)
+
+
+def write(name: str, rows: list[dict[str, Any]], asked: dict[str, Any]) -> None:
+    """The tables of an experiment, wherever a page has markers for them, and its figure."""
+    one_task = dict.fromkeys(row["task"] for row in rows if row["tasks"] == 1)
+    by_task = [summary([row for row in rows if row["task"] == task]) for task in one_task]
+    made = {
+        name: markdown(summary(rows)),
+        f"{name}, by task": "".join(f"\n{markdown(table)}" for table in by_task),
+        f"{name}, contributions": markdown(contributions(rows)),
+        f"{name}, differences": markdown(comparison([row for row in rows if row["tasks"] > 1])),
+    }
+    if "timing" in asked:
+        made[f"{name}, times"] = markdown(times(rows))
+    elif "reference" in asked:
+        made[f"{name}, bars"] = markdown(bars(rows, asked["reference"]))
+        with replacing(ROOT / "docs" / f"{name}.png") as draft:
+            draft.write_bytes(draw(rows, LIGHT))
+    for page in PAGES:
+        for mark, table in made.items():
+            write_between(page, mark, table)
 
 
 def write_between(page: Path, name: str, table: str) -> None:
@@ -54,5 +77,4 @@ def write_between(page: Path, name: str, table: str) -> None:
 
 
 if __name__ == "__main__":
-    for path in sorted((HERE / "experiments").glob("*.json")):
-        write_table(run(path))
+    typer.run(main)

@@ -128,14 +128,14 @@ def test_every_token_of_an_answer_is_as_in_the_model_that_cannot_see_the_others(
         for longer in growing[1:]:
             inputs = longer.inputs()
             step = {name: inputs[name][:, -1:] for name in ("input_ids", "position_ids")}
-            mask, past = inputs["attention_mask"], output.past_key_values
-            output = vlm.model(**step, attention_mask=mask, past_key_values=past)
+            mask, past = inputs["attention_mask"], output[vlm.cache_name]
+            output = vlm.model(**step, attention_mask=mask, **{vlm.cache_name: past})
             found.append(output.logits[0, -1])
     expected = [masked(vlm, longer, known_drops(prompt))[-1] for longer in growing[1:]]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     length = len(growing[-1].is_visual)
     left = [length, length, length - 96, length - 96, length - 120, length - 120]
-    assert [layer.keys.shape[2] for layer in output.past_key_values.layers] == left
+    assert [layer.keys.shape[2] for layer in output[vlm.cache_name].layers] == left
 
 
 def test_generate_says_what_the_model_says_that_cannot_see_the_others(vlm, prompt):

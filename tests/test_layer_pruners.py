@@ -125,7 +125,7 @@ def told(deep, picture, monkeypatch):
         visual=prompt.is_visual.nonzero()[:, 0].tolist(),
         attentions=[layer[0] for layer in output.attentions],  # (H, L, L) each
         hidden=[states[0] for states in output.hidden_states],  # (L, D), what each layer reads
-        keys=[layer.keys[0] for layer in output.past_key_values.layers],  # (G, L, width)
+        keys=[layer.keys[0] for layer in output[deep.cache_name].layers],  # (G, L, width)
     )
 
 

@@ -279,9 +279,9 @@ def test_shared_length_of_many_is_that_of_the_least_alike():
 def test_collate_after_splits_a_pass_in_two(tiny, prompt, length):
     prompts = [pruned(prompt, range(90)).followed_by(word) for word in (20, 21, 22)]
     before, rest = collate_after(prompts, length)
-    cache = tiny.model(**before, use_cache=True).past_key_values
+    cache = tiny.model(**before, use_cache=True)[tiny.cache_name]
     cache.batch_repeat_interleave(3)
-    late = tiny.model(**rest, past_key_values=cache).logits[:, -1]
+    late = tiny.model(**rest, **{tiny.cache_name: cache}).logits[:, -1]
     torch.testing.assert_close(late, logits(tiny, collate(prompts)), rtol=1e-5, atol=1e-5)
 
 

@@ -50,7 +50,7 @@ def attached(vlm: VLM, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
         for number in run.cuts:
             stack.enter_context(run.listening(layers[number - 1].self_attn, number))
         # A cache that knows of no windows keeps all columns that the first layer's mask, and so ours, has.
-        yield {"past_key_values": DynamicCache()}
+        yield {vlm.cache_name: DynamicCache()}
 
 
 def decoder_layers(vlm: VLM) -> Sequence[Any]:

@@ -151,7 +151,7 @@ def _first_cache(vlm: VLM) -> Iterator[list[int]]:
     sizes: list[int] = []
 
     def note(module: Any, given: Any, output: Any) -> None:
-        tensors = [value for layer in output.past_key_values.layers for value in vars(layer).values()]
+        tensors = [value for layer in output[vlm.cache_name].layers for value in vars(layer).values()]
         sizes.append(sum(value.nbytes for value in tensors if isinstance(value, Tensor)))
 
     hook = vlm.model.register_forward_hook(note)

@@ -93,6 +93,11 @@ class VLM:
             )
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def cache_name(self) -> str:
+        """What this version of transformers calls the key-value cache: it was renamed in 5.24."""
+        return "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
+
     @property
     def pad_embedding(self) -> Tensor:
         """(D,) the embedding of the padding token: what stands in for a token that is left out."""
@@ -167,7 +172,7 @@ class VLM:
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)
-            cache = self.model(**prefix, use_cache=True, logits_to_keep=1).past_key_values
+            cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[self.cache_name]
         longest = max(prompt.length for prompt in prompts) - shared
         rows = max(1, self.pass_tokens // longest)
         parts = []
@@ -178,7 +183,7 @@ class VLM:
             if past is not None:
                 past.batch_repeat_interleave(len(chunk))
             with attached(self, chunk) as extra:
-                given = {**rest, "past_key_values": past, **extra}
+                given = {**rest, self.cache_name: past, **extra}
                 output = self.model(**given, use_cache=True, logits_to_keep=1)
             parts.append(output.logits[:, -1].float())
         return torch.cat(parts)
