@@ -84,12 +84,12 @@ def compare(
 
     for _ in map(of_model, [models] if isinstance(models, VLM) else models):
         pass  # map lets go of a model before it asks for the next
-    return Results(rows, _machine() | {"models": described})
+    return Results(rows, machine() | {"models": described})
 
 
 def environment(vlm: VLM) -> dict[str, Any]:
     """What a reader needs to know to run it again on one model."""
-    return _machine() | _described(vlm)
+    return machine() | _described(vlm)
 
 
 def versions() -> dict[str, str]:
@@ -97,7 +97,8 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("wordsight", "torch", "transformers")}
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """When and on what something was measured, and with which versions."""
     return {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "threads": torch.get_num_threads(),
