@@ -100,3 +100,22 @@ def test_the_tables_end_with_the_advice_and_name_what_was_left_out():
     assert shown[-1] == advise(made)["advice"][-1]
     assert "Left out, slower than 60 ms a question: scope (80 ms)." in shown
     assert "Left out, cannot run on this model: codebook." in shown
+
+
+@pytest.mark.parametrize(
+    ("tokens", "winner", "told"),
+    [
+        (29.0, None, "resized, which costs nothing, is as good"),
+        (
+            144.0,
+            "divprune",
+            "Resized pictures are as good as far as these can tell (+0.000 [-0.010, +0.010]), but",
+        ),
+    ],
+)
+def test_resized_pictures_are_a_rival_where_the_model_makes_few_tokens_of_them(tokens, winner, told):
+    made = record(resized=(0.0, -0.01, 0.01))
+    made["test"]["tokens"]["resized"] = tokens
+    found = advise(made)
+    assert found["winner"] == winner
+    assert any(told in line for line in found["advice"])

@@ -262,7 +262,7 @@ def test_dart_keeps_pivots_and_what_is_least_like_them(told, steps, options):
     ((_, found),) = steps(method, told.prompt)
     keys, hidden = told.keys[1], told.hidden[2]
     size = {place: float(keys[:, place].abs().sum()) for place in range(len(hidden))}
-    text = [place for place in size if place not in told.visual]
+    text = [place for place in size if place > max(told.visual)]
     count = method.budget(told.prompt.visual)
     kept = sorted(told.visual, key=lambda place: -size[place])[: min(method.visual_pivots, count)]
     pivots = kept + sorted(text, key=lambda place: -size[place])[: method.text_pivots]
@@ -280,3 +280,26 @@ def test_dart_keeps_pivots_and_what_is_least_like_them(told, steps, options):
 def test_dart_without_pivots_is_refused(pivots):
     with pytest.raises(UsageError, match="expected at least one pivot"):
         DART(visual_pivots=pivots[0], text_pivots=pivots[1])
+
+
+@pytest.mark.parametrize("cls", [PyramidDrop, SparseVLM])
+@pytest.mark.parametrize(
+    "stages", [(), (0.5, 0.25, 0.75), (0.25, 0.25, 0.75), (0.0, 0.5, 0.9), (0.2, 0.5, 1.0)]
+)
+def test_stages_that_are_no_ascending_shares_are_refused(cls, stages):
+    with pytest.raises(UsageError, match="stages must be shares of the depth"):
+        cls(stages=stages)
+
+
+@pytest.mark.parametrize("options", [{"stages": (0.2, 0.5)}, {"recycle": 5.0}, {"recycle": -0.1}])
+def test_sparsevlm_has_three_stages_and_recycles_a_share(options):
+    with pytest.raises(UsageError, match=r"expected three stages and recycle in \[0, 1\]"):
+        SparseVLM(**options)
+
+
+def test_stages_are_written_in_a_spec_and_read_from_it():
+    method = PyramidDrop(stages=(0.2, 0.4))
+    assert plugins.spec(method) == "pyramiddrop:stages=0.2+0.4"
+    assert pruners.make(plugins.spec(method)) == method
+    with pytest.raises(UsageError, match="stages must be numbers"):
+        pruners.make("pyramiddrop:stages=early")

@@ -117,6 +117,15 @@ def test_tome_agrees_with_its_rule(tokens, count):
 
 
 @pytest.mark.parametrize("make", [Pool, PruMerge, ToMe, VisionZip])
+def test_deepstack_features_are_merged_like_the_tokens(make, tokens):
+    kept = make(keep=0.3).prune(
+        replace(tokens, deep=(2 * tokens.embeds, tokens.embeds - tokens.embeds[:, :1]))
+    )
+    torch.testing.assert_close(kept.deep[0], 2 * kept.embeds)
+    torch.testing.assert_close(kept.deep[1], kept.embeds - kept.embeds[:, :1])
+
+
+@pytest.mark.parametrize("make", [Pool, PruMerge, ToMe, VisionZip])
 def test_merged_tokens_keep_their_type(make, tokens):
     half = replace(tokens, embeds=tokens.embeds.bfloat16())
     assert make(keep=0.1).prune(half).embeds.dtype == torch.bfloat16

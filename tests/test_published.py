@@ -136,8 +136,8 @@ def test_prunesid_agrees_with_its_rule(tokens, count):
     features, attention = tokens.signals["features"], tokens.signals["cls_attention"]
     squashed = features.sigmoid().T.double()
     # The principal components of the channels are the eigenvectors of the tokens' covariance.
-    _, vectors = torch.linalg.eigh((squashed - squashed.mean(0)).T @ (squashed - squashed.mean(0)))
-    groups = max(1, count // 4)
+    values, vectors = torch.linalg.eigh((squashed - squashed.mean(0)).T @ (squashed - squashed.mean(0)))
+    groups = min(max(1, count // 4), int((values > 1e-10).sum()))
     member = vectors.flip(1)[:, :groups].abs().argmax(1).tolist()
     alike = cosines(features)
     threshold = count / 32 * sum(alike[i][j] for i in range(64) for j in range(i)) / (64 * 63 / 2)

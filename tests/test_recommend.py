@@ -14,6 +14,8 @@ from wordsight import recommend as module
 from wordsight.errors import UsageError
 from wordsight.prompt import Prompt
 from wordsight.pruners.base import Pruner, ScorePruner
+from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.fastv import FastV
 from wordsight.pruners.random import Random
 from wordsight.recommend import Terms, recommend
 from wordsight.tasks.base import Example, Task
@@ -35,7 +37,7 @@ class Reader(VLM):
     """Shown the name of a picture, it says which share of its good tokens it read."""
 
     def encode(self, images, question, *, collect=frozenset(), seen=None):
-        if seen is None:
+        if seen is None and not images.startswith("small"):
             self.encoded.append(images)
         embeds = torch.zeros(TOKENS, 32)
         embeds[:, 0] = is_good(images) * 1.0
@@ -102,6 +104,12 @@ def times(monkeypatch):
     return taken
 
 
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """What resized pictures are called: the model makes as many tokens of them, all as good."""
+    monkeypatch.setattr(module, "resized", lambda name, share: f"small {name}")
+
+
 def run(reader, *pruners, terms=TERMS, turned=()):
     tasks = {split: Share(split=split, turned=split in turned) for split in ("validation", "test")}
     return recommend(reader, **tasks, terms=terms, pruners=pruners)
@@ -121,8 +129,10 @@ def test_the_best_is_found_and_confirmed(reader):
             name_of(0): 1.0,
             name_of(0.3): by_hand(0.3, "test"),
             "random": record["test"]["accuracy"]["random"],
+            "resized": 1.0,
         }
     )
+    assert record["test"]["tokens"]["resized"] == TOKENS
     assert record["test"]["tokens"][name_of(0)] == TOKENS / 2
 
 
@@ -276,3 +286,10 @@ def test_a_split_with_one_picture_is_refused(reader, limit, told):
 def test_terms_that_cannot_be_met_are_refused(terms, message):
     with pytest.raises(UsageError, match=message):
         Terms(**terms)
+
+
+@pytest.mark.parametrize("method", [FastV(layer=1), CodebookPruner(threshold=0.5)])
+def test_a_method_that_cannot_be_held_to_a_budget_is_refused(reader, monkeypatch, method):
+    monkeypatch.setattr(type(method), "check", lambda self, vlm: None)
+    with pytest.raises(UsageError, match="cannot be held to a budget"):
+        run(reader, method)

@@ -93,7 +93,7 @@ def test_a_mean_over_tasks_counts_every_task_alike():
     row = mean_row([YARDSTICK, SECOND], [PRUNED, LATER], {"none": [WHOLE, SECOND.whole]})
     assert row["accuracy"] == pytest.approx((4 / 6 + 1 / 3) / 2)
     assert row["unpruned"] == pytest.approx((5 / 6 + 1) / 2)
-    assert row["retention"] == pytest.approx((4 / 6 + 1 / 3) / (5 / 6 + 1))
+    assert row["retention"] == pytest.approx(((4 / 6) / (5 / 6) + (1 / 3) / 1) / 2)
     assert row["blind"] == pytest.approx((2 / 6 + 1 / 3) / 2)
     assert row["difference_to"]["none"][0] == pytest.approx(row["accuracy"] - row["unpruned"])
     assert (row["tokens_kept"], row["tokens_total"]) == ((14 + 29) / 2, (144 + 288) / 2)

@@ -11,7 +11,7 @@ from wordsight.codebook import Codebook
 from wordsight.pruners.codebook_coverage import CodebookCoverage
 from wordsight.pruners.codebook_dpp import CodebookDPP
 from wordsight.pruners.scope import Scope
-from wordsight.selectors import likeliest_subset, widest_cover
+from wordsight.selectors import cosine, likeliest_subset, widest_cover
 
 KEEPS = pytest.mark.parametrize("keep", [1, 2, 5, 20, 64])
 
@@ -28,7 +28,7 @@ def cosines(embeds):
 
 def slow_cover(similar, quality, count):
     """One candidate, one token at a time: quality times the sum of what it adds to the best similarity."""
-    everyone, chosen = range(len(similar)), []
+    everyone, chosen, first = range(len(similar)), [], None
     while len(chosen) < count:
         best = [max([0.0, *(similar[i][s] for s in chosen)]) for i in everyone]
         gains = {
@@ -36,7 +36,8 @@ def slow_cover(similar, quality, count):
             for j in everyone
             if j not in chosen
         }
-        chosen.append(next(j for j, gain in gains.items() if gain > max(gains.values()) - 1e-6))
+        first = max(gains.values()) if first is None else first
+        chosen.append(next(j for j, gain in gains.items() if gain > max(gains.values()) - 1e-6 * first))
     return sorted(chosen)
 
 
@@ -74,6 +75,13 @@ def test_scope_takes_the_loud_one_of_two_alike_and_then_what_is_not_covered(toke
     assert Scope(keep=3).prune(few).slot.tolist() == [1, 2, 4]
 
 
+@pytest.mark.parametrize("factor", [16, 1e-3])
+def test_what_is_chosen_does_not_depend_on_the_scale_of_the_quality(tokens, factor):
+    similar, quality = cosine(tokens.signals["features"]), tokens.signals["cls_attention"] / 64
+    chosen = widest_cover(similar, 40, quality)
+    assert torch.equal(widest_cover(similar, 40, factor * quality), chosen)
+
+
 def test_a_negative_alpha_is_refused():
     with pytest.raises(UsageError, match="alpha must be 0 or more, got -1"):
         Scope(alpha=-1)
@@ -97,6 +105,12 @@ def test_codebook_dpp_agrees_with_determinants_from_scratch(tokens, book, keep):
 def test_a_determinant_that_cannot_grow_leaves_the_first_free_ones():
     kernel = torch.ones(4, 4)  # all alike: rank one
     assert likeliest_subset(kernel, 4).tolist() == [0, 1, 2, 3]
+
+
+def test_a_determinant_that_only_rounding_lets_grow_leaves_the_first_free_ones():
+    points = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))  # rank eight
+    chosen = likeliest_subset(cosine(points), 40).tolist()
+    assert chosen[8:] == sorted(set(range(40)) - set(chosen[:8]))
 
 
 def test_nothing_left_to_cover_leaves_the_first_free_ones():

@@ -80,12 +80,6 @@ def test_the_interval_does_not_depend_on_the_order_of_the_questions():
     assert about(*(names[i] for i in order)).interval(scores[order]) == about(*names).interval(scores)
 
 
-def test_the_interval_of_some_questions_is_that_of_a_sheet_of_them():
-    scores, names = np.random.default_rng(0).random(40), np.repeat(np.arange(10), 4)
-    where = np.arange(40) % 3 == 0
-    assert about(*names).interval(scores, where) == about(*names[where]).interval(scores[where])
-
-
 @dataclass(kw_only=True)
 class Lengths(Task):
     """Three questions about one picture, three about two in one prompt; the score is the length said."""

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from wordsight.report.tables import signed
 
-FREE = ("random", "uniform", "pool", "resize")  # baselines that need no signal and no search
+FREE = ("random", "uniform", "pool")  # baselines that need no signal and no search
+RESIZED = "resized"  # no pruner: the pictures themselves, to that share of their pixels
 ENOUGH = 20  # pictures; a bootstrap over fewer is too narrow to be believed
 Record = dict[str, Any]
 
@@ -26,7 +27,7 @@ def advise(record: Record) -> Record:
     test = record["test"]
     is_enough = test["pictures"] >= ENOUGH
     lines = [told, *(_comparison(record, name) for name in _others(record) if is_enough), _blind(record)]
-    is_ahead = all(test["difference_to"][name][1] > 0 for name in _others(record) if _is_free(name))
+    is_ahead = all(test["difference_to"][name][1] > 0 for name in _others(record) if _is_free(record, name))
     winner = record["leader"] if verdict == "pays" and is_ahead else None
     return {"verdict": verdict, "winner": winner, "advice": lines}
 
@@ -99,7 +100,11 @@ def _others(record: Record) -> list[str]:
     return [name for name in record["test"]["difference_to"] if name != "none"]
 
 
-def _is_free(name: str) -> bool:
+def _is_free(record: Record, name: str) -> bool:
+    """Whether a finalist needs nothing; resized pictures do where the model makes fewer tokens of them."""
+    tokens = record["test"]["tokens"]
+    if name == RESIZED:
+        return bool(tokens[name] <= 1.1 * tokens[record["leader"]])
     return name.partition(":")[0] in FREE
 
 
@@ -111,8 +116,13 @@ def _comparison(record: Record, name: str) -> str:
         return f"{leader} is better than {name} ({signed(difference)})."
     if high < 0:
         return f"{leader}, which led on the validation split, is worse than {name} ({signed(difference)})."
-    if _is_free(name):
+    if _is_free(record, name):
         return f"{name}, which costs nothing, is as good as far as these can tell ({signed(difference)})."
+    if name == RESIZED:
+        return (
+            f"Resized pictures are as good as far as these can tell ({signed(difference)}), but this model "
+            "makes more tokens of them."
+        )
     return f"{name}, the runner-up, cannot be told from it ({signed(difference)})."
 
 

@@ -22,8 +22,9 @@ def interval(scores: Scores, pictures: Sequence[str], level: float = 0.95) -> tu
 def interval_of_tasks(
     scores: Sequence[Scores], pictures: Sequence[Sequence[str]], level: float = 0.95
 ) -> tuple[float, float]:
-    """The same of the mean over tasks of their mean scores; the pictures of every task are drawn by
-    themselves.
+    """The same of the mean over tasks of their mean scores.
+
+    The pictures of every task are drawn by themselves: of tasks on the same pictures it is too narrow.
     """
     drawn = [
         _resampled(one, about, seed) for seed, (one, about) in enumerate(zip(scores, pictures, strict=True))

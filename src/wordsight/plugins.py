@@ -146,12 +146,20 @@ def _text(value: Any) -> str:
     """The value of an option as a SPEC has it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return "+".join(map(_text, value))
     return str(value) if isinstance(value, (int, float, str)) else type(value).__name__
 
 
-def _value(text: str, field: dataclasses.Field[Any], told: str) -> int | float | str | None:
-    """The text as the annotation of an option asks for it."""
+def _value(
+    text: str, field: dataclasses.Field[Any], told: str
+) -> int | float | str | tuple[float, ...] | None:
+    """The text as the annotation of an option asks for it; a tuple of numbers is written a+b+c."""
     kind = str(field.type)
+    if kind.startswith("tuple"):
+        with suppress(ValueError):
+            return tuple(float(part) for part in text.split("+"))
+        raise UsageError(f"{told} must be numbers, as 0.25+0.5; got {text!r}")
     if text == "none" and re.search("None|Optional", kind):
         return None
     if isinstance(field.default, str) or re.search(r"\bstr\b", kind):

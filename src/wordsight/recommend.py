@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from wordsight import pruners as package
-from wordsight.advice import FREE, advise
+from wordsight.advice import FREE, RESIZED, advise
 from wordsight.bootstrap import Scores
 from wordsight.errors import UsageError
 from wordsight.evaluate import environment
@@ -23,6 +23,7 @@ from wordsight.progress import watched
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.random import Random
 from wordsight.race import LEVEL, Values, race
+from wordsight.resize import resized
 from wordsight.sheet import Sheet
 from wordsight.tasks.base import Example, Task
 from wordsight.timing import Timing
@@ -93,16 +94,25 @@ def _methods(
         pruners = []
         for name in package.names():
             try:
-                method = package.make(name)
-                method.check(vlm)
-                pruners.append(method)
+                pruners.append(_checked(package.make(name), vlm))
             except UsageError as error:
                 left_out[name] = str(error)
     drawn = [method for method in pruners if isinstance(method, Random)] or [Random()]
     methods = {spec(method): replace(method, keep=budget) for method in [*drawn, *pruners]}
     for method in methods.values():
-        method.check(vlm)
+        _checked(method, vlm)
     return methods, left_out
+
+
+def _checked(method: Pruner, vlm: VLM) -> Pruner:
+    """The pruner; raises UsageError if it cannot run on the model or be held to a budget."""
+    method.check(vlm)
+    if not method.meets_keep:
+        raise UsageError(
+            f"{spec(method)} cannot be held to a budget: a threshold keeps as many tokens as it likes, and "
+            "the layers before those that drop some read all; `wordsight compare` tells how many are read"
+        )
+    return method
 
 
 def _milliseconds(vlm: VLM, pictures: list[list[Example]], methods: dict[str, Pruner]) -> dict[str, float]:
@@ -185,16 +195,18 @@ def _confirm(
     sheet = Sheet.of(vlm, task, examples, collect=_needs(finalists))
     confirming = watched(finalists.items(), "confirming", len(finalists))
     runs = {name: sheet.run(method) for name, method in confirming}
-    leader = next(iter(finalists))
+    leader, budget = next(iter(finalists)), next(iter(finalists.values())).keep
+    smaller = Sheet.of(vlm, task, [replace(each, images=resized(each.images, budget)) for each in examples])
     scores = {"none": sheet.whole} | {name: scores for name, (scores, _) in runs.items()}
-    total = float(np.mean([len(prompt.visual) for prompt in sheet.prompts]))
+    scores[RESIZED] = smaller.whole
     return {
         "test": {
             "questions": len(examples),
             "pictures": len(pictures),
             "blind": float(sheet.blind.mean()),
             "accuracy": {name: float(each.mean()) for name, each in scores.items()},
-            "tokens": {"none": total} | {name: kept for name, (_, kept) in runs.items()},
+            "tokens": {"none": _tokens(sheet), RESIZED: _tokens(smaller)}
+            | {name: kept for name, (_, kept) in runs.items()},
             "difference_to": {
                 name: _difference(sheet, scores[leader] - each)
                 for name, each in scores.items()
@@ -203,6 +215,11 @@ def _confirm(
         },
         "time": _time(_timed(vlm, pictures, finalists[leader])),
     }
+
+
+def _tokens(sheet: Sheet) -> float:
+    """How many visual tokens a prompt has, the mean."""
+    return float(np.mean([len(prompt.visual) for prompt in sheet.prompts]))
 
 
 def _difference(sheet: Sheet, differences: Scores) -> list[float]:

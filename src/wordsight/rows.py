@@ -115,13 +115,17 @@ def mean_row(
         return [mean(cells) - mean(others), *interval_of_tasks(gaps, pictures)]
 
     low, high = interval_of_tasks(scores(cells), pictures)
+    pairs = list(zip(scores(cells), scores([stick.whole for stick in sticks]), strict=True))
+    possible = all(whole.any() for _, whole in pairs)
     unpruned, blind = mean([stick.whole for stick in sticks]), mean([stick.blind for stick in sticks])
     return {
         "accuracy": mean(cells),
         "low": low,
         "high": high,
         "unpruned": unpruned,
-        "retention": mean(cells) / unpruned if unpruned else None,
+        "retention": float(np.mean([own.mean() / whole.mean() for own, whole in pairs]))
+        if possible
+        else None,
         "blind": blind,
         "image_contribution": (unpruned - blind) / blind if blind else None,
         "difference_to": {name: difference(others) for name, others in references.items()},

@@ -32,7 +32,7 @@ class Line:
     keep: float | int
     cell: Cell
     seeds: int = 1
-    is_fixed: bool = True
+    meets_keep: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,8 @@ class Run:
         for pruner in watched(self.pruners, f"pruning for {spec(self.task)}", len(self.pruners)):
             if repr(pruner.keep) not in {repr(line.keep) for line in found if line.pruner == "resized"}:
                 found.append(Line("resized", pruner.keep, self._resized(pruner.keep)))
-            # A threshold keeps another number of tokens than others at this keep.
-            is_fixed = getattr(pruner, "threshold", None) is None
-            found.append(Line(spec(pruner), pruner.keep, self._pruned(pruner), len(seeded(pruner)), is_fixed))
+            cell, seeds = self._pruned(pruner), len(seeded(pruner))
+            found.append(Line(spec(pruner), pruner.keep, cell, seeds, pruner.meets_keep))
         return found
 
     def rows(self, reference: str | None) -> Iterator[dict[str, Any]]:
@@ -165,7 +164,7 @@ def _compared(lines: Sequence[Line], reference: str | None) -> Iterator[tuple[Li
     for i, line in enumerate(lines):
         others = {"none": 0} if i else {}
         other = at.get((reference or "", repr(line.keep)))
-        if other is not None and line.is_fixed and line.pruner != reference:
+        if other is not None and line.meets_keep and line.pruner != reference:
             others[lines[other].pruner] = other
         yield line, others
 

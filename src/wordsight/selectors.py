@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TIE = 1e-6  # gains that are no farther apart are equal
+TIE = 1e-6  # gains that are no farther apart are equal, as a share of the first
+ROUNDING = 1e-6  # of what a token is worth alone: less than that is left by rounding, kernels being float32
 
 
 def cosine(embeds: Tensor) -> Tensor:
@@ -54,11 +55,13 @@ def widest_cover(similarity: Tensor, count: int, quality: Tensor) -> Tensor:
     chosen = torch.zeros(count, dtype=torch.long, device=similarity.device)
     covered = torch.zeros_like(similarity[:, 0])  # (things,)
     free = torch.ones_like(quality, dtype=torch.bool)
+    tie = torch.zeros((), device=similarity.device)
     for i in range(count):
         gain = quality * (similarity - covered[:, None]).clamp(min=0).sum(0)  # (N,)
-        gain[~free] = -1
+        tie = TIE * gain.max() if i == 0 else tie
+        gain[~free] = -torch.inf
         # Two tokens that cover each other gain the same: the first of them, however sums are rounded.
-        chosen[i] = (gain >= gain.max() - TIE).int().argmax()
+        chosen[i] = (gain >= gain.max() - tie).int().argmax()
         free[chosen[i]] = False
         covered = torch.maximum(covered, similarity[:, chosen[i]])
     return chosen
@@ -71,13 +74,15 @@ def likeliest_subset(kernel: Tensor, count: int) -> Tensor:
     token raises it any more, the first free ones follow.
     """
     chosen = torch.zeros(count, dtype=torch.long, device=kernel.device)
-    left = kernel.diagonal().double().clone()  # (N,) what each would multiply the determinant by
+    own = kernel.diagonal().double()
+    left = own.clone()  # (N,) what each would multiply the determinant by
     rows = torch.zeros(count, len(kernel), dtype=torch.double, device=kernel.device)
     free = torch.ones_like(left, dtype=torch.bool)
     for i in range(count):
-        best = left.masked_fill(~free, -torch.inf).argmax()
+        worth = left.masked_fill(left <= ROUNDING * own, 0).masked_fill(~free, -torch.inf)
+        best = worth.argmax()
         chosen[i], free[best] = best, False
-        if left[best] <= 1e-12:
+        if worth[best] <= 0:
             continue
         rows[i] = (kernel[best].double() - rows[:i, best] @ rows[:i]) / left[best].sqrt()
         left = left - rows[i].square()

@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wordsight.bootstrap import Scores, interval
 from wordsight.inside import tokens_read
@@ -75,16 +74,12 @@ class Sheet:
             counts += [tokens_read(self.vlm, prompt) for prompt in prompts]
         return totals / len(seeded(pruner)), float(np.mean(counts))
 
-    def interval(
-        self, scores: Scores, where: NDArray[np.bool_] | None = None, level: float = 0.95
-    ) -> tuple[float, float]:
-        """The bootstrap interval of the mean score of the questions at `where`, all by default.
+    def interval(self, scores: Scores, level: float = 0.95) -> tuple[float, float]:
+        """The bootstrap interval of the mean score.
 
         Pictures are resampled: questions about one picture are not independent.
         """
-        at = np.ones(len(scores), bool) if where is None else where
-        ids = [example.picture_id for example, here in zip(self.examples, at, strict=True) if here]
-        return interval(scores[at], ids, level)
+        return interval(scores, [example.picture_id for example in self.examples], level)
 
     def _score(self, prompts: list[Prompt]) -> Scores:
         said = [

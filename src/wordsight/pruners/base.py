@@ -60,7 +60,7 @@ class Pruner:
         return kept.with_breaks(tokens.take(is_break.nonzero()[:, 0]))
 
     def _check_finite(self, tokens: VisualTokens) -> None:
-        read = {"visual tokens": tokens.embeds, **tokens.signals}
+        read = {"visual tokens": tokens.embeds, **{name: tokens.signals[name] for name in self.needs}}
         broken = [name for name, values in read.items() if not values.isfinite().all()]
         if broken:
             raise UsageError(
@@ -84,6 +84,13 @@ class Pruner:
                 "have no gaps to close; leave it out"
             )
         return pruned.contiguous()
+
+    @property
+    def meets_keep(self) -> bool:
+        """Whether the language model reads as many tokens as `keep` says, so that methods can be compared at
+        it.
+        """
+        return True
 
     @property
     def reads_question(self) -> bool:
@@ -123,15 +130,26 @@ class ScorePruner(Pruner):
 
 @dataclass(kw_only=True)
 class MergePruner(Pruner):
-    """Makes fewer tokens of many. Subclasses implement `merge`, which is asked for fewer than there are."""
+    """Makes fewer tokens of many, deepstack features alike. Subclasses implement `mix`, which is asked for
+    fewer than there are.
+    """
 
-    def merge(self, tokens: VisualTokens, count: int) -> VisualTokens:
-        """So many tokens, in reading order, each at the place of one of those it was made of."""
+    def mix(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
+        """(count,) the indices of the tokens whose places stay, and (count, N) how much of every token is in
+        what is made for each of them.
+        """
         raise NotImplementedError
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
         count = self.budget(tokens)
-        return tokens if count == len(tokens) else self.merge(tokens, count)
+        if count == len(tokens):
+            return tokens
+        index, weights = self.mix(tokens, count)
+
+        def mixed(features: Tensor) -> Tensor:
+            return features.index_copy(0, index, (weights @ features.float()).to(features.dtype))
+
+        return replace(tokens, embeds=mixed(tokens.embeds), deep=tuple(map(mixed, tokens.deep))).take(index)
 
 
 @dataclass(kw_only=True)
@@ -168,6 +186,10 @@ class LayerPruner(Pruner):
                 "where they have their positions; leave it out"
             )
 
+    @property
+    def meets_keep(self) -> bool:
+        return False
+
     def layers(self, depth: int) -> Sequence[int]:
         """After how many of the `depth` layers tokens are dropped, ascending."""
         raise NotImplementedError
@@ -182,6 +204,7 @@ class LayerPruner(Pruner):
 
     def choose(self, tokens: VisualTokens) -> VisualTokens:
         """All of the tokens: which are dropped is known only inside."""
+        self._check_finite(tokens)
         return tokens
 
     def place(self, prompt: Prompt, kept: VisualTokens) -> Prompt:
@@ -220,6 +243,14 @@ def highest(scores: Tensor, count: int) -> Tensor:
     """(count,) indices of the highest scores (N,), highest first."""
     # A stable sort: equal scores are kept in reading order, on every machine.
     return scores.float().argsort(descending=True, stable=True)[:count]
+
+
+def check_stages(shares: Sequence[float]) -> None:
+    """Raises UsageError unless these are shares of the depth, ascending."""
+    if not shares or any(not 0 < share < 1 for share in shares) or list(shares) != sorted(set(shares)):
+        raise UsageError(
+            f"stages must be shares of the depth, in (0, 1) and ascending, as 0.25+0.5+0.75; got {shares!r}"
+        )
 
 
 def layers_at(shares: Sequence[float], depth: int) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """[CLS] top-k: keep the patches to which the vision tower's [CLS] token pays most attention (FasterVLM).
 
 "[CLS] Attention is All You Need for Training-Free Visual Token Pruning", https://arxiv.org/abs/2412.01818.
-Re-implemented from the paper. Differs from the released code: the attention is read in the layer whose
-output is projected.
+Re-implemented from the paper. Differs from the released code in nothing but the fallback for towers without
+[CLS]: the attention that a patch gets from all patches.
 """
 
 from __future__ import annotations

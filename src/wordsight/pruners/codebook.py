@@ -42,6 +42,10 @@ class CodebookPruner(BookPruner, ScorePruner):
         if self.threshold is not None and not -1 <= self.threshold <= 1:
             raise UsageError(f"threshold must be a cosine, in [-1, 1]; got {self.threshold}")
 
+    @property
+    def meets_keep(self) -> bool:
+        return self.threshold is None
+
     def prune(self, tokens: VisualTokens) -> VisualTokens:
         if self.threshold is None:
             return super().prune(tokens)

@@ -22,7 +22,8 @@ from wordsight.tokens import VisualTokens
 
 @dataclass(kw_only=True)
 class DART(LayerPruner):
-    """Pivots have the largest keys, by L1 norm over all heads; each keeps the tokens of lowest cosine to it.
+    """Pivots have the largest keys, by L1 norm over all heads, of the visual tokens and of the text after
+    them; each keeps the tokens of lowest cosine to it.
 
     layer: how many layers read all tokens, in a model of any depth. The default keeps 128 of 576 tokens, the
     middle one of the paper's budgets.
@@ -49,9 +50,7 @@ class DART(LayerPruner):
 
     def narrow(self, midway: Midway, count: int) -> Midway:
         sizes = midway.attention.keys.float().abs().sum((0, 2))  # (L,)
-        is_text = torch.ones_like(sizes, dtype=torch.bool)
-        is_text[midway.visual] = False
-        text = is_text.nonzero()[:, 0]
+        text = torch.arange(int(midway.visual[-1]) + 1, len(sizes), device=sizes.device)
         chosen = highest(sizes[midway.visual], min(self.visual_pivots, count))
         said = text[highest(sizes[text], self.text_pivots)]
         pivots = torch.cat([midway.visual[chosen], said])

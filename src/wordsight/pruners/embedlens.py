@@ -26,4 +26,5 @@ class EmbedLens(ScorePruner):
     def score(self, tokens: VisualTokens) -> Tensor:
         word = tokens.signals["nearest_word"]
         shared = (word[:, None] == word).sum(1)  # (N,)
+        # In [0, 2/3]: one more token that shares the word always outweighs it.
         return (tokens.signals["word_similarity"].float() + 1) / 3 - shared

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wordsight.errors import UsageError
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import Pruner, highest
 from wordsight.selectors import split_budget
 from wordsight.tokens import VisualTokens
 
@@ -43,8 +43,8 @@ class HiRED(Pruner):
         parts, weights = [part for part, _ in found], [weight for _, weight in found]
         counts = split_budget(self.budget(tokens), weights, [len(part) for part in parts])
         attention = tokens.signals["cls_attention"].float()
-        best = [part[attention[part].argsort(descending=True, stable=True)] for part in parts]
-        return tokens.take(torch.cat([part[:count] for part, count in zip(best, counts, strict=True)]))
+        pairs = zip(parts, counts, strict=True)
+        return tokens.take(torch.cat([part[highest(attention[part], count)] for part, count in pairs]))
 
     def _parts(self, tokens: VisualTokens, image: Tensor) -> Iterator[tuple[Tensor, float]]:
         """The tokens of a whole picture and of every part of it enlarged, with their shares of the budget."""
@@ -56,7 +56,7 @@ class HiRED(Pruner):
             return
         yield whole, share * self.alpha
         first = tokens.signals["cls_attention_first"].float()[whole]
-        looked = whole[first.argsort(descending=True, stable=True)[: len(whole) // 2]]
+        looked = whole[highest(first, len(whole) // 2)]
         place = tokens.cell[:, 2:]
         small, great = place[whole].amax(0) + 1, place[large].amax(0) + 1  # rows, columns
         tiles = (great + small - 1) // small  # how many down and across

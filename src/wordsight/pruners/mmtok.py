@@ -42,9 +42,6 @@ class MMTok(Pruner):
     def prune(self, tokens: VisualTokens) -> VisualTokens:
         words = (tokens.signals["question"].float().T / self.text_temperature).softmax(1)  # (T, N)
         others = (cosine(tokens.signals["features"]) / self.vision_temperature).softmax(1)  # (N, N)
-        # Means over words and over tokens; N times both, so that gains do not vanish in pictures of many
-        # tokens.
-        words = words * (len(tokens) / max(1, len(words)))
-        cover = torch.cat([words, self.alpha * others])
+        cover = torch.cat([words / max(1, len(words)), self.alpha * others / len(tokens)])  # of means
         worth = torch.ones(len(tokens), device=cover.device)
         return tokens.take(widest_cover(cover, self.budget(tokens), worth))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from wordsight.pruners.base import MergePruner
 from wordsight.pruners.uniform import Uniform
@@ -17,7 +18,7 @@ class Pool(MergePruner):
     picture.
     """
 
-    def merge(self, tokens: VisualTokens, count: int) -> VisualTokens:
+    def mix(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         kept = Uniform(keep=count).prune(tokens)
         places, anchors = tokens.cell.float(), kept.cell.float()  # (N, 4), (K, 4)
         elsewhere = (places[:, None, :2] != anchors[None, :, :2]).any(-1)  # (N, K)
@@ -25,7 +26,5 @@ class Pool(MergePruner):
         # A picture with no anchor joins the nearest one before or after it in reading order.
         apart = apart + elsewhere * (1e6 + 1e3 * (tokens.slot[:, None] - kept.slot[None]).abs())
         member = apart.argmin(-1)  # (N,)
-        sums = torch.zeros(count, tokens.embeds.shape[1], device=member.device)
-        sums.index_add_(0, member, tokens.embeds.float())
-        means = sums / member.bincount(minlength=count)[:, None]
-        return replace(kept, embeds=means.to(tokens.embeds.dtype))
+        is_member = (member == torch.arange(count, device=member.device)[:, None]).float()  # (K, N)
+        return torch.searchsorted(tokens.slot, kept.slot), is_member / is_member.sum(1, keepdim=True)

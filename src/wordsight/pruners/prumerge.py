@@ -2,19 +2,22 @@
 
 "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models",
 https://arxiv.org/abs/2403.15388. Re-implemented from the rule. Differs from the released code: `keep` says
-how many tokens stay (there the share of outliers of the attention does), they are merged after the projector,
-and the extra token has the place of the dropped one that [CLS] attends to most. PruMerge+ is `evenly=0.75`.
+how many tokens stay (there the share of outliers of the attention does), queries and keys are those of the
+layer that is projected (there of the last one), tokens are merged after the projector, and the extra one has
+the place of the dropped one that [CLS] attends to most. PruMerge+ is `evenly=0.75`: its even tokens are drawn
+among the rest (there among all, without doubles).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from wordsight.errors import UsageError
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import MergePruner, highest
 from wordsight.selectors import cosine
 from wordsight.tokens import VisualTokens
 
@@ -38,9 +41,9 @@ class PruMerge(MergePruner):
         if self.neighbours < 0:
             raise UsageError(f"neighbours must be 0 or more, got {self.neighbours}")
 
-    def merge(self, tokens: VisualTokens, count: int) -> VisualTokens:
+    def mix(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         attention = tokens.signals["cls_attention_undivided"].float()
-        best = attention.argsort(descending=True, stable=True)
+        best = highest(attention, len(attention))
         spread = min(round(count * self.evenly), count - 1)
         centers = best[: max(1, count - 1 - spread)]
         rest = best[len(centers) :].sort().values
@@ -48,16 +51,12 @@ class PruMerge(MergePruner):
         centers = torch.cat(
             [centers, rest[torch.arange(spread, device=rest.device) * len(rest) // max(1, spread)]]
         )
-        embeds = tokens.embeds.float()
         alike = cosine(tokens.signals["keys"].flatten(1)).fill_diagonal_(-torch.inf)[centers]  # (K, N)
         near = alike.topk(min(self.neighbours, len(tokens) - 1)).indices  # (K, neighbours)
-        made = tokens.embeds.clone()
-        added = (embeds[near] * attention[near][..., None]).sum(1)
-        made[centers] = (embeds[centers] + added).to(made.dtype)
+        weights = torch.eye(len(tokens), device=best.device)[centers].scatter_add(1, near, attention[near])
         if count == 1:
-            return replace(tokens, embeds=made).take(centers)
-        dropped = torch.ones(len(tokens), dtype=torch.bool, device=best.device)
+            return centers, weights
+        dropped = torch.ones_like(attention, dtype=torch.bool)
         dropped[centers] = False
         extra = best[dropped[best]][:1]
-        made[extra] = (attention[dropped] @ embeds[dropped]).to(made.dtype)
-        return replace(tokens, embeds=made).take(torch.cat([centers, extra]))
+        return torch.cat([centers, extra]), torch.cat([weights, (attention * dropped)[None]])

@@ -15,9 +15,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import Pruner, highest
 from wordsight.selectors import cosine, split_budget
 from wordsight.tokens import VisualTokens
+
+ROUNDING = 1e-5  # of the largest singular value: smaller ones are zeros, and their components arbitrary
 
 
 @dataclass(kw_only=True)
@@ -49,21 +51,25 @@ class PruneSID(Pruner):
 
 
 def _groups(features: Tensor, count: int) -> Tensor:
-    """(N,) the principal component of the tokens (N, C) in which each weighs most."""
+    """(N,) the principal component of the tokens (N, C) in which each weighs most, of the first `count` that
+    explain anything.
+    """
     channels = features.sigmoid().T  # (C, N)
-    components: Tensor = torch.linalg.svd(channels - channels.mean(0), full_matrices=False).Vh[:count]
-    return components.abs().argmax(0)  # of (count, N)
+    _, spread, components = torch.linalg.svd(channels - channels.mean(0), full_matrices=False)
+    explains = (spread > ROUNDING * spread[0])[:count]
+    group: Tensor = components[:count][explains | ~explains.any()].abs().argmax(0)
+    return group
 
 
 def _ranked(group: Tensor, alike: Tensor, attention: Tensor, threshold: Tensor) -> tuple[Tensor, int]:
     """The tokens of a group, those before all that are no duplicate of one with more attention; and how many
     they are.
     """
-    order = group[attention[group].argsort(descending=True, stable=True)].tolist()
+    order = group[highest(attention[group], len(group))]
+    is_double = (alike[order[:, None], order] > threshold).tolist()
     kept: list[int] = []
-    for token in order:
-        if all(alike[token, other] <= threshold for other in kept):
-            kept.append(token)
-    return torch.tensor(kept + [token for token in order if token not in kept], device=group.device), len(
-        kept
-    )
+    for i in range(len(order)):
+        if not any(is_double[i][j] for j in kept):
+            kept.append(i)
+    doubles = sorted(set(range(len(order))) - set(kept))
+    return order[kept + doubles], len(kept)

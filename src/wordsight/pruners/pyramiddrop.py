@@ -1,9 +1,9 @@
 """PyramidDrop: keep fewer and fewer tokens, each time those that the end of the prompt attends to most.
 
 "PyramidDrop: Accelerating Your Large Vision-Language Models via Pyramid Visual Redundancy Reduction",
-https://arxiv.org/abs/2410.17247. Re-implemented from the paper. Differs from the released code in taking the
-row of attention from the queries and keys that the last layer of a stage has used, where that computes such
-once more, and in padding batches on the left.
+https://arxiv.org/abs/2410.17247. Re-implemented from the paper. Differs from the released code in ranking by
+the attention of the last layer of a stage (there the queries and keys of the first layer of the next are
+computed for it), in keeping positions (there they are renumbered), and in padding batches on the left.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wordsight.midway import Midway
-from wordsight.pruners.base import LayerPruner, highest, layers_at
+from wordsight.pruners.base import LayerPruner, check_stages, highest, layers_at
 from wordsight.tokens import VisualTokens
 
 
@@ -26,6 +26,10 @@ class PyramidDrop(LayerPruner):
 
     keep: float | int = 0.125
     stages: tuple[float, ...] = (0.25, 0.5, 0.75)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_stages(self.stages)
 
     def layers(self, depth: int) -> Sequence[int]:
         return layers_at(self.stages, depth)

@@ -3,8 +3,9 @@
 "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference",
 https://arxiv.org/abs/2410.04417. Re-implemented from the paper. Differs from the released code in that any
 budget can be asked for, not four of them, that merged tokens count in it, and that the layers named are the
-first to read fewer tokens, rated by the layer before: so the published averages come out (192 of 576). It is
-the method of the paper, without what later versions of the code correct.
+first to read fewer tokens, rated by the layer before: so the published averages come out (192 of 576). A
+merged token has the place of its cluster's centre. It is the method of the paper, without what later versions
+of the code correct.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor
 
 from wordsight.cluster import dpc_centres, nearest
+from wordsight.errors import UsageError
 from wordsight.midway import Midway
-from wordsight.pruners.base import LayerPruner, highest, layers_at
+from wordsight.pruners.base import LayerPruner, check_stages, highest, layers_at
 from wordsight.tokens import VisualTokens
 
 # Shares of 576 tokens that are left after each of the three steps, merged ones among them, in the released
@@ -39,6 +41,14 @@ class SparseVLM(LayerPruner):
     stages: tuple[float, float, float] = (0.0625, 0.1875, 0.46875)
     recycle: float = 0.3
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_stages(self.stages)
+        if len(self.stages) != 3 or not 0 <= self.recycle <= 1:
+            raise UsageError(
+                f"expected three stages and recycle in [0, 1]; got {self.stages!r} and {self.recycle}"
+            )
+
     def layers(self, depth: int) -> Sequence[int]:
         return layers_at(self.stages, depth)
 
@@ -57,7 +67,7 @@ class SparseVLM(LayerPruner):
             return midway.take(order[:count])
         kept, rest = order[: count - merged], order[count - merged :][:recycled]
         points = midway.hidden[midway.visual[rest]].float()  # (R, D)
-        centres = dpc_centres(points, merged)
+        centres = dpc_centres(points, merged, neighbours=merged, scale="sqrt_dim")
         clusters = nearest(points, centres)
         means = torch.stack([points[clusters == i].mean(0) for i in range(merged)])  # (M, D)
         places = midway.visual[rest[centres]]

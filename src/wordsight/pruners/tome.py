@@ -7,11 +7,12 @@ inside every layer of the vision tower, so the tower is no faster.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import MergePruner, highest
 from wordsight.selectors import cosine
 from wordsight.tokens import VisualTokens
 
@@ -23,17 +24,16 @@ class ToMe(MergePruner):
     round.
     """
 
-    def merge(self, tokens: VisualTokens, count: int) -> VisualTokens:
+    def mix(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         embeds = tokens.embeds.float()
-        sizes = torch.ones(len(tokens), 1, device=embeds.device)
+        parts = torch.eye(len(tokens), device=embeds.device)  # (N, N) which tokens each was made of
         left = torch.arange(len(tokens), device=embeds.device)
         while len(left) > count:
             ours, theirs = left[::2], left[1::2]
-            link, partner = cosine(embeds[left])[::2, 1::2].max(-1)
-            going = link.argsort(descending=True, stable=True)[: min(len(left) - count, len(theirs))]
+            means = parts[left] / parts[left].sum(1, keepdim=True) @ embeds
+            link, partner = cosine(means)[::2, 1::2].max(-1)
+            going = highest(link, min(len(left) - count, len(theirs)))
             merged, into = ours[going], theirs[partner[going]]
-            sums = (embeds * sizes).index_add(0, into, embeds[merged] * sizes[merged])
-            sizes = sizes.index_add(0, into, sizes[merged])
-            embeds = sums / sizes
+            parts = parts.index_add(0, into, parts[merged])
             left = left[~torch.isin(left, merged)]
-        return replace(tokens, embeds=embeds.to(tokens.embeds.dtype)).take(left)
+        return left, parts[left] / parts[left].sum(1, keepdim=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wordsight.pruners.base import Pruner
+from wordsight.selectors import split_budget
 from wordsight.tokens import VisualTokens
 
 
@@ -21,16 +22,10 @@ class Uniform(Pruner):
         crops = torch.unique_consecutive(tokens.cell[:, :2], dim=0, return_inverse=True)[1]
         sizes = crops.bincount().tolist()
         chosen = []
-        for crop, count in enumerate(_shares(budget, sizes)):
+        for crop, count in enumerate(split_budget(budget, sizes, sizes)):
             places = (crops == crop).nonzero()[:, 0]
             chosen.append(places[_grid(tokens.cell[places, 2], count)])
         return tokens.take(torch.cat(chosen))
-
-
-def _shares(budget: int, sizes: list[int]) -> list[int]:
-    """The budget split in proportion to the sizes, exactly."""
-    ends = [round(budget * sum(sizes[: i + 1]) / sum(sizes)) for i in range(len(sizes))]
-    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _grid(row: Tensor, count: int) -> Tensor:

@@ -7,13 +7,14 @@ itself is not kept, since the model projects it nowhere; one more patch has its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from wordsight.errors import UsageError
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import MergePruner, highest
 from wordsight.selectors import cosine
 from wordsight.tokens import VisualTokens
 
@@ -35,22 +36,18 @@ class VisionZip(MergePruner):
         if not 0 <= self.contextual <= 1:
             raise UsageError(f"contextual must be in [0, 1], got {self.contextual}")
 
-    def merge(self, tokens: VisualTokens, count: int) -> VisualTokens:
+    def mix(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         merged = round(count * self.contextual)
-        best = tokens.signals["cls_attention"].float().argsort(descending=True, stable=True)
+        best = highest(tokens.signals["cls_attention"], len(tokens))
         dominant, rest = best[: count - merged], best[count - merged :].sort().values
+        everyone = torch.eye(len(tokens), device=rest.device)  # (N, N)
         if not merged:
-            return tokens.take(dominant)
+            return dominant, everyone[dominant]
         targets = torch.arange(merged, device=rest.device) * max(1, len(rest) // merged)
         alike = cosine(tokens.signals["keys"].float().mean(1)[rest])[:, targets]  # (rest, merged)
         alike[targets] = -torch.inf  # a target is merged into no other
-        member = alike.argmax(-1)
-        others = torch.ones(len(rest), device=rest.device)
-        others[targets] = 0
-        embeds = tokens.embeds.float()
-        sums = torch.zeros(merged, embeds.shape[1], device=rest.device)
-        sums.index_add_(0, member, embeds[rest] * others[:, None])
-        sizes = torch.zeros(merged, device=rest.device).index_add_(0, member, others).clamp(min=1)
-        made = tokens.embeds.clone()
-        made[rest[targets]] = (embeds[rest[targets]] + sums / sizes[:, None]).to(made.dtype)
-        return replace(tokens, embeds=made).take(torch.cat([dominant, rest[targets]]))
+        is_member = (alike.argmax(-1) == torch.arange(merged, device=rest.device)[:, None]).float()
+        is_member[:, targets] = 0  # (merged, rest)
+        added = is_member / is_member.sum(1, keepdim=True).clamp(min=1) @ everyone[rest]
+        index = torch.cat([dominant, rest[targets]])
+        return index, torch.cat([everyone[dominant], everyone[rest[targets]] + added])

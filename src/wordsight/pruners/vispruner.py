@@ -2,7 +2,7 @@
 
 "Beyond Text-Visual Attention: Exploiting Visual Cues for Effective Token Pruning in VLMs",
 https://arxiv.org/abs/2412.01818. Re-implemented from the rule. Differs from the released code: an odd number
-of tokens works too, and attention and features are those of the layer that is projected.
+of tokens works too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wordsight.errors import UsageError
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import Pruner, highest
 from wordsight.selectors import cosine
 from wordsight.tokens import VisualTokens
 
@@ -35,7 +35,7 @@ class VisPruner(Pruner):
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
         count = self.budget(tokens)
-        best = tokens.signals["cls_attention"].float().argsort(descending=True, stable=True)
+        best = highest(tokens.signals["cls_attention"], len(tokens))
         important = int(count * self.important)
         alike = cosine(tokens.signals["features"])
         return tokens.take(
@@ -51,7 +51,7 @@ def _distinct(tokens: Tensor, alike: Tensor, count: int) -> Tensor:
         ours, others = tokens[::2], tokens[1::2]
         if not len(others):
             return tokens[:count]
-        order = alike[ours][:, others].amax(-1).argsort(descending=True, stable=True)
+        order = highest(alike[ours[:, None], others].amax(-1), len(ours))
         going = min(AT_ONCE, len(tokens) - count, len(ours))
         tokens = torch.cat([ours[order[going:]], others])
     return tokens

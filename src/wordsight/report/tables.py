@@ -164,7 +164,7 @@ def _whose(row: Row) -> tuple[str, str]:
 
 
 def _keep(keep: float | int) -> str:
-    return f"{keep:.0%}" if isinstance(keep, float) else str(keep)
+    return f"{100 * keep:.4g}%" if isinstance(keep, float) else str(keep)
 
 
 def percent(share: float | None) -> str:
