@@ -79,6 +79,12 @@ def test_attention_is_what_the_towers_own_eager_attention_says(tower, raw):
     torch.testing.assert_close(signals["cls_attention_first"], first, rtol=1e-4, atol=1e-6)
 
 
+def test_the_layers_of_a_tower_are_all_that_attend_in_it(tower, raw):
+    _, said, _ = raw
+    inside = set(tower.module.modules())
+    assert [layer for layer in said if layer in inside] == list(tower.attentions)
+
+
 def test_undivided_attention_is_that_of_all_heads_as_one(tower, raw):
     signals, said, last = raw
     weights = []
