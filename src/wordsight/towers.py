@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 SIGNALS = frozenset({"cls_attention", "cls_attention_first", "cls_attention_undivided", "features", "keys"})
+QUERIES = (
+    512  # of a packed tower, at a time: attention takes (heads, QUERIES, patches), however large a picture
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Tower:
         first, projected = self.attentions[0], self.attentions[layer]
 
         def attention(module: Any, arguments: tuple[Tensor, ...], options: dict[str, Any]) -> None:
-            seen = self._attention(module, arguments[0] if arguments else options["hidden_states"])
+            states = arguments[0] if arguments else options["hidden_states"]
+            seen = self._attention(module, states, options)
             if module is first:
                 found["cls_attention_first"] = seen["cls_attention"]
             if module is projected:
@@ -56,10 +60,8 @@ class Tower:
 
         def outputs(module: Any, arguments: Any, output: Any) -> None:
             last = self.state is None
-            states = (output.last_hidden_state if last else output.hidden_states[self.state]).float()
-            found["features"] = states[:, self.has_cls :].flatten(0, 1)
-            if self.has_cls:
-                found["cls_similarity"] = torch.cosine_similarity(states[:, 1:], states[:, :1], -1).flatten()
+            states = output.last_hidden_state if last else output.hidden_states[self.state]
+            found.update(self._features(states.float()))
 
         with ExitStack() as hooks:
             for module in {first, projected}:
@@ -67,7 +69,15 @@ class Tower:
             hooks.callback(self.module.register_forward_hook(outputs).remove)
             yield found
 
-    def _attention(self, module: Any, states: Tensor) -> dict[str, Tensor]:
+    def _features(self, states: Tensor) -> dict[str, Tensor]:
+        """What the states that are projected (images, patches, C) tell of the patches."""
+        features = states[:, self.has_cls :].flatten(0, 1)
+        if not self.has_cls:
+            return {"features": features}
+        similarity = torch.cosine_similarity(states[:, 1:], states[:, :1], -1).flatten()
+        return {"features": features, "cls_similarity": similarity}
+
+    def _attention(self, module: Any, states: Tensor, options: Mapping[str, Any]) -> dict[str, Tensor]:
         """What a layer's attention tells of the patches (images, patches, width)."""
         query, key = module.q_proj(states), module.k_proj(states)
         if hasattr(module, "q_norm"):
@@ -86,6 +96,55 @@ class Tower:
         """(..., patches) the attention that patches get, of logits (..., queries, keys)."""
         asking = logits[..., :1, :] if self.has_cls else logits
         return asking.float().softmax(-1).mean(-2)[..., self.has_cls :]
+
+
+@dataclass(frozen=True)
+class PackedTower(Tower):
+    """A vision tower that reads the patches of all pictures, of any size, in one row; its attention layers
+    have a fused qkv and rotate positions in.
+
+    A patch attends to the patches of its own sequence: those of a picture, of a frame, or of a window of one,
+    as the layer's `cu_seqlens` says. Attention is of queries and keys with positions, as the tower computes
+    it, and what a patch gets is the mean over the patches of its sequence: in a sequence of n patches 1 / n
+    on average, more in a small picture (or window) than in a large one. keys are those that the layer's qkv
+    gives, before positions are rotated in. Rows are in the order in which the tower reads patches.
+    """
+
+    state: int | None = None
+    has_cls: bool = False
+
+    def _features(self, states: Tensor) -> dict[str, Tensor]:
+        return {"features": states}  # (patches, C)
+
+    def _attention(self, module: Any, states: Tensor, options: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What a layer's attention tells of the patches (patches, width)."""
+        fused = module.qkv(states).unflatten(-1, (3, module.num_heads, -1))
+        query, key, _ = fused.unbind(1)  # (patches, heads, width)
+        lengths = options["cu_seqlens"].diff().tolist()
+        placed = (rotated(part, *options["position_embeddings"]) for part in (query, key))
+        pairs = list(zip(*(torch.split(part, lengths) for part in placed), strict=True))
+        whole = [(q.flatten(1)[:, None], k.flatten(1)[:, None]) for q, k in pairs]  # as if it had one head
+        return {
+            "cls_attention": torch.cat([received(*pair) for pair in pairs]),
+            "cls_attention_undivided": torch.cat([received(*pair) for pair in whole]),
+            "keys": key.float(),
+        }
+
+
+def rotated(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Queries or keys (patches, heads, width) with their positions, cos and sin (patches, width)."""
+    first, second = part.float().chunk(2, -1)
+    turned = torch.cat([-second, first], -1)
+    return (part * cos[:, None].float() + turned * sin[:, None].float()).to(part.dtype)
+
+
+def received(query: Tensor, key: Tensor) -> Tensor:
+    """(patches,) the attention that patches get from all, mean over heads; (patches, heads, width) each."""
+    total = torch.zeros(len(key), device=key.device)
+    for asking in torch.split(query, QUERIES):
+        logits = torch.einsum("qhw,khw->hqk", asking, key) / key.shape[-1] ** 0.5
+        total += logits.float().softmax(-1).sum((0, 1))
+    return total / (query.shape[0] * query.shape[1])
 
 
 def pooled(signal: Tensor, factor: int, side: int) -> Tensor:

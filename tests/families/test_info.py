@@ -7,6 +7,7 @@ from wordsight.info import describe
 from wordsight.probe import QUESTION
 
 RUN_ANYWHERE = {"divprune", "random", "uniform"}
+HAVE_CLS = {"llava", "llava_next", "llava_next_video", "internvl"}
 
 
 @pytest.mark.parametrize("size", [(64, 64), (90, 40)])
@@ -25,12 +26,12 @@ def test_info_counts_what_a_prompt_holds(vlm, size):
 def test_info_names_the_pruners_that_can_run_and_why_others_cannot(vlm):
     found = describe(vlm)["pruners"]
     assert all(found[name] is None for name in RUN_ANYWHERE)
-    collects = "qwen" not in vlm.model.config.model_type
-    assert (found["cls_topk"] is None) == collects
-    if not collects:
-        assert "cls_attention" in found["cls_topk"]
+    assert found["cls_topk"] is None
+    has_cls = vlm.model.config.model_type in HAVE_CLS
+    assert (found["cls_similarity"] is None) == has_cls
+    if not has_cls:
+        assert "cls_similarity" in found["cls_similarity"]
 
 
 def test_info_says_whether_the_tower_has_a_cls_token(vlm):
-    clip = {"llava", "llava_next", "llava_next_video", "internvl"}
-    assert describe(vlm)["cls"] == (vlm.model.config.model_type in clip)
+    assert describe(vlm)["cls"] == (vlm.model.config.model_type in HAVE_CLS)

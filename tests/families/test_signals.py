@@ -1,21 +1,22 @@
 """Signals of the vision tower: those of its own eager attention, and of the token beside which they lie."""
 
+import sys
+from collections import defaultdict
+
 import pytest
 import torch
 from painting import crops, painted
 
-from wordsight import Video
+from wordsight import Video, towers
 from wordsight.explain import drawing
 
 QUESTION = "what color is the cat?"
+MERGING = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # four patches into one token, by their merger
 
 
 @pytest.fixture
 def tower(vlm):
-    found = vlm.family.tower(vlm.model)
-    if found is None:
-        pytest.skip("its tower gives no signals yet")
-    return found
+    return vlm.family.tower(vlm.model)
 
 
 @pytest.fixture
@@ -29,47 +30,110 @@ def collected(vlm, tower):
 
 
 @pytest.fixture
-def raw(vlm, tower, media):
-    """The signals of the tower's own patches, and what its layers' eager attention says: weights and keys."""
-    said = {}
-    hooks = [
-        layer.register_forward_hook(lambda module, _, output: said.update({module: output[1]}))
-        for layer in tower.attentions
-    ]
+def raw(vlm, tower, media, monkeypatch):
+    """The signals of the tower's own patches, and what its layers' eager attention says: queries, keys and
+    weights of every call (Qwen: one for each picture, frame or window), and the keys of the last layer.
+    """
+    said = defaultdict(list)
+    source = sys.modules[type(tower.attentions[0]).__module__]
+    eager = source.eager_attention_forward
+
+    def recorded(layer, query, key, *inputs, **options):
+        output, weights = eager(layer, query, key, *inputs, **options)
+        said[layer].append((query, key, weights))
+        return output, weights
+
+    def keys(module, _, output):
+        said["key"] = output.chunk(3, -1)[1][None] if module is getattr(last, "qkv", None) else output
+
     last = tower.attentions[-1 if tower.state in (None, -1) else tower.state]
-    key = last.k_norm if hasattr(last, "k_norm") else last.k_proj
-    hooks.append(key.register_forward_hook(lambda module, _, output: said.update({"key": output})))
+    key = next(getattr(last, name) for name in ("qkv", "k_norm", "k_proj") if hasattr(last, name))
+    hook = key.register_forward_hook(keys)
+    monkeypatch.setattr(source, "eager_attention_forward", recorded)
     usual = tower.module.config._attn_implementation
     tower.module.set_attn_implementation("eager")
     with tower.collecting() as signals:
         vlm.encode(media, QUESTION)
     tower.module.set_attn_implementation(usual)
-    for hook in hooks:
-        hook.remove()
+    hook.remove()
     return signals, said, last
 
 
-def received(tower, weights):
-    """By loops over pictures and patches, of weights (pictures, heads, queries, keys)."""
+def received(tower, calls):
+    """By loops over calls, pictures and patches, of weights (pictures, heads, queries, keys)."""
     found = []
-    for picture in weights:
-        for patch in range(int(tower.has_cls), picture.shape[-1]):
-            column = picture[:, 0, patch] if tower.has_cls else picture[:, :, patch]
-            found.append(column.mean())
+    for weights in calls:
+        for picture in weights:
+            for patch in range(int(tower.has_cls), picture.shape[-1]):
+                column = picture[:, 0, patch] if tower.has_cls else picture[:, :, patch]
+                found.append(column.mean())
     return torch.stack(found)
 
 
 def test_attention_is_what_the_towers_own_eager_attention_says(tower, raw):
     signals, said, last = raw
-    torch.testing.assert_close(signals["cls_attention"], received(tower, said[last]), rtol=1e-4, atol=1e-6)
-    first = received(tower, said[tower.attentions[0]])
+    weights = [weights for _, _, weights in said[last]]
+    torch.testing.assert_close(signals["cls_attention"], received(tower, weights), rtol=1e-4, atol=1e-6)
+    weights = [weights for _, _, weights in said[tower.attentions[0]]]
+    first = received(tower, weights)
     torch.testing.assert_close(signals["cls_attention_first"], first, rtol=1e-4, atol=1e-6)
+
+
+def test_the_layers_of_a_tower_are_all_that_attend_in_it(tower, raw):
+    _, said, _ = raw
+    inside = set(tower.module.modules())
+    assert [layer for layer in said if layer in inside] == list(tower.attentions)
+
+
+def test_undivided_attention_is_that_of_all_heads_as_one(tower, raw):
+    signals, said, last = raw
+    weights = []
+    for query, key, _ in said[last]:
+        query, key = (part.transpose(1, 2).flatten(2) for part in (query, key))  # (pictures, patches, C)
+        weights.append((query @ key.mT / query.shape[-1] ** 0.5).softmax(-1)[:, None])
+    expected = received(tower, weights)
+    torch.testing.assert_close(signals["cls_attention_undivided"], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_keys_are_those_of_the_layer_that_is_projected(tower, raw):
     signals, said, _ = raw
     patches = said["key"][:, int(tower.has_cls) :].flatten(0, 1)
     torch.testing.assert_close(signals["keys"].flatten(1), patches)
+
+
+@pytest.mark.parametrize("name", MERGING)
+def test_a_signal_is_the_mean_of_what_the_tower_merges_into_the_token(loaded, monkeypatch, media, name):
+    vlm = loaded(name)
+    merger = vlm.model.model.visual.merger
+    monkeypatch.setattr(merger, "forward", lambda patches: patches.unflatten(0, (-1, 4)).mean(1))
+    tokens = vlm.encode(media, QUESTION, collect=frozenset({"features"})).visual
+    torch.testing.assert_close(tokens.signals["features"], tokens.embeds)
+
+
+@pytest.mark.parametrize("name", MERGING)
+def test_attention_computed_in_parts_is_the_same(loaded, monkeypatch, media, name):
+    vlm = loaded(name)
+    collect = vlm.family.signals(vlm.model)
+    whole = vlm.encode(media, QUESTION, collect=collect).visual.signals
+    monkeypatch.setattr(towers, "QUERIES", 7)
+    torch.testing.assert_close(dict(vlm.encode(media, QUESTION, collect=collect).visual.signals), dict(whole))
+
+
+def test_a_tower_that_fails_leaves_no_hooks_behind(vlm, collected, monkeypatch, picture):
+    def count():
+        modules = list(vlm.model.modules())
+        return sum(len(one._forward_hooks) + len(one._forward_pre_hooks) for one in modules)
+
+    def fail(*inputs, **options):
+        raise RuntimeError("no")
+
+    before = count()
+    last = vlm.family.tower(vlm.model).attentions[-1]
+    with monkeypatch.context() as patch:
+        patch.setattr(last, "forward", fail)
+        with pytest.raises(RuntimeError, match="no"):
+            collected(picture(64, 64, 0))
+    assert count() == before
 
 
 def test_line_breaks_have_no_signal(collected, media):
@@ -107,10 +171,12 @@ def test_a_signal_is_of_the_second_picture_and_its_token(vlm, collected, picture
 
 def test_a_signal_is_of_the_frame_and_its_token(vlm, collected, picture):
     frames = [picture(96, 64, seed) for seed in range(4)]
+    stride = 4 // (int(collected(Video.of(frames, fps=2)).cell[:, 0].max()) + 1)
+    assert stride == (2 if vlm.model.config.model_type in MERGING else 1)  # Qwen reads two frames as one
 
     def film(second):
-        return collected(Video.of([frames[0], second, *frames[2:]], fps=2))
+        return collected(Video.of([*frames[:stride], *[second] * stride, *frames[2 * stride :]], fps=2))
 
-    found = list(moves_own_row(frames[1], film(frames[1]), film, 1))
+    found = list(moves_own_row(frames[stride], film(frames[stride]), film, 1))
     assert found
     assert all(found)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wordsight.families.base import Family, Grid, Seen
+from wordsight.towers import PackedTower
 
 
 class Qwen2VL(Family):
@@ -26,6 +27,15 @@ class Qwen2VL(Family):
             for _ in range(times)
         ]
         return [Grid(image, 0, *shape) for image, shape in enumerate(shapes)]
+
+    def tower(self, model: Any) -> PackedTower:
+        tower = model.model.visual
+        return PackedTower(tower, [block.attn for block in tower.blocks])
+
+    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
+        """Means of the patches that are merged into one token: the processor has them one after another."""
+        patches = seen.config.vision_config.spatial_merge_size**2
+        return signal.reshape(-1, patches, *signal.shape[1:]).mean(1)
 
     def projector(self, model: Any) -> nn.Module:
         merger: nn.Module = model.model.visual.merger
