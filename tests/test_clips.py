@@ -1,11 +1,12 @@
 """Clips are drawn from their seed alone, and their frames show what their tracks say."""
 
+import hashlib
 from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 
-from wordsight.demo.clips import DIRECTIONS, Track, render_clip
+from wordsight.demo.clips import DIRECTIONS, Track, film, render_clip
 from wordsight.demo.scenes import GRID, NOUNS, PATCH, SIZE
 
 SEEDS = range(40)
@@ -29,6 +30,34 @@ def test_the_same_seed_draws_the_same_clip(seed):
     assert [frame.tobytes() for frame in one.frames] == [frame.tobytes() for frame in two.frames]
     assert one.tracks == two.tracks
     assert np.array_equal(one.owner, two.owner)
+
+
+def test_the_first_clips_are_those_that_trained_the_embedded_model(clips):
+    """Committed checkpoints were trained on them: a draw more or less would give them other clips."""
+    rows = [(track.noun, track.act, track.boxes) for clip in clips for track in clip.tracks]
+    assert hashlib.sha256(repr(rows).encode()).hexdigest()[:16] == "31564894d1e307a1"
+    means = [float(np.mean([np.asarray(frame, float).mean() for frame in clip.frames])) for clip in clips[:6]]
+    assert means == pytest.approx([166.92, 86.00, 138.65, 210.39, 94.09, 167.39], abs=0.05)
+
+
+def test_a_film_shows_each_sprite_where_its_boxes_are():
+    red, half = np.zeros((16, 32, 4), np.float32), np.zeros((16, 16, 4), np.float32)
+    red[:], half[:] = (255, 0, 0, 255), (0, 0, 255, 127.5)
+    tracks = [
+        Track("key", "repeat", ((0, 16, 32, 32), None, (0, 16, 32, 32))),
+        Track("cat", "right", (None, (64, 0, 80, 16), (72, 0, 88, 16))),
+    ]
+    clip = film(np.full((SIZE, SIZE, 3), 100, np.float32), tracks, [red, half], count=3)
+    expected = np.full((3, SIZE, SIZE, 3), 100)
+    expected[0, 16:32, 0:32] = expected[2, 16:32, 0:32] = (255, 0, 0)
+    expected[1, 0:16, 64:80] = expected[2, 0:16, 72:88] = (50, 50, 177)
+    assert np.array_equal(np.stack([np.asarray(frame) for frame in clip.frames]), expected)
+    owner = np.full((3, GRID, GRID), -1)
+    owner[0, 1, :2] = owner[2, 1, :2] = 0
+    owner[1, 0, 4] = 1
+    owner[2, 0, 4] = 1  # a quarter of each patch: the first of the two that it covers most
+    assert np.array_equal(clip.owner, owner)
+    assert clip.tracks == tuple(tracks)
 
 
 def test_other_seeds_draw_other_clips(clips):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import wordsight.demo
-from wordsight import cli, pruners
+from wordsight import cli, pruners, tasks
 from wordsight.demo.scenes import save_scenes
 
 ROOT = Path(__file__).parent.parent
@@ -47,9 +47,10 @@ def test_example_runs(path, monkeypatch):
     exec(compile(path.read_text(), str(path), "exec"), {"__name__": "__main__"})
 
 
-def test_methods_table_lists_every_pruner_once():
-    table = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
-    assert table == pruners.names()
+@pytest.mark.parametrize(("title", "package"), [("Methods", pruners), ("Tasks", tasks)])
+def test_the_table_of_a_section_lists_every_file_of_the_package_once(title, package):
+    section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == package.names()
 
 
 def test_readme_links_lead_somewhere():

@@ -1,7 +1,8 @@
 """Scenes are drawn from their seed alone, and what they say about themselves is what they show."""
 
+import hashlib
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -24,6 +25,40 @@ def test_the_same_seed_draws_the_same_scene(seed):
     assert (one.things, one.backgrounds) == (two.things, two.backgrounds)
     assert np.array_equal(one.labels, two.labels)
     assert np.array_equal(one.owner, two.owner)
+
+
+def test_the_first_scenes_are_those_that_trained_the_embedded_model():
+    """Committed checkpoints were trained on them: a draw more or less would give them other pictures."""
+    rows = [(thing.label, thing.box) for seed in SEEDS for thing in render(seed).things]
+    assert hashlib.sha256(repr(rows).encode()).hexdigest()[:16] == "7202f846679a6f87"
+    backgrounds = [render(seed).backgrounds for seed in SEEDS]
+    assert hashlib.sha256(repr(backgrounds).encode()).hexdigest()[:16] == "2b29bcc18ebff1ce"
+    means = [float(np.asarray(render(seed).image, float).mean()) for seed in range(6)]
+    assert means == pytest.approx([116.97, 212.32, 97.60, 208.10, 123.07, 200.51], abs=0.05)
+
+
+def test_a_composed_scene_shows_its_cast_on_its_ground():
+    rng = np.random.default_rng(0)
+    ground = np.full((SIZE, SIZE, 3), 200.0, np.float32), np.full((GRID, GRID), 7, np.int16), ("snow",)
+    scene = drawn.compose(rng, ground, ["cat", "red star", "cat"])
+    assert [thing.label for thing in scene.things] == ["cat", "red star", "cat"]
+    assert scene.backgrounds == ("snow",)
+    pixels = np.asarray(scene.image).astype(int)
+    for number, thing in enumerate(scene.things):
+        left, top, right, bottom = thing.box
+        assert (np.abs(pixels[top:bottom, left:right] - 200).max(-1) > 8).mean() > 0.2
+        assert {CLASSES[i] for i in scene.labels[scene.owner == number]} == {thing.label}
+        pixels[top:bottom, left:right] = 200
+    assert (pixels == 200).all()
+
+
+def test_what_finds_no_room_is_left_out_of_a_composed_scene():
+    rng = np.random.default_rng(0)
+    cast = [noun for noun in NOUNS if noun not in SHAPES]
+    scene = drawn.compose(rng, drawn.draw_background(rng), cast)
+    assert 5 < len(scene.things) < len(cast)
+    for a, b in combinations([thing.box for thing in scene.things], 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
 def test_other_seeds_draw_other_pictures(scenes):

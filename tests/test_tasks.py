@@ -10,19 +10,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wordsight import tasks
+from wordsight import plugins, tasks
 from wordsight.demo import scenes
 from wordsight.demo.scenes import SPLITS, Scene, Thing
 from wordsight.errors import UsageError
 from wordsight.tasks import pairs
 from wordsight.tasks.base import Example, Task
+from wordsight.tasks.captions import Captions
 from wordsight.tasks.clips import Clips
 from wordsight.tasks.easy_vqa import EasyVqa
+from wordsight.tasks.odd_one_out import OddOneOut
 from wordsight.tasks.pairs import Pairs
+from wordsight.tasks.repeats import Repeats
 from wordsight.tasks.scenes import Scenes
 
 SPLIT_NAMES = ("validation", "test")
 NEEDED = {}  # options that a task cannot do without
+WORDED = [each for each in tasks.names() if plugins.find(tasks, each, Task).score is Task.score]
 
 
 @pytest.fixture(params=tasks.names())
@@ -98,12 +102,20 @@ def test_the_first_examples_are_the_first(name):
     assert [told(example) for example in task.first(7)] == [told(example) for example in some(name)][:7]
 
 
+def test_a_score_lies_between_0_and_1_whatever_is_said(name):
+    task = made(name)
+    answers = [example.answer for example in some(name)]
+    scores = [task.score(example, said) for example in some(name)[:10] for said in answers]
+    assert all(0 <= score <= 1 for score in scores)
+
+
 @pytest.mark.parametrize("disguise", [str, str.upper, str.title, "  {}. ".format, "{}!".format])
 def test_the_right_answer_is_right_whatever_its_case_and_punctuation(name, disguise):
     task = made(name)
     assert {task.score(example, disguise(example.answer)) for example in some(name)} == {1.0}
 
 
+@pytest.mark.parametrize("name", WORDED)
 @pytest.mark.parametrize("spoil", ["", "{} not", "not {}", "{0} {0}", "{}s", "purple unicorn", "?"])
 def test_another_answer_is_wrong(name, spoil):
     task = made(name)
@@ -154,6 +166,12 @@ def test_a_score_compares_the_words_in_their_order(answer, said, score):
         ("pairs:prompts=3001", "prompts must be between 1 and 3000, got 3001"),
         ("clips:clips=0", "clips must be between 1 and 100000, got 0"),
         ("clips:clips=100001", "clips must be between 1 and 100000, got 100001"),
+        ("captions:pictures=0", "pictures must be between 1 and 100000, got 0"),
+        ("captions:pictures=100001", "pictures must be between 1 and 100000, got 100001"),
+        ("odd_one_out:prompts=0", "prompts must be between 1 and 100000, got 0"),
+        ("odd_one_out:prompts=100001", "prompts must be between 1 and 100000, got 100001"),
+        ("repeats:clips=0", "clips must be between 1 and 100000, got 0"),
+        ("repeats:clips=100001", "clips must be between 1 and 100000, got 100001"),
         ("scenes:picture=5", "unknown option of scenes 'picture': did you mean 'pictures'"),
     ],
 )
@@ -178,7 +196,17 @@ def test_easy_vqa_types_follow_the_question():
         assert example.type == ("existence" if example.answer in ("yes", "no") else asks_for)
 
 
-@pytest.mark.parametrize("task", [Scenes(pictures=4), Pairs(prompts=4), Clips(clips=4)], ids=repr)
+FOUR = [
+    Scenes(pictures=4),
+    Captions(pictures=4),
+    Pairs(prompts=4),
+    OddOneOut(prompts=4),
+    Clips(clips=4),
+    Repeats(clips=4),
+]
+
+
+@pytest.mark.parametrize("task", FOUR, ids=repr)
 def test_a_task_asks_about_as_many_pictures_as_it_is_told(task):
     assert {example.picture_id for example in task.examples()} == {"0", "1", "2", "3"}
 
@@ -191,6 +219,9 @@ TYPES = {
     "scenes": {"existence", "counting", "naming", "location", "relation", "color", "background"},
     "pairs": {"which", "same"},
     "clips": {"direction", "change", "order"},
+    "captions": {"caption"},
+    "odd_one_out": {"odd"},
+    "repeats": {"times"},
 }
 
 
@@ -199,7 +230,10 @@ def test_a_task_has_its_types(kind):
     assert {example.type for example in some(kind)} == TYPES[kind]
 
 
-@pytest.mark.parametrize(("kind", "count"), [("scenes", 1200), ("pairs", 250), ("clips", 400)])
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("scenes", 1200), ("pairs", 250), ("clips", 400), ("odd_one_out", 200), ("repeats", 200)],
+)
 def test_no_answer_to_a_type_of_question_is_right_two_times_in_three(kind, count):
     answers = defaultdict(Counter)
     for example in fresh(kind, "validation", count):

@@ -227,7 +227,7 @@ def _difference(sheet: Sheet, differences: Scores) -> list[float]:
     up to three in their number may (the rule of three, Hanley and Lippman-Hand 1983).
     """
     low, high = sheet.interval(differences)
-    if low == high:
+    if math.isclose(low, high, abs_tol=1e-9):
         margin = 3 / len({example.picture_id for example in sheet.examples})
         low, high = max(-1.0, low - margin), min(1.0, high + margin)
     return [float(differences.mean()), low, high]

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 
 SIGNALS = frozenset({"cls_attention", "cls_attention_first", "cls_attention_undivided", "features", "keys"})
-QUERIES = (
-    512  # of a packed tower, at a time: attention takes (heads, QUERIES, patches), however large a picture
-)
+QUERIES = 512  # of a packed tower at a time: attention takes (heads, QUERIES, patches), whatever the picture
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 class Track:
     """One thing in a clip: what it is, what it does, and its box in every frame, None where it is not seen.
 
-    act is "stay", "appear", "vanish" or the direction it moves in.
+    act is "stay", "appear", "vanish", "repeat" (it comes and goes) or the direction it moves in.
     """
 
     noun: str
@@ -71,6 +72,11 @@ def render_clip(seed: int) -> Clip:
             tracks.append(Track(noun, act, boxes))
             sprites.append(sprite)
             taken.append(room)
+    return film(background, tracks, sprites, count=count)
+
+
+def film(background: Array, tracks: Sequence[Track], sprites: Sequence[Array], *, count: int) -> Clip:
+    """The clip of `count` frames that shows the sprite of each track, RGBA pixels, in its boxes."""
     owner = np.full((count, GRID, GRID), -1, np.int16)
     frames = []
     for i in range(count):

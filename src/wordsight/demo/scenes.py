@@ -63,6 +63,7 @@ OBJECT_CLASSES = len(CLASSES) - len(TEXTURES) - 1
 
 Array = NDArray[Any]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+Ground = tuple[Array, Array, tuple[str, ...]]  # pixels, labels and names, as of draw_background
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,15 @@ class Scene:
 def render(seed: int) -> Scene:
     """The scene of this seed; the same seed always draws the same scene."""
     rng = np.random.default_rng(seed)
-    pixels, labels, backgrounds = draw_background(rng)
+    return compose(rng, draw_background(rng), _cast(rng))
+
+
+def compose(rng: np.random.Generator, ground: Ground, cast: list[str]) -> Scene:
+    """The scene of this ground, painted over, with a thing for every label of the cast that finds room."""
+    pixels, labels, backgrounds = ground
     owner = np.full((GRID, GRID), -1, np.int16)
     things: list[Thing] = []
-    for label in _cast(rng):
+    for label in cast:
         sprite = draw_sprite(rng, label, rng.uniform(28, 62))
         box = free_box(rng, (sprite.shape[1], sprite.shape[0]), [thing.box for thing in things])
         if box is None:
@@ -208,7 +214,7 @@ def _shape(rng: np.random.Generator, noun: str, color: str) -> Image.Image:
     return picture.rotate(90, expand=True) if rng.random() < 0.5 and noun == "rectangle" else picture
 
 
-def draw_background(rng: np.random.Generator) -> tuple[Array, Array, tuple[str, ...]]:
+def draw_background(rng: np.random.Generator) -> Ground:
     """Pixels (192, 192, 3), labels (12, 12) and the names of what can be seen behind the objects."""
     kind = rng.random()
     labels = np.full((GRID, GRID), len(CLASSES) - 1, np.int16)

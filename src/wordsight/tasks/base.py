@@ -32,7 +32,7 @@ class Example:
 
 @dataclass(kw_only=True)
 class Task:
-    """Base of all tasks: iterate examples, score one answer."""
+    """Base of all tasks: iterate examples, score one answer between 0 and 1."""
 
     max_new_tokens: ClassVar[int] = 12
     split: Split = "test"
