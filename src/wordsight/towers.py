@@ -80,10 +80,11 @@ class Tower:
         query, key = module.q_proj(states), module.k_proj(states)
         if hasattr(module, "q_norm"):
             query, key = module.q_norm(query), module.k_norm(key)
+        asking = query[:, :1] if self.has_cls else query
         heads = (module.num_heads, module.head_dim)
-        pairs = zip(query.unflatten(-1, heads), key.unflatten(-1, heads), strict=True)
+        pairs = zip(asking.unflatten(-1, heads), key.unflatten(-1, heads), strict=True)
         by_head = [self._received(torch.einsum("qhw,khw->hqk", *pair) * module.scale) for pair in pairs]
-        whole = [self._received(q @ k.T / q.shape[-1] ** 0.5) for q, k in zip(query, key, strict=True)]
+        whole = [self._received(q @ k.T / q.shape[-1] ** 0.5) for q, k in zip(asking, key, strict=True)]
         return {
             "cls_attention": torch.cat([weights.mean(0) for weights in by_head]),
             "cls_attention_undivided": torch.cat(whole),
@@ -92,8 +93,7 @@ class Tower:
 
     def _received(self, logits: Tensor) -> Tensor:
         """(..., patches) the attention that patches get, of logits (..., queries, keys)."""
-        asking = logits[..., :1, :] if self.has_cls else logits
-        return asking.float().softmax(-1).mean(-2)[..., self.has_cls :]
+        return logits.float().softmax(-1).mean(-2)[..., self.has_cls :]
 
 
 @dataclass(frozen=True)
