@@ -25,6 +25,7 @@ FLOORS = (
     {"tasks"},
     {"codebook", "prompt"},
     {"inputs", "inside", "loading", "rows", "words"},
+    {"text_attention"},
     {"chat", "look", "resize"},
     {"vlm"},
     {"pruners"},
