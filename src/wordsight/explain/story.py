@@ -1,0 +1,112 @@
+"""The story of a prompt: what every visual token says and does, who keeps it, and what is answered then.
+
+Plain JSON from end to end: the page shows it, `--json` prints it, a server can send it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+from wordsight import probe
+from wordsight.codebook import Codebook
+from wordsight.errors import UsageError
+from wordsight.evidence import examine
+from wordsight.explain import prototypes
+from wordsight.explain.choices import agreement, choices
+from wordsight.explain.layers import CLS, layers
+from wordsight.explain.panels import panels
+from wordsight.explain.plain import rounded, spoken
+from wordsight.inputs import Shown
+from wordsight.pruners.base import Pruner
+from wordsight.vlm import VLM
+
+FORMAT = 1
+KEEPS = (0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What to tell of a prompt: the answers to a `question`, by `pruners` at `keeps`; a `book` for the
+    redundancy of tokens. `names` are of the pictures or videos.
+    """
+
+    names: Sequence[str]
+    question: str = probe.QUESTION
+    pruners: Sequence[Pruner] = ()
+    keeps: Sequence[float] = KEEPS
+    book: Codebook | None = None
+
+    def check(self, vlm: VLM) -> None:
+        """Raises UsageError if this cannot be told of the model."""
+        if not vlm.family.mapped:
+            raise UsageError(
+                f"{vlm.name} ({vlm.model.config.model_type}) has no picture map, so that its tokens have no "
+                "place in a picture; CONTRIBUTING.md says how to add a family"
+            )
+        for part in (self.book, *self.pruners):
+            if part:
+                part.check(vlm)
+
+
+def tell(
+    vlm: VLM, shown: Shown, asked: Asked, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """The record of a prompt; `say` hears what is being done.
+
+    Tokens are those that are no line breaks, numbered from 0 in the order in which they are read. Raises
+    UsageError if a pruner or the book is not for this model, or the model has no picture map.
+    """
+    asked.check(vlm)
+    needs = frozenset[str]().union(*(method.needs for method in asked.pruners)) | (CLS & vlm.signals)
+    prompt = vlm.encode(shown, asked.question, collect=needs)
+    tokens = prompt.visual.take((~prompt.visual.is_break).nonzero()[:, 0])
+    assert tokens.box is not None, "a family with a picture map gives boxes"
+    say(f"asking each of {len(tokens)} visual tokens what it says, and what its absence changes")
+    examined = examine(vlm, shown, (probe.QUESTION,))
+    spelled = probe.spell(vlm, examined["words"])
+    said = [spoken(*row) for row in zip(spelled, examined["word_probabilities"], strict=True)]
+    found = layers(vlm, prompt, examined, asked.book)
+    book = None
+    if asked.book:
+        say("asking the prototypes of the codebook what they say")
+        alone = vlm.encode(shown, probe.QUESTION, seen=prompt.visual)
+        book = prototypes.nearest(vlm, replace(alone, visual=tokens), asked.book)
+    say("answering the question with all tokens and with fewer")
+    chosen = choices(vlm, prompt, asked.pruners, asked.keeps)
+    return {
+        "format": FORMAT,
+        "wordsight": version("wordsight"),
+        "model": vlm.name,
+        "question": asked.question,
+        "probe_question": probe.QUESTION,
+        "answer": chosen["answer"],
+        "panels": panels(shown, tokens, asked.names),
+        "tokens": {
+            "cell": tokens.cell.tolist(),
+            "box": rounded(tokens.box),
+            "words": said,
+            "values": {layer.name: rounded(layer.values) for layer in found.there},
+        },
+        "layers": [layer.as_json() for layer in found.there],
+        "absent": found.absent,
+        "codebook": book,
+        "methods": chosen["methods"],
+        "agreement": agreement(chosen["methods"], asked.keeps, len(tokens)),
+        "words": by_word(said),
+    }
+
+
+def by_word(said: Sequence[list[list[Any]]]) -> list[dict[str, Any]]:
+    """The likeliest words, with how many tokens say each and how surely on average, the commonest first."""
+    chances = defaultdict(list)
+    for (word, chance), *_ in said:
+        chances[word].append(chance)
+    rows = [
+        {"word": word, "tokens": len(found), "confidence": round(sum(found) / len(found), 4)}
+        for word, found in chances.items()
+    ]
+    return sorted(rows, key=lambda row: (-int(row["tokens"]), str(row["word"])))
