@@ -29,8 +29,8 @@ def text_attention(vlm: VLM, prompt: Prompt) -> Tensor:
         vlm.model(**prompt.inputs(), use_cache=False, logits_to_keep=1)
     if not all(heard):
         raise UsageError(
-            f"{vlm.name} ({vlm.model.config.model_type}): its attention is computed by code of its own, not by "
-            "a function of transformers that could be listened to"
+            f"{vlm.name} ({vlm.model.config.model_type}): its attention is computed by code of its own, not "
+            "by a function of transformers that could be listened to"
         )
     last = torch.tensor([prompt.length - 1], device=visual.device)
     rows = [heard_of(one, 0, prompt.length).rows(last)[:, 0].mean(0)[visual] for one in heard]

@@ -1,4 +1,4 @@
-"""Panels: one for every picture or frame, where its tokens lie on it, and its picture small enough for a page."""
+"""Panels: one for every picture or frame, where its tokens lie on it, and its picture for a page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from PIL import Image
 
 from wordsight.explain.plain import rounded
@@ -35,7 +36,7 @@ def panels(shown: Shown, tokens: VisualTokens, names: Sequence[str]) -> list[dic
                 "rows": int(here.cell[here.cell[:, 1] == crop, 2].max()) + 1,
                 "columns": int(here.cell[here.cell[:, 1] == crop, 3].max()) + 1,
             }
-            for crop in here.cell[:, 1].unique().tolist()
+            for crop in torch.unique(here.cell[:, 1]).tolist()
         ]
         low, high = here.box[:, :2].amin(0).clamp(max=0), here.box[:, 2:].amax(0).clamp(min=1)
         width, height = shown.frames[frame].size

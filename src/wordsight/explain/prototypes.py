@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from wordsight import probe
@@ -22,7 +23,7 @@ def nearest(vlm: VLM, prompt: Prompt, book: Codebook) -> dict[str, Any]:
     prototypes says to the prompt's question, alone in a token's place; and why there are no pictures of them.
     """
     cosine, index = book.similarity(prompt.visual.embeds).max(-1)  # (N,) each
-    occurring = index.unique()
+    occurring = torch.unique(index)
     reading = read(vlm, prompt, book.prototypes[occurring.cpu()])
     says = {
         str(number): spoken(words[:WORDS], chances)

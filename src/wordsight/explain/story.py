@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 from wordsight import probe
 from wordsight.codebook import Codebook
 from wordsight.errors import UsageError
+from wordsight.evaluate import refuse_repeated
 from wordsight.evidence import examine
 from wordsight.explain import prototypes
 from wordsight.explain.choices import agreement, choices
@@ -21,7 +23,11 @@ from wordsight.explain.layers import CLS, layers
 from wordsight.explain.panels import panels
 from wordsight.explain.plain import rounded, spoken
 from wordsight.inputs import Shown
+from wordsight.plugins import spec
 from wordsight.pruners.base import Pruner
+from wordsight.pruners.cls_topk import ClsTopK
+from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.divprune import DivPrune
 from wordsight.vlm import VLM
 
 FORMAT = 1
@@ -30,26 +36,47 @@ KEEPS = (0.1, 0.2, 0.5)
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What to tell of a prompt: the answers to a `question`, by `pruners` at `keeps`; a `book` for the
-    redundancy of tokens. `names` are of the pictures or videos.
+    """What to tell of a prompt.
+
+    names     of its pictures or videos.
+    question  what is answered, and what the last token of the prompt attends to.
+    pruners   at each of `keeps`; None are some that can run on the model.
+    book      a folder, or "demo": for the redundancy of tokens.
     """
 
     names: Sequence[str]
     question: str = probe.QUESTION
-    pruners: Sequence[Pruner] = ()
+    pruners: Sequence[Pruner] | None = None
     keeps: Sequence[float] = KEEPS
-    book: Codebook | None = None
+    book: str | None = None
 
-    def check(self, vlm: VLM) -> None:
-        """Raises UsageError if this cannot be told of the model."""
+    def __post_init__(self) -> None:
+        refuse_repeated("pruner", [spec(method) for method in self.pruners or ()])
+        _ = self.codebook  # one that cannot be read is told before the long work
+
+    @cached_property
+    def codebook(self) -> Codebook | None:
+        """The book, read once."""
+        return Codebook.from_pretrained(self.book) if self.book else None
+
+    def methods(self, vlm: VLM) -> Sequence[Pruner]:
+        """The pruners to tell of. Raises UsageError if one of them, or the book, is not for this model."""
         if not vlm.family.mapped:
             raise UsageError(
                 f"{vlm.name} ({vlm.model.config.model_type}) has no picture map, so that its tokens have no "
                 "place in a picture; CONTRIBUTING.md says how to add a family"
             )
-        for part in (self.book, *self.pruners):
-            if part:
-                part.check(vlm)
+        if self.codebook:
+            self.codebook.check(vlm)
+        methods = self._usual(vlm) if self.pruners is None else self.pruners
+        for method in methods:
+            method.check(vlm)
+        return methods
+
+    def _usual(self, vlm: VLM) -> Sequence[Pruner]:
+        with_book = [CodebookPruner(codebook=self.book)] if self.book else []
+        with_cls = [ClsTopK()] if ClsTopK.needs <= vlm.signals else []
+        return [*with_book, *with_cls, DivPrune()]
 
 
 def tell(
@@ -60,8 +87,8 @@ def tell(
     Tokens are those that are no line breaks, numbered from 0 in the order in which they are read. Raises
     UsageError if a pruner or the book is not for this model, or the model has no picture map.
     """
-    asked.check(vlm)
-    needs = frozenset[str]().union(*(method.needs for method in asked.pruners)) | (CLS & vlm.signals)
+    methods = asked.methods(vlm)
+    needs = frozenset[str]().union(*(method.needs for method in methods)) | (CLS & vlm.signals)
     prompt = vlm.encode(shown, asked.question, collect=needs)
     tokens = prompt.visual.take((~prompt.visual.is_break).nonzero()[:, 0])
     assert tokens.box is not None, "a family with a picture map gives boxes"
@@ -69,14 +96,14 @@ def tell(
     examined = examine(vlm, shown, (probe.QUESTION,))
     spelled = probe.spell(vlm, examined["words"])
     said = [spoken(*row) for row in zip(spelled, examined["word_probabilities"], strict=True)]
-    found = layers(vlm, prompt, examined, asked.book)
+    found = layers(vlm, prompt, examined, asked.codebook)
     book = None
-    if asked.book:
+    if asked.codebook:
         say("asking the prototypes of the codebook what they say")
         alone = vlm.encode(shown, probe.QUESTION, seen=prompt.visual)
-        book = prototypes.nearest(vlm, replace(alone, visual=tokens), asked.book)
+        book = prototypes.nearest(vlm, replace(alone, visual=tokens), asked.codebook)
     say("answering the question with all tokens and with fewer")
-    chosen = choices(vlm, prompt, asked.pruners, asked.keeps)
+    chosen = choices(vlm, prompt, methods, asked.keeps)
     return {
         "format": FORMAT,
         "wordsight": version("wordsight"),
