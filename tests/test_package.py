@@ -87,6 +87,7 @@ def test_importing_the_package_imports_nothing_heavy(program):
         "codebook build --help",
         "codebook calibrate --help",
         "recommend --help",
+        "explain --help",
     ],
 )
 def test_help_imports_nothing_heavy(arguments):

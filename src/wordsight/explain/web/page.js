@@ -5,7 +5,8 @@ const at = (id) => document.getElementById(id);
 const count = story.tokens.cell.length;
 const methods = story.methods.map((told) => new Method(told, count));
 const panels = story.panels.map((_, number) => new Panel(story, number, chosen));
-const state = { layer: story.layers[0].name, method: 0, share: 0.2, word: null, shown: null, pinned: null };
+const { keep: share } = story.agreement[Math.floor(story.agreement.length / 2)];
+const state = { layer: story.layers[0].name, method: 0, share, word: null, shown: null, pinned: null };
 let kept = []; // per pruner: what it keeps (Method.kept), and of every token whether it does (`has`)
 
 /** A layer's choice in the list is its name, "kept:I" of a pruner, "votes" of all, or "none". */
@@ -88,7 +89,7 @@ function showKept() {
     const counts = votes(), all = counts.filter((number) => number === methods.length).length;
     const none = counts.filter((number) => number === 0).length;
     at("agreement").textContent =
-      `All ${methods.length} pruners keep ${all} tokens, none keeps ${none}; they disagree on ${count - all - none}.`;
+      `Tokens kept by all ${methods.length} pruners: ${all}; by some: ${count - all - none}; by none: ${none}.`;
   }
   paint();
   showToken();

@@ -1,6 +1,7 @@
 // Panels: a picture or frame, its tokens as a grid that keyboard and pointer walk over, and their colours.
 
 const LEAST_FOR_WORDS = 26; // pixels of a token's width, below which a word on it could not be read
+const LARGEST = 20; // pixels of a word's height
 const PAGE = 5; // rows that Page Up and Page Down go
 
 class Panel {
@@ -74,7 +75,7 @@ class Panel {
   /** A word in the middle of a token, small enough to fit. */
   write(pen, word, [left, top, right, bottom]) {
     const room = right - left - 4;
-    let size = Math.min((bottom - top) / 3, (right - left) / 3.2);
+    let size = Math.min((bottom - top) / 3, (right - left) / 3.2, LARGEST * (window.devicePixelRatio || 1));
     pen.font = `${size}px system-ui, sans-serif`;
     const wide = pen.measureText(word).width;
     if (wide > room) size *= room / wide;

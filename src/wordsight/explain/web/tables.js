@@ -13,7 +13,12 @@ function drawAnswers(story, wanted) {
     button.addEventListener("click", () => wanted(keep));
     return button;
   });
-  const rows = [row(["all tokens", ...keeps.map((_, i) => (i ? "" : visible(story.answer)))])];
+  const across = (name, cells) => {
+    const made = row([name, ...cells]);
+    if (cells.length === 1) made.lastChild.colSpan = keeps.length;
+    return made;
+  };
+  const rows = [across("all tokens", [visible(story.answer)])];
   for (const { name, choices } of story.methods) {
     const cells = choices.map(({ keep, kept, tokens_read: read, answer }) => {
       const differs = answer !== story.answer;
@@ -24,7 +29,7 @@ function drawAnswers(story, wanted) {
         make("br"), make("small", { text: when }),
       ] });
     });
-    rows.push(row([name, ...cells]));
+    rows.push(across(name, cells));
   }
   document.getElementById("answer-table").replaceChildren(
     make("caption", { text: "≠ marks an answer that is not the one with all tokens." }),
