@@ -441,7 +441,8 @@ def test_an_automated_check_of_accessibility_finds_nothing(opened, file, name):
 
 def test_every_picture_and_control_has_a_name(opened):
     view = opened(made_up(panels=2, grids=((0, 3, 3), (1, 4, 6))))
-    nameless = view.evaluate("""() => [...document.querySelectorAll("img, input, select, button, [role=grid]")]
+    nameless = view.evaluate("""() =>
+      [...document.querySelectorAll("img, input, select, button, [role=grid]")]
       .filter((one) => !(one.alt || one.labels?.length || one.getAttribute("aria-label") || one.textContent ||
                          one.querySelector("img")?.alt)).map((one) => one.outerHTML)""")
     assert nameless == []

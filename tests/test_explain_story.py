@@ -23,7 +23,16 @@ from wordsight.text_attention import text_attention
 
 QUESTION = "what is the background?"
 KEEPS = (0.05, 0.25, 1.0)
+LENGTH = 3  # of an answer
 INSIDE = ("dart", "fastv", "pyramiddrop", "sparsevlm")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brief():
+    """A model of random weights never ends an answer by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wordsight.explain.choices.MAX_NEW_TOKENS", LENGTH)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -175,10 +184,10 @@ def test_answers_are_those_of_the_model(name, deep, picture, book):
             method, codebook=Codebook(Codebook.from_pretrained(book).prototypes, {"fingerprint": None})
         )
     told = choices(deep, deep.encode(picture, QUESTION, collect=method.needs), [method], KEEPS)
-    assert told["answer"] == deep.answer(picture, QUESTION).text
+    assert told["answer"] == deep.answer(picture, QUESTION, max_new_tokens=LENGTH).text
     for choice in told["methods"][0]["choices"]:
         asked = method if choice["keep"] is None else replace(method, keep=choice["keep"])
-        answer = deep.answer(picture, QUESTION, pruner=asked)
+        answer = deep.answer(picture, QUESTION, pruner=asked, max_new_tokens=LENGTH)
         assert (choice["answer"], choice["tokens_read"]) == (answer.text, answer.tokens_kept)
 
 
