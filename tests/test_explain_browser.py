@@ -283,6 +283,17 @@ def test_a_token_that_was_chosen_stays_until_it_is_let_go(opened, file):
     assert "row 4, column 6" in view.inner_text("#details")
 
 
+def test_on_a_phone_a_token_is_read_at_the_foot_of_the_screen_until_it_is_closed(opened):
+    view = opened(made_up(panels=3), PHONE)
+    view.locator("[role=gridcell]").nth(3).click()
+    box = view.locator("#details").bounding_box()
+    assert box["y"] + box["height"] == pytest.approx(PHONE["height"], abs=2)
+    assert box["height"] < 0.4 * PHONE["height"]
+    view.click("#close")
+    assert view.locator("#close").count() == 0
+    assert view.locator("#details").bounding_box()["y"] > PHONE["height"]
+
+
 def pixel(view, token):
     """What the canvas has in the middle of a token: red, green, blue, opacity."""
     script = """(token) => {

@@ -22,6 +22,7 @@ function summary(story, token) {
 /** Fill the section of the token; `kept` are the names of pruners with whether they keep it. */
 function describe(story, panels, token, kept) {
   const section = document.getElementById("details");
+  section.classList.toggle("open", token !== null);
   if (token === null) {
     section.replaceChildren(make("h2", { text: "The token" }), make("p", {
       class: "note", text: "Point at a token of the picture to read what it says.",
@@ -34,6 +35,7 @@ function describe(story, panels, token, kept) {
     return row([visible(word), bar, shortly(chance)]);
   });
   section.replaceChildren(
+    make("button", { type: "button", id: "close", text: "Close" }),
     make("h2", { text: `Token at ${place(story, token)}` }),
     make("h3", { text: "It says" }),
     make("table", { class: "says", of: [make("tbody", { of: words })] }),

@@ -139,6 +139,11 @@ function build() {
   for (const id of ["strength", "written"]) at(id).addEventListener("input", paint);
   at("panels").append(...panels.map(({ element }) => element));
   at("panels").classList.toggle("several", panels.length > 1);
+  at("details").addEventListener("click", ({ target }) => {
+    if (target.id !== "close") return;
+    state.shown = state.pinned = null;
+    showToken();
+  });
   buildStrip();
   buildMethods();
   drawAnswers(story, chooseShare);
