@@ -5,7 +5,7 @@ SEEDS := benchmarks/models
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 FAMILIES := $(BIN)/python -m pytest tests/families --confcutdir=tests/families
 
-.PHONY: demo test check bench families findings setup train-demo train-seeds train-smollm2 clean
+.PHONY: demo test browser check bench families findings setup train-demo train-seeds train-smollm2 clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
@@ -15,6 +15,10 @@ test: setup .venv/families/installed .venv/oldest/installed  ## set up, then run
 	$(BIN)/python -m pytest
 	PYTHONPATH=.venv/families $(FAMILIES)
 	PYTHONPATH=.venv/oldest:.venv/families $(FAMILIES)
+
+browser: .venv/browser  ## what the tests of pages in a browser need; without it they are skipped
+	@command -v chromium > /dev/null || [ -n "$$CHROMIUM" ] || echo "There is no chromium. On Debian or Ubuntu: \
+	apt-get install chromium; elsewhere: $(BIN)/playwright install chromium, or set CHROMIUM to the one you have."
 
 check: setup  ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -60,6 +64,10 @@ setup: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) -e '.[dev]'
+	touch $@
+
+.venv/browser: .venv/installed
+	$(PIP) -e '.[dev,browser]'
 	touch $@
 
 # Processors of video need torchvision, whose builds do not import beside a torch for CPUs: it stays out of

@@ -195,7 +195,7 @@ def evidence_of():
 @pytest.fixture
 def run(folder, monkeypatch, capsys, tiny):
     """A function that runs the command line on the tiny model, in the test file's own `folder`."""
-    for module in (cli, cli.codebook, cli.recommend):
+    for module in (cli, cli.codebook, cli.explain, cli.recommend):
         monkeypatch.setattr(module, "load_vlm", lambda name: tiny)
 
     def wordsight(*arguments):

@@ -133,3 +133,13 @@ def test_a_file_is_no_place_for_a_folder(tmp_path):
 def test_checking_a_place_leaves_nothing_there(check, tmp_path):
     check(tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_told_in_one_sentence_and_keeps_the_old_file(tmp_path):
+    (tmp_path / "out.json").write_text("old")
+    with (
+        pytest.raises(UsageError, match=r"cannot write .*out\.json: No space left on device; make room"),
+        replacing(tmp_path / "out.json"),
+    ):
+        Path("/dev/full").write_text("new")
+    assert tree(tmp_path) == {"out.json": "old"}

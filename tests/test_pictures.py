@@ -130,6 +130,20 @@ def test_a_picture_too_large_to_be_one_is_refused(tmp_path, monkeypatch):
         load_picture(tmp_path / "large.png")
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_an_animation_is_refused(tmp_path, kind):
+    noise().save(tmp_path / "moving", kind, save_all=True, append_images=[noise().rotate(180)])
+    with pytest.raises(UsageError, match="moving is an animation; expected a single picture"):
+        load_picture(tmp_path / "moving")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "MPO"])
+def test_of_pages_the_first_is_read(tmp_path, kind):
+    noise().save(tmp_path / "pages", kind, save_all=True, append_images=[noise().rotate(180)])
+    read = np.asarray(load_picture(tmp_path / "pages"), int)
+    assert np.abs(read - np.asarray(noise(), int)).mean() < 30
+
+
 @pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
 def test_a_picture_without_pixels_is_refused(size):
     with pytest.raises(UsageError, match=f"no pixels: its size is {size[0]}x{size[1]}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,12 +12,24 @@ from tempfile import mkdtemp
 
 from wordsight.errors import UsageError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write a file or folder to; it takes the place of `path` if the block ends well."""
+    """A path to write a file or folder to; it takes the place of `path` if the block ends well.
+
+    Raises UsageError if there is no room for it.
+    """
     with _workspace(path) as folder:
-        yield folder / path.name
+        try:
+            yield folder / path.name
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise UsageError(
+                f"cannot write {path}: {error.strerror}; make room or choose another place"
+            ) from error
         _swap(folder / path.name, path, folder / "old")
 
 

@@ -20,7 +20,8 @@ from wordsight.atomic import replacing
 from wordsight.condition import SAYS
 from wordsight.divergence import MEASURES
 from wordsight.errors import UsageError
-from wordsight.pictures import Picture, load_picture
+from wordsight.inputs import Media, Shown
+from wordsight.pictures import load_picture
 from wordsight.progress import watched
 from wordsight.vlm import VLM
 
@@ -80,17 +81,19 @@ class Evidence:
         return reasons
 
 
-def examine(vlm: VLM, picture: Picture, questions: Sequence[str] = probe.QUESTIONS) -> dict[str, Tensor]:
-    """All experiments on every visual token of a picture but its line breaks: the columns of Evidence,
-    without `image`.
+def examine(
+    vlm: VLM, media: Media | Sequence[Media] | Shown, questions: Sequence[str] = probe.QUESTIONS
+) -> dict[str, Tensor]:
+    """All experiments on every visual token of a prompt but its line breaks: the columns of Evidence, without
+    `image`. For Evidence, a prompt is one picture.
 
     Signals, high where a token says or changes something: "confidence", "certainty" and "blind_divergence" of
     the reading with the first question; "questions" and "questions_divergence", the highest confidence and
     blind divergence over all questions; "regional/MEASURE" and "global/MEASURE", the divergences of leaving
     out.
     """
-    whole = [vlm.encode(picture, questions[0])]
-    whole += [vlm.encode(picture, question, seen=whole[0].visual) for question in questions[1:]]
+    whole = [vlm.encode(media, questions[0])]
+    whole += [vlm.encode(media, question, seen=whole[0].visual) for question in questions[1:]]
     shows = ~whole[0].visual.is_break
     content = whole[0].visual.take(shows.nonzero()[:, 0])
     prompts = [replace(prompt, visual=content) for prompt in whole]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -48,9 +48,50 @@ def attached(vlm: VLM, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
             hook = layer.register_forward_pre_hook(partial(run.before, number), with_kwargs=True)
             stack.callback(hook.remove)
         for number in run.cuts:
-            stack.enter_context(run.listening(layers[number - 1].self_attn, number))
+            heard = stack.enter_context(listening(layers[number - 1].self_attn))
+            run.heard[number] = heard
         # A cache that knows of no windows keeps all columns that the first layer's mask, and so ours, has.
         yield {vlm.cache_name: DynamicCache()}
+
+
+@contextmanager
+def listening(attention: Any) -> Iterator[dict[str, Any]]:
+    """While open, the first that this attention is asked goes into the mapping: queries, keys, mask, and the
+    options of the call.
+    """
+    heard: dict[str, Any] = {}
+    config, name = attention.config, f"wordsight_{id(heard)}"
+
+    def listen(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
+        attention.config = config
+        heard.update({"query": query, "key": key, "mask": mask, **options})
+        # Eager attention is a function of the model's own file; all others are known by their names.
+        eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
+        return attend(module, query, key, value, mask, **options)
+
+    ALL_ATTENTION_FUNCTIONS[name] = listen
+    attention.config = copy.copy(config)
+    attention.config._attn_implementation = name
+    try:
+        yield heard
+    finally:
+        attention.config = config
+        del ALL_ATTENTION_FUNCTIONS[name]
+
+
+def heard_of(heard: Mapping[str, Any], i: int, length: int) -> Attention:
+    """What was heard of row `i` of a left-padded batch, of its last `length` tokens."""
+    mask = heard["mask"]
+    if mask is not None:
+        mask = None if mask.ndim == 2 else mask.expand(len(heard["query"]), -1, -1, -1)[i, 0]
+    return Attention(
+        heard["query"][i, :, -length:],
+        heard["key"][i, :, -length:],
+        None if mask is None else mask[-length:, -length:],
+        heard["scaling"],
+        heard.get("softcap"),
+    )
 
 
 def decoder_layers(vlm: VLM) -> Sequence[Any]:
@@ -144,30 +185,8 @@ class _Run:
         self.rows = self.starts
         self.embeds = torch.empty(0)  # (B, L, D) of the whole batch, once its first layer reads it
         self.left: dict[int, _Left] = {}
-        self.heard: dict[int, dict[str, Any]] = {}
+        self.heard: dict[int, Mapping[str, Any]] = {}
         self.said = 0
-
-    @contextmanager
-    def listening(self, attention: Any, cut: int) -> Iterator[None]:
-        """The first that this attention is asked is kept for the cut."""
-        config, name = attention.config, f"wordsight_{id(self)}_{cut}"
-
-        def listen(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
-            attention.config = config
-            self.heard[cut] = {"query": query, "key": key, "mask": mask, **options}
-            # Eager attention is a function of the model's own file; all others are known by their names.
-            eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-            attend = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
-            return attend(module, query, key, value, mask, **options)
-
-        ALL_ATTENTION_FUNCTIONS[name] = listen
-        attention.config = copy.copy(config)
-        attention.config._attn_implementation = name
-        try:
-            yield
-        finally:
-            attention.config = config
-            del ALL_ATTENTION_FUNCTIONS[name]
 
     def before(self, number: int, layer: Any, args: Any, given: dict[str, Any]) -> Any:
         """A layer's pre-hook: what it would read, without what is dropped."""
@@ -215,17 +234,7 @@ class _Run:
                 f"{type(self.prompts[i].inside).__name__}: the attention of layer {cut} was computed by code "
                 "of its own, not by a function of transformers that could be listened to"
             )
-        length, start = len(states), self.starts[i]
-        mask = heard["mask"]
-        if mask is not None:
-            mask = None if mask.ndim == 2 else mask.expand(len(self.prompts), -1, -1, -1)[i, 0]
-        attention = Attention(
-            heard["query"][i, :, -length:],
-            heard["key"][i, :, -length:],
-            None if mask is None else mask[-length:, -length:],
-            heard["scaling"],
-            heard.get("softcap"),
-        )
+        attention, start = heard_of(heard, i, len(states)), self.starts[i]
         embeds = self.embeds[i, -len(start.columns) :]
         return Midway(states, self.rows[i].visual, attention, embeds, start.visual)
 

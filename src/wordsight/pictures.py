@@ -10,6 +10,7 @@ from wordsight.errors import UsageError
 
 Picture = Image.Image | str | Path
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+ANIMATED = ("GIF", "PNG", "WEBP")  # other formats hold pages, or a thumbnail beside the picture
 
 
 def load_picture(picture: Picture) -> Image.Image:
@@ -23,12 +24,21 @@ def load_picture(picture: Picture) -> Image.Image:
         raise UsageError(f"no such picture: {path}; expected the path of an image file")
     try:
         with Image.open(path) as image:
+            if image.format in ANIMATED and getattr(image, "is_animated", False):
+                raise UsageError(
+                    f"{path} is an animation; expected a single picture: save the frame that is meant, or "
+                    "make a video of it"
+                )
             return _upright_rgb(image)
+    except UsageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UsageError(f"{path} is enormous ({error}); make it smaller") from error
     except UnidentifiedImageError as error:
         raise UsageError(
             f"{path} is not an image that can be read; expected PNG, JPEG, WebP or the like"
         ) from error
-    except (OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
         raise UsageError(
             f"{path} is damaged or cut short and cannot be decoded ({error}); save it again"
         ) from error

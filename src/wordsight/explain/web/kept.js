@@ -1,0 +1,46 @@
+// Which tokens a pruner keeps. Every number here has to be the one that Python gets: the counts are those of
+// Pruner.budget, the order is that of `highest` in pruners/base.py.
+
+/** Python's round(): halves go to the even neighbour. */
+function roundHalfEven(value) {
+  const below = Math.floor(value), rest = value - below;
+  if (rest !== 0.5) return rest < 0.5 ? below : below + 1;
+  return below % 2 === 0 ? below : below + 1;
+}
+
+/** How many of `count` tokens a share keeps: at least one, if there is one. */
+function budget(share, count) {
+  return Math.min(count, Math.max(1, roundHalfEven(share * count)));
+}
+
+/** What the page knows of one pruner: scores from which any choice follows, or choices made before. */
+class Method {
+  constructor(told, count) {
+    Object.assign(this, { name: told.name, how: told.how, choices: told.choices, count });
+    this.side = told.threshold; // which side of a threshold is kept, and how that is said
+    this.limit = told.threshold.own; // as the reader has it; null where the share decides
+    if (!told.scores) return;
+    this.scores = Float32Array.from(told.scores);
+    // The sort is stable: equal scores stay in reading order.
+    this.order = [...this.scores.keys()].sort((a, b) => this.scores[b] - this.scores[a]);
+    this.ends = [this.order.at(-1), this.order[0]]
+      .map((token) => told.threshold.sign * this.scores[token]).sort((a, b) => a - b);
+  }
+
+  /** The tokens kept at a share, or by the threshold; and in a word what decided. */
+  kept(share) {
+    if (this.scores && this.limit !== null) return { tokens: this.order.slice(0, this.above()), by: "threshold" };
+    if (this.scores) return { tokens: this.order.slice(0, budget(share, this.count)), by: "share" };
+    const apart = (choice) => (choice.keep === null ? 0 : Math.abs(choice.keep - share));
+    const nearest = this.choices.reduce((best, one) => (apart(one) < apart(best) ? one : best));
+    return { tokens: nearest.kept, by: apart(nearest) < 1e-9 ? "share" : "nearest", keep: nearest.keep };
+  }
+
+  /** How many scores are beyond the threshold, at least one. It is compared as Python does, as float32. */
+  above() {
+    const limit = this.side.sign * Math.fround(this.limit);
+    let number = 0;
+    while (number < this.count && this.scores[this.order[number]] > limit) number += 1;
+    return Math.max(1, number);
+  }
+}

@@ -1,0 +1,297 @@
+"""The story of a prompt, against the experiments themselves, slow loops, and what pruners choose."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from wordsight import UsageError, leave_one_out, probe, pruners
+from wordsight.codebook import Codebook
+from wordsight.divergence import jensen_shannon
+from wordsight.explain import prototypes
+from wordsight.explain.choices import agreement, choices
+from wordsight.explain.plain import exact
+from wordsight.explain.story import Asked, by_word, tell
+from wordsight.inputs import Shown
+from wordsight.pruners.base import LayerPruner, ScorePruner
+from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.fastv import FastV
+from wordsight.text_attention import text_attention
+
+QUESTION = "what is the background?"
+KEEPS = (0.05, 0.25, 1.0)
+LENGTH = 3  # of an answer
+INSIDE = ("dart", "fastv", "pyramiddrop", "sparsevlm")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brief():
+    """A model of random weights never ends an answer by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wordsight.explain.choices.MAX_NEW_TOKENS", LENGTH)
+        yield
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory, tiny, prompt):
+    """The folder of a book for the tiny model: some of a picture's tokens, turned a little."""
+    random = torch.Generator().manual_seed(5)
+    embeds = prompt.visual.embeds[::9] + torch.randn(16, 32, generator=random) * 0.5
+    folder = tmp_path_factory.mktemp("books") / "book"
+    config = {"format": 1, "model": "tiny", "fingerprint": tiny.fingerprint}
+    Codebook(embeds, config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def story(tiny, picture, book):
+    asked = Asked(names=["scene.png"], question=QUESTION, keeps=KEEPS, book=book)
+    return tell(tiny, Shown.of(picture), asked)
+
+
+@pytest.fixture(scope="module")
+def probed(tiny, picture):
+    return tiny.encode(picture, probe.QUESTION)
+
+
+def test_a_story_is_plain_json(story):
+    assert json.loads(json.dumps(story, allow_nan=False)) == story
+
+
+def test_the_words_are_what_the_probe_reads(tiny, probed, story):
+    read = probe.read(tiny, probed)
+    for told, words in zip(story["tokens"]["words"], read.words, strict=True):
+        assert [word for word, _ in told] == [word for word, _ in words[:5]]
+        assert [chance for _, chance in told] == pytest.approx([chance for _, chance in words[:5]], rel=1e-4)
+    assert story["tokens"]["values"]["confidence"] == pytest.approx(read.confidence.tolist(), rel=1e-4)
+    assert story["tokens"]["values"]["certainty"] == pytest.approx(read.certainty.tolist(), rel=1e-4)
+
+
+def test_the_divergences_are_those_of_leaving_out(tiny, probed, story):
+    values = story["tokens"]["values"]
+    alone = leave_one_out.regional(tiny, probed).divergence(jensen_shannon)
+    among = leave_one_out.globally(tiny, probed).divergence(jensen_shannon)
+    assert values["regional"] == pytest.approx(alone.tolist(), rel=1e-3, abs=1e-9)
+    assert values["global"] == pytest.approx(among.tolist(), rel=1e-3, abs=1e-9)
+
+
+def test_the_signals_are_those_of_the_tower_and_of_the_question(tiny, picture, story):
+    names = frozenset({"cls_attention", "cls_similarity"})
+    prompt = tiny.encode(picture, QUESTION, collect=names)
+    for name in names:
+        assert story["tokens"]["values"][name] == pytest.approx(
+            prompt.visual.signals[name].tolist(), rel=1e-4
+        )
+    paid = text_attention(tiny, prompt).mean(0)
+    assert story["tokens"]["values"]["text_attention"] == pytest.approx(paid.tolist(), rel=1e-4)
+
+
+def test_a_layer_of_attention_is_told_if_the_model_has_more(deep, picture):
+    story = tell(deep, Shown.of(picture), Asked(names=["a"], question=QUESTION, pruners=[], keeps=(0.5,)))
+    paid = text_attention(deep, deep.encode(picture, QUESTION))[1]
+    assert story["tokens"]["values"]["text_attention_early"] == pytest.approx(paid.tolist(), rel=1e-4)
+    assert "layer 2 of 6" in next(
+        layer["label"] for layer in story["layers"] if layer["name"] == "text_attention_early"
+    )
+
+
+def test_the_nearest_prototype_is_the_one_of_the_largest_cosine(prompt, story, book):
+    vectors = Codebook.from_pretrained(book).prototypes.double()
+    for i, token in enumerate(prompt.visual.embeds.double()):
+        cosines = [float(token @ one / token.norm() / one.norm()) for one in vectors]
+        assert story["codebook"]["nearest"][i] == int(np.argmax(cosines))
+        assert story["codebook"]["similarity"][i] == pytest.approx(max(cosines), rel=1e-4)
+        assert story["tokens"]["values"]["redundancy"][i] == pytest.approx(max(cosines), rel=1e-4)
+
+
+def test_prototypes_that_occur_say_what_they_would_in_a_tokens_place(tiny, probed, story, book):
+    vectors = Codebook.from_pretrained(book).prototypes
+    assert sorted(map(int, story["codebook"]["says"])) == sorted(set(story["codebook"]["nearest"]))
+    for number, words in story["codebook"]["says"].items():
+        lone = probe.only(probed, [0])
+        lone = replace(lone, visual=replace(lone.visual, embeds=vectors[int(number)][None]))
+        (expected,) = probe.read(tiny, lone).words
+        assert [word for word, _ in words] == [word for word, _ in expected[:3]]
+        assert [chance for _, chance in words] == pytest.approx(
+            [chance for _, chance in expected[:3]], rel=1e-4
+        )
+
+
+def test_prototypes_are_read_one_by_one(tiny, probed):
+    both = prototypes.read(tiny, probed, probed.visual.embeds[[5, 77]])
+    whole = probe.read(tiny, probed)
+    torch.testing.assert_close(both.confidence, whole.confidence[[5, 77]])
+
+
+@pytest.mark.parametrize("name", [name for name in pruners.names() if name not in INSIDE])
+def test_what_is_kept_is_what_the_pruner_chooses(name, tiny, picture, book):
+    method = pruners.make(f"{name}:codebook={book}" if name.startswith("codebook") else name)
+    prompt = tiny.encode(picture, QUESTION, collect=method.needs)
+    (told,) = choices(tiny, prompt, [method], KEEPS)["methods"]
+    for keep, choice in zip(KEEPS, told["choices"], strict=True):
+        expected = replace(method, keep=keep).choose(prompt.visual).slot.tolist()
+        assert (choice["keep"], choice["kept"]) == (keep, expected)
+    is_scored = isinstance(method, ScorePruner)
+    assert (told["scores"] is not None) == is_scored
+    if is_scored:
+        assert np.array_equal(np.float32(told["scores"]), method.score(prompt.visual).float().numpy())
+
+
+def test_scores_come_back_exactly():
+    scores = torch.cat([torch.randn(2000), torch.tensor([0.1, 1e-38, -3.4e38, 16777217.0])])
+    assert np.array_equal(np.float32(json.loads(json.dumps(exact(scores)))), scores.numpy())
+
+
+def test_fastv_keeps_what_the_attention_before_its_cut_says(deep, picture):
+    prompt = deep.encode(picture, QUESTION)
+    (told,) = choices(deep, prompt, [FastV()], (0.25,))["methods"]
+    paid = text_attention(deep, prompt)[1].tolist()
+    best = sorted(range(144), key=lambda token: -paid[token])[:36]
+    assert told["choices"][0]["kept"] == sorted(best)
+    assert told["scores"] is None
+    assert "after layer 2" in told["how"]
+
+
+@dataclass(kw_only=True)
+class Thirds(LayerPruner):
+    """Keeps every third token after layer 2, and of those every second after layer 4."""
+
+    def layers(self, depth):
+        return (2, 4)
+
+    def counts(self, tokens):
+        return (48, 24)
+
+    def narrow(self, midway, count):
+        return midway.take(torch.arange(len(midway.visual))[:: 3 if count == 48 else 2])
+
+
+def test_steps_inside_the_model_add_up(deep, picture):
+    (told,) = choices(deep, deep.encode(picture, QUESTION), [Thirds()], (0.5,))["methods"]
+    (choice,) = told["choices"]
+    assert choice["kept"] == list(range(0, 144, 6))
+    assert choice["tokens_read"] == round((144 + 144 + 48 + 48 + 24 + 24) / 6, 1)
+
+
+@pytest.mark.parametrize("name", ["divprune", "pool", "fastv", "codebook:codebook=BOOK,threshold=0.6"])
+def test_answers_are_those_of_the_model(name, deep, picture, book):
+    method = pruners.make(name.replace("BOOK", book))
+    if isinstance(method, CodebookPruner):
+        method = replace(
+            method, codebook=Codebook(Codebook.from_pretrained(book).prototypes, {"fingerprint": None})
+        )
+    told = choices(deep, deep.encode(picture, QUESTION, collect=method.needs), [method], KEEPS)
+    assert told["answer"] == deep.answer(picture, QUESTION, max_new_tokens=LENGTH).text
+    for choice in told["methods"][0]["choices"]:
+        asked = method if choice["keep"] is None else replace(method, keep=choice["keep"])
+        answer = deep.answer(picture, QUESTION, pruner=asked, max_new_tokens=LENGTH)
+        assert (choice["answer"], choice["tokens_read"]) == (answer.text, answer.tokens_kept)
+
+
+def test_a_threshold_of_its_own_is_one_choice_whatever_the_keeps(tiny, picture, book):
+    method = CodebookPruner(codebook=book, threshold=0.6)
+    prompt = tiny.encode(picture, QUESTION)
+    (told,) = choices(tiny, prompt, [method], KEEPS)["methods"]
+    (choice,) = told["choices"]
+    redundancy = Codebook.from_pretrained(book).redundancy(prompt.visual.embeds)
+    assert choice["kept"] == [i for i, value in enumerate(redundancy.tolist()) if value < 0.6]
+    assert 0 < len(choice["kept"]) < 144
+    assert told["threshold"] == {"label": "redundancy below", "sign": -1, "own": 0.6}
+
+
+@dataclass(kw_only=True)
+class Contrary(ScorePruner):
+    """Has scores, and keeps the tokens with the lowest."""
+
+    def score(self, tokens):
+        return tokens.embeds[:, 0]
+
+    def prune(self, tokens):
+        return tokens.take(self.score(tokens).argsort()[: self.budget(tokens)])
+
+
+def test_scores_are_told_only_if_the_choice_follows_from_them(tiny, prompt):
+    (told,) = choices(tiny, prompt, [Contrary()], (0.25,))["methods"]
+    assert told["scores"] is None
+    assert told["choices"][0]["kept"] == Contrary(keep=0.25).choose(prompt.visual).slot.tolist()
+
+
+def test_agreement_counts_the_pruners_that_keep_a_token(story):
+    for number, row in enumerate(story["agreement"]):
+        assert row["keep"] == KEEPS[number]
+        for token, count in enumerate(row["kept_by"]):
+            assert count == sum(token in method["choices"][number]["kept"] for method in story["methods"])
+
+
+def test_a_method_with_one_choice_agrees_at_every_keep():
+    methods = [{"choices": [{"kept": [1]}]}, {"choices": [{"kept": [0, 1]}, {"kept": [2]}]}]
+    assert [row["kept_by"] for row in agreement(methods, (0.1, 0.2), 3)] == [[1, 2, 0], [0, 1, 1]]
+
+
+def test_the_table_counts_the_tokens_that_say_a_word_first(story):
+    counted = Counter(words[0][0] for words in story["tokens"]["words"])
+    assert {row["word"]: row["tokens"] for row in story["words"]} == counted
+    assert [row["tokens"] for row in story["words"]] == sorted(counted.values(), reverse=True)
+
+
+def test_words_are_sorted_by_tokens_and_then_by_name():
+    rows = by_word([[["sky", 0.5]], [["cat", 1.0]], [["sky", 1.0]], [["ant", 0.25]]])
+    assert [(row["word"], row["tokens"], row["confidence"]) for row in rows] == [
+        ("sky", 2, 0.75),
+        ("ant", 1, 0.25),
+        ("cat", 1, 1.0),
+    ]
+
+
+def test_without_a_pruner_named_some_that_can_run_are_told_of(story, book):
+    assert [method["name"] for method in story["methods"]] == [
+        f"codebook:codebook={book}",
+        "cls_topk",
+        "divprune",
+    ]
+
+
+def test_colours_end_where_all_but_a_few_tokens_lie(story):
+    for layer in story["layers"]:
+        values = sorted(story["tokens"]["values"][layer["name"]])
+        assert (layer["low"], layer["high"]) == (values[3], values[-4])  # 2 % of 144 are 3
+
+
+def test_a_layer_without_a_codebook_is_absent_and_says_why(tiny, picture):
+    story = tell(tiny, Shown.of(picture), Asked(names=["a"], pruners=[]))
+    assert story["absent"] == [
+        {"label": "redundancy", "why": "no codebook was given; --codebook BOOK adds it"}
+    ]
+    assert story["codebook"] is None
+    assert "redundancy" not in story["tokens"]["values"]
+
+
+def test_a_tower_without_cls_has_no_such_layers(tiny, picture, monkeypatch):
+    tower = replace(tiny.family.tower(tiny.model), has_cls=False)
+    monkeypatch.setattr(type(tiny.family), "tower", lambda self, model: tower)
+    monkeypatch.setattr(type(tiny.family), "signals", lambda self, model: tower.signals)
+    story = tell(tiny, Shown.of(picture), Asked(names=["a"], pruners=[]))
+    why = "the vision tower of tiny (llava) has no [CLS] token"
+    assert {"label": "[CLS] attention", "why": why} in story["absent"]
+    assert {"label": "[CLS] similarity", "why": why} in story["absent"]
+    assert not {"cls_attention", "cls_similarity"} & set(story["tokens"]["values"])
+
+
+def test_a_pruner_that_is_there_twice_is_refused():
+    with pytest.raises(UsageError, match="pruner divprune is there twice"):
+        Asked(names=["a"], pruners=[pruners.make("divprune"), pruners.make("divprune:keep=0.5")])
+
+
+def test_a_model_without_a_picture_map_is_refused_before_the_work(tiny, picture, monkeypatch):
+    monkeypatch.setattr(type(tiny.family), "mapped", False)
+    with pytest.raises(UsageError, match=r"tiny \(llava\) has no picture map"):
+        tell(tiny, Shown.of(picture), Asked(names=["a"]))
+
+
+def test_what_is_being_done_is_told_on_the_way(tiny, picture, book):
+    heard = []
+    tell(tiny, Shown.of(picture), Asked(names=["a"], pruners=[], book=book), heard.append)
+    assert [line.split()[0] for line in heard] == ["asking", "asking", "answering"]

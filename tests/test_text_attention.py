@@ -1,0 +1,52 @@
+"""Text-to-image attention, against what eager attention returns."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from wordsight.errors import UsageError
+from wordsight.prompt import collate
+from wordsight.text_attention import text_attention
+
+
+def told_by_eager(vlm, prompt):
+    """(layers, N): the last row of the attention that transformers itself gives."""
+    implementation = vlm.model.config._attn_implementation
+    vlm.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        found = vlm.model(**collate([prompt]), output_attentions=True).attentions
+    vlm.model.set_attn_implementation(implementation)
+    columns = prompt.is_visual[prompt.is_kept()]
+    return torch.stack([layer[0, :, -1].mean(0)[columns] for layer in found])
+
+
+@pytest.mark.parametrize("model", ["tiny", "deep", "embedded"])
+def test_the_attention_of_every_layer_is_what_eager_attention_tells(model, request, picture):
+    vlm = request.getfixturevalue(model)
+    prompt = vlm.encode(picture, "what is the background?")
+    told = told_by_eager(vlm, prompt)
+    assert told.shape == (len(vlm.model.get_decoder().layers), 144)
+    torch.testing.assert_close(text_attention(vlm, prompt), told, rtol=1e-4, atol=1e-7)
+
+
+def test_the_attention_of_a_pruned_prompt_is_of_the_tokens_that_are_left(deep, picture):
+    prompt = deep.encode(picture, "what is the background?")
+    pruned = replace(prompt, visual=prompt.visual.take(torch.arange(3, 144, 7)))
+    found = text_attention(deep, pruned)
+    assert found.shape == (6, len(pruned.visual))
+    torch.testing.assert_close(found, told_by_eager(deep, pruned), rtol=1e-4, atol=1e-7)
+
+
+def test_listening_leaves_the_model_as_it_was(tiny, prompt):
+    before = tiny.logits([prompt])
+    text_attention(tiny, prompt)
+    assert torch.equal(tiny.logits([prompt]), before)
+
+
+def test_a_model_that_cannot_be_listened_to_is_refused(tiny, prompt, monkeypatch):
+    deaf = SimpleNamespace(self_attn=SimpleNamespace(config=tiny.model.config.text_config))
+    monkeypatch.setattr("wordsight.text_attention.decoder_layers", lambda vlm: [deaf])
+    with pytest.raises(UsageError, match=r"tiny \(llava\): its attention is computed by code of its own"):
+        text_attention(tiny, prompt)
