@@ -1,5 +1,8 @@
 """Conditions and named criteria worked out by hand, on made-up evidence of a few tokens."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -152,8 +155,10 @@ def test_a_resolved_criterion_holds_for_the_same_tokens(four, name):
     assert criterion(name).resolve(four).holds(four).tolist() == HOLDS[name]
 
 
-def test_the_default_is_both_halves():
-    assert criterion("default") == DEFAULT == Condition() == criterion("both_halves")
+def test_the_default_is_what_the_verdict_chose():
+    verdict = json.loads((Path(__file__).parent.parent / "benchmarks/results/verdict.json").read_text())
+    assert criterion("default") == DEFAULT == CRITERIA[verdict["default"]].at(0.7)
+    assert Condition() == criterion("both_halves")
 
 
 def test_an_unknown_criterion_is_refused_with_the_known_ones():

@@ -139,7 +139,7 @@ CRITERIA = {
     "global": Condition(confidence=None, regional_weight=0),
     "context": Condition(confidence=None),
 }
-DEFAULT = CRITERIA["both_halves"]
+DEFAULT = CRITERIA["blind_divergence"].at(0.7)  # the best on validation, docs/findings.md
 
 
 def criterion(name: str) -> Condition:
