@@ -22,7 +22,6 @@ from run import PAGES, write_between
 from wordsight import Codebook
 from wordsight.atomic import replacing
 from wordsight.evaluate import machine
-from wordsight.plugins import spec
 from wordsight.progress import watched
 from wordsight.pruners import make
 from wordsight.pruners.base import BookPruner, LayerPruner, Pruner
@@ -43,7 +42,7 @@ def main() -> None:
     """Write results/selection_cost.json and its table."""
     tokens, model = drawn_tokens(), layers()
     prompt = torch.randn(1, SIDE**2 + TEXT, WIDTH, dtype=torch.bfloat16)
-    methods = {spec(method): method for method in before_the_model()}
+    methods = before_the_model()
     prefill: list[float] = []
     taken: dict[str, list[float]] = {name: [] for name in methods}
     for number in watched(range(1 + ROUNDS), "rounds", 1 + ROUNDS):
@@ -79,18 +78,18 @@ def table(shares: dict[str, list[float]]) -> Table:
     return Table("Selection beside prefill", ("pruner", "selection, share of prefill [95 %]"), body)
 
 
-def before_the_model() -> list[Pruner]:
+def before_the_model() -> dict[str, Pruner]:
     """Every method of the experiment that chooses before the language model, those with a codebook with one
     of random prototypes.
     """
     names = json.loads((HERE / "experiments" / "pruners.json").read_text())["pruner"]
     book = Codebook(torch.randn(PROTOTYPES, WIDTH), {"random": True})
-    found = [replace(make(name), keep=KEEP) for name in names if "codebook=" not in name]
-    return [
-        replace(method, codebook=book) if isinstance(method, BookPruner) else method
-        for method in found
+    found = {name: replace(make(name), keep=KEEP) for name in names if "codebook=" not in name}
+    return {
+        name: replace(method, codebook=book) if isinstance(method, BookPruner) else method
+        for name, method in found.items()
         if not isinstance(method, LayerPruner)
-    ]
+    }
 
 
 def drawn_tokens() -> VisualTokens:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -48,9 +49,10 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
     if any(row["timing"] for row in rows):
         costs.append(("milliseconds a question, one at a time", _milliseconds))
     models = list(dict.fromkeys(row["model"] for row in rows))
-    figure = Figure((2.4 + 4.4 * len(costs), 0.6 + 3.4 * len(models)), layout="constrained")
-    figure.set_facecolor(ink.paper)
     looks = _looks(rows, ink)
+    columns = math.ceil(len(looks) / (16 * len(models)))  # of the legend
+    figure = Figure((2.4 * columns + 4.4 * len(costs), 0.6 + 3.4 * len(models)), layout="constrained")
+    figure.set_facecolor(ink.paper)
     axes = figure.subplots(len(models), len(costs), squeeze=False)
     for model, panels in zip(models, axes, strict=True):
         own = [row for row in rows if row["model"] == model and row["tasks"] == 1]
@@ -61,7 +63,16 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
         panels[0].set_xscale("log", base=2)
         panels[0].xaxis.set_major_formatter("{x:g}")
     lines, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside right upper", frameon=False, labelcolor=ink.text)
+    size = "medium" if columns == 1 else "small"
+    figure.legend(
+        lines,
+        names,
+        loc="outside right upper",
+        frameon=False,
+        labelcolor=ink.text,
+        ncols=columns,
+        fontsize=size,
+    )
     figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=ink.text)
     file = BytesIO()
     figure.savefig(file, format="png", dpi=150)
