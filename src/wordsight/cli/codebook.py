@@ -1,4 +1,4 @@
-"""wordsight codebook: build, calibrate, import and inspect codebooks of redundant prototypes."""
+"""wordsight codebook: build, calibrate, import, compact and explain codebooks of redundant prototypes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wordsight.condition import Condition, Quantile
     from wordsight.evidence import Evidence
 
-app = typer.Typer(help="Build, calibrate, import and inspect codebooks of redundant prototypes.")
+app = typer.Typer(help="Build, calibrate, import, compact and explain codebooks of redundant prototypes.")
 
 EvidenceFolder = Annotated[
     Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
@@ -123,12 +123,57 @@ def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json
     show(described, as_json, json.dumps(described, indent=1) + "\n")
 
 
+@app.command()
+def compact(
+    book: Annotated[str, typer.Argument(help="a folder, or demo")],
+    out: Annotated[Path, typer.Option(help="the folder to write the compact book to")],
+    similarity: Annotated[
+        float, typer.Option(help="a cosine: of prototypes that are as near, one stays")
+    ] = 0.98,
+    images: Annotated[
+        Path | None, typer.Option(help="a folder of pictures to compare the kept tokens of both books on")
+    ] = None,
+    limit: Limit = None,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Write the book without prototypes that repeat another; on pictures, tell what it keeps otherwise."""
+    from wordsight.codebook import Codebook, check_place
+    from wordsight.compaction import changes, largest_fall
+    from wordsight.pictures import find_pictures
+    from wordsight.report.compaction import compaction_table
+    from wordsight.report.formats import terminal
+
+    whole = Codebook.from_pretrained(book)
+    smaller = whole.compact(similarity)
+    check_place(out)
+    record: dict[str, Any] = {
+        "prototypes": {"before": len(whole.prototypes), "after": len(smaller.prototypes)},
+        "similarity": similarity,
+        "largest_fall_possible": largest_fall(similarity),
+    }
+    if images:
+        pictures = find_pictures(images)[:limit]
+        record["on_pictures"] = changes(load_vlm(model), whole, smaller, pictures)
+        _say_set_aside(record["on_pictures"]["set_aside"])
+    smaller.save_pretrained(out)
+    say(f"{len(smaller.prototypes)} of {len(whole.prototypes)} prototypes in {out}")
+    if as_json:
+        show(record, True, "")
+    else:
+        show_tables(terminal(compaction_table(record)))
+
+
+def _say_set_aside(reasons: dict[str, str]) -> None:
+    for name, reason in reasons.items():
+        say(f"set aside {name}: {reason}")
+
+
 def _evidence(vlm: Any, pictures: list[Path], folder: Path) -> Evidence:
     from wordsight.evidence import collect
 
     found = collect(vlm, pictures, folder)
-    for name, reason in found.set_aside(folder).items():
-        say(f"set aside {name}: {reason}")
+    _say_set_aside(found.set_aside(folder))
     return found
 
 
