@@ -13,6 +13,7 @@ from wordsight.compaction import changes, largest_fall
 from wordsight.demo.scenes import render
 from wordsight.errors import UsageError
 from wordsight.probe import QUESTION
+from wordsight.selectors import leaders
 
 RELEASED = Path(__file__).parents[1] / ".." / "shared" / "released_codebooks"
 SIMILARITIES = pytest.mark.parametrize("similarity", [0.5, 0.8, 0.95, 0.98, 0.999])
@@ -54,6 +55,21 @@ def slow(book, similarity):
         stay.append(best)
         free = [i for i in free if i not in friends[best]]
     return book.prototypes[sorted(stay)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_leaders_of_any_neighbourhoods_are_those_of_sets(seed):
+    random = torch.Generator().manual_seed(seed)
+    near = torch.rand(30, 30, generator=random) < 0.15
+    near = near | near.T | torch.eye(30, dtype=torch.bool)
+    place = torch.randperm(30, generator=random)
+    free, expected = set(range(30)), []
+    while free:
+        reach = {i: {j for j in free if near[i, j]} for i in free}
+        best = max(free, key=lambda i: (len(reach[i]), -int(place[i])))
+        expected.append(best)
+        free -= reach[best]
+    assert leaders(near, place).tolist() == sorted(expected)
 
 
 def test_by_hand_the_one_in_the_middle_stays_for_its_neighbours():
