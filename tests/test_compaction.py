@@ -252,16 +252,3 @@ def test_a_book_of_another_model_is_refused(tiny, photos):
     other = book_of(torch.randn(3, 32), "f00d")
     with pytest.raises(UsageError, match="prototypes mean nothing in another model"):
         changes(tiny, other, other, photos)
-
-
-def test_a_picture_that_cannot_be_read_is_set_aside(tiny, photos, books, tmp_path):
-    (tmp_path / "bad.png").write_text("no picture")
-    record = changes(tiny, *books, [*photos, tmp_path / "bad.png"])
-    assert record["pictures"] == 3
-    assert [*record["set_aside"]] == [str(tmp_path / "bad.png")]
-
-
-def test_pictures_none_of_which_can_be_read_are_refused(tiny, books, tmp_path):
-    (tmp_path / "bad.png").write_text("no picture")
-    with pytest.raises(UsageError, match="none of 1 pictures can be read"):
-        changes(tiny, *books, [tmp_path / "bad.png"])

@@ -29,7 +29,7 @@ FLOORS = (
     {"vlm"},
     {"pruners"},
     {"compat", "probe", "sheet", "timing"},
-    {"compaction", "leave_one_out", "run"},
+    {"compaction", "leave_one_out", "prototypes", "run"},
     {"evaluate"},
     {"explain", "evidence", "info", "report"},
     {"demo.tour", "calibrate", "advice"},

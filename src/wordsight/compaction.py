@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from wordsight.codebook import Codebook
-from wordsight.pictures import load_picture, readable
+from wordsight.pictures import load_picture
 from wordsight.probe import QUESTION
 from wordsight.progress import watched
 from wordsight.pruners.codebook import CodebookPruner
@@ -32,10 +32,9 @@ def changes(
     """
     whole.check(vlm)
     compact.check(vlm)
-    paths, set_aside = readable(pictures)
     fallen: list[torch.Tensor] = []
     both: dict[float, list[float]] = {keep: [] for keep in keeps}
-    for path in watched(paths, "comparing both books", len(paths)):
+    for path in watched(pictures, "comparing both books", len(pictures)):
         tokens = vlm.encode(load_picture(path), QUESTION).visual
         tokens = tokens.take((~tokens.is_break).nonzero()[:, 0])
         fallen.append(whole.redundancy(tokens.embeds) - compact.redundancy(tokens.embeds))
@@ -43,9 +42,8 @@ def changes(
             both[keep].append(_kept_by_both(tokens, whole, compact, keep))
     fall = torch.cat(fallen)
     return {
-        "pictures": len(paths),
+        "pictures": len(pictures),
         "tokens": len(fall),
-        "set_aside": set_aside,
         "redundancy": {"largest_fall": float(fall.max()), "mean_fall": float(fall.mean())},
         "kept": [
             {"keep": keep, "by_both": fmean(shares), "least": min(shares)} for keep, shares in both.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wordsight.cli.common import AsJson, Model, load_vlm, say, show, show_tables
+from wordsight.cli.common import SHARE, AsJson, Model, as_share, load_vlm, say, show, show_tables
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def compact(
     """Write the book without prototypes that repeat another; on pictures, tell what it keeps otherwise."""
     from wordsight.codebook import Codebook, check_place
     from wordsight.compaction import changes, largest_fall
-    from wordsight.pictures import find_pictures
+    from wordsight.pictures import find_pictures, readable
     from wordsight.report.compaction import compaction_table
     from wordsight.report.formats import terminal
 
@@ -153,15 +153,57 @@ def compact(
         "largest_fall_possible": largest_fall(similarity),
     }
     if images:
-        pictures = find_pictures(images)[:limit]
+        pictures, set_aside = readable(find_pictures(images)[:limit])
+        _say_set_aside(set_aside)
         record["on_pictures"] = changes(load_vlm(model), whole, smaller, pictures)
-        _say_set_aside(record["on_pictures"]["set_aside"])
+        record["set_aside"] = set_aside
     smaller.save_pretrained(out)
     say(f"{len(smaller.prototypes)} of {len(whole.prototypes)} prototypes in {out}")
     if as_json:
         show(record, True, "")
     else:
         show_tables(terminal(compaction_table(record)))
+
+
+@app.command()
+def explain(
+    book: Annotated[str, typer.Argument(help="a folder, or demo")],
+    images: Annotated[Path, typer.Option(help="a folder of pictures to find example patches in")],
+    out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
+    keep: Annotated[str, typer.Option(help=SHARE)] = "0.2",
+    sure: Annotated[
+        float, typer.Option(help="flag prototypes that say a word with at least this confidence")
+    ] = 0.5,
+    limit: Limit = None,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Show what the prototypes are: their words, patches and map, which repeat each other, which prune."""
+    from wordsight.codebook import Codebook
+    from wordsight.evaluate import environment
+    from wordsight.pictures import find_pictures, readable
+    from wordsight.prototypes import explain as run
+    from wordsight.report import BOOK_FILES, check_report
+    from wordsight.report.book import cluster_table
+    from wordsight.report.formats import terminal
+
+    share = as_share(keep)
+    opened = Codebook.from_pretrained(book)
+    check_report(out, BOOK_FILES)
+    # Only now: what draws is an extra, and the check says so if it is missing.
+    from wordsight.report.book_page import write_book_report
+
+    pictures, set_aside = readable(find_pictures(images)[:limit])
+    _say_set_aside(set_aside)
+    vlm = load_vlm(model)
+    record = run(vlm, opened, pictures, keep=share, sure=sure) | {"set_aside": set_aside}
+    record["environment"] = environment(vlm)
+    write_book_report(record, pictures, out)
+    say(f"shown in {out / BOOK_FILES[0]}")
+    if as_json:
+        show(record, True, "")
+    else:
+        show_tables(terminal(cluster_table(record)))
 
 
 def _say_set_aside(reasons: dict[str, str]) -> None:

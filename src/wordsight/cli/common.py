@@ -42,14 +42,15 @@ def make_pruner(spec: str, keep: str | None) -> Pruner | None:
     """The pruner of a SPEC with this share, if one is given; None for "none"."""
     from wordsight import pruners
 
-    share = None if keep is None else _share(keep)
+    share = None if keep is None else as_share(keep)
     if spec == "none":
         return None
     method = pruners.make(spec)
     return method if share is None else replace(method, keep=share)
 
 
-def _share(text: str) -> float:
+def as_share(text: str) -> float:
+    """The share of the tokens that an option gives. Raises UsageError if it is none."""
     with suppress(ValueError):
         if 0 < float(text) <= 1:
             return float(text)
