@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from wordsight.report.ink import COLORS, Ink, dress, png, sheet
 
-MARKERS = "os^"  # with six colours, as many looks as there are clusters, and more
+MARKERS = "o^s"  # with six colours, as many looks as there are clusters, and more
 BINS = 30
 
 

@@ -43,6 +43,7 @@ def dress(axis: Axes, ink: Ink) -> None:
     """Paint what is not a line of a panel."""
     axis.set_facecolor(ink.paper)
     axis.grid(color=ink.grid, linewidth=0.6)
+    axis.set_axisbelow(True)
     axis.tick_params(colors=ink.text, which="both")
     for text in (axis.xaxis.label, axis.yaxis.label, axis.title):
         text.set_color(ink.text)
