@@ -15,7 +15,8 @@ import typer
 from bars import bars
 from wordsight.atomic import replacing
 from wordsight.report.formats import markdown
-from wordsight.report.pareto import LIGHT, draw
+from wordsight.report.ink import LIGHT
+from wordsight.report.pareto import draw
 from wordsight.report.tables import comparison, contributions, summary, times
 
 HERE = Path(__file__).parent

@@ -50,7 +50,7 @@ MISUSES = [
     ((*COMPARE, "--out", "file/results.parquet"), "cannot write file/results.parquet"),
     ((*COMPARE, "--report", "file/report"), "cannot write file/report"),
     ((*COMPARE, "--report", "good.png"), "cannot write good.png: it is a file"),
-    ((*COMPARE, "--report", "photos"), "photos holds one.png, which is not of a report"),
+    ((*COMPARE, "--report", "photos"), "photos holds one.png, which is not of such a report"),
     ((*COMPARE, "--out", "left.json"), r"left.json.cells holds unfinished .*version"),
     ((*COMPARE, "--keep", "0"), "keep must be a share .* got '?0"),
     ((*COMPARE, "--keep", "2"), "keep must be a share .* got '?2"),

@@ -30,7 +30,7 @@ FLOORS = (
     {"vlm"},
     {"pruners"},
     {"compat", "probe", "sheet", "timing"},
-    {"leave_one_out", "run"},
+    {"compaction", "leave_one_out", "prototypes", "run"},
     {"evaluate"},
     {"evidence", "info", "report"},
     {"explain"},

@@ -11,7 +11,8 @@ from PIL import Image
 
 from wordsight.errors import UsageError
 from wordsight.report import FILES, check_report, write_report
-from wordsight.report.pareto import DARK, LIGHT, Point, draw, front, points
+from wordsight.report.ink import DARK, LIGHT
+from wordsight.report.pareto import Point, draw, front, points
 from wordsight.results import Results
 
 
@@ -172,7 +173,7 @@ def test_a_report_takes_the_place_of_a_report(folder):
 
 def test_a_report_never_takes_the_place_of_other_files(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(UsageError, match=r"holds thesis\.tex, which is not of a report"):
+    with pytest.raises(UsageError, match=r"holds thesis\.tex, which is not of such a report"):
         write_report(RESULTS, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

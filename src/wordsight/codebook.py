@@ -24,6 +24,7 @@ from wordsight.atomic import check_folder, replacing
 from wordsight.cluster import Scale, dpc_knn
 from wordsight.condition import DEFAULT, Condition
 from wordsight.errors import UsageError
+from wordsight.selectors import leaders
 
 if TYPE_CHECKING:
     from wordsight.evidence import Evidence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).parent / "demo" / "codebook"
 FILES = ("codebook.safetensors", "config.json")
+ROUNDING = 1e-12  # of a cosine in double precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,32 @@ class Codebook:
         """(N,) the highest cosine with a prototype, in [-1, 1]: high means that the token says nothing."""
         return self.similarity(embeds).amax(-1)
 
+    def repetition(self) -> Tensor:
+        """(M, M) double: the cosine of every prototype with every other, -inf with itself."""
+        unit = torch.nn.functional.normalize(self.prototypes.double(), dim=-1)
+        return (unit @ unit.T).clamp(-1, 1).fill_diagonal_(-torch.inf)
+
+    def compact(self, similarity: float = 0.98) -> Codebook:
+        """The book without prototypes that repeat another.
+
+        Each that goes has a cosine of `similarity` or more with one that stays, and no two that stay have.
+        The one that most others repeat stays first, whatever order they are in. None is averaged, so no
+        token's redundancy rises; it falls by sqrt(2 - 2 * similarity) at most, the distance of two unit
+        vectors at that cosine. That is said of the highest cosine, not of the pruner's softmax rules.
+        """
+        if not 0 < similarity <= 1:
+            raise UsageError(f"similarity must be a cosine in (0, 1], got {similarity}")
+        near = (self.repetition() >= similarity - ROUNDING).fill_diagonal_(True)
+        # The place in the order of the vectors themselves, so that equals are not told apart by index.
+        place = torch.unique(self.prototypes, dim=0, return_inverse=True)[1]
+        stay = leaders(near, place)
+        merged = {"similarity": similarity, "prototypes": len(self.prototypes), "digest": self.digest}
+        config = self.config | {
+            "counts": {**self.config.get("counts", {}), "prototypes": len(stay)},
+            "compacted": [*self.config.get("compacted", []), merged],
+        }
+        return Codebook(self.prototypes[stay], config)
+
     def check(self, vlm: VLM) -> None:
         """Raises UsageError if the book was built for another model; imported books only know their width."""
         self.similarity(vlm.pad_embedding[None])
@@ -171,6 +199,8 @@ class Codebook:
             prototypes = load_file(root / "codebook.safetensors")["prototypes"]
             if prototypes.ndim != 2 or not {"model", "fingerprint"} <= set(config):
                 raise ValueError(f"prototypes {tuple(prototypes.shape)}, config {sorted(config)}")
+            if not prototypes.isfinite().all():
+                raise ValueError("prototypes that are NaN or infinite")
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UsageError(
                 f"no codebook in {root}: expected config.json and codebook.safetensors that can be read "

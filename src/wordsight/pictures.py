@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -66,3 +67,18 @@ def find_pictures(folder: str | Path) -> list[Path]:
     if not found:
         raise UsageError(f"no pictures in {root}: expected files ending in {', '.join(sorted(SUFFIXES))}")
     return found
+
+
+def readable(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
+    """Those that can be read, and the reason for each of the others. Raises UsageError if none can."""
+    good, set_aside = [], {}
+    for path in pictures:
+        try:
+            load_picture(path)
+            good.append(path)
+        except UsageError as error:
+            set_aside[str(path)] = str(error)
+    if not good:
+        reason = next(iter(set_aside.values()), "there is none")
+        raise UsageError(f"none of {len(pictures)} pictures can be read: {reason}")
+    return good, set_aside

@@ -124,6 +124,20 @@ def pick(tokens: VisualTokens, index: Tensor, slots: Tensor) -> VisualTokens:
     )
 
 
+def in_place(prompt: Prompt, embeds: Tensor) -> Prompt:
+    """The prompt with these embeddings (K, D) for its visual tokens, to be read one by one.
+
+    Each stands where the prompt's first token stood; what a model adds in deeper layers (deepstack) is not
+    known of an embedding, and nothing is added.
+    """
+    first = prompt.visual.take(torch.zeros(1, dtype=torch.long, device=prompt.visual.embeds.device))
+    where = torch.zeros(len(embeds), dtype=torch.long, device=first.embeds.device)
+    visual = replace(pick(first, where, first.slot[where]), embeds=embeds.to(first.embeds))
+    return replace(
+        prompt, visual=replace(visual, deep=tuple(torch.zeros_like(layer) for layer in visual.deep))
+    )
+
+
 def _article_ids(vlm: VLM) -> set[int]:
     """The ids of bare articles, however the tokenizer marks capitals and spaces."""
     spellings = [

@@ -67,6 +67,25 @@ def widest_cover(similarity: Tensor, count: int, quality: Tensor) -> Tensor:
     return chosen
 
 
+def leaders(near: Tensor, place: Tensor) -> Tensor:
+    """(K,) ascending indices, so that every thing is near (N, N) one of them and no two of them are near.
+
+    Picked greedily: of those not near any that was picked, the one near most of them, and among equals the
+    one of lowest place (N,). `near` is symmetric, and every thing is near itself.
+    """
+    free = torch.ones_like(place, dtype=torch.bool)
+    count = near.sum(1)  # (N,) how many free things each is near
+    chosen = []
+    while free.any():
+        largest = free & (count == count[free].max())
+        best = place.masked_fill(~largest, place.max() + 1).argmin()
+        covered = near[best] & free
+        free &= ~covered
+        count = count - near[covered].sum(0)
+        chosen.append(best)
+    return torch.stack(chosen).sort().values if chosen else torch.zeros_like(place[:0])
+
+
 def likeliest_subset(kernel: Tensor, count: int) -> Tensor:
     """(count,) indices picked greedily: each raises the determinant of their kernel (N, N) most.
 

@@ -1,4 +1,4 @@
-"""wordsight codebook: build, calibrate, import and inspect codebooks of redundant prototypes."""
+"""wordsight codebook: build, calibrate, import, compact and explain codebooks of redundant prototypes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wordsight.cli.common import AsJson, Model, load_vlm, say, show, show_tables
+from wordsight.cli.common import SHARE, AsJson, Model, as_share, load_vlm, say, show, show_tables
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
     from wordsight.condition import Condition, Quantile
     from wordsight.evidence import Evidence
 
-app = typer.Typer(help="Build, calibrate, import and inspect codebooks of redundant prototypes.")
+app = typer.Typer(help="Build, calibrate, import, compact and explain codebooks of redundant prototypes.")
 
 EvidenceFolder = Annotated[
     Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
@@ -123,12 +123,99 @@ def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json
     show(described, as_json, json.dumps(described, indent=1) + "\n")
 
 
+@app.command()
+def compact(
+    book: Annotated[str, typer.Argument(help="a folder, or demo")],
+    out: Annotated[Path, typer.Option(help="the folder to write the compact book to")],
+    similarity: Annotated[
+        float, typer.Option(help="a cosine: of prototypes that are as near, one stays")
+    ] = 0.98,
+    images: Annotated[
+        Path | None, typer.Option(help="a folder of pictures to compare the kept tokens of both books on")
+    ] = None,
+    limit: Limit = None,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Write the book without prototypes that repeat another; on pictures, tell what it keeps otherwise."""
+    from wordsight.codebook import Codebook, check_place
+    from wordsight.compaction import changes, largest_fall
+    from wordsight.pictures import find_pictures, readable
+    from wordsight.report.compaction import compaction_table
+    from wordsight.report.formats import terminal
+
+    whole = Codebook.from_pretrained(book)
+    smaller = whole.compact(similarity)
+    check_place(out)
+    record: dict[str, Any] = {
+        "prototypes": {"before": len(whole.prototypes), "after": len(smaller.prototypes)},
+        "similarity": similarity,
+        "largest_fall_possible": largest_fall(similarity),
+    }
+    if images:
+        pictures, set_aside = readable(find_pictures(images)[:limit])
+        _say_set_aside(set_aside)
+        record["on_pictures"] = changes(load_vlm(model), whole, smaller, pictures)
+        record["set_aside"] = set_aside
+    smaller.save_pretrained(out)
+    say(f"{len(smaller.prototypes)} of {len(whole.prototypes)} prototypes in {out}")
+    if as_json:
+        show(record, True, "")
+    else:
+        show_tables(terminal(compaction_table(record)))
+
+
+@app.command()
+def explain(
+    book: Annotated[str, typer.Argument(help="a folder, or demo")],
+    images: Annotated[Path, typer.Option(help="a folder of pictures to find example patches in")],
+    out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
+    keep: Annotated[str, typer.Option(help=SHARE)] = "0.2",
+    sure: Annotated[
+        float, typer.Option(help="flag prototypes that say a word with at least this confidence")
+    ] = 0.5,
+    limit: Limit = None,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Show what the prototypes are: their words, patches and map, which repeat each other, which prune."""
+    from wordsight.codebook import Codebook
+    from wordsight.evaluate import environment
+    from wordsight.pictures import find_pictures, readable
+    from wordsight.prototypes import explain as run
+    from wordsight.report import BOOK_FILES, check_report
+    from wordsight.report.book import cluster_table
+    from wordsight.report.formats import terminal
+
+    share = as_share(keep)
+    opened = Codebook.from_pretrained(book)
+    check_report(out, BOOK_FILES)
+    # Only now: what draws is an extra, and the check says so if it is missing.
+    from wordsight.report.book_page import write_book_report
+
+    pictures, set_aside = readable(find_pictures(images)[:limit])
+    _say_set_aside(set_aside)
+    vlm = load_vlm(model)
+    record = run(vlm, opened, pictures, keep=share, sure=sure) | {"set_aside": set_aside}
+    record["environment"] = environment(vlm)
+    write_book_report(record, pictures, out)
+    say(f"shown in {out / BOOK_FILES[0]}")
+    if as_json:
+        show(record, True, "")
+    else:
+        show_tables(terminal(cluster_table(record)))
+
+
+def _say_set_aside(reasons: dict[str, str]) -> None:
+    for name, reason in reasons.items():
+        say(f"set aside {name}: {reason}")
+
+
 def _evidence(vlm: Any, pictures: list[Path], folder: Path) -> Evidence:
     from wordsight.evidence import collect
 
     found = collect(vlm, pictures, folder)
-    for name, reason in found.set_aside(folder).items():
-        say(f"set aside {name}: {reason}")
+    _say_set_aside(found.set_aside(folder))
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,33 +14,44 @@ from wordsight.report.tables import tables
 from wordsight.results import Results
 
 FILES = ("pareto.png", "comparison.html", "comparison.md", "comparison.tex")
+BOOK_FILES = ("book.html", "book.json", "book.png")
 
 
-def check_report(folder: Path) -> None:
-    """Raises UsageError if a report could not be written there, before the work that it reports on."""
+def check_report(folder: Path, files: Sequence[str] = FILES) -> None:
+    """Raises UsageError if a report of these files could not be written there, before the work that it
+    reports on.
+    """
     if missing := [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]:
         raise UsageError(f"a report needs {missing[0]}: pip install 'wordsight[report]'")
-    if other := sorted({path.name for path in folder.glob("*")} - set(FILES)):
-        raise UsageError(f"{folder} holds {other[0]}, which is not of a report; choose another folder")
+    if other := sorted({path.name for path in folder.glob("*")} - set(files)):
+        raise UsageError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
     check_folder(folder)
+
+
+def put(folder: Path, contents: Mapping[str, bytes | str]) -> None:
+    """Write all of these files into the folder, or none, in place of an earlier report of the same files."""
+    check_report(folder, tuple(contents))
+    with replacing(folder) as draft:
+        draft.mkdir()
+        for name, content in contents.items():
+            (draft / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_report(results: Results, folder: Path) -> None:
     """Write all FILES into the folder, or none."""
     # Only here: reports are an extra, and tables are not.
-    from wordsight.report.page import page
-    from wordsight.report.pareto import DARK, LIGHT, draw
+    from wordsight.report.ink import LIGHT
+    from wordsight.report.page import figure, page
+    from wordsight.report.pareto import draw
 
     found = tables(results.rows)
-    figure = draw(results.rows, LIGHT)
-    texts = {
-        "comparison.html": page(results, found, figure, draw(results.rows, DARK)),
+    drawn = figure(partial(draw, results.rows))
+    contents: dict[str, bytes | str] = {
+        "pareto.png": draw(results.rows, LIGHT),
+        "comparison.html": page(
+            "page.html", "wordsight compare", found, results.environment, figures=[drawn]
+        ),
         "comparison.md": "\n".join(map(markdown, found)),
         "comparison.tex": "\n".join(map(latex, found)),
     }
-    check_report(folder)
-    with replacing(folder) as draft:
-        draft.mkdir()
-        (draft / "pareto.png").write_bytes(figure)
-        for name, text in texts.items():
-            (draft / name).write_text(text, encoding="utf-8")
+    put(folder, contents)

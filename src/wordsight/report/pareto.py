@@ -5,34 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from statistics import fmean
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from wordsight.report.ink import COLORS, Ink, dress, png, sheet
 from wordsight.report.tables import Row
 
-# Okabe and Ito's colours, which tell apart whatever colours one sees, but for black and yellow.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = "osD^vPX*<>h"
 STYLES = ("-", "--", ":")
 Cost = Callable[[Sequence[Row]], list[float | None]]
-
-
-@dataclass(frozen=True)
-class Ink:
-    """The colours of what is not a line."""
-
-    paper: str
-    text: str
-    grid: str
-
-
-LIGHT = Ink("#ffffff", "#1a1a1a", "#dddddd")
-DARK = Ink("#16181c", "#e8e8e8", "#3a3d42")
 
 
 @dataclass(frozen=True)
@@ -51,15 +35,15 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
     models = list(dict.fromkeys(row["model"] for row in rows))
     looks = _looks(rows, ink)
     columns = math.ceil(len(looks) / (16 * len(models)))  # of the legend
-    figure = Figure((2.4 * columns + 4.4 * len(costs), 0.6 + 3.4 * len(models)), layout="constrained")
-    figure.set_facecolor(ink.paper)
+    figure = sheet((2.4 * columns + 4.4 * len(costs), 0.6 + 3.4 * len(models)), ink)
     axes = figure.subplots(len(models), len(costs), squeeze=False)
     for model, panels in zip(models, axes, strict=True):
         own = [row for row in rows if row["model"] == model and row["tasks"] == 1]
         for axis, (label, cost) in zip(panels, costs, strict=True):
             _draw_lines(axis, points(own, cost), looks)
             axis.set(xlabel=label, ylabel="accuracy kept, mean over tasks", title=model)
-            _dress(axis, ink)
+            axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            dress(axis, ink)
         panels[0].set_xscale("log", base=2)
         panels[0].xaxis.set_major_formatter("{x:g}")
     lines, names = axes[0][0].get_legend_handles_labels()
@@ -74,9 +58,7 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
         fontsize=size,
     )
     figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=ink.text)
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=150)
-    return file.getvalue()
+    return png(figure)
 
 
 def points(rows: Sequence[Row], cost: Cost) -> dict[str, list[Point]]:
@@ -138,14 +120,3 @@ def _draw_lines(axis: Axes, found: dict[str, list[Point]], looks: dict[str, dict
         beaten = {"linestyle": "none", "markerfacecolor": looks[name]["color"]}
         at = [i for i, point in enumerate(line) if point in best]
         axis.plot([x[i] for i in at], [y[i] for i in at], **{**looks[name], **beaten})
-
-
-def _dress(axis: Axes, ink: Ink) -> None:
-    axis.set_facecolor(ink.paper)
-    axis.grid(color=ink.grid, linewidth=0.6)
-    axis.tick_params(colors=ink.text, which="both")
-    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    for text in (axis.xaxis.label, axis.yaxis.label, axis.title):
-        text.set_color(ink.text)
-    for edge in axis.spines.values():
-        edge.set_color(ink.grid)
