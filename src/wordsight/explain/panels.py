@@ -77,7 +77,7 @@ def _jpeg(picture: Image.Image, side: int, limit: int) -> str:
     small.thumbnail((side, side))
     for quality in QUALITIES:
         file = io.BytesIO()
-        small.save(file, "JPEG", quality=quality, subsampling=0 if quality > 80 else 2, optimize=True)
+        small.save(file, "JPEG", quality=quality, subsampling=0 if quality > 80 else 2)
         if file.tell() <= limit:
             break
     return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
