@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from wordsight.errors import UsageError
-from wordsight.pictures import find_pictures, load_picture, readable
+from wordsight.pictures import find_pictures, load_picture
 
 UPRIGHT = [["red", "blue"], ["white", "black"]]  # two by two blocks
 # The EXIF orientation of a camera, and how the pixels lie in a file that has it.
@@ -141,9 +141,8 @@ def test_an_animation_is_refused(tmp_path, kind):
 def test_of_pages_the_first_is_read(tmp_path, kind):
     noise().save(tmp_path / "pages", kind, save_all=True, append_images=[noise().rotate(180)])
     read = np.asarray(load_picture(tmp_path / "pages"), int)
-    assert (
-        np.abs(read - np.asarray(noise(), int)).mean() < 60
-    )  # noise survives JPEG badly; turned, it is 85 off
+    first, second = (np.abs(read - np.asarray(page, int)).mean() for page in (noise(), noise().rotate(180)))
+    assert first < 0.7 * second
 
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
@@ -273,19 +272,3 @@ def test_a_folder_that_is_none_is_refused(folder, name):
 def test_a_folder_without_pictures_is_refused(folder):
     with pytest.raises(UsageError, match=r"no pictures in .*folder.png: expected files ending in .*\.png"):
         find_pictures(folder / "folder.png")
-
-
-def test_pictures_that_cannot_be_read_are_set_aside_with_the_reason(tmp_path):
-    (tmp_path / "bad.png").write_text("no picture")
-    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
-    good, reasons = readable([tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "none.png"])
-    assert good == [tmp_path / "good.png"]
-    assert "is not an image that can be read" in reasons.pop(str(tmp_path / "bad.png"))
-    assert "no such picture" in reasons.pop(str(tmp_path / "none.png"))
-    assert not reasons
-
-
-def test_pictures_none_of_which_can_be_read_are_refused(tmp_path):
-    (tmp_path / "bad.png").write_text("no picture")
-    with pytest.raises(UsageError, match=r"none of 1 pictures can be read: .*bad\.png is not an image"):
-        readable([tmp_path / "bad.png"])
