@@ -254,6 +254,7 @@ def test_the_summary_of_several_tasks_is_their_mean():
 
 def test_the_summary_says_which_pruners_read_more_than_their_keep():
     inside = WHOLE | {"pruner": "fastv", "keep": 0.1, "tokens_kept": 79.2, "tokens_total": 144.0}
+    more = inside | {"keep": 0.5, "tokens_kept": 108.0}
     before = inside | {"pruner": "uniform", "tokens_kept": 14.0}
-    notes = summary([WHOLE, inside, before]).notes
-    assert notes == ("fastv at keep 10%: 79.2 of 144.0 tokens are read, the mean over layers.",)
+    notes = summary([WHOLE, more, inside, before]).notes
+    assert notes == ("fastv reads 108.0 at 50%, 79.2 at 10%, of 144.0 tokens (the mean over layers).",)

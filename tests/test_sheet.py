@@ -60,10 +60,6 @@ def test_the_interval_of_two_pictures_is_worked_out(level, expected):
     assert about(0, 0, 1, 1).interval(np.array([0.0, 0, 1, 1]), level=level) == expected
 
 
-def test_the_interval_of_equal_scores_is_a_point():
-    assert about(0, 0, 1, 1, 2, 2).interval(np.ones(6)) == (1.0, 1.0)
-
-
 def test_the_interval_of_independent_scores_is_that_of_the_normal_distribution():
     low, high = about(*range(400)).interval(np.array([0.0, 1.0] * 200))
     assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=0.006)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,27 +10,43 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 Scores = NDArray[np.float64]  # (questions,), each in [0, 1]
+ROUNDING = 1e-9  # resampled means of one fraction differ in their last digits
+SCORES, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)  # what means lie between
 
 
-def interval(scores: Scores, pictures: Sequence[str], level: float = 0.95) -> tuple[float, float]:
+def interval(
+    scores: Scores, pictures: Sequence[str], level: float = 0.95, *, ends: tuple[float, float] = SCORES
+) -> tuple[float, float]:
     """The bootstrap interval of the mean score; `pictures` (questions,) names what each question is about.
 
-    Pictures are resampled, not questions. The interval of a difference of scores is a paired one.
+    Pictures are resampled, not questions. The interval of a difference of scores is a paired one, between
+    other `ends`. Where no picture differs from the others, a bootstrap sees no spread: then up to three in
+    their number may, at a level of 0.95 (the rule of three, Hanley and Lippman-Hand 1983).
     """
-    return _between(_resampled(scores, pictures, 0), level)
+    return interval_of_tasks([scores], [pictures], level, ends=ends)
 
 
 def interval_of_tasks(
-    scores: Sequence[Scores], pictures: Sequence[Sequence[str]], level: float = 0.95
+    scores: Sequence[Scores],
+    pictures: Sequence[Sequence[str]],
+    level: float = 0.95,
+    *,
+    ends: tuple[float, float] = SCORES,
 ) -> tuple[float, float]:
     """The same of the mean over tasks of their mean scores.
 
-    The pictures of every task are drawn by themselves: of tasks on the same pictures it is too narrow.
+    The pictures of every task are drawn by themselves: of tasks on the same pictures it is too narrow, and it
+    is where some, not all, of the tasks show no spread.
     """
     drawn = [
         _resampled(one, about, seed) for seed, (one, about) in enumerate(zip(scores, pictures, strict=True))
     ]
-    return _between(np.mean(drawn, 0), level)
+    means = np.mean(drawn, 0)
+    low, high = _between(means, level)
+    if np.ptp(means) > ROUNDING:
+        return low, high
+    margin = -math.log(1 - level) * float(np.mean([1 / len(set(about)) for about in pictures]))
+    return max(ends[0], low - margin), min(ends[1], high + margin)
 
 
 def _resampled(scores: Scores, pictures: Sequence[str], seed: int) -> Scores:

@@ -15,7 +15,6 @@ import numpy as np
 
 from wordsight import pruners as package
 from wordsight.advice import FREE, RESIZED, advise
-from wordsight.bootstrap import Scores
 from wordsight.errors import UsageError
 from wordsight.evaluate import environment
 from wordsight.plugins import spec
@@ -208,7 +207,7 @@ def _confirm(
             "tokens": {"none": _tokens(sheet), RESIZED: _tokens(smaller)}
             | {name: kept for name, (_, kept) in runs.items()},
             "difference_to": {
-                name: _difference(sheet, scores[leader] - each)
+                name: [float((scores[leader] - each).mean()), *sheet.interval(scores[leader] - each)]
                 for name, each in scores.items()
                 if name != leader
             },
@@ -220,17 +219,6 @@ def _confirm(
 def _tokens(sheet: Sheet) -> float:
     """How many visual tokens a prompt has, the mean."""
     return float(np.mean([len(prompt.visual) for prompt in sheet.prompts]))
-
-
-def _difference(sheet: Sheet, differences: Scores) -> list[float]:
-    """The mean and its 95 % interval. Where no picture differs from the others, a bootstrap sees no spread;
-    up to three in their number may (the rule of three, Hanley and Lippman-Hand 1983).
-    """
-    low, high = sheet.interval(differences)
-    if math.isclose(low, high, abs_tol=1e-9):
-        margin = 3 / len({example.picture_id for example in sheet.examples})
-        low, high = max(-1.0, low - margin), min(1.0, high + margin)
-    return [float(differences.mean()), low, high]
 
 
 def _time(taken: dict[str, Any]) -> dict[str, Any]:

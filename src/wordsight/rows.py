@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wordsight.bootstrap import Scores, interval, interval_of_tasks
+from wordsight.bootstrap import DIFFERENCES, Scores, interval, interval_of_tasks
 from wordsight.cells import Cell
 from wordsight.tasks.base import Example
 
@@ -44,7 +44,10 @@ class Yardstick:
             "blind": without,
             "image_contribution": (unpruned - without) / without if without else None,
             "difference_to": {
-                name: [float((scores - other).mean()), *interval(scores - other, self.pictures)]
+                name: [
+                    float((scores - other).mean()),
+                    *interval(scores - other, self.pictures, ends=DIFFERENCES),
+                ]
                 for name, other in ((name, np.array(each.scores)) for name, each in references.items())
             },
             "split": self._split(scores, resized) if resized else None,
@@ -112,7 +115,7 @@ def mean_row(
 
     def difference(others: Sequence[Cell]) -> list[float]:
         gaps = [mine - theirs for mine, theirs in zip(scores(cells), scores(others), strict=True)]
-        return [mean(cells) - mean(others), *interval_of_tasks(gaps, pictures)]
+        return [mean(cells) - mean(others), *interval_of_tasks(gaps, pictures, ends=DIFFERENCES)]
 
     low, high = interval_of_tasks(scores(cells), pictures)
     pairs = list(zip(scores(cells), scores([stick.whole for stick in sticks]), strict=True))

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from wordsight.bootstrap import Scores, interval
+from wordsight.bootstrap import DIFFERENCES, Scores, interval
 from wordsight.inside import tokens_read
 from wordsight.plugins import spec
 from wordsight.progress import watched
@@ -74,12 +74,13 @@ class Sheet:
             counts += [tokens_read(self.vlm, prompt) for prompt in prompts]
         return totals / len(seeded(pruner)), float(np.mean(counts))
 
-    def interval(self, scores: Scores, level: float = 0.95) -> tuple[float, float]:
-        """The bootstrap interval of the mean score.
+    def interval(self, differences: Scores, level: float = 0.95) -> tuple[float, float]:
+        """The bootstrap interval of the mean difference of two runs' scores.
 
         Pictures are resampled: questions about one picture are not independent.
         """
-        return interval(scores, [example.picture_id for example in self.examples], level)
+        pictures = [example.picture_id for example in self.examples]
+        return interval(differences, pictures, level, ends=DIFFERENCES)
 
     def _score(self, prompts: list[Prompt]) -> Scores:
         said = [

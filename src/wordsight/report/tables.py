@@ -37,9 +37,10 @@ def summary(rows: Sequence[Row]) -> Table:
     keeps = list(dict.fromkeys(_keep(row["keep"]) for row in rows if row["pruner"] != "none"))
     body, notes = [], []
     for about, own in whose.items():
-        notes += [told for told in map(_more_read, own) if told]
+        pruners = dict.fromkeys(row["pruner"] for row in own)
+        notes += [told for pruner in pruners if (told := _more_read(pruner, own))]
         found = {(row["pruner"], _keep(row["keep"])): _accuracy(row) for row in own}
-        for pruner in dict.fromkeys(row["pruner"] for row in own):
+        for pruner in pruners:
             at = [found.get((pruner, "100%" if pruner == "none" else keep), "") for keep in keeps]
             body.append((*about, pruner, *at))
         body.append((*about, "(blind)", *(f"{own[0]['blind']:.3f}" for _ in keeps)))
@@ -47,14 +48,20 @@ def summary(rows: Sequence[Row]) -> Table:
     return _without_one_model(Table("By keep, accuracy [95 %]", head, body, tuple(notes)))
 
 
-def _more_read(row: Row) -> str:
-    """What has to be said of a row whose tokens are more than its keep."""
-    keep, total = row["keep"], row["tokens_total"]
-    budget = keep * total if isinstance(keep, float) else keep
-    if row["tokens_kept"] <= max(1, 1.1 * budget):
+def _more_read(pruner: str, rows: Sequence[Row]) -> str:
+    """What has to be said of a pruner that reads more tokens than its keep."""
+    more = [
+        row for row in rows if row["pruner"] == pruner and row["tokens_kept"] > max(1, 1.1 * _budget(row))
+    ]
+    if not more:
         return ""
-    told = f"{row['tokens_kept']:.1f} of {total:.1f} tokens are read, the mean over layers."
-    return f"{row['pruner']} at keep {_keep(keep)}: {told}"
+    counts = ", ".join(f"{row['tokens_kept']:.1f} at {_keep(row['keep'])}" for row in more)
+    return f"{pruner} reads {counts}, of {more[0]['tokens_total']:.1f} tokens (the mean over layers)."
+
+
+def _budget(row: Row) -> float:
+    keep = row["keep"]
+    return float(keep * row["tokens_total"] if isinstance(keep, float) else keep)
 
 
 def comparison(rows: Sequence[Row]) -> Table:
