@@ -5,7 +5,7 @@ SEEDS := benchmarks/models
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 FAMILIES := $(BIN)/python -m pytest tests/families --confcutdir=tests/families
 
-.PHONY: demo test browser check bench families findings setup train-demo train-seeds train-smollm2 clean
+.PHONY: demo test browser picture check bench families findings setup train-demo train-seeds train-smollm2 clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
@@ -19,6 +19,9 @@ test: setup .venv/families/installed .venv/oldest/installed  ## set up, then run
 browser: .venv/browser  ## what the tests of pages in a browser need; without it they are skipped
 	@command -v chromium > /dev/null || [ -n "$$CHROMIUM" ] || echo "There is no chromium. On Debian or Ubuntu: \
 	apt-get install chromium; elsewhere: $(BIN)/playwright install chromium, or set CHROMIUM to the one you have."
+
+picture: browser  ## take the README's picture again, of the page of `wordsight explain` in a browser
+	$(BIN)/python benchmarks/picture.py
 
 check: setup  ## format, lint, types
 	$(BIN)/ruff format --check .
