@@ -123,7 +123,8 @@ class Grid {
     this.reach(this.rows[0][0]);
     const token = (event) => Number(event.target.dataset.token ?? -1);
     const tell = (how) => (event) => token(event) >= 0 && panel.chosen(token(event), how);
-    this.element.addEventListener("pointerover", tell("point"));
+    // Not "pointerover": a token that comes to lie under a resting pointer was not pointed at.
+    this.element.addEventListener("pointermove", tell("point"));
     this.element.addEventListener("pointerleave", () => panel.chosen(null, "leave"));
     this.element.addEventListener("click", tell("click"));
     this.element.addEventListener("focusin", (event) => {
