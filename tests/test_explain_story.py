@@ -78,6 +78,25 @@ def test_the_divergences_are_those_of_leaving_out(tiny, probed, story):
     assert values["global"] == pytest.approx(among.tolist(), rel=1e-3, abs=1e-9)
 
 
+def test_the_effect_on_the_answer_is_that_of_padding_the_neighbourhood_in_the_question(tiny, picture, story):
+    prompt = tiny.encode(picture, QUESTION)
+    intact = tiny.logits([prompt])
+    effect = story["tokens"]["values"]["effect"]
+    for token in (0, 5, 17, 77, 143):
+        row, column = (min(max(place - 1, 0), 9) for place in divmod(token, 12))
+        embeds = prompt.visual.embeds.clone()
+        for y in range(row, row + 3):
+            for x in range(column, column + 3):
+                embeds[12 * y + x] = tiny.pad_embedding
+        without = tiny.logits([replace(prompt, visual=replace(prompt.visual, embeds=embeds))])
+        assert effect[token] == pytest.approx(float(jensen_shannon(intact, without)), rel=1e-3, abs=1e-9)
+
+
+def test_the_probe_question_has_no_effect_of_its_own(tiny, picture):
+    story = tell(tiny, Shown.of(picture), Asked(names=["a"], pruners=[], keeps=(0.5,)))
+    assert "effect" not in story["tokens"]["values"]
+
+
 def test_the_signals_are_those_of_the_tower_and_of_the_question(tiny, picture, story):
     names = frozenset({"cls_attention", "cls_similarity"})
     prompt = tiny.encode(picture, QUESTION, collect=names)

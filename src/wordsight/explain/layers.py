@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wordsight import leave_one_out
 from wordsight.codebook import Codebook
+from wordsight.divergence import jensen_shannon
 from wordsight.errors import UsageError
 from wordsight.explain.plain import rounded
 from wordsight.prompt import Prompt
@@ -18,6 +20,10 @@ from wordsight.vlm import VLM
 
 CLS = frozenset({"cls_attention", "cls_similarity"})
 EARLY = 2  # the layer after which FastV prunes
+NATS = "(Jensen-Shannon divergence in nats, at most 0.693)"
+MOVED = f"how far the model's words move {NATS} when"
+FIRST_WORD = f"how far the first word of the answer to your question moves {NATS} when"
+AMONG = "the token's 3x3 neighbourhood is taken out of everything that is seen"
 TAIL = 0.02  # share of the tokens beyond each end of a colour scale
 
 
@@ -76,9 +82,15 @@ def layers(vlm: VLM, prompt: Prompt, examined: Mapping[str, Tensor], book: Codeb
     return Layers(there, absent)
 
 
+def effect(vlm: VLM, prompt: Prompt) -> Layer:
+    """How much the answer to the prompt's own question depends on the neighbourhood of each token."""
+    changed = leave_one_out.globally(vlm, prompt).divergence(jensen_shannon)
+    about = f"{FIRST_WORD} {AMONG}"
+    return Layer("effect", "effect on the answer", about, changed[~prompt.visual.is_break], is_log=True)
+
+
 def _experiments(examined: Mapping[str, Tensor]) -> list[Layer]:
     """What the probe question brings to light."""
-    moved = "how far the model's words move (Jensen-Shannon divergence in nats, at most 0.693) when"
     return [
         Layer(
             "confidence",
@@ -95,14 +107,14 @@ def _experiments(examined: Mapping[str, Tensor]) -> list[Layer]:
         Layer(
             "regional",
             "regional divergence",
-            f"{moved} the token is taken out of its 3x3 neighbourhood, seen alone",
+            f"{MOVED} the token is taken out of its 3x3 neighbourhood, seen alone",
             examined["regional/jensen_shannon"],
             is_log=True,
         ),
         Layer(
             "global",
             "global divergence",
-            f"{moved} the token's 3x3 neighbourhood is taken out of everything that is seen",
+            f"{MOVED} {AMONG}",
             examined["global/jensen_shannon"],
             is_log=True,
         ),

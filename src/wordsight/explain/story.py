@@ -19,7 +19,7 @@ from wordsight.evaluate import refuse_repeated
 from wordsight.evidence import examine
 from wordsight.explain import prototypes
 from wordsight.explain.choices import agreement, choices
-from wordsight.explain.layers import CLS, layers
+from wordsight.explain.layers import CLS, effect, layers
 from wordsight.explain.panels import panels
 from wordsight.explain.plain import rounded, spoken
 from wordsight.inputs import Shown
@@ -97,6 +97,9 @@ def tell(
     spelled = probe.spell(vlm, examined["words"])
     said = [spoken(*row) for row in zip(spelled, examined["word_probabilities"], strict=True)]
     found = layers(vlm, prompt, examined, asked.codebook)
+    if asked.question != probe.QUESTION:
+        say("asking what the absence of each changes in the answer")
+        found = replace(found, there=[*found.there, effect(vlm, prompt)])
     book = None
     if asked.codebook:
         say("asking the prototypes of the codebook what they say")

@@ -71,7 +71,7 @@ function drawWords(story, wanted) {
 /** What is absent and why, and what the page was made of. */
 function drawNotes(story) {
   const notes = story.absent.map(({ label, why }) => `No ${label}: ${why}.`);
-  notes.push(`Words, confidence and divergences belong to the probe question: “${story.probe_question}”`);
+  notes.push(`Words, confidence and divergences belong to the probe question: “${story.probe_question}”; the effect on the answer, text-to-image attention and answers to the question asked.`);
   if (story.codebook) {
     const { prototypes, digest, pictures } = story.codebook;
     notes.push(`The codebook has ${prototypes} prototypes (digest ${digest}); ${pictures}.`);
