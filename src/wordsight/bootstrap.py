@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,19 @@ def interval(scores: Scores, pictures: Sequence[str], level: float = 0.95) -> tu
     Pictures are resampled, not questions. The interval of a difference of scores is a paired one.
     """
     return _between(_resampled(scores, pictures, 0), level)
+
+
+def estimate(values: Sequence[float | None], pictures: Sequence[str]) -> dict[str, Any]:
+    """The mean of the values that there are, one for each picture, and its interval, as JSON.
+
+    "pictures" counts the values; the mean of none is None, and so is the interval if all of them are of one
+    picture. Pictures of one name are resampled together.
+    """
+    pairs = [(value, name) for value, name in zip(values, pictures, strict=True) if value is not None]
+    scores, names = np.array([value for value, _ in pairs]), [name for _, name in pairs]
+    low, high = interval(scores, names) if len(set(names)) > 1 else (None, None)
+    mean = float(scores.mean()) if pairs else None
+    return {"mean": mean, "low": low, "high": high, "pictures": len(pairs)}
 
 
 def interval_of_tasks(
