@@ -214,7 +214,7 @@ def slow_rho():
 @pytest.fixture
 def run(folder, monkeypatch, capsys, tiny):
     """A function that runs the command line on the tiny model, in the test file's own `folder`."""
-    for module in (cli, cli.codebook, cli.explain, cli.recommend):
+    for module in (cli, cli.analyse, cli.codebook, cli.explain, cli.recommend):
         monkeypatch.setattr(module, "load_vlm", lambda name: tiny)
 
     def wordsight(*arguments):

@@ -89,6 +89,7 @@ def test_importing_the_package_imports_nothing_heavy(program):
         "codebook calibrate --help",
         "recommend --help",
         "explain --help",
+        "analyse --help",
     ],
 )
 def test_help_imports_nothing_heavy(arguments):
