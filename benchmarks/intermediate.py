@@ -1,8 +1,8 @@
 """Do intermediate states tell which visual tokens matter? The paper's question, where pictures are known.
 
 Per picture, tokens are ordered by [CLS] attention, [CLS] similarity and text-to-image attention, and compared
-with what they say (probe) and change (leave-one-out). The authors' figure adds attention up over pictures
-before ordering, which mixes places with tokens; here the order is per picture.
+with what they say (probe) and change (leave-one-out). `wordsight analyse` asks that of any pictures; here
+labels are known, so that a word can be right and an answer, too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from torch import Tensor
 from verdict import collected
 from wordsight import VLM, Evidence
 from wordsight.atomic import replacing
-from wordsight.condition import ranks
+from wordsight.bootstrap import estimate
 from wordsight.demo.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
 from wordsight.evaluate import environment
+from wordsight.explain.layers import CLS
+from wordsight.explain.layers import orders as orders_of
+from wordsight.ordering import by_tenth, correlation, halves
 from wordsight.probe import QUESTION, spell
 from wordsight.progress import watched
-from wordsight.prompt import collate
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.random import Random
@@ -39,7 +41,6 @@ FIGURE = HERE.parent / "docs" / "intermediate.png"
 ORDERS = ("cls_attention", "cls_similarity", "text_attention")
 SAID = ("confidence", "blind_divergence", "regional/jensen_shannon", "global/jensen_shannon")
 SURE = 0.5
-DRAWS = 2000
 
 
 def analyse(
@@ -50,13 +51,13 @@ def analyse(
 ) -> None:
     """Write results/intermediate_NAME.json and docs/intermediate.png."""
     vlm = VLM.from_pretrained(model)
-    vlm.model.set_attn_implementation("eager")  # the only one that gives its attention
     evidence = collected(vlm, evidence_root, "validation", pictures)
     scenes = [render(SPLITS["validation"] + number) for number in range(pictures)]
     orders: dict[str, Tensor] = {}
     for scene in watched(scenes, "orders", pictures):
-        for order, values in signals_of(vlm, scene.image).items():
-            orders[order] = torch.cat([orders.get(order, torch.zeros(0)), values])
+        prompt = vlm.encode(scene.image, QUESTION, collect=CLS)
+        for layer in orders_of(vlm, prompt).there:
+            orders[layer.name] = torch.cat([orders.get(layer.name, torch.zeros(0)), layer.values])
     label = torch.cat([torch.from_numpy(scene.labels).long().flatten() for scene in scenes])
     right = says_right(vlm, evidence, label)
     is_object = (label >= 0) & (label < OBJECT_CLASSES)
@@ -77,17 +78,6 @@ def analyse(
     _draw(orders, evidence, right)
 
 
-def signals_of(vlm: VLM, picture: Any, question: str = QUESTION) -> dict[str, Tensor]:
-    """(N,) each: both [CLS] signals, and the attention that the last token of the prompt pays, mean over
-    heads and layers.
-    """
-    prompt = vlm.encode(picture, question, collect=frozenset({"cls_attention", "cls_similarity"}))
-    with torch.no_grad():
-        attentions = vlm.model(**collate([prompt]), output_attentions=True).attentions
-    text = torch.stack([layer[0, :, -1] for layer in attentions]).mean((0, 1))[prompt.is_visual]
-    return {**prompt.visual.signals, "text_attention": text}
-
-
 def says_right(vlm: VLM, evidence: Evidence, label: Tensor) -> Tensor:
     """(T,) whether the likeliest word alone is one of what the patch shows, and is said surely."""
     said = [words[0] for words in spell(vlm, evidence.words[:, :1])]
@@ -97,16 +87,10 @@ def says_right(vlm: VLM, evidence: Evidence, label: Tensor) -> Tensor:
 
 def _spearman(order: Tensor, said: Tensor, image: Tensor) -> list[float]:
     """Mean rank correlation per picture, with its 95 % bootstrap interval over pictures."""
-    found = []
-    for number in torch.unique(image):
-        both = torch.stack([ranks(values[image == number]) for values in (order, said)])
-        found.append(float(torch.corrcoef(both)[0, 1]))
-    return _with_interval(np.array(found))
-
-
-def _with_interval(values: np.ndarray[Any, Any]) -> list[float]:
-    means = np.random.default_rng(0).choice(values, (DRAWS, len(values))).mean(1)
-    return [float(values.mean()), *(float(edge) for edge in np.quantile(means, [0.025, 0.975]))]
+    numbers = torch.unique(image).tolist()
+    found = [correlation(order[image == number], said[image == number]) for number in numbers]
+    told = estimate(found, [str(number) for number in numbers])
+    return [told["mean"], told["low"], told["high"]]
 
 
 def _lowest_half(order: Tensor, evidence: Evidence, right: Tensor, is_object: Tensor) -> dict[str, float]:
@@ -115,8 +99,10 @@ def _lowest_half(order: Tensor, evidence: Evidence, right: Tensor, is_object: Te
     """
     low = torch.zeros(len(order), dtype=torch.bool)
     for number in torch.unique(evidence.image):
-        rows = evidence.image == number
-        low[rows] = ranks(order[rows]) < 0.5
+        rows = (evidence.image == number).nonzero()[:, 0]
+        split = halves(order[rows])
+        assert split is not None, "no signal of a scene is constant"
+        low[rows[split.low]] = True
     return {
         "says_a_right_word": float(right[low].float().mean()),
         "says_a_right_word_in_the_highest_half": float(right[~low].float().mean()),
@@ -128,7 +114,7 @@ def _lowest_half(order: Tensor, evidence: Evidence, right: Tensor, is_object: Te
 def _dropping(vlm: VLM, pictures: int) -> dict[str, list[float]]:
     """Accuracy lost by dropping the half that a signal ranks lowest, or a random half, with intervals."""
     task = Scenes(split="validation", pictures=pictures)
-    sheet = Sheet.of(vlm, task, task.first(None), collect=frozenset({"cls_attention", "cls_similarity"}))
+    sheet = Sheet.of(vlm, task, task.first(None), collect=CLS)
     pruners = {"random": Random(), "cls_attention": ClsTopK(), "cls_similarity": ClsSimilarity()}
     lost = {name: sheet.whole - sheet.run(replace(p, keep=0.5))[0] for name, p in pruners.items()}
     return {name: [float(values.mean()), *sheet.interval(values)] for name, values in lost.items()}
@@ -142,14 +128,11 @@ def _draw(orders: dict[str, Tensor], evidence: Evidence, right: Tensor) -> None:
         (evidence.signals["confidence"], "mean confidence"),
         (right.float(), "says a right word, surely"),
     )
-    place = torch.zeros(len(right))
+    pictures = [evidence.image == number for number in torch.unique(evidence.image)]
     for order in ORDERS:
-        for number in torch.unique(evidence.image):
-            rows = evidence.image == number
-            place[rows] = (ranks(orders[order][rows]) * 10).floor().clamp(max=9)
         for axis, (values, title) in zip(axes, panels, strict=True):
-            means = [float(values[place == tenth].mean()) for tenth in range(10)]
-            axis.plot(range(1, 11), means, marker="o", label=order.replace("_", " "))
+            tenths = [by_tenth(orders[order][rows], values[rows]) for rows in pictures]
+            axis.plot(range(1, 11), np.mean(tenths, 0), marker="o", label=order.replace("_", " "))
             axis.set(title=title, xlabel="tenth of the picture's tokens, lowest first", ylim=(0, 1))
     axes[0].legend(frameon=False)
     figure.tight_layout()

@@ -192,10 +192,29 @@ def evidence_of():
     return make
 
 
+@pytest.fixture(scope="session")
+def slow_rho():
+    """A function that computes Spearman's rho by its definition: Pearson's correlation of tied ranks."""
+
+    def places(values):
+        return [
+            sum(other < one for other in values) + (1 + sum(other == one for other in values)) / 2
+            for one in values
+        ]
+
+    def rho(first, second):
+        middle = (len(first) + 1) / 2
+        a, b = ([place - middle for place in places(values)] for values in (first, second))
+        shared = sum(x * y for x, y in zip(a, b, strict=True))
+        return shared / (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
+
+    return rho
+
+
 @pytest.fixture
 def run(folder, monkeypatch, capsys, tiny):
     """A function that runs the command line on the tiny model, in the test file's own `folder`."""
-    for module in (cli, cli.codebook, cli.explain, cli.recommend):
+    for module in (cli, cli.analyse, cli.codebook, cli.explain, cli.recommend):
         monkeypatch.setattr(module, "load_vlm", lambda name: tiny)
 
     def wordsight(*arguments):

@@ -22,6 +22,7 @@ FLOORS = (
     {"cells", "results", "demo.scenes", "demo.smollm2"},
     {"demo.clips", "divergence", "video"},
     {"demo.questions", "condition"},
+    {"ordering"},
     {"tasks"},
     {"codebook", "prompt"},
     {"inputs", "inside", "loading", "rows", "words"},
@@ -30,11 +31,11 @@ FLOORS = (
     {"vlm"},
     {"pruners"},
     {"compat", "probe", "sheet", "timing"},
-    {"compaction", "leave_one_out", "prototypes", "run"},
-    {"evaluate"},
+    {"compaction", "dropping", "leave_one_out", "prototypes", "run"},
+    {"evaluate", "states"},
     {"evidence", "info", "report"},
     {"explain"},
-    {"demo.tour", "calibrate", "advice"},
+    {"demo.tour", "analyse", "calibrate", "advice"},
     {"recommend"},
     {"cli", "integrations"},
 )
@@ -88,6 +89,7 @@ def test_importing_the_package_imports_nothing_heavy(program):
         "codebook calibrate --help",
         "recommend --help",
         "explain --help",
+        "analyse --help",
     ],
 )
 def test_help_imports_nothing_heavy(arguments):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,21 @@ def interval(
     their number may, at a level of 0.95 (the rule of three, Hanley and Lippman-Hand 1983).
     """
     return interval_of_tasks([scores], [pictures], level, ends=ends)
+
+
+def estimate(
+    values: Sequence[float | None], pictures: Sequence[str], ends: tuple[float, float] = SCORES
+) -> dict[str, Any]:
+    """The mean of the values that there are, one for each picture, and its interval, as JSON.
+
+    "pictures" counts the values; the mean of none is None, and so is the interval if all of them are of one
+    picture. Pictures of one name are resampled together.
+    """
+    pairs = [(value, name) for value, name in zip(values, pictures, strict=True) if value is not None]
+    scores, names = np.array([value for value, _ in pairs]), [name for _, name in pairs]
+    low, high = interval(scores, names, ends=ends) if len(set(names)) > 1 else (None, None)
+    mean = float(scores.mean()) if pairs else None
+    return {"mean": mean, "low": low, "high": high, "pictures": len(pairs)}
 
 
 def interval_of_tasks(

@@ -69,7 +69,16 @@ def read(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> Reading
     """
     alone = [only(prompt, [i] * repeat) for i in range(len(prompt.visual))]
     logits = _first_words(vlm, alone)  # (N, V)
+    return _reading(vlm, logits, _first_words(vlm, [only(prompt, [])]), top)
+
+
+def read_nothing(vlm: VLM, prompt: Prompt, top: int = 50) -> Reading:
+    """What the model says to the prompt's question without any visual token, as the one row of a reading."""
     blind = _first_words(vlm, [only(prompt, [])])
+    return _reading(vlm, blind, blind, top)
+
+
+def _reading(vlm: VLM, logits: Tensor, blind: Tensor, top: int) -> Reading:
     best, tokens = logits.topk(min(top, logits.shape[-1]), -1)
     entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
     return Reading(

@@ -195,7 +195,7 @@ def _says(prototypes: Sequence[Record], sure: float) -> Record:
         "sure": sure,
         "prototypes": len(confident),
         "share": len(confident) / len(prototypes),
-        "words": _common(words),
+        "words": commonest(words),
         "flagged": bool(confident),
     }
 
@@ -207,11 +207,12 @@ def _cluster(prototypes: Sequence[Record], number: int, centre: int) -> Record:
         "number": number,
         "centre": centre,
         "prototypes": len(own),
-        "words": _common(Counter(each["words"][0][0] for each in own))[:WORDS],
+        "words": commonest(Counter(each["words"][0][0] for each in own))[:WORDS],
         "confidence": sum(each["confidence"] for each in own) / len(own),
         "prunes": sum(each["prunes"] for each in own),
     }
 
 
-def _common(words: Counter[str]) -> list[tuple[str, int]]:
+def commonest(words: Counter[str]) -> list[tuple[str, int]]:
+    """The words and how often each is said, the commonest first, then by name."""
     return sorted(words.items(), key=lambda item: (-item[1], item[0]))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wordsight import Clustering, Codebook, Condition, UsageError, leave_one_out, probe, pruners
+from wordsight.analyse import analyse
 from wordsight.evidence import collect
 from wordsight.info import _obstacle
 from wordsight.look import look
@@ -184,6 +185,22 @@ def test_half_precision_runs_from_picture_to_answer(checkpoint, vlm, book, media
     index = torch.isin(exact.visual.slot, kept.slot).nonzero()[:, 0]
     expected = vlm.logits([replace(exact, visual=exact.visual.take(index))])
     assert torch.cosine_similarity(logits, expected).item() > 0.98
+
+
+def test_an_analysis_orders_tokens_by_what_the_model_has(vlm, folder, evidence_of, tmp_path, monkeypatch):
+    found = evidence_of(vlm)
+    monkeypatch.setattr("wordsight.analyse.collect", lambda *given: found)
+    monkeypatch.setattr("wordsight.dropping.LENGTH", 2)
+    record = analyse(vlm, sorted(folder.iterdir()), tmp_path, question=QUESTION)
+    absent = {row["label"] for row in record["absent"]}
+    names = [order["name"] for order in record["orders"]]
+    assert ("cls_attention" in names) == ("[CLS] attention" not in absent)
+    assert "text_attention" in names
+    for name in names:
+        half = record["halves"][name]
+        counts = [int((found.image == i).sum()) // 2 for i in range(3)]
+        assert half["tokens"]["mean"] == pytest.approx(sum(counts) / 3)
+        assert half["divergence"]["low"]["mean"] > 0
 
 
 def test_gaps_of_positions_with_axes_cannot_be_closed(vlm, picture):

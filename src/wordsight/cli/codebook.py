@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wordsight.cli.common import SHARE, AsJson, Model, as_share, load_vlm, say, show, show_tables
+from wordsight.cli.common import (
+    SHARE,
+    AsJson,
+    EvidenceFolder,
+    Limit,
+    Model,
+    as_share,
+    load_vlm,
+    say,
+    say_set_aside,
+    show,
+    show_tables,
+)
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,10 +30,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Build, calibrate, import, compact and explain codebooks of redundant prototypes.")
 
-EvidenceFolder = Annotated[
-    Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
-]
-Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures", min=1)]
 Threshold = Annotated[
     str | None, typer.Option(help="another threshold than the criterion's: a value, or q0.5 for a quantile")
 ]
@@ -154,7 +162,7 @@ def compact(
     }
     if images:
         pictures, set_aside = readable(find_pictures(images)[:limit])
-        _say_set_aside(set_aside)
+        say_set_aside(set_aside)
         record["on_pictures"] = changes(load_vlm(model), whole, smaller, pictures)
         record["set_aside"] = set_aside
     smaller.save_pretrained(out)
@@ -194,7 +202,7 @@ def explain(
     from wordsight.report.book_page import write_book_report
 
     pictures, set_aside = readable(find_pictures(images)[:limit])
-    _say_set_aside(set_aside)
+    say_set_aside(set_aside)
     vlm = load_vlm(model)
     record = run(vlm, opened, pictures, keep=share, sure=sure) | {"set_aside": set_aside}
     record["environment"] = environment(vlm)
@@ -206,16 +214,11 @@ def explain(
         show_tables(terminal(cluster_table(record)))
 
 
-def _say_set_aside(reasons: dict[str, str]) -> None:
-    for name, reason in reasons.items():
-        say(f"set aside {name}: {reason}")
-
-
 def _evidence(vlm: Any, pictures: list[Path], folder: Path) -> Evidence:
     from wordsight.evidence import collect
 
     found = collect(vlm, pictures, folder)
-    _say_set_aside(found.set_aside(folder))
+    say_set_aside(found.set_aside(folder))
     return found
 
 

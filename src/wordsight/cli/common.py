@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+EvidenceFolder = Annotated[
+    Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
+]
+Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures", min=1)]
 SHARE = "share of the visual tokens to keep, in (0, 1]"
 SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
 
@@ -102,6 +106,12 @@ def show_tables(*renderables: Any) -> None:
     if not console.is_terminal:
         console.width = 240
     console.print(*renderables, sep="\n")
+
+
+def say_set_aside(reasons: dict[str, str]) -> None:
+    """A line on stderr for every picture that could not be read."""
+    for name, reason in reasons.items():
+        say(f"set aside {name}: {reason}")
 
 
 def say(text: str) -> None:

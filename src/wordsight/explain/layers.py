@@ -62,14 +62,24 @@ class Layers:
 
 def layers(vlm: VLM, prompt: Prompt, examined: Mapping[str, Tensor], book: Codebook | None) -> Layers:
     """The layers of a prompt that carries the CLS signals that the model has; `examined` as by `examine`."""
-    content = (~prompt.visual.is_break).nonzero()[:, 0]
-    there, absent = _experiments(examined), []
+    there, absent = experiments(examined), []
     if book:
         about = f"highest cosine with one of {len(book.prototypes)} prototypes of the codebook"
-        redundancy = book.redundancy(prompt.visual.embeds[content])
-        there.append(Layer("redundancy", "redundancy", about, redundancy))
+        content = prompt.visual.embeds[~prompt.visual.is_break]
+        there.append(Layer("redundancy", "redundancy", about, book.redundancy(content)))
     else:
         absent.append({"label": "redundancy", "why": "no codebook was given; --codebook BOOK adds it"})
+    found = orders(vlm, prompt)
+    return Layers(there + found.there, absent + found.absent)
+
+
+def orders(vlm: VLM, prompt: Prompt) -> Layers:
+    """The layers of intermediate states, that others order tokens by: [CLS] signals, as far as the prompt
+    carries them, and text-to-image attention.
+    """
+    content = (~prompt.visual.is_break).nonzero()[:, 0]
+    there: list[Layer] = []
+    absent = []
     for layer in _cls(prompt, content):
         if layer.name in vlm.signals and "cls_similarity" in vlm.signals:
             there.append(layer)
@@ -89,8 +99,8 @@ def effect(vlm: VLM, prompt: Prompt) -> Layer:
     return Layer("effect", "effect on the answer", about, changed[~prompt.visual.is_break], is_log=True)
 
 
-def _experiments(examined: Mapping[str, Tensor]) -> list[Layer]:
-    """What the probe question brings to light."""
+def experiments(examined: Mapping[str, Tensor]) -> list[Layer]:
+    """What the probe question brings to light; `examined` as by `examine`."""
     return [
         Layer(
             "confidence",

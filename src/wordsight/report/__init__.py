@@ -13,6 +13,7 @@ from wordsight.report.formats import latex, markdown
 from wordsight.report.tables import tables
 from wordsight.results import Results
 
+ANALYSIS_FILES = ("analysis.html", "analysis.json", "analysis.png")
 FILES = ("pareto.png", "comparison.html", "comparison.md", "comparison.tex")
 BOOK_FILES = ("book.html", "book.json", "book.png")
 
