@@ -35,7 +35,7 @@ FLOORS = (
     {"evidence", "info", "report"},
     {"explain"},
     {"demo.tour", "calibrate", "advice"},
-    {"recommend"},
+    {"recommend", "view"},
     {"cli", "integrations"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -88,6 +88,7 @@ def test_importing_the_package_imports_nothing_heavy(program):
         "codebook calibrate --help",
         "recommend --help",
         "explain --help",
+        "view --help",
     ],
 )
 def test_help_imports_nothing_heavy(arguments):

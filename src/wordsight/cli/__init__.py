@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli import codebook, explain, recommend
+from wordsight.cli import codebook, explain, recommend, view
 from wordsight.cli.common import (
     SHARE,
     SPEC,
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.add_typer(codebook.app, name="codebook")
 app.command()(recommend.recommend)
 app.command()(explain.explain)
+app.command()(view.view)
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 
