@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -66,6 +67,13 @@ def test_a_listener_can_end_the_work():
 
     with pytest.raises(InterruptedError), heard(stop):
         list(told("abc", 3))
+
+
+def test_every_pass_of_the_model_is_a_part(tiny, prompt):
+    shares = []
+    with heard(shares.append):
+        replace(tiny, pass_tokens=1).logits([prompt] * 4)
+    assert sorted(set(shares)) == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_examining_a_picture_is_told_often_and_never_goes_back_far(tiny, picture):

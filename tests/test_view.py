@@ -336,6 +336,10 @@ def test_no_path_of_the_disk_is_reachable(site, path):
     assert list(json.loads(body)) == ["error"]
 
 
+def test_an_address_that_is_none_is_told_with_the_one_that_is(site):
+    assert site.get("/nowhere") == (404, {"error": f"not found: GET /nowhere; open {site.url}"})
+
+
 def test_the_files_of_the_page_are_served_as_they_are(site):
     for name, (path, kind) in FILES.items():
         status, headers, body = site.send("GET", f"/files/{name}")

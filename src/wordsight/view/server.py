@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def app(work: Work, door: Door, *, model: str, max_upload: int = MAX_UPLOAD) -> 
 
     made = FastAPI(title="wordsight view", openapi_url=None, docs_url=None, redoc_url=None, lifespan=at_work)
     made.state.work, made.state.model, made.state.max_upload = work, model, max_upload
+    made.state.home = door.url
     made.state.opening = asyncio.Lock()  # pictures are large: those of one question at a time
     made.include_router(routes)
     made.add_middleware(Guard, door=door)
@@ -70,7 +72,10 @@ def app(work: Work, door: Door, *, model: str, max_upload: int = MAX_UPLOAD) -> 
 async def _told(request: Request, error: Exception) -> JSONResponse:
     """What went wrong, in a sentence."""
     if isinstance(error, AnyHTTPException):
-        return JSONResponse({"error": str(error.detail)}, error.status_code, dict(error.headers or {}))
+        text = str(error.detail)
+        if text == HTTPStatus(error.status_code).phrase:
+            text = f"{text.lower()}: {request.method} {request.url.path[:80]}; open {request.app.state.home}"
+        return JSONResponse({"error": text}, error.status_code, dict(error.headers or {}))
     status = STATUS.get(type(error), 422)
     return JSONResponse({"error": str(error)}, status, RETRY if status == 503 else None)
 

@@ -15,7 +15,7 @@ from wordsight.errors import WordsightError
 from wordsight.progress import heard
 
 WAITING = 4  # jobs behind the one at work
-KEPT = 16  # jobs that are remembered when they are over
+KEPT = 16  # jobs that are remembered
 PATIENCE = 5  # seconds for the job at work to notice that the end has come
 
 State = Literal["waiting", "working", "done", "failed"]
@@ -94,8 +94,7 @@ class Work:
         with self._lock:
             self.check()
             self._jobs[job.id] = job
-            over = [one.id for one in self._jobs.values() if one.is_over]
-            for old in over[:-KEPT]:
+            for old in list(self._jobs)[:-KEPT]:  # all over: at most 1 + WAITING, the newest, are not
                 del self._jobs[old]
             self._queue.put(job)
         return job
