@@ -1,6 +1,13 @@
 """Fixtures: a tiny random model, and a picture, a prompt and visual tokens to go with it."""
 
+import http.client
+import json
+import os
+import shutil
 import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -214,7 +221,7 @@ def slow_rho():
 @pytest.fixture
 def run(folder, monkeypatch, capsys, tiny):
     """A function that runs the command line on the tiny model, in the test file's own `folder`."""
-    for module in (cli, cli.analyse, cli.codebook, cli.explain, cli.recommend):
+    for module in (cli, cli.analyse, cli.codebook, cli.explain, cli.recommend, cli.view):
         monkeypatch.setattr(module, "load_vlm", lambda name: tiny)
 
     def wordsight(*arguments):
@@ -242,3 +249,92 @@ def training():
     for name in set(sys.modules) - before:
         if str(TRAINING) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
+
+
+class Site:
+    """A server of the page on a free port of this machine, spoken to in plain HTTP."""
+
+    def __init__(self, door):
+        self.url, self.port = door.url, door.socket.getsockname()[1]
+
+    def send(self, method, path, body=None, headers=None, **options):
+        """The status, the headers and the body of an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, headers or {}, **options)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path, **headers):
+        """The status and the JSON of an answer."""
+        status, _, body = self.send("GET", path, headers=headers)
+        return status, json.loads(body)
+
+    def ask(self, *files, question="what is it?", **headers):
+        """The status and the JSON of what a question about files (name, bytes) comes to."""
+        body, kind = self.form([("media", *file) for file in files] + [("question", None, question.encode())])
+        status, _, told = self.send("POST", "/explain", body, {"content-type": kind, **headers})
+        return status, json.loads(told)
+
+    def form(self, fields):
+        """The body of a form of (field, file name or None, bytes), and its content type."""
+        parts = [
+            f'--edge\r\nContent-Disposition: form-data; name="{field}"'.encode()
+            + (b"" if name is None else f'; filename="{name}"'.encode())
+            + b"\r\n\r\n"
+            + data
+            for field, name, data in fields
+        ]
+        return b"\r\n".join([*parts, b"--edge--\r\n"]), "multipart/form-data; boundary=edge"
+
+    def over(self, told):
+        """The JSON of a job when it is over."""
+        while (job := self.get(f"/jobs/{told['id']}")[1])["state"] in ("waiting", "working"):
+            time.sleep(0.01)
+        return job
+
+
+@pytest.fixture(scope="session")
+def serving():
+    """A function that serves what work does, as long as its `with` block lasts: a Site."""
+    from wordsight.view.door import Door
+    from wordsight.view.serve import server
+    from wordsight.view.server import app
+    from wordsight.view.work import Work
+
+    @contextmanager
+    def while_it_lasts(do, **options):
+        with Door.at("127.0.0.1", 0) as door:
+            http_server = server(app(Work(do), door, model="made-up", **options))
+            thread = threading.Thread(target=http_server.run, args=([door.socket],))
+            thread.start()
+            try:
+                yield Site(door)
+            finally:
+                http_server.should_exit = True
+                thread.join()
+
+    return while_it_lasts
+
+
+@pytest.fixture
+def served(serving):
+    """A function that serves what work does until the test is over: a Site."""
+    with ExitStack() as stack:
+        yield lambda do, **options: stack.enter_context(serving(do, **options))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium, or the one that playwright fetched."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; `make browser` installs it")
+    with sync_api.sync_playwright() as play:
+        found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+        path = found or play.chromium.executable_path
+        if not Path(path).exists():
+            pytest.skip("no Chromium; `apt-get install chromium`, or set CHROMIUM to one")
+        chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

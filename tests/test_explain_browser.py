@@ -4,8 +4,6 @@
 """
 
 import json
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -33,27 +31,6 @@ KEEPS = (0.1, 0.2, 0.5)
 SHARES = (0.01, 0.03, 0.1, 0.29, 0.38, 0.5, 0.57, 0.99, 1.0)
 PHONE, DESK = {"width": 360, "height": 640}, {"width": 1280, "height": 900}
 GRAY = "data:image/gif;base64,R0lGODlhAQABAIAAAICAgAAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw=="
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; `make browser` installs it")
-
-
-def program():
-    """The browser on this machine: Debian's, or the one that playwright fetched."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if found:
-        return found
-    with sync_api.sync_playwright() as play:
-        return play.chromium.executable_path if Path(play.chromium.executable_path).exists() else None
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not (path := program()):
-        pytest.skip("no Chromium; `apt-get install chromium`, or set CHROMIUM to one")
-    with sync_api.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ FLOORS = (
     {"evidence", "info", "report"},
     {"explain"},
     {"demo.tour", "analyse", "calibrate", "advice"},
-    {"recommend"},
+    {"recommend", "view"},
     {"cli", "integrations"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -90,6 +90,7 @@ def test_importing_the_package_imports_nothing_heavy(program):
         "recommend --help",
         "explain --help",
         "analyse --help",
+        "view --help",
     ],
 )
 def test_help_imports_nothing_heavy(arguments):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from wordsight.errors import UsageError
-from wordsight.pictures import find_pictures, load_picture
+from wordsight.pictures import FORMATS, find_pictures, load_picture, read_picture
 
 UPRIGHT = [["red", "blue"], ["white", "black"]]  # two by two blocks
 # The EXIF orientation of a camera, and how the pixels lie in a file that has it.
@@ -128,6 +128,23 @@ def test_a_picture_too_large_to_be_one_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UsageError, match=r"large.png .*exceeds limit"):
         load_picture(tmp_path / "large.png")
+
+
+def test_an_open_file_is_read_as_its_path_is_and_errors_name_it(tmp_path):
+    noise().save(tmp_path / "good.png")
+    with (tmp_path / "good.png").open("rb") as file:
+        assert read_picture(file, "any").tobytes() == load_picture(tmp_path / "good.png").tobytes()
+    with pytest.raises(UsageError, match=r"^holiday\.png is not an image"):
+        read_picture(io.BytesIO(b"text"), "holiday.png")
+
+
+@pytest.mark.parametrize("kind", ["PPM", "EPS"])
+def test_only_the_formats_asked_for_are_read(kind):
+    """Others have decoders that few look at; the one of EPS starts a program."""
+    file = io.BytesIO()
+    noise().save(file, kind)
+    with pytest.raises(UsageError, match="is not an image that can be read"):
+        read_picture(file, "any.png", FORMATS)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])

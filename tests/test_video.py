@@ -1,5 +1,7 @@
 """Video: frames of a real file are those that were written, at their times; damaged files are told."""
 
+import io
+
 import av
 import numpy as np
 import pytest
@@ -186,3 +188,25 @@ def test_the_embedded_model_sees_a_video_as_pictures(embedded, film):
     frames = embedded.encode(Video.open(film).frames, "what is the background?")
     assert prompt.visual.cell.equal(frames.visual.cell)
     assert prompt.visual.embeds.equal(frames.visual.embeds)
+
+
+def test_an_open_file_is_read_as_its_path_is(film):
+    with film.open("rb") as file:
+        video = Video.read(file, "film", frames=5)
+    assert numbers(video) == numbers(Video.open(film, frames=5))
+
+
+def test_errors_about_an_open_file_name_it():
+    with pytest.raises(UsageError, match=r"^trip\.mp4 is no video"):
+        Video.read(io.BytesIO(b"nothing"), "trip.mp4")
+
+
+@pytest.mark.parametrize("listed", ["twenty.mp4", "{film}"])
+def test_a_playlist_that_names_another_file_is_no_video(film, monkeypatch, listed):
+    monkeypatch.chdir(film.parent)
+    playlist = f"ffconcat version 1.0\nfile {listed.format(film=film)}\n".encode()
+    with pytest.raises(UsageError, match="is no video"):
+        Video.read(io.BytesIO(playlist), "list.mp4")
+    (film.parent / "list.mp4").write_bytes(playlist)
+    with pytest.raises(UsageError, match="is no video"):
+        Video.open("list.mp4")

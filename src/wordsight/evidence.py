@@ -22,7 +22,7 @@ from wordsight.divergence import MEASURES
 from wordsight.errors import UsageError
 from wordsight.inputs import Media, Shown
 from wordsight.pictures import load_picture
-from wordsight.progress import watched
+from wordsight.progress import part, told, watched
 from wordsight.vlm import VLM
 
 SHARD = 4  # pictures in a file: what a killed run has to do again
@@ -97,7 +97,12 @@ def examine(
     shows = ~whole[0].visual.is_break
     content = whole[0].visual.take(shows.nonzero()[:, 0])
     prompts = [replace(prompt, visual=content) for prompt in whole]
-    readings = [probe.read(vlm, prompt) for prompt in prompts]
+    with part(0, 3):
+        readings = [probe.read(vlm, prompt) for prompt in told(prompts, len(prompts))]
+    with part(1, 3):
+        alone = leave_one_out.regional(vlm, prompts[0])
+    with part(2, 3):
+        among = leave_one_out.globally(vlm, whole[0])
     reading = readings[0]
     columns = {
         "embeds": content.embeds.float(),
@@ -110,7 +115,6 @@ def examine(
         "questions": torch.stack([reading.confidence for reading in readings]).amax(0),
         "questions_divergence": torch.stack([reading.blind_divergence for reading in readings]).amax(0),
     }
-    alone, among = leave_one_out.regional(vlm, prompts[0]), leave_one_out.globally(vlm, whole[0])
     for name, measure in MEASURES.items():
         columns[f"regional/{name}"] = alone.divergence(measure).float()
         columns[f"global/{name}"] = among.divergence(measure)[shows].float()

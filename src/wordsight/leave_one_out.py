@@ -16,6 +16,7 @@ from torch import Tensor
 from wordsight.divergence import Divergence
 from wordsight.errors import UsageError
 from wordsight.probe import only
+from wordsight.progress import part, told
 from wordsight.prompt import Prompt
 from wordsight.vlm import VLM
 
@@ -61,8 +62,12 @@ def _span(middle: int, size: int) -> range:
 def regional(vlm: VLM, prompt: Prompt) -> Logits:
     """Each token's neighbourhood alone, against the same with the token replaced by the padding embedding."""
     around = _around(vlm, prompt)
-    intact, where = _distinct(vlm, [only(prompt, row) for row in around], around)
-    ablated = vlm.logits([_padded(vlm, only(prompt, row), [row.index(i)]) for i, row in enumerate(around)])
+    with part(0, 2):
+        intact, where = _distinct(vlm, [only(prompt, row) for row in around], around)
+    with part(1, 2):
+        ablated = vlm.logits(
+            [_padded(vlm, only(prompt, row), [row.index(i)]) for i, row in enumerate(around)]
+        )
     return Logits(intact[where], ablated)
 
 
@@ -74,7 +79,8 @@ def globally(vlm: VLM, prompt: Prompt) -> Logits:
     # tokens, each group computes what lies before it once.
     distinct = sorted({tuple(row) for row in around})
     parts: dict[tuple[int, ...], Tensor] = {}
-    for first in sorted({_row_start(prompt, row) for row in distinct}):
+    firsts = sorted({_row_start(prompt, row) for row in distinct})
+    for first in told(firsts, len(firsts)):
         group = [row for row in distinct if _row_start(prompt, row) == first]
         logits = vlm.logits([_padded(vlm, prompt, row) for row in group])
         parts |= dict(zip(group, logits, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -11,6 +12,7 @@ from wordsight.errors import UsageError
 
 Picture = Image.Image | str | Path
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # of files with those suffixes
 ANIMATED = ("GIF", "PNG", "WEBP")  # other formats hold pages, or a thumbnail beside the picture
 
 
@@ -23,25 +25,30 @@ def load_picture(picture: Picture) -> Image.Image:
     path = Path(picture)
     if not path.is_file():
         raise UsageError(f"no such picture: {path}; expected the path of an image file")
+    return read_picture(path, str(path))
+
+
+def read_picture(file: Path | BinaryIO, name: str, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """The same from an open file, which errors call `name`; of the given formats, or all that are known."""
     try:
-        with Image.open(path) as image:
+        with Image.open(file, formats=formats) as image:
             if image.format in ANIMATED and getattr(image, "is_animated", False):
                 raise UsageError(
-                    f"{path} is an animation; expected a single picture: save the frame that is meant, or "
+                    f"{name} is an animation; expected a single picture: save the frame that is meant, or "
                     "make a video of it"
                 )
             return _upright_rgb(image)
     except UsageError:
         raise
     except Image.DecompressionBombError as error:
-        raise UsageError(f"{path} is enormous ({error}); make it smaller") from error
+        raise UsageError(f"{name} is enormous ({error}); make it smaller") from error
     except UnidentifiedImageError as error:
         raise UsageError(
-            f"{path} is not an image that can be read; expected PNG, JPEG, WebP or the like"
+            f"{name} is not an image that can be read; expected PNG, JPEG, WebP or the like"
         ) from error
     except (OSError, RuntimeError, SyntaxError, ValueError) as error:
         raise UsageError(
-            f"{path} is damaged or cut short and cannot be decoded ({error}); save it again"
+            f"{name} is damaged or cut short and cannot be decoded ({error}); save it again"
         ) from error
 
 

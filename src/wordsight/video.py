@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -15,6 +15,8 @@ from wordsight.errors import UsageError
 from wordsight.pictures import Picture, load_picture
 
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+# Of files with those suffixes. A playlist, which makes the decoder open other files, is none of them.
+FORMATS = "avi,matroska,mov,mp4,mpeg,mpegts,mpegvideo,webm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,29 +56,36 @@ class Video:
 
         Raises UsageError if the file is no video, is damaged, or holds no frame.
         """
+        if not Path(path).is_file():
+            raise UsageError(f"no such video: {path}; expected the path of a video file")
+        return cls.read(str(path), str(path), frames=frames, fps=fps)
+
+    @classmethod
+    def read(
+        cls, file: str | BinaryIO, name: str, *, frames: int | None = None, fps: float | None = None
+    ) -> Video:
+        """The same from an open file, which errors call `name`."""
         if (frames is not None and frames < 1) or (fps is not None and not fps > 0) or (frames and fps):
             raise UsageError(
                 f"expected frames from 1 on, or fps above 0, one of the two; got frames={frames}, fps={fps}"
             )
-        if not Path(path).is_file():
-            raise UsageError(f"no such video: {path}; expected the path of a video file")
         av = _decoder()
         try:
-            with av.open(str(path)) as film:
+            with _film(av, file) as film:
                 times, end, is_cut = _times(film)
             wanted = {times[i]: None for i in _chosen(times, 8 if frames is None else frames, fps)}
-            with av.open(str(path)) as film:
+            with _film(av, file) as film:
                 found = {
                     time: _upright(frame)
                     for frame in film.decode(video=0)
                     if frame.pts is not None and (time := float(frame.pts * frame.time_base)) in wanted
                 }
         except (av.error.FFmpegError, IndexError, ValueError) as error:
-            raise UsageError(f"{path} is no video that can be read, or is damaged ({error})") from error
+            raise UsageError(f"{name} is no video that can be read, or is damaged ({error})") from error
         if not times:
-            raise UsageError(f"{path} is a video with no frames")
+            raise UsageError(f"{name} is a video with no frames")
         if is_cut or set(wanted) - set(found):
-            raise UsageError(f"{path} is cut short: it holds less than its header announces; save it again")
+            raise UsageError(f"{name} is cut short: it holds less than its header announces; save it again")
         shown = tuple(time - times[0] for time in wanted)
         return cls(tuple(found[time] for time in wanted), shown, end - times[0])
 
@@ -90,6 +99,13 @@ def _decoder() -> Any:
     if find_spec("av") is None:
         raise UsageError("reading videos needs PyAV: pip install 'wordsight[video]'")
     return import_module("av")
+
+
+def _film(av: Any, file: str | BinaryIO) -> Any:
+    """The file, opened from its beginning."""
+    if not isinstance(file, str):
+        file.seek(0)
+    return av.open(file, options={"format_whitelist": FORMATS})
 
 
 def _times(film: Any) -> tuple[list[float], float, bool]:

@@ -25,6 +25,7 @@ from wordsight.inputs import Media, Shown, Turn, process
 from wordsight.inside import attached
 from wordsight.loading import load
 from wordsight.look import check_count, look
+from wordsight.progress import told
 from wordsight.prompt import Prompt, collate, collate_after, shared_length
 from wordsight.tokens import VisualTokens
 from wordsight.video import Video
@@ -176,7 +177,8 @@ class VLM:
         longest = max(prompt.length for prompt in prompts) - shared
         rows = max(1, self.pass_tokens // longest)
         parts = []
-        for start in range(0, len(prompts), rows):
+        starts = range(0, len(prompts), rows)
+        for start in told(starts, len(starts)):
             chunk = prompts[start : start + rows]
             _, rest = collate_after(chunk, shared)
             past = copy.deepcopy(cache)

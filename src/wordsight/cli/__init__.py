@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli import analyse, codebook, explain, recommend
+from wordsight.cli import analyse, codebook, explain, recommend, view
 from wordsight.cli.common import (
     SHARE,
     SPEC,
@@ -35,6 +35,7 @@ app.add_typer(codebook.app, name="codebook")
 app.command()(recommend.recommend)
 app.command()(explain.explain)
 app.command()(analyse.analyse)
+app.command()(view.view)
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 

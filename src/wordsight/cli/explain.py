@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,16 @@ from wordsight.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from wordsight.explain.story import Asked
     from wordsight.pruners.base import Pruner
+
+Pruners = Annotated[
+    list[str] | None, typer.Option("--pruner", help=f"{SPEC}; by default some that can run on the model")
+]
+Keeps = Annotated[list[str] | None, typer.Option("--keep", help=f"{SHARE}; 0.1, 0.2 and 0.5 by default")]
+Book = Annotated[
+    str | None, typer.Option(help="a folder; by default the embedded model's, for no other model")
+]
 
 
 def explain(
@@ -32,13 +42,9 @@ def explain(
         str | None,
         typer.Option(help="what answers and attention are to; the paper's probe question by default"),
     ] = None,
-    pruner: Annotated[
-        list[str] | None, typer.Option(help=f"{SPEC}; by default some that can run on the model")
-    ] = None,
-    keep: Annotated[list[str] | None, typer.Option(help=f"{SHARE}; 0.1, 0.2 and 0.5 by default")] = None,
-    codebook: Annotated[
-        str | None, typer.Option(help="a folder; by default the embedded model's, for no other model")
-    ] = None,
+    pruner: Pruners = None,
+    keep: Keeps = None,
+    codebook: Book = None,
     frames: Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)] = None,
     fps: Annotated[float | None, typer.Option(help="or so many frames a second")] = None,
     model: Model = "demo",
@@ -47,23 +53,33 @@ def explain(
     """Write a page that shows what every visual token says, and which ones pruners keep."""
     from wordsight.atomic import check_file
     from wordsight.explain.page import write
-    from wordsight.explain.story import KEEPS, Asked, tell
+    from wordsight.explain.panels import numbered
+    from wordsight.explain.story import tell
     from wordsight.inputs import Shown
     from wordsight.probe import QUESTION
 
     check_file(out)
     shown = Shown.of(open_media(given, frames, fps))
+    asking = asks(pruner, keep, codebook, model)
+    asked = asking(names=numbered([path.name for path in given]), question=question or QUESTION)
+    story = tell(load_vlm(model), shown, asked, say)
+    write(story, shown, out)
+    show(story, as_json, f"{len(story['tokens']['cell'])} visual tokens in {out}\n")
+
+
+def asks(
+    pruner: list[str] | None, keep: list[str] | None, codebook: str | None, model: str
+) -> partial[Asked]:
+    """What makes an Asked of names and a question, with all else as these options say."""
+    from wordsight.explain.story import KEEPS, Asked
+
     book = codebook or ("demo" if model == "demo" else None)
-    asked = Asked(
-        names=[f"{i}. {path.name}" if len(given) > 1 else path.name for i, path in enumerate(given, 1)],
-        question=question or QUESTION,
+    return partial(
+        Asked,
         pruners=None if pruner is None else _pruners(pruner, book),
         keeps=sorted(as_share(text) for text in set(keep)) if keep else KEEPS,
         book=book,
     )
-    story = tell(load_vlm(model), shown, asked, say)
-    write(story, shown, out)
-    show(story, as_json, f"{len(story['tokens']['cell'])} visual tokens in {out}\n")
 
 
 def _pruners(specs: list[str], book: str | None) -> list[Pruner]:

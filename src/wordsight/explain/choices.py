@@ -13,6 +13,7 @@ from wordsight.explain.plain import exact
 from wordsight.inside import tokens_read
 from wordsight.midway import Midway
 from wordsight.plugins import spec
+from wordsight.progress import told
 from wordsight.prompt import Prompt, batches
 from wordsight.pruners.base import LayerPruner, MergePruner, Pruner, ScorePruner, highest
 from wordsight.pruners.codebook import CodebookPruner
@@ -121,10 +122,11 @@ def _keeps(method: Pruner, keeps: Sequence[float]) -> Sequence[float | None]:
 
 
 def _answers(vlm: VLM, prompts: Sequence[Prompt]) -> list[str]:
+    groups = list(batches(prompts, lambda prompt: prompt.length, vlm.pass_tokens))
     return [
         text
-        for batch in batches(prompts, lambda prompt: prompt.length, vlm.pass_tokens)
-        for text in vlm.generate(batch, max_new_tokens=MAX_NEW_TOKENS)
+        for group in told(groups, len(groups))
+        for text in vlm.generate(group, max_new_tokens=MAX_NEW_TOKENS)
     ]
 
 

@@ -66,6 +66,11 @@ def _together(sizes: Sequence[int], count: int) -> int:
     return next(step for step in range(1, max(sizes) + 1) if sum(-(-size // step) for size in sizes) == count)
 
 
+def numbered(names: Sequence[str]) -> list[str]:
+    """The names of several pictures or videos with their numbers before them: two may be called alike."""
+    return [f"{i}. {name}" if len(names) > 1 else name for i, name in enumerate(names, 1)]
+
+
 def pictures(shown: Shown, told: Sequence[dict[str, Any]]) -> list[str]:
     """The picture of every panel as a data URL: JPEG, smaller the more there are."""
     side = round(SIDE / len(told) ** 0.5)

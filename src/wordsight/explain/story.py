@@ -12,6 +12,8 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
+from torch import Tensor
+
 from wordsight import probe
 from wordsight.codebook import Codebook
 from wordsight.errors import UsageError
@@ -80,9 +82,15 @@ class Asked:
 
 
 def tell(
-    vlm: VLM, shown: Shown, asked: Asked, say: Callable[[str], None] = lambda text: None
+    vlm: VLM,
+    shown: Shown,
+    asked: Asked,
+    say: Callable[[str], None] = lambda text: None,
+    *,
+    examine: Callable[..., dict[str, Tensor]] = examine,
 ) -> dict[str, Any]:
-    """The record of a prompt; `say` hears what is being done.
+    """The record of a prompt; `say` hears what is being done. `examine` may be one that remembers: what it
+    finds does not depend on the question.
 
     Tokens are those that are no line breaks, numbered from 0 in the order in which they are read. Raises
     UsageError if a pruner or the book is not for this model, or the model has no picture map.

@@ -1,0 +1,1 @@
+"""View: the page of `explain`, served live on this machine."""

@@ -1,0 +1,43 @@
+"""Serve: one model, behind a door, until somebody stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import uvicorn
+from fastapi import FastAPI
+
+from wordsight.explain.story import Asked
+from wordsight.view.door import Door
+from wordsight.view.server import app
+from wordsight.view.teller import Teller
+from wordsight.view.work import Say, Work
+from wordsight.vlm import VLM
+
+VISITORS = 64  # requests at a time
+
+
+def serve(vlm: VLM, asking: Callable[..., Asked], door: Door, *, max_upload: int, say: Say) -> None:
+    """Serve the page of what `asking` makes of names and questions; returns after Ctrl-C."""
+    site = app(Work(Teller(vlm, asking)), door, model=vlm.name, max_upload=max_upload)
+    if not door.is_private:
+        say(f"warning: whoever reaches this machine on {door.host} can ask, without a password")
+    say(f"serving on {door.url}, Ctrl-C stops")
+    with suppress(KeyboardInterrupt):
+        server(site).run(sockets=[door.socket])
+
+
+def server(site: FastAPI) -> uvicorn.Server:
+    """What speaks HTTP for the application, quietly."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            site,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=VISITORS,
+            timeout_graceful_shutdown=2,
+        )
+    )

@@ -1,0 +1,116 @@
+"""wordsight view: what it refuses before the model is loaded, and how it starts and stops as a program."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from wordsight.cli import view
+from wordsight.view import door, serve
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """A server that somebody stops at once: what is tested is what comes before."""
+
+    class Server:
+        def run(self, sockets):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(serve, "server", lambda site: Server())
+
+
+MISUSES = [
+    (("--host", "nowhere.invalid"), "cannot listen on nowhere.invalid:0: "),
+    (("--keep", "2"), "keep must be a share"),
+    (("--pruner", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
+    (("--pruner", "divprune", "--pruner", "divprune"), "pruner divprune is there twice"),
+    (("--codebook", "nowhere"), "nowhere"),
+    (("--port", "70000"), "less than or equal to 65535"),
+    (("--max-upload", "0"), "greater than or equal to 1"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISUSES, ids=[" ".join(options) for options, _ in MISUSES])
+def test_a_misuse_is_told_before_the_model_is_loaded(run, monkeypatch, options, message):
+    monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    code, out, err = run("view", "--port", "0", *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: ")
+    assert message in err
+
+
+def test_a_missing_extra_is_told_before_the_model_is_loaded(run, monkeypatch):
+    monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(door, "find_spec", lambda name: None)
+    code, _, err = run("view")
+    assert code == 2
+    assert err == (
+        "error: the server needs fastapi, uvicorn, python_multipart: pip install 'wordsight[view]'\n"
+    )
+
+
+def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(run, monkeypatch):
+    monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, err = run("view", "--port", str(port))
+    assert code == 2
+    assert err.startswith(f"error: cannot listen on 127.0.0.1:{port}: Address already in use; give another")
+
+
+def test_a_book_of_another_model_is_told(run, stopped):
+    """The tiny model stands in for the embedded one, whose book does not fit it."""
+    code, out, err = run("view", "--port", "0", "--json")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "codebook is for D=" in err
+
+
+def test_the_page_can_be_opened_and_the_end_is_no_failure(run, stopped, monkeypatch):
+    seen = []
+    monkeypatch.setattr(view.webbrowser, "open", seen.append)
+    code, out, err = run("view", "--port", "0", "--model", "tiny", "--open")
+    assert (code, out) == (0, "")
+    assert err == f"serving on {seen[0]}, Ctrl-C stops\n"
+
+
+def test_a_program_can_read_where_it_is_served(run, stopped):
+    code, out, err = run("view", "--port", "0", "--model", "tiny", "--max-upload", "3", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert err == f"serving on {found['url']}, Ctrl-C stops\n"
+    assert (found["model"], found["max_upload"]) == ("tiny", 3 * 2**20)
+
+
+def test_letting_others_in_is_warned_about(run, stopped):
+    code, _, err = run("view", "--port", "0", "--model", "tiny", "--host", "0.0.0.0")
+    warning, serving = err.splitlines()
+    assert code == 0
+    assert warning == "warning: whoever reaches this machine on 0.0.0.0 can ask, without a password"
+    assert serving.startswith("serving on http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_as_a_program_until_it_is_told_to_stop(sign):
+    command = [sys.executable, "-W", "error", "-m", "wordsight", "view", "--port", "0"]
+    program = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with program:
+        first = program.stderr.readline()
+        assert first.startswith("serving on http://127.0.0.1:")
+        url = first.removeprefix("serving on ").partition(",")[0]
+        with urllib.request.urlopen(f"{url}/health") as answer:
+            assert json.load(answer)["model"] == "demo"
+        program.send_signal(sign)
+        out, err = program.communicate(timeout=30)
+    assert (out, err) == ("", "")
+    assert program.returncode == {signal.SIGINT: 0, signal.SIGTERM: -signal.SIGTERM}[sign]

@@ -1,0 +1,88 @@
+"""Progress is told to whoever listens in the thread that works, to nobody else, and changes nothing."""
+
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from wordsight.evidence import examine
+from wordsight.progress import heard, part, told, watched
+
+
+def test_parts_of_parts_are_told_as_shares_of_all():
+    shares = []
+    with heard(shares.append):
+        for _ in told("ab", 2):
+            for _ in told("cd", 2):
+                pass
+    assert shares == [0, 0, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5, 0.75, 0.75, 1, 1]
+
+
+def test_work_with_a_bar_is_told_too():
+    shares = []
+    with heard(shares.append):
+        assert list(watched("abcd", "spelling", 4)) == list("abcd")
+    assert sorted(set(shares)) == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_without_a_listener_the_items_are_the_same():
+    assert list(told("abc", 3)) == list("abc")
+
+
+def test_nothing_is_told_after_the_block():
+    shares = []
+    with heard(shares.append):
+        pass
+    list(told("abc", 3))
+    assert shares == []
+
+
+def test_another_thread_is_not_heard():
+    shares = []
+    with heard(shares.append):
+        thread = threading.Thread(target=lambda: list(told("abc", 3)))
+        thread.start()
+        thread.join()
+    assert shares == []
+
+
+def test_work_that_failed_leaves_nothing_to_the_next():
+    """The generator of the failed work is closed late, while others work: it must not speak for them."""
+    left, shares = [], []
+    with suppress(ZeroDivisionError), heard(lambda share: None):
+        left.append(told("abcd", 4))
+        next(left[0])
+        raise ZeroDivisionError
+    with heard(shares.append), part(1, 2):
+        left.clear()
+        list(told("ab", 2))
+    assert shares == [0.5, 0.5, 0.75, 0.75, 1, 1]
+
+
+def test_a_listener_can_end_the_work():
+    def stop(share):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError), heard(stop):
+        list(told("abc", 3))
+
+
+def test_every_pass_of_the_model_is_a_part(tiny, prompt):
+    shares = []
+    with heard(shares.append):
+        replace(tiny, pass_tokens=1).logits([prompt] * 4)
+    assert sorted(set(shares)) == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_examining_a_picture_is_told_often_and_never_goes_back_far(tiny, picture):
+    """The readings, the neighbourhoods and the picture without them are a third each."""
+    shares = []
+    with heard(shares.append):
+        examine(tiny, picture)
+    assert shares[0] == 0
+    assert shares[-1] == pytest.approx(1)
+    steps = sorted(set(shares))
+    assert max(after - before for before, after in pairwise(steps)) <= 1 / 6 + 1e-9
+    assert all(any(abs(share - third) < 1e-9 for share in shares) for third in (1 / 3, 2 / 3))

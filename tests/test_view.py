@@ -1,0 +1,350 @@
+"""The server of the page: what it makes of questions, and what it refuses, spoken to in plain HTTP."""
+
+import io
+import json
+import re
+import socket
+import threading
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+import wordsight.demo
+from wordsight.demo.scenes import render
+from wordsight.explain.page import page as page_of
+from wordsight.explain.panels import pictures
+from wordsight.explain.story import Asked, tell
+from wordsight.inputs import Shown
+from wordsight.pruners.divprune import DivPrune
+from wordsight.view import teller as teller_module
+from wordsight.view import uploads
+from wordsight.view.server import FILES
+from wordsight.view.teller import Teller, Told
+from wordsight.view.uploads import opened
+from wordsight.view.work import KEPT, WAITING
+
+MIB = 2**20
+EXAMINE = teller_module.examine
+ASKING = partial(Asked, pruners=[DivPrune()], keeps=(0.5,))
+
+
+def png(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def moving(kind):
+    file = io.BytesIO()
+    render(1).image.save(file, kind, save_all=True, append_images=[render(2).image])
+    return file.getvalue()
+
+
+def film(frames=2):
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as out:
+        stream = out.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 192
+        stream.pix_fmt = "yuv420p"
+        for i in range(frames):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((192, 192, 3), 20 * i, np.uint8))))
+        out.mux(stream.encode())
+    return file.getvalue()
+
+
+PICTURE = png(render(1).image)
+FILE = ("good.png", PICTURE)
+
+
+def quick(question, say):
+    """No experiments: what is tested is what comes before and after them."""
+    return Told("yes", json.dumps({"names": list(question.names), "text": question.text}), "<p>page</p>")
+
+
+@pytest.fixture(scope="module")
+def site(serving):
+    with serving(quick, max_upload=MIB) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def real(serving, tiny):
+    """A server of the tiny model that counts how often it examines."""
+    with serving(Teller(tiny, ASKING)) as site:
+        yield site
+
+
+def test_the_page_and_the_record_are_those_of_explain(real, tiny):
+    job = real.over(real.ask(FILE, question="what is the background?")[1])
+    shown = Shown.of(render(1).image)
+    story = tell(tiny, shown, ASKING(names=["good.png"], question="what is the background?"))
+    assert job["state"] == "done"
+    assert job["answer"] == story["answer"]
+    assert real.get(f"/jobs/{job['id']}/story") == (200, json.loads(json.dumps(story)))
+    status, headers, body = real.send("GET", f"/jobs/{job['id']}/page")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert body.decode() == page_of(story, pictures(shown, story["panels"]))
+
+
+def test_several_pictures_are_numbered_and_an_empty_question_is_the_papers(real):
+    job = real.over(real.ask(FILE, FILE, question=" ")[1])
+    story = real.get(f"/jobs/{job['id']}/story")[1]
+    assert [panel["title"] for panel in story["panels"]] == ["1. good.png", "2. good.png"]
+    assert story["question"] == story["probe_question"]
+
+
+def test_a_video_is_told_frame_by_frame(real):
+    job = real.over(real.ask(("trip.MP4", film()))[1])
+    titles = [panel["title"] for panel in real.get(f"/jobs/{job['id']}/story")[1]["panels"]]
+    assert titles == ["trip.MP4, frame 1, 0.0 s", "trip.MP4, frame 2, 0.2 s"]
+
+
+def test_the_next_question_about_the_same_pictures_does_not_examine_them_again(served, tiny, monkeypatch):
+    examined = []
+    monkeypatch.setattr(teller_module, "examine", lambda *given: examined.append(1) or EXAMINE(*given))
+    other = ("other.png", png(render(2).image))
+    site = served(Teller(tiny, ASKING))
+    told = []
+    for file in (FILE, FILE, other):
+        job = site.over(site.ask(file, question="is there a cat?")[1])
+        told.append((len(examined), site.get(f"/jobs/{job['id']}/story")[1]))
+    assert [count for count, _ in told] == [1, 1, 2]
+    assert told[0] == told[1]
+    assert told[1][1]["tokens"] != told[2][1]["tokens"]
+
+
+def test_the_same_pictures_in_another_order_are_others():
+    other = ("other.png", png(render(2).image))
+    digests = {opened(files, "what?").digest for files in ([FILE], [other], [FILE, other], [other, FILE])}
+    assert len(digests) == 4
+    assert opened([FILE], "what?").digest == opened([("renamed.png", PICTURE)], "why?").digest
+
+
+def test_progress_is_told_while_tokens_are_asked(served, tiny, monkeypatch):
+    """The work waits at its middle until somebody has looked."""
+    reached, looked = threading.Event(), threading.Event()
+    globally = teller_module.examine.__globals__["leave_one_out"].globally
+
+    def slow(*given):
+        reached.set()
+        looked.wait()
+        return globally(*given)
+
+    monkeypatch.setattr(teller_module.examine.__globals__["leave_one_out"], "globally", slow)
+    site = served(Teller(tiny, ASKING))
+    told = site.ask(FILE)[1]
+    reached.wait()
+    job = site.get(f"/jobs/{told['id']}")[1]
+    looked.set()
+    assert job["state"] == "working"
+    assert job["says"] == "asking each of 144 visual tokens what it says, and what its absence changes"
+    assert job["share"] == pytest.approx(2 / 3)
+    assert site.over(told)["state"] == "done"
+
+
+def test_a_full_queue_is_busy_and_health_is_told_meanwhile(served):
+    may_go_on = threading.Semaphore(0)
+    site = served(lambda asked, say: may_go_on.acquire() and quick(asked, say))
+    jobs = [site.ask(FILE)[1] for _ in range(1 + WAITING)]
+    assert [job["ahead"] for job in jobs] == list(range(1 + WAITING))
+    body, kind = site.form([("media", *FILE)])
+    status, headers, told = site.send("POST", "/explain", body, {"content-type": kind})
+    assert (status, headers["retry-after"]) == (503, "5")
+    assert json.loads(told)["error"].startswith(f"busy: a question is being answered and {WAITING} are")
+    _, health = site.get("/health")
+    assert (health["status"], health["waiting"], health["room"]) == ("ok", WAITING, 0)
+    status, told = site.get(f"/jobs/{jobs[2]['id']}/page")
+    assert (status, told["error"]) == (409, "this question is waiting: waiting")
+    for _ in jobs:
+        may_go_on.release()
+    assert site.over(jobs[-1])["answer"] == "yes"
+    assert site.ask(FILE)[0] == 202
+    may_go_on.release()
+
+
+def test_health_says_who_is_there(site):
+    status, health = site.get("/health")
+    assert status == 200
+    assert health.pop("wordsight") == wordsight.__version__
+    assert health == {
+        "status": "ok", "model": "made-up", "working": False, "waiting": 0, "room": 1 + WAITING,
+        "max_upload": MIB,
+    }  # fmt: skip
+
+
+def test_old_questions_are_forgotten_with_a_sentence(site):
+    jobs = [site.over(site.ask(FILE)[1]) for _ in range(KEPT + 2)]
+    for path in ("", "/page", "/story"):
+        status, told = site.get(f"/jobs/{jobs[0]['id']}{path}")
+        assert status == 404
+        assert told["error"].startswith("no such question: the last 16 are remembered")
+    assert site.get(f"/jobs/{jobs[-1]['id']}/story")[0] == 200
+
+
+def enormous():
+    """A picture of 200 million pixels in a few bytes."""
+    return png(Image.new("1", (20_000, 10_000)))
+
+
+REFUSED = [
+    ((), "at least one image or video; got none"),
+    ((("text.png", b"not a picture"),), "text.png is not an image that can be read"),
+    ((("cut.png", PICTURE[:-900]),), "cut.png is damaged or cut short"),
+    ((("moving.gif", moving("GIF")),), "moving.gif is an animation; expected a single picture"),
+    ((("moving.webp", moving("WEBP")),), "moving.webp is an animation"),
+    ((("huge.png", enormous()),), "huge.png is enormous"),
+    ((("text.mp4", b"no film"),), "text.mp4 is no video that can be read"),
+    (
+        (("list.mp4", b"ffconcat version 1.0\nfile pyproject.toml\n"),),
+        "list.mp4 is no video that can be read",
+    ),
+    ((FILE, ("trip.mp4", film())), "about pictures or about videos, not both"),
+    ((("empty.png", b""),), "empty.png is not an image"),
+    ((("", PICTURE[:-900]),), "unnamed is damaged"),
+    ((("../../../etc/passwd", b"x"),), "^passwd is not an image"),
+    ((("C:\\\\pictures\\\\cat.png", b"x"),), "^cat.png is not an image"),
+    ((("x" * 500 + ".png", b"x"),), "^x{76}.png is not an image"),
+]
+
+
+@pytest.mark.parametrize(("files", "sentence"), REFUSED, ids=[sentence for _, sentence in REFUSED])
+def test_what_is_no_picture_is_refused_in_the_librarys_sentence(site, files, sentence):
+    status, told = site.ask(*files)
+    assert status == 422
+    assert list(told) == ["error"]
+    assert re.search(sentence, told["error"])
+    assert "/tmp" not in told["error"]
+
+
+def test_too_many_pixels_together_are_refused(site, monkeypatch):
+    monkeypatch.setattr(uploads, "PIXELS", 1_500_000)
+    flat = png(Image.new("1", (1000, 1000)))
+    assert site.ask(("a.png", flat))[0] == 202
+    status, told = site.ask(("a.png", flat), ("b.png", flat))
+    assert status == 422
+    assert told["error"].startswith("all pictures or frames have over 1 million pixels together at b.png")
+
+
+def test_a_question_is_bounded(site):
+    status, told = site.ask(FILE, question="x" * 2001)
+    assert (status, told["error"]) == (422, "the question has 2001 letters; expected at most 2000")
+
+
+def test_a_label_is_all_that_is_left_of_a_files_name(site):
+    job = site.over(site.ask(("../../x.png", PICTURE), ("/etc/passwd.png", PICTURE))[1])
+    assert site.get(f"/jobs/{job['id']}/story")[1]["names"] == ["x.png", "passwd.png"]
+
+
+@pytest.mark.parametrize("name", ["model", "pruner", "codebook", "path"])
+def test_a_client_cannot_choose_what_the_server_loads(site, name):
+    body, kind = site.form([("media", *FILE), (name, None, b"../../secret")])
+    status, _, told = site.send("POST", "/explain", body, {"content-type": kind})
+    assert status == 422
+    assert f"the form has a text called '{name}'; expected files called 'media'" in json.loads(told)["error"]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "demo", "good.png"])
+def test_a_path_in_place_of_a_file_is_refused(site, path):
+    body, kind = site.form([("media", None, path.encode())])
+    status, _, told = site.send("POST", "/explain", body, {"content-type": kind})
+    assert status == 422
+    assert "the form has a text called 'media'" in json.loads(told)["error"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("multipart/form-data", b"x", 400),
+        ("multipart/form-data; boundary=edge", b"nonsense", 400),
+        ("application/json", b'{"media": "/etc/passwd"}', 422),
+        ("application/x-www-form-urlencoded", b"media=/etc/passwd", 422),
+    ],
+)
+def test_a_body_that_is_no_such_form_is_told(site, kind, body, status):
+    found, _, told = site.send("POST", "/explain", body, {"content-type": kind})
+    assert found == status
+    assert json.loads(told)["error"]
+
+
+def test_a_failure_inside_is_told_and_the_server_goes_on(served, caplog):
+    def failing(question, say):
+        raise RuntimeError(f"at {Path(__file__).parent}")
+
+    site = served(failing)
+    job = site.over(site.ask(FILE)[1])
+    assert job["state"] == "failed"
+    assert job["says"] == "RuntimeError: the terminal that the server runs in tells more"
+    assert str(Path(__file__).parent) in caplog.text
+    assert site.get("/health")[1]["room"] == 1 + WAITING
+
+
+def test_a_body_that_is_announced_as_too_large_is_not_read(site):
+    headers = {"content-type": "multipart/form-data; boundary=edge", "content-length": str(MIB + 1)}
+    status, _, told = site.send("POST", "/explain", None, headers)
+    assert status == 413
+    assert json.loads(told)["error"].startswith("the files are larger than 1 MiB together; make them smaller")
+
+
+def test_a_body_of_no_announced_length_is_refused_before_it_ends(site):
+    start, _, _ = site.form([("media", "large.png", b"")])[0].partition(b"--edge--")
+    with socket.create_connection(("127.0.0.1", site.port), timeout=60) as client:
+        client.sendall(
+            b"POST /explain HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: multipart/form-data; boundary=edge\r\n\r\n"
+            + f"{len(start):x}\r\n".encode() + start + b"\r\n"
+        )  # fmt: skip
+        client.sendall((b"10000\r\n" + bytes(2**16) + b"\r\n") * 20)  # and no end: the client waits
+        assert client.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_in_pieces_below_the_limit_is_read_and_one_above_it_is_told(site):
+    for size, expected in ((0, 202), (MIB, 413)):
+        body, kind = site.form([("media", "good.png", PICTURE), ("question", None, b"x")])
+        pieces = [body[:100], body[100:-10], body[-10:], bytes(size)]
+        headers = {"content-type": kind, "transfer-encoding": "chunked"}
+        status, _, told = site.send("POST", "/explain", filter(None, pieces), headers, encode_chunked=True)
+        assert status == expected, told
+
+
+def test_who_leaves_in_the_middle_is_not_missed(site, caplog):
+    with socket.create_connection(("127.0.0.1", site.port), timeout=60) as client:
+        client.sendall(
+            b"POST /explain HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+            b"Content-Type: multipart/form-data; boundary=edge\r\n\r\n--edge\r\n"
+        )
+    assert site.ask(FILE)[0] == 202
+    assert caplog.text == ""
+
+
+PATHS = [
+    "/../../../../etc/passwd", "/..%2f..%2f..%2fetc/passwd", "//etc/passwd", "/files/..%2f..%2fserver.py",
+    "/files/../server.py", "/files/%2e%2e/start.html", "/files//etc/passwd", "/files/%2fetc%2fpasswd",
+    "/files/", "/files/view.css%00.png", "/files", "/web/start.html", "/server.py", "/static/x", "/docs",
+    "/openapi.json", "/jobs/", "/jobs/..%2f..%2fetc%2fpasswd/page", "/jobs/../health", "/redoc", "/explain",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_path_of_the_disk_is_reachable(site, path):
+    status, headers, body = site.send("GET", path)
+    assert status in (404, 405), body
+    assert headers["content-type"] == "application/json"
+    assert list(json.loads(body)) == ["error"]
+
+
+def test_an_address_that_is_none_is_told_with_the_one_that_is(site):
+    assert site.get("/nowhere") == (404, {"error": f"not found: GET /nowhere; open {site.url}"})
+
+
+def test_the_files_of_the_page_are_served_as_they_are(site):
+    for name, (path, kind) in FILES.items():
+        status, headers, body = site.send("GET", f"/files/{name}")
+        assert (status, body) == (200, path.read_bytes())
+        assert headers["content-type"].startswith(kind)
+    asked = site.get("/examples")[1]
+    assert set(asked) == {path.name for path in (Path(wordsight.demo.__file__).parent / "pictures").iterdir()}
+    assert set(asked) < set(FILES)

@@ -1,0 +1,317 @@
+"""The start page in a real browser: a picture is chosen, a question asked, and its story read.
+
+`make browser` installs what is needed. Pictures of the page are left in build/browser.
+"""
+
+import json
+import shutil
+import threading
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import wordsight.demo
+from wordsight.explain.story import Asked
+from wordsight.progress import part
+from wordsight.view.teller import Teller, Told
+from wordsight.view.uploads import MIB
+from wordsight.view.work import WAITING
+
+ROOT = Path(__file__).parents[1]
+SHOTS = ROOT / "build" / "browser"
+PICTURES = Path(wordsight.demo.__file__).parent / "pictures"
+GARDEN, NIGHT = PICTURES / "garden.png", PICTURES / "night.png"
+QUESTION = "how many flowers are in the image?"
+PHONE, DESK = {"width": 360, "height": 640}, {"width": 1280, "height": 900}
+VIEWS = {
+    "desk-light": (DESK, "light"),
+    "desk-dark": (DESK, "dark"),
+    "phone-light": (PHONE, "light"),
+    "phone-dark": (PHONE, "dark"),
+}
+
+
+@pytest.fixture(scope="module")
+def site(serving, embedded):
+    """A server of the embedded model, all as the command line has it."""
+    with serving(Teller(embedded, partial(Asked, book="demo")), max_upload=MIB) as site:
+        yield site
+
+
+@pytest.fixture
+def opened(browser):
+    """A function that opens the start page of a site; complaints and requests to elsewhere fail the test."""
+    views, complaints, asked, homes = [], [], [], []
+
+    def open_page(site, viewport=DESK, **options):
+        view = browser.new_page(viewport=viewport, reduced_motion="reduce", **options)
+        views.append(view)
+        homes.append(site.url)
+        view.on("console", lambda message: complaints.append(message.text))
+        view.on("pageerror", lambda error: complaints.append(str(error)))
+        view.on("request", lambda request: asked.append(request.url))
+        view.goto(f"{site.url}/")
+        view.wait_for_selector("#examples img")
+        return view
+
+    yield open_page
+    for view in views:
+        view.close()
+    # What the server refuses, or no longer answers, is logged by the browser itself.
+    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+    assert [url for url in asked if not url.startswith(("data:", "blob:", *homes))] == []
+
+
+def answer(view):
+    """Wait for the answer: what is told of it, and the frame of the story."""
+    view.wait_for_selector("#status:text-matches('^Answer: ')")
+    return view.inner_text("#status").removeprefix("Answer: "), view.frame_locator("#shown")
+
+
+def ask(view, *paths, question=QUESTION):
+    view.set_input_files("#media", paths)
+    view.fill("#question", question)
+    view.click("#send")
+    return answer(view)
+
+
+def record(site, view):
+    return site.get(f"/jobs/{view.url.partition('#')[2]}/story")[1]
+
+
+def test_a_question_is_asked_and_its_story_read(opened, site):
+    """What is on the page are the numbers of the record."""
+    view = opened(site)
+    told, frame = ask(view, GARDEN)
+    story = record(site, view)
+    assert told == story["answer"] == frame.locator("#answered strong").inner_text()
+    assert story["question"] == QUESTION
+    inside = json.loads(frame.locator("#record").text_content())
+    assert inside["tokens"] == story["tokens"]
+    assert frame.locator("[role=gridcell]").count() == len(story["tokens"]["cell"]) == 144
+
+
+def test_the_sliders_counts_are_those_of_the_record(opened, site):
+    view = opened(site)
+    _, frame = ask(view, GARDEN)
+    story = record(site, view)
+    frame.locator("#keep").focus()
+    for presses, choice in ((0, 1), (30, 2)):
+        for _ in range(presses):
+            view.keyboard.press("ArrowRight")
+        for i, method in enumerate(story["methods"]):
+            count = len(method["choices"][choice]["kept"])
+            assert frame.locator(f"#count-{i}").inner_text().startswith(f"{count} of 144")
+        kept_by = story["agreement"][choice]["kept_by"]
+        every = f"kept by all {len(story['methods'])} pruners: {kept_by.count(len(story['methods']))};"
+        assert every in frame.locator("#agreement").inner_text()
+    assert "50 % = 72 of 144" in frame.locator("#share").inner_text()
+
+
+def test_all_of_it_goes_by_keyboard(opened, site):
+    """From the start page to the words of a token, without a mouse."""
+    view = opened(site)
+
+    def tab_to(script, limit=40):
+        for _ in range(limit):
+            view.keyboard.press("Tab")
+            if view.evaluate(script):
+                return
+        pytest.fail(f"not in the order of Tab: {script}")
+
+    tab_to("document.activeElement.closest('#examples') !== null")
+    view.keyboard.press("Enter")
+    view.wait_for_selector("#chosen li")
+    view.wait_for_selector("#question:focus")
+    assert view.input_value("#question") == QUESTION
+    view.keyboard.press("Enter")
+    _, frame = answer(view)
+    tab_to("document.activeElement.id === 'shown'")
+    token = frame.locator("[role=gridcell]:focus")
+    for _ in range(20):
+        if token.count():
+            break
+        view.keyboard.press("Tab")
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        view.keyboard.press(key)
+    story = record(site, view)
+    word, chance = story["tokens"]["words"][25][0]
+    assert token.get_attribute("aria-label").startswith(f"row 3, column 2, says {word} {chance:.3g}")
+    assert "Token at row 3, column 2" in frame.locator("#details").inner_text()
+
+
+def dropped(view, path):
+    """Drop a file on the page, as a hand would from another window."""
+    view.evaluate(
+        """([bytes, name]) => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+          const how = { dataTransfer: data, bubbles: true, cancelable: true };
+          for (const kind of ["dragover", "drop"]) {
+            document.getElementById("drop").dispatchEvent(new DragEvent(kind, how));
+          }
+        }""",
+        [list(path.read_bytes()), path.name],
+    )
+
+
+def test_pictures_are_dropped_and_left_out_again(opened, site):
+    view = opened(site)
+    dropped(view, NIGHT)
+    assert view.inner_text("#chosen li span") == "night.png"
+    assert view.inner_text("#status") == "night.png chosen."
+    view.click("#chosen button")
+    assert view.locator("#chosen li").count() == 0
+    view.click("#send")
+    assert view.inner_text("#status") == "Choose a picture or a video first."
+
+
+def test_the_next_question_keeps_the_pictures_and_back_leads_to_the_one_before(opened, site):
+    view = opened(site)
+    first, frame = ask(view, GARDEN, question="is there a panda in the image?")
+    before = view.url
+    view.fill("#question", "what is the background?")
+    view.keyboard.press("Enter")
+    frame.locator("#asked:has-text('what is the background?')").wait_for()
+    second = record(site, view)
+    assert view.url != before
+    assert second["panels"][0]["title"] == "garden.png"
+    view.go_back()
+    frame.locator("#asked:has-text('is there a panda')").wait_for()
+    assert answer(view)[0] == first
+    view.reload()
+    assert answer(view)[0] == first
+
+
+@contextmanager
+def held(serving):
+    """A site whose work says what it does, and waits at half of it until it may go on."""
+    may_go_on, begun = threading.Semaphore(0), threading.Semaphore(0)
+
+    def do(question, say):
+        say("counting sheep")
+        with part(1, 2):
+            begun.release()
+            may_go_on.acquire()
+        return Told("asleep", "{}", "<!doctype html>")
+
+    with serving(do) as site:
+        yield site, begun, may_go_on
+        for _ in range(1 + WAITING):
+            may_go_on.release()
+
+
+def test_progress_is_shown_and_told_to_those_who_hear_it(opened, serving):
+    with held(serving) as (site, begun, may_go_on):
+        view = opened(site)
+        view.set_input_files("#media", [GARDEN])
+        view.click("#send")
+        begun.acquire()
+        view.wait_for_selector("#status:has-text('counting sheep …')")
+        view.wait_for_selector("#bar[value='0.5']")
+        assert view.get_attribute("#status", "role") == "status"
+        assert view.get_attribute("#bar", "aria-labelledby") == "status"
+        may_go_on.release()
+        assert answer(view)[0] == "asleep"
+        assert view.is_hidden("#bar")
+
+
+def test_waiting_and_being_busy_are_told(opened, serving):
+    with held(serving) as (site, begun, _):
+        view = opened(site)
+        file = ("garden.png", GARDEN.read_bytes())
+        for _ in range(WAITING):
+            assert site.ask(file)[0] == 202
+        begun.acquire()
+        view.set_input_files("#media", [GARDEN])
+        view.click("#send")
+        view.wait_for_selector(f"#status:has-text('waiting: {WAITING} before this one')")
+        other = opened(site)
+        other.set_input_files("#media", [GARDEN])
+        other.click("#send")
+        other.wait_for_selector("#status.wrong:has-text('busy: a question is being answered')")
+        assert other.is_hidden("#bar")
+        assert other.locator("#chosen li").count() == 1, "the picture is there for the next try"
+
+
+def test_what_the_server_refuses_is_told_on_the_page(opened, site, tmp_path):
+    view = opened(site)
+    (tmp_path / "text.png").write_text("no picture")
+    view.set_input_files("#media", [tmp_path / "text.png"])
+    view.click("#send")
+    view.wait_for_selector("#status.wrong:has-text('text.png is not an image that can be read')")
+    (tmp_path / "large.png").write_bytes(bytes(MIB + 1))
+    view.set_input_files("#media", [tmp_path / "large.png"])
+    view.click("#send")
+    assert view.inner_text("#status") == "The files have 1.00 MiB together; this server takes up to 1.00 MiB."
+    view.goto(f"{site.url}/#gone")
+    view.wait_for_selector("#status.wrong:has-text('no such question')")
+
+
+def test_names_of_files_are_text_and_nothing_else(opened, site, tmp_path):
+    path = tmp_path / "<img src=x onerror=alert(1)>.png"
+    shutil.copy(GARDEN, path)
+    view = opened(site)
+    view.set_input_files("#media", [path])
+    assert view.inner_text("#chosen span") == path.name
+    view.click("#send")
+    _, frame = answer(view)
+    assert path.name in frame.locator("figcaption").inner_text()
+    assert view.locator("img[src=x]").count() == frame.locator("img[src=x]").count() == 0
+
+
+def test_the_story_cannot_reach_the_server_or_the_page_around_it(browser, site):
+    view = browser.new_page()
+    view.goto(site.url)
+    ask(view, GARDEN)
+    frame = view.frames[1]
+    tried = frame.evaluate("fetch('/health').then(() => 'reached', () => 'refused')")
+    around = frame.evaluate("(() => { try { return parent.document.title } catch { return 'refused' } })()")
+    assert (frame.evaluate("origin"), tried, around) == ("null", "refused", "refused")
+    view.close()
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_start_page_and_the_story_fit_desks_and_phones(opened, site, name):
+    viewport, scheme = VIEWS[name]
+    view = opened(site, viewport, color_scheme=scheme)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    view.screenshot(path=SHOTS / f"view-start-{name}.png")
+    assert view.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    paper = view.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 24, 28)"}[scheme]
+    _, frame = ask(view, GARDEN)
+    frame.locator("[role=gridcell]").nth(109).click()
+    view.screenshot(path=SHOTS / f"view-{name}.png")
+    assert (SHOTS / f"view-{name}.png").stat().st_size > 20_000
+    assert view.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    assert view.evaluate("document.documentElement.scrollHeight") <= viewport["height"]
+    assert view.locator("#shown").bounding_box()["height"] > 0.7 * viewport["height"]
+    question = view.locator("#question").bounding_box()
+    assert question["width"] > 200, "room for the next question"
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_an_automated_check_of_accessibility_finds_nothing(opened, site, name):
+    """All rules of axe-core but its experimental ones, on the start page, around a story, and on it."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="no axe; `make browser` installs it"
+    )
+    viewport, scheme = VIEWS[name]
+    view = opened(site, viewport, color_scheme=scheme)
+
+    def check():
+        found = axe.Axe().run(view).response["violations"]
+        assert {rule["id"]: [node["html"] for node in rule["nodes"]][:3] for rule in found} == {}
+
+    check()
+    view.set_input_files("#media", [NIGHT, GARDEN])
+    check()
+    view.set_input_files("#media", [GARDEN])
+    view.click("#send")
+    answer(view)
+    check()
+    view.goto(f"{site.url}/jobs/{view.url.partition('#')[2]}/page")
+    check()

@@ -1,0 +1,191 @@
+"""One thread does jobs in their order; the queue is bounded, the past is short, failures are told."""
+
+import gc
+import threading
+import time
+import weakref
+from contextlib import suppress
+
+import pytest
+
+from wordsight.errors import UsageError
+from wordsight.progress import told
+from wordsight.view.work import KEPT, WAITING, Busy, Forgotten, Job, Work
+
+
+class Gate:
+    """Work that says when it has begun, and goes on when it may."""
+
+    def __init__(self):
+        self.begun, self.may_go_on = threading.Semaphore(0), threading.Semaphore(0)
+        self.done = []
+
+    def __call__(self, asked, say):
+        say(f"at {asked}")
+        self.begun.release()
+        self.may_go_on.acquire()
+        self.done.append(asked)
+        return asked
+
+
+def over(job):
+    while not job.is_over:
+        time.sleep(0.001)
+    return job
+
+
+@pytest.fixture
+def gate():
+    return Gate()
+
+
+@pytest.fixture
+def work(gate):
+    with Work(gate) as work:
+        yield work
+        for _ in range(1 + WAITING):
+            gate.may_go_on.release()
+
+
+def test_jobs_are_done_in_the_order_in_which_they_came(work, gate):
+    jobs = [work.submit(letter) for letter in "abc"]
+    assert [work.ahead(job) for job in jobs] == [0, 1, 2]
+    gate.begun.acquire()
+    assert [job.state for job in jobs] == ["working", "waiting", "waiting"]
+    assert jobs[0].says == "at a"
+    for _ in jobs:
+        gate.may_go_on.release()
+    assert [over(job).result for job in jobs] == ["a", "b", "c"]
+    assert gate.done == ["a", "b", "c"]
+    assert work.ahead() == 0
+
+
+def test_the_queue_is_bounded_and_opens_again(work, gate):
+    jobs = [work.submit(number) for number in range(1 + WAITING)]
+    with pytest.raises(Busy, match=f"is being answered and {WAITING} are waiting; ask again"):
+        work.submit("one too many")
+    with pytest.raises(Busy):
+        work.check()
+    gate.may_go_on.release()
+    over(jobs[0])
+    work.check()
+    work.submit("there is room")
+
+
+def test_two_at_once_do_not_get_the_last_place(work):
+    """Many threads ask at the same moment: as many as there are places get one."""
+    together, taken = threading.Barrier(16), []
+
+    def ask():
+        together.wait()
+        with suppress(Busy):
+            taken.append(work.submit("this"))
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 1 + WAITING
+
+
+def test_the_oldest_jobs_that_are_over_are_forgotten():
+    with Work(lambda asked, say: asked) as work:
+        jobs = [over(work.submit(number)) for number in range(KEPT + 3)]
+        for old in jobs[:3]:
+            with pytest.raises(Forgotten, match=f"the last {KEPT} are remembered"):
+                work.job(old.id)
+        assert [work.job(job.id) for job in jobs[3:]] == jobs[3:]
+
+
+def test_a_job_that_waits_is_never_forgotten(work):
+    first = work.submit("first")
+    for _ in range(WAITING):
+        work.submit("more")
+    assert work.job(first.id) is first
+
+
+def test_an_id_that_was_never_given_is_told():
+    with pytest.raises(Forgotten, match="no such question"):
+        Work(print).job("../../etc/passwd")
+
+
+def test_ids_cannot_be_guessed():
+    ids = {Job(None).id for _ in range(100)}
+    assert len(ids) == 100
+    assert min(map(len, ids)) >= 16
+
+
+def failing(asked, say):
+    if asked is None:
+        return "done"
+    raise asked
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (UsageError("the picture has no pixels"), "the picture has no pixels"),
+        (
+            ZeroDivisionError("secret/path"),
+            "ZeroDivisionError: the terminal that the server runs in tells more",
+        ),
+    ],
+)
+def test_a_failure_is_told_and_the_next_job_is_done(caplog, error, sentence):
+    with Work(failing) as work:
+        failed, next_one = work.submit(error), work.submit(None)
+        assert (over(failed).state, failed.says) == ("failed", sentence)
+        assert over(next_one).result == "done"
+    assert ("secret/path" in caplog.text) == isinstance(error, ZeroDivisionError)
+
+
+def test_progress_never_goes_back_until_something_else_is_done():
+    shares = []
+
+    def do(asked, say):
+        for _ in range(2):
+            for _ in told("ab", 2):
+                shares.append(job.share)
+        say("something else")
+        shares.append(job.share)
+        return 1
+
+    asked = threading.Event()
+    with Work(lambda it, say: asked.wait() and do(it, say)) as work:
+        job = work.submit("this")
+        asked.set()
+        over(job)
+    assert shares == [0, 0.5, 1, 1, None]
+
+
+def test_the_pictures_of_a_job_are_let_go():
+    class Large:
+        pass
+
+    large = Large()
+    kept = weakref.ref(large)
+    with Work(lambda asked, say: 1) as work:
+        job = work.submit(large)
+        del large
+        over(job)
+        work.submit(None)
+        while work.ahead():
+            time.sleep(0.001)
+        gc.collect()
+        assert kept() is None
+        assert work.job(job.id).result == 1
+
+
+def test_the_end_stops_the_job_at_work_and_does_not_begin_another():
+    begun = threading.Event()
+
+    def endless(asked, say):
+        for _ in told(iter(int, 1), 10**9):
+            begun.set()
+
+    with Work(endless) as work:
+        jobs = [work.submit(1), work.submit(2)]
+        begun.wait()
+    assert [job.state for job in jobs] == ["failed", "waiting"]
+    assert jobs[0].says == "the server was stopped"
