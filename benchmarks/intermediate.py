@@ -22,7 +22,7 @@ from torch import Tensor
 from verdict import collected
 from wordsight import VLM, Evidence
 from wordsight.atomic import replacing
-from wordsight.bootstrap import estimate
+from wordsight.bootstrap import DIFFERENCES, estimate
 from wordsight.demo.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
 from wordsight.evaluate import environment
 from wordsight.explain.layers import CLS
@@ -89,7 +89,7 @@ def _spearman(order: Tensor, said: Tensor, image: Tensor) -> list[float]:
     """Mean rank correlation per picture, with its 95 % bootstrap interval over pictures."""
     numbers = torch.unique(image).tolist()
     found = [correlation(order[image == number], said[image == number]) for number in numbers]
-    told = estimate(found, [str(number) for number in numbers])
+    told = estimate(found, DIFFERENCES)
     return [told["mean"], told["low"], told["high"]]
 
 

@@ -307,7 +307,9 @@ def serving():
     @contextmanager
     def while_it_lasts(do, **options):
         with Door.at("127.0.0.1", 0) as door:
-            http_server = server(app(Work(do), door, model="made-up", **options))
+            http_server = server(
+                app(Work(do), door, **{"model": "made-up", "max_upload": 32 * 2**20} | options)
+            )
             thread = threading.Thread(target=http_server.run, args=([door.socket],))
             thread.start()
             try:

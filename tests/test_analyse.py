@@ -17,6 +17,7 @@ from wordsight.dropping import Effect, effects, random_tokens
 from wordsight.errors import UsageError
 from wordsight.evidence import Evidence, collect
 from wordsight.explain.layers import Layer, Layers
+from wordsight.states import States
 from wordsight.text_attention import text_attention
 
 QUESTION = "what is the background?"
@@ -208,12 +209,27 @@ def test_a_token_exactly_as_confident_as_asked_says_something(tiny, photos, made
     assert half["says"]["low_minus_high"]["mean"] == 0.5
 
 
-def test_the_same_file_twice_is_one_picture_to_the_intervals(tiny, photos, tmp_path):
+def test_the_same_file_twice_is_one_picture(tiny, photos, tmp_path):
     twice = tmp_path / "twice.png"
     twice.write_bytes(photos[0].read_bytes())
-    record = analyse(tiny, [photos[0], twice], tmp_path / "evidence")
-    assert len(record["pictures"]) == 2
-    assert record["spearman"]["cls_attention"]["confidence"]["low"] is None
+    record = analyse(tiny, [photos[0], twice, photos[1]], tmp_path / "evidence")
+    assert record["pictures"] == [photos[0].name, photos[1].name]
+    assert record["tokens"] == 288
+    assert record["spearman"]["cls_attention"]["confidence"]["pictures"] == 2
+    assert record["set_aside"] == {str(twice): f"the same file as {photos[0]}"}
+
+
+def test_the_blind_word_in_other_letters_is_no_other_word():
+    words, low = ["Grass", "sky"] * 8, torch.arange(16.0)
+    states = States({"order": low}, {"confidence": torch.ones(16)}, words, "grass")
+    assert states.saying(0.5)["order"]["says_other"]["low"] == 0.5
+
+
+def test_a_model_without_a_picture_map_is_refused_before_the_work(tiny, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(tiny.family), "mapped", False)
+    with pytest.raises(UsageError, match="no picture map"):
+        analyse(tiny, photos, tmp_path / "evidence")
+    assert not (tmp_path / "evidence").exists()
 
 
 def between(low, high, pictures=10):
@@ -302,7 +318,7 @@ def test_what_is_no_probability_is_refused(tiny, photos, tmp_path, sure):
 
 def test_one_picture_is_refused(tiny, photos, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
-    with pytest.raises(UsageError, match=r"at least two pictures that can be read, got only .*1.png"):
+    with pytest.raises(UsageError, match=r"at least two different pictures .*, got only .*1.png"):
         analyse(tiny, [photos[0], tmp_path / "bad.png"], tmp_path / "evidence")
     assert not (tmp_path / "evidence").exists()
 

@@ -84,8 +84,8 @@ def test_a_picture_that_cannot_be_read_is_set_aside_and_named(run):
     [
         (("--images", "nowhere", "--out", "out"), "no such folder: nowhere"),
         (("--images", "empty", "--out", "out"), "no pictures in empty"),
-        (("--images", "one", "--out", "out"), "expected at least two pictures that can be read"),
-        ((*ANALYSE[1:], "--limit", "1"), "expected at least two pictures that can be read"),
+        (("--images", "one", "--out", "out"), "expected at least two different pictures that can be read"),
+        ((*ANALYSE[1:], "--limit", "1"), "expected at least two different pictures that can be read"),
         ((*ANALYSE[1:], "--limit", "0"), "limit"),
         ((*ANALYSE[1:], "--sure", "0"), "sure must be a probability in (0, 1], got 0"),
         ((*ANALYSE[1:], "--sure", "1.5"), "sure must be a probability in (0, 1], got 1.5"),

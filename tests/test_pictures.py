@@ -1,11 +1,13 @@
 """Opening pictures: the right colours come out the right way up; what cannot be read is explained."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from wordsight import pictures
 from wordsight.errors import UsageError
 from wordsight.pictures import FORMATS, find_pictures, load_picture, read_picture
 
@@ -138,13 +140,34 @@ def test_an_open_file_is_read_as_its_path_is_and_errors_name_it(tmp_path):
         read_picture(io.BytesIO(b"text"), "holiday.png")
 
 
+@pytest.mark.parametrize("error", [struct.error, IndexError, KeyError, TypeError, OverflowError, EOFError])
+def test_whatever_a_decoder_stumbles_over_is_damage(tmp_path, monkeypatch, error):
+    """All of these were raised for files in which a few bytes had been changed."""
+    noise().save(tmp_path / "bad.jpg")
+
+    def stumble(image):
+        raise error("a number that is none")
+
+    monkeypatch.setattr(pictures, "_upright_rgb", stumble)
+    with pytest.raises(UsageError, match=r"bad\.jpg is damaged .*a number that is none"):
+        load_picture(tmp_path / "bad.jpg")
+
+
+def test_more_pixels_than_there_is_room_for_are_not_decoded(tmp_path, monkeypatch):
+    Image.new("1", (1000, 500)).save(tmp_path / "flat.png")
+    assert read_picture(tmp_path / "flat.png", "flat", pixels=500_000).size == (1000, 500)
+    monkeypatch.setattr(pictures, "_upright_rgb", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(UsageError, match=r"^flat has 0\.5 million pixels, there is room for 0\.4 million"):
+        read_picture(tmp_path / "flat.png", "flat", pixels=400_000)
+
+
 @pytest.mark.parametrize("kind", ["PPM", "EPS"])
 def test_only_the_formats_asked_for_are_read(kind):
     """Others have decoders that few look at; the one of EPS starts a program."""
     file = io.BytesIO()
     noise().save(file, kind)
     with pytest.raises(UsageError, match="is not an image that can be read"):
-        read_picture(file, "any.png", FORMATS)
+        read_picture(file, "any.png", formats=FORMATS)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])

@@ -20,6 +20,24 @@ def test_parts_of_parts_are_told_as_shares_of_all():
     assert shares == [0, 0, 0.25, 0.25, 0.5, 0.5, 0.5, 0.5, 0.75, 0.75, 1, 1]
 
 
+def test_what_an_item_takes_to_be_made_is_part_of_it():
+    """A lazy map does its work when it is asked for the next item."""
+    shares = []
+
+    def make(number):
+        with part(0, 2):
+            return number
+
+    with heard(shares.append):
+        assert list(told(map(make, range(2)), 2)) == [0, 1]
+    assert shares == [0, 0, 0.25, 0.5, 0.5, 0.5, 0.75, 1]
+
+
+@pytest.mark.parametrize("total", [0, 2, 3, 9])
+def test_a_wrong_total_loses_no_item(total):
+    assert list(told(iter("abc"), total)) == list("abc")
+
+
 def test_work_with_a_bar_is_told_too():
     shares = []
     with heard(shares.append):

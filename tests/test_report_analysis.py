@@ -86,9 +86,21 @@ def record_of(**changes):
 @pytest.mark.parametrize(
     ("recognisable", "direction", "answer"),
     [
-        ("yes", "less", r"Yes, tokens .* carry .*; dropping them changes the answer less than .* random"),
-        ("yes", "more", r"Yes, tokens .* carry .*; dropping them changes the answer more than .* random"),
-        ("no", "less", r"No, tokens .* carry hardly any .*; dropping them changes the answer less"),
+        (
+            "yes",
+            "less",
+            r"Yes, tokens .* carry .*; dropping them moves the first word .* less than .* random",
+        ),
+        (
+            "yes",
+            "more",
+            r"Yes, tokens .* carry .*; dropping them moves the first word .* more than .* random",
+        ),
+        (
+            "no",
+            "less",
+            r"No, tokens .* carry hardly any .*; dropping them moves the first word .* less",
+        ),
         ("not told", "not told", r"These pictures do not tell whether tokens .* is not told\.$"),
     ],
 )
@@ -142,7 +154,9 @@ def test_pictures_that_are_left_out_are_counted_and_what_is_not_there_is_a_dash(
     assert correlations.body[0][3] == "+0.50 [one picture]"
     assert "[CLS] attention and global divergence: of 1 pictures" in correlations.notes[0]
     assert says.body[0][3:6] == ("-", "-", "-")
-    assert says.notes == ("[CLS] attention: of 0 of 12 pictures; on the others there is no such token.",)
+    assert says.notes == (
+        "[CLS] attention: of 0 of 12 pictures; on the others a signal is the same for all tokens.",
+    )
     assert "| - |" in markdown(says)
 
 

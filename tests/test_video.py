@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from wordsight import UsageError, Video
+from wordsight import video as module
 from wordsight.inputs import Shown
 from wordsight.video import _upright
 
@@ -194,6 +195,19 @@ def test_an_open_file_is_read_as_its_path_is(film):
     with film.open("rb") as file:
         video = Video.read(file, "film", frames=5)
     assert numbers(video) == numbers(Video.open(film, frames=5))
+
+
+def test_frames_that_take_more_room_than_there_is_are_not_decoded(film, monkeypatch):
+    frame = Video.open(film, frames=1).frames[0]
+    room = 5 * frame.width * frame.height
+    assert len(Video.read(str(film), "film", frames=5, pixels=room).frames) == 5
+    with pytest.raises(UsageError, match=r"^film has .* million pixels, there is room for "):
+        Video.read(str(film), "film", frames=5, pixels=room - 1)
+    # A header may lie: then it is the decoder that refuses.
+    monkeypatch.setattr(module, "check_pixels", lambda name, count, most: None)
+    monkeypatch.setattr(module, "MARGIN", 0)
+    with pytest.raises(UsageError, match="is no video that can be read"):
+        Video.read(str(film), "film", frames=5, pixels=room // 4)
 
 
 def test_errors_about_an_open_file_name_it():

@@ -5,6 +5,8 @@ import json
 import re
 import socket
 import threading
+import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +22,8 @@ from wordsight.explain.panels import pictures
 from wordsight.explain.story import Asked, tell
 from wordsight.inputs import Shown
 from wordsight.pruners.divprune import DivPrune
+from wordsight.view import server, uploads
 from wordsight.view import teller as teller_module
-from wordsight.view import uploads
 from wordsight.view.server import FILES
 from wordsight.view.teller import Teller, Told
 from wordsight.view.uploads import opened
@@ -226,7 +228,7 @@ def test_too_many_pixels_together_are_refused(site, monkeypatch):
     assert site.ask(("a.png", flat))[0] == 202
     status, told = site.ask(("a.png", flat), ("b.png", flat))
     assert status == 422
-    assert told["error"].startswith("all pictures or frames have over 1 million pixels together at b.png")
+    assert told["error"].startswith("b.png has 1.0 million pixels, there is room for 0.5 million; give fewer")
 
 
 def test_a_question_is_bounded(site):
@@ -280,6 +282,43 @@ def test_a_failure_inside_is_told_and_the_server_goes_on(served, caplog):
     assert job["says"] == "RuntimeError: the terminal that the server runs in tells more"
     assert str(Path(__file__).parent) in caplog.text
     assert site.get("/health")[1]["room"] == 1 + WAITING
+
+
+def test_questions_that_are_still_being_sent_take_room_too(served):
+    site = served(quick)
+    body, kind = site.form([("media", *FILE)])
+    with ExitStack() as stack:
+        for _ in range(1 + WAITING):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=60))
+            client.sendall(
+                b"POST /explain HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+                b"Content-Type: multipart/form-data; boundary=edge\r\n\r\n--edge\r\n"
+            )
+        while (found := site.send("POST", "/explain", body, {"content-type": kind}))[0] == 202:
+            site.over(json.loads(found[2]))
+        assert (found[0], found[1]["retry-after"]) == (503, "5")
+        assert json.loads(found[2])["error"].startswith("busy: as many questions as there is room for")
+    while site.ask(FILE)[0] == 503:
+        pass
+    assert site.ask(FILE)[0] == 202
+
+
+def test_what_should_not_happen_is_told_in_a_sentence_with_every_header(site, monkeypatch, caplog):
+    def stumble(files, text):
+        raise KeyError("what")
+
+    monkeypatch.setattr(server, "opened", stumble)
+    body, kind = site.form([("media", *FILE)])
+    status, headers, told = site.send("POST", "/explain", body, {"content-type": kind})
+    assert (status, json.loads(told)) == (
+        500,
+        {"error": "KeyError: the terminal that the server runs in tells more"},
+    )
+    assert headers["x-content-type-options"] == "nosniff"
+    deadline = time.monotonic() + 10  # it is logged once it is told
+    while "KeyError" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_body_that_is_announced_as_too_large_is_not_read(site):

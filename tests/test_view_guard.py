@@ -107,10 +107,15 @@ def test_a_port_that_is_taken_is_told():
             Door.at("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7", "[::1]"])
+@pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7", "[::1]", "\u00e9" * 70, "a\0b"])
 def test_a_host_that_is_not_this_machine_is_told(host):
     with pytest.raises(UsageError, match="cannot listen on "):
         Door.at(host, 0)
+
+
+def test_an_empty_host_is_not_everywhere():
+    with pytest.raises(UsageError, match="--host is empty"):
+        Door.at("", 0)
 
 
 @pytest.mark.parametrize(

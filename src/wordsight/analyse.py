@@ -14,13 +14,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from wordsight.bootstrap import DIFFERENCES, SCORES, estimate
 from wordsight.errors import UsageError
-from wordsight.evidence import Evidence, collect
+from wordsight.evidence import Evidence, collect, digest
 from wordsight.explain.layers import CLS, Layer, Layers, experiments, orders
+from wordsight.leave_one_out import check_map
 from wordsight.pictures import load_picture, readable
 from wordsight.probe import QUESTION, read_nothing, spell
 from wordsight.progress import watched
@@ -46,19 +46,16 @@ def analyse(
     more, and what dropping them changes in the answer to `question`, beside as many random tokens. Every
     number is a mean over pictures with its interval, as by `bootstrap.estimate`.
 
-    Raises UsageError if fewer than two pictures can be read, or the model has no order.
+    Raises UsageError if fewer than two different pictures can be read, the model has no order, or it is not
+    known where its tokens are.
     """
     if not 0 < sure <= 1:
         raise UsageError(f"sure must be a probability in (0, 1], got {sure}")
-    good, set_aside = readable(pictures)
-    if len(good) < 2:
-        raise UsageError(
-            f"expected at least two pictures that can be read, got only {good[0]}: intervals are over "
-            "pictures; give more"
-        )
+    check_map(vlm)
+    good, set_aside = _distinct(pictures)
     there = _orders(vlm, _encoded(vlm, good[0], question))
     evidence = collect(vlm, pictures, folder)
-    numbers = torch.unique(evidence.image).tolist()
+    numbers = [number for number, path in enumerate(pictures) if path in good]
     seen, dropped = [], []
     for number in watched(numbers, "dropping tokens", len(numbers)):
         prompt = _encoded(vlm, pictures[number], question)
@@ -70,24 +67,43 @@ def analyse(
         "question": question,
         "probe_question": QUESTION,
         "pictures": [evidence.pictures[number] for number in numbers],
-        "tokens": len(evidence),
+        "tokens": sum(len(states.words) for states in seen),
         "sure": sure,
         "rule": {"pictures": ENOUGH, "share": HARDLY},
         "blind": commonest(blind)[:WORDS],
         "orders": [_described(layer) for layer in there.there],
         "absent": there.absent,
         "said": [_described(layer) for layer in _said(evidence)],
-        **_summary(seen, dropped, sure, [evidence.manifest["pictures"][i]["sha256"] for i in numbers]),
+        **_summary(seen, dropped, sure),
         "set_aside": set_aside,
     }
 
 
-def _summary(seen: Sequence[States], dropped: Sequence[Record], sure: float, files: Sequence[str]) -> Record:
-    """The means over pictures, and what they support; pictures that are the same file count as one."""
-    spearman = over_pictures([states.correlations() for states in seen], files, DIFFERENCES)
-    tenths = over_pictures([states.tenths() for states in seen], files)
-    saying = over_pictures([states.saying(sure) for states in seen], files)
-    dropping = over_pictures(dropped, files)
+def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
+    """Those that can be read, the same one once, and why others are set aside. Raises UsageError if fewer
+    than two are left.
+    """
+    readable_ones, set_aside = readable(pictures)
+    firsts: dict[str, Path] = {}
+    for path in readable_ones:
+        first = firsts.setdefault(digest(path), path)
+        if first != path:
+            set_aside[str(path)] = f"the same file as {first}"
+    good = list(firsts.values())
+    if len(good) < 2:
+        raise UsageError(
+            f"expected at least two different pictures that can be read, got only {good[0]}: intervals are "
+            "over pictures; give more"
+        )
+    return good, set_aside
+
+
+def _summary(seen: Sequence[States], dropped: Sequence[Record], sure: float) -> Record:
+    """The means over pictures, and what they support."""
+    spearman = over_pictures([states.correlations() for states in seen], DIFFERENCES)
+    tenths = over_pictures([states.tenths() for states in seen])
+    saying = over_pictures([states.saying(sure) for states in seen])
+    dropping = over_pictures(dropped)
     halves = {}
     for name in saying:
         words = sum((states.words_said(sure)[name] for states in seen), Counter[str]())
@@ -125,16 +141,16 @@ def _direction(difference: Record) -> str:
     return "more" if difference["low"] > 0 else "not told"
 
 
-def over_pictures(told: Sequence[Any], pictures: Sequence[str], ends: tuple[float, float] = SCORES) -> Any:
+def over_pictures(told: Sequence[Any], ends: tuple[float, float] = SCORES) -> Any:
     """The estimates of what is told of each picture: mappings and lists of one shape, with a number, or None,
     in every place. What lies between other `ends` is a difference, as is whatever is called "_minus_".
     """
     if isinstance(told[0], dict):
         between = {key: DIFFERENCES if "_minus_" in key else ends for key in told[0]}
-        return {key: over_pictures([each[key] for each in told], pictures, between[key]) for key in told[0]}
+        return {key: over_pictures([each[key] for each in told], between[key]) for key in told[0]}
     if isinstance(told[0], list):
-        return [over_pictures(row, pictures, ends) for row in zip(*told, strict=True)]
-    return estimate(told, pictures, ends)
+        return [over_pictures(row, ends) for row in zip(*told, strict=True)]
+    return estimate(told, ends)
 
 
 def _orders(vlm: VLM, prompt: Prompt) -> Layers:

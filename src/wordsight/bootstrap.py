@@ -27,19 +27,16 @@ def interval(
     return interval_of_tasks([scores], [pictures], level, ends=ends)
 
 
-def estimate(
-    values: Sequence[float | None], pictures: Sequence[str], ends: tuple[float, float] = SCORES
-) -> dict[str, Any]:
+def estimate(values: Sequence[float | None], ends: tuple[float, float] = SCORES) -> dict[str, Any]:
     """The mean of the values that there are, one for each picture, and its interval, as JSON.
 
-    "pictures" counts the values; the mean of none is None, and so is the interval if all of them are of one
-    picture. Pictures of one name are resampled together.
+    "pictures" counts the values; the mean of none is None, and so is the interval of one.
     """
-    pairs = [(value, name) for value, name in zip(values, pictures, strict=True) if value is not None]
-    scores, names = np.array([value for value, _ in pairs]), [name for _, name in pairs]
-    low, high = interval(scores, names, ends=ends) if len(set(names)) > 1 else (None, None)
-    mean = float(scores.mean()) if pairs else None
-    return {"mean": mean, "low": low, "high": high, "pictures": len(pairs)}
+    scores = np.array([value for value in values if value is not None])
+    names = list(map(str, range(len(scores))))
+    low, high = interval(scores, names, ends=ends) if len(scores) > 1 else (None, None)
+    mean = float(scores.mean()) if len(scores) else None
+    return {"mean": mean, "low": low, "high": high, "pictures": len(scores)}
 
 
 def interval_of_tasks(
@@ -61,8 +58,9 @@ def interval_of_tasks(
     low, high = _between(means, level)
     if np.ptp(means) > ROUNDING:
         return low, high
-    margin = -math.log(1 - level) * float(np.mean([1 / len(set(about)) for about in pictures]))
-    return max(ends[0], low - margin), min(ends[1], high + margin)
+    # So many pictures of all others, at most, may lie at either end without one of them having been seen.
+    share = min(1.0, -math.log(1 - level) * float(np.mean([1 / len(set(about)) for about in pictures])))
+    return low - share * (low - ends[0]), high + share * (ends[1] - high)
 
 
 def _resampled(scores: Scores, pictures: Sequence[str], seed: int) -> Scores:

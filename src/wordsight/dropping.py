@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wordsight.divergence import jensen_shannon
-from wordsight.prompt import Prompt, batches
+from wordsight.prompt import Prompt
 from wordsight.pruners.random import Random
 from wordsight.sheet import SEEDS
 from wordsight.vlm import VLM
@@ -41,11 +41,7 @@ def effects(vlm: VLM, prompt: Prompt, dropped: Sequence[Tensor]) -> list[Effect]
     prompts = [prompt, *(without(prompt, tokens) for tokens in dropped)]
     logits = vlm.logits(prompts)
     moved = jensen_shannon(logits[:1].expand_as(logits), logits).tolist()
-    answers = [
-        text
-        for batch in batches(prompts, lambda one: one.length, vlm.pass_tokens)
-        for text in vlm.generate(batch, max_new_tokens=LENGTH)
-    ]
+    answers = vlm.answers(prompts, LENGTH)
     changed = [float(answer != answers[0]) for answer in answers]
     return [Effect(*both) for both in zip(moved[1:], changed[1:], strict=True)]
 

@@ -140,7 +140,7 @@ def collect(
         "model": vlm.name,
         "fingerprint": vlm.fingerprint,
         "questions": list(questions),
-        "pictures": [{"name": path.name, "sha256": _digest(path)} for path in pictures],
+        "pictures": [{"name": path.name, "sha256": digest(path)} for path in pictures],
     }
     _claim(root, manifest)
     shards = _shards(list(pictures))
@@ -199,7 +199,8 @@ def _shard_name(number: int) -> str:
     return f"{number:06d}.safetensors"
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """What tells the content of a file from that of others."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -59,6 +59,15 @@ def _span(middle: int, size: int) -> range:
     return range(start, min(start + 3, size))
 
 
+def check_map(vlm: VLM) -> None:
+    """Raises UsageError if it is not known where in a picture the model's tokens are."""
+    if not vlm.family.mapped:
+        raise UsageError(
+            f"{vlm.name} ({vlm.model.config.model_type}) has no picture map, so that its tokens have no "
+            "place in a picture and no neighbours; CONTRIBUTING.md says how to add a family"
+        )
+
+
 def regional(vlm: VLM, prompt: Prompt) -> Logits:
     """Each token's neighbourhood alone, against the same with the token replaced by the padding embedding."""
     around = _around(vlm, prompt)
@@ -90,10 +99,7 @@ def globally(vlm: VLM, prompt: Prompt) -> Logits:
 
 def _around(vlm: VLM, prompt: Prompt) -> list[list[int]]:
     """Per visual token the indices of its neighbourhood."""
-    if not vlm.family.mapped:
-        raise UsageError(
-            f"{vlm.name} ({vlm.model.config.model_type}) has no picture map to find a token's neighbours by"
-        )
+    check_map(vlm)
     return [[i for i in row if i >= 0] for row in windows(prompt.visual.cell.cpu()).tolist()]
 
 

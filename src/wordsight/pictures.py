@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +14,11 @@ from wordsight.errors import UsageError
 Picture = Image.Image | str | Path
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # of files with those suffixes
+# What decoders raise where a file is damaged: they trust its numbers.
+DAMAGE = (
+    *(ArithmeticError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
+    struct.error,
+)
 ANIMATED = ("GIF", "PNG", "WEBP")  # other formats hold pages, or a thumbnail beside the picture
 
 
@@ -28,10 +34,15 @@ def load_picture(picture: Picture) -> Image.Image:
     return read_picture(path, str(path))
 
 
-def read_picture(file: Path | BinaryIO, name: str, formats: tuple[str, ...] | None = None) -> Image.Image:
-    """The same from an open file, which errors call `name`; of the given formats, or all that are known."""
+def read_picture(
+    file: Path | BinaryIO, name: str, *, formats: tuple[str, ...] | None = None, pixels: int | None = None
+) -> Image.Image:
+    """The same from an open file, which errors call `name`; of the given formats, or all that are known; of
+    at most so many pixels.
+    """
     try:
         with Image.open(file, formats=formats) as image:
+            check_pixels(name, image.width * image.height, pixels)
             if image.format in ANIMATED and getattr(image, "is_animated", False):
                 raise UsageError(
                     f"{name} is an animation; expected a single picture: save the frame that is meant, or "
@@ -40,16 +51,27 @@ def read_picture(file: Path | BinaryIO, name: str, formats: tuple[str, ...] | No
             return _upright_rgb(image)
     except UsageError:
         raise
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UsageError(f"{name} is enormous ({error}); make it smaller") from error
     except UnidentifiedImageError as error:
         raise UsageError(
             f"{name} is not an image that can be read; expected PNG, JPEG, WebP or the like"
         ) from error
-    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
+    except DAMAGE as error:
         raise UsageError(
             f"{name} is damaged or cut short and cannot be decoded ({error}); save it again"
         ) from error
+
+
+def check_pixels(name: str, count: int, most: int | None) -> None:
+    """Raises UsageError if a picture, or all frames of a video, has more pixels than there is room for; to be
+    asked before it is decoded, since a small file may hold many.
+    """
+    if most is not None and count > most:
+        raise UsageError(
+            f"{name} has {count / 1e6:.1f} million pixels, there is room for {most / 1e6:.1f} million; give "
+            "fewer or smaller pictures or frames"
+        )
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

@@ -23,9 +23,15 @@ def watched(work: Iterable[T], description: str, total: int) -> Iterable[T]:
 
 def told(work: Iterable[T], total: int) -> Iterator[T]:
     """The same items, each a part of the work (`part`), without a bar: for what goes on inside of it."""
-    for i, item in enumerate(work):
+    items = iter(work)
+    for i in range(total):
         with part(i, total):
+            try:
+                item = next(items)  # it may be made only now
+            except StopIteration:
+                return
             yield item
+    yield from items
 
 
 @dataclass

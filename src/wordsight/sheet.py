@@ -13,7 +13,7 @@ from wordsight.bootstrap import DIFFERENCES, Scores, interval
 from wordsight.inside import tokens_read
 from wordsight.plugins import spec
 from wordsight.progress import watched
-from wordsight.prompt import Prompt, batches
+from wordsight.prompt import Prompt
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.random import Random
 from wordsight.tasks.base import Example, Task
@@ -83,11 +83,7 @@ class Sheet:
         return interval(differences, pictures, level, ends=DIFFERENCES)
 
     def _score(self, prompts: list[Prompt]) -> Scores:
-        said = [
-            text
-            for batch in batches(prompts, lambda prompt: prompt.length, self.vlm.pass_tokens)
-            for text in self.vlm.generate(batch, max_new_tokens=self.task.max_new_tokens)
-        ]
+        said = self.vlm.answers(prompts, self.task.max_new_tokens)
         pairs = zip(self.examples, said, strict=True)
         return np.array([self.task.score(example, text) for example, text in pairs])
 

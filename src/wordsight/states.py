@@ -64,7 +64,7 @@ class States:
         ("says"), and one that is not the blind one ("says_other").
         """
         says = self.said["confidence"] >= sure
-        other = says & torch.tensor([word != self.blind for word in self.words])
+        other = says & torch.tensor([word.casefold() != self.blind.casefold() for word in self.words])
         return {
             name: {"says": _shares(says, split), "says_other": _shares(other, split)}
             for name, split in self.split.items()

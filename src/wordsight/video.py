@@ -12,10 +12,11 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from wordsight.errors import UsageError
-from wordsight.pictures import Picture, load_picture
+from wordsight.pictures import Picture, check_pixels, load_picture
 
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 # Of files with those suffixes. A playlist, which makes the decoder open other files, is none of them.
+MARGIN = 2**16  # pixels around small frames that decoders work with
 FORMATS = "avi,matroska,mov,mp4,mpeg,mpegts,mpegvideo,webm"
 
 
@@ -62,9 +63,15 @@ class Video:
 
     @classmethod
     def read(
-        cls, file: str | BinaryIO, name: str, *, frames: int | None = None, fps: float | None = None
+        cls,
+        file: str | BinaryIO,
+        name: str,
+        *,
+        frames: int | None = None,
+        fps: float | None = None,
+        pixels: int | None = None,
     ) -> Video:
-        """The same from an open file, which errors call `name`."""
+        """The same from an open file, which errors call `name`; of at most so many pixels in all frames."""
         if (frames is not None and frames < 1) or (fps is not None and not fps > 0) or (frames and fps):
             raise UsageError(
                 f"expected frames from 1 on, or fps above 0, one of the two; got frames={frames}, fps={fps}"
@@ -75,11 +82,14 @@ class Video:
                 times, end, is_cut = _times(film)
             wanted = {times[i]: None for i in _chosen(times, 8 if frames is None else frames, fps)}
             with _film(av, file) as film:
+                _limit(film, name, len(wanted), pixels)
                 found = {
                     time: _upright(frame)
                     for frame in film.decode(video=0)
                     if frame.pts is not None and (time := float(frame.pts * frame.time_base)) in wanted
                 }
+        except UsageError:
+            raise
         except (av.error.FFmpegError, IndexError, ValueError) as error:
             raise UsageError(f"{name} is no video that can be read, or is damaged ({error})") from error
         if not times:
@@ -106,6 +116,15 @@ def _film(av: Any, file: str | BinaryIO) -> Any:
     if not isinstance(file, str):
         file.seek(0)
     return av.open(file, options={"format_whitelist": FORMATS})
+
+
+def _limit(film: Any, name: str, frames: int, pixels: int | None) -> None:
+    """Let the decoder refuse frames that would take more room than there is, whatever the header says."""
+    if pixels is None:
+        return
+    decoder = film.streams.video[0].codec_context
+    check_pixels(name, decoder.width * decoder.height * frames, pixels)
+    decoder.options = {"max_pixels": str(2 * pixels // max(1, frames) + MARGIN)}
 
 
 def _times(film: Any) -> tuple[list[float], float, bool]:

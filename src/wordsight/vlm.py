@@ -26,7 +26,7 @@ from wordsight.inside import attached
 from wordsight.loading import load
 from wordsight.look import check_count, look
 from wordsight.progress import told
-from wordsight.prompt import Prompt, collate, collate_after, shared_length
+from wordsight.prompt import Prompt, batches, collate, collate_after, shared_length
 from wordsight.tokens import VisualTokens
 from wordsight.video import Video
 from wordsight.words import WORDS, with_words
@@ -210,6 +210,15 @@ class VLM:
             )
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
+
+    def answers(self, prompts: Sequence[Prompt], max_new_tokens: int = 64) -> list[str]:
+        """The greedy answers to any number of prompts, as many at a time as fit into `pass_tokens`."""
+        groups = list(batches(prompts, lambda prompt: prompt.length, self.pass_tokens))
+        return [
+            text
+            for group in told(groups, len(groups))
+            for text in self.generate(group, max_new_tokens=max_new_tokens)
+        ]
 
     def chat(self, media: Media | Sequence[Media], *, pruner: Pruner | None = None) -> Chat:
         """Questions about the same images or videos, which are encoded once and pruned once, but for methods

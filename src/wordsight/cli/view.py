@@ -11,8 +11,6 @@ import typer
 from wordsight.cli.common import AsJson, Model, load_vlm, say, show
 from wordsight.cli.explain import Book, Keeps, Pruners, asks
 
-MIB = 2**20
-
 
 def view(
     model: Model = "demo",
@@ -37,8 +35,8 @@ def view(
         asked = asking(names=())  # what is wrong with the options is told before the model is loaded
         vlm = load_vlm(model)
         asked.methods(vlm)  # and what does not fit the model, before anybody asks
-        show({"url": door.url, "model": vlm.name, "max_upload": max_upload * MIB}, as_json, "")
+        show({"url": door.url, "model": vlm.name}, as_json, "")
         sys.stdout.flush()  # whoever reads it waits for the address while the server goes on
         if open:
             webbrowser.open(door.url)
-        serve(vlm, asking, door, max_upload=max_upload * MIB, say=say)
+        serve(vlm, asking, door, max_upload=max_upload, say=say)

@@ -13,8 +13,7 @@ from wordsight.explain.plain import exact
 from wordsight.inside import tokens_read
 from wordsight.midway import Midway
 from wordsight.plugins import spec
-from wordsight.progress import told
-from wordsight.prompt import Prompt, batches
+from wordsight.prompt import Prompt
 from wordsight.pruners.base import LayerPruner, MergePruner, Pruner, ScorePruner, highest
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.tokens import VisualTokens
@@ -31,7 +30,7 @@ def choices(vlm: VLM, prompt: Prompt, pruners: Sequence[Pruner], keeps: Sequence
     """
     made = [[_Choice.of(prompt, method, keep) for keep in _keeps(method, keeps)] for method in pruners]
     prompts = [prompt, *(choice.prompt for some in made for choice in some)]
-    texts = iter(_answers(vlm, prompts))
+    texts = iter(vlm.answers(prompts, MAX_NEW_TOKENS))
     answer = next(texts)
     methods = []
     for method, some in zip(pruners, made, strict=True):
@@ -119,15 +118,6 @@ class Watched(LayerPruner):
 def _keeps(method: Pruner, keeps: Sequence[float]) -> Sequence[float | None]:
     """The keeps, but for a method that has a threshold of its own instead."""
     return [None] if getattr(method, "threshold", None) is not None else keeps
-
-
-def _answers(vlm: VLM, prompts: Sequence[Prompt]) -> list[str]:
-    groups = list(batches(prompts, lambda prompt: prompt.length, vlm.pass_tokens))
-    return [
-        text
-        for group in told(groups, len(groups))
-        for text in vlm.generate(group, max_new_tokens=MAX_NEW_TOKENS)
-    ]
 
 
 def _scores(method: Pruner, tokens: VisualTokens, told: Sequence[dict[str, Any]]) -> list[float] | None:

@@ -143,7 +143,7 @@ def _cls(prompt: Prompt, content: Tensor) -> list[Layer]:
             "cosine of the patch with [CLS] where the vision tower is projected",
         ),
     }
-    nothing = torch.zeros(len(prompt.visual))
+    nothing = torch.zeros(len(prompt.visual), device=content.device)
     return [
         Layer(name, *words, prompt.visual.signals.get(name, nothing)[content].float())
         for name, words in told.items()

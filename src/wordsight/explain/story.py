@@ -16,7 +16,6 @@ from torch import Tensor
 
 from wordsight import probe
 from wordsight.codebook import Codebook
-from wordsight.errors import UsageError
 from wordsight.evaluate import refuse_repeated
 from wordsight.evidence import examine
 from wordsight.explain import prototypes
@@ -25,6 +24,7 @@ from wordsight.explain.layers import CLS, effect, layers
 from wordsight.explain.panels import panels
 from wordsight.explain.plain import rounded, spoken
 from wordsight.inputs import Shown
+from wordsight.leave_one_out import check_map
 from wordsight.plugins import spec
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.cls_topk import ClsTopK
@@ -63,11 +63,7 @@ class Asked:
 
     def methods(self, vlm: VLM) -> Sequence[Pruner]:
         """The pruners to tell of. Raises UsageError if one of them, or the book, is not for this model."""
-        if not vlm.family.mapped:
-            raise UsageError(
-                f"{vlm.name} ({vlm.model.config.model_type}) has no picture map, so that its tokens have no "
-                "place in a picture; CONTRIBUTING.md says how to add a family"
-            )
+        check_map(vlm)
         if self.codebook:
             self.codebook.check(vlm)
         methods = self._usual(vlm) if self.pruners is None else self.pruners

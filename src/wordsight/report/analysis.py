@@ -22,9 +22,10 @@ ANSWERS = {
     "not told": f"These pictures do not tell whether {LOW} carry recognisable information",
 }
 WORTH = {
-    "less": "dropping them changes the answer less than dropping random ones",
-    "more": "dropping them changes the answer more than dropping random ones",
-    "not told": "whether dropping them changes the answer more or less than dropping random ones is not told",
+    "less": "dropping them moves the first word of the answer less than dropping random ones",
+    "more": "dropping them moves the first word of the answer more than dropping random ones",
+    "not told": "whether dropping them moves the first word of the answer more or less than dropping random "
+    "ones is not told",
 }
 TOLD = {"less": "less", "more": "more", "not told": "no difference is told"}
 
@@ -157,13 +158,18 @@ def _dropping(
 
 
 def _left_out(record: Record, what: str) -> tuple[str, ...]:
-    """Of which halves pictures are left out."""
+    """Of which halves pictures are left out, and why."""
     total = len(record["pictures"])
     return tuple(
-        f"{_label(record, name)}: of {count} of {total} pictures; on the others there is no such token."
+        f"{_label(record, name)}: of {count} of {total} pictures; on the others {_why(name)}."
         for name, half in record["halves"].items()
         if (count := half[what]["low"]["pictures"]) < total
     )
+
+
+def _why(name: str) -> str:
+    constant = "a signal is the same for all tokens"
+    return f"{constant}, or no token is low in every order" if name == "all" else constant
 
 
 def _label(record: Record, name: str) -> str:

@@ -30,11 +30,15 @@ class Door(AbstractContextManager["Door"]):
         """
         if missing := [name for name in PACKAGES if find_spec(name) is None]:
             raise UsageError(f"the server needs {', '.join(missing)}: pip install 'wordsight[view]'")
+        if not host:
+            raise UsageError("--host is empty, which would let others in; give an address, as 127.0.0.1")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            return cls(socket.create_server((host, port), family=family), host)
-        except OSError as error:
-            why = str(error.strerror).partition(" (")[0]  # in brackets it tells host and port again
+            address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
+            return cls(socket.create_server(address, family=family), host)
+        except (OSError, ValueError) as error:
+            # In brackets it tells host and port again; what is wrong with a name's letters has no strerror.
+            why = str(getattr(error, "strerror", None) or error).partition(" (")[0]
             raise UsageError(
                 f"cannot listen on {host}:{port}: {why}; give another --port, or 0 for any that is free"
             ) from error

@@ -12,6 +12,7 @@ from wordsight.explain.story import Asked
 from wordsight.view.door import Door
 from wordsight.view.server import app
 from wordsight.view.teller import Teller
+from wordsight.view.uploads import MIB
 from wordsight.view.work import Say, Work
 from wordsight.vlm import VLM
 
@@ -19,8 +20,10 @@ VISITORS = 64  # requests at a time
 
 
 def serve(vlm: VLM, asking: Callable[..., Asked], door: Door, *, max_upload: int, say: Say) -> None:
-    """Serve the page of what `asking` makes of names and questions; returns after Ctrl-C."""
-    site = app(Work(Teller(vlm, asking)), door, model=vlm.name, max_upload=max_upload)
+    """Serve the page of what `asking` makes of names and questions, of files of at most `max_upload` MiB
+    together; returns after Ctrl-C.
+    """
+    site = app(Work(Teller(vlm, asking)), door, model=vlm.name, max_upload=max_upload * MIB)
     if not door.is_private:
         say(f"warning: whoever reaches this machine on {door.host} can ask, without a password")
     say(f"serving on {door.url}, Ctrl-C stops")

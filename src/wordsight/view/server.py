@@ -25,11 +25,10 @@ from wordsight.demo.tour import PICTURES, QUESTIONS
 from wordsight.errors import WordsightError
 from wordsight.explain.page import WEB as PAGE
 from wordsight.view.door import Door
-from wordsight.view.guard import Guard
-from wordsight.view.uploads import MIB, TooLarge, opened, received
+from wordsight.view.guard import HEADERS, Guard
+from wordsight.view.uploads import TooLarge, opened, received
 from wordsight.view.work import WAITING, Busy, Forgotten, Job, Work
 
-MAX_UPLOAD = 32 * MIB
 WEB = Path(__file__).with_name("web")
 STATUS: dict[type[Exception], int] = {Busy: 503, Forgotten: 404, TooLarge: 413}  # else 422
 RETRY = {"retry-after": "5"}
@@ -49,7 +48,7 @@ FILES = {
 routes = APIRouter()
 
 
-def app(work: Work, door: Door, *, model: str, max_upload: int = MAX_UPLOAD) -> FastAPI:
+def app(work: Work, door: Door, *, model: str, max_upload: int) -> FastAPI:
     """The application; it starts the work and ends it."""
 
     @asynccontextmanager
@@ -60,12 +59,14 @@ def app(work: Work, door: Door, *, model: str, max_upload: int = MAX_UPLOAD) -> 
     made = FastAPI(title="wordsight view", openapi_url=None, docs_url=None, redoc_url=None, lifespan=at_work)
     made.state.work, made.state.model, made.state.max_upload = work, model, max_upload
     made.state.home = door.url
+    made.state.coming = asyncio.Semaphore(1 + WAITING)  # questions that are being sent
     made.state.opening = asyncio.Lock()  # pictures are large: those of one question at a time
     made.include_router(routes)
     made.add_middleware(Guard, door=door)
     made.add_exception_handler(WordsightError, _told)
     made.add_exception_handler(AnyHTTPException, _told)
     made.add_exception_handler(ClientDisconnect, _told)
+    made.add_exception_handler(Exception, _failed)
     return made
 
 
@@ -78,6 +79,12 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"error": text}, error.status_code, dict(error.headers or {}))
     status = STATUS.get(type(error), 422)
     return JSONResponse({"error": str(error)}, status, RETRY if status == 503 else None)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    """That something went wrong that should not; the terminal tells what."""
+    text = f"{type(error).__name__}: the terminal that the server runs in tells more"
+    return JSONResponse({"error": text}, 500, HEADERS)
 
 
 @routes.get("/")
@@ -118,10 +125,13 @@ async def health(request: Request) -> dict[str, Any]:
 async def explain(request: Request, response: Response) -> dict[str, Any]:
     state = request.app.state
     state.work.check()  # before all is sent that there is no room for
-    files, text = await received(request, state.max_upload)
-    async with state.opening:
-        state.work.check()
-        job = state.work.submit(await run_in_threadpool(opened, files, text))
+    if state.coming.locked():
+        raise Busy("busy: as many questions as there is room for are being sent; ask again in a while")
+    async with state.coming:
+        files, text = await received(request, state.max_upload)
+        async with state.opening:
+            state.work.check()
+            job = state.work.submit(await run_in_threadpool(opened, files, text))
     response.headers["location"] = f"/jobs/{job.id}"
     return _as_json(state.work, job)
 
@@ -133,8 +143,9 @@ async def job(request: Request, id: str) -> dict[str, Any]:
 
 
 def _as_json(work: Work, job: Job) -> dict[str, Any]:
-    answer = job.result.answer if job.state == "done" else None
-    told = {"id": job.id, "state": job.state, "says": job.says, "share": job.share}
+    state = job.state  # once: it may change meanwhile
+    answer = job.result.answer if state == "done" else None
+    told = {"id": job.id, "state": state, "says": job.says, "share": job.share}
     return {**told, "ahead": work.ahead(job), "answer": answer}
 
 

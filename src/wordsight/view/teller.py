@@ -38,8 +38,8 @@ class Told:
 
 
 class Teller:
-    """Tells questions one after another. What the tokens of pictures say is remembered until others come, so
-    that the next question about the same ones is quick.
+    """Tells questions one after another. What the tokens of pictures say is remembered until others come;
+    what their absence changes in the answer is asked for every question.
     """
 
     def __init__(self, vlm: VLM, asking: Callable[..., Asked]) -> None:

@@ -36,7 +36,7 @@ async def received(request: Request, limit: int) -> tuple[list[tuple[str, bytes]
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
     counted = Request(request.scope, _counted(request.receive, limit))
-    async with counted.form(max_files=FILES, max_fields=FILES) as form:
+    async with counted.form(max_files=FILES, max_fields=1) as form:
         _check_fields(form)
         files = [file for file in form.getlist(MEDIA) if isinstance(file, UploadFile)]
         return [(_label(file), await file.read()) for file in files], str(form.get(QUESTION, "")).strip()
@@ -86,17 +86,15 @@ def opened(files: Sequence[tuple[str, bytes]], text: str) -> Question:
     media: list[Media] = []
     pixels = 0
     for name, data in files:
-        media.append(_read(name, data))
+        media.append(_read(name, data, PIXELS - pixels))
         pixels += sum(frame.width * frame.height for frame in Shown.of(media[-1]).frames)
-        if pixels > PIXELS:
-            raise UsageError(
-                f"all pictures or frames have over {PIXELS // 1_000_000} million pixels together at {name}; "
-                "give fewer or smaller ones"
-            )
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data in files)).hexdigest()
     return Question(Shown.of(media), [name for name, _ in files], digest, text)
 
 
-def _read(name: str, data: bytes) -> Media:
+def _read(name: str, data: bytes, room: int) -> Media:
+    """A picture or video of at most `room` pixels."""
     file = io.BytesIO(data)
-    return Video.read(file, name) if is_video(name) else read_picture(file, name, FORMATS)
+    if is_video(name):
+        return Video.read(file, name, pixels=room)
+    return read_picture(file, name, formats=FORMATS, pixels=room)

@@ -132,8 +132,10 @@ async function offerExamples() {
     const path = `/files/${name}`;
     const button = make("button", { type: "button", of: [make("img", { src: path, alt: "" }), make("span", { text: name })] });
     button.addEventListener("click", async () => {
+      const answer = await fetch(path).catch(() => ({ ok: false }));
+      if (!answer.ok) return stop(`${name} did not come: the server was stopped, or it is busy`);
       at("question").value = question;
-      choose([new File([await (await fetch(path)).blob()], name, { type: "image/png" })]);
+      choose([new File([await answer.blob()], name, { type: "image/png" })]);
     });
     at("examples").append(button);
   }
