@@ -15,6 +15,7 @@ from wordsight.report.ink import COLORS, Ink, dress, png, sheet
 from wordsight.report.tables import Row
 
 MARKERS = "osD^vPX*<>h"
+FEW = 16  # lines that a small panel can show
 STYLES = ("-", "--", ":")
 Cost = Callable[[Sequence[Row]], list[float | None]]
 
@@ -34,8 +35,9 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
         costs.append(("milliseconds a question, one at a time", _milliseconds))
     models = list(dict.fromkeys(row["model"] for row in rows))
     looks = _looks(rows, ink)
-    columns = math.ceil(len(looks) / (16 * len(models)))  # of the legend
-    figure = sheet((2.4 * columns + 4.4 * len(costs), 0.6 + 3.4 * len(models)), ink)
+    size = 1.0 if len(looks) <= FEW else 1.7  # many lines need room
+    columns = math.ceil(len(looks) / (FEW * size * len(models)))  # of the legend
+    figure = sheet((2.4 * columns + 4.4 * size * len(costs), 0.6 + 3.4 * size * len(models)), ink)
     axes = figure.subplots(len(models), len(costs), squeeze=False)
     for model, panels in zip(models, axes, strict=True):
         own = [row for row in rows if row["model"] == model and row["tasks"] == 1]
@@ -47,7 +49,6 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
         panels[0].set_xscale("log", base=2)
         panels[0].xaxis.set_major_formatter("{x:g}")
     lines, names = axes[0][0].get_legend_handles_labels()
-    size = "medium" if columns == 1 else "small"
     figure.legend(
         lines,
         names,
@@ -55,7 +56,7 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
         frameon=False,
         labelcolor=ink.text,
         ncols=columns,
-        fontsize=size,
+        fontsize="medium" if columns == 1 else "small",
     )
     figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=ink.text)
     return png(figure)
