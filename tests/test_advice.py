@@ -99,7 +99,7 @@ def test_the_tables_end_with_the_advice_and_name_what_was_left_out():
     shown = tables(made | advise(made))
     assert shown[-1] == advise(made)["advice"][-1]
     assert "Left out, slower than 60 ms a question: scope (80 ms)." in shown
-    assert "Left out, cannot run on this model: codebook." in shown
+    assert "Left out: no book." in shown
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,19 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
     assert tree(tmp_path) == {"out.json": "new"}
 
 
+@pytest.mark.parametrize("name", ["result", "usual", "old"])
+def test_others_can_read_what_a_writer_made_private(tmp_path, name):
+    (tmp_path / "usual file").touch()
+    for inner in ("", "inner"):
+        with replacing(tmp_path / f"{inner}{name}") as draft:
+            if inner:
+                draft.mkdir()
+            file = draft / inner if inner else draft
+            file.touch(mode=0o600)
+        written = tmp_path / f"{inner}{name}" / inner
+        assert written.stat().st_mode == (tmp_path / "usual file").stat().st_mode
+
+
 def test_a_file_takes_the_place_of_the_old_one(tmp_path):
     (tmp_path / "out.json").write_text("old")
     with replacing(tmp_path / "out.json") as draft:

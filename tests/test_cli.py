@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wordsight import cli, evidence
+from wordsight import __version__, cli, evidence
 from wordsight.codebook import Codebook
 from wordsight.condition import criterion
 from wordsight.demo.scenes import render
@@ -231,3 +231,7 @@ def test_import_writes_a_book(run, folder):
     code, out, _ = run("codebook", "import", "released.pt", "--out", "out", "--model", "llava-1.5-7b")
     assert (code, out) == (0, "5 prototypes in out\n")
     assert Codebook.from_pretrained(folder / "out").config["model"] == "llava-1.5-7b"
+
+
+def test_the_version_is_told(run):
+    assert run("--version") == (0, f"wordsight {__version__}\n", "")

@@ -63,6 +63,7 @@ def test_compact_names_pictures_that_cannot_be_read(run):
     [
         (("nowhere", "--out", "small"), "no codebook in nowhere"),
         (("book", "--out", "photos"), "which is not of a codebook"),
+        (("book", "--out", "photos/../book"), "--out is book itself"),
         (("book", "--out", "small", "--similarity", "1.5"), "similarity must be a cosine in (0, 1]"),
         (("book", "--out", "small", "--images", "nowhere"), "no such folder: nowhere"),
         (("foreign", "--out", "small", "--images", "photos"), "prototypes mean nothing in another model"),

@@ -231,24 +231,24 @@ def test_only_bad_pictures_leave_no_rows(mixed, tiny, tmp_path):
 
 
 def test_evidence_of_another_model_is_refused(whole, tiny, pictures):
-    with pytest.raises(UsageError, match="evidence with another model"):
+    with pytest.raises(UsageError, match=r"evidence of another run .*differs: .*model"):
         collect(replace(tiny, name="other"), pictures, whole)
 
 
 def test_evidence_about_other_questions_is_refused(whole, tiny, pictures):
-    with pytest.raises(UsageError, match="evidence with another questions"):
+    with pytest.raises(UsageError, match=r"evidence of another run .*differs: .*questions"):
         collect(tiny, pictures, whole, questions=[probe.QUESTION])
 
 
 def test_evidence_of_other_pictures_is_refused(whole, tiny, pictures):
-    with pytest.raises(UsageError, match="evidence with another pictures"):
+    with pytest.raises(UsageError, match=r"evidence of another run .*differs: .*pictures"):
         collect(tiny, pictures[:2], whole)
 
 
 def test_a_picture_that_changed_is_another_picture(whole, tiny, pictures, tmp_path):
     changed = tmp_path / pictures[0].name
     render(99).image.save(changed)
-    with pytest.raises(UsageError, match="evidence with another pictures"):
+    with pytest.raises(UsageError, match=r"evidence of another run .*differs: .*pictures"):
         collect(tiny, [changed, *pictures[1:]], whole)
 
 

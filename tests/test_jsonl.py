@@ -88,9 +88,16 @@ def test_a_picture_stays_in_its_split_when_lines_and_folders_change(write, folde
     assert splits("moved/other.jsonl") == after
 
 
+def test_without_a_split_all_questions_are_asked_in_the_order_of_the_file(write):
+    path = write(*about(*range(12)))
+    found = [example.picture_id for example in Jsonl(path=path).examples()]
+    assert found == [example.picture_id for example in Jsonl(path=path, split="all").examples()]
+    assert found == [f"{i}.png" for i in range(12)]
+
+
 def test_about_half_of_the_pictures_are_in_each_split(write, monkeypatch):
     monkeypatch.setattr(Path, "is_file", lambda path: True)
-    task = Jsonl(path=write(*about(*range(2000))))
+    task = Jsonl(path=write(*about(*range(2000))), split="test")
     assert len(task._lines) == pytest.approx(1000, abs=70)
 
 

@@ -82,7 +82,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_folder_is_no_picture(tmp_path):
-    with pytest.raises(UsageError, match="no such picture"):
+    with pytest.raises(UsageError, match="is a folder; expected the path of an image file"):
         load_picture(tmp_path)
 
 
@@ -303,9 +303,9 @@ def test_the_pictures_of_a_folder_are_found_by_name(folder, kind):
     assert found == ["a.JPG", "b.png", "inner/d.tiff", "inner/deep/c.webp", "z.png"]
 
 
-@pytest.mark.parametrize("name", ["gone", "notes.txt"])
-def test_a_folder_that_is_none_is_refused(folder, name):
-    with pytest.raises(UsageError, match=f"no such folder: .*{name}"):
+@pytest.mark.parametrize(("name", "told"), [("gone", "no such folder: .*gone"), ("notes.txt", "is a file")])
+def test_a_folder_that_is_none_is_refused(folder, name, told):
+    with pytest.raises(UsageError, match=f"{told}; expected a folder of pictures"):
         find_pictures(folder / name)
 
 

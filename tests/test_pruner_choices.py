@@ -1,13 +1,14 @@
 """What every pruner keeps, against slow code or a case worked by hand."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
 from wordsight.codebook import Codebook
 from wordsight.errors import UsageError
+from wordsight.pruners.base import ScorePruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.codebook import CodebookPruner
@@ -117,6 +118,23 @@ def test_cls_topk_keeps_what_cls_attends_to(tokens, keep):
 def test_cls_similarity_keeps_the_end_that_is_preferred(tokens, prefer, sign):
     similarity = (sign * tokens.signals["cls_similarity"]).tolist()
     assert ClsSimilarity(keep=6, prefer=prefer).prune(tokens).slot.tolist() == highest(similarity, 6)
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        (torch.zeros(5), r"Scored\.score gave a tensor of shape \(5,\) for \d+ tokens; expected one score"),
+        (None, r"Scored\.score gave NaN for \d+ of \d+ tokens"),
+    ],
+)
+def test_scores_that_order_nothing_are_refused(tokens, scores, told):
+    @dataclass(kw_only=True)
+    class Scored(ScorePruner):
+        def score(self, tokens):
+            return torch.full((len(tokens),), float("nan")) if scores is None else scores
+
+    with pytest.raises(UsageError, match=told):
+        Scored(keep=0.2).prune(tokens)
 
 
 def test_equal_scores_are_kept_in_reading_order(tokens):

@@ -28,7 +28,7 @@ WHOLE = {
     "split": None,
     "rescued": 0,
     "questions": 60,
-    "pictures": 5,
+    "pictures": 25,
     "timing": None,
 }
 DROPPED = WHOLE | {
@@ -74,7 +74,7 @@ CELLS = [
 ]
 RESCUE = (
     "codebook:codebook=books/demo,threshold=0.1 at keep 14 on scenes: the threshold alone would have "
-    "dropped all tokens of 2 of 5 pictures; one of each was kept."
+    "dropped all tokens of 2 of 25 pictures; one of each was kept."
 )
 
 
@@ -134,8 +134,8 @@ def test_what_the_pictures_add_is_told_once_for_every_task():
         "image contribution",
     )
     assert list(table.body) == [
-        ("scenes", "60", "5", "0.810", "0.402", "101%"),
-        ("easy_vqa", "60", "5", "0.810", "0.000", "-"),
+        ("scenes", "60", "25", "0.810", "0.402", "101%"),
+        ("easy_vqa", "60", "25", "0.810", "0.000", "-"),
     ]
 
 
@@ -250,6 +250,16 @@ def test_the_summary_has_a_line_for_every_pruner_and_a_column_for_every_keep():
 def test_the_summary_of_several_tasks_is_their_mean():
     mean = WHOLE | {"task": "mean of 2 tasks", "tasks": 2}
     assert {cells[0] for cells in summary([WHOLE, OTHER, mean]).body} == {"mean of 2 tasks"}
+
+
+def test_a_task_with_few_pictures_is_said_to_be_one():
+    few = [row | {"pictures": 19} for row in (WHOLE, DROPPED)]
+    notes = comparison([*few, OTHER]).notes
+    assert notes[0] == (
+        "scenes: 60 questions about 19 pictures; intervals over fewer than 20 pictures are too narrow to be "
+        "believed."
+    )
+    assert not any("easy_vqa" in note for note in notes)
 
 
 def test_the_summary_says_which_pruners_read_more_than_their_keep():

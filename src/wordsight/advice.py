@@ -7,11 +7,11 @@ from typing import Any
 
 from rich.table import Table
 
+from wordsight.bootstrap import ENOUGH
 from wordsight.report.tables import signed
 
 FREE = ("random", "uniform", "pool")  # baselines that need no signal and no search
 RESIZED = "resized"  # no pruner: the pictures themselves, to that share of their pixels
-ENOUGH = 20  # pictures; a bootstrap over fewer is too narrow to be believed
 Record = dict[str, Any]
 
 
@@ -142,7 +142,7 @@ def tables(record: Record) -> list[Any]:
         told = ", ".join(f"{name} ({record['milliseconds'][name]:.0f} ms)" for name in slow)
         shown.append(f"Left out, slower than {record['terms']['latency_ms']:g} ms a question: {told}.")
     if record["left_out"]:
-        shown.append(f"Left out, cannot run on this model: {', '.join(record['left_out'])}.")
+        shown += [f"Left out: {reason}." for reason in dict.fromkeys(record["left_out"].values())]
     return [*shown, *record["advice"]]
 
 

@@ -30,6 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
             raise UsageError(
                 f"cannot write {path}: {error.strerror}; make room or choose another place"
             ) from error
+        _open_up(folder / path.name)
         _swap(folder / path.name, path, folder / "old")
 
 
@@ -65,6 +66,17 @@ def _workspace(path: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_up(draft: Path) -> None:
+    """Let others read what was written as far as other files of this process: some writers make theirs
+    private.
+    """
+    usual = draft.with_name(f".{draft.name}")
+    usual.touch()
+    for file in draft.rglob("*") if draft.is_dir() else [draft]:
+        if file.is_file():
+            file.chmod(usual.stat().st_mode)
 
 
 def _swap(draft: Path, path: Path, old: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
+ENOUGH = 20  # pictures; a bootstrap over fewer is too narrow to be believed
 Scores = NDArray[np.float64]  # (questions,), each in [0, 1]
 ROUNDING = 1e-9  # resampled means of one fraction differ in their last digits
 SCORES, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)  # what means lie between

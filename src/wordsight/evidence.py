@@ -213,7 +213,7 @@ def _claim(root: Path, manifest: dict[str, Any]) -> None:
     found = _read_manifest(root)
     if different := [key for key, value in manifest.items() if found.get(key) != value]:
         raise UsageError(
-            f"{root} holds evidence with another {' and '.join(different)}; "
+            f"{root} holds evidence of another run (what differs: {', '.join(different)}); "
             "expected the same run to go on: choose another folder, or delete this one"
         )
 

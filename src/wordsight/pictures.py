@@ -29,6 +29,8 @@ def load_picture(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return _upright_rgb(picture)
     path = Path(picture)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; expected the path of an image file")
     if not path.is_file():
         raise UsageError(f"no such picture: {path}; expected the path of an image file")
     return read_picture(path, str(path))
@@ -91,7 +93,8 @@ def find_pictures(folder: str | Path) -> list[Path]:
     """The image files in a folder and the folders in it, by name. Raises UsageError if there are none."""
     root = Path(folder)
     if not root.is_dir():
-        raise UsageError(f"no such folder: {root}; expected a folder of pictures")
+        told = f"{root} is a file" if root.is_file() else f"no such folder: {root}"
+        raise UsageError(f"{told}; expected a folder of pictures")
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise UsageError(f"no pictures in {root}: expected files ending in {', '.join(sorted(SUFFIXES))}")

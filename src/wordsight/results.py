@@ -48,6 +48,8 @@ class Results:
 def check_results(path: Path) -> None:
     """Raises UsageError if results could not be written there, before the work that makes them."""
     check_file(path)
+    if path.suffix not in (".json", PARQUET):
+        raise UsageError(f"results are written as .json or {PARQUET}; got {path.name!r}")
     if path.suffix == PARQUET and find_spec("pyarrow") is None:
         raise UsageError("writing parquet needs pyarrow: pip install 'wordsight[report]'")
 

@@ -26,16 +26,30 @@ from wordsight.cli.common import (
 )
 from wordsight.errors import UsageError, WordsightError
 
-app = typer.Typer(
-    help="Ask every visual token of a multimodal language model what it says; drop those that say nothing.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(codebook.app, name="codebook")
 app.command()(recommend.recommend)
 app.command()(explain.explain)
 app.command()(analyse.analyse)
 app.command()(view.view)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"wordsight {version('wordsight')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version and end")
+    ] = False,
+) -> None:
+    """Ask every visual token of a multimodal language model what it says; drop those that say nothing."""
+
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 
@@ -84,9 +98,9 @@ def info(
         raise UsageError(f"--size must be WIDTHxHEIGHT in pixels, as 640x480; got {size!r}")
     record = describe(load_vlm(model), (int(width), int(height)))
     lines = [
-        f"{name.replace('_', ' '):15}{_told(value)}" for name, value in record.items() if name != "pruners"
+        f"{name.replace('_', ' '):19}{_told(value)}" for name, value in record.items() if name != "pruners"
     ]
-    lines += [f"{name:15}{obstacle or 'can run'}" for name, obstacle in record["pruners"].items()]
+    lines += [f"{name:19}{obstacle or 'can run'}" for name, obstacle in record["pruners"].items()]
     show(record, as_json, "\n".join(lines) + "\n")
 
 
@@ -233,7 +247,10 @@ def main() -> None:
         say(f"error: {error}")
         sys.exit(error.exit_code)
     if code == INTERRUPTED:
-        say("error: stopped; nothing half-written is left, and the same command goes on where this one was")
+        say(
+            "error: stopped; nothing half-written is left, and evidence and cells of a comparison that are "
+            "finished are found again by the same command"
+        )
         sys.exit(1)
 
 

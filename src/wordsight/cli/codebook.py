@@ -153,6 +153,8 @@ def compact(
     from wordsight.report.formats import terminal
 
     whole = Codebook.from_pretrained(book)
+    if out.resolve() == Path(book).resolve():
+        raise UsageError(f"--out is {book} itself, of which nothing would be left; name another folder")
     smaller = whole.compact(similarity)
     check_place(out)
     record: dict[str, Any] = {

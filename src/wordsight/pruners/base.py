@@ -125,7 +125,21 @@ class ScorePruner(Pruner):
         raise NotImplementedError
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
-        return tokens.take(highest(self.score(tokens), self.budget(tokens)))
+        return tokens.take(highest(self._checked_score(tokens), self.budget(tokens)))
+
+    def _checked_score(self, tokens: VisualTokens) -> Tensor:
+        scores = self.score(tokens)
+        if scores.shape != (len(tokens),):
+            raise UsageError(
+                f"{type(self).__name__}.score gave a tensor of shape {tuple(scores.shape)} for {len(tokens)} "
+                f"tokens; expected one score for each, shape ({len(tokens)},)"
+            )
+        if broken := int(scores.isnan().sum()):
+            raise UsageError(
+                f"{type(self).__name__}.score gave NaN for {broken} of {len(tokens)} tokens; expected "
+                "numbers that can be ordered"
+            )
+        return scores
 
 
 @dataclass(kw_only=True)

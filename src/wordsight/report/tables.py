@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wordsight.bootstrap import ENOUGH
 from wordsight.timing import RATIOS, STAGES, is_gain
 
 Row = dict[str, Any]
@@ -89,12 +90,22 @@ def comparison(rows: Sequence[Row]) -> Table:
         if i + 1 == len(rows) or _whose(rows[i + 1]) != _whose(row):
             blind = (*_whose(row), "(blind)", "0%", "0.0", f"{row['blind']:.3f}")
             body.append(blind + ("",) * (len(head) - len(blind)))
-    notes = (
+    few = {
+        (row["task"], row["questions"], row["pictures"])
+        for row in rows
+        if row["tasks"] == 1 and row["pictures"] < ENOUGH
+    }
+    notes = [
+        f"{task}: {questions} questions about {pictures} pictures; intervals over fewer than {ENOUGH} "
+        "pictures are too narrow to be believed."
+        for task, questions, pictures in sorted(few)
+    ]
+    notes += [
         f"{row['pruner']} at keep {_keep(row['keep'])} on {row['task']}: the threshold alone would have "
         f"dropped all tokens of {row['rescued']} of {row['pictures']} pictures; one of each was kept."
         for row in rows
         if row["rescued"]
-    )
+    ]
     return _without_one_model(Table("Accuracy", head, body, tuple(notes)))
 
 

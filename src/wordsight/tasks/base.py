@@ -12,7 +12,7 @@ from wordsight.errors import UsageError
 from wordsight.pictures import Picture
 from wordsight.video import Video
 
-Split = Literal["validation", "test"]
+Split = Literal["validation", "test", "all"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ class Task:
     """Base of all tasks: iterate examples, score one answer between 0 and 1."""
 
     max_new_tokens: ClassVar[int] = 12
+    splits: ClassVar[tuple[Split, ...]] = ("validation", "test")
     split: Split = "test"
 
     def __post_init__(self) -> None:
-        if self.split not in ("validation", "test"):
-            raise UsageError(f"split must be 'validation' or 'test', got {self.split!r}")
+        if self.split not in self.splits:
+            raise UsageError(f"split must be {' or '.join(map(repr, self.splits))}, got {self.split!r}")
 
     def examples(self) -> Iterator[Example]:
         """The questions of the split, always in the same order, those about one picture together."""

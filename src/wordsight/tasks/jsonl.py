@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from wordsight.errors import UsageError, unknown
 from wordsight.pictures import load_picture
-from wordsight.tasks.base import Example, Task, words
+from wordsight.tasks.base import Example, Split, Task, words
 from wordsight.video import Video, is_video
 
 FIELDS = ("image", "video", "frames", "fps", "question", "answer", "type", "id")
@@ -32,7 +32,8 @@ SEED = "wordsight"  # of the split
 
 @dataclass(kw_only=True)
 class Jsonl(Task):
-    """path: the file. About half of its pictures are the validation split, the others the test split.
+    """path: the file. About half of its pictures are the validation split, the others the test split; without
+    a split it is all of them.
 
     A hash of its path decides for each picture, so that it stays where it is when lines are added; pictures
     that share a question go together. All lines are checked when the task is made, and whether their files
@@ -40,6 +41,8 @@ class Jsonl(Task):
     """
 
     max_new_tokens: ClassVar[int] = 32
+    splits: ClassVar[tuple[Split, ...]] = ("all", "validation", "test")
+    split: Split = "all"
     path: str
     _lines: list[_Line] = field(init=False, repr=False, compare=False)
 
@@ -47,7 +50,7 @@ class Jsonl(Task):
         super().__post_init__()
         lines = _read(Path(self.path))
         splits = _splits(lines)
-        self._lines = [line for line in lines if splits[line.paths[0]] == self.split]
+        self._lines = [line for line in lines if self.split in ("all", splits[line.paths[0]])]
         if not self._lines:
             raise UsageError(
                 f"{self.path}: its {self.split} split is empty; a hash of their paths splits pictures in "
