@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from wordsight import loading
 from wordsight.errors import UsageError
 from wordsight.explain.drawing import boxes
 from wordsight.leave_one_out import regional
@@ -260,7 +261,7 @@ def test_a_checkpoint_loads_in_the_precision_asked_for(checkpoint):
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"cannot load model .*nothing here"):
+    with pytest.raises(UsageError, match=r"no model .*nothing here.*there is no such folder"):
         VLM.from_pretrained(str(tmp_path / "nothing here"))
 
 
@@ -327,3 +328,10 @@ def test_a_model_of_an_unknown_type_that_reads_otherwise_is_refused(unmapped, pi
     monkeypatch.setattr(unmapped.family, "positions", lambda *given: usual(*given) * 2, raising=False)
     with pytest.raises(UsageError, match=r"not_a_family\): given its own visual tokens, .*logits off by"):
         unmapped.encode(picture, QUESTION)
+
+
+@pytest.mark.parametrize("name", ["nomodel", "models/that/are-not-there", "/nowhere/model", "a b/c"])
+def test_what_can_be_no_model_is_told_without_asking_the_hub(name, monkeypatch):
+    monkeypatch.setattr(loading.AutoProcessor, "from_pretrained", lambda *given: pytest.fail("it was asked"))
+    with pytest.raises(UsageError, match=f"no model '{name}': there is no such folder"):
+        VLM.from_pretrained(name)

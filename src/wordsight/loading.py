@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from wordsight.demo import smollm2
 from wordsight.errors import UsageError
 
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 DEMO = Path(__file__).parent / "demo"
 
 
@@ -22,6 +24,10 @@ def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any
     placement = {} if device_map is None else {"device_map": device_map}
     if name == "demo-smollm2":
         return smollm2.load(precision)
+    if not Path(source).exists() and not HUB_NAME.fullmatch(name):  # the hub's client would ask for minutes
+        raise UsageError(
+            f"no model {name!r}: there is no such folder, and a hub name has an owner, as owner/name"
+        )
     try:
         processor = AutoProcessor.from_pretrained(source)
         model, report = AutoModelForImageTextToText.from_pretrained(
