@@ -53,14 +53,14 @@ def analyse(
         raise UsageError(f"sure must be a probability in (0, 1], got {sure}")
     check_map(vlm)
     good, set_aside = _distinct(pictures)
-    there = _orders(vlm, _encoded(vlm, good[0], question))
+    there = _orders(vlm, _encoded(vlm, good[0], question)[0])
     evidence = collect(vlm, pictures, folder)
     numbers = [number for number, path in enumerate(pictures) if path in good]
     seen, dropped = [], []
     for number in watched(numbers, "dropping tokens", len(numbers)):
-        prompt = _encoded(vlm, pictures[number], question)
-        seen.append(_states(vlm, evidence, number, prompt, pictures[number]))
-        dropped.append(seen[-1].dropping(vlm, prompt))
+        prompts = _encoded(vlm, pictures[number], question)
+        seen.append(_states(vlm, evidence, number, prompts, pictures[number]))
+        dropped.append(seen[-1].dropping(vlm, prompts[0]))
     blind = Counter(states.blind for states in seen)
     return {
         "model": vlm.name,
@@ -162,12 +162,18 @@ def _orders(vlm: VLM, prompt: Prompt) -> Layers:
     return found
 
 
-def _encoded(vlm: VLM, picture: Path, question: str) -> Prompt:
-    return vlm.encode(load_picture(picture), question, collect=CLS & vlm.signals)
+def _encoded(vlm: VLM, picture: Path, question: str) -> tuple[Prompt, Prompt]:
+    """The prompts of the question, with the [CLS] signals that there are, and of the probe question."""
+    shown = load_picture(picture)
+    prompt = vlm.encode(shown, question, collect=CLS & vlm.signals)
+    return prompt, vlm.encode(shown, QUESTION, seen=prompt.visual)
 
 
-def _states(vlm: VLM, evidence: Evidence, number: int, prompt: Prompt, picture: Path) -> States:
+def _states(
+    vlm: VLM, evidence: Evidence, number: int, prompts: tuple[Prompt, Prompt], picture: Path
+) -> States:
     """What is known of the tokens of a picture. Raises UsageError if the evidence is of other tokens."""
+    prompt, probed = prompts
     rows = evidence.image == number
     ordered = {layer.name: layer.values.cpu() for layer in _orders(vlm, prompt).there}
     if {len(order) for order in ordered.values()} != {int(rows.sum())}:
@@ -178,8 +184,7 @@ def _states(vlm: VLM, evidence: Evidence, number: int, prompt: Prompt, picture: 
     said = {layer.name: layer.values[rows] for layer in _said(evidence)}
     _check_finite(picture, ordered | said)
     words = [row[0] for row in spell(vlm, evidence.words[rows, :1])]
-    blind = read_nothing(vlm, vlm.encode(load_picture(picture), QUESTION, seen=prompt.visual))
-    return States(ordered, said, words, blind.spelled[0][0])
+    return States(ordered, said, words, read_nothing(vlm, probed).spelled[0][0])
 
 
 def _check_finite(picture: Path, signals: Mapping[str, Tensor]) -> None:

@@ -74,9 +74,10 @@ def _open_up(draft: Path) -> None:
     """
     usual = draft.with_name(f".{draft.name}")
     usual.touch()
+    mode = usual.stat().st_mode
     for file in draft.rglob("*") if draft.is_dir() else [draft]:
         if file.is_file():
-            file.chmod(usual.stat().st_mode)
+            file.chmod(mode)
 
 
 def _swap(draft: Path, path: Path, old: Path) -> None:

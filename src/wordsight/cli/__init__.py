@@ -26,6 +26,7 @@ from wordsight.cli.common import (
 )
 from wordsight.errors import UsageError, WordsightError
 
+INTERRUPTED = 130  # what typer returns after Ctrl-C
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(codebook.app, name="codebook")
 app.command()(recommend.recommend)
@@ -49,9 +50,6 @@ def options(
     ] = False,
 ) -> None:
     """Ask every visual token of a multimodal language model what it says; drop those that say nothing."""
-
-
-INTERRUPTED = 130  # what typer returns after Ctrl-C
 
 
 @app.command()

@@ -27,7 +27,7 @@ from wordsight.explain.page import WEB as PAGE
 from wordsight.view.door import Door
 from wordsight.view.guard import HEADERS, Guard
 from wordsight.view.uploads import TooLarge, opened, received
-from wordsight.view.work import WAITING, Busy, Forgotten, Job, Work
+from wordsight.view.work import WAITING, Busy, Forgotten, Job, Work, stumbled
 
 WEB = Path(__file__).with_name("web")
 STATUS: dict[type[Exception], int] = {Busy: 503, Forgotten: 404, TooLarge: 413}  # else 422
@@ -83,8 +83,7 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:
     """That something went wrong that should not; the terminal tells what."""
-    text = f"{type(error).__name__}: the terminal that the server runs in tells more"
-    return JSONResponse({"error": text}, 500, HEADERS)
+    return JSONResponse({"error": stumbled(error)}, 500, HEADERS)
 
 
 @routes.get("/")

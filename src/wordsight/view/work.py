@@ -35,6 +35,11 @@ class Stopped(WordsightError):
     """The end has come while a job was at work."""
 
 
+def stumbled(error: Exception) -> str:
+    """What is told of something that should not have happened."""
+    return f"{type(error).__name__}: the terminal that the server runs in tells more"
+
+
 @dataclass(eq=False)
 class Job:
     """What was asked, how far it is, and what came of it.
@@ -142,4 +147,4 @@ class Work:
             job.end("failed", str(error))
         except Exception as error:
             log.exception("a question failed")
-            job.end("failed", f"{type(error).__name__}: the terminal that the server runs in tells more")
+            job.end("failed", stumbled(error))

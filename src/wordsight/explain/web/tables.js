@@ -71,7 +71,8 @@ function drawWords(story, wanted) {
 /** What is absent and why, and what the page was made of. */
 function drawNotes(story) {
   const notes = story.absent.map(({ label, why }) => `No ${label}: ${why}.`);
-  notes.push(`Words, confidence and divergences belong to the probe question: “${story.probe_question}”; the effect on the answer, text-to-image attention and answers to the question asked.`);
+  notes.push(`Words, confidence and divergences belong to the probe question: “${story.probe_question}”; ` +
+    "the effect on the answer, text-to-image attention and answers to the question asked.");
   if (story.panels.length > 1) {
     notes.push("A token alone still has the text around every picture before it, and its place in the whole prompt: " +
       "it may say something else than if its picture were the only one.");
