@@ -5,7 +5,7 @@ SEEDS := benchmarks/models
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 FAMILIES := $(BIN)/python -m pytest tests/families --confcutdir=tests/families
 
-.PHONY: demo test browser picture check bench families findings setup train-demo train-seeds train-smollm2 clean
+.PHONY: demo test browser picture check bench families findings setup train-demo train-seeds clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
@@ -58,9 +58,6 @@ train-seeds: setup  ## train the two models that `make findings` compares with t
 		../$(BIN)/python tower.py --seed $$seed && ../$(BIN)/python language.py --seed $$seed && \
 		../$(BIN)/python export.py --seed $$seed --target ../$(SEEDS)/seed$$seed || exit 1; \
 	done
-
-train-smollm2: setup  ## train the projector of demo-smollm2 on the tower of stage 1; a GPU is worth having
-	cd training && ../$(BIN)/python smollm2.py
 
 setup: .venv/installed
 

@@ -14,20 +14,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoProcessor,
     CLIPVisionConfig,
     LlamaConfig,
-    LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
-    PreTrainedTokenizerFast,
 )
 
 import wordsight
 from wordsight import cli
-from wordsight.demo import scenes, smollm2
+from wordsight.demo import scenes
 from wordsight.evidence import SIGNALS, Evidence
 from wordsight.tokens import VisualTokens
 from wordsight.vlm import VLM
@@ -82,54 +79,6 @@ def loud(weights):
     for weight in weights:
         if weight.ndim > 1:
             torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
-
-
-@pytest.fixture(scope="session")
-def tiny_language(tmp_path_factory):
-    """A folder with a tiny Llama and a tokenizer of SmolLM2's kind: byte pairs, marks around each turn."""
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    core.train_from_iterator(["user assistant what is the animal in the garden? a cat"] * 20, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
-    )
-    small = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    ids = {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
-    torch.manual_seed(0)
-    language = LlamaForCausalLM(
-        LlamaConfig(
-            **small, **ids, num_key_value_heads=2, vocab_size=len(tokenizer), tie_word_embeddings=True
-        )
-    )
-    loud(language.parameters())
-    folder = tmp_path_factory.mktemp("language")
-    language.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def assembled():
-    """A function that puts a random tower and projector around a language model."""
-
-    def around(source):
-        torch.manual_seed(0)
-        model, processor = smollm2.assemble(None, source=source)
-        loud(weight for name, weight in model.named_parameters() if name.startswith(smollm2.TRAINED))
-        return VLM(model, processor, "assembled")
-
-    return around
-
-
-@pytest.fixture(scope="session")
-def around_tiny(assembled, tiny_language):
-    return assembled(tiny_language)
 
 
 @pytest.fixture(scope="session")
@@ -244,7 +193,7 @@ def training():
         patch.syspath_prepend(TRAINING)
         # The list of all words takes hundreds of renderings, and any list will do here.
         patch.setattr(import_module("model"), "words", lambda: ["animal", "cat", "garden", "what"])
-        names = ("model", "muon", "packing", "pictures", "batches", "steps", "smollm2")
+        names = ("model", "muon", "packing", "pictures", "batches", "steps")
         yield SimpleNamespace(**{name: import_module(name) for name in names})
     for name in set(sys.modules) - before:
         if str(TRAINING) in str(getattr(sys.modules[name], "__file__", "")):

@@ -19,7 +19,7 @@ FLOORS = (
     {"errors", "progress", "race"},
     {"plugins", "towers"},
     {"tokens", "cluster", "selectors", "bootstrap", "atomic", "pictures", "families", "midway"},
-    {"cells", "results", "demo.scenes", "demo.smollm2"},
+    {"cells", "results", "demo.scenes"},
     {"demo.clips", "divergence", "video"},
     {"demo.questions", "condition"},
     {"ordering"},

@@ -10,7 +10,6 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from wordsight.demo import smollm2
 from wordsight.errors import UsageError
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -20,10 +19,8 @@ DEMO = Path(__file__).parent / "demo"
 def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any]:
     """The model and the processor of a name, see `VLM.from_pretrained`."""
     source: str | Path = DEMO / "model" if name == "demo" else name
-    precision = torch.float32 if name in ("demo", "demo-smollm2") and dtype == "auto" else dtype
+    precision = torch.float32 if name == "demo" and dtype == "auto" else dtype
     placement = {} if device_map is None else {"device_map": device_map}
-    if name == "demo-smollm2":
-        return smollm2.load(precision)
     if not Path(source).exists() and not HUB_NAME.fullmatch(name):  # the hub's client would ask for minutes
         raise UsageError(
             f"no model {name!r}: there is no such folder, and a hub name has an owner, as owner/name"
