@@ -6,7 +6,7 @@ from typing import Any
 
 from wordsight.pruners import make
 from wordsight.pruners.base import LayerPruner
-from wordsight.report.tables import Table, percent, signed
+from wordsight.reports.tables import Table, percent, signed
 
 QUALITY = {0.2: 0.97, 0.1: 0.90}  # the share of the unpruned accuracy that the paper's abstract promises
 KEEPS = (0.2, 0.1, 0.05)

@@ -16,10 +16,10 @@ import typer
 from torch import Tensor
 
 from wordsight import VLM, Codebook, Condition, Evidence
-from wordsight.demo.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render, save_scenes
-from wordsight.evaluate import environment
-from wordsight.evidence import collect
-from wordsight.probe import QUESTION, spell
+from wordsight.evaluation.comparison import environment
+from wordsight.redundancy.evidence import collect
+from wordsight.redundancy.probe import QUESTION, spell
+from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render, save_scenes
 
 HERE = Path(__file__).parent
 

@@ -16,11 +16,11 @@ import typer
 from rich.console import Console
 
 from wordsight import VLM, Clustering, Codebook
-from wordsight.atomic import replacing
-from wordsight.calibrate import calibrate
-from wordsight.demo.scenes import save_scenes
-from wordsight.evidence import collect
-from wordsight.report.calibration import calibration_tables
+from wordsight._utils.files import replacing
+from wordsight.evaluation.calibration import calibrate
+from wordsight.redundancy.evidence import collect
+from wordsight.reports.calibration import calibration_tables
+from wordsight.synthetic.scenes import save_scenes
 from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from run import write_between
-from wordsight.atomic import replacing
+from wordsight._utils.files import replacing
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("image", "images", "video", "batch", "chat", "probe", "codebook", "pruners", "bfloat16")

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from verdict import TrueObjects, known_objects
 from wordsight import VLM, compare
-from wordsight.atomic import replacing
-from wordsight.evaluate import environment
+from wordsight._utils.files import replacing
+from wordsight.evaluation.comparison import environment
+from wordsight.evaluation.prepared_task import Sheet
 from wordsight.pruners.random import Random
-from wordsight.sheet import Sheet
 from wordsight.tasks.clips import Clips
 from wordsight.tasks.easy_vqa import EasyVqa
 from wordsight.tasks.pairs import Pairs

@@ -21,19 +21,19 @@ from torch import Tensor
 
 from verdict import collected
 from wordsight import VLM, Evidence
-from wordsight.atomic import replacing
-from wordsight.bootstrap import DIFFERENCES, estimate
-from wordsight.demo.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
-from wordsight.evaluate import environment
-from wordsight.explain.layers import CLS
-from wordsight.explain.layers import orders as orders_of
-from wordsight.ordering import by_tenth, correlation, halves
-from wordsight.probe import QUESTION, spell
-from wordsight.progress import watched
+from wordsight._utils.files import replacing
+from wordsight._utils.progress import watched
+from wordsight.algorithms.ranking import by_tenth, correlation, halves
+from wordsight.analysis.token_maps import CLS
+from wordsight.analysis.token_maps import orders as orders_of
+from wordsight.evaluation.comparison import environment
+from wordsight.evaluation.prepared_task import Sheet
+from wordsight.evaluation.statistics import DIFFERENCES, estimate
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.random import Random
-from wordsight.sheet import Sheet
+from wordsight.redundancy.probe import QUESTION, spell
+from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
 from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import sync_playwright
 
 import wordsight.demo
-from wordsight.atomic import replacing
+from wordsight._utils.files import replacing
 
 OUT = Path(__file__).parents[1] / "docs" / "explain.png"
 PICTURE = Path(wordsight.demo.__file__).parent / "pictures" / "garden.png"

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from run import write_between
-from wordsight.atomic import replacing
-from wordsight.calibrate import KEEPS
-from wordsight.condition import CRITERIA
-from wordsight.report.tables import signed
+from wordsight._utils.files import replacing
+from wordsight.evaluation.calibration import KEEPS
+from wordsight.redundancy.criteria import CRITERIA
+from wordsight.reports.tables import signed
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from bars import bars
-from wordsight.atomic import replacing
-from wordsight.report.formats import markdown
-from wordsight.report.ink import LIGHT
-from wordsight.report.pareto import draw
-from wordsight.report.tables import Table, comparison, contributions, summary, times
+from wordsight._utils.files import replacing
+from wordsight.reports.formats import markdown
+from wordsight.reports.ink import LIGHT
+from wordsight.reports.pareto import draw
+from wordsight.reports.tables import Table, comparison, contributions, summary, times
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

@@ -20,15 +20,15 @@ from transformers import LlamaConfig, LlamaModel
 
 from run import PAGES, write_between
 from wordsight import Codebook
-from wordsight.atomic import replacing
-from wordsight.evaluate import machine
-from wordsight.progress import watched
+from wordsight._utils.files import replacing
+from wordsight._utils.progress import watched
+from wordsight.evaluation.comparison import machine
+from wordsight.evaluation.latency import median_interval
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners import make
 from wordsight.pruners.base import BookPruner, LayerPruner, Pruner
-from wordsight.report.formats import markdown
-from wordsight.report.tables import Table
-from wordsight.timing import median_interval
-from wordsight.tokens import VisualTokens
+from wordsight.reports.formats import markdown
+from wordsight.reports.tables import Table
 
 HERE = Path(__file__).parent
 SIDE, TEXT, WIDTH = 24, 64, 4096

@@ -10,12 +10,13 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from wordsight import VLM, leave_one_out
-from wordsight.demo.scenes import SPLITS, render
-from wordsight.evaluate import environment
-from wordsight.evidence import examine
-from wordsight.probe import QUESTION, only
-from wordsight.prompt import Prompt
+from wordsight import VLM
+from wordsight.evaluation.comparison import environment
+from wordsight.models.prompt import Prompt
+from wordsight.redundancy import ablation
+from wordsight.redundancy.evidence import examine
+from wordsight.redundancy.probe import QUESTION, only
+from wordsight.synthetic.scenes import SPLITS, render
 
 HERE = Path(__file__).parent
 ROUNDS = 5
@@ -23,7 +24,7 @@ ROUNDS = 5
 
 def literal(vlm: VLM, prompt: Prompt) -> None:
     """The three experiments as the paper's code runs them: one forward pass per token and experiment."""
-    for i, row in enumerate(leave_one_out.windows(prompt.visual.cell).tolist()):
+    for i, row in enumerate(ablation.windows(prompt.visual.cell).tolist()):
         vlm.logits([only(prompt, [i])])
         alone = only(prompt, row)
         vlm.logits([alone])

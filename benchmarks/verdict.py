@@ -20,23 +20,23 @@ from torch import Tensor
 
 from choose_codebook import CLUSTERING
 from wordsight import VLM, Clustering, Codebook, CodebookPruner, Evidence, Pruner, UsageError
-from wordsight.atomic import replacing
-from wordsight.bootstrap import Scores
-from wordsight.calibrate import KEEPS, candidates, mean_over
-from wordsight.condition import CRITERIA, Condition
-from wordsight.demo.scenes import SPLITS, render, save_scenes
-from wordsight.evaluate import environment
-from wordsight.evidence import collect
+from wordsight._utils.files import replacing
+from wordsight.algorithms.selection import cosine_distance, farthest_first
+from wordsight.evaluation.calibration import KEEPS, candidates, mean_over
+from wordsight.evaluation.comparison import environment
+from wordsight.evaluation.prepared_task import Sheet
+from wordsight.evaluation.statistics import Scores
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import ScorePruner
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
-from wordsight.selectors import cosine_distance, farthest_first
-from wordsight.sheet import Sheet
+from wordsight.redundancy.criteria import CRITERIA, Condition
+from wordsight.redundancy.evidence import collect
+from wordsight.synthetic.scenes import SPLITS, render, save_scenes
 from wordsight.tasks.scenes import Scenes
-from wordsight.tokens import VisualTokens
 
 HERE = Path(__file__).parent
 WEIGHT = 0.5  # of the criterion beside diversity

@@ -1,7 +1,7 @@
 """Ask a question about a picture, with all visual tokens and with a fifth of them."""
 
 from wordsight import VLM, CodebookPruner
-from wordsight.demo.scenes import SPLITS, render
+from wordsight.synthetic.scenes import SPLITS, render
 
 vlm = VLM.from_pretrained()  # the small embedded model; a Hugging Face name or folder loads any LLaVA 1.5
 picture = render(SPLITS["test"]).image

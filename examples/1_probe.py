@@ -1,7 +1,8 @@
 """What does each visual token say when the model sees it alone?"""
 
-from wordsight import VLM, probe
-from wordsight.demo.scenes import SPLITS, render
+from wordsight import VLM
+from wordsight.redundancy import probe
+from wordsight.synthetic.scenes import SPLITS, render
 
 vlm = VLM.from_pretrained()
 prompt = vlm.encode(render(SPLITS["test"]).image, probe.QUESTION)

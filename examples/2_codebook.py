@@ -4,8 +4,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from wordsight import VLM, Clustering, Codebook, CodebookPruner, Condition, Quantile
-from wordsight.demo.scenes import save_scenes
-from wordsight.evidence import collect
+from wordsight.redundancy.evidence import collect
+from wordsight.synthetic.scenes import save_scenes
 
 vlm = VLM.from_pretrained()
 with TemporaryDirectory() as folder:

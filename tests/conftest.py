@@ -24,10 +24,10 @@ from transformers import (
 
 import wordsight
 from wordsight import cli
-from wordsight.demo import scenes
-from wordsight.evidence import SIGNALS, Evidence
-from wordsight.tokens import VisualTokens
-from wordsight.vlm import VLM
+from wordsight.models.tokens import VisualTokens
+from wordsight.models.vlm import VLM
+from wordsight.redundancy.evidence import SIGNALS, Evidence
+from wordsight.synthetic import scenes
 
 SHIPPED = Path(wordsight.__file__).parent / "demo" / "model"
 TRAINING = Path(__file__).parents[1] / "training"
@@ -170,7 +170,7 @@ def slow_rho():
 @pytest.fixture
 def run(folder, monkeypatch, capsys, tiny):
     """A function that runs the command line on the tiny model, in the test file's own `folder`."""
-    for module in (cli, cli.analyse, cli.codebook, cli.explain, cli.recommend, cli.view):
+    for module in (cli, cli.analyze, cli.codebook, cli.explain, cli.recommend, cli.view):
         monkeypatch.setattr(module, "load_vlm", lambda name: tiny)
 
     def wordsight(*arguments):
@@ -248,10 +248,10 @@ class Site:
 @pytest.fixture(scope="session")
 def serving():
     """A function that serves what work does, as long as its `with` block lasts: a Site."""
-    from wordsight.view.door import Door
-    from wordsight.view.serve import server
-    from wordsight.view.server import app
-    from wordsight.view.work import Work
+    from wordsight.viewer.jobs import Work
+    from wordsight.viewer.listener import Door
+    from wordsight.viewer.serve import server
+    from wordsight.viewer.server import app
 
     @contextmanager
     def while_it_lasts(do, **options):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wordsight.advice import advise, tables
+from wordsight.evaluation.verdict import advise, tables
 
 
 def record(whole=1.0, to_none=(-0.01, -0.02, 0.0), pictures=100, speed=(1.5, 1.4, 1.6), **others):

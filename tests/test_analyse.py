@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from wordsight import analyse as library
-from wordsight import dropping, probe
-from wordsight.analyse import analyse, conclusion
-from wordsight.demo.scenes import render
-from wordsight.dropping import Effect, effects, random_tokens
+from wordsight.analysis import dropping
+from wordsight.analysis import intermediate_states as library
+from wordsight.analysis.dropping import Effect, effects, random_tokens
+from wordsight.analysis.intermediate_states import analyse, conclusion
+from wordsight.analysis.picture_states import States
+from wordsight.analysis.token_maps import Layer, Layers
 from wordsight.errors import UsageError
-from wordsight.evidence import Evidence, collect
-from wordsight.explain.layers import Layer, Layers
-from wordsight.states import States
-from wordsight.text_attention import text_attention
+from wordsight.models.text_attention import text_attention
+from wordsight.redundancy import probe
+from wordsight.redundancy.evidence import Evidence, collect
+from wordsight.synthetic.scenes import render
 
 QUESTION = "what is the background?"
 CLS = ("cls_attention", "cls_similarity")
@@ -285,7 +286,7 @@ def without_attention(monkeypatch):
     def refuse(vlm, prompt):
         raise UsageError("it is deaf")
 
-    monkeypatch.setattr("wordsight.explain.layers.text_attention", refuse)
+    monkeypatch.setattr("wordsight.analysis.token_maps.text_attention", refuse)
 
 
 def test_a_model_without_cls_has_the_other_orders(tiny, photos, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wordsight.atomic import check_file, check_folder, replacing
+from wordsight._utils.files import check_file, check_folder, replacing
 from wordsight.errors import UsageError
 
 

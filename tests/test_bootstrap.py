@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from wordsight.bootstrap import DIFFERENCES, RESAMPLES, estimate, interval, interval_of_tasks
+from wordsight.evaluation.statistics import DIFFERENCES, RESAMPLES, estimate, interval, interval_of_tasks
 
 
 def likeliest_share(pictures, level):

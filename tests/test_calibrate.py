@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from wordsight import calibrate as module
-from wordsight.calibrate import CONTROL_SEEDS, KEEPS, calibrate, candidates
-from wordsight.codebook import Clustering, Codebook
-from wordsight.condition import CRITERIA
 from wordsight.errors import UsageError
-from wordsight.evidence import SIGNALS
-from wordsight.prompt import Prompt
+from wordsight.evaluation import calibration as module
+from wordsight.evaluation.calibration import CONTROL_SEEDS, KEEPS, calibrate, candidates
+from wordsight.models.prompt import Prompt
+from wordsight.models.tokens import VisualTokens
+from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
+from wordsight.redundancy.codebook import Clustering, Codebook
+from wordsight.redundancy.criteria import CRITERIA
+from wordsight.redundancy.evidence import SIGNALS
 from wordsight.tasks.base import Example, Task
-from wordsight.tokens import VisualTokens
-from wordsight.vlm import VLM
 
 TOKENS, PICTURES = 40, 40
 CLUSTERING = Clustering(image_clusters=2, largest=TOKENS, clusters=4, images=0)

@@ -8,9 +8,9 @@ import pytest
 from transformers import AutoTokenizer
 
 import wordsight.demo
-from wordsight.demo import scenes
-from wordsight.demo.questions import caption
-from wordsight.demo.scenes import NOUNS, SPLITS, TEXTURES, Scene, Thing, render
+from wordsight.synthetic import scenes
+from wordsight.synthetic.questions import caption
+from wordsight.synthetic.scenes import NOUNS, SPLITS, TEXTURES, Scene, Thing, render
 from wordsight.tasks import captions
 from wordsight.tasks.base import Example
 from wordsight.tasks.captions import Captions, named

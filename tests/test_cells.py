@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from wordsight.cells import Cell, Cells, beside
-from wordsight.codebook import Codebook
-from wordsight.demo.scenes import render
 from wordsight.errors import UsageError
-from wordsight.evaluate import Settings, compare
+from wordsight.evaluation.comparison import Settings, compare
+from wordsight.evaluation.result_cache import Cell, Cells, beside
+from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
+from wordsight.redundancy.codebook import Codebook
+from wordsight.synthetic.scenes import render
 from wordsight.tasks.base import Example, Task
-from wordsight.vlm import VLM
 
 PICTURES = [render(seed).image for seed in range(2)]
 
@@ -109,7 +109,7 @@ def test_pairs_are_formed_with_scores_of_before(tiny, finished):
 def test_cells_of_another_version_are_refused_before_any_work(tiny, tmp_path, monkeypatch):
     run(tiny, tmp_path, PRUNERS[:1])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr("wordsight.evaluate.versions", lambda: {"wordsight": "0.0.9"})
+    monkeypatch.setattr("wordsight.evaluation.comparison.versions", lambda: {"wordsight": "0.0.9"})
     monkeypatch.setattr(VLM, "encode", lambda *_, **__: pytest.fail("a picture was read"))
     with pytest.raises(UsageError, match=r"another run \(versions was .*, is .*0\.0\.9"):
         run(tiny, tmp_path)

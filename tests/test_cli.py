@@ -8,14 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from wordsight import __version__, cli, evidence
-from wordsight.codebook import Codebook
-from wordsight.condition import criterion
-from wordsight.demo.scenes import render
+from wordsight import __version__, cli
+from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.uniform import Uniform
-from wordsight.report import FILES
-from wordsight.vlm import VLM
+from wordsight.redundancy import evidence
+from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.criteria import criterion
+from wordsight.reports import FILES
+from wordsight.synthetic.scenes import render
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
 ASK = ("ask", "good.png", "what is it?")

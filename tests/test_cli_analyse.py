@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from wordsight import cli, dropping, evidence
-from wordsight.demo.scenes import render
-from wordsight.evidence import collect
-from wordsight.report import ANALYSIS_FILES
+from wordsight import cli
+from wordsight.analysis import dropping
+from wordsight.redundancy import evidence
+from wordsight.redundancy.evidence import collect
+from wordsight.reports import ANALYSIS_FILES
+from wordsight.synthetic.scenes import render
 
 ANALYSE = ("analyse", "--images", "photos", "--out", "out")
 
@@ -60,7 +62,7 @@ def test_a_run_that_was_stopped_goes_on(run, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("wordsight.states.effects", stop)
+        patch.setattr("wordsight.analysis.picture_states.effects", stop)
         code, out, err = run(*ANALYSE)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert not Path("out").exists()
@@ -113,7 +115,7 @@ def test_a_model_without_any_order_is_a_misuse(run, folder, tiny, monkeypatch):
     monkeypatch.setattr(type(tiny.family), "tower", lambda self, model: tower)
     monkeypatch.setattr(type(tiny.family), "signals", lambda self, model: tower.signals)
     deaf = SimpleNamespace(self_attn=SimpleNamespace(config=tiny.model.config.text_config))
-    monkeypatch.setattr("wordsight.text_attention.decoder_layers", lambda vlm: [deaf])
+    monkeypatch.setattr("wordsight.models.text_attention.decoder_layers", lambda vlm: [deaf])
     code, out, err = run(*ANALYSE)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "tiny has no intermediate state to order tokens by" in err
@@ -121,5 +123,5 @@ def test_a_model_without_any_order_is_a_misuse(run, folder, tiny, monkeypatch):
 
 
 def test_a_folder_of_no_pictures_is_told_before_the_model_is_loaded(run, monkeypatch):
-    monkeypatch.setattr(cli.analyse, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(cli.analyze, "load_vlm", lambda name: pytest.fail("the model was loaded"))
     assert run("analyse", "--images", "nowhere", "--out", "out")[0] == 2

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from wordsight.demo.scenes import render
 from wordsight.pruners import names
+from wordsight.synthetic.scenes import render
 
 QUESTION, NEXT = "what is it?", "is there a cat?"
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from wordsight import calibrate, evidence
-from wordsight.codebook import Clustering, Codebook
-from wordsight.condition import CRITERIA
-from wordsight.demo.scenes import render
-from wordsight.evidence import Evidence, collect
-from wordsight.pictures import find_pictures
+from wordsight.evaluation import calibration as calibrate
+from wordsight.media.images import find_pictures
+from wordsight.redundancy import evidence
+from wordsight.redundancy.codebook import Clustering, Codebook
+from wordsight.redundancy.criteria import CRITERIA
+from wordsight.redundancy.evidence import Evidence, collect
+from wordsight.synthetic.scenes import render
 from wordsight.tasks.scenes import Scenes
 
 CALIBRATE = (

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from wordsight import cli
-from wordsight.codebook import Codebook
-from wordsight.demo.scenes import render
 from wordsight.pruners import names
+from wordsight.redundancy.codebook import Codebook
+from wordsight.synthetic.scenes import render
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
 ASK = ("ask", "good.png", "what is it?")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from wordsight.codebook import Codebook
-from wordsight.demo.scenes import render
-from wordsight.probe import QUESTION
+from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.probe import QUESTION
+from wordsight.synthetic.scenes import render
 
 
 @pytest.fixture

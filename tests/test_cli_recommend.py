@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from wordsight import recommend as library
-from wordsight.demo.scenes import render
-from wordsight.timing import Timing
+from wordsight.evaluation import recommendation as library
+from wordsight.evaluation.latency import Timing
+from wordsight.synthetic.scenes import render
 
 RECOMMEND = ("recommend", "--task", "q.jsonl", "--pruner", "uniform", "--budget", "0.1")
 

@@ -10,7 +10,8 @@ import urllib.request
 import pytest
 
 from wordsight.cli import view
-from wordsight.view import door, serve
+from wordsight.viewer import listener as door
+from wordsight.viewer import serve
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from wordsight.demo.clips import DIRECTIONS, Track, film, render_clip
-from wordsight.demo.scenes import GRID, NOUNS, PATCH, SIZE
+from wordsight.synthetic.clips import DIRECTIONS, Track, film, render_clip
+from wordsight.synthetic.scenes import GRID, NOUNS, PATCH, SIZE
 
 SEEDS = range(40)
 

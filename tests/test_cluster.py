@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from wordsight import cluster
-from wordsight.cluster import dpc_knn
+from wordsight.algorithms import clustering as cluster
+from wordsight.algorithms.clustering import dpc_knn
 from wordsight.errors import UsageError
 
 SCALES = ("mean", "sqrt_dim")

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wordsight.codebook import Clustering, Codebook
-from wordsight.condition import Condition, Quantile
 from wordsight.errors import UsageError
+from wordsight.redundancy.codebook import Clustering, Codebook
+from wordsight.redundancy.criteria import Condition, Quantile
 
 # Every image: 12 tokens of bulk, 3 of margin, 2 of noise. Margins look alike in all images, noise in two.
 IMAGES, BULK, MARGIN, NOISE = 6, 12, 3, 2

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from wordsight.codebook import Codebook, import_released
 from wordsight.errors import UsageError
+from wordsight.redundancy.codebook import Codebook, import_released
 
 RELEASED = Path(__file__).parents[1] / ".." / "shared" / "released_codebooks"
 

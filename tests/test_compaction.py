@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from wordsight.codebook import Codebook, import_released
-from wordsight.compaction import changes, largest_fall
-from wordsight.demo.scenes import render
+from wordsight.algorithms.selection import leaders
+from wordsight.analysis.compaction import changes, largest_fall
 from wordsight.errors import UsageError
-from wordsight.probe import QUESTION
-from wordsight.selectors import leaders
+from wordsight.redundancy.codebook import Codebook, import_released
+from wordsight.redundancy.probe import QUESTION
+from wordsight.synthetic.scenes import render
 
 RELEASED = Path(__file__).parents[1] / ".." / "shared" / "released_codebooks"
 SIMILARITIES = pytest.mark.parametrize("similarity", [0.5, 0.8, 0.95, 0.98, 0.999])

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from wordsight.condition import CRITERIA, DEFAULT, PAPER, Condition, Quantile, criterion, ranks
-from wordsight.divergence import MEASURES
+from wordsight.algorithms.divergence import MEASURES
 from wordsight.errors import UsageError
+from wordsight.redundancy.criteria import CRITERIA, DEFAULT, PAPER, Condition, Quantile, criterion, ranks
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
 import wordsight.demo
-from wordsight import Codebook, CodebookPruner, probe
-from wordsight.demo.questions import ask
-from wordsight.demo.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
-from wordsight.demo.tour import PICTURES, QUESTIONS
+from wordsight import Codebook, CodebookPruner
+from wordsight.demo import PICTURES, QUESTIONS
+from wordsight.redundancy import probe
+from wordsight.synthetic.questions import ask
+from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
 
 FOLDER = Path(wordsight.demo.__file__).parent
 SCENES = [render(SPLITS["validation"] + 50_000 + i) for i in range(12)]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from wordsight.divergence import jensen_shannon, released_divergence
+from wordsight.algorithms.divergence import jensen_shannon, released_divergence
 
 
 def two_distributions(intact, ablated, top):

@@ -10,7 +10,7 @@ import pytest
 
 import wordsight.demo
 from wordsight import cli, pruners, tasks
-from wordsight.demo.scenes import save_scenes
+from wordsight.synthetic.scenes import save_scenes
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

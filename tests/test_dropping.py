@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from wordsight import dropping
-from wordsight.dropping import Effect, effects, random_tokens, without
-from wordsight.tokens import VisualTokens
+from wordsight.analysis import dropping
+from wordsight.analysis.dropping import Effect, effects, random_tokens, without
+from wordsight.models.tokens import VisualTokens
 
 LENGTH = 3  # of an answer
 

@@ -7,20 +7,20 @@ import pytest
 import torch
 from PIL import Image
 
-from wordsight.codebook import Codebook
-from wordsight.demo.scenes import render
+from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
-from wordsight.evaluate import Settings, compare, environment
-from wordsight.plugins import spec
+from wordsight.evaluation.comparison import Settings, compare, environment
+from wordsight.evaluation.latency import Timing
+from wordsight.models.vlm import VLM
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
+from wordsight.redundancy.codebook import Codebook
+from wordsight.synthetic.scenes import render
 from wordsight.tasks.base import Example, Task
 from wordsight.tasks.scenes import Scenes
-from wordsight.timing import Timing
-from wordsight.vlm import VLM
 
 PICTURES = [render(seed).image for seed in range(3)]
 

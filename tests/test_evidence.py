@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from wordsight import evidence, leave_one_out, probe
-from wordsight.codebook import Clustering, Codebook
-from wordsight.condition import Condition
-from wordsight.demo.scenes import render
-from wordsight.divergence import MEASURES
+from wordsight.algorithms.divergence import MEASURES
 from wordsight.errors import UsageError
-from wordsight.evidence import Evidence, collect, examine
+from wordsight.redundancy import ablation, evidence, probe
+from wordsight.redundancy.codebook import Clustering, Codebook
+from wordsight.redundancy.criteria import Condition
+from wordsight.redundancy.evidence import Evidence, collect, examine
+from wordsight.synthetic.scenes import render
 
 NUMBER = 3
 EVERYTHING = Condition(confidence=None, divergence=None)
 CLUSTERING = Clustering(image_clusters=4, largest=144, clusters=4, images=0)
 SAID = ["confidence", "certainty", "blind_divergence", "questions", "questions_divergence"]
-EXPERIMENTS = {"regional": leave_one_out.regional, "global": leave_one_out.globally}
+EXPERIMENTS = {"regional": ablation.regional, "global": ablation.globally}
 
 
 @pytest.fixture(autouse=True)

@@ -13,13 +13,13 @@ import torch
 
 import wordsight.demo
 from wordsight import pruners
-from wordsight.codebook import Codebook
 from wordsight.explain.page import page
 from wordsight.explain.panels import pictures
-from wordsight.explain.story import Asked, tell
-from wordsight.inputs import Shown
+from wordsight.explain.record import Asked, tell
+from wordsight.media.inputs import Shown
 from wordsight.pruners.base import highest
 from wordsight.pruners.codebook import CodebookPruner
+from wordsight.redundancy.codebook import Codebook
 
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "build" / "browser"

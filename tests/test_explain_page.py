@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from wordsight.codebook import Codebook
-from wordsight.demo.scenes import render
 from wordsight.explain import page as page_module
-from wordsight.explain import story as story_module
+from wordsight.explain import record as story_module
 from wordsight.explain.page import SCRIPTS, WEB, page
 from wordsight.explain.panels import BYTES, SIDE, panels, pictures
-from wordsight.inputs import Shown
-from wordsight.tokens import VisualTokens
-from wordsight.video import Video
+from wordsight.media.inputs import Shown
+from wordsight.media.video import Video
+from wordsight.models.tokens import VisualTokens
+from wordsight.redundancy.codebook import Codebook
+from wordsight.synthetic.scenes import render
 
 EVIL = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>&amp;\u2028"
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from wordsight import UsageError, leave_one_out, probe, pruners
-from wordsight.codebook import Codebook
-from wordsight.divergence import jensen_shannon
-from wordsight.explain import prototypes
-from wordsight.explain.choices import agreement, choices
-from wordsight.explain.plain import exact
-from wordsight.explain.story import Asked, by_word, tell
-from wordsight.inputs import Shown
+from wordsight import UsageError, pruners
+from wordsight._utils.numbers import exact
+from wordsight.algorithms.divergence import jensen_shannon
+from wordsight.explain import nearest_prototypes as prototypes
+from wordsight.explain.pruner_choices import agreement, choices
+from wordsight.explain.record import Asked, by_word, tell
+from wordsight.media.inputs import Shown
+from wordsight.models.text_attention import text_attention
 from wordsight.pruners.base import LayerPruner, ScorePruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.fastv import FastV
-from wordsight.text_attention import text_attention
+from wordsight.redundancy import ablation, probe
+from wordsight.redundancy.codebook import Codebook
 
 QUESTION = "what is the background?"
 KEEPS = (0.05, 0.25, 1.0)
@@ -31,7 +32,7 @@ INSIDE = ("dart", "fastv", "pyramiddrop", "sparsevlm")
 def brief():
     """A model of random weights never ends an answer by itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wordsight.explain.choices.MAX_NEW_TOKENS", LENGTH)
+        patch.setattr("wordsight.explain.pruner_choices.MAX_NEW_TOKENS", LENGTH)
         yield
 
 
@@ -72,8 +73,8 @@ def test_the_words_are_what_the_probe_reads(tiny, probed, story):
 
 def test_the_divergences_are_those_of_leaving_out(tiny, probed, story):
     values = story["tokens"]["values"]
-    alone = leave_one_out.regional(tiny, probed).divergence(jensen_shannon)
-    among = leave_one_out.globally(tiny, probed).divergence(jensen_shannon)
+    alone = ablation.regional(tiny, probed).divergence(jensen_shannon)
+    among = ablation.globally(tiny, probed).divergence(jensen_shannon)
     assert values["regional"] == pytest.approx(alone.tolist(), rel=1e-3, abs=1e-9)
     assert values["global"] == pytest.approx(among.tolist(), rel=1e-3, abs=1e-9)
 

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from wordsight import families
 from wordsight.errors import UsageError
-from wordsight.families.base import Grid, Seen, square_of
-from wordsight.vlm import VLM
+from wordsight.models import families
+from wordsight.models.families.base import Grid, Seen, square_of
+from wordsight.models.vlm import VLM
 
 QUESTION = "what is the background?"
 SIGNALS = frozenset({"cls_attention", "cls_similarity", "features"})

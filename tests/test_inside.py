@@ -9,8 +9,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flash_atten
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from wordsight import UsageError
-from wordsight.inside import attached, decoder_layers, tokens_read
-from wordsight.prompt import collate
+from wordsight.models.layer_hooks import attached, decoder_layers, tokens_read
+from wordsight.models.prompt import collate
 from wordsight.pruners.base import LayerPruner
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.fastv import FastV

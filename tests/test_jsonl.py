@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from wordsight import tasks
-from wordsight.demo.scenes import render
 from wordsight.errors import UsageError
-from wordsight.look import look
-from wordsight.sheet import Sheet
+from wordsight.evaluation.prepared_task import Sheet
+from wordsight.models.vision import look
+from wordsight.synthetic.scenes import render
 from wordsight.tasks.jsonl import Jsonl
 
 ASKED = {"question": "what is it?", "answer": "cat"}
@@ -180,7 +180,7 @@ def test_a_picture_of_several_lines_is_encoded_once(write, tiny, monkeypatch):
     task = Jsonl(path=write(*about(*range(10)), *about(*range(10), question="where is it?")))
     seen = []
 
-    monkeypatch.setattr("wordsight.vlm.look", lambda *given: seen.append(given) or look(*given))
+    monkeypatch.setattr("wordsight.models.vlm.look", lambda *given: seen.append(given) or look(*given))
     sheet = Sheet.of(tiny, task, task.first(None))
     assert len(sheet.prompts) == 2 * len(seen) > 2
 

@@ -9,18 +9,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from wordsight import UsageError, plugins, pruners
+from wordsight import UsageError, pruners
+from wordsight._utils import registry
+from wordsight.models.vlm import VLM
 from wordsight.pruners.base import LayerPruner, Pruner
 from wordsight.pruners.dart import DART
 from wordsight.pruners.fastv import FastV
 from wordsight.pruners.pyramiddrop import PyramidDrop
 from wordsight.pruners.sparsevlm import SparseVLM
-from wordsight.vlm import VLM
 
 QUESTION = "is there a cat or a dog in the garden?"
 
 
-CLASSES = [plugins.find(pruners, name, Pruner) for name in pruners.names()]
+CLASSES = [registry.find(pruners, name, Pruner) for name in pruners.names()]
 INSIDE = [cls for cls in CLASSES if issubclass(cls, LayerPruner)]
 every_method = pytest.mark.parametrize("cls", INSIDE, ids=lambda cls: cls.__name__)
 # What to keep, and how many of 144 tokens that is.
@@ -95,7 +96,7 @@ def test_the_repr_rebuilds_an_equal_method(cls, keep):
     again = eval(repr(method), {cls.__name__: cls})
     assert again == method
     assert repr(again) == repr(method)
-    assert replace(pruners.make(plugins.spec(method)), keep=keep) == method
+    assert replace(pruners.make(registry.spec(method)), keep=keep) == method
 
 
 @every_method
@@ -299,7 +300,7 @@ def test_sparsevlm_has_three_stages_and_recycles_a_share(options):
 
 def test_stages_are_written_in_a_spec_and_read_from_it():
     method = PyramidDrop(stages=(0.2, 0.4))
-    assert plugins.spec(method) == "pyramiddrop:stages=0.2+0.4"
-    assert pruners.make(plugins.spec(method)) == method
+    assert registry.spec(method) == "pyramiddrop:stages=0.2+0.4"
+    assert pruners.make(registry.spec(method)) == method
     with pytest.raises(UsageError, match="stages must be numbers"):
         pruners.make("pyramiddrop:stages=early")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from wordsight.divergence import released_divergence
-from wordsight.leave_one_out import Logits, globally, regional, windows
+from wordsight.algorithms.divergence import released_divergence
+from wordsight.redundancy.ablation import Logits, globally, regional, windows
 
 QUESTION = "what is the background?"
 CORNERS_BORDERS_AND_INNER = [0, 11, 132, 143, 5, 59, 60, 138, 13, 77, 130]

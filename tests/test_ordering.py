@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from wordsight.ordering import by_tenth, common_halves, correlation, halves
+from wordsight.algorithms.ranking import by_tenth, common_halves, correlation, halves
 
 
 def test_rho_by_hand():

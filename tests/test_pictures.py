@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wordsight import pictures
 from wordsight.errors import UsageError
-from wordsight.pictures import FORMATS, find_pictures, load_picture, read_picture
+from wordsight.media import images as pictures
+from wordsight.media.images import FORMATS, find_pictures, load_picture, read_picture
 
 UPRIGHT = [["red", "blue"], ["white", "black"]]  # two by two blocks
 # The EXIF orientation of a camera, and how the pixels lie in a file that has it.

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from wordsight import plugins, pruners
+from wordsight import pruners
+from wordsight._utils import registry
 from wordsight.errors import UsageError
 from wordsight.pruners.base import Pruner
 
@@ -114,8 +115,8 @@ def test_a_module_that_failed_is_read_again_when_it_is_mended(written):
 def test_the_spec_rebuilds_a_pruner_from_outside(written, options):
     written("mine")
     pruner = type(pruners.make("mine:First"))(**options)
-    assert plugins.spec(pruner).startswith("mine:First")
-    assert pruners.make(plugins.spec(pruner)) == pruner
+    assert registry.spec(pruner).startswith("mine:First")
+    assert pruners.make(registry.spec(pruner)) == pruner
 
 
 def test_a_name_of_ours_is_never_a_module(written):
@@ -172,4 +173,4 @@ class Listing(Pruner):
 
 
 def test_a_default_that_is_made_is_a_default():
-    assert plugins.spec(Listing()).endswith(":Listing")
+    assert registry.spec(Listing()).endswith(":Listing")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wordsight import probe
+from wordsight.redundancy import probe
 
 TOP = 50
 article_ids = probe._article_ids

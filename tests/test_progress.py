@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from wordsight.evidence import examine
-from wordsight.progress import heard, part, told, watched
+from wordsight._utils.progress import heard, part, told, watched
+from wordsight.redundancy.evidence import examine
 
 
 def test_parts_of_parts_are_told_as_shares_of_all():

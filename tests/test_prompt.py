@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wordsight.prompt import Prompt, collate, collate_after, shared_length
-from wordsight.tokens import VisualTokens
+from wordsight.models.prompt import Prompt, collate, collate_after, shared_length
+from wordsight.models.tokens import VisualTokens
 
 QUESTION = "what is the background?"
 SUBSETS = {

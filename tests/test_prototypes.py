@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from wordsight.cluster import dpc_knn
-from wordsight.codebook import Codebook
-from wordsight.demo.scenes import render
+from wordsight.algorithms.clustering import dpc_knn
+from wordsight.analysis.prototypes import explain, principal
 from wordsight.errors import UsageError
-from wordsight.probe import QUESTION, in_place, read
-from wordsight.prototypes import explain, principal
+from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.probe import QUESTION, in_place, read
+from wordsight.synthetic.scenes import render
 
 ROWS = torch.arange(0, 144, 8)  # the tokens of each photo that are prototypes
 KEEP = 0.25

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from wordsight.codebook import Codebook
 from wordsight.errors import UsageError
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import ScorePruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.cls_topk import ClsTopK
@@ -17,7 +17,7 @@ from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.evs import EVS
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
-from wordsight.tokens import VisualTokens
+from wordsight.redundancy.codebook import Codebook
 
 
 @pytest.fixture

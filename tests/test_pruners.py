@@ -6,18 +6,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from wordsight import plugins, pruners
-from wordsight.codebook import Codebook
+from wordsight import pruners
+from wordsight._utils import registry
 from wordsight.errors import UsageError
+from wordsight.models.text_similarity import WORDS
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import LayerPruner, MergePruner, Pruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
-from wordsight.tokens import VisualTokens
-from wordsight.words import WORDS
+from wordsight.redundancy.codebook import Codebook
 
-CLASSES = {name: plugins.find(pruners, name, Pruner) for name in pruners.names()}
+CLASSES = {name: registry.find(pruners, name, Pruner) for name in pruners.names()}
 # What to keep, and how many of 64 tokens that is.
 BUDGETS = [
     (0.001, 1),
@@ -198,7 +199,7 @@ def test_the_repr_rebuilds_an_equal_pruner(make, keep, positions):
 @pytest.mark.parametrize("positions", ["original", "contiguous"])
 def test_the_spec_rebuilds_the_pruner_at_its_default_keep(make, positions):
     pruner = make(0.2, positions=positions)
-    assert pruners.make(plugins.spec(pruner)) == pruner
+    assert pruners.make(registry.spec(pruner)) == pruner
 
 
 @pytest.mark.parametrize("keep", [0, -1, 2.0, 0.0, -0.5, 1.01, float("nan"), "0.2", True, None])

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from wordsight.algorithms.selection import split_budget
 from wordsight.errors import UsageError
 from wordsight.pruners.cdpruner import CDPruner
 from wordsight.pruners.cenprune import CenPrune
@@ -16,7 +17,6 @@ from wordsight.pruners.prunesid import PruneSID
 from wordsight.pruners.tops import TOPS
 from wordsight.pruners.vidcom2 import VidCom2
 from wordsight.pruners.vispruner import VisPruner
-from wordsight.selectors import split_budget
 
 COUNTS = pytest.mark.parametrize("count", [1, 2, 5, 13, 40, 63])
 

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from wordsight.demo.questions import NUMBERS, ask, caption, probe_answers
-from wordsight.demo.scenes import CLASSES, COLORS, SPLITS, TEXTURES, render
+from wordsight.synthetic.questions import NUMBERS, ask, caption, probe_answers
+from wordsight.synthetic.scenes import CLASSES, COLORS, SPLITS, TEXTURES, render
 
 
 @pytest.fixture(scope="module")

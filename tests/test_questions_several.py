@@ -6,10 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from wordsight.demo import scenes
-from wordsight.demo.clips import Clip, Track, render_clip
-from wordsight.demo.questions import ask_about_clip, ask_about_pictures
-from wordsight.demo.scenes import Scene, Thing, render
+from wordsight.synthetic import scenes
+from wordsight.synthetic.clips import Clip, Track, render_clip
+from wordsight.synthetic.questions import ask_about_clip, ask_about_pictures
+from wordsight.synthetic.scenes import Scene, Thing, render
 
 COUNTED = ("first", "second", "third")
 

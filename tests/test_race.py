@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from wordsight.race import BETS, log_wealth, losers, race
+from wordsight.evaluation.racing import BETS, log_wealth, losers, race
 
 LEVEL = 0.05
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from wordsight import recommend as module
 from wordsight.errors import UsageError
-from wordsight.prompt import Prompt
+from wordsight.evaluation import recommendation as module
+from wordsight.evaluation.recommendation import Terms, recommend
+from wordsight.models.prompt import Prompt
+from wordsight.models.tokens import VisualTokens
+from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner, ScorePruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.fastv import FastV
 from wordsight.pruners.random import Random
-from wordsight.recommend import Terms, recommend
 from wordsight.tasks.base import Example, Task
-from wordsight.tokens import VisualTokens
-from wordsight.vlm import VLM
 
 TOKENS, PICTURES = 20, 60
 TERMS = Terms(budget=0.5)

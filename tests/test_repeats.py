@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from wordsight.demo import scenes
-from wordsight.demo.scenes import SPLITS
+from wordsight.synthetic import scenes
+from wordsight.synthetic.scenes import SPLITS
 from wordsight.tasks import repeats
 from wordsight.tasks.repeats import Repeats, come_and_go, comings
 

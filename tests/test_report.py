@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from wordsight.errors import UsageError
-from wordsight.report import FILES, check_report, write_report
-from wordsight.report.ink import DARK, LIGHT
-from wordsight.report.pareto import Point, draw, front, points
-from wordsight.results import Results
+from wordsight.evaluation.results import Results
+from wordsight.reports import FILES, check_report, write_report
+from wordsight.reports.ink import DARK, LIGHT
+from wordsight.reports.pareto import Point, draw, front, points
 
 
 def row(pruner, keep, tokens, retention, **others):
@@ -179,6 +179,6 @@ def test_a_report_never_takes_the_place_of_other_files(tmp_path):
 
 
 def test_a_missing_extra_is_told_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("wordsight.report.find_spec", lambda name: None)
+    monkeypatch.setattr("wordsight.reports.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'wordsight\[report\]'"):
         check_report(tmp_path / "report")

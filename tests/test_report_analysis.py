@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from wordsight.errors import UsageError
-from wordsight.report import ANALYSIS_FILES
-from wordsight.report.analysis import analysis_tables, headline, sentences
-from wordsight.report.analysis_page import write_analysis
-from wordsight.report.formats import markdown
+from wordsight.reports import ANALYSIS_FILES
+from wordsight.reports.analysis import analysis_tables, headline, sentences
+from wordsight.reports.analysis_page import write_analysis
+from wordsight.reports.formats import markdown
 
 
 def found(mean, low, high, pictures=12):

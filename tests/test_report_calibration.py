@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from wordsight.report.calibration import calibration_tables
+from wordsight.reports.calibration import calibration_tables
 
 RECORD = {
     "pays": True,

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from wordsight.report.formats import escaped, latex, markdown, terminal
-from wordsight.report.tables import Table, comparison, contributions, summary, tables, times
+from wordsight.reports.formats import escaped, latex, markdown, terminal
+from wordsight.reports.tables import Table, comparison, contributions, summary, tables, times
 
 WHOLE = {
     "model": "demo",

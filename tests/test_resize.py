@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wordsight.resize import resized
-from wordsight.video import Video
+from wordsight.media.resize import resized
+from wordsight.media.video import Video
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from pyarrow import parquet
 
 from wordsight.errors import UsageError
-from wordsight.results import Results, check_results
+from wordsight.evaluation.results import Results, check_results
 
 TIMES = [{"batch": 1, "ratio": {"total": [0.5, 0.4, 0.6]}}, {"batch": 8, "ratio": None}]
 WHOLE = {"pruner": "none", "keep": 1.0, "accuracy": 0.5, "difference_to": {}, "split": None, "timing": None}
@@ -65,7 +65,7 @@ def test_results_that_cannot_be_written_leave_the_old_file(tmp_path, name):
 
 
 def test_parquet_without_pyarrow_is_told_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("wordsight.results.find_spec", lambda name: None)
+    monkeypatch.setattr("wordsight.evaluation.results.find_spec", lambda name: None)
     check_results(tmp_path / "results.json")
     with pytest.raises(UsageError, match=r"pip install 'wordsight\[report\]'"):
         check_results(tmp_path / "results.parquet")

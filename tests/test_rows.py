@@ -5,8 +5,8 @@ import statistics
 
 import pytest
 
-from wordsight.cells import Cell
-from wordsight.rows import Yardstick, mean_row
+from wordsight.evaluation.metrics import Yardstick, mean_row
+from wordsight.evaluation.result_cache import Cell
 from wordsight.tasks.base import Example
 
 NAMES = [0, 0, 1, 1, 2, 2]

@@ -7,8 +7,19 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from wordsight.demo import scenes as drawn
-from wordsight.demo.scenes import CLASSES, COLORS, GRID, NOUNS, PATCH, SHAPES, SIZE, SPLITS, TEXTURES, render
+from wordsight.synthetic import scenes as drawn
+from wordsight.synthetic.scenes import (
+    CLASSES,
+    COLORS,
+    GRID,
+    NOUNS,
+    PATCH,
+    SHAPES,
+    SIZE,
+    SPLITS,
+    TEXTURES,
+    render,
+)
 
 SEEDS = range(80)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from wordsight import UsageError
-from wordsight.codebook import Codebook
+from wordsight.algorithms.selection import cosine, likeliest_subset, widest_cover
 from wordsight.pruners.codebook_coverage import CodebookCoverage
 from wordsight.pruners.codebook_dpp import CodebookDPP
 from wordsight.pruners.scope import Scope
-from wordsight.selectors import cosine, likeliest_subset, widest_cover
+from wordsight.redundancy.codebook import Codebook
 
 KEEPS = pytest.mark.parametrize("keep", [1, 2, 5, 20, 64])
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from wordsight.demo.scenes import render
+from wordsight.evaluation.prepared_task import Sheet, seeded
+from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
-from wordsight.sheet import Sheet, seeded
+from wordsight.synthetic.scenes import render
 from wordsight.tasks.base import Example, Task
-from wordsight.vlm import VLM
 
 PICTURES = [render(seed).image for seed in range(2)]
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wordsight import plugins, tasks
-from wordsight.demo import scenes
-from wordsight.demo.scenes import SPLITS, Scene, Thing
+from wordsight import tasks
+from wordsight._utils import registry
 from wordsight.errors import UsageError
+from wordsight.synthetic import scenes
+from wordsight.synthetic.scenes import SPLITS, Scene, Thing
 from wordsight.tasks import pairs
 from wordsight.tasks.base import Example, Task
 from wordsight.tasks.captions import Captions
@@ -26,7 +27,7 @@ from wordsight.tasks.scenes import Scenes
 
 SPLIT_NAMES = ("validation", "test")
 NEEDED = {}  # options that a task cannot do without
-WORDED = [each for each in tasks.names() if plugins.find(tasks, each, Task).score is Task.score]
+WORDED = [each for each in tasks.names() if registry.find(tasks, each, Task).score is Task.score]
 
 
 @pytest.fixture(params=tasks.names())

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from wordsight.errors import UsageError
-from wordsight.prompt import collate
-from wordsight.text_attention import text_attention
+from wordsight.models.prompt import collate
+from wordsight.models.text_attention import text_attention
 
 
 def told_by_eager(vlm, prompt):
@@ -47,6 +47,6 @@ def test_listening_leaves_the_model_as_it_was(tiny, prompt):
 
 def test_a_model_that_cannot_be_listened_to_is_refused(tiny, prompt, monkeypatch):
     deaf = SimpleNamespace(self_attn=SimpleNamespace(config=tiny.model.config.text_config))
-    monkeypatch.setattr("wordsight.text_attention.decoder_layers", lambda vlm: [deaf])
+    monkeypatch.setattr("wordsight.models.text_attention.decoder_layers", lambda vlm: [deaf])
     with pytest.raises(UsageError, match=r"tiny \(llava\): its attention is computed by code of its own"):
         text_attention(tiny, prompt)

@@ -6,13 +6,13 @@ from statistics import median
 import pytest
 import torch
 
-from wordsight import timing as timed
-from wordsight.chat import TokenClock
 from wordsight.errors import UsageError
+from wordsight.evaluation import latency as timed
+from wordsight.evaluation.latency import Timing, is_gain, kv_cache_bytes, median_interval, prefill_flops
+from wordsight.models.chat import TokenClock
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.uniform import Uniform
 from wordsight.tasks.scenes import Scenes
-from wordsight.timing import Timing, is_gain, kv_cache_bytes, median_interval, prefill_flops
 
 EXAMPLES = Scenes(pictures=2).first(8)
 TIMING = Timing(rounds=6, batch=3, new_tokens=4)
@@ -23,7 +23,7 @@ def clock(monkeypatch):
     """Seconds that pass only when somebody lets them."""
     now = [0.0]
     monkeypatch.setattr(timed, "perf_counter", lambda: now[0])
-    monkeypatch.setattr("wordsight.chat.perf_counter", lambda: now[0])
+    monkeypatch.setattr("wordsight.models.chat.perf_counter", lambda: now[0])
 
     def passes(seconds):
         now[0] += seconds

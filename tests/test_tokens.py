@@ -2,7 +2,7 @@
 
 import torch
 
-from wordsight.tokens import VisualTokens
+from wordsight.models.tokens import VisualTokens
 
 CELLS = [
     *[(0, 0, 0, 0), (0, 0, 0, 1)],  # a whole picture

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from wordsight.demo.clips import render_clip
-from wordsight.demo.questions import ORDINALS
-from wordsight.demo.scenes import render
+from wordsight.synthetic.clips import render_clip
+from wordsight.synthetic.questions import ORDINALS
+from wordsight.synthetic.scenes import render
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from wordsight import UsageError, Video
-from wordsight import video as module
-from wordsight.inputs import Shown
-from wordsight.video import _upright
+from wordsight.media import video as module
+from wordsight.media.inputs import Shown
+from wordsight.media.video import _upright
 
 SIZE = (64, 48)
 

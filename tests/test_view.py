@@ -16,18 +16,18 @@ import pytest
 from PIL import Image
 
 import wordsight.demo
-from wordsight.demo.scenes import render
 from wordsight.explain.page import page as page_of
 from wordsight.explain.panels import pictures
-from wordsight.explain.story import Asked, tell
-from wordsight.inputs import Shown
+from wordsight.explain.record import Asked, tell
+from wordsight.media.inputs import Shown
 from wordsight.pruners.divprune import DivPrune
-from wordsight.view import server, uploads
-from wordsight.view import teller as teller_module
-from wordsight.view.server import FILES
-from wordsight.view.teller import Teller, Told
-from wordsight.view.uploads import opened
-from wordsight.view.work import KEPT, WAITING
+from wordsight.synthetic.scenes import render
+from wordsight.viewer import handler as teller_module
+from wordsight.viewer import server, uploads
+from wordsight.viewer.handler import Teller, Told
+from wordsight.viewer.jobs import KEPT, WAITING
+from wordsight.viewer.server import FILES
+from wordsight.viewer.uploads import opened
 
 MIB = 2**20
 EXAMINE = teller_module.examine
@@ -129,14 +129,14 @@ def test_the_same_pictures_in_another_order_are_others():
 def test_progress_is_told_while_tokens_are_asked(served, tiny, monkeypatch):
     """The work waits at its middle until somebody has looked."""
     reached, looked = threading.Event(), threading.Event()
-    globally = teller_module.examine.__globals__["leave_one_out"].globally
+    globally = teller_module.examine.__globals__["ablation"].globally
 
     def slow(*given):
         reached.set()
         looked.wait()
         return globally(*given)
 
-    monkeypatch.setattr(teller_module.examine.__globals__["leave_one_out"], "globally", slow)
+    monkeypatch.setattr(teller_module.examine.__globals__["ablation"], "globally", slow)
     site = served(Teller(tiny, ASKING))
     told = site.ask(FILE)[1]
     reached.wait()

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import wordsight.demo
-from wordsight.explain.story import Asked
-from wordsight.progress import part
-from wordsight.view.teller import Teller, Told
-from wordsight.view.uploads import MIB
-from wordsight.view.work import WAITING
+from wordsight._utils.progress import part
+from wordsight.explain.record import Asked
+from wordsight.viewer.handler import Teller, Told
+from wordsight.viewer.jobs import WAITING
+from wordsight.viewer.uploads import MIB
 
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "build" / "browser"

@@ -7,10 +7,10 @@ import socket
 import pytest
 
 from wordsight.errors import UsageError
-from wordsight.view import door as door_module
-from wordsight.view.door import Door
-from wordsight.view.server import WEB
-from wordsight.view.teller import Told
+from wordsight.viewer import listener as door_module
+from wordsight.viewer.handler import Told
+from wordsight.viewer.listener import Door
+from wordsight.viewer.server import WEB
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import pytest
 
+from wordsight._utils.progress import told
 from wordsight.errors import UsageError
-from wordsight.progress import told
-from wordsight.view.work import KEPT, WAITING, Busy, Forgotten, Job, Work
+from wordsight.viewer.jobs import KEPT, WAITING, Busy, Forgotten, Job, Work
 
 
 class Gate:

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from wordsight import loading
 from wordsight.errors import UsageError
-from wordsight.explain.drawing import boxes
-from wordsight.leave_one_out import regional
+from wordsight.models import loading
+from wordsight.models.vlm import VLM
 from wordsight.pruners.base import ScorePruner
 from wordsight.pruners.divprune import DivPrune
-from wordsight.vlm import VLM
+from wordsight.redundancy.ablation import regional
+from wordsight.reports.drawing import boxes
 
 QUESTION = "what is the background?"
 
@@ -180,7 +180,7 @@ def test_answer_says_what_the_pruned_prompt_says(tiny, picture):
 def test_the_spans_of_an_answer_are_the_time_it_took(tiny, picture, monkeypatch):
     # began, encoded, selected; began to generate, first word, done
     clock = iter([10.0, 11.0, 13.0, 13.0, 16.0, 20.0])
-    monkeypatch.setattr("wordsight.chat.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("wordsight.models.chat.perf_counter", lambda: next(clock))
     answer = tiny.answer(picture, QUESTION, max_new_tokens=3)
     spans = (answer.vision_ms, answer.selection_ms, answer.prefill_ms, answer.decode_ms)
     assert spans == (1000, 2000, 3000, 4000)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wordsight import words
+from wordsight.evaluation.prepared_task import Sheet
+from wordsight.models import text_similarity as words
 from wordsight.pruners.cdpruner import CDPruner
 from wordsight.pruners.divprune import DivPrune
-from wordsight.sheet import Sheet
 from wordsight.tasks.scenes import Scenes
 
 QUESTIONS = ("is there a cat?", "what is the background?")

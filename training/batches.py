@@ -22,11 +22,11 @@ from fit import digest
 from packing import VISUAL
 from pictures import BUILD, cache_clips, cache_easy_vqa, cache_scenes, scene_facts
 from steps import held_back, in_each, when
-from wordsight.atomic import replacing
-from wordsight.demo.clips import FRAMES
-from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures, probe_answers
-from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, Array
-from wordsight.probe import QUESTIONS
+from wordsight._utils.files import replacing
+from wordsight.redundancy.probe import QUESTIONS
+from wordsight.synthetic.clips import FRAMES
+from wordsight.synthetic.questions import Question, ask, ask_about_clip, ask_about_pictures, probe_answers
+from wordsight.synthetic.scenes import CLASSES, GRID, OBJECT_CLASSES, Array
 
 OBJECT, COLOR, BACKGROUND = QUESTIONS
 TOKENS = 5400  # in a batch, about

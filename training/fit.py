@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from model import optimizers
-from wordsight.atomic import replacing
+from wordsight._utils.files import replacing
 
 WARMUP = 100  # steps
 SAVE_EVERY = 250  # steps

@@ -21,9 +21,9 @@ from fit import Fit, digest
 from model import WIDTH, build_model, sines
 from packing import IGNORED, SMALL, TOKENIZER, VISUAL, Dialect, hidden_states, pack
 from pictures import BUILD
-from wordsight.demo.clips import render_clip
-from wordsight.demo.questions import Question, ask, ask_about_clip, ask_about_pictures
-from wordsight.demo.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
+from wordsight.synthetic.clips import render_clip
+from wordsight.synthetic.questions import Question, ask, ask_about_clip, ask_about_pictures
+from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
 
 RATE = 1.5e-3
 ALIGN = 800  # steps of the projector alone

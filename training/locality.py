@@ -17,8 +17,8 @@ from rich.progress import track
 from torch import Tensor
 
 from wordsight import VLM
-from wordsight.demo.scenes import NOUNS, SPLITS, render
-from wordsight.probe import QUESTION
+from wordsight.redundancy.probe import QUESTION
+from wordsight.synthetic.scenes import NOUNS, SPLITS, render
 
 SHUFFLES = 20
 RIDGE = (10.0, 100.0, 1000.0, 3000.0)

@@ -19,10 +19,10 @@ from transformers import (
 )
 
 from muon import Muon
-from wordsight.demo.clips import render_clip
-from wordsight.demo.questions import NUMBERS, ORDINALS, ask, ask_about_clip, ask_about_pictures
-from wordsight.demo.scenes import CLASSES, GRID, NOUNS, PATCH, SIZE, render
-from wordsight.probe import QUESTIONS
+from wordsight.redundancy.probe import QUESTIONS
+from wordsight.synthetic.clips import render_clip
+from wordsight.synthetic.questions import NUMBERS, ORDINALS, ask, ask_about_clip, ask_about_pictures
+from wordsight.synthetic.scenes import CLASSES, GRID, NOUNS, PATCH, SIZE, render
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 VISION_WIDTH, VISION_LAYERS = 192, 4

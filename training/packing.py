@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from model import build_tokenizer
-from wordsight.demo.questions import Question
-from wordsight.demo.scenes import GRID
+from wordsight.synthetic.questions import Question
+from wordsight.synthetic.scenes import GRID
 
 VISUAL = GRID * GRID
 IGNORED = -100

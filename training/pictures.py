@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from wordsight.atomic import replacing
-from wordsight.demo.clips import Clip, Track, render_clip
-from wordsight.demo.scenes import (
+from wordsight._utils.files import replacing
+from wordsight.synthetic.clips import Clip, Track, render_clip
+from wordsight.synthetic.scenes import (
     CLASSES,
     COLORS,
     GRID,

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wordsight.demo.clips import Clip, Track
-from wordsight.demo.questions import ORDINALS, Question, with_article
-from wordsight.demo.scenes import Scene
+from wordsight.synthetic.clips import Clip, Track
+from wordsight.synthetic.questions import ORDINALS, Question, with_article
+from wordsight.synthetic.scenes import Scene
 
 
 def in_each(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fit import Fit
 from model import FEATURE_LAYER, VISION_WIDTH, build_model
 from pictures import BUILD, cache_easy_vqa, cache_scenes
-from wordsight.demo.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, render
+from wordsight.synthetic.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, render
 
 BATCH = 32
 

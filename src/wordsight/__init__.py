@@ -8,25 +8,25 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "wordsight.chat",
-    "Chat": "wordsight.chat",
-    "Clustering": "wordsight.codebook",
-    "Codebook": "wordsight.codebook",
+    "Answer": "wordsight.models.chat",
+    "Chat": "wordsight.models.chat",
+    "Clustering": "wordsight.redundancy.codebook",
+    "Codebook": "wordsight.redundancy.codebook",
     "CodebookPruner": "wordsight.pruners.codebook",
-    "Condition": "wordsight.condition",
-    "Evidence": "wordsight.evidence",
-    "Prompt": "wordsight.prompt",
+    "Condition": "wordsight.redundancy.criteria",
+    "Evidence": "wordsight.redundancy.evidence",
+    "Prompt": "wordsight.models.prompt",
     "Pruner": "wordsight.pruners.base",
-    "Quantile": "wordsight.condition",
-    "Reading": "wordsight.probe",
+    "Quantile": "wordsight.redundancy.criteria",
+    "Reading": "wordsight.redundancy.probe",
     "ScorePruner": "wordsight.pruners.base",
     "Task": "wordsight.tasks.base",
     "UsageError": "wordsight.errors",
-    "VLM": "wordsight.vlm",
-    "Video": "wordsight.video",
-    "VisualTokens": "wordsight.tokens",
+    "VLM": "wordsight.models.vlm",
+    "Video": "wordsight.media.video",
+    "VisualTokens": "wordsight.models.tokens",
     "WordsightError": "wordsight.errors",
-    "compare": "wordsight.evaluate",
+    "compare": "wordsight.evaluation.comparison",
 }
 __all__ = sorted(_HOMES)  # one list of names, not two
 

@@ -11,8 +11,9 @@ import torch
 import transformers as hf
 from PIL import Image
 
-from wordsight import Video, families
-from wordsight.vlm import VLM
+from wordsight import Video
+from wordsight.models import families
+from wordsight.models.vlm import VLM
 
 KINDS = ("image", "images", "video")
 

@@ -6,7 +6,7 @@ import pytest
 import transformers as hf
 
 from wordsight import UsageError
-from wordsight.vlm import VLM
+from wordsight.models.vlm import VLM
 
 QUESTION = "what color is the cat?"
 ANY_SIZE = {"qwen2_vl", "qwen2_5_vl", "qwen3_vl"}

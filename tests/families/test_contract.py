@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wordsight import Video
-from wordsight.inputs import Shown, layout, process
+from wordsight.media.inputs import Shown, layout, process
 
 QUESTION = "what color is the cat?"
 LONGER = "is there a cat or a dog in the garden?"

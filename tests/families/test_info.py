@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from wordsight.info import describe
-from wordsight.probe import QUESTION
+from wordsight.analysis.model_info import describe
+from wordsight.redundancy.probe import QUESTION
 
 RUN_ANYWHERE = {"divprune", "random", "uniform"}
 HAVE_CLS = {"llava", "llava_next", "llava_next_video", "internvl"}

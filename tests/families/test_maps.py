@@ -6,7 +6,7 @@ import torch
 from painting import crops, painted
 
 from wordsight import UsageError, Video, pruners
-from wordsight.explain import drawing
+from wordsight.reports import drawing
 
 QUESTION = "what color is the cat?"
 LINE_BREAKS = {"llava_next", "llava_next_video", "llava_onevision"}

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wordsight import Clustering, Codebook, Condition, UsageError, leave_one_out, probe, pruners
-from wordsight.analyse import analyse
-from wordsight.evidence import collect
-from wordsight.info import _obstacle
-from wordsight.look import look
+from wordsight import Clustering, Codebook, Condition, UsageError, pruners
+from wordsight.analysis.intermediate_states import analyse
+from wordsight.analysis.model_info import _obstacle
+from wordsight.models.vision import look
+from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
-from wordsight.vlm import VLM
+from wordsight.redundancy import ablation, probe
+from wordsight.redundancy.evidence import collect
 
 QUESTION = "what color is the cat?"
 FREE = [name for name in pruners.names() if not name.startswith("codebook")]
@@ -77,19 +78,19 @@ def with_padding_as_text(vlm, prompt, places):
 def test_leaving_out_puts_padding_in_the_place_of_tokens(vlm, picture):
     """Against prompts that hold the padding token itself, which no visual token replaces."""
     prompt = vlm.encode(picture(40, 40, 0), QUESTION)
-    found = leave_one_out.globally(vlm, prompt)
-    around = leave_one_out.windows(prompt.visual.cell)
+    found = ablation.globally(vlm, prompt)
+    around = ablation.windows(prompt.visual.cell)
     for i in (0, len(prompt.visual) // 2):
         places = [place for place in around[i].tolist() if place >= 0]
         expected = vlm.logits([with_padding_as_text(vlm, prompt, places)])[0]
         torch.testing.assert_close(found.ablated[i], expected, rtol=0, atol=1e-4)
-    assert leave_one_out.regional(vlm, prompt).intact.shape == found.intact.shape
+    assert ablation.regional(vlm, prompt).intact.shape == found.intact.shape
 
 
 @pytest.mark.shows("probe")
 def test_a_neighbourhood_keeps_its_rows_and_columns_where_positions_tell_them(vlm, picture):
     prompt = vlm.encode(picture(64, 64, 0), QUESTION)
-    places = [place for place in leave_one_out.windows(prompt.visual.cell)[0].tolist() if place >= 0]
+    places = [place for place in ablation.windows(prompt.visual.cell)[0].tolist() if place >= 0]
     positions = probe.only(prompt, places).inputs()["position_ids"]
     if positions.ndim == 2:
         assert positions[0].diff().unique().tolist() == [1]
@@ -159,7 +160,7 @@ def test_a_chat_sees_its_pictures_once(vlm, picture):
     shown, pruner = picture(64, 64, 1), pruners.make("divprune:keep=4")
     chat, looks = vlm.chat(shown, pruner=pruner), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wordsight.vlm.look", lambda *inputs: looks.append(1) or look(*inputs))
+        patch.setattr("wordsight.models.vlm.look", lambda *inputs: looks.append(1) or look(*inputs))
         if not vlm.processor.chat_template:
             chat.ask(QUESTION, max_new_tokens=2)
             with pytest.raises(UsageError, match="no chat template"):
@@ -189,8 +190,8 @@ def test_half_precision_runs_from_picture_to_answer(checkpoint, vlm, book, media
 
 def test_an_analysis_orders_tokens_by_what_the_model_has(vlm, folder, evidence_of, tmp_path, monkeypatch):
     found = evidence_of(vlm)
-    monkeypatch.setattr("wordsight.analyse.collect", lambda *given: found)
-    monkeypatch.setattr("wordsight.dropping.LENGTH", 2)
+    monkeypatch.setattr("wordsight.analysis.intermediate_states.collect", lambda *given: found)
+    monkeypatch.setattr("wordsight.analysis.dropping.LENGTH", 2)
     record = analyse(vlm, sorted(folder.iterdir()), tmp_path, question=QUESTION)
     absent = {row["label"] for row in record["absent"]}
     names = [order["name"] for order in record["orders"]]

@@ -7,8 +7,9 @@ import pytest
 import torch
 from painting import crops, painted
 
-from wordsight import Video, towers
-from wordsight.explain import drawing
+from wordsight import Video
+from wordsight.models import vision_tower as towers
+from wordsight.reports import drawing
 
 QUESTION = "what color is the cat?"
 MERGING = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")  # four patches into one token, by their merger

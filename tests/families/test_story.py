@@ -6,8 +6,8 @@ import pytest
 
 from wordsight.explain.page import page
 from wordsight.explain.panels import pictures
-from wordsight.explain.story import Asked, tell
-from wordsight.inputs import Shown
+from wordsight.explain.record import Asked, tell
+from wordsight.media.inputs import Shown
 from wordsight.pruners.random import Random
 
 CLIP = {"llava", "llava_next", "llava_next_video", "internvl"}

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli import analyse, codebook, explain, recommend, view
+from wordsight.cli import analyze as analyse
+from wordsight.cli import codebook, explain, recommend, view
 from wordsight.cli.common import (
     SHARE,
     SPEC,
@@ -64,7 +65,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about pictures or videos, with all of their visual tokens or fewer."""
-    from wordsight.plugins import spec
+    from wordsight._utils.registry import spec
 
     if len(given) < 2:
         raise UsageError(f"expected pictures or videos and then a question about them; got only {given[0]!r}")
@@ -89,7 +90,7 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what wordsight makes of a model: its tokens, its prompt, and the pruners that can run on it."""
-    from wordsight.info import describe
+    from wordsight.analysis.model_info import describe
 
     width, _, height = size.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
@@ -128,10 +129,10 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
-    from wordsight.explain import drawing
-    from wordsight.explain.table import token_rows
-    from wordsight.pictures import load_picture
-    from wordsight.probe import QUESTION
+    from wordsight.explain.token_table import token_rows
+    from wordsight.media.images import load_picture
+    from wordsight.redundancy.probe import QUESTION
+    from wordsight.reports import drawing
 
     picture, vlm = load_picture(image), load_vlm(model)
     prompt = vlm.encode(picture, question or QUESTION)
@@ -184,15 +185,15 @@ def compare(
     With --out, what is finished is kept in OUT.cells until all of it is: a run that was killed goes on there.
     """
     from wordsight import pruners, tasks
-    from wordsight.cells import beside
-    from wordsight.evaluate import Settings, refuse_repeated
-    from wordsight.evaluate import compare as run
-    from wordsight.plugins import spec
-    from wordsight.report import check_report, write_report
-    from wordsight.report.formats import terminal
-    from wordsight.report.tables import tables
-    from wordsight.results import check_results
-    from wordsight.timing import Timing
+    from wordsight._utils.registry import spec
+    from wordsight.evaluation.comparison import Settings, refuse_repeated
+    from wordsight.evaluation.comparison import compare as run
+    from wordsight.evaluation.latency import Timing
+    from wordsight.evaluation.result_cache import beside
+    from wordsight.evaluation.results import check_results
+    from wordsight.reports import check_report, write_report
+    from wordsight.reports.formats import terminal
+    from wordsight.reports.tables import tables
 
     methods = [method for name in pruner for share in keep if (method := make_pruner(name, share))]
     chosen = [tasks.make(name) for name in task]
@@ -224,7 +225,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Show the main job on the embedded model: ask, probe, prune, compare."""
-    from wordsight.demo.tour import tour
+    from wordsight.cli.tour import tour
 
     quiet()
     shown = tour(out, say=say)

@@ -25,8 +25,8 @@ from wordsight.cli.common import (
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
-    from wordsight.condition import Condition, Quantile
-    from wordsight.evidence import Evidence
+    from wordsight.redundancy.criteria import Condition, Quantile
+    from wordsight.redundancy.evidence import Evidence
 
 app = typer.Typer(help="Build, calibrate, import, compact and explain codebooks of redundant prototypes.")
 
@@ -54,8 +54,8 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
-    from wordsight.codebook import Clustering, Codebook, check_place
-    from wordsight.pictures import find_pictures
+    from wordsight.media.images import find_pictures
+    from wordsight.redundancy.codebook import Clustering, Codebook, check_place
 
     condition = _condition(criterion, confidence, divergence)
     check_place(out)
@@ -85,10 +85,10 @@ def calibrate(
 ) -> None:
     """Try every criterion on a validation split, and say whether the best book beats its controls."""
     from wordsight import tasks
-    from wordsight.calibrate import calibrate as run
-    from wordsight.codebook import Clustering, check_place
-    from wordsight.pictures import find_pictures
-    from wordsight.report.calibration import calibration_tables
+    from wordsight.evaluation.calibration import calibrate as run
+    from wordsight.media.images import find_pictures
+    from wordsight.redundancy.codebook import Clustering, check_place
+    from wordsight.reports.calibration import calibration_tables
 
     asked = replace(tasks.make(task), split="validation")
     check_place(out)
@@ -115,7 +115,7 @@ def import_book(
     as_json: AsJson = False,
 ) -> None:
     """Convert a codebook that the paper's authors released."""
-    from wordsight.codebook import import_released
+    from wordsight.redundancy.codebook import import_released
 
     book = import_released(file, model)
     book.save_pretrained(out)
@@ -125,7 +125,7 @@ def import_book(
 @app.command()
 def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json: AsJson = False) -> None:
     """Say what a codebook was built from, for which model, under which condition."""
-    from wordsight.codebook import Codebook
+    from wordsight.redundancy.codebook import Codebook
 
     described = _described(Codebook.from_pretrained(book))
     show(described, as_json, json.dumps(described, indent=1) + "\n")
@@ -146,11 +146,11 @@ def compact(
     as_json: AsJson = False,
 ) -> None:
     """Write the book without prototypes that repeat another; on pictures, tell what it keeps otherwise."""
-    from wordsight.codebook import Codebook, check_place
-    from wordsight.compaction import changes, largest_fall
-    from wordsight.pictures import find_pictures, readable
-    from wordsight.report.compaction import compaction_table
-    from wordsight.report.formats import terminal
+    from wordsight.analysis.compaction import changes, largest_fall
+    from wordsight.media.images import find_pictures, readable
+    from wordsight.redundancy.codebook import Codebook, check_place
+    from wordsight.reports.compaction import compaction_table
+    from wordsight.reports.formats import terminal
 
     whole = Codebook.from_pretrained(book)
     if out.resolve() == Path(book).resolve():
@@ -189,19 +189,19 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show what the prototypes are: their words, patches and map, which repeat each other, which prune."""
-    from wordsight.codebook import Codebook
-    from wordsight.evaluate import environment
-    from wordsight.pictures import find_pictures, readable
-    from wordsight.prototypes import explain as run
-    from wordsight.report import BOOK_FILES, check_report
-    from wordsight.report.book import cluster_table
-    from wordsight.report.formats import terminal
+    from wordsight.analysis.prototypes import explain as run
+    from wordsight.evaluation.comparison import environment
+    from wordsight.media.images import find_pictures, readable
+    from wordsight.redundancy.codebook import Codebook
+    from wordsight.reports import BOOK_FILES, check_report
+    from wordsight.reports.book import cluster_table
+    from wordsight.reports.formats import terminal
 
     share = as_share(keep)
     opened = Codebook.from_pretrained(book)
     check_report(out, BOOK_FILES)
     # Only now: what draws is an extra, and the check says so if it is missing.
-    from wordsight.report.book_page import write_book_report
+    from wordsight.reports.book_page import write_book_report
 
     pictures, set_aside = readable(find_pictures(images)[:limit])
     say_set_aside(set_aside)
@@ -217,7 +217,7 @@ def explain(
 
 
 def _evidence(vlm: Any, pictures: list[Path], folder: Path) -> Evidence:
-    from wordsight.evidence import collect
+    from wordsight.redundancy.evidence import collect
 
     found = collect(vlm, pictures, folder)
     say_set_aside(found.set_aside(folder))
@@ -225,7 +225,7 @@ def _evidence(vlm: Any, pictures: list[Path], folder: Path) -> Evidence:
 
 
 def _condition(name: str, confidence: str | None, divergence: str | None) -> Condition:
-    from wordsight.condition import criterion
+    from wordsight.redundancy.criteria import criterion
 
     condition = criterion(name)
     if confidence is not None:
@@ -236,7 +236,7 @@ def _condition(name: str, confidence: str | None, divergence: str | None) -> Con
 
 
 def _threshold(text: str) -> float | Quantile:
-    from wordsight.condition import Quantile
+    from wordsight.redundancy.criteria import Quantile
 
     try:
         value = float(text.removeprefix("q"))

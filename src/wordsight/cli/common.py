@@ -28,7 +28,7 @@ SPEC = "name or name:option=value,option=value, or module:Class of your own; non
 
 def load_vlm(name: str) -> Any:
     """The model, with transformers quiet."""
-    from wordsight.vlm import VLM
+    from wordsight.models.vlm import VLM
 
     quiet()
     return VLM.from_pretrained(name)
@@ -63,8 +63,8 @@ def as_share(text: str) -> float:
 
 def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list[Any]:
     """The pictures and videos at these paths. Raises UsageError if frames are asked of a picture."""
-    from wordsight.pictures import load_picture
-    from wordsight.video import SUFFIXES, Video, is_video
+    from wordsight.media.images import load_picture
+    from wordsight.media.video import SUFFIXES, Video, is_video
 
     if (frames or fps) and not any(map(is_video, paths)):
         raise UsageError(
@@ -86,7 +86,7 @@ def answer_record(answer: Any) -> dict[str, Any]:
 
 def save_picture(picture: Any, path: Path) -> None:
     """Write a PNG, whole or not at all, and say where."""
-    from wordsight.atomic import replacing
+    from wordsight._utils.files import replacing
 
     with replacing(path) as draft:
         picture.save(draft, format="PNG")

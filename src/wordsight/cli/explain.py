@@ -23,7 +23,7 @@ from wordsight.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from wordsight.explain.story import Asked
+    from wordsight.explain.record import Asked
     from wordsight.pruners.base import Pruner
 
 Pruners = Annotated[
@@ -51,12 +51,12 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Write a page that shows what every visual token says, and which ones pruners keep."""
-    from wordsight.atomic import check_file
+    from wordsight._utils.files import check_file
     from wordsight.explain.page import write
     from wordsight.explain.panels import numbered
-    from wordsight.explain.story import tell
-    from wordsight.inputs import Shown
-    from wordsight.probe import QUESTION
+    from wordsight.explain.record import tell
+    from wordsight.media.inputs import Shown
+    from wordsight.redundancy.probe import QUESTION
 
     check_file(out)
     shown = Shown.of(open_media(given, frames, fps))
@@ -71,7 +71,7 @@ def asks(
     pruner: list[str] | None, keep: list[str] | None, codebook: str | None, model: str
 ) -> partial[Asked]:
     """What makes an Asked of names and a question, with all else as these options say."""
-    from wordsight.explain.story import KEEPS, Asked
+    from wordsight.explain.record import KEEPS, Asked
 
     book = codebook or ("demo" if model == "demo" else None)
     return partial(

@@ -35,10 +35,10 @@ def recommend(
 ) -> None:
     """Say which pruner to take: race them on a validation split, confirm the leader on the test split."""
     from wordsight import tasks
-    from wordsight.advice import tables
-    from wordsight.atomic import check_file, replacing
-    from wordsight.recommend import Terms
-    from wordsight.recommend import recommend as run
+    from wordsight._utils.files import check_file, replacing
+    from wordsight.evaluation.recommendation import Terms
+    from wordsight.evaluation.recommendation import recommend as run
+    from wordsight.evaluation.verdict import tables
 
     terms = Terms(budget, tolerance, latency_ms, limit)
     methods = [method for spec in pruner or () if (method := make_pruner(spec, str(budget)))]

@@ -26,10 +26,10 @@ def view(
     as_json: AsJson = False,
 ) -> None:
     """Serve the page of explain on this machine: drop a picture, ask, see what every visual token says."""
-    from wordsight.view.door import Door
+    from wordsight.viewer.listener import Door
 
     with Door.at(host, port) as door:
-        from wordsight.view.serve import serve  # the door has found the extra
+        from wordsight.viewer.serve import serve  # the door has found the extra
 
         asking = asks(pruner, keep, codebook, model)
         asked = asking(names=())  # what is wrong with the options is told before the model is loaded

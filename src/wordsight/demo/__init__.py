@@ -1,0 +1,13 @@
+"""The embedded model, its codebook, and sample pictures: data of the package, and where it lies."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+MODEL = FOLDER / "model"
+CODEBOOK = FOLDER / "codebook"
+PICTURES = FOLDER / "pictures"
+QUESTIONS = {  # pictures of the test split, beyond those that the tasks ask about
+    "garden.png": ("how many flowers are in the image?", "what color is the triangle?"),
+    "harbour.png": ("describe the image.", "what is at the top left of the image?"),
+    "night.png": ("is there a panda in the image?", "what is the background?"),
+}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wordsight.atomic import replacing
+from wordsight._utils.files import replacing
 from wordsight.explain.panels import pictures
-from wordsight.inputs import Shown
+from wordsight.media.inputs import Shown
 
 WEB = Path(__file__).with_name("web")
 SCRIPTS = ("dom.js", "kept.js", "colours.js", "details.js", "panels.js", "tables.js", "page.js")

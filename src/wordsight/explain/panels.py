@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from wordsight.explain.plain import rounded
-from wordsight.inputs import Shown
-from wordsight.tokens import VisualTokens
+from wordsight._utils.numbers import rounded
+from wordsight.media.inputs import Shown
+from wordsight.models.tokens import VisualTokens
 
 SIDE = 1280  # pixels of a picture in the page, at most
 BYTES = 1_000_000  # of all pictures in the page

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from wordsight import plugins
+from wordsight._utils import registry
 from wordsight.pruners.base import Pruner
 
 
 def names() -> list[str]:
     """Every pruner there is."""
-    return plugins.names(sys.modules[__name__])
+    return registry.names(sys.modules[__name__])
 
 
 def make(spec: str) -> Pruner:
     """The pruner of a SPEC: `name` or `name:option=value,option=value`."""
-    return plugins.make(sys.modules[__name__], spec, Pruner)
+    return registry.make(sys.modules[__name__], spec, Pruner)

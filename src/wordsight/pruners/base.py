@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 
-from wordsight.codebook import Codebook
 from wordsight.errors import UsageError
-from wordsight.inside import decoder_layers
-from wordsight.midway import Midway
-from wordsight.prompt import Prompt
-from wordsight.tokens import VisualTokens
+from wordsight.models.layer_hooks import decoder_layers
+from wordsight.models.layer_state import Midway
+from wordsight.models.prompt import Prompt
+from wordsight.models.tokens import VisualTokens
+from wordsight.redundancy.codebook import Codebook
 
 if TYPE_CHECKING:
-    from wordsight.vlm import VLM
+    from wordsight.models.vlm import VLM
 
 
 @dataclass(kw_only=True)

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from wordsight.algorithms.selection import cosine, likeliest_subset, scaled
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
-from wordsight.selectors import cosine, likeliest_subset, scaled
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

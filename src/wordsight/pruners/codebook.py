@@ -13,8 +13,8 @@ from typing import Literal
 from torch import Tensor
 
 from wordsight.errors import UsageError
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import BookPruner, ScorePruner
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

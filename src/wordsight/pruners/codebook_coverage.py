@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wordsight.algorithms.selection import cosine, widest_cover
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import BookPruner
-from wordsight.selectors import cosine, widest_cover
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wordsight.algorithms.selection import cosine, likeliest_subset
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import BookPruner
-from wordsight.selectors import cosine, likeliest_subset
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wordsight.algorithms.selection import cosine_distance, farthest_first
 from wordsight.errors import UsageError
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import BookPruner
-from wordsight.selectors import cosine_distance, farthest_first
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

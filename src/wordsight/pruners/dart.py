@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from wordsight.errors import UsageError
-from wordsight.midway import Midway
+from wordsight.models.layer_state import Midway
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import LayerPruner, highest
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

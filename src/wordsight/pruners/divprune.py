@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wordsight.algorithms.selection import cosine_distance, farthest_first
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
-from wordsight.selectors import cosine_distance, farthest_first
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

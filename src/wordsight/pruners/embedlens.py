@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import ScorePruner
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

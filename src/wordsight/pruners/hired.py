@@ -16,10 +16,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from wordsight.algorithms.selection import split_budget
 from wordsight.errors import UsageError
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner, highest
-from wordsight.selectors import split_budget
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import torch
 
+from wordsight.algorithms.selection import cosine, widest_cover
 from wordsight.errors import UsageError
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
-from wordsight.selectors import cosine, widest_cover
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

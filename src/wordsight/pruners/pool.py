@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import MergePruner
 from wordsight.pruners.uniform import Uniform
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

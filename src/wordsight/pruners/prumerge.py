@@ -16,10 +16,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from wordsight.algorithms.selection import cosine
 from wordsight.errors import UsageError
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import MergePruner, highest
-from wordsight.selectors import cosine
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from wordsight.algorithms.selection import cosine, split_budget
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner, highest
-from wordsight.selectors import cosine, split_budget
-from wordsight.tokens import VisualTokens
 
 ROUNDING = 1e-5  # of the largest singular value: smaller ones are zeros, and their components arbitrary
 

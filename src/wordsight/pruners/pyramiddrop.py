@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wordsight.midway import Midway
+from wordsight.models.layer_state import Midway
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import LayerPruner, check_stages, highest, layers_at
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import ScorePruner
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from wordsight.algorithms.selection import cosine, widest_cover
 from wordsight.errors import UsageError
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
-from wordsight.selectors import cosine, widest_cover
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wordsight.cluster import dpc_centres, nearest
+from wordsight.algorithms.clustering import dpc_centres, nearest
 from wordsight.errors import UsageError
-from wordsight.midway import Midway
+from wordsight.models.layer_state import Midway
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import LayerPruner, check_stages, highest, layers_at
-from wordsight.tokens import VisualTokens
 
 # Shares of 576 tokens that are left after each of the three steps, merged ones among them, in the released
 # schedules for an average of 64, 128 and 192; none and all are their ends.

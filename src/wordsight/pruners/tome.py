@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wordsight.algorithms.selection import cosine
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import MergePruner, highest
-from wordsight.selectors import cosine
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

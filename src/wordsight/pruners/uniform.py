@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wordsight.algorithms.selection import split_budget
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
-from wordsight.selectors import split_budget
-from wordsight.tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from wordsight.algorithms.selection import split_budget
 from wordsight.errors import UsageError
+from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
-from wordsight.selectors import split_budget
-from wordsight.tokens import VisualTokens
 
 BANDWIDTHS = [2.0**k for k in range(-3, 2)]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from wordsight import plugins
+from wordsight._utils import registry
 from wordsight.tasks.base import Task
 from wordsight.tasks.jsonl import Jsonl
 
 
 def names() -> list[str]:
     """Every task there is."""
-    return plugins.names(sys.modules[__name__])
+    return registry.names(sys.modules[__name__])
 
 
 def make(spec: str) -> Task:
@@ -20,4 +20,4 @@ def make(spec: str) -> Task:
     """
     if spec.endswith(".jsonl") and spec.partition(":")[0] not in names():
         return Jsonl(path=spec)
-    return plugins.make(sys.modules[__name__], spec, Task)
+    return registry.make(sys.modules[__name__], spec, Task)

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import ClassVar, Literal
 
 from wordsight.errors import UsageError
-from wordsight.pictures import Picture
-from wordsight.video import Video
+from wordsight.media.images import Picture
+from wordsight.media.video import Video
 
 Split = Literal["validation", "test", "all"]
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wordsight.demo.questions import NUMBERS, ask
-from wordsight.demo.scenes import COLORS, NOUNS, SHAPES, SPLITS, TEXTURES, render
 from wordsight.errors import UsageError
+from wordsight.synthetic.questions import NUMBERS, ask
+from wordsight.synthetic.scenes import COLORS, NOUNS, SHAPES, SPLITS, TEXTURES, render
 from wordsight.tasks.base import Example, Task
 
 # What each word names: "foxs" is how the reference captions have it, "foxes" how the others do.

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wordsight.demo.clips import render_clip
-from wordsight.demo.questions import ask_about_clip
-from wordsight.demo.scenes import SPLITS
 from wordsight.errors import UsageError
+from wordsight.synthetic.clips import render_clip
+from wordsight.synthetic.questions import ask_about_clip
+from wordsight.synthetic.scenes import SPLITS
 from wordsight.tasks.base import Example, Task
 
 

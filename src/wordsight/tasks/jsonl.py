@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from wordsight.errors import UsageError, unknown
-from wordsight.pictures import load_picture
+from wordsight.media.images import load_picture
+from wordsight.media.video import Video, is_video
 from wordsight.tasks.base import Example, Split, Task, words
-from wordsight.video import Video, is_video
 
 FIELDS = ("image", "video", "frames", "fps", "question", "answer", "type", "id")
 SEED = "wordsight"  # of the split

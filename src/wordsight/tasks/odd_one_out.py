@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wordsight.demo.questions import ORDINALS
-from wordsight.demo.scenes import NOUNS, SHAPES, SPLITS, Scene, compose, draw_background
 from wordsight.errors import UsageError
+from wordsight.synthetic.questions import ORDINALS
+from wordsight.synthetic.scenes import NOUNS, SHAPES, SPLITS, Scene, compose, draw_background
 from wordsight.tasks.base import Example, Task
 
 EMOJI = [noun for noun in NOUNS if noun not in SHAPES]

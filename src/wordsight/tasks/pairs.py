@@ -8,9 +8,9 @@ from itertools import islice
 
 import numpy as np
 
-from wordsight.demo.questions import ask_about_pictures
-from wordsight.demo.scenes import SPLITS, Scene, render
 from wordsight.errors import UsageError
+from wordsight.synthetic.questions import ask_about_pictures
+from wordsight.synthetic.scenes import SPLITS, Scene, render
 from wordsight.tasks.base import Example, Task
 
 FIRST, ROOM = 100_000, 256  # where the scenes of a split begin that pairs draw from, and how many each has

@@ -13,10 +13,19 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from wordsight.demo.clips import Clip, Track, film
-from wordsight.demo.questions import NUMBERS
-from wordsight.demo.scenes import NOUNS, SHAPES, SPLITS, Box, draw_background, draw_sprite, free_box, tint
 from wordsight.errors import UsageError
+from wordsight.synthetic.clips import Clip, Track, film
+from wordsight.synthetic.questions import NUMBERS
+from wordsight.synthetic.scenes import (
+    NOUNS,
+    SHAPES,
+    SPLITS,
+    Box,
+    draw_background,
+    draw_sprite,
+    free_box,
+    tint,
+)
 from wordsight.tasks.base import Example, Task
 
 EMOJI = [noun for noun in NOUNS if noun not in SHAPES]

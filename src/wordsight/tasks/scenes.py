@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wordsight.demo.questions import ask
-from wordsight.demo.scenes import SPLITS, render
 from wordsight.errors import UsageError
+from wordsight.synthetic.questions import ask
+from wordsight.synthetic.scenes import SPLITS, render
 from wordsight.tasks.base import Example, Task
 
 

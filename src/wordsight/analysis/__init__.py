@@ -1,0 +1,1 @@
+"""Analysis: what a model's tokens, intermediate states and codebooks are."""

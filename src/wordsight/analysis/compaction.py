@@ -1,0 +1,65 @@
+"""Compaction: what a codebook without its repetitions prunes otherwise, on pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from wordsight._utils.progress import watched
+from wordsight.media.images import load_picture
+from wordsight.models.tokens import VisualTokens
+from wordsight.models.vlm import VLM
+from wordsight.pruners.codebook import CodebookPruner
+from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.probe import QUESTION
+
+KEEPS = (0.5, 0.2, 0.1, 0.05)
+
+
+def changes(
+    vlm: VLM, whole: Codebook, compact: Codebook, pictures: Sequence[Path], keeps: Sequence[float] = KEEPS
+) -> dict[str, Any]:
+    """What the compact book changes on these pictures.
+
+    "redundancy" tells how far it fell, at most and on average over tokens; "kept", at every keep, what share
+    of the tokens that the whole book keeps the compact one keeps too: mean and least over pictures. Two
+    sets drawn at random would share `keep`.
+    """
+    whole.check(vlm)
+    compact.check(vlm)
+    fallen: list[torch.Tensor] = []
+    both: dict[float, list[float]] = {keep: [] for keep in keeps}
+    for path in watched(pictures, "comparing both books", len(pictures)):
+        tokens = vlm.encode(load_picture(path), QUESTION).visual
+        tokens = tokens.take((~tokens.is_break).nonzero()[:, 0])
+        fallen.append(whole.redundancy(tokens.embeds) - compact.redundancy(tokens.embeds))
+        for keep in keeps:
+            both[keep].append(_kept_by_both(tokens, whole, compact, keep))
+    fall = torch.cat(fallen)
+    return {
+        "pictures": len(pictures),
+        "tokens": len(fall),
+        "redundancy": {"largest_fall": float(fall.max()), "mean_fall": float(fall.mean())},
+        "kept": [
+            {"keep": keep, "by_both": fmean(shares), "least": min(shares)} for keep, shares in both.items()
+        ],
+    }
+
+
+def largest_fall(similarity: float) -> float:
+    """How far compacting at this cosine may lower a token's redundancy, at most."""
+    return math.sqrt(2 - 2 * similarity)
+
+
+def _kept_by_both(tokens: VisualTokens, whole: Codebook, compact: Codebook, keep: float) -> float:
+    """The share of the tokens that the whole book keeps that the compact one keeps too."""
+    first, second = (
+        set(CodebookPruner(keep=keep, codebook=book).choose(tokens).slot.tolist())
+        for book in (whole, compact)
+    )
+    return len(first & second) / len(first)

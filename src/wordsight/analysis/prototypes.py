@@ -1,0 +1,218 @@
+"""Prototypes: what the vectors of a codebook are, asked of the model and of pictures.
+
+A prototype is read like a token (probe.py); its example patches are the tokens that are nearest to it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from wordsight._utils.progress import watched
+from wordsight.algorithms.clustering import dpc_centres, nearest
+from wordsight.errors import UsageError
+from wordsight.media.images import load_picture
+from wordsight.models.tokens import VisualTokens
+from wordsight.models.vlm import VLM
+from wordsight.pruners.codebook import CodebookPruner
+from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.probe import QUESTION, in_place, read
+
+CLUSTERS = 12
+EXAMPLES = 4  # of every prototype, of different pictures
+WORDS = 5
+AT_ONCE = 256  # prototypes read in a batch
+SURE = 0.5
+Record = dict[str, Any]
+
+
+def explain(
+    vlm: VLM, book: Codebook, pictures: Sequence[Path], *, keep: float = 0.2, sure: float = SURE
+) -> Record:
+    """The record of a book on these pictures.
+
+    "prototypes": of each its words and confidence read alone, its place on a map, its cluster, the nearest
+    other one with their cosine, how many tokens it is the nearest prototype of that are dropped at `keep`,
+    and its nearest tokens, of different pictures. "clusters": the same by cluster. "says": how many say a
+    word with a confidence of `sure` or more, which a prototype of redundancy should not.
+
+    Raises UsageError if the book is of another model.
+    """
+    if not 0 < sure <= 1:
+        raise UsageError(f"sure must be a probability in (0, 1], got {sure}")
+    pruner = CodebookPruner(keep=keep, codebook=book)
+    pruner.check(vlm)
+    words, confidence = _read(vlm, book, load_picture(pictures[0]))
+    seen = _Seen.of(vlm, pruner, pictures)
+    unit = normalize(book.prototypes.double().cpu(), dim=-1)
+    places, explained = principal(unit)
+    centres = dpc_centres(unit, CLUSTERS)
+    cluster = nearest(unit, centres)
+    twin = _twins(book)
+    prototypes = [
+        {
+            "number": i,
+            "cluster": int(cluster[i]),
+            "words": words[i],
+            "confidence": confidence[i],
+            "map": places[i].tolist(),
+            "nearest": twin[i],
+            "prunes": int(seen.prunes[i]),
+            "examples": seen.examples(i),
+        }
+        for i in range(len(unit))
+    ]
+    return {
+        "book": {"digest": book.digest, "width": unit.shape[1], **book.config},
+        "question": QUESTION,
+        "pictures": [path.name for path in pictures],
+        "tokens": seen.tokens,
+        "keep": keep,
+        "dropped": int(seen.prunes.sum()),
+        "idle": int((seen.prunes == 0).sum()),
+        "repetition": _quantiles([pair[1] for pair in twin if pair]),
+        "says": _says(prototypes, sure),
+        "map_explains": explained,
+        "clusters": [_cluster(prototypes, number, int(centre)) for number, centre in enumerate(centres)],
+        "prototypes": prototypes,
+    }
+
+
+def principal(points: Tensor) -> tuple[Tensor, list[float]]:
+    """(N, 2) the points (N, D) on their first two principal axes, and the share of the variance of each.
+
+    The sign of an axis is that of its largest coordinate, the first among equals.
+    """
+    centred = points.double() - points.double().mean(0)
+    _, scales, axes = torch.linalg.svd(centred, full_matrices=False)
+    axes = axes[:2] * axes[:2].gather(1, axes[:2].abs().argmax(1, keepdim=True)).sign()
+    places = centred.new_zeros(len(points), 2)
+    places[:, : len(axes)] = centred @ axes.T
+    shares = scales[:2].square() / scales.square().sum().clamp(min=torch.finfo(scales.dtype).tiny)
+    return places, [*shares.tolist(), 0.0, 0.0][:2]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen of a book on the tokens of pictures, line breaks left out.
+
+    prunes       (M,) how many of the tokens that are dropped each prototype is the nearest to.
+    cosine       (M, EXAMPLES or fewer) of the nearest token of the nearest pictures, descending.
+    where        the same shape and 2: the number of the picture, and of the token in it.
+    cells, boxes of every picture's tokens; a box is None where the model's family has no picture map.
+    """
+
+    tokens: int
+    prunes: Tensor
+    cosine: Tensor
+    where: Tensor
+    cells: list[list[list[int]]]
+    boxes: list[list[list[float]] | None]
+
+    @classmethod
+    def of(cls, vlm: VLM, pruner: CodebookPruner, paths: Sequence[Path]) -> _Seen:
+        count = len(pruner.book.prototypes)
+        total, prunes = 0, torch.zeros(count, dtype=torch.long)
+        cosine, where = torch.zeros(count, 0), torch.zeros(count, 0, 2, dtype=torch.long)
+        cells, boxes = [], []
+        for number, path in enumerate(watched(paths, "comparing with tokens", len(paths))):
+            tokens = vlm.encode(load_picture(path), QUESTION).visual
+            tokens = tokens.take((~tokens.is_break).nonzero()[:, 0])
+            near = pruner.book.similarity(tokens.embeds).cpu()  # (N, M)
+            dropped = ~torch.isin(tokens.slot, pruner.choose(tokens).slot).cpu()
+            prunes += near[dropped].argmax(-1).bincount(minlength=count)
+            best, token = near.max(0)  # (M,)
+            place = torch.stack([torch.full_like(token, number), token], -1)[:, None]
+            cosine = torch.cat([cosine, best[:, None]], 1)
+            order = cosine.argsort(dim=1, descending=True, stable=True)[:, :EXAMPLES]
+            where = torch.cat([where, place], 1).take_along_dim(order[..., None], 1)
+            cosine = cosine.take_along_dim(order, 1)
+            total += len(tokens)
+            cells.append(tokens.cell.tolist())
+            boxes.append(_boxes(tokens))
+        return cls(total, prunes, cosine, where, cells, boxes)
+
+    def examples(self, prototype: int) -> list[Record]:
+        """The nearest tokens of a prototype, at most one of a picture."""
+        return [
+            {
+                "picture": picture,
+                "cell": self.cells[picture][token],
+                "box": (boxes := self.boxes[picture]) and boxes[token],
+                "cosine": cosine,
+            }
+            for cosine, (picture, token) in zip(
+                self.cosine[prototype].tolist(), self.where[prototype].tolist(), strict=True
+            )
+        ]
+
+
+def _boxes(tokens: VisualTokens) -> list[list[float]] | None:
+    return None if tokens.box is None else tokens.box.tolist()
+
+
+def _read(vlm: VLM, book: Codebook, picture: Any) -> tuple[list[list[tuple[str, float]]], list[float]]:
+    """The words of every prototype with their probabilities, and its confidence."""
+    prompt = vlm.encode(picture, QUESTION)
+    starts = range(0, len(book.prototypes), AT_ONCE)
+    words, confidence = [], []
+    for start in watched(starts, "reading prototypes", len(starts)):
+        reading = read(vlm, in_place(prompt, book.prototypes[start : start + AT_ONCE]))
+        words += [list(row[:WORDS]) for row in reading.words]
+        confidence += reading.confidence.tolist()
+    return words, confidence
+
+
+def _twins(book: Codebook) -> list[tuple[int, float] | None]:
+    """Of every prototype the nearest other one and their cosine; None if there is no other."""
+    if len(book.prototypes) == 1:
+        return [None]
+    cosine, other = book.repetition().max(1)
+    return list(zip(other.tolist(), cosine.tolist(), strict=True))
+
+
+def _quantiles(cosines: list[float]) -> Record | None:
+    """How near the nearest others are."""
+    if not cosines:
+        return None
+    shares = {"least": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "most": 1.0}
+    values = torch.tensor(cosines, dtype=torch.double)
+    return {name: float(values.quantile(share)) for name, share in shares.items()}
+
+
+def _says(prototypes: Sequence[Record], sure: float) -> Record:
+    """How many prototypes say a word surely, and which words, the commonest first."""
+    confident = [each for each in prototypes if each["confidence"] >= sure]
+    words = Counter(each["words"][0][0] for each in confident)
+    return {
+        "sure": sure,
+        "prototypes": len(confident),
+        "share": len(confident) / len(prototypes),
+        "words": commonest(words),
+        "flagged": bool(confident),
+    }
+
+
+def _cluster(prototypes: Sequence[Record], number: int, centre: int) -> Record:
+    """What the prototypes of a cluster have in common."""
+    own = [each for each in prototypes if each["cluster"] == number]
+    return {
+        "number": number,
+        "centre": centre,
+        "prototypes": len(own),
+        "words": commonest(Counter(each["words"][0][0] for each in own))[:WORDS],
+        "confidence": sum(each["confidence"] for each in own) / len(own),
+        "prunes": sum(each["prunes"] for each in own),
+    }
+
+
+def commonest(words: Counter[str]) -> list[tuple[str, int]]:
+    """The words and how often each is said, the commonest first, then by name."""
+    return sorted(words.items(), key=lambda item: (-item[1], item[0]))

@@ -1,0 +1,82 @@
+"""wordsight analyse: do intermediate states tell which visual tokens say something?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wordsight.cli.common import (
+    AsJson,
+    EvidenceFolder,
+    Limit,
+    Model,
+    load_vlm,
+    say,
+    say_set_aside,
+    show,
+    show_tables,
+)
+from wordsight.errors import UsageError
+
+
+def analyse(
+    images: Annotated[Path, typer.Option(help="a folder of pictures")],
+    out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
+    evidence: EvidenceFolder = None,
+    limit: Limit = None,
+    question: Annotated[
+        str | None,
+        typer.Option(help="what answers and attention are to; the paper's probe question by default"),
+    ] = None,
+    sure: Annotated[
+        float,
+        typer.Option(
+            help="a token says something if its confidence is at least this; the paper: 0.08 to 0.15"
+        ),
+    ] = 0.5,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Compare what tokens say with their [CLS] similarity and attention and with text-to-image attention.
+
+    Evidence is collected as by `codebook build`: a stopped run goes on where it was.
+    """
+    from wordsight.analysis.intermediate_states import analyse as run
+    from wordsight.evaluation.comparison import environment
+    from wordsight.media.images import find_pictures
+    from wordsight.redundancy.probe import QUESTION
+    from wordsight.reports import ANALYSIS_FILES, check_report
+    from wordsight.reports.analysis import for_terminal
+
+    found = evidence or Path(f"{out}.evidence")
+    _check_apart(images, out, found)
+    pictures = find_pictures(images)[:limit]
+    check_report(out, ANALYSIS_FILES)
+    # Only now: what draws is an extra, and the check says so if it is missing.
+    from wordsight.reports.analysis_page import write_analysis
+
+    vlm = load_vlm(model)
+    record = run(vlm, pictures, found, question=question or QUESTION, sure=sure)
+    say_set_aside(record["set_aside"])
+    record["environment"] = environment(vlm)
+    write_analysis(record, out)
+    say(f"shown in {out / ANALYSIS_FILES[0]}")
+    if as_json:
+        show(record, True, "")
+    else:
+        show_tables(*for_terminal(record))
+
+
+def _check_apart(images: Path, out: Path, evidence: Path) -> None:
+    """Raises UsageError if what is written to one folder would be in the way of the other."""
+    if images.resolve() in out.resolve().parents:
+        raise UsageError(
+            f"{out} is in {images}: its figure would be one of the pictures next time; choose a folder that "
+            "is not among them"
+        )
+    if out.resolve() in (evidence.resolve(), *evidence.resolve().parents):
+        raise UsageError(
+            f"the evidence in {evidence} would be in the report {out}; choose a folder that is not in it"
+        )

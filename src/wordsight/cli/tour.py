@@ -1,0 +1,99 @@
+"""The tour that `make demo` gives: pictures answered with fewer tokens, what tokens say, and a small
+comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.table import Table
+
+from wordsight import pruners
+from wordsight._utils.files import replacing
+from wordsight.demo import PICTURES, QUESTIONS
+from wordsight.evaluation.comparison import compare
+from wordsight.models.vlm import VLM
+from wordsight.redundancy import probe
+from wordsight.reports import drawing
+from wordsight.reports.formats import terminal
+from wordsight.reports.tables import comparison
+from wordsight.tasks.scenes import Scenes
+
+KEEPS = (1.0, 0.2, 0.1)
+METHODS = ("random", "cls_topk", "divprune", "codebook")
+LIMIT = 250  # of 21 pictures: an interval over fewer than 20 is too narrow to be believed
+
+
+@dataclass(frozen=True)
+class Tour:
+    """What was shown: as a JSON record, and as tables for the terminal."""
+
+    record: dict[str, Any]
+    renderables: list[Any]
+
+
+def tour(out: Path, *, say: Callable[[str], None] = print) -> Tour:
+    """Run the main job on the embedded model and write its pictures and results into `out`."""
+    say("loading the embedded model and its codebook")
+    vlm = VLM.from_pretrained()
+    answers = _answers(vlm)
+    say("reading what every token of a picture says")
+    picture = _draw(vlm, PICTURES / next(iter(QUESTIONS)), out / "tokens.png")
+    say(f"comparing pruners on {LIMIT} questions that the model never saw")
+    methods = [pruners.make(f"{name}:keep={keep}") for keep in KEEPS[1:] for name in METHODS]
+    results = compare(vlm, [Scenes()], methods, limit=LIMIT)
+    results.save(out / "compare.json")
+    record = {
+        "answers": answers,
+        "pictures": [str(picture)],
+        "results": str(out / "compare.json"),
+        "rows": results.rows,
+    }
+    files = f"What the tokens say: {picture}\nThe comparison, with its environment: {out / 'compare.json'}"
+    return Tour(record, [_answer_table(answers), terminal(comparison(results.rows)), files])
+
+
+def _answers(vlm: VLM) -> list[dict[str, Any]]:
+    rows = []
+    for name, questions in QUESTIONS.items():
+        for question in questions:
+            said = {
+                keep: vlm.answer(PICTURES / name, question, pruner=pruners.make(f"codebook:keep={keep}")).text
+                for keep in KEEPS
+            }
+            rows.append({"picture": name, "question": question, "answers": said})
+    return rows
+
+
+def _answer_table(answers: list[dict[str, Any]]) -> Table:
+    table = Table(
+        "picture", "question", *(f"{keep:.0%} of the tokens" for keep in KEEPS), box=None, pad_edge=False
+    )
+    for row in answers:
+        table.add_row(row["picture"], row["question"], *row["answers"].values())
+    return table
+
+
+def _draw(vlm: VLM, picture: Path, path: Path) -> Path:
+    """The picture, what its tokens say, and the fifth and tenth of them that the codebook keeps, side by
+    side.
+    """
+    with Image.open(picture) as file:
+        image = file.convert("RGB")
+    prompt = vlm.encode(image, probe.QUESTION)
+    large = drawing.enlarged(image, drawing.boxes(image, prompt.visual))
+    where = drawing.boxes(large, prompt.visual)
+    said = [words[0] for words in probe.read(vlm, prompt).words]
+    panels = [("what each token says alone", drawing.draw_words(large, where, said))]
+    for keep in KEEPS[1:]:
+        kept = pruners.make(f"codebook:keep={keep}")(prompt).visual.slot.tolist()
+        panels.append(
+            (f"codebook, {keep:.0%} of the tokens kept", drawing.draw_kept(large, where, set(kept)))
+        )
+    with replacing(path) as draft:
+        drawing.side_by_side(panels).save(draft, format="PNG")
+    return path

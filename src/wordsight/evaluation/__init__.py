@@ -1,0 +1,1 @@
+"""Evaluation: pruners on tasks, compared, raced, timed, and what that supports."""

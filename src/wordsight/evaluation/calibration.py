@@ -1,0 +1,136 @@
+"""Calibrate: does a codebook pay on this model, and which criterion makes the best one?
+
+A codebook can win for the wrong reason: that its prototypes are common, not that they say nothing. So the
+best book has to beat random tokens AND a book of random tokens, on questions that did not choose it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wordsight._utils.progress import watched
+from wordsight._utils.registry import spec
+from wordsight.errors import UsageError
+from wordsight.evaluation.comparison import environment
+from wordsight.evaluation.prepared_task import Sheet
+from wordsight.evaluation.statistics import Scores
+from wordsight.models.vlm import VLM
+from wordsight.pruners.base import Pruner
+from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.random import Random
+from wordsight.redundancy.codebook import Clustering, Codebook
+from wordsight.redundancy.criteria import CRITERIA
+from wordsight.redundancy.evidence import Evidence
+from wordsight.tasks.base import Example, Task
+
+KEEPS = (0.2, 0.1, 0.05)
+SHARES = (0.3, 0.5, 0.7)
+CONTROL_SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The best book and the record of how it was chosen and tested; `record["pays"]` is the verdict."""
+
+    book: Codebook
+    record: dict[str, Any]
+
+
+def calibrate(
+    vlm: VLM,
+    evidence: Evidence,
+    task: Task,
+    *,
+    questions: int = 600,
+    clustering: Clustering | None = None,
+) -> Calibration:
+    """Build a book for every criterion and share, choose on one half of the questions, test on the other.
+
+    A book pays if its accuracy, mean over KEEPS, is above that of random tokens (three seeds) and of books
+    of as many random tokens (three seeds), both paired 95 % intervals Bonferroni-corrected for the two.
+    Raises UsageError if the evidence is of another model or no criterion leaves a prototype.
+    """
+    examples = task.first(questions)
+    first, second = _halves(examples)
+    Codebook.random(evidence, 1).check(vlm)
+    books = candidates(evidence, clustering or Clustering())
+    choosing = Sheet.of(vlm, task, first)
+    tried = watched(books.items(), "trying criteria", len(books))
+    found = {name: mean_over(choosing, _pruners(book)) for name, book in tried}
+    best = max(found, key=lambda name: float(found[name].mean()))
+    book = books[best]
+    testing = Sheet.of(vlm, task, second)
+    controls = [Codebook.random(evidence, len(book.prototypes), seed) for seed in CONTROL_SEEDS]
+    scores = mean_over(testing, _pruners(book))
+    references = {
+        "random tokens": mean_over(testing, [Random(keep=keep) for keep in KEEPS]),
+        "codebooks of random tokens": np.mean(
+            [mean_over(testing, _pruners(control)) for control in controls], 0
+        ),
+    }
+    level = 1 - 0.05 / len(references)
+    differences = {
+        name: [float((scores - other).mean()), *testing.interval(scores - other, level=level)]
+        for name, other in references.items()
+    }
+    record = {
+        "pays": all(low > 0 for _, low, _ in differences.values()),
+        "chosen": best,
+        "settings": book.config["condition"],
+        "prototypes": len(book.prototypes),
+        "task": spec(task),
+        "keeps": list(KEEPS),
+        "choosing": {name: float(values.mean()) for name, values in found.items()},
+        "testing": {
+            "all visual tokens": float(testing.whole.mean()),
+            "none": float(testing.blind.mean()),
+            best: float(scores.mean()),
+            **{name: float(values.mean()) for name, values in references.items()},
+        },
+        "difference_to": differences,
+        "level": level,
+        "questions": {"choosing": len(first), "testing": len(second)},
+        "environment": environment(vlm),
+    }
+    return Calibration(book, record)
+
+
+def candidates(
+    evidence: Evidence, clustering: Clustering, shares: tuple[float, ...] = SHARES
+) -> dict[str, Codebook]:
+    """A book for every named criterion, with its quantiles at each share; those left empty are not there."""
+    books: dict[str, Codebook] = {}
+    reasons = []
+    for name, condition in CRITERIA.items():
+        tried = {f"{name} q{share}": condition.at(share) for share in shares}
+        for label, moved in tried.items() if condition.at(1) != condition else [(name, condition)]:
+            try:
+                books[label] = Codebook.build(evidence, moved, clustering)
+            except UsageError as error:
+                reasons.append(f"{label}: {error}")
+    if not books:
+        raise UsageError(reasons[0])
+    return books
+
+
+def mean_over(sheet: Sheet, pruners: list[Pruner]) -> Scores:
+    """The score of every question, mean over the pruners."""
+    scores: Scores = np.mean([sheet.run(pruner)[0] for pruner in pruners], 0)
+    return scores
+
+
+def _pruners(book: Codebook) -> list[Pruner]:
+    return [CodebookPruner(codebook=book, keep=keep) for keep in KEEPS]
+
+
+def _halves(examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    """The examples in two parts that share no picture."""
+    pictures = list(dict.fromkeys(example.picture_id for example in examples))
+    if len(pictures) < 2:
+        raise UsageError(f"expected questions about at least two pictures, got {len(pictures)}")
+    early = set(pictures[: len(pictures) // 2])
+    first = [example for example in examples if example.picture_id in early]
+    return first, [example for example in examples if example.picture_id not in early]

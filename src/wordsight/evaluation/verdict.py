@@ -1,0 +1,181 @@
+"""Advice: what the record of a recommendation supports, in words, and no more than that."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.table import Table
+
+from wordsight.evaluation.statistics import ENOUGH
+from wordsight.reports.tables import signed
+
+FREE = ("random", "uniform", "pool")  # baselines that need no signal and no search
+RESIZED = "resized"  # no pruner: the pictures themselves, to that share of their pixels
+Record = dict[str, Any]
+
+
+def advise(record: Record) -> Record:
+    """The verdict, the winner if the intervals support one, and the advice in sentences.
+
+    The verdict is "pays", "does not pay", "cannot tell" (too few pictures) or "nothing to choose" (every
+    candidate is too slow, or the unpruned model is always wrong).
+    """
+    if told := _obstacle(record):
+        return {"verdict": "nothing to choose", "winner": None, "advice": [told]}
+    verdict, told = _verdict(record)
+    test = record["test"]
+    is_enough = test["pictures"] >= ENOUGH
+    lines = [told, *(_comparison(record, name) for name in _others(record) if is_enough), _blind(record)]
+    is_ahead = all(test["difference_to"][name][1] > 0 for name in _others(record) if _is_free(record, name))
+    winner = record["leader"] if verdict == "pays" and is_ahead else None
+    return {"verdict": verdict, "winner": winner, "advice": lines}
+
+
+def _obstacle(record: Record) -> str | None:
+    """Why there is nothing to say about any pruner."""
+    if "leader" not in record:
+        fastest = min(record["milliseconds"].values())
+        return (
+            f"No candidate answers a question within {record['terms']['latency_ms']:g} ms; the fastest takes "
+            f"{fastest:.0f} ms."
+        )
+    if not record["test"]["accuracy"]["none"]:
+        return (
+            "The unpruned model answers no question of the test split right, so that there is no quality to "
+            "keep; are the answers worded as the model words them?"
+        )
+    return None
+
+
+def _verdict(record: Record) -> tuple[str, str]:
+    """Whether pruning with the leader pays, in a word and in a sentence."""
+    test, tolerance = record["test"], record["terms"]["tolerance"]
+    _, low, high = test["difference_to"]["none"]
+    lost = tolerance * test["accuracy"]["none"]  # as much quality may be lost
+    _, slowest, fastest = record["time"]["speed_up"]
+    figures = _figures(record)
+    if test["pictures"] < ENOUGH or low < -lost <= high:
+        return "cannot tell", (
+            f"Too few pictures to tell whether pruning pays: roughly {_wanted(test, lost)} would be needed "
+            f"for a tolerance of {tolerance:.0%}, here are {test['pictures']}. {figures}."
+        )
+    if high < -lost:
+        return "does not pay", (
+            f"Pruning does not pay: it costs more than {tolerance:.0%} of the quality. {figures}."
+        )
+    if slowest <= 1:
+        time = "costs time" if fastest < 1 else "no time"
+        return "does not pay", f"Pruning does not pay: it saves tokens but {time}. {figures}."
+    return "pays", f"Pruning pays, within a tolerance of {tolerance:.0%}. {figures}."
+
+
+def _figures(record: Record) -> str:
+    test, leader = record["test"], record["leader"]
+    kept, whole = (test["accuracy"][name] for name in (leader, "none"))
+    ratio, slowest, fastest = record["time"]["speed_up"]
+    return (
+        f"{leader} at {record['terms']['budget']:.0%} keeps {kept / whole:.0%} of the quality "
+        f"({kept:.3f} of {whole:.3f}: {signed(test['difference_to']['none'])}) with "
+        f"{test['tokens'][leader]:.0f} of {test['tokens']['none']:.0f} tokens, {ratio:.2f} "
+        f"[{slowest:.2f}, {fastest:.2f}] times as fast, on {test['questions']} questions about "
+        f"{test['pictures']} pictures"
+    )
+
+
+def _wanted(test: Record, lost: float) -> str:
+    """How many pictures it takes until the interval is on one side of the tolerance: its width shrinks with
+    the root of their number.
+    """
+    mean, low, high = test["difference_to"]["none"]
+    half, gap, count = (high - low) / 2, abs(mean + lost), test["pictures"]
+    if gap * 10 < half:
+        return f"more than {100 * max(count, ENOUGH)}"
+    wanted = max(ENOUGH, count * (half / gap) ** 2)
+    unit = 10 ** max(0, math.floor(math.log10(wanted)) - 1)
+    return str(math.ceil(round(wanted / unit, 6)) * unit)
+
+
+def _others(record: Record) -> list[str]:
+    return [name for name in record["test"]["difference_to"] if name != "none"]
+
+
+def _is_free(record: Record, name: str) -> bool:
+    """Whether a finalist needs nothing; resized pictures do where the model makes fewer tokens of them."""
+    tokens = record["test"]["tokens"]
+    if name == RESIZED:
+        return bool(tokens[name] <= 1.1 * tokens[record["leader"]])
+    return name.partition(":")[0] in FREE
+
+
+def _comparison(record: Record, name: str) -> str:
+    """What can be said about the leader and another finalist."""
+    difference, leader = record["test"]["difference_to"][name], record["leader"]
+    _, low, high = difference
+    if low > 0:
+        return f"{leader} is better than {name} ({signed(difference)})."
+    if high < 0:
+        return f"{leader}, which led on the validation split, is worse than {name} ({signed(difference)})."
+    if _is_free(record, name):
+        return f"{name}, which costs nothing, is as good as far as these can tell ({signed(difference)})."
+    if name == RESIZED:
+        return (
+            f"Resized pictures are as good as far as these can tell ({signed(difference)}), but this model "
+            "makes more tokens of them."
+        )
+    return f"{name}, the runner-up, cannot be told from it ({signed(difference)})."
+
+
+def _blind(record: Record) -> str:
+    test = record["test"]
+    told = f"With no visual token at all the model scores {test['blind']:.3f}"
+    needless = test["blind"] >= (1 - record["terms"]["tolerance"]) * test["accuracy"]["none"]
+    return f"{told}{': these questions do not need their pictures, and tell nothing' * needless}."
+
+
+def tables(record: Record) -> list[Any]:
+    """The record for the terminal, the advice last."""
+    shown: list[Any] = []
+    if "leader" in record:
+        shown += [*_race_table(record), "", *_test_table(record), "", *_time_table(record), ""]
+    if slow := record["too_slow"]:
+        told = ", ".join(f"{name} ({record['milliseconds'][name]:.0f} ms)" for name in slow)
+        shown.append(f"Left out, slower than {record['terms']['latency_ms']:g} ms a question: {told}.")
+    if record["left_out"]:
+        shown += [f"Left out: {reason}." for reason in dict.fromkeys(record["left_out"].values())]
+    return [*shown, *record["advice"]]
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False)
+
+
+def _race_table(record: Record) -> tuple[str, Table]:
+    asked = [row["questions"] for row in record["candidates"].values()]
+    title = (
+        f"Race on the validation split: {sum(asked)} questions asked, of {len(asked) * record['validation']}"
+    )
+    table = _table("pruner", "questions", "pictures", "accuracy", "")
+    for name, row in record["candidates"].items():
+        state = "dropped" if row["dropped"] else "leads" if name == record["leader"] else ""
+        table.add_row(name, str(row["questions"]), str(row["pictures"]), f"{row['accuracy']:.3f}", state)
+    return title, table
+
+
+def _test_table(record: Record) -> tuple[str, Table]:
+    test = record["test"]
+    title = f"Test split: {test['questions']} questions about {test['pictures']} pictures"
+    table = _table("pruner", "tokens", "accuracy", f"{record['leader']} minus this [95 %]")
+    for name, accuracy in test["accuracy"].items():
+        gap = signed(test["difference_to"].get(name))
+        table.add_row(name, f"{test['tokens'][name]:.1f}", f"{accuracy:.3f}", gap)
+    return title, table
+
+
+def _time_table(record: Record) -> tuple[str, Table]:
+    time = record["time"]
+    title = f"Milliseconds a question, medians of {time['rounds']} rounds in turns"
+    table = _table("pruner", *time["unpruned_ms"])
+    for name, key in (("none", "unpruned_ms"), (record["leader"], "pruned_ms")):
+        table.add_row(name, *(f"{each:.1f}" for each in time[key].values()))
+    return title, table

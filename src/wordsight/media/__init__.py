@@ -1,0 +1,1 @@
+"""Media: the user's pictures and videos."""

@@ -1,0 +1,1 @@
+"""Models: from a picture and a question to a prompt, and through the language model."""

@@ -1,0 +1,57 @@
+"""Model families: one file per Hugging Face `model_type`, found by its name."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor, nn
+
+from wordsight._utils import registry
+from wordsight.models.families.base import Family, Grid, Seen
+from wordsight.models.families.qwen2_vl import Qwen2VL
+
+__all__ = ["Family", "family", "names"]
+
+
+def names() -> list[str]:
+    """The model types that are supported."""
+    return registry.names(sys.modules[__name__])
+
+
+def family(model_type: str) -> Family:
+    """The family of this `model_type`; one that is not known still prunes, without a picture map."""
+    if model_type not in names():
+        warnings.warn(
+            f"model type {model_type!r} has no picture map (those of {', '.join(names())} have): its tokens "
+            "can be pruned and asked, but not drawn or taken from their neighbourhood; CONTRIBUTING.md says "
+            "how to add one",
+            stacklevel=2,
+        )
+        return Unmapped()
+    found: Family = import_module(f"wordsight.models.families.{model_type}").FAMILY
+    return found
+
+
+class Unmapped(Family):
+    """A model type without a file: all tokens count as one row, and VLM reads its first prompt both ways."""
+
+    mapped = False
+    causal = False
+
+    def grids(self, seen: Seen) -> list[Grid]:
+        return [Grid(0, 0, 1, sum(seen.counts))]
+
+    def projector(self, model: Any) -> nn.Module:
+        """Whatever it is called, it is the first module of a known name; else all of the model counts."""
+        names = ("multi_modal_projector", "connector", "aligner", "projector", "embed_vision")
+        found = (getattr(model.model, name, None) for name in names)
+        return next((module for module in found if isinstance(module, nn.Module)), model.model)
+
+    def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
+        if hasattr(model.model, "get_rope_index"):
+            return Qwen2VL().positions(model, inputs)
+        return super().positions(model, inputs)

@@ -1,0 +1,51 @@
+"""Idefics3: tiles of the enlarged picture, each after a tag with its row and column, then the whole one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from wordsight.models.families.base import Family, Grid, Seen, square_side
+from wordsight.models.vision_tower import Tower, pooled
+
+TAG = re.compile(r"row_(\d+)_col_(\d+)")
+
+
+class Idefics3(Family):
+    """model_type "idefics3". A picture or video frame without tiles is read once, as a whole."""
+
+    def grids(self, seen: Seen) -> list[Grid]:
+        found: list[Grid] = []
+        tiles: list[Grid] = []
+        ids, image = seen.inputs["input_ids"][0], 0
+        for start, length in seen.runs(seen.config.image_token_id):
+            side = square_side(length)
+            before = seen.processor.tokenizer.convert_ids_to_tokens(int(ids[start - 1]))
+            if tag := TAG.search(before):
+                row, column = (side * (int(number) - 1) for number in tag.groups())
+                tiles.append(Grid(image, 1, side, side, row, column))
+            else:
+                rows = max((tile.top + tile.rows for tile in tiles), default=0)
+                columns = max((tile.left + tile.columns for tile in tiles), default=0)
+                found += [replace(tile, whole=(rows, columns)) for tile in tiles]
+                found.append(Grid(image, 0, side, side))
+                tiles, image = [], image + 1
+        return found
+
+    def tower(self, model: Any) -> Tower:
+        tower = model.model.vision_model
+        return Tower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
+
+    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
+        vision = seen.config.vision_config
+        return pooled(signal, seen.config.scale_factor, vision.image_size // vision.patch_size)
+
+    def projector(self, model: Any) -> nn.Module:
+        connector: nn.Module = model.model.connector
+        return connector
+
+
+FAMILY = Idefics3()

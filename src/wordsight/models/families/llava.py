@@ -1,0 +1,36 @@
+"""LLaVA 1.5: one square grid of tokens per image, read row by row; a CLIP tower with [CLS], or SigLIP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from wordsight.models.families.base import Family, Grid, Seen, square_of
+from wordsight.models.vision_tower import Tower
+
+
+class Llava(Family):
+    """model_type "llava" with a vision tower that makes a square grid of every picture.
+
+    Its tower gives signals if one of its layers is projected, without its [CLS] if it has one.
+    """
+
+    def grids(self, seen: Seen) -> list[Grid]:
+        grids = super().grids(seen)
+        if not getattr(seen.processor.image_processor, "do_center_crop", False):
+            return grids
+        regions = [square_of(size, inside=True) for size in seen.sizes]
+        return [replace(grid, region=region) for grid, region in zip(grids, regions, strict=True)]
+
+    def tower(self, model: Any) -> Tower | None:
+        config = model.config
+        kind, layer = config.vision_config.model_type, config.vision_feature_layer
+        strategy = {"clip_vision_model": "default", "siglip_vision_model": "full"}.get(kind)
+        if not isinstance(layer, int) or config.vision_feature_select_strategy != strategy:
+            return None
+        tower = model.model.vision_tower
+        attentions = [block.self_attn for block in tower.encoder.layers]
+        return Tower(tower, attentions, layer, has_cls=strategy == "default")
+
+
+FAMILY = Llava()

@@ -1,0 +1,270 @@
+"""VLM: a multimodal language model from Hugging Face, its processor, and the verbs encode, generate, logits,
+answer.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import StoppingCriteriaList
+
+from wordsight._utils.progress import told
+from wordsight.errors import UsageError
+from wordsight.media.inputs import Media, Shown, Turn, process
+from wordsight.media.video import Video
+from wordsight.models.chat import Answer, Chat, TokenClock, answers
+from wordsight.models.families import Family, family
+from wordsight.models.layer_hooks import attached
+from wordsight.models.loading import load
+from wordsight.models.prompt import Prompt, batches, collate, collate_after, shared_length
+from wordsight.models.text_similarity import WORDS, with_words
+from wordsight.models.tokens import VisualTokens
+from wordsight.models.vision import check_count, look
+
+if TYPE_CHECKING:
+    from wordsight.pruners.base import Pruner
+
+DRIFT = 0.02  # most that logits may differ, as a share of the largest, between two ways to read one prompt
+
+
+@dataclass
+class VLM:
+    """A model and its processor.
+
+    >>> vlm = VLM.from_pretrained()                      # the small embedded model
+    >>> vlm.answer("street.jpg", "what color is the car?")
+
+    pass_tokens bounds how many tokens, past their shared beginning, one forward pass of `logits` reads, and
+    how many prompts `compare` gives to `generate` at a time; it changes no result.
+    """
+
+    model: Any
+    processor: Any
+    name: str
+    pass_tokens: int = 4096
+    family: Family = field(init=False)
+    _checked: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
+            raise UsageError(
+                f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
+                "expected a model with placeholders for them and transformers 5.18 or later"
+            )
+        self.family = family(self.model.config.model_type)
+        self.model.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str = "demo", *, dtype: str | torch.dtype = "auto", device_map: Any = None
+    ) -> VLM:
+        """Load a local folder or a hub name; "demo" is the embedded model, in float32. `device_map` goes to
+        transformers, as "cuda" or "auto" (needs accelerate).
+
+        Raises UsageError if there is no such checkpoint, a file of it is missing, or its model takes no
+        visual tokens that were encoded before.
+        """
+        return cls(*load(name, dtype, device_map), name)
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """What pruners may ask for: of the vision tower, and of the words that the model knows."""
+        return self.family.signals(self.model) | WORDS
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the projector and the input embeddings: the space that visual tokens live in."""
+        digest = hashlib.sha256()
+        weights = self.family.projector(self.model).state_dict()
+        weights["embeddings"] = self.model.get_input_embeddings().weight
+        for key in sorted(weights):
+            digest.update(key.encode())
+            digest.update(
+                weights[key].detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy()
+            )
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def cache_name(self) -> str:
+        """What this version of transformers calls the key-value cache: it was renamed in 5.24."""
+        return "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
+
+    @property
+    def pad_embedding(self) -> Tensor:
+        """(D,) the embedding of the padding token: what stands in for a token that is left out."""
+        token = self.processor.tokenizer.pad_token_id
+        if token is None:
+            raise UsageError(f"{self.name} has no padding token; set processor.tokenizer.pad_token")
+        embed = self.model.get_input_embeddings()  # called: Gemma scales what it looks up
+        embedding: Tensor = embed(torch.tensor([token], device=embed.weight.device))[0].detach()
+        return embedding
+
+    @torch.no_grad()
+    def encode(
+        self,
+        media: Media | Sequence[Media] | Shown,
+        question: str,
+        *,
+        turns: Sequence[Turn] = (),
+        collect: frozenset[str] = frozenset(),
+        seen: VisualTokens | None = None,
+    ) -> Prompt:
+        """The prompt of a question about one or more images or videos, after earlier `turns` of question and
+        answer; the vision tower runs once.
+
+        `collect` names the signals a pruner needs (its `needs`). `seen` are the visual tokens of the same
+        images from an earlier prompt: the tower does not run again. Raises UsageError for a signal that the
+        model does not have.
+        """
+        shown = Shown.of(media)
+        inputs = process(self.processor, shown, question, turns).to(self.model.device)
+        ids = inputs["input_ids"][0]  # (L,)
+        config = self.model.config
+        modality = "video" if (ids == getattr(config, "video_token_id", -1)).any() else "image"
+        is_visual = ids == (config.video_token_id if modality == "video" else config.image_token_id)
+        placeholders = int(is_visual.sum())
+        if missing := collect - self.signals:
+            raise UsageError(
+                f"{self.name} ({config.model_type}) has no signal {', '.join(sorted(missing))}; it has "
+                f"{', '.join(sorted(self.signals))}"
+            )
+        visual = look(self, inputs, shown, modality, collect - WORDS) if seen is None else seen
+        check_count(placeholders, len(visual))
+        visual = with_words(self, visual, question, collect & WORDS)
+        sequence = {"input_ids": ids, "position_ids": self.family.positions(self.model, inputs)}
+        sequence |= {name: inputs[name][0] for name in self.family.per_token}
+        prompt = Prompt(sequence, is_visual, visual, modality)
+        if not self.family.mapped and not self._checked:
+            self._check(prompt, inputs)
+        return prompt
+
+    def _check(self, prompt: Prompt, inputs: Any) -> None:
+        """Read the first prompt of an unknown family both ways: what we do not know of it may change it."""
+        given = {name: value for name, value in inputs.items() if name != "labels"}
+        theirs, ours = (
+            self.model(**way, use_cache=False, logits_to_keep=1).logits.float()
+            for way in (given, prompt.inputs())
+        )
+        if not (drift := float((theirs - ours).abs().max() / theirs.abs().max())) <= DRIFT:
+            raise UsageError(
+                f"{self.name} ({self.model.config.model_type}): given its own visual tokens, the model "
+                f"answers otherwise than given the picture (logits off by {drift:.0%}), for a reason that "
+                "wordsight does not know; CONTRIBUTING.md says how to add a family"
+            )
+        self._checked = True
+
+    @torch.no_grad()
+    def logits(self, prompts: Sequence[Prompt]) -> Tensor:
+        """(B, V) float32 logits of the first generated token of every prompt.
+
+        What all prompts begin with, text and visual tokens alike, is computed once.
+        """
+        shared = shared_length(prompts) if len(prompts) > 1 and self.family.causal else 0
+        cache = None
+        if shared:
+            prefix, _ = collate_after(prompts[:1], shared)
+            cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[self.cache_name]
+        longest = max(prompt.length for prompt in prompts) - shared
+        rows = max(1, self.pass_tokens // longest)
+        parts = []
+        starts = range(0, len(prompts), rows)
+        for start in told(starts, len(starts)):
+            chunk = prompts[start : start + rows]
+            _, rest = collate_after(chunk, shared)
+            past = copy.deepcopy(cache)
+            if past is not None:
+                past.batch_repeat_interleave(len(chunk))
+            with attached(self, chunk) as extra:
+                given = {**rest, self.cache_name: past, **extra}
+                output = self.model(**given, use_cache=True, logits_to_keep=1)
+            parts.append(output.logits[:, -1].float())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int = 64,
+        min_new_tokens: int = 0,
+        clock: TokenClock | None = None,
+    ) -> list[str]:
+        """The greedy answers to the prompts, read as one left-padded batch."""
+        inputs = collate(prompts)
+        length = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
+        watch = StoppingCriteriaList([clock] if clock else [])
+        # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
+        with attached(self, prompts) as extra:
+            output = self.model.generate(
+                **inputs, **length, **extra, do_sample=False, use_cache=True, stopping_criteria=watch
+            )
+        new = output[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
+
+    def answers(self, prompts: Sequence[Prompt], max_new_tokens: int = 64) -> list[str]:
+        """The greedy answers to any number of prompts, as many at a time as fit into `pass_tokens`."""
+        groups = list(batches(prompts, lambda prompt: prompt.length, self.pass_tokens))
+        return [
+            text
+            for group in told(groups, len(groups))
+            for text in self.generate(group, max_new_tokens=max_new_tokens)
+        ]
+
+    def chat(self, media: Media | Sequence[Media], *, pruner: Pruner | None = None) -> Chat:
+        """Questions about the same images or videos, which are encoded once and pruned once, but for methods
+        inside the language model: they prune for every question.
+        """
+        return Chat(self, media, pruner)
+
+    @overload
+    def answer(
+        self,
+        media: Media | Sequence[Media],
+        question: str,
+        *,
+        pruner: Pruner | None = None,
+        max_new_tokens: int = 64,
+    ) -> Answer: ...
+
+    @overload
+    def answer(
+        self,
+        media: Sequence[Media | Sequence[Media]],
+        question: list[str],
+        *,
+        pruner: Pruner | None = None,
+        max_new_tokens: int = 64,
+    ) -> list[Answer]: ...
+
+    def answer(
+        self,
+        media: Any,
+        question: str | list[str],
+        *,
+        pruner: Pruner | None = None,
+        max_new_tokens: int = 64,
+    ) -> Answer | list[Answer]:
+        """Ask a question about one or more images or videos, pruned before if a pruner is given.
+
+        A list of questions, with as many images (or lists of them), is answered in batches.
+        """
+        if isinstance(question, str):
+            return self.chat(media, pruner=pruner).ask(question, max_new_tokens=max_new_tokens)
+        if isinstance(media, (str, Path, Image.Image, Video)) or len(media) != len(question):
+            raise UsageError(
+                f"{len(question)} questions need a list of as many images or lists of images; got "
+                f"{len(media) if isinstance(media, Sequence) else type(media).__name__}"
+            )
+        pairs = zip(media, question, strict=True)
+        ready = (self.chat(item, pruner=pruner).ready(asked) for item, asked in pairs)
+        return list(answers(self, ready, max_new_tokens))

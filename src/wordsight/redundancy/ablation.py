@@ -1,0 +1,125 @@
+"""Context-centric: how much do the model's words change when a token leaves its neighbourhood, or that the
+image?
+
+"Beyond Intermediate States: Explaining Visual Redundancy through Language",
+https://arxiv.org/abs/2503.20540, regional and global leave-one-out experiments. Differs from the released
+code: every token is examined, batched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wordsight._utils.progress import part, told
+from wordsight.algorithms.divergence import Divergence
+from wordsight.errors import UsageError
+from wordsight.models.prompt import Prompt
+from wordsight.models.vlm import VLM
+from wordsight.redundancy.probe import only
+
+
+@dataclass(frozen=True)
+class Logits:
+    """First-word logits (N, V) of the intact and the ablated prompt, for each of N visual tokens."""
+
+    intact: Tensor
+    ablated: Tensor
+
+    def divergence(self, measure: Divergence) -> Tensor:
+        """(N,) how far the words moved."""
+        return measure(self.intact, self.ablated)
+
+
+def windows(cell: Tensor) -> Tensor:
+    """(N, 9) the indices of each token's 3x3 neighbourhood in its own crop, in reading order.
+
+    At the border the window shifts inward, so that it always has its tokens; a crop smaller than 3x3 gives
+    all of itself, repeating nothing: then -1 fills the row. A line break stands alone.
+    """
+    rows = torch.full((len(cell), 9), -1, dtype=torch.long)
+    places = {tuple(place): i for i, place in enumerate(cell.tolist())}
+    crops = torch.unique(cell[:, :2], dim=0)
+    for image, crop in crops.tolist():
+        inside = (cell[:, 0] == image) & (cell[:, 1] == crop) & (cell[:, 3] >= 0)
+        height, width = (cell[inside, 2:].max(0).values + 1).tolist() if inside.any() else (0, 0)
+        for i in inside.nonzero()[:, 0].tolist():
+            ys, xs = _span(int(cell[i, 2]), height), _span(int(cell[i, 3]), width)
+            found = [places[image, crop, y, x] for y in ys for x in xs if (image, crop, y, x) in places]
+            rows[i, : len(found)] = torch.tensor(found)
+    lone = rows[:, 0] < 0
+    rows[lone, 0] = torch.arange(len(cell))[lone]
+    return rows
+
+
+def _span(middle: int, size: int) -> range:
+    start = min(max(middle - 1, 0), max(size - 3, 0))
+    return range(start, min(start + 3, size))
+
+
+def check_map(vlm: VLM) -> None:
+    """Raises UsageError if it is not known where in a picture the model's tokens are."""
+    if not vlm.family.mapped:
+        raise UsageError(
+            f"{vlm.name} ({vlm.model.config.model_type}) has no picture map, so that its tokens have no "
+            "place in a picture and no neighbours; CONTRIBUTING.md says how to add a family"
+        )
+
+
+def regional(vlm: VLM, prompt: Prompt) -> Logits:
+    """Each token's neighbourhood alone, against the same with the token replaced by the padding embedding."""
+    around = _around(vlm, prompt)
+    with part(0, 2):
+        intact, where = _distinct(vlm, [only(prompt, row) for row in around], around)
+    with part(1, 2):
+        ablated = vlm.logits(
+            [_padded(vlm, only(prompt, row), [row.index(i)]) for i, row in enumerate(around)]
+        )
+    return Logits(intact[where], ablated)
+
+
+def globally(vlm: VLM, prompt: Prompt) -> Logits:
+    """The whole image, against the image with each token's neighbourhood replaced by padding embeddings."""
+    around = _around(vlm, prompt)
+    intact = vlm.logits([prompt])
+    # Windows that start late share a long prefix with the whole image: grouped by their first row of
+    # tokens, each group computes what lies before it once.
+    distinct = sorted({tuple(row) for row in around})
+    parts: dict[tuple[int, ...], Tensor] = {}
+    firsts = sorted({_row_start(prompt, row) for row in distinct})
+    for first in told(firsts, len(firsts)):
+        group = [row for row in distinct if _row_start(prompt, row) == first]
+        logits = vlm.logits([_padded(vlm, prompt, row) for row in group])
+        parts |= dict(zip(group, logits, strict=True))
+    ablated = torch.stack([parts[tuple(row)] for row in around])
+    return Logits(intact.expand_as(ablated), ablated)
+
+
+def _around(vlm: VLM, prompt: Prompt) -> list[list[int]]:
+    """Per visual token the indices of its neighbourhood."""
+    check_map(vlm)
+    return [[i for i in row if i >= 0] for row in windows(prompt.visual.cell.cpu()).tolist()]
+
+
+def _row_start(prompt: Prompt, window: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(prompt.visual.cell[window[0], :3].tolist())
+
+
+def _padded(vlm: VLM, prompt: Prompt, places: list[int] | tuple[int, ...]) -> Prompt:
+    """The prompt with the visual tokens at `places` replaced by the padding embedding, in place."""
+    embeds = prompt.visual.embeds.clone()
+    embeds[list(places)] = vlm.pad_embedding.to(embeds.dtype)
+    deep = tuple(layer.clone() for layer in prompt.visual.deep)
+    for layer in deep:
+        layer[list(places)] = 0
+    return replace(prompt, visual=replace(prompt.visual, embeds=embeds, deep=deep))
+
+
+def _distinct(vlm: VLM, prompts: list[Prompt], keys: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Logits of the prompts with different keys, and for every prompt the row of its own."""
+    rows = {key: i for i, key in enumerate(sorted({tuple(key) for key in keys}))}
+    chosen = {tuple(key): prompt for key, prompt in zip(keys, prompts, strict=True)}
+    logits = vlm.logits([chosen[key] for key in rows])
+    return logits, torch.tensor([rows[tuple(key)] for key in keys])

@@ -1,0 +1,150 @@
+"""Condition: which tokens are redundant, whatever their picture, and the criteria that go by a name.
+
+"Beyond Intermediate States: Explaining Visual Redundancy through Language", section 3.3,
+https://arxiv.org/abs/2503.20540. Differs from the released code: thresholds may be quantiles, either half may
+be left out, and other signals than the confidence may say whether a token says something.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from wordsight.algorithms.divergence import MEASURES
+from wordsight.errors import UsageError
+
+if TYPE_CHECKING:
+    from wordsight.redundancy.evidence import Evidence
+
+SAYS = ("confidence", "certainty", "blind_divergence", "questions", "questions_divergence")
+
+
+class Quantile(NamedTuple):
+    """A threshold given as the share of the evidence that lies below it, in (0, 1]."""
+
+    share: float
+
+
+MEDIAN = Quantile(0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """The context-independent condition: a token that says nothing and whose absence changes nothing.
+
+    redundant <=> regional_weight * regional + global_weight * global < divergence, and says < confidence.
+    None leaves a half out. `says` names the signal of the evidence that the threshold `confidence` is for.
+    Absolute values do not travel between models; `Condition()` takes medians.
+    """
+
+    confidence: float | Quantile | None = MEDIAN
+    divergence: float | Quantile | None = MEDIAN
+    says: str = "confidence"
+    measure: str = "jensen_shannon"
+    regional_weight: float = 1.0
+    global_weight: float = 16.0
+
+    def __post_init__(self) -> None:
+        if self.says not in SAYS:
+            raise UsageError(f"says must be one of {', '.join(SAYS)}; got {self.says!r}")
+        if self.measure not in MEASURES:
+            raise UsageError(f"measure must be {' or '.join(MEASURES)}, got {self.measure!r}")
+        for threshold in (self.confidence, self.divergence):
+            if isinstance(threshold, Quantile) and not 0 < threshold.share <= 1:
+                raise UsageError(f"a quantile must be in (0, 1], got {threshold.share}")
+            if isinstance(threshold, float) and math.isnan(threshold):
+                raise UsageError("expected a number or a quantile as threshold, got nan")
+
+    def at(self, share: float) -> Condition:
+        """The same condition with every quantile in it at this share."""
+        confidence, divergence = (
+            Quantile(share) if isinstance(half, Quantile) else half
+            for half in (self.confidence, self.divergence)
+        )
+        return replace(self, confidence=confidence, divergence=divergence)
+
+    def resolve(self, evidence: Evidence) -> Condition:
+        """The same condition with absolute values for quantiles."""
+        return replace(
+            self,
+            confidence=_resolved(self.confidence, evidence.signals[self.says]),
+            divergence=_resolved(self.divergence, self.weighted_divergence(evidence.signals)),
+        )
+
+    def weighted_divergence(self, signals: dict[str, Tensor]) -> Tensor:
+        """(T,) the weighted sum of both divergences."""
+        regional, whole = (signals[f"{scope}/{self.measure}"] for scope in ("regional", "global"))
+        return self.regional_weight * regional + self.global_weight * whole
+
+    def holds(self, evidence: Evidence) -> Tensor:
+        """(T,) which tokens are redundant."""
+        return _below(self.confidence, evidence.signals[self.says]) & _below(
+            self.divergence, self.weighted_divergence(evidence.signals)
+        )
+
+    def information(self, signals: dict[str, Tensor]) -> Tensor:
+        """(T,) in [0, 1], how far a token is from redundant among these: the higher of its ranks in both
+        halves.
+        """
+        halves = [] if self.confidence is None else [signals[self.says]]
+        if self.divergence is not None:
+            halves.append(self.weighted_divergence(signals))
+        return torch.stack([torch.zeros_like(signals[self.says]), *map(ranks, halves)]).amax(0)
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields, quantiles as {"quantile": share}."""
+        described = asdict(self)
+        for name in ("confidence", "divergence"):
+            if isinstance(value := getattr(self, name), Quantile):
+                described[name] = {"quantile": value.share}
+        return described
+
+
+def ranks(values: Tensor) -> Tensor:
+    """(N,) in [0, 1], the place of every value in their order; ties share their mean place."""
+    group, count = torch.unique(values, return_inverse=True, return_counts=True)[1:]
+    place: Tensor = count.cumsum(0) - (count + 1) / 2
+    return place[group] / max(1, len(values) - 1)
+
+
+def _below(threshold: float | Quantile | None, values: Tensor) -> Tensor:
+    value = _resolved(threshold, values)
+    return torch.ones_like(values, dtype=torch.bool) if value is None else values < value
+
+
+def _resolved(threshold: float | Quantile | None, values: Tensor) -> float | None:
+    if not isinstance(threshold, Quantile) or not len(values):
+        return None if isinstance(threshold, Quantile) else threshold
+    # Not torch.quantile, which refuses more than 2**24 values.
+    ordered, place = values.sort().values, round(threshold.share * len(values))
+    if place < len(values):
+        return float(ordered[place])
+    return float(ordered[-1].nextafter(torch.tensor(torch.inf)))
+
+
+PAPER = Condition(confidence=0.15, divergence=2e-3, measure="released_divergence")
+CRITERIA = {
+    "paper": PAPER,
+    "both_halves": Condition(),
+    "confidence": Condition(divergence=None),
+    "certainty": Condition(divergence=None, says="certainty"),
+    "blind_divergence": Condition(divergence=None, says="blind_divergence"),
+    "questions": Condition(divergence=None, says="questions"),
+    "questions_divergence": Condition(divergence=None, says="questions_divergence"),
+    "regional": Condition(confidence=None, global_weight=0),
+    "global": Condition(confidence=None, regional_weight=0),
+    "context": Condition(confidence=None),
+}
+DEFAULT = CRITERIA["blind_divergence"].at(0.7)  # the best on validation, docs/findings.md
+
+
+def criterion(name: str) -> Condition:
+    """The criterion of a name, or the default one. Raises UsageError if there is none."""
+    named = {"default": DEFAULT, **CRITERIA}
+    if name not in named:
+        raise UsageError(f"no criterion {name!r}; expected one of {', '.join(named)}")
+    return named[name]

@@ -1,0 +1,228 @@
+"""Evidence: what every visual token of many pictures says and does, collected once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wordsight._utils.files import replacing
+from wordsight._utils.progress import part, told, watched
+from wordsight.algorithms.divergence import MEASURES
+from wordsight.errors import UsageError
+from wordsight.media.images import load_picture
+from wordsight.media.inputs import Media, Shown
+from wordsight.models.vlm import VLM
+from wordsight.redundancy import ablation, probe
+from wordsight.redundancy.criteria import SAYS
+
+SHARD = 4  # pictures in a file: what a killed run has to do again
+WORDS = 5  # words kept of every reading
+FORMAT = 2
+SIGNALS = (*SAYS, *(f"{scope}/{measure}" for scope in ("regional", "global") for measure in MEASURES))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One row per visual token of all pictures.
+
+    embeds (T, D); image (T,) index into `pictures`; cell (T, 4); words and word_probabilities (T, 5), said to
+    the first question; signals (T,) each, see `examine`.
+    """
+
+    embeds: Tensor
+    image: Tensor
+    cell: Tensor
+    words: Tensor
+    word_probabilities: Tensor
+    signals: dict[str, Tensor]
+    pictures: tuple[str, ...]
+    manifest: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.embeds)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Evidence:
+        """The evidence in a folder. Raises UsageError if there is none or a file of it is missing."""
+        root = Path(folder)
+        manifest = _read_manifest(root)
+        if manifest.get("format") != FORMAT:
+            raise UsageError(
+                f"evidence in {root} has format {manifest.get('format')}, expected {FORMAT}: "
+                "collect it again in another folder"
+            )
+        names = [_shard_name(i) for i in range(len(_shards(manifest["pictures"])))]
+        if missing := [name for name in names if not (root / name).is_file()]:
+            raise UsageError(
+                f"evidence in {root} is unfinished, {missing[0]} is missing: run the same command again"
+            )
+        shards = [_load_shard(root / name) for name in names]
+        columns = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
+        signals = {key: columns.pop(key) for key in SIGNALS}
+        pictures = tuple(entry["name"] for entry in manifest["pictures"])
+        return cls(**columns, signals=signals, pictures=pictures, manifest=manifest)
+
+    def set_aside(self, folder: str | Path) -> dict[str, str]:
+        """The pictures that could not be read, with the reason."""
+        reasons: dict[str, str] = {}
+        for i in range(len(_shards(self.manifest["pictures"]))):
+            with safe_open(Path(folder) / _shard_name(i), "pt") as shard:
+                reasons |= json.loads(shard.metadata()["set_aside"])
+        return reasons
+
+
+def examine(
+    vlm: VLM, media: Media | Sequence[Media] | Shown, questions: Sequence[str] = probe.QUESTIONS
+) -> dict[str, Tensor]:
+    """All experiments on every visual token of a prompt but its line breaks: the columns of Evidence, without
+    `image`. For Evidence, a prompt is one picture.
+
+    Signals, high where a token says or changes something: "confidence", "certainty" and "blind_divergence" of
+    the reading with the first question; "questions" and "questions_divergence", the highest confidence and
+    blind divergence over all questions; "regional/MEASURE" and "global/MEASURE", the divergences of leaving
+    out.
+    """
+    whole = [vlm.encode(media, questions[0])]
+    whole += [vlm.encode(media, question, seen=whole[0].visual) for question in questions[1:]]
+    shows = ~whole[0].visual.is_break
+    content = whole[0].visual.take(shows.nonzero()[:, 0])
+    prompts = [replace(prompt, visual=content) for prompt in whole]
+    with part(0, 3):
+        readings = [probe.read(vlm, prompt) for prompt in told(prompts, len(prompts))]
+    with part(1, 3):
+        alone = ablation.regional(vlm, prompts[0])
+    with part(2, 3):
+        among = ablation.globally(vlm, whole[0])
+    reading = readings[0]
+    columns = {
+        "embeds": content.embeds.float(),
+        "cell": content.cell,
+        "words": reading.tokens[:, :WORDS].contiguous(),
+        "word_probabilities": reading.probabilities[:, :WORDS].contiguous(),
+        "confidence": reading.confidence,
+        "certainty": reading.certainty,
+        "blind_divergence": reading.blind_divergence,
+        "questions": torch.stack([reading.confidence for reading in readings]).amax(0),
+        "questions_divergence": torch.stack([reading.blind_divergence for reading in readings]).amax(0),
+    }
+    for name, measure in MEASURES.items():
+        columns[f"regional/{name}"] = alone.divergence(measure).float()
+        columns[f"global/{name}"] = among.divergence(measure)[shows].float()
+    return {name: column.cpu() for name, column in columns.items()}
+
+
+def collect(
+    vlm: VLM,
+    pictures: Sequence[Path],
+    folder: str | Path,
+    *,
+    questions: Sequence[str] = probe.QUESTIONS,
+    map: Callable[..., Iterable[Any]] = map,
+) -> Evidence:
+    """Examine every token of the pictures, one file for every few of them, and load the result.
+
+    A run that was stopped goes on where it was; a picture that cannot be read is set aside and named. `map`
+    may be any parallel map (function, jobs): each job writes its own file.
+    """
+    root = Path(folder)
+    manifest = {
+        "format": FORMAT,
+        "model": vlm.name,
+        "fingerprint": vlm.fingerprint,
+        "questions": list(questions),
+        "pictures": [{"name": path.name, "sha256": digest(path)} for path in pictures],
+    }
+    _claim(root, manifest)
+    shards = _shards(list(pictures))
+    jobs = [(i, shard) for i, shard in enumerate(shards) if not (root / _shard_name(i)).is_file()]
+    work = map(partial(_write_shard, vlm, root, questions), jobs)
+    for _ in watched(work, "examining pictures", len(jobs)):
+        pass
+    return Evidence.load(root)
+
+
+def _write_shard(vlm: VLM, root: Path, questions: Sequence[str], job: tuple[int, list[Path]]) -> None:
+    number, pictures = job
+    parts: list[dict[str, Tensor]] = []
+    set_aside: dict[str, str] = {}
+    for offset, path in enumerate(pictures):
+        try:
+            picture = load_picture(path)
+        except UsageError as error:
+            set_aside[str(path)] = str(error)
+            continue
+        columns = examine(vlm, picture, questions)
+        image = torch.full((len(columns["embeds"]),), number * SHARD + offset)
+        parts.append(columns | {"image": image})
+    if not parts:
+        parts = [_no_rows(vlm)]
+    shard = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    with replacing(root / _shard_name(number)) as draft:
+        save_file(shard, draft, {"set_aside": json.dumps(set_aside)})
+
+
+def _no_rows(vlm: VLM) -> dict[str, Tensor]:
+    """The columns of a shard all of whose pictures were set aside."""
+    width = len(vlm.pad_embedding)
+    return {
+        "embeds": torch.zeros(0, width),
+        "cell": torch.zeros(0, 4, dtype=torch.long),
+        "words": torch.zeros(0, WORDS, dtype=torch.long),
+        "word_probabilities": torch.zeros(0, WORDS),
+        "image": torch.zeros(0, dtype=torch.long),
+        **{name: torch.zeros(0) for name in SIGNALS},
+    }
+
+
+def _load_shard(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UsageError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+
+
+def _shards(pictures: list[Any]) -> list[list[Any]]:
+    return [pictures[start : start + SHARD] for start in range(0, len(pictures), SHARD)]
+
+
+def _shard_name(number: int) -> str:
+    return f"{number:06d}.safetensors"
+
+
+def digest(path: Path) -> str:
+    """What tells the content of a file from that of others."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _claim(root: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest, or check that the one that is there says the same."""
+    if not (root / "manifest.json").is_file():
+        with replacing(root / "manifest.json") as draft:
+            draft.write_text(json.dumps(manifest, indent=1))
+        return
+    found = _read_manifest(root)
+    if different := [key for key, value in manifest.items() if found.get(key) != value]:
+        raise UsageError(
+            f"{root} holds evidence of another run (what differs: {', '.join(different)}); "
+            "expected the same run to go on: choose another folder, or delete this one"
+        )
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((root / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no evidence in {root}: expected a folder with a manifest.json ({error})"
+        ) from error
+    return manifest

@@ -1,0 +1,156 @@
+"""Token-centric: what does the model say when it sees one visual token alone, and how surely?
+
+"Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540,
+single-input experiment. Differs from the released code: every token is read, all of a picture in one batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wordsight.algorithms.divergence import jensen_shannon
+from wordsight.models.prompt import Prompt
+from wordsight.models.tokens import VisualTokens
+from wordsight.models.vlm import VLM
+
+QUESTION = "What does this image show? You must provide a single word or phrase that best describes it."
+# A token may say nothing to one question and something to another. The first is the paper's.
+QUESTIONS = (QUESTION, "What color is it?", "What is the background?")
+ARTICLES = ("a", "an", "the")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What each of N visual tokens says alone.
+
+    tokens            (N, top) vocabulary ids, the likeliest first.
+    probabilities     (N, top) their softmax over the top logits, so a row adds up to 1.
+    spelled           for every row, the ids of `tokens` as text.
+    certainty         (N,) one minus the entropy of the first word over the whole vocabulary, as a share of
+                      its maximum, in [0, 1].
+    blind_divergence  (N,) the Jensen-Shannon divergence from what the model says without any visual token,
+                      in nats: low means that the token tells it nothing that the question did not.
+    """
+
+    tokens: Tensor
+    probabilities: Tensor
+    spelled: tuple[tuple[str, ...], ...]
+    certainty: Tensor
+    blind_divergence: Tensor
+
+    @property
+    def confidence(self) -> Tensor:
+        """(N,) the probability of the likeliest word, in (0, 1]: low means that the token says nothing
+        recognisable.
+        """
+        return self.probabilities[:, 0]
+
+    @property
+    def words(self) -> list[list[tuple[str, float]]]:
+        """Per token its words with their probabilities, the likeliest first."""
+        return [
+            list(zip(row, chances, strict=True))
+            for row, chances in zip(self.spelled, self.probabilities.tolist(), strict=True)
+        ]
+
+
+def read(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> Reading:
+    """Read every visual token of the prompt alone, with the prompt's own question (`QUESTION` is the
+    paper's).
+
+    Each token is shown `repeat` times and nothing else is, with contiguous positions: the prompt really
+    holds that many tokens. Where the first word said is a bare article, the next one is read, as in the
+    released code.
+    """
+    alone = [only(prompt, [i] * repeat) for i in range(len(prompt.visual))]
+    logits = _first_words(vlm, alone)  # (N, V)
+    return _reading(vlm, logits, _first_words(vlm, [only(prompt, [])]), top)
+
+
+def read_nothing(vlm: VLM, prompt: Prompt, top: int = 50) -> Reading:
+    """What the model says to the prompt's question without any visual token, as the one row of a reading."""
+    blind = _first_words(vlm, [only(prompt, [])])
+    return _reading(vlm, blind, blind, top)
+
+
+def _reading(vlm: VLM, logits: Tensor, blind: Tensor, top: int) -> Reading:
+    best, tokens = logits.topk(min(top, logits.shape[-1]), -1)
+    entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
+    return Reading(
+        tokens,
+        best.softmax(-1),
+        spell(vlm, tokens),
+        1 - entropy / math.log(logits.shape[-1]),
+        jensen_shannon(logits, blind.expand_as(logits)).float(),
+    )
+
+
+def _first_words(vlm: VLM, prompts: list[Prompt]) -> Tensor:
+    """(B, V) logits of the first word said that is not a bare article."""
+    logits = vlm.logits(prompts)
+    said, articles = logits.argmax(-1).tolist(), _article_ids(vlm)
+    if late := [i for i, token in enumerate(said) if token in articles]:
+        logits[late] = vlm.logits([prompts[i].followed_by(said[i], vlm.family.said) for i in late])
+    return logits
+
+
+def spell(vlm: VLM, tokens: Tensor) -> tuple[tuple[str, ...], ...]:
+    """The vocabulary ids (N, K) as text, each on its own."""
+    distinct = torch.unique(tokens).tolist()
+    decoded = vlm.processor.tokenizer.batch_decode([[token] for token in distinct])
+    names = {token: text.strip() for token, text in zip(distinct, decoded, strict=True)}
+    return tuple(tuple(names[token] for token in row) for row in tokens.tolist())
+
+
+def only(prompt: Prompt, indices: Sequence[int]) -> Prompt:
+    """The prompt with no visual tokens but those at `indices`, in that order, with contiguous positions.
+
+    With M-RoPE a token keeps its own time, row and column, unless it is repeated: closing the gaps would put
+    a neighbourhood on a diagonal.
+    """
+    index = torch.tensor(indices, dtype=torch.long, device=prompt.visual.embeds.device)
+    if prompt.sequence["position_ids"].ndim > 1 and list(indices) == sorted(set(indices)):
+        return replace(prompt, visual=prompt.visual.take(index))
+    slots = torch.arange(len(indices), device=index.device)
+    return replace(prompt, visual=pick(prompt.visual, index, slots)).contiguous()
+
+
+def pick(tokens: VisualTokens, index: Tensor, slots: Tensor) -> VisualTokens:
+    """The tokens at `index`, repeated or reordered at will, put into the placeholders `slots`."""
+    return replace(
+        tokens,
+        embeds=tokens.embeds[index],
+        slot=slots,
+        cell=tokens.cell[index],
+        deep=tuple(layer[index] for layer in tokens.deep),
+        signals={},
+        box=None,
+    )
+
+
+def in_place(prompt: Prompt, embeds: Tensor) -> Prompt:
+    """The prompt with these embeddings (K, D) for its visual tokens, to be read one by one.
+
+    Each stands where the prompt's first token stood; what a model adds in deeper layers (deepstack) is not
+    known of an embedding, and nothing is added.
+    """
+    first = prompt.visual.take(torch.zeros(1, dtype=torch.long, device=prompt.visual.embeds.device))
+    where = torch.zeros(len(embeds), dtype=torch.long, device=first.embeds.device)
+    visual = replace(pick(first, where, first.slot[where]), embeds=embeds.to(first.embeds))
+    return replace(
+        prompt, visual=replace(visual, deep=tuple(torch.zeros_like(layer) for layer in visual.deep))
+    )
+
+
+def _article_ids(vlm: VLM) -> set[int]:
+    """The ids of bare articles, however the tokenizer marks capitals and spaces."""
+    spellings = [
+        form for word in ARTICLES for form in (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
+    ]
+    coded = vlm.processor.tokenizer(spellings, add_special_tokens=False)["input_ids"]
+    return {ids[0] for ids in coded if len(ids) == 1}

@@ -1,0 +1,211 @@
+"""What the record of an analysis says: the answer in sentences, and its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.text import Text
+
+from wordsight.reports.formats import terminal
+from wordsight.reports.tables import Table
+
+Record = dict[str, Any]
+ORDERED = (
+    "Every picture's tokens are ordered by themselves. The authors' notebook adds attention up over pictures "
+    "before it orders, which mixes places with tokens; nothing here is made that way."
+)
+LOW = "tokens that intermediate states rank low"
+ANSWERS = {
+    "yes": f"Yes, {LOW} carry recognisable information",
+    "no": f"No, {LOW} carry hardly any recognisable information",
+    "not told": f"These pictures do not tell whether {LOW} carry recognisable information",
+}
+WORTH = {
+    "less": "dropping them moves the first word of the answer less than dropping random ones",
+    "more": "dropping them moves the first word of the answer more than dropping random ones",
+    "not told": "whether dropping them moves the first word of the answer more or less than dropping random "
+    "ones is not told",
+}
+TOLD = {"less": "less", "more": "more", "not told": "no difference is told"}
+
+
+def for_terminal(record: Record) -> list[Any]:
+    """The tables and then the sentences, for rich."""
+    return [*map(terminal, analysis_tables(record)), *(Text(f"\n{told}") for told in sentences(record))]
+
+
+def sentences(record: Record) -> list[str]:
+    """The answer, its figures, what dropping the tokens does, and what has to be known of all that."""
+    half, rule = record["halves"][headline(record)], record["rule"]
+    concluded = half["conclusion"]
+    return [
+        f"{ANSWERS[concluded['recognisable']]}; {WORTH[concluded['divergence']]}.",
+        _saying_of(record, half),
+        _dropping_of(half),
+        f"Information is told where the interval of the share that says another word lies above "
+        f"{rule['share']:.0%}, its absence where that of the share that says any lies below, nothing with "
+        f"fewer than {rule['pictures']} pictures. A word may be said surely and be wrong.",
+        ORDERED,
+        f"{record['tokens']} tokens of {len(record['pictures'])} pictures; means over pictures with 95 % "
+        "bootstrap intervals over pictures, not corrected for how many there are.",
+        *(f"{row['label']} is absent: {row['why']}." for row in record["absent"]),
+    ]
+
+
+def headline(record: Record) -> str:
+    """The name of the half that the answer is of."""
+    return "all" if "all" in record["halves"] else str(record["orders"][0]["name"])
+
+
+def _saying_of(record: Record, half: Record) -> str:
+    says, other = half["says"], half["says_other"]["low"]
+    blind = ", ".join(word for word, _ in record["blind"][:3])
+    return (
+        f"Of the tokens in the lowest half of their picture by {_label(record, headline(record))} "
+        f"({half['tokens']:.1f} of a picture), {share(says['low'])} say a word with a "
+        f"confidence of {record['sure']:g} or more, {share(other)} another word than is said without a "
+        f"picture ({blind}). Of as many that rank highest, {share(says['high'])} say one; lowest minus "
+        f"highest: {gap(says['low_minus_high'])} points, {TOLD[half['conclusion']['says']]}."
+    )
+
+
+def _dropping_of(half: Record) -> str:
+    moved, changed, concluded = half["divergence"], half["changed"], half["conclusion"]
+    return (
+        f"Dropping them moves the first word of the answer by {nats(moved['low'])} nats (Jensen-Shannon "
+        f"divergence), as many random tokens by {nats(moved['random'])}, as many that rank highest by "
+        f"{nats(moved['high'])}; lowest minus random: {nats_gap(moved['low_minus_random'])}, "
+        f"{TOLD[concluded['divergence']]}. Another answer is given for {share(changed['low'])} of the "
+        f"pictures, without random tokens for {share(changed['random'])}, without the highest for "
+        f"{share(changed['high'])}; lowest minus random: {gap(changed['low_minus_random'])} points, "
+        f"{TOLD[concluded['changed']]}."
+    )
+
+
+def analysis_tables(record: Record) -> list[Table]:
+    """Correlations, what the lowest halves say, and what dropping them changes."""
+    return [_correlations(record), _saying(record), _moving(record), _changing(record)]
+
+
+def _correlations(record: Record) -> Table:
+    said = record["said"]
+    body = [
+        (
+            order["label"],
+            *(rho(record["spearman"][order["name"]][what["name"]]) for what in said),
+        )
+        for order in record["orders"]
+    ]
+    notes = [
+        f"{order['label']} and {what['label']}: of {found['pictures']} pictures; on the others one of them "
+        "is the same for all tokens."
+        for order in record["orders"]
+        for what in said
+        if (found := record["spearman"][order["name"]][what["name"]])["pictures"] < len(record["pictures"])
+    ]
+    head = ("order", *(f"with {what['label']}" for what in said))
+    return Table("Spearman's rho, mean over pictures [95 %]", head, body, tuple(notes))
+
+
+def _saying(record: Record) -> Table:
+    body = [
+        (
+            _label(record, name),
+            f"{half['tokens']:.1f}",
+            half["conclusion"]["recognisable"],
+            share(half["says"]["low"]),
+            share(half["says"]["high"]),
+            gap(half["says"]["low_minus_high"]),
+            share(half["says_other"]["low"]),
+            ", ".join(f"{word} ({times})" for word, times in half["words"][:5]),
+        )
+        for name, half in record["halves"].items()
+    ]
+    sure = f"confidence {record['sure']:g} or more"
+    head = (
+        *("ranked low by", "tokens", "recognisable", f"lowest half: {sure}", "highest half"),
+        *("lowest minus highest", "lowest half: another word than blind", "says surely"),
+    )
+    return Table("What the tokens that rank lowest say", head, body, _left_out(record, "says"))
+
+
+def _moving(record: Record) -> Table:
+    title = "How far dropping them moves the first word of the answer, in nats"
+    return _dropping(record, title, "divergence", nats, nats_gap)
+
+
+def _changing(record: Record) -> Table:
+    return _dropping(
+        record, "For which share of the pictures the answer becomes another", "changed", share, gap
+    )
+
+
+def _dropping(
+    record: Record, title: str, measure: str, of: Callable[[Record], str], between: Callable[[Record], str]
+) -> Table:
+    """A measure of the effect of dropping a half, beside as many random tokens."""
+    body = [
+        (
+            _label(record, name),
+            *(of(half[measure][side]) for side in ("low", "random", "high")),
+            *(between(half[measure][f"{side}_minus_random"]) for side in ("low", "high")),
+        )
+        for name, half in record["halves"].items()
+    ]
+    head = ("ranked by", "lowest", "random", "highest", "lowest minus random", "highest minus random")
+    return Table(title, head, body, _left_out(record, measure))
+
+
+def _left_out(record: Record, what: str) -> tuple[str, ...]:
+    """Of which halves pictures are left out, and why."""
+    total = len(record["pictures"])
+    return tuple(
+        f"{_label(record, name)}: of {count} of {total} pictures; on the others {_why(name)}."
+        for name, half in record["halves"].items()
+        if (count := half[what]["low"]["pictures"]) < total
+    )
+
+
+def _why(name: str) -> str:
+    constant = "a signal is the same for all tokens"
+    return f"{constant}, or no token is low in every order" if name == "all" else constant
+
+
+def _label(record: Record, name: str) -> str:
+    labels = {order["name"]: order["label"] for order in record["orders"]}
+    return str(labels.get(name, f"all {len(labels)} orders"))
+
+
+def _with_interval(found: Record, form: Callable[[float], str]) -> str:
+    """An estimate, a dash if there is none."""
+    if found["mean"] is None:
+        return "-"
+    if found["low"] is None:
+        return f"{form(found['mean'])} [one picture]"
+    return f"{form(found['mean'])} [{form(found['low'])}, {form(found['high'])}]"
+
+
+def share(found: Record) -> str:
+    """An estimate of a share."""
+    return _with_interval(found, lambda value: f"{value:.0%}")
+
+
+def gap(found: Record) -> str:
+    """An estimate of a difference of shares, in points."""
+    return _with_interval(found, lambda value: f"{100 * value:+.1f}")
+
+
+def rho(found: Record) -> str:
+    """An estimate of a correlation."""
+    return _with_interval(found, lambda value: f"{value:+.2f}")
+
+
+def nats(found: Record) -> str:
+    """An estimate of a divergence."""
+    return _with_interval(found, lambda value: f"{value:.2g}")
+
+
+def nats_gap(found: Record) -> str:
+    """An estimate of a difference of divergences."""
+    return _with_interval(found, lambda value: f"{value:+.2g}")

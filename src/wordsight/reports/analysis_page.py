@@ -1,0 +1,33 @@
+"""The report of an analysis: its page, its figure and its record, as a folder."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from wordsight.reports import put
+from wordsight.reports.analysis import analysis_tables, sentences
+from wordsight.reports.analysis_figure import draw
+from wordsight.reports.ink import LIGHT
+from wordsight.reports.page import figure, page
+
+
+def write_analysis(record: dict[str, Any], folder: Path) -> None:
+    """Write ANALYSIS_FILES of `wordsight.reports` into the folder, or none."""
+    text = page(
+        "analysis.html",
+        "wordsight analyse",
+        analysis_tables(record),
+        record["environment"],
+        record=record,
+        sentences=sentences(record),
+        figures=[figure(partial(draw, record))],
+    )
+    contents: dict[str, bytes | str] = {
+        "analysis.html": text,
+        "analysis.json": json.dumps(record, indent=1) + "\n",
+        "analysis.png": draw(record, LIGHT),
+    }
+    put(folder, contents)

@@ -1,0 +1,59 @@
+"""What the record of a book's prototypes says, in sentences and as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wordsight.reports.tables import Table
+
+Record = dict[str, Any]
+
+
+def sentences(record: Record) -> list[str]:
+    """What there is to know of the book, the flag first if it has one."""
+    says, count = record["says"], len(record["prototypes"])
+    sure = f"say a word with a confidence of {says['sure']:g} or more"
+    flag = f"No prototype {sure.replace('say', 'says', 1)}."
+    if says["flagged"]:
+        common = ", ".join(f"{word} ({times})" for word, times in says["words"][:10])
+        flag = (
+            f"Flagged: {says['prototypes']} of {count} prototypes ({says['share']:.0%}) {sure}: {common}. "
+            "What a prototype stands for should say nothing recognisable."
+        )
+    told = [
+        flag,
+        f"{count} prototypes for {record['book']['model']}, read alone and compared with {record['tokens']} "
+        f"tokens of {len(record['pictures'])} pictures.",
+    ]
+    if repeats := record["repetition"]:
+        told.append(
+            f"Half of the prototypes have another at a cosine of {repeats['median']:.3f} or more; "
+            "`wordsight codebook compact` leaves out those that repeat another."
+        )
+    told.append(
+        f"At keep {record['keep']:.0%}, {record['dropped']} tokens are dropped; {record['idle']} prototypes "
+        "are the nearest one of none of them."
+    )
+    return told
+
+
+def cluster_table(record: Record) -> Table:
+    """A row for every cluster of prototypes."""
+    dropped = max(1, record["dropped"])
+    body = [
+        (
+            str(each["number"]),
+            str(each["prototypes"]),
+            words_of(each),
+            f"{each['confidence']:.3f}",
+            f"{each['prunes'] / dropped:.1%}",
+        )
+        for each in record["clusters"]
+    ]
+    head = ("cluster", "prototypes", "commonest words", "mean confidence", "of the dropped tokens")
+    return Table("Clusters", head, body, tuple(sentences(record)))
+
+
+def words_of(cluster: Record) -> str:
+    """The commonest words of a cluster, and how many prototypes say them."""
+    return ", ".join(f"{word} ({times})" for word, times in cluster["words"])

@@ -1,0 +1,33 @@
+"""The table of a compaction, for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wordsight.reports.tables import Table
+
+
+def compaction_table(record: dict[str, Any]) -> Table:
+    """What was merged, and on pictures how many of the kept tokens are the same."""
+    before, after = (record["prototypes"][name] for name in ("before", "after"))
+    notes = [
+        f"{after} of {before} prototypes stay; each that went has a cosine of {record['similarity']:g} or "
+        "more with one of them.",
+        f"No token's redundancy rises, and none falls by more than {record['largest_fall_possible']:.3f}, "
+        "whatever the picture.",
+    ]
+    body = []
+    if on := record.get("on_pictures"):
+        fall = on["redundancy"]
+        notes.append(
+            f"On {on['tokens']} tokens of {on['pictures']} pictures it fell by {fall['largest_fall']:.4f} at "
+            f"most, {fall['mean_fall']:.4f} on average."
+        )
+        body = [
+            (f"{kept['keep']:.0%}", f"{kept['by_both']:.1%}", f"{kept['least']:.1%}", f"{kept['keep']:.0%}")
+            for kept in on["kept"]
+        ]
+    else:
+        notes.append("Give --images to see what it changes in the tokens that are kept.")
+    head = ("keep", "kept by both, mean", "in the worst picture", "by chance")
+    return Table("Tokens kept by both books", head, body, tuple(notes))

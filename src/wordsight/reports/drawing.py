@@ -1,0 +1,99 @@
+"""Pictures of tokens: their words on the picture they come from, the dropped ones greyed out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from wordsight.errors import UsageError
+from wordsight.models.tokens import VisualTokens
+
+CELL = 72  # pixels of a token in a drawing: enough for a word
+Box = tuple[int, int, int, int]
+
+
+def finest(tokens: VisualTokens, image: int = 0) -> Tensor:
+    """The indices of the tokens that show a picture (or frame) in its finest grid, line breaks left out."""
+    here = (tokens.cell[:, 0] == image) & ~tokens.is_break
+    return (here & (tokens.cell[:, 1] == tokens.cell[here, 1].max())).nonzero()[:, 0]
+
+
+def boxes(picture: Image.Image, tokens: VisualTokens) -> list[Box]:
+    """The boxes of tokens in pixels of the picture they show; padding around it has none."""
+    if tokens.box is None:
+        raise UsageError("these tokens have no picture map to draw by; the model's family is not known")
+    edges = tokens.box.cpu().clamp(0, 1) * torch.tensor([picture.width, picture.height] * 2)
+    return [(left, top, right, bottom) for left, top, right, bottom in edges.round().int().tolist()]
+
+
+def enlarged(picture: Image.Image, where: Sequence[Box]) -> Image.Image:
+    """The picture at a size at which a word fits on each of its tokens."""
+    smallest = min(min(right - left, bottom - top) for left, top, right, bottom in where)
+    factor = max(1.0, CELL / max(1, smallest))
+    size = (round(picture.width * factor), round(picture.height * factor))
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def draw_words(picture: Image.Image, where: Sequence[Box], said: Sequence[tuple[str, float]]) -> Image.Image:
+    """Every token's word and confidence on the picture; the surer, the darker its label."""
+    drawing = picture.convert("RGBA")
+    labels = Image.new("RGBA", drawing.size)
+    draw = ImageDraw.Draw(labels)
+    for (left, top, right, bottom), (word, confidence) in zip(where, said, strict=True):
+        shade = int(60 + 190 * confidence)
+        draw.rectangle((left, top, right, bottom), outline=(255, 255, 255, 90))
+        font = _fitting(word, right - left - 6)
+        middle = ((left + right) // 2, (top + bottom) // 2)
+        draw.rectangle(draw.textbbox(middle, word, font, anchor="mm"), fill=(0, 0, 0, shade))
+        draw.text(middle, word, (255, 255, 255, max(130, shade)), font, anchor="mm")
+    return Image.alpha_composite(drawing, labels).convert("RGB")
+
+
+def _fitting(word: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    for size in (18, 15, 12, 9):
+        font = ImageFont.load_default(size)
+        if font.getlength(word) <= width:
+            return font
+    return font
+
+
+def draw_kept(picture: Image.Image, where: Sequence[Box], kept: set[int]) -> Image.Image:
+    """The picture with every dropped token faded to grey; `kept` are indices into `where`."""
+    faded = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, "white"), 0.75)
+    for i in kept:
+        faded.paste(picture.crop(where[i]), where[i][:2])
+    draw = ImageDraw.Draw(faded)
+    for i in kept:
+        draw.rectangle(where[i], outline=(220, 30, 90), width=2)
+    return faded
+
+
+def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    """Pictures of one height next to each other, each under its caption."""
+    gap, title = 12, 34
+    height = max(picture.height for _, picture in panels)
+    sheet = Image.new("RGB", (sum(p.width + gap for _, p in panels) + gap, height + title + gap), "white")
+    draw, left = ImageDraw.Draw(sheet), gap
+    for caption, picture in panels:
+        draw.text((left, 8), caption, "black", ImageFont.load_default(16))
+        sheet.paste(picture, (left, title))
+        left += picture.width + gap
+    return sheet
+
+
+def terminal_grid(tokens: VisualTokens, said: Sequence[tuple[str, float]]) -> Table:
+    """One whole grid for the terminal: its words, the surer the brighter."""
+    height, width = (tokens.cell[:, 2:].max(0).values + 1).tolist()
+    grid: list[list[Text]] = [[Text("") for _ in range(width)] for _ in range(height)]
+    for (row, column), (word, confidence) in zip(tokens.cell[:, 2:].tolist(), said, strict=True):
+        level = int(70 + 185 * confidence)
+        grid[row][column] = Text(word[:7], style=f"rgb({level},{level},{level})")
+    table = Table.grid(padding=(0, 1))
+    for row_of_words in grid:
+        table.add_row(*row_of_words)
+    return table

@@ -1,0 +1,123 @@
+"""The Pareto figure: quality kept against tokens, and against time where it was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from wordsight.reports.ink import COLORS, Ink, dress, png, sheet
+from wordsight.reports.tables import Row
+
+MARKERS = "osD^vPX*<>h"
+FEW = 16  # lines that a small panel can show
+STYLES = ("-", "--", ":")
+Cost = Callable[[Sequence[Row]], list[float | None]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A pruner at one keep: its cost, and what share of the unpruned accuracy is kept, mean over tasks."""
+
+    cost: float
+    quality: float
+
+
+def draw(rows: Sequence[Row], ink: Ink) -> bytes:
+    """A PNG: a line for every pruner, a row of panels for every model."""
+    costs = [("visual tokens read", _tokens)]
+    if any(row["timing"] for row in rows):
+        costs.append(("milliseconds a question, one at a time", _milliseconds))
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    looks = _looks(rows, ink)
+    size = 1.0 if len(looks) <= FEW else 1.7  # many lines need room
+    columns = math.ceil(len(looks) / (FEW * size * len(models)))  # of the legend
+    figure = sheet((2.4 * columns + 4.4 * size * len(costs), 0.6 + 3.4 * size * len(models)), ink)
+    axes = figure.subplots(len(models), len(costs), squeeze=False)
+    for model, panels in zip(models, axes, strict=True):
+        own = [row for row in rows if row["model"] == model and row["tasks"] == 1]
+        for axis, (label, cost) in zip(panels, costs, strict=True):
+            _draw_lines(axis, points(own, cost), looks)
+            axis.set(xlabel=label, ylabel="accuracy kept, mean over tasks", title=model)
+            axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            dress(axis, ink)
+        panels[0].set_xscale("log", base=2)
+        panels[0].xaxis.set_major_formatter("{x:g}")
+    lines, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(
+        lines,
+        names,
+        loc="outside right upper",
+        frameon=False,
+        labelcolor=ink.text,
+        ncols=columns,
+        fontsize="medium" if columns == 1 else "small",
+    )
+    figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=ink.text)
+    return png(figure)
+
+
+def points(rows: Sequence[Row], cost: Cost) -> dict[str, list[Point]]:
+    """The points of every pruner on one model, those of lower cost first; what has no cost is left out."""
+    told: dict[tuple[str, str], list[Point]] = {}
+    for row, spent in zip(rows, cost(rows), strict=True):
+        if spent is not None and row["retention"] is not None:
+            told.setdefault((row["pruner"], repr(row["keep"])), []).append(Point(spent, row["retention"]))
+    found: dict[str, list[Point]] = {}
+    for (pruner, _), each in told.items():
+        mean = Point(fmean(point.cost for point in each), fmean(point.quality for point in each))
+        found[pruner] = sorted([*found.get(pruner, []), mean], key=lambda point: point.cost)
+    return found
+
+
+def front(found: Sequence[Point]) -> set[Point]:
+    """The points that no other beats: none costs as little and keeps as much, and is better in one."""
+    return {
+        mine
+        for mine in found
+        if not any(
+            other != mine and other.cost <= mine.cost and other.quality >= mine.quality for other in found
+        )
+    }
+
+
+def _tokens(rows: Sequence[Row]) -> list[float | None]:
+    return [row["tokens_kept"] for row in rows]
+
+
+def _milliseconds(rows: Sequence[Row]) -> list[float | None]:
+    """The ratio to the unpruned model in the same rounds, times how long that took in its own: the machine
+    may have slowed down between one pruner and the next.
+    """
+    taken = [row["timing"]["batches"][0] if row["timing"] else None for row in rows]
+    pairs = list(zip(rows, taken, strict=True))
+    whole = {row["task"]: one["milliseconds"]["total"] for row, one in pairs if one and not one["ratio"]}
+    return [
+        whole[row["task"]] * (one["ratio"]["total"][0] if one["ratio"] else 1) if one else None
+        for row, one in pairs
+    ]
+
+
+def _looks(rows: Sequence[Row], ink: Ink) -> dict[str, dict[str, Any]]:
+    """Colour, marker and dashes of every pruner: no two share all three, and few share two."""
+    names = [name for name in dict.fromkeys(row["pruner"] for row in rows) if name != "none"]
+    looks: dict[str, dict[str, Any]] = {"none": {"color": ink.text, "marker": "*", "markersize": 11}}
+    for i, name in enumerate(names):
+        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
+        looks[name] = {"color": color, "marker": marker, "linestyle": STYLES[i // len(COLORS) % len(STYLES)]}
+    return looks
+
+
+def _draw_lines(axis: Axes, found: dict[str, list[Point]], looks: dict[str, dict[str, Any]]) -> None:
+    best = front([point for line in found.values() for point in line])
+    for name, line in found.items():
+        x, y = [point.cost for point in line], [point.quality for point in line]
+        axis.plot(x, y, label=name, markerfacecolor="none", **looks[name])
+        beaten = {"linestyle": "none", "markerfacecolor": looks[name]["color"]}
+        at = [i for i, point in enumerate(line) if point in best]
+        axis.plot([x[i] for i in at], [y[i] for i in at], **{**looks[name], **beaten})

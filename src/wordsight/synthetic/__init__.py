@@ -1,0 +1,1 @@
+"""Rendered scenes and clips, and questions about them."""

@@ -1,0 +1,150 @@
+"""Work: one thread that does jobs one after another, a bounded queue before it, and what became of them."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import takewhile
+from queue import SimpleQueue
+from typing import Any, Literal
+
+from wordsight._utils.progress import heard
+from wordsight.errors import WordsightError
+
+WAITING = 4  # jobs behind the one at work
+KEPT = 16  # jobs that are remembered
+PATIENCE = 5  # seconds for the job at work to notice that the end has come
+
+State = Literal["waiting", "working", "done", "failed"]
+Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
+class Busy(WordsightError):
+    """The queue is full."""
+
+
+class Forgotten(WordsightError):
+    """There is no such job, or not any more."""
+
+
+class Stopped(WordsightError):
+    """The end has come while a job was at work."""
+
+
+def stumbled(error: Exception) -> str:
+    """What is told of something that should not have happened."""
+    return f"{type(error).__name__}: the terminal that the server runs in tells more"
+
+
+@dataclass(eq=False)
+class Job:
+    """What was asked, how far it is, and what came of it.
+
+    says   what is being done, or why it failed.
+    share  how much of that is done, in [0, 1]; None where nobody knows.
+    """
+
+    asked: Any
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    state: State = "waiting"
+    says: str = "waiting"
+    share: float | None = None
+    result: Any = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("done", "failed")
+
+    def say(self, text: str) -> None:
+        """Something else is being done now."""
+        self.says, self.share = text, None
+
+    def end(self, state: State, text: str) -> None:
+        """Nothing more is being done; the state is set last, for those who wait for it."""
+        self.say(text)
+        self.state = state
+
+
+class Work:
+    """Does jobs in a thread of its own, while a `with` block lasts.
+
+    >>> with Work(lambda asked, say: asked + 1) as work:
+    ...     job = work.submit(1)                         # in a while, job.result is 2
+    """
+
+    def __init__(self, do: Callable[[Any, Say], Any]) -> None:
+        self._do = do
+        self._jobs: dict[str, Job] = {}  # the oldest first
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._lock = threading.RLock()
+        self._is_ending = False
+        self._thread = threading.Thread(target=self._run, name="wordsight view", daemon=True)
+
+    def __enter__(self) -> Work:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._is_ending = True
+        self._queue.put(None)
+        self._thread.join(PATIENCE)
+
+    def submit(self, asked: Any) -> Job:
+        """A job at the end of the queue. Raises Busy if that is full."""
+        job = Job(asked)
+        with self._lock:
+            self.check()
+            self._jobs[job.id] = job
+            for old in list(self._jobs)[:-KEPT]:  # all over: at most 1 + WAITING, the newest, are not
+                del self._jobs[old]
+            self._queue.put(job)
+        return job
+
+    def check(self) -> None:
+        """Raises Busy if a job would find the queue full."""
+        if (unfinished := self.ahead()) > WAITING:
+            raise Busy(
+                f"busy: a question is being answered and {unfinished - 1} are waiting; ask again in a while"
+            )
+
+    def job(self, id: str) -> Job:
+        """The job of this id. Raises Forgotten."""
+        with self._lock:
+            if id not in self._jobs:
+                raise Forgotten(
+                    f"no such question: the last {KEPT} are remembered, until the server stops; ask it again"
+                )
+            return self._jobs[id]
+
+    def ahead(self, job: Job | None = None) -> int:
+        """How many unfinished jobs there are before this one; by default, before one that comes now."""
+        with self._lock:
+            return sum(not one.is_over for one in takewhile(lambda one: one is not job, self._jobs.values()))
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) and not self._is_ending:
+            self._finish(job)
+
+    def _finish(self, job: Job) -> None:
+        """Do the job; what goes wrong with it is told, and ends nothing else."""
+        asked, job.asked = job.asked, None  # pictures are large: the job may be remembered for long
+
+        def listen(share: float) -> None:
+            if self._is_ending:
+                raise Stopped("the server was stopped")
+            job.share = max(share, job.share or 0.0)
+
+        job.state = "working"
+        try:
+            with heard(listen):
+                job.result = self._do(asked, job.say)
+            job.end("done", "done")
+        except WordsightError as error:
+            job.end("failed", str(error))
+        except Exception as error:
+            log.exception("a question failed")
+            job.end("failed", stumbled(error))

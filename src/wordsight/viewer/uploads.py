@@ -1,0 +1,100 @@
+"""Uploads: from the body of a request to pictures or videos, within limits; nothing is read by its path."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.types import Message, Receive
+
+from wordsight.errors import UsageError, WordsightError
+from wordsight.media.images import FORMATS, read_picture
+from wordsight.media.inputs import Media, Shown
+from wordsight.media.video import Video, is_video
+from wordsight.viewer.handler import Question
+
+MIB = 2**20
+MEDIA, QUESTION = "media", "question"  # the fields of the form
+FILES = 16
+PIXELS = 80_000_000  # of all pictures or frames of a question: what they take in memory
+LETTERS = 2000  # of a question
+NAME = 80  # letters of a file's name that are shown
+
+
+class TooLarge(WordsightError):
+    """The body of a request is larger than the server takes."""
+
+
+async def received(request: Request, limit: int) -> tuple[list[tuple[str, bytes]], str]:
+    """The names and bytes of the files of a form, and its question. Raises TooLarge as soon as more than
+    `limit` bytes are announced or come, and UsageError if the form has other fields.
+    """
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _too_large(limit)
+    counted = Request(request.scope, _counted(request.receive, limit))
+    async with counted.form(max_files=FILES, max_fields=1) as form:
+        _check_fields(form)
+        files = [file for file in form.getlist(MEDIA) if isinstance(file, UploadFile)]
+        return [(_label(file), await file.read()) for file in files], str(form.get(QUESTION, "")).strip()
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    """What `receive` gives, until it is too much: a length that was announced may be a lie, or missing."""
+    total = 0
+
+    async def receive_counted() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > limit:
+            raise _too_large(limit)
+        return message
+
+    return receive_counted
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"the files are larger than {limit / MIB:g} MiB together; make them smaller, or start the server "
+        "with a larger --max-upload"
+    )
+
+
+def _check_fields(form: FormData) -> None:
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile) != (name == MEDIA) or name not in (MEDIA, QUESTION):
+            kind = "a file" if isinstance(value, UploadFile) else "a text"
+            raise UsageError(
+                f"the form has {kind} called {name[:NAME]!r}; expected files called {MEDIA!r} and a text "
+                f"called {QUESTION!r}"
+            )
+
+
+def _label(file: UploadFile) -> str:
+    """What an uploaded file is called: its name without folders, which is only shown."""
+    return (file.filename or "").replace("\\", "/").rpartition("/")[2][-NAME:] or "unnamed"
+
+
+def opened(files: Sequence[tuple[str, bytes]], text: str) -> Question:
+    """The question about these files. Raises UsageError if one cannot be read, or all are too much."""
+    if len(text) > LETTERS:
+        raise UsageError(f"the question has {len(text)} letters; expected at most {LETTERS}")
+    media: list[Media] = []
+    pixels = 0
+    for name, data in files:
+        media.append(_read(name, data, PIXELS - pixels))
+        pixels += sum(frame.width * frame.height for frame in Shown.of(media[-1]).frames)
+    digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data in files)).hexdigest()
+    return Question(Shown.of(media), [name for name, _ in files], digest, text)
+
+
+def _read(name: str, data: bytes, room: int) -> Media:
+    """A picture or video of at most `room` pixels."""
+    file = io.BytesIO(data)
+    if is_video(name):
+        return Video.read(file, name, pixels=room)
+    return read_picture(file, name, formats=FORMATS, pixels=room)
