@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from wordsight._utils.numbers import percent, signed
 from wordsight.pruners import make
-from wordsight.pruners.base import LayerPruner
-from wordsight.reports.tables import Table, percent, signed
+from wordsight.pruners.layerwise import LayerPruner
+from wordsight.reports.tables import Table
 
 QUALITY = {0.2: 0.97, 0.1: 0.90}  # the share of the unpruned accuracy that the paper's abstract promises
 KEEPS = (0.2, 0.1, 0.05)

@@ -16,9 +16,9 @@ import typer
 from torch import Tensor
 
 from wordsight import VLM, Codebook, Condition, Evidence
-from wordsight.evaluation.comparison import environment
-from wordsight.redundancy.evidence import collect
-from wordsight.redundancy.probe import QUESTION, spell
+from wordsight.evaluation.environment import environment
+from wordsight.redundancy.evidence import collect_evidence
+from wordsight.redundancy.probe import QUESTION, decode_ids
 from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render, save_scenes
 
 HERE = Path(__file__).parent
@@ -30,12 +30,12 @@ def explain(
     """Write results/causes.json."""
     vlm = VLM.from_pretrained()
     with TemporaryDirectory() as folder:
-        evidence = collect(vlm, save_scenes(folder, pictures, "validation"), evidence_folder)
+        evidence = collect_evidence(vlm, save_scenes(folder, pictures, "validation"), evidence_folder)
     scenes = [render(SPLITS["validation"] + number) for number in range(pictures)]
     label = torch.cat([torch.from_numpy(scene.labels).long().flatten() for scene in scenes])
     attention = torch.cat(
         [
-            vlm.encode(scene.image, QUESTION, collect=frozenset({"cls_attention"})).visual.signals[
+            vlm.encode(scene.image, QUESTION, signals=frozenset({"cls_attention"})).visual.signals[
                 "cls_attention"
             ]
             for scene in scenes
@@ -77,7 +77,7 @@ def _first_word_right(
     vlm: VLM, evidence: Evidence, label: Tensor, groups: dict[str, Tensor]
 ) -> dict[str, float]:
     """The share of tokens whose likeliest word alone is the noun or the background that the patch shows."""
-    said = [words[0] for words in spell(vlm, evidence.words[:, :1])]
+    said = [words[0] for words in decode_ids(vlm, evidence.words[:, :1])]
     right = torch.tensor([word in CLASSES[i].split() for word, i in zip(said, label.tolist(), strict=True)])
     return {name: float(right[groups[name]].float().mean()) for name in ("object", "named background")}
 

@@ -15,10 +15,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from wordsight import VLM, Clustering, Codebook
+from wordsight import VLM, Clustering
 from wordsight._utils.files import replacing
 from wordsight.evaluation.calibration import calibrate
-from wordsight.redundancy.evidence import collect
+from wordsight.redundancy.build import random_codebook
+from wordsight.redundancy.evidence import collect_evidence
 from wordsight.reports.calibration import calibration_tables
 from wordsight.synthetic.scenes import save_scenes
 from wordsight.tasks.scenes import Scenes
@@ -36,11 +37,11 @@ def choose(
     """Write both books and the record of the calibration."""
     vlm = VLM.from_pretrained()
     with TemporaryDirectory() as folder:
-        evidence = collect(vlm, save_scenes(folder, pictures), evidence_folder)
+        evidence = collect_evidence(vlm, save_scenes(folder, pictures), evidence_folder)
     task = Scenes(split="validation")
     calibration = calibrate(vlm, evidence, task, questions=questions, clustering=CLUSTERING)
     calibration.book.save_pretrained(DEMO_BOOK)
-    Codebook.random(evidence, len(calibration.book.prototypes)).save_pretrained(HERE / "control-codebook")
+    random_codebook(evidence, len(calibration.book.prototypes)).save_pretrained(HERE / "control-codebook")
     record = calibration.record | {"clustering": asdict(CLUSTERING), "pictures": pictures}
     with replacing(HERE / "results" / "codebook_choice.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")

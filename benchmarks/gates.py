@@ -16,8 +16,8 @@ from rich.table import Table
 from verdict import TrueObjects, known_objects
 from wordsight import VLM, compare
 from wordsight._utils.files import replacing
-from wordsight.evaluation.comparison import environment
-from wordsight.evaluation.prepared_task import Sheet
+from wordsight.evaluation.environment import environment
+from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.pruners.random import Random
 from wordsight.tasks.clips import Clips
 from wordsight.tasks.easy_vqa import EasyVqa
@@ -68,7 +68,7 @@ def true_objects(vlm: VLM) -> dict[str, float]:
     """Accuracy on object questions with 5 % of the tokens: those of true objects, and random ones."""
     task = TASKS["scenes"]
     asked = [example for example in task.first(QUESTIONS) if example.type in OBJECT_TYPES]
-    sheet = Sheet.of(vlm, task, asked)
+    sheet = PreparedTask.of(vlm, task, asked)
     mask, _ = sheet.run(TrueObjects(keep=0.05, known=known_objects(sheet)))
     drawn, _ = sheet.run(Random(keep=0.05))
     low, high = sheet.interval(mask - drawn)

@@ -22,17 +22,17 @@ from torch import Tensor
 from verdict import collected
 from wordsight import VLM, Evidence
 from wordsight._utils.files import replacing
-from wordsight._utils.progress import watched
+from wordsight._utils.progress import track
 from wordsight.algorithms.ranking import by_tenth, correlation, halves
 from wordsight.analysis.token_maps import CLS
-from wordsight.analysis.token_maps import orders as orders_of
-from wordsight.evaluation.comparison import environment
-from wordsight.evaluation.prepared_task import Sheet
+from wordsight.analysis.token_maps import intermediate_maps as orders_of
+from wordsight.evaluation.environment import environment
+from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.statistics import DIFFERENCES, estimate
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.random import Random
-from wordsight.redundancy.probe import QUESTION, spell
+from wordsight.redundancy.probe import QUESTION, decode_ids
 from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
 from wordsight.tasks.scenes import Scenes
 
@@ -54,8 +54,8 @@ def analyse(
     evidence = collected(vlm, evidence_root, "validation", pictures)
     scenes = [render(SPLITS["validation"] + number) for number in range(pictures)]
     orders: dict[str, Tensor] = {}
-    for scene in watched(scenes, "orders", pictures):
-        prompt = vlm.encode(scene.image, QUESTION, collect=CLS)
+    for scene in track(scenes, "orders", pictures):
+        prompt = vlm.encode(scene.image, QUESTION, signals=CLS)
         for layer in orders_of(vlm, prompt).there:
             orders[layer.name] = torch.cat([orders.get(layer.name, torch.zeros(0)), layer.values])
     label = torch.cat([torch.from_numpy(scene.labels).long().flatten() for scene in scenes])
@@ -80,7 +80,7 @@ def analyse(
 
 def says_right(vlm: VLM, evidence: Evidence, label: Tensor) -> Tensor:
     """(T,) whether the likeliest word alone is one of what the patch shows, and is said surely."""
-    said = [words[0] for words in spell(vlm, evidence.words[:, :1])]
+    said = [words[0] for words in decode_ids(vlm, evidence.words[:, :1])]
     named = [i >= 0 and word in CLASSES[i].split() for word, i in zip(said, label.tolist(), strict=True)]
     return torch.tensor(named) & (evidence.signals["confidence"] >= SURE)
 
@@ -114,7 +114,7 @@ def _lowest_half(order: Tensor, evidence: Evidence, right: Tensor, is_object: Te
 def _dropping(vlm: VLM, pictures: int) -> dict[str, list[float]]:
     """Accuracy lost by dropping the half that a signal ranks lowest, or a random half, with intervals."""
     task = Scenes(split="validation", pictures=pictures)
-    sheet = Sheet.of(vlm, task, task.first(None), collect=CLS)
+    sheet = PreparedTask.of(vlm, task, task.first(None), signals=CLS)
     pruners = {"random": Random(), "cls_attention": ClsTopK(), "cls_similarity": ClsSimilarity()}
     lost = {name: sheet.whole - sheet.run(replace(p, keep=0.5))[0] for name, p in pruners.items()}
     return {name: [float(values.mean()), *sheet.interval(values)] for name, values in lost.items()}

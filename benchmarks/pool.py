@@ -12,9 +12,9 @@ from safetensors.numpy import load_file
 
 from run import write_between
 from wordsight._utils.files import replacing
+from wordsight._utils.numbers import signed
 from wordsight.evaluation.calibration import KEEPS
 from wordsight.redundancy.criteria import CRITERIA
-from wordsight.reports.tables import signed
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

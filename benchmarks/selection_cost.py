@@ -21,12 +21,14 @@ from transformers import LlamaConfig, LlamaModel
 from run import PAGES, write_between
 from wordsight import Codebook
 from wordsight._utils.files import replacing
-from wordsight._utils.progress import watched
-from wordsight.evaluation.comparison import machine
+from wordsight._utils.progress import track
+from wordsight.evaluation.environment import machine
 from wordsight.evaluation.latency import median_interval
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners import make
-from wordsight.pruners.base import BookPruner, LayerPruner, Pruner
+from wordsight.pruners.base import Pruner
+from wordsight.pruners.book import BookPruner
+from wordsight.pruners.layerwise import LayerPruner
 from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
 
@@ -45,10 +47,10 @@ def main() -> None:
     methods = before_the_model()
     prefill: list[float] = []
     taken: dict[str, list[float]] = {name: [] for name in methods}
-    for number in watched(range(1 + ROUNDS), "rounds", 1 + ROUNDS):
+    for number in track(range(1 + ROUNDS), "rounds", 1 + ROUNDS):
         spent = _seconds(lambda: model(inputs_embeds=prompt, use_cache=False)) * LAYERS / RUN
         for name, method in methods.items():
-            own = _seconds(lambda method=method: method.choose(tokens))
+            own = _seconds(lambda method=method: method.prune(tokens))
             if number:  # the first round allocates and plans
                 taken[name].append(own / spent)
         if number:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from wordsight import VLM
-from wordsight.evaluation.comparison import environment
+from wordsight.evaluation.environment import environment
 from wordsight.models.prompt import Prompt
 from wordsight.redundancy import ablation
-from wordsight.redundancy.evidence import examine
-from wordsight.redundancy.probe import QUESTION, only
+from wordsight.redundancy.evidence import measure_tokens
+from wordsight.redundancy.probe import QUESTION, keep_only
 from wordsight.synthetic.scenes import SPLITS, render
 
 HERE = Path(__file__).parent
@@ -24,9 +24,9 @@ ROUNDS = 5
 
 def literal(vlm: VLM, prompt: Prompt) -> None:
     """The three experiments as the paper's code runs them: one forward pass per token and experiment."""
-    for i, row in enumerate(ablation.windows(prompt.visual.cell).tolist()):
-        vlm.logits([only(prompt, [i])])
-        alone = only(prompt, row)
+    for i, row in enumerate(ablation.neighborhoods(prompt.visual.cell).tolist()):
+        vlm.logits([keep_only(prompt, [i])])
+        alone = keep_only(prompt, row)
         vlm.logits([alone])
         vlm.logits([_without(vlm, alone, [row.index(i)])])
         vlm.logits([_without(vlm, prompt, row)])
@@ -46,7 +46,7 @@ def measure() -> None:
     for number in range(ROUNDS):
         picture = render(SPLITS["validation"] + number).image
         began = perf_counter()
-        examine(vlm, picture, (QUESTION,))
+        measure_tokens(vlm, picture, (QUESTION,))
         batched = perf_counter() - began
         began = perf_counter()
         literal(vlm, vlm.encode(picture, QUESTION))

@@ -23,8 +23,8 @@ from wordsight import VLM, Clustering, Codebook, CodebookPruner, Evidence, Prune
 from wordsight._utils.files import replacing
 from wordsight.algorithms.selection import cosine_distance, farthest_first
 from wordsight.evaluation.calibration import KEEPS, candidates, mean_over
-from wordsight.evaluation.comparison import environment
-from wordsight.evaluation.prepared_task import Sheet
+from wordsight.evaluation.environment import environment
+from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.statistics import Scores
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import ScorePruner
@@ -33,8 +33,9 @@ from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
+from wordsight.redundancy.build import build_codebook, random_codebook
 from wordsight.redundancy.criteria import CRITERIA, Condition
-from wordsight.redundancy.evidence import collect
+from wordsight.redundancy.evidence import collect_evidence
 from wordsight.synthetic.scenes import SPLITS, render, save_scenes
 from wordsight.tasks.scenes import Scenes
 
@@ -63,9 +64,9 @@ class Direct(ScorePruner):
     def score(self, tokens: VisualTokens) -> Tensor:
         return self.condition.information(self.known[key(tokens.embeds)])
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         if self.weight == 1:
-            return super().prune(tokens)
+            return super().select(tokens)
         bonus = self.weight / (1 - self.weight) * self.score(tokens)
         return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.budget(tokens), bonus))
 
@@ -93,7 +94,9 @@ def judge(
     """Choose on the validation split, then score every method once on the test split."""
     vlm = VLM.from_pretrained(model)
     evidence = collected(vlm, evidence_root, "train", pictures)
-    validation = Sheet.of(vlm, task := Scenes(split="validation", pictures=400), task.first(VALIDATION))
+    validation = PreparedTask.of(
+        vlm, task := Scenes(split="validation", pictures=400), task.first(VALIDATION)
+    )
     books = candidates(evidence, CLUSTERING)
     tried = {label: _mean(validation, _book_method(book)) for label, book in books.items()}
     chosen = {
@@ -104,12 +107,14 @@ def judge(
     best = max(chosen.values(), key=tried.__getitem__)
     condition = CRITERIA[best.split(" q")[0]].at(float(best.partition(" q")[2] or 1))
     settings = _vary(validation, evidence, condition)
-    test = Sheet.of(vlm, task := Scenes(pictures=400), task.first(TEST), collect=frozenset({"cls_attention"}))
+    test = PreparedTask.of(
+        vlm, task := Scenes(pictures=400), task.first(TEST), signals=frozenset({"cls_attention"})
+    )
     known = _known(vlm, test, evidence_root)
     methods = _methods(evidence, {name: books[label] for name, label in chosen.items()}, known)
     if other:
         theirs = collected(VLM.from_pretrained(other), evidence_root, "train", pictures)
-        foreign = Codebook.build(theirs, condition, CLUSTERING)
+        foreign = build_codebook(theirs, condition, CLUSTERING)
         methods["book of another seed's model"] = _book_method(foreign)
     scores = {
         f"{method} | {keep}": test.run(make(keep))[0] for method, make in methods.items() for keep in KEEPS
@@ -133,10 +138,12 @@ def judge(
 def collected(vlm: VLM, root: Path, split: str, pictures: int) -> Evidence:
     """The evidence of the first scenes of a split, kept under `root`."""
     with TemporaryDirectory() as folder:
-        return collect(vlm, save_scenes(folder, pictures, split), root / f"{vlm.fingerprint}-{split}")
+        return collect_evidence(
+            vlm, save_scenes(folder, pictures, split), root / f"{vlm.fingerprint}-{split}"
+        )
 
 
-def known_objects(sheet: Sheet) -> Known:
+def known_objects(sheet: PreparedTask) -> Known:
     """Which tokens of every picture of the sheet belong to a true object."""
     known: Known = {}
     for example, prompt in zip(sheet.examples, sheet.prompts, strict=True):
@@ -146,7 +153,7 @@ def known_objects(sheet: Sheet) -> Known:
     return known
 
 
-def _known(vlm: VLM, sheet: Sheet, root: Path) -> Known:
+def _known(vlm: VLM, sheet: PreparedTask, root: Path) -> Known:
     """All signals of every picture of the sheet, and its true objects."""
     known = known_objects(sheet)
     pictures = {
@@ -175,24 +182,24 @@ def _methods(evidence: Evidence, books: dict[str, Codebook], known: Known) -> di
     for name, book in books.items():
         methods[f"codebook: {name}"] = _book_method(book)
         methods[f"codebook + diversity: {name}"] = _mixed_method(book)
-        methods[f"control: {name}"] = _book_method(Codebook.random(evidence, len(book.prototypes)))
+        methods[f"control: {name}"] = _book_method(random_codebook(evidence, len(book.prototypes)))
     return methods
 
 
-def _vary(sheet: Sheet, evidence: Evidence, condition: Condition) -> dict[str, float]:
+def _vary(sheet: PreparedTask, evidence: Evidence, condition: Condition) -> dict[str, float]:
     """Validation accuracy of the best criterion's book under other clustering settings and sizes."""
     found: dict[str, float] = {}
     for largest in (8, 12, 144):
         for images in (4, 8, 16, 32):
             clustering = Clustering(largest=largest, images=images)
             try:
-                book = Codebook.build(evidence, condition, clustering)
+                book = build_codebook(evidence, condition, clustering)
             except UsageError:
                 continue
             found[f"largest {largest}, images {images}: {len(book.prototypes)} prototypes"] = _mean(
                 sheet, _book_method(book)
             )
-    whole = Codebook.build(evidence, condition, CLUSTERING)
+    whole = build_codebook(evidence, condition, CLUSTERING)
     for count in (16, 64, 256, 1024):
         if count < len(whole.prototypes):
             rows = torch.randperm(len(whole.prototypes), generator=torch.Generator().manual_seed(0))[:count]
@@ -201,7 +208,7 @@ def _vary(sheet: Sheet, evidence: Evidence, condition: Condition) -> dict[str, f
     return found
 
 
-def _mean(sheet: Sheet, method: Method) -> float:
+def _mean(sheet: PreparedTask, method: Method) -> float:
     scores: Scores = mean_over(sheet, [method(keep) for keep in KEEPS])
     return float(scores.mean())
 

@@ -6,7 +6,7 @@ from wordsight.synthetic.scenes import SPLITS, render
 
 vlm = VLM.from_pretrained()
 prompt = vlm.encode(render(SPLITS["test"]).image, probe.QUESTION)
-reading = probe.read(vlm, prompt)
+reading = probe.probe_tokens(vlm, prompt)
 for cell, words in list(zip(prompt.visual.cell.tolist(), reading.words, strict=True))[:12]:
     word, chance = words[0]
     print(f"row {cell[2]:2d} column {cell[3]:2d}: {word} {chance:.2f}")

@@ -248,16 +248,16 @@ class Site:
 @pytest.fixture(scope="session")
 def serving():
     """A function that serves what work does, as long as its `with` block lasts: a Site."""
-    from wordsight.viewer.jobs import Work
-    from wordsight.viewer.listener import Door
+    from wordsight.viewer.jobs import JobQueue
+    from wordsight.viewer.listener import Listener
     from wordsight.viewer.serve import server
     from wordsight.viewer.server import app
 
     @contextmanager
     def while_it_lasts(do, **options):
-        with Door.at("127.0.0.1", 0) as door:
+        with Listener.at("127.0.0.1", 0) as door:
             http_server = server(
-                app(Work(do), door, **{"model": "made-up", "max_upload": 32 * 2**20} | options)
+                app(JobQueue(do), door, **{"model": "made-up", "max_upload": 32 * 2**20} | options)
             )
             thread = threading.Thread(target=http_server.run, args=([door.socket],))
             thread.start()

@@ -12,13 +12,13 @@ import torch
 from wordsight.analysis import dropping
 from wordsight.analysis import intermediate_states as library
 from wordsight.analysis.dropping import Effect, effects, random_tokens
-from wordsight.analysis.intermediate_states import analyse, conclusion
-from wordsight.analysis.picture_states import States
-from wordsight.analysis.token_maps import Layer, Layers
+from wordsight.analysis.intermediate_states import analyze, conclusion
+from wordsight.analysis.picture_states import PictureStates
+from wordsight.analysis.token_maps import TokenMap, TokenMaps
 from wordsight.errors import UsageError
 from wordsight.models.text_attention import text_attention
 from wordsight.redundancy import probe
-from wordsight.redundancy.evidence import Evidence, collect
+from wordsight.redundancy.evidence import Evidence, collect_evidence
 from wordsight.synthetic.scenes import render
 
 QUESTION = "what is the background?"
@@ -50,15 +50,15 @@ def photos(tmp_path_factory):
 def told(deep, photos, tmp_path_factory):
     """Three photos, their evidence, their orders one by one, and the record."""
     folder = tmp_path_factory.mktemp("evidence") / "found"
-    evidence = collect(deep, photos, folder)
-    prompts = [deep.encode(photo, QUESTION, collect=frozenset(CLS)) for photo in photos]
+    evidence = collect_evidence(deep, photos, folder)
+    prompts = [deep.encode(photo, QUESTION, signals=frozenset(CLS)) for photo in photos]
     orders = []
     for prompt in prompts:
         paid = text_attention(deep, prompt)
         signals = {name: prompt.visual.signals[name] for name in CLS}
         orders.append({**signals, "text_attention": paid.mean(0), "text_attention_early": paid[1]})
     sure = float(evidence.signals["confidence"].quantile(0.7))
-    record = analyse(deep, photos, folder, question=QUESTION, sure=sure)
+    record = analyze(deep, photos, folder, question=QUESTION, sure=sure)
     return SimpleNamespace(evidence=evidence, prompts=prompts, orders=orders, sure=sure, record=record)
 
 
@@ -105,7 +105,7 @@ def test_tenths_are_the_means_over_pictures_of_a_slow_loop(told):
 def said_by(told, vlm, i):
     """The first words of a photo's tokens, and which are said surely."""
     rows = told.evidence.image == i
-    words = [row[0] for row in probe.spell(vlm, told.evidence.words[rows, :1])]
+    words = [row[0] for row in probe.decode_ids(vlm, told.evidence.words[rows, :1])]
     return words, (told.evidence.signals["confidence"][rows] >= told.sure).tolist()
 
 
@@ -115,8 +115,8 @@ def test_shares_and_words_are_those_of_the_low_tokens(told, deep, name):
     for i, orders in enumerate(told.orders):
         low = low_in_all(orders) if name == "all" else lowest(orders[name].tolist())
         said, sure = said_by(told, deep, i)
-        lone = probe.only(deep.encode(render(i + 1).image, probe.QUESTION), [])
-        blind = probe.spell(deep, deep.logits([lone]).argmax(-1, keepdim=True))[0][0]
+        lone = probe.keep_only(deep.encode(render(i + 1).image, probe.QUESTION), [])
+        blind = probe.decode_ids(deep, deep.logits([lone]).argmax(-1, keepdim=True))[0][0]
         shares.append(np.mean([sure[token] for token in low]))
         others.append(np.mean([sure[token] and said[token] != blind for token in low]))
         counts.append(len(low))
@@ -170,7 +170,9 @@ def made_up(evidence_of, monkeypatch):
         left = iter([orders[0], *orders])  # the first picture is looked at before the work
         monkeypatch.setattr(library, "collect", lambda *given: found)
         monkeypatch.setattr(
-            library, "orders", lambda *given: Layers([Layer("attention", "attention", "", next(left))], [])
+            library,
+            "orders",
+            lambda *given: TokenMaps([TokenMap("attention", "attention", "", next(left))], []),
         )
 
     return make
@@ -180,7 +182,7 @@ def test_every_picture_is_ordered_by_itself(tiny, photos, made_up, tmp_path, slo
     up, down = torch.arange(144.0), torch.arange(144.0).flip(0)
     orders, confidence = [up, 10 * down], [(1 + up) / 200, (1 + down) / 2000]
     made_up(orders, confidence)
-    found = analyse(tiny, photos[:2], tmp_path)["spearman"]["attention"]["confidence"]
+    found = analyze(tiny, photos[:2], tmp_path)["spearman"]["attention"]["confidence"]
     assert (found["mean"], found["high"]) == (pytest.approx(1), pytest.approx(1))
     assert found["low"] < 0  # two pictures are no certainty
     # Added up over pictures, as the authors' notebook does, the same numbers tell the contrary.
@@ -190,7 +192,7 @@ def test_every_picture_is_ordered_by_itself(tiny, photos, made_up, tmp_path, slo
 def test_a_picture_whose_order_is_constant_is_left_out_and_counted(tiny, photos, made_up, tmp_path):
     up = torch.arange(144.0)
     made_up([up, torch.ones(144)], [up / 200, up / 200])
-    record = analyse(tiny, photos[:2], tmp_path)
+    record = analyze(tiny, photos[:2], tmp_path)
     half = record["halves"]["attention"]
     alone = {"low": None, "high": None, "pictures": 1}
     assert record["spearman"]["attention"]["confidence"] == {"mean": pytest.approx(1), **alone}
@@ -205,7 +207,7 @@ def test_a_token_exactly_as_confident_as_asked_says_something(tiny, photos, made
     up = torch.arange(144.0)
     confidence = torch.where(up < 36, 0.5, 0.25)
     made_up([up, up], [confidence, confidence])
-    half = analyse(tiny, photos[:2], tmp_path, sure=0.5)["halves"]["attention"]
+    half = analyze(tiny, photos[:2], tmp_path, sure=0.5)["halves"]["attention"]
     assert (half["says"]["low"]["mean"], half["says"]["high"]["mean"]) == (0.5, 0)
     assert half["says"]["low_minus_high"]["mean"] == 0.5
 
@@ -213,7 +215,7 @@ def test_a_token_exactly_as_confident_as_asked_says_something(tiny, photos, made
 def test_the_same_file_twice_is_one_picture(tiny, photos, tmp_path):
     twice = tmp_path / "twice.png"
     twice.write_bytes(photos[0].read_bytes())
-    record = analyse(tiny, [photos[0], twice, photos[1]], tmp_path / "evidence")
+    record = analyze(tiny, [photos[0], twice, photos[1]], tmp_path / "evidence")
     assert record["pictures"] == [photos[0].name, photos[1].name]
     assert record["tokens"] == 288
     assert record["spearman"]["cls_attention"]["confidence"]["pictures"] == 2
@@ -222,14 +224,14 @@ def test_the_same_file_twice_is_one_picture(tiny, photos, tmp_path):
 
 def test_the_blind_word_in_other_letters_is_no_other_word():
     words, low = ["Grass", "sky"] * 8, torch.arange(16.0)
-    states = States({"order": low}, {"confidence": torch.ones(16)}, words, "grass")
+    states = PictureStates({"order": low}, {"confidence": torch.ones(16)}, words, "grass")
     assert states.saying(0.5)["order"]["says_other"]["low"] == 0.5
 
 
 def test_a_model_without_a_picture_map_is_refused_before_the_work(tiny, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(type(tiny.family), "mapped", False)
     with pytest.raises(UsageError, match="no picture map"):
-        analyse(tiny, photos, tmp_path / "evidence")
+        analyze(tiny, photos, tmp_path / "evidence")
     assert not (tmp_path / "evidence").exists()
 
 
@@ -291,14 +293,14 @@ def without_attention(monkeypatch):
 
 def test_a_model_without_cls_has_the_other_orders(tiny, photos, tmp_path, monkeypatch):
     without_cls(tiny, monkeypatch)
-    record = analyse(tiny, photos[:2], tmp_path / "evidence")
+    record = analyze(tiny, photos[:2], tmp_path / "evidence")
     assert list(record["spearman"]) == ["text_attention"]
     assert [row["label"] for row in record["absent"]] == ["[CLS] attention", "[CLS] similarity"]
 
 
 def test_a_model_without_attention_has_the_other_orders(tiny, photos, tmp_path, monkeypatch):
     without_attention(monkeypatch)
-    record = analyse(tiny, photos[:2], tmp_path / "evidence")
+    record = analyze(tiny, photos[:2], tmp_path / "evidence")
     assert list(record["halves"]) == [*CLS, "all"]
     assert record["absent"] == [{"label": "text-to-image attention", "why": "it is deaf"}]
 
@@ -307,26 +309,26 @@ def test_a_model_without_any_order_is_refused_before_the_work(tiny, photos, tmp_
     without_cls(tiny, monkeypatch)
     without_attention(monkeypatch)
     with pytest.raises(UsageError, match=r"no intermediate state .*no \[CLS\] token.*it is deaf"):
-        analyse(tiny, photos, tmp_path / "evidence")
+        analyze(tiny, photos, tmp_path / "evidence")
     assert not (tmp_path / "evidence").exists()
 
 
 @pytest.mark.parametrize("sure", [0, 1.5, float("nan")])
 def test_what_is_no_probability_is_refused(tiny, photos, tmp_path, sure):
     with pytest.raises(UsageError, match="sure must be a probability"):
-        analyse(tiny, photos, tmp_path, sure=sure)
+        analyze(tiny, photos, tmp_path, sure=sure)
 
 
 def test_one_picture_is_refused(tiny, photos, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
     with pytest.raises(UsageError, match=r"at least two different pictures .*, got only .*1.png"):
-        analyse(tiny, [photos[0], tmp_path / "bad.png"], tmp_path / "evidence")
+        analyze(tiny, [photos[0], tmp_path / "bad.png"], tmp_path / "evidence")
     assert not (tmp_path / "evidence").exists()
 
 
 def test_evidence_of_another_number_of_tokens_is_refused(tiny, photos, tmp_path, monkeypatch):
     folder = tmp_path / "evidence"
-    found = collect(tiny, photos[:2], folder)
+    found = collect_evidence(tiny, photos[:2], folder)
     rows = torch.arange(len(found)) != 5
     fewer = Evidence(
         **{name: getattr(found, name)[rows] for name in ("embeds", "image", "cell", "words")},
@@ -337,11 +339,11 @@ def test_evidence_of_another_number_of_tokens_is_refused(tiny, photos, tmp_path,
     )
     monkeypatch.setattr(library, "collect", lambda *given: fewer)
     with pytest.raises(UsageError, match=r"143 tokens of .*1.png, but the model makes another number"):
-        analyse(tiny, photos[:2], folder)
+        analyze(tiny, photos[:2], folder)
 
 
 def test_signals_that_are_not_finite_are_refused(tiny, photos, made_up, tmp_path):
     up = torch.arange(144.0)
     made_up([up / 0, up], [up / 200, up / 200])
     with pytest.raises(UsageError, match=r"attention of tokens of .*1.png is NaN or infinite"):
-        analyse(tiny, photos[:2], tmp_path)
+        analyze(tiny, photos[:2], tmp_path)

@@ -16,7 +16,7 @@ from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
-from wordsight.redundancy.codebook import Clustering, Codebook
+from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.criteria import CRITERIA
 from wordsight.redundancy.evidence import SIGNALS
 from wordsight.tasks.base import Example, Task
@@ -38,7 +38,7 @@ def shown(picture):
 class Teller(VLM):
     """Shown a number for a picture, it says which share of the tokens it read was loud."""
 
-    def encode(self, images, question, *, collect=frozenset(), seen=None):
+    def encode(self, images, question, *, signals=frozenset(), visual=None):
         embeds, place = shown(int(images))[0], torch.arange(TOKENS)
         visual = VisualTokens(embeds, place, torch.zeros(TOKENS, 4, dtype=torch.long))
         return Prompt({}, torch.ones(TOKENS, dtype=torch.bool), visual)
@@ -146,7 +146,7 @@ def by_hand(teller, planted, good):
     def books(*chosen):
         return [CodebookPruner(codebook=book, keep=keep) for book in chosen for keep in KEEPS]
 
-    controls = [Codebook.random(planted, len(good.book.prototypes), seed) for seed in CONTROL_SEEDS]
+    controls = [random_codebook(planted, len(good.book.prototypes), seed) for seed in CONTROL_SEEDS]
     drawn = [Random(keep=keep, seed=seed) for keep in KEEPS for seed in range(3)]
     return {
         "book": slow_scores(teller, books(good.book)),
@@ -189,7 +189,7 @@ def test_a_book_that_does_not_beat_both_controls_does_not_pay(teller, planted, m
 def test_the_book_and_the_record_are_of_the_criterion_that_was_chosen(good, planted):
     record, config = good.record, good.book.config
     name, _, share = record["chosen"].partition(" q")
-    again = Codebook.build(planted, CRITERIA[name].at(float(share)), CLUSTERING)
+    again = build_codebook(planted, CRITERIA[name].at(float(share)), CLUSTERING)
     assert torch.equal(good.book.prototypes, again.prototypes)
     assert record["settings"] == config["condition"] == CRITERIA[name].at(float(share)).as_json()
     assert record["prototypes"] == len(again.prototypes)

@@ -8,7 +8,7 @@ import torch
 
 from wordsight.errors import UsageError
 from wordsight.evaluation.comparison import Settings, compare
-from wordsight.evaluation.result_cache import Cell, Cells, beside
+from wordsight.evaluation.result_cache import ResultCache, RunResult, cache_beside
 from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
@@ -46,11 +46,11 @@ class Fragile(Uniform):
     kills = False
     pruned = 0
 
-    def prune(self, tokens):
+    def select(self, tokens):
         if type(self).kills:
             raise Killed
         type(self).pruned += 1
-        return super().prune(tokens)
+        return super().select(tokens)
 
 
 PRUNERS = [Random(keep=0.1), Uniform(keep=0.1), Fragile(keep=0.1), Uniform(keep=0.5)]
@@ -156,23 +156,23 @@ def test_a_damaged_cell_is_named(tiny, tmp_path):
 
 
 def test_a_cell_comes_back_as_it_was(tmp_path):
-    cell = Cell([0.1, 1 / 3], 14.5, 2, {"rounds": 7, "batches": []})
-    cells = Cells(tmp_path, {"limit": None})
+    cell = RunResult([0.1, 1 / 3], 14.5, 2, {"rounds": 7, "batches": []})
+    cells = ResultCache(tmp_path, {"limit": None})
     assert cells.cell({"task": "a"}, {"dtype": "x"}, lambda: cell) == cell
     assert cells.cell({"task": "a"}, {"dtype": "x"}, lambda: pytest.fail("measured again")) == cell
     assert cells.cell({"task": "b"}, {"dtype": "x"}, lambda: replace(cell, rescued=0)).rescued == 0
 
 
 def test_without_a_folder_nothing_is_kept():
-    found = iter([Cell([1.0], 1.0), Cell([0.0], 1.0)])
-    cells = Cells()
+    found = iter([RunResult([1.0], 1.0), RunResult([0.0], 1.0)])
+    cells = ResultCache()
     assert [cells.cell({}, {}, lambda: next(found)).scores for _ in range(2)] == [[1.0], [0.0]]
 
 
 def test_the_folder_is_gone_when_the_work_is_done_and_stays_when_it_fails(tmp_path):
     for fails in (True, False):
         try:
-            with beside(tmp_path / "out.json") as folder:
+            with cache_beside(tmp_path / "out.json") as folder:
                 folder.mkdir(exist_ok=True)
                 (folder / "x.json").write_text(json.dumps({}))
                 if fails:

@@ -15,7 +15,7 @@ from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy import evidence
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import criterion
-from wordsight.reports import FILES
+from wordsight.reports.folder import FILES
 from wordsight.synthetic.scenes import render
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")

@@ -10,8 +10,8 @@ import pytest
 from wordsight import cli
 from wordsight.analysis import dropping
 from wordsight.redundancy import evidence
-from wordsight.redundancy.evidence import collect
-from wordsight.reports import ANALYSIS_FILES
+from wordsight.redundancy.evidence import collect_evidence
+from wordsight.reports.folder import ANALYSIS_FILES
 from wordsight.synthetic.scenes import render
 
 ANALYSE = ("analyse", "--images", "photos", "--out", "out")
@@ -50,7 +50,7 @@ def test_json_is_the_record_that_is_written(run, tiny):
 
 
 def test_evidence_of_a_codebook_serves_again_and_a_report_takes_its_own_place(run, tiny, monkeypatch):
-    collect(tiny, sorted(Path("photos").iterdir()), "book.evidence")
+    collect_evidence(tiny, sorted(Path("photos").iterdir()), "book.evidence")
     monkeypatch.setattr(evidence, "examine", lambda *given: pytest.fail("examined again"))
     for _ in range(2):
         assert run(*ANALYSE, "--evidence", "book.evidence")[0] == 0

@@ -9,9 +9,10 @@ import pytest
 from wordsight.evaluation import calibration as calibrate
 from wordsight.media.images import find_pictures
 from wordsight.redundancy import evidence
-from wordsight.redundancy.codebook import Clustering, Codebook
+from wordsight.redundancy.build import Clustering
+from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import CRITERIA
-from wordsight.redundancy.evidence import Evidence, collect
+from wordsight.redundancy.evidence import Evidence, collect_evidence
 from wordsight.synthetic.scenes import render
 from wordsight.tasks.scenes import Scenes
 
@@ -37,7 +38,7 @@ def collected(tiny, tmp_path_factory):
     (root / "photos").mkdir()
     for seed in (1, 2):
         render(seed).image.save(root / "photos" / f"{seed}.png")
-    collect(tiny, find_pictures(root / "photos"), root / "out.evidence")
+    collect_evidence(tiny, find_pictures(root / "photos"), root / "out.evidence")
     return root
 
 
@@ -124,7 +125,7 @@ def test_calibrate_asks_the_validation_split_whatever_it_is_told(run, verdict):
 @pytest.fixture
 def examined(monkeypatch):
     """The pictures that are examined while the test runs."""
-    names, examine = [], evidence.examine
+    names, examine = [], evidence.measure_tokens
 
     def noted(vlm, picture, questions):
         names.append(picture.size)

@@ -49,7 +49,7 @@ def test_recommend_hands_its_options_on(run, folder, monkeypatch):
     options = ("--tolerance", "0.1", "--latency-ms", "70", "--limit", "3", "--json")
     assert run(*RECOMMEND, *options)[0] == 0
     (call,) = calls
-    assert call["terms"] == library.Terms(budget=0.1, tolerance=0.1, latency_ms=70, limit=3)
+    assert call["terms"] == library.Requirements(budget=0.1, tolerance=0.1, latency_ms=70, limit=3)
     assert (call["validation"].split, call["test"].split) == ("validation", "test")
     assert [repr(pruner) for pruner in call["pruners"]] == ["Uniform(keep=0.1, positions='original')"]
 

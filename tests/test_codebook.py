@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from wordsight.errors import UsageError
-from wordsight.redundancy.codebook import Clustering, Codebook
+from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
+from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import Condition, Quantile
 
 # Every image: 12 tokens of bulk, 3 of margin, 2 of noise. Margins look alike in all images, noise in two.
@@ -36,13 +37,13 @@ def made_up(evidence_of):
 
 def test_prototypes_are_redundant_tokens_of_small_clusters_found_in_many_images(made_up):
     evidence, is_margin = made_up
-    book = Codebook.build(evidence, LOOSE, CLUSTERING)
+    book = build_codebook(evidence, LOOSE, CLUSTERING)
     assert torch.equal(book.prototypes, evidence.embeds[is_margin])
 
 
 def test_the_bulk_of_an_image_joins_where_large_clusters_are_allowed(made_up):
     evidence, _ = made_up
-    book = Codebook.build(evidence, LOOSE, replace(CLUSTERING, largest=BULK, clusters=3))
+    book = build_codebook(evidence, LOOSE, replace(CLUSTERING, largest=BULK, clusters=3))
     assert len(book.prototypes) == IMAGES * (BULK + MARGIN)
 
 
@@ -52,7 +53,7 @@ def test_a_token_that_is_not_redundant_is_no_prototype(made_up):
     first = int(is_margin.nonzero()[0])
     sure[first] = 0.9
     signals = evidence.signals | {"confidence": sure}
-    book = Codebook.build(replace(evidence, signals=signals), LOOSE, CLUSTERING)
+    book = build_codebook(replace(evidence, signals=signals), LOOSE, CLUSTERING)
     is_margin[first] = False
     assert torch.equal(book.prototypes, evidence.embeds[is_margin])
 
@@ -60,22 +61,22 @@ def test_a_token_that_is_not_redundant_is_no_prototype(made_up):
 def test_a_cluster_must_occur_in_more_images_than_the_number_given(made_up):
     evidence, is_margin = made_up
     assert (
-        len(Codebook.build(evidence, LOOSE, replace(CLUSTERING, images=IMAGES - 1)).prototypes)
+        len(build_codebook(evidence, LOOSE, replace(CLUSTERING, images=IMAGES - 1)).prototypes)
         == is_margin.sum()
     )
     with pytest.raises(UsageError, match="no prototype is left"):
-        Codebook.build(evidence, LOOSE, replace(CLUSTERING, images=IMAGES))
+        build_codebook(evidence, LOOSE, replace(CLUSTERING, images=IMAGES))
 
 
 def test_a_cluster_of_few_images_joins_where_few_are_asked_for(made_up):
     evidence, _ = made_up
-    book = Codebook.build(evidence, LOOSE, replace(CLUSTERING, images=1))
+    book = build_codebook(evidence, LOOSE, replace(CLUSTERING, images=1))
     assert len(book.prototypes) == IMAGES * MARGIN + 2 * NOISE
 
 
 def test_the_record_counts_every_step(made_up):
     evidence, _ = made_up
-    assert Codebook.build(evidence, LOOSE, CLUSTERING).config["counts"] == {
+    assert build_codebook(evidence, LOOSE, CLUSTERING).config["counts"] == {
         "pictures": 6,
         "tokens": 102,
         "redundant": 94,
@@ -86,7 +87,7 @@ def test_the_record_counts_every_step(made_up):
 
 def test_the_record_names_model_questions_condition_and_thresholds(made_up):
     evidence, _ = made_up
-    config = Codebook.build(evidence, Condition(confidence=Quantile(0.95), divergence=1.0), CLUSTERING).config
+    config = build_codebook(evidence, Condition(confidence=Quantile(0.95), divergence=1.0), CLUSTERING).config
     assert (config["model"], config["fingerprint"]) == ("made-up", "f00d")
     assert config["questions"] == ["what is it?", "what color is it?"]
     assert config["condition"]["confidence"] == {"quantile": 0.95}
@@ -97,17 +98,17 @@ def test_the_record_names_model_questions_condition_and_thresholds(made_up):
 @pytest.mark.parametrize("condition", [Condition(confidence=0.0), Condition(divergence=0.0)])
 def test_a_condition_that_holds_nowhere_is_refused_with_the_counts(made_up, condition):
     with pytest.raises(UsageError, match="102 tokens, 0 redundant"):
-        Codebook.build(made_up[0], condition, CLUSTERING)
+        build_codebook(made_up[0], condition, CLUSTERING)
 
 
 def test_a_book_without_a_prototype_tells_the_option_that_there_is(made_up):
     with pytest.raises(UsageError, match="lower --min-images"):
-        Codebook.build(made_up[0], LOOSE, replace(CLUSTERING, images=IMAGES))
+        build_codebook(made_up[0], LOOSE, replace(CLUSTERING, images=IMAGES))
 
 
 def test_evidence_without_a_token_is_refused(evidence_of):
     with pytest.raises(UsageError, match="no prototype is left"):
-        Codebook.build(evidence_of({"confidence": torch.zeros(0)}))
+        build_codebook(evidence_of({"confidence": torch.zeros(0)}))
 
 
 def test_without_a_condition_both_medians_are_taken(made_up):
@@ -115,12 +116,12 @@ def test_without_a_condition_both_medians_are_taken(made_up):
     moving = torch.arange(102) / 102
     signals = evidence.signals | {"confidence": moving, "global/jensen_shannon": moving.flip(0)}
     with pytest.raises(UsageError, match="102 tokens, 0 redundant"):
-        Codebook.build(replace(evidence, signals=signals))
+        build_codebook(replace(evidence, signals=signals))
 
 
 def test_the_same_evidence_gives_the_same_files_byte_for_byte(made_up, tmp_path):
     for name in ("one", "two"):
-        Codebook.build(made_up[0], LOOSE, CLUSTERING).save_pretrained(tmp_path / name)
+        build_codebook(made_up[0], LOOSE, CLUSTERING).save_pretrained(tmp_path / name)
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
@@ -132,16 +133,16 @@ def rows_in(book, evidence):
 @pytest.mark.parametrize("count", [1, 10, 102])
 def test_a_random_book_has_as_many_tokens_as_it_is_told_each_once(made_up, count):
     evidence, _ = made_up
-    rows = rows_in(Codebook.random(evidence, count), evidence)
+    rows = rows_in(random_codebook(evidence, count), evidence)
     assert len(rows) == len(set(rows)) == count
 
 
 def test_a_random_book_has_no_more_tokens_than_there_are(made_up):
-    assert len(Codebook.random(made_up[0], 1000).prototypes) == 102
+    assert len(random_codebook(made_up[0], 1000).prototypes) == 102
 
 
 def test_a_random_book_is_drawn_by_its_seed(made_up):
-    once, again, other = (Codebook.random(made_up[0], 10, seed) for seed in (3, 3, 4))
+    once, again, other = (random_codebook(made_up[0], 10, seed) for seed in (3, 3, 4))
     assert torch.equal(once.prototypes, again.prototypes)
     assert not torch.equal(once.prototypes, other.prototypes)
 
@@ -150,14 +151,14 @@ def test_a_random_book_draws_every_token_alike(made_up):
     evidence, _ = made_up
     drawn = torch.zeros(102)
     for seed in range(200):
-        drawn[rows_in(Codebook.random(evidence, 51, seed), evidence)] += 1
+        drawn[rows_in(random_codebook(evidence, 51, seed), evidence)] += 1
     # 100 expected, with a standard deviation of 7; no token is five of them away.
     assert drawn.min() > 65
     assert drawn.max() < 135
 
 
 def test_a_random_book_says_that_it_is_one_and_for_which_model(made_up):
-    config = Codebook.random(made_up[0], 10).config
+    config = random_codebook(made_up[0], 10).config
     assert (config["model"], config["fingerprint"]) == ("made-up", "f00d")
     assert "random" in config["condition"]
     assert config["counts"]["prototypes"] == 10
@@ -166,7 +167,7 @@ def test_a_random_book_says_that_it_is_one_and_for_which_model(made_up):
 def test_other_evidence_gives_other_files(made_up, tmp_path):
     evidence, _ = made_up
     for name, found in (("one", evidence), ("two", replace(evidence, embeds=evidence.embeds * 2))):
-        Codebook.build(found, LOOSE, CLUSTERING).save_pretrained(tmp_path / name)
+        build_codebook(found, LOOSE, CLUSTERING).save_pretrained(tmp_path / name)
     one, two = files(tmp_path / "one"), files(tmp_path / "two")
     assert one["codebook.safetensors"] != two["codebook.safetensors"]
 

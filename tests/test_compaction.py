@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wordsight.algorithms.selection import leaders
-from wordsight.analysis.compaction import changes, largest_fall
+from wordsight.analysis.compaction import compare_codebooks, largest_fall
 from wordsight.errors import UsageError
 from wordsight.redundancy.codebook import Codebook, import_released
 from wordsight.redundancy.probe import QUESTION
@@ -218,7 +218,7 @@ def least_redundant(book, embeds, count):
 
 
 def test_the_share_kept_by_both_is_that_of_sets(tiny, photos, seen, books):
-    record = changes(tiny, *books, photos, keeps=(0.25, 0.5))
+    record = compare_codebooks(tiny, *books, photos, keeps=(0.25, 0.5))
     for told, count in zip(record["kept"], (36, 72), strict=True):
         shares = [
             len(least_redundant(books[0], embeds, count) & least_redundant(books[1], embeds, count)) / count
@@ -230,7 +230,7 @@ def test_the_share_kept_by_both_is_that_of_sets(tiny, photos, seen, books):
 
 
 def test_the_fall_is_told_over_all_tokens(tiny, photos, seen, books):
-    record = changes(tiny, *books, photos)
+    record = compare_codebooks(tiny, *books, photos)
     fall = [
         max(float(a @ b / a.norm() / b.norm()) for b in books[0].prototypes)
         - max(float(a @ b / a.norm() / b.norm()) for b in books[1].prototypes)
@@ -243,7 +243,7 @@ def test_the_fall_is_told_over_all_tokens(tiny, photos, seen, books):
 
 
 def test_a_book_that_stays_the_same_changes_nothing(tiny, photos, books):
-    record = changes(tiny, books[0], books[0], photos)
+    record = compare_codebooks(tiny, books[0], books[0], photos)
     assert {told["least"] for told in record["kept"]} == {1.0}
     assert record["redundancy"] == {"largest_fall": 0.0, "mean_fall": 0.0}
 
@@ -251,4 +251,4 @@ def test_a_book_that_stays_the_same_changes_nothing(tiny, photos, books):
 def test_a_book_of_another_model_is_refused(tiny, photos):
     other = book_of(torch.randn(3, 32), "f00d")
     with pytest.raises(UsageError, match="prototypes mean nothing in another model"):
-        changes(tiny, other, other, photos)
+        compare_codebooks(tiny, other, other, photos)

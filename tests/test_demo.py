@@ -46,7 +46,7 @@ def test_answers_are_far_above_chance_on_scenes_it_never_saw(embedded):
 def test_object_tokens_say_their_own_word(embedded):
     marks = []
     for scene in SCENES[:6]:
-        reading = probe.read(embedded, embedded.encode(scene.image, probe.QUESTION))
+        reading = probe.probe_tokens(embedded, embedded.encode(scene.image, probe.QUESTION))
         for label, words in zip(scene.labels.flatten().tolist(), reading.words, strict=True):
             if 0 <= label < OBJECT_CLASSES:
                 marks.append(words[0][0] in CLASSES[label].split())

@@ -9,7 +9,8 @@ from PIL import Image
 
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
-from wordsight.evaluation.comparison import Settings, compare, environment
+from wordsight.evaluation.comparison import Settings, compare
+from wordsight.evaluation.environment import environment
 from wordsight.evaluation.latency import Timing
 from wordsight.models.vlm import VLM
 from wordsight.pruners.cls_topk import ClsTopK
@@ -155,7 +156,7 @@ def test_retention_is_the_share_of_the_unpruned_accuracy(rows):
 
 def test_blind_is_the_score_without_any_visual_token(tiny, results):
     class Nothing(Uniform):
-        def prune(self, tokens):
+        def select(self, tokens):
             return tokens.take(tokens.slot[:0])
 
     assert {row["blind"] for row in results.rows} == {np.mean(asked_one_by_one(tiny, Nothing()))}

@@ -11,16 +11,16 @@ import torch
 from wordsight.algorithms.divergence import MEASURES
 from wordsight.errors import UsageError
 from wordsight.redundancy import ablation, evidence, probe
-from wordsight.redundancy.codebook import Clustering, Codebook
+from wordsight.redundancy.build import Clustering, build_codebook
 from wordsight.redundancy.criteria import Condition
-from wordsight.redundancy.evidence import Evidence, collect, examine
+from wordsight.redundancy.evidence import Evidence, collect_evidence, measure_tokens
 from wordsight.synthetic.scenes import render
 
 NUMBER = 3
 EVERYTHING = Condition(confidence=None, divergence=None)
 CLUSTERING = Clustering(image_clusters=4, largest=144, clusters=4, images=0)
 SAID = ["confidence", "certainty", "blind_divergence", "questions", "questions_divergence"]
-EXPERIMENTS = {"regional": ablation.regional, "global": ablation.globally}
+EXPERIMENTS = {"regional": ablation.ablate_regional, "global": ablation.ablate_global}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def whole(tiny, pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evidence, "SHARD", 1)
-        collect(tiny, pictures, folder)
+        collect_evidence(tiny, pictures, folder)
     return folder
 
 
@@ -71,7 +71,7 @@ def test_columns_hold_what_the_experiments_say(whole, tiny, pictures):
     found = Evidence.load(whole)
     second = slice(144, 288)
     prompt = tiny.encode(pictures[1], probe.QUESTION)
-    reading = probe.read(tiny, prompt)
+    reading = probe.probe_tokens(tiny, prompt)
     assert torch.equal(found.embeds[second], prompt.visual.embeds)
     assert torch.equal(found.cell[second], prompt.visual.cell)
     assert torch.equal(found.words[second], reading.tokens[:, :5])
@@ -94,7 +94,7 @@ def test_divergences_are_those_of_leaving_out_under_the_first_question(whole, ti
 def test_a_signal_over_all_questions_is_that_of_the_question_that_says_most(
     whole, tiny, pictures, column, signal
 ):
-    readings = [probe.read(tiny, tiny.encode(pictures[1], question)) for question in probe.QUESTIONS]
+    readings = [probe.probe_tokens(tiny, tiny.encode(pictures[1], question)) for question in probe.QUESTIONS]
     each = zip(*(getattr(reading, signal).tolist() for reading in readings), strict=True)
     slow = torch.tensor([max(values) for values in each])
     found = Evidence.load(whole).signals[column][144:288]
@@ -103,7 +103,7 @@ def test_a_signal_over_all_questions_is_that_of_the_question_that_says_most(
 
 
 def test_with_one_question_all_questions_say_what_it_says(tiny, pictures):
-    columns = examine(tiny, pictures[0], ["what is it?"])
+    columns = measure_tokens(tiny, pictures[0], ["what is it?"])
     assert torch.equal(columns["questions"], columns["confidence"])
     assert torch.equal(columns["questions_divergence"], columns["blind_divergence"])
 
@@ -134,9 +134,9 @@ def resumed(tiny, pictures, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evidence, "SHARD", 1)
         with pytest.raises(KeyboardInterrupt):
-            collect(tiny, pictures, folder, map=killed_after(1))
+            collect_evidence(tiny, pictures, folder, map=killed_after(1))
         assert len(files(folder)) == 2  # the manifest and one shard
-        collect(tiny, pictures, folder)
+        collect_evidence(tiny, pictures, folder)
     return folder
 
 
@@ -146,7 +146,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(whole, resumed):
 
 def test_a_killed_run_gives_the_same_book(whole, resumed, tmp_path):
     for name, found in (("whole", Evidence.load(whole)), ("resumed", Evidence.load(resumed))):
-        Codebook.build(found, EVERYTHING, CLUSTERING).save_pretrained(tmp_path / name)
+        build_codebook(found, EVERYTHING, CLUSTERING).save_pretrained(tmp_path / name)
     assert files(tmp_path / "resumed") == files(tmp_path / "whole")
 
 
@@ -156,7 +156,7 @@ def test_a_run_killed_inside_a_shard_leaves_no_part_of_it(tiny, pictures, tmp_pa
 
     monkeypatch.setattr(evidence, "save_file", killed)
     with pytest.raises(KeyboardInterrupt):
-        collect(tiny, pictures[:1], tmp_path)
+        collect_evidence(tiny, pictures[:1], tmp_path)
     assert list(files(tmp_path)) == ["manifest.json"]
 
 
@@ -170,7 +170,7 @@ def test_a_resumed_run_examines_only_what_is_missing(whole, tiny, pictures, tmp_
         done.extend(number for number, _ in jobs)
         return map(function, jobs)
 
-    collect(tiny, pictures, tmp_path, map=counting)
+    collect_evidence(tiny, pictures, tmp_path, map=counting)
     assert done == [1]
 
 
@@ -185,7 +185,7 @@ def threaded(function, jobs):
 
 @pytest.mark.parametrize("other_map", [backwards, threaded])
 def test_any_map_writes_the_same_files(other_map, whole, tiny, pictures, tmp_path):
-    collect(tiny, pictures, tmp_path, map=other_map)
+    collect_evidence(tiny, pictures, tmp_path, map=other_map)
     assert files(tmp_path) == files(whole)
 
 
@@ -201,13 +201,13 @@ def mixed(pictures, tmp_path):
 @pytest.mark.parametrize("shard", [1, 4])
 def test_bad_pictures_are_set_aside_and_the_run_goes_on(shard, mixed, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(evidence, "SHARD", shard)
-    found = collect(tiny, mixed, tmp_path / "run")
+    found = collect_evidence(tiny, mixed, tmp_path / "run")
     assert found.image.unique().tolist() == [0, 3]
     assert len(found) == 2 * 144
 
 
 def test_pictures_set_aside_are_named_with_the_reason(mixed, tiny, tmp_path):
-    reasons = collect(tiny, mixed, tmp_path / "run").set_aside(tmp_path / "run")
+    reasons = collect_evidence(tiny, mixed, tmp_path / "run").skipped(tmp_path / "run")
     assert [Path(name).name for name in reasons] == ["text.png", "cut.png"]
     text, cut = reasons.values()
     assert "not an image" in text
@@ -215,7 +215,7 @@ def test_pictures_set_aside_are_named_with_the_reason(mixed, tiny, tmp_path):
 
 
 def test_good_pictures_are_not_set_aside(whole):
-    assert Evidence.load(whole).set_aside(whole) == {}
+    assert Evidence.load(whole).skipped(whole) == {}
 
 
 def test_bad_pictures_of_one_name_are_all_named(tiny, tmp_path):
@@ -223,39 +223,39 @@ def test_bad_pictures_of_one_name_are_all_named(tiny, tmp_path):
     for path in bad:
         path.parent.mkdir()
         path.write_text(f"not a picture: {path}")
-    assert len(collect(tiny, bad, tmp_path / "run").set_aside(tmp_path / "run")) == 2
+    assert len(collect_evidence(tiny, bad, tmp_path / "run").skipped(tmp_path / "run")) == 2
 
 
 def test_only_bad_pictures_leave_no_rows(mixed, tiny, tmp_path):
-    assert len(collect(tiny, mixed[1:3], tmp_path / "run")) == 0
+    assert len(collect_evidence(tiny, mixed[1:3], tmp_path / "run")) == 0
 
 
 def test_evidence_of_another_model_is_refused(whole, tiny, pictures):
     with pytest.raises(UsageError, match=r"evidence of another run .*differs: .*model"):
-        collect(replace(tiny, name="other"), pictures, whole)
+        collect_evidence(replace(tiny, name="other"), pictures, whole)
 
 
 def test_evidence_about_other_questions_is_refused(whole, tiny, pictures):
     with pytest.raises(UsageError, match=r"evidence of another run .*differs: .*questions"):
-        collect(tiny, pictures, whole, questions=[probe.QUESTION])
+        collect_evidence(tiny, pictures, whole, questions=[probe.QUESTION])
 
 
 def test_evidence_of_other_pictures_is_refused(whole, tiny, pictures):
     with pytest.raises(UsageError, match=r"evidence of another run .*differs: .*pictures"):
-        collect(tiny, pictures[:2], whole)
+        collect_evidence(tiny, pictures[:2], whole)
 
 
 def test_a_picture_that_changed_is_another_picture(whole, tiny, pictures, tmp_path):
     changed = tmp_path / pictures[0].name
     render(99).image.save(changed)
     with pytest.raises(UsageError, match=r"evidence of another run .*differs: .*pictures"):
-        collect(tiny, [changed, *pictures[1:]], whole)
+        collect_evidence(tiny, [changed, *pictures[1:]], whole)
 
 
 def test_refused_evidence_is_left_as_it_was(whole, tiny, pictures):
     before = files(whole)
     with pytest.raises(UsageError):
-        collect(tiny, pictures[:1], whole)
+        collect_evidence(tiny, pictures[:1], whole)
     assert files(whole) == before
 
 

@@ -13,11 +13,11 @@ import torch
 
 import wordsight.demo
 from wordsight import pruners
-from wordsight.explain.page import page
+from wordsight.algorithms.selection import highest
+from wordsight.explain.page import render_page
 from wordsight.explain.panels import pictures
-from wordsight.explain.record import Asked, tell
-from wordsight.media.inputs import Shown
-from wordsight.pruners.base import highest
+from wordsight.explain.record import ExplainRequest, explain_tokens
+from wordsight.media.inputs import MediaInput
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.redundancy.codebook import Codebook
 
@@ -36,21 +36,21 @@ GRAY = "data:image/gif;base64,R0lGODlhAQABAIAAAICAgAAAACH5BAAAAAAALAAAAAABAAEAAA
 @pytest.fixture(scope="module")
 def story(embedded):
     methods = [pruners.make(name) for name in METHODS]
-    asked = Asked(names=["garden.png"], question=QUESTION, pruners=methods, keeps=KEEPS, book="demo")
-    return tell(embedded, Shown.of(PICTURE), asked)
+    asked = ExplainRequest(names=["garden.png"], question=QUESTION, pruners=methods, keeps=KEEPS, book="demo")
+    return explain_tokens(embedded, MediaInput.of(PICTURE), asked)
 
 
 @pytest.fixture(scope="module")
 def tokens(embedded):
     """What the pruners choose from, with all that they ask for."""
-    needs = frozenset[str]().union(*(pruners.make(name).needs for name in METHODS))
-    return embedded.encode(PICTURE, QUESTION, collect=needs).visual
+    needs = frozenset[str]().union(*(pruners.make(name).required_signals for name in METHODS))
+    return embedded.encode(PICTURE, QUESTION, signals=needs).visual
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory, story):
     path = tmp_path_factory.mktemp("pages") / "page.html"
-    path.write_text(page(story, pictures(Shown.of(PICTURE), story["panels"])), "utf-8")
+    path.write_text(render_page(story, pictures(MediaInput.of(PICTURE), story["panels"])), "utf-8")
     return path
 
 
@@ -63,7 +63,7 @@ def opened(browser, tmp_path):
         path = source
         if isinstance(source, dict):
             path = tmp_path / "page.html"
-            path.write_text(page(source, [GRAY] * len(source["panels"])), "utf-8")
+            path.write_text(render_page(source, [GRAY] * len(source["panels"])), "utf-8")
         view = browser.new_page(viewport=viewport, reduced_motion="reduce", **options)
         views.append(view)
         # The tests read the canvas back, which the page never does; the browser has advice for them.
@@ -139,7 +139,7 @@ def test_a_share_keeps_what_python_keeps_without_a_model(opened, file, tokens, s
     view = opened(file)
     slide(view, "keep", str(share))
     for name in SCORED:
-        expected = replace(pruners.make(name), keep=share).choose(tokens).slot.tolist()
+        expected = replace(pruners.make(name), keep=share).prune(tokens).slot.tolist()
         assert kept(view, METHODS.index(name)) == expected
         assert counted(view, METHODS.index(name)) == len(expected)
     assert f"= {len(expected)} of 144" in view.text_content("#share")
@@ -179,12 +179,12 @@ def test_a_threshold_keeps_what_python_keeps(opened, file, tokens):
     for place in (0, 1, 250, 500, 731, 1000):
         slide(view, "threshold", str(place))
         limit = view.evaluate("methods[0].limit")
-        expected = CodebookPruner(threshold=limit).choose(tokens).slot.tolist()
+        expected = CodebookPruner(threshold=limit).prune(tokens).slot.tolist()
         assert kept(view, 0) == expected
         assert counted(view, 0) == len(expected)
     for limit in [*exactly, *(value + 1e-10 for value in exactly), -1.0, 1.0]:
         view.evaluate("(limit) => { methods[0].limit = limit; showKept() }", limit)
-        assert kept(view, 0) == CodebookPruner(threshold=limit).choose(tokens).slot.tolist()
+        assert kept(view, 0) == CodebookPruner(threshold=limit).prune(tokens).slot.tolist()
 
 
 def test_counts_are_pythons_for_every_share_and_number(opened):

@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from wordsight.explain import page as page_module
 from wordsight.explain import record as story_module
-from wordsight.explain.page import SCRIPTS, WEB, page
+from wordsight.explain import render_page as page_module
+from wordsight.explain.page import SCRIPTS, WEB, render_page
 from wordsight.explain.panels import BYTES, SIDE, panels, pictures
-from wordsight.media.inputs import Shown
+from wordsight.media.inputs import MediaInput
 from wordsight.media.video import Video
 from wordsight.models.tokens import VisualTokens
 from wordsight.redundancy.codebook import Codebook
@@ -70,7 +70,7 @@ class Elements(HTMLParser):
 
 def test_what_a_model_says_stays_in_its_script(folder):
     story = {"panels": [{"title": EVIL}], "words": [EVIL], "answer": EVIL}
-    found = Elements(page(story, [PIXEL]))
+    found = Elements(render_page(story, [PIXEL]))
     record, script = found.scripts
     assert json.loads(record) == {**story, "panels": [{"title": EVIL, "picture": PIXEL}]}
     assert script.strip().startswith('"use strict"')
@@ -78,7 +78,7 @@ def test_what_a_model_says_stays_in_its_script(folder):
 
 
 def test_the_page_is_one_file_that_asks_nothing_of_anybody():
-    text = page({"panels": []}, [])
+    text = render_page({"panels": []}, [])
     assert Elements(text).loaded == []
     code = re.sub(r"(^|\s)//.*$", "", text, flags=re.MULTILINE)
     assert not re.findall(
@@ -102,26 +102,26 @@ def noise(width, height, seed=0):
 
 
 def test_a_large_picture_is_made_small_enough_for_a_page():
-    (url,) = pictures(Shown(pictures=(noise(3000, 2000),)), [{"frame": 0}])
+    (url,) = pictures(MediaInput(pictures=(noise(3000, 2000),)), [{"frame": 0}])
     assert opened(url).size == (SIDE, round(SIDE * 2 / 3))
     assert len(url) < 1.4 * BYTES
 
 
 def test_a_small_picture_keeps_its_size_and_its_colours(picture):
-    (url,) = pictures(Shown(pictures=(picture,)), [{"frame": 0}])
+    (url,) = pictures(MediaInput(pictures=(picture,)), [{"frame": 0}])
     assert opened(url).size == picture.size
     assert np.abs(np.asarray(opened(url), int) - np.asarray(picture, int)).mean() < 4
 
 
 def test_all_pictures_of_a_page_share_its_room():
-    shown = Shown(pictures=tuple(noise(1500, 1500, seed) for seed in range(4)))
+    shown = MediaInput(pictures=tuple(noise(1500, 1500, seed) for seed in range(4)))
     urls = pictures(shown, [{"frame": i} for i in range(4)])
     assert [opened(url).size for url in urls] == [(SIDE // 2, SIDE // 2)] * 4
     assert sum(map(len, urls)) < 1.4 * BYTES
 
 
 def test_a_thin_picture_is_left_with_a_pixel():
-    (url,) = pictures(Shown(pictures=(noise(20_000, 1),)), [{"frame": 0}])
+    (url,) = pictures(MediaInput(pictures=(noise(20_000, 1),)), [{"frame": 0}])
     assert opened(url).size == (SIDE, 1)
 
 
@@ -135,7 +135,7 @@ def grid(image, count=2):
 
 def test_frames_that_share_their_tokens_are_one_panel():
     films = [Video.of([noise(8, 8, i) for i in range(count)], fps=2) for count in (5, 2)]
-    found = panels(Shown(videos=tuple(films)), grid(4), ["a.mp4", "b.mp4"])
+    found = panels(MediaInput(videos=tuple(films)), grid(4), ["a.mp4", "b.mp4"])
     assert [(panel["title"], panel["frame"]) for panel in found] == [
         ("a.mp4, frame 1 and 2, 0.0 s", 0),
         ("a.mp4, frame 3 and 4, 1.0 s", 2),
@@ -147,7 +147,7 @@ def test_frames_that_share_their_tokens_are_one_panel():
 def test_tokens_in_padding_stretch_the_panel():
     tokens = grid(1)
     tokens.box[0, 0], tokens.box[3, 3] = -0.25, 1.5
-    (panel,) = panels(Shown(pictures=(noise(8, 4),)), tokens, ["a.png"])
+    (panel,) = panels(MediaInput(pictures=(noise(8, 4),)), tokens, ["a.png"])
     assert panel["extent"] == [-0.25, 0, 1, 1.5]
     assert (panel["width"], panel["height"]) == (8, 4)
 

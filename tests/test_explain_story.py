@@ -12,13 +12,14 @@ from wordsight import UsageError, pruners
 from wordsight._utils.numbers import exact
 from wordsight.algorithms.divergence import jensen_shannon
 from wordsight.explain import nearest_prototypes as prototypes
-from wordsight.explain.pruner_choices import agreement, choices
-from wordsight.explain.record import Asked, by_word, tell
-from wordsight.media.inputs import Shown
+from wordsight.explain.pruner_choices import agreement, pruner_choices
+from wordsight.explain.record import ExplainRequest, by_word, explain_tokens
+from wordsight.media.inputs import MediaInput
 from wordsight.models.text_attention import text_attention
-from wordsight.pruners.base import LayerPruner, ScorePruner
+from wordsight.pruners.base import ScorePruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.fastv import FastV
+from wordsight.pruners.layerwise import LayerPruner
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.codebook import Codebook
 
@@ -49,8 +50,8 @@ def book(tmp_path_factory, tiny, prompt):
 
 @pytest.fixture(scope="module")
 def story(tiny, picture, book):
-    asked = Asked(names=["scene.png"], question=QUESTION, keeps=KEEPS, book=book)
-    return tell(tiny, Shown.of(picture), asked)
+    asked = ExplainRequest(names=["scene.png"], question=QUESTION, keeps=KEEPS, book=book)
+    return explain_tokens(tiny, MediaInput.of(picture), asked)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_a_story_is_plain_json(story):
 
 
 def test_the_words_are_what_the_probe_reads(tiny, probed, story):
-    read = probe.read(tiny, probed)
+    read = probe.probe_tokens(tiny, probed)
     for told, words in zip(story["tokens"]["words"], read.words, strict=True):
         assert [word for word, _ in told] == [word for word, _ in words[:5]]
         assert [chance for _, chance in told] == pytest.approx([chance for _, chance in words[:5]], rel=1e-4)
@@ -73,8 +74,8 @@ def test_the_words_are_what_the_probe_reads(tiny, probed, story):
 
 def test_the_divergences_are_those_of_leaving_out(tiny, probed, story):
     values = story["tokens"]["values"]
-    alone = ablation.regional(tiny, probed).divergence(jensen_shannon)
-    among = ablation.globally(tiny, probed).divergence(jensen_shannon)
+    alone = ablation.ablate_regional(tiny, probed).divergence(jensen_shannon)
+    among = ablation.ablate_global(tiny, probed).divergence(jensen_shannon)
     assert values["regional"] == pytest.approx(alone.tolist(), rel=1e-3, abs=1e-9)
     assert values["global"] == pytest.approx(among.tolist(), rel=1e-3, abs=1e-9)
 
@@ -94,13 +95,15 @@ def test_the_effect_on_the_answer_is_that_of_padding_the_neighbourhood_in_the_qu
 
 
 def test_the_probe_question_has_no_effect_of_its_own(tiny, picture):
-    story = tell(tiny, Shown.of(picture), Asked(names=["a"], pruners=[], keeps=(0.5,)))
+    story = explain_tokens(
+        tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[], keeps=(0.5,))
+    )
     assert "effect" not in story["tokens"]["values"]
 
 
 def test_the_signals_are_those_of_the_tower_and_of_the_question(tiny, picture, story):
     names = frozenset({"cls_attention", "cls_similarity"})
-    prompt = tiny.encode(picture, QUESTION, collect=names)
+    prompt = tiny.encode(picture, QUESTION, signals=names)
     for name in names:
         assert story["tokens"]["values"][name] == pytest.approx(
             prompt.visual.signals[name].tolist(), rel=1e-4
@@ -110,7 +113,9 @@ def test_the_signals_are_those_of_the_tower_and_of_the_question(tiny, picture, s
 
 
 def test_a_layer_of_attention_is_told_if_the_model_has_more(deep, picture):
-    story = tell(deep, Shown.of(picture), Asked(names=["a"], question=QUESTION, pruners=[], keeps=(0.5,)))
+    story = explain_tokens(
+        deep, MediaInput.of(picture), ExplainRequest(names=["a"], question=QUESTION, pruners=[], keeps=(0.5,))
+    )
     paid = text_attention(deep, deep.encode(picture, QUESTION))[1]
     assert story["tokens"]["values"]["text_attention_early"] == pytest.approx(paid.tolist(), rel=1e-4)
     assert "layer 2 of 6" in next(
@@ -131,9 +136,9 @@ def test_prototypes_that_occur_say_what_they_would_in_a_tokens_place(tiny, probe
     vectors = Codebook.from_pretrained(book).prototypes
     assert sorted(map(int, story["codebook"]["says"])) == sorted(set(story["codebook"]["nearest"]))
     for number, words in story["codebook"]["says"].items():
-        lone = probe.only(probed, [0])
+        lone = probe.keep_only(probed, [0])
         lone = replace(lone, visual=replace(lone.visual, embeds=vectors[int(number)][None]))
-        (expected,) = probe.read(tiny, lone).words
+        (expected,) = probe.probe_tokens(tiny, lone).words
         assert [word for word, _ in words] == [word for word, _ in expected[:3]]
         assert [chance for _, chance in words] == pytest.approx(
             [chance for _, chance in expected[:3]], rel=1e-4
@@ -141,18 +146,18 @@ def test_prototypes_that_occur_say_what_they_would_in_a_tokens_place(tiny, probe
 
 
 def test_prototypes_are_read_one_by_one(tiny, probed):
-    both = prototypes.read(tiny, probed, probed.visual.embeds[[5, 77]])
-    whole = probe.read(tiny, probed)
+    both = prototypes.probe_prototypes(tiny, probed, probed.visual.embeds[[5, 77]])
+    whole = probe.probe_tokens(tiny, probed)
     torch.testing.assert_close(both.confidence, whole.confidence[[5, 77]])
 
 
 @pytest.mark.parametrize("name", [name for name in pruners.names() if name not in INSIDE])
 def test_what_is_kept_is_what_the_pruner_chooses(name, tiny, picture, book):
     method = pruners.make(f"{name}:codebook={book}" if name.startswith("codebook") else name)
-    prompt = tiny.encode(picture, QUESTION, collect=method.needs)
-    (told,) = choices(tiny, prompt, [method], KEEPS)["methods"]
+    prompt = tiny.encode(picture, QUESTION, signals=method.required_signals)
+    (told,) = pruner_choices(tiny, prompt, [method], KEEPS)["methods"]
     for keep, choice in zip(KEEPS, told["choices"], strict=True):
-        expected = replace(method, keep=keep).choose(prompt.visual).slot.tolist()
+        expected = replace(method, keep=keep).prune(prompt.visual).slot.tolist()
         assert (choice["keep"], choice["kept"]) == (keep, expected)
     is_scored = isinstance(method, ScorePruner)
     assert (told["scores"] is not None) == is_scored
@@ -167,7 +172,7 @@ def test_scores_come_back_exactly():
 
 def test_fastv_keeps_what_the_attention_before_its_cut_says(deep, picture):
     prompt = deep.encode(picture, QUESTION)
-    (told,) = choices(deep, prompt, [FastV()], (0.25,))["methods"]
+    (told,) = pruner_choices(deep, prompt, [FastV()], (0.25,))["methods"]
     paid = text_attention(deep, prompt)[1].tolist()
     best = sorted(range(144), key=lambda token: -paid[token])[:36]
     assert told["choices"][0]["kept"] == sorted(best)
@@ -185,12 +190,12 @@ class Thirds(LayerPruner):
     def counts(self, tokens):
         return (48, 24)
 
-    def narrow(self, midway, count):
+    def prune_layer(self, midway, count):
         return midway.take(torch.arange(len(midway.visual))[:: 3 if count == 48 else 2])
 
 
 def test_steps_inside_the_model_add_up(deep, picture):
-    (told,) = choices(deep, deep.encode(picture, QUESTION), [Thirds()], (0.5,))["methods"]
+    (told,) = pruner_choices(deep, deep.encode(picture, QUESTION), [Thirds()], (0.5,))["methods"]
     (choice,) = told["choices"]
     assert choice["kept"] == list(range(0, 144, 6))
     assert choice["tokens_read"] == round((144 + 144 + 48 + 48 + 24 + 24) / 6, 1)
@@ -203,7 +208,9 @@ def test_answers_are_those_of_the_model(name, deep, picture, book):
         method = replace(
             method, codebook=Codebook(Codebook.from_pretrained(book).prototypes, {"fingerprint": None})
         )
-    told = choices(deep, deep.encode(picture, QUESTION, collect=method.needs), [method], KEEPS)
+    told = pruner_choices(
+        deep, deep.encode(picture, QUESTION, signals=method.required_signals), [method], KEEPS
+    )
     assert told["answer"] == deep.answer(picture, QUESTION, max_new_tokens=LENGTH).text
     for choice in told["methods"][0]["choices"]:
         asked = method if choice["keep"] is None else replace(method, keep=choice["keep"])
@@ -214,7 +221,7 @@ def test_answers_are_those_of_the_model(name, deep, picture, book):
 def test_a_threshold_of_its_own_is_one_choice_whatever_the_keeps(tiny, picture, book):
     method = CodebookPruner(codebook=book, threshold=0.6)
     prompt = tiny.encode(picture, QUESTION)
-    (told,) = choices(tiny, prompt, [method], KEEPS)["methods"]
+    (told,) = pruner_choices(tiny, prompt, [method], KEEPS)["methods"]
     (choice,) = told["choices"]
     redundancy = Codebook.from_pretrained(book).redundancy(prompt.visual.embeds)
     assert choice["kept"] == [i for i, value in enumerate(redundancy.tolist()) if value < 0.6]
@@ -229,14 +236,14 @@ class Contrary(ScorePruner):
     def score(self, tokens):
         return tokens.embeds[:, 0]
 
-    def prune(self, tokens):
+    def select(self, tokens):
         return tokens.take(self.score(tokens).argsort()[: self.budget(tokens)])
 
 
 def test_scores_are_told_only_if_the_choice_follows_from_them(tiny, prompt):
-    (told,) = choices(tiny, prompt, [Contrary()], (0.25,))["methods"]
+    (told,) = pruner_choices(tiny, prompt, [Contrary()], (0.25,))["methods"]
     assert told["scores"] is None
-    assert told["choices"][0]["kept"] == Contrary(keep=0.25).choose(prompt.visual).slot.tolist()
+    assert told["choices"][0]["kept"] == Contrary(keep=0.25).prune(prompt.visual).slot.tolist()
 
 
 def test_agreement_counts_the_pruners_that_keep_a_token(story):
@@ -281,7 +288,7 @@ def test_colours_end_where_all_but_a_few_tokens_lie(story):
 
 
 def test_a_layer_without_a_codebook_is_absent_and_says_why(tiny, picture):
-    story = tell(tiny, Shown.of(picture), Asked(names=["a"], pruners=[]))
+    story = explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[]))
     assert story["absent"] == [
         {"label": "redundancy", "why": "no codebook was given; --codebook BOOK adds it"}
     ]
@@ -293,7 +300,7 @@ def test_a_tower_without_cls_has_no_such_layers(tiny, picture, monkeypatch):
     tower = replace(tiny.family.tower(tiny.model), has_cls=False)
     monkeypatch.setattr(type(tiny.family), "tower", lambda self, model: tower)
     monkeypatch.setattr(type(tiny.family), "signals", lambda self, model: tower.signals)
-    story = tell(tiny, Shown.of(picture), Asked(names=["a"], pruners=[]))
+    story = explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[]))
     why = "the vision tower of tiny (llava) has no [CLS] token"
     assert {"label": "[CLS] attention", "why": why} in story["absent"]
     assert {"label": "[CLS] similarity", "why": why} in story["absent"]
@@ -302,16 +309,18 @@ def test_a_tower_without_cls_has_no_such_layers(tiny, picture, monkeypatch):
 
 def test_a_pruner_that_is_there_twice_is_refused():
     with pytest.raises(UsageError, match="pruner divprune is there twice"):
-        Asked(names=["a"], pruners=[pruners.make("divprune"), pruners.make("divprune:keep=0.5")])
+        ExplainRequest(names=["a"], pruners=[pruners.make("divprune"), pruners.make("divprune:keep=0.5")])
 
 
 def test_a_model_without_a_picture_map_is_refused_before_the_work(tiny, picture, monkeypatch):
     monkeypatch.setattr(type(tiny.family), "mapped", False)
     with pytest.raises(UsageError, match=r"tiny \(llava\) has no picture map"):
-        tell(tiny, Shown.of(picture), Asked(names=["a"]))
+        explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"]))
 
 
 def test_what_is_being_done_is_told_on_the_way(tiny, picture, book):
     heard = []
-    tell(tiny, Shown.of(picture), Asked(names=["a"], pruners=[], book=book), heard.append)
+    explain_tokens(
+        tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[], book=book), heard.append
+    )
     assert [line.split()[0] for line in heard] == ["asking", "asking", "answering"]

@@ -10,7 +10,7 @@ from transformers import CLIPImageProcessor
 
 from wordsight.errors import UsageError
 from wordsight.models import families
-from wordsight.models.families.base import Grid, Seen, square_of
+from wordsight.models.families.base import Grid, VisionContext, square_of
 from wordsight.models.vlm import VLM
 
 QUESTION = "what is the background?"
@@ -82,7 +82,7 @@ def test_the_projector_makes_visual_tokens_of_vision_features(tiny, prompt, pict
 
 @layers
 def test_cls_attention_is_what_the_tower_says_it_attends_to(tiny, pictures, chosen, layer):
-    seen = with_layer(tiny, chosen).encode(pictures, QUESTION, collect=frozenset({"cls_attention"}))
+    seen = with_layer(tiny, chosen).encode(pictures, QUESTION, signals=frozenset({"cls_attention"}))
     weights = tower_outputs(tiny, pictures).attentions[layer]  # (images, heads, 1 + patches, 1 + patches)
     slow = [row[head, 0, 1:] for row in weights for head in range(4)]
     means = torch.cat([torch.stack(slow[i : i + 4]).mean(0) for i in (0, 4, 8)])
@@ -91,7 +91,7 @@ def test_cls_attention_is_what_the_tower_says_it_attends_to(tiny, pictures, chos
 
 @layers
 def test_cls_similarity_is_the_cosine_of_the_towers_own_features(tiny, pictures, chosen, layer):
-    seen = with_layer(tiny, chosen).encode(pictures, QUESTION, collect=frozenset({"cls_similarity"}))
+    seen = with_layer(tiny, chosen).encode(pictures, QUESTION, signals=frozenset({"cls_similarity"}))
     states = tower_outputs(tiny, pictures).hidden_states[layer + 1].double()
     slow = [patch @ one[0] / (patch.norm() * one[0].norm()) for one in states for patch in one[1:]]
     torch.testing.assert_close(
@@ -101,24 +101,24 @@ def test_cls_similarity_is_the_cosine_of_the_towers_own_features(tiny, pictures,
 
 @pytest.mark.parametrize("names", [[], ["cls_attention"], ["cls_similarity"], sorted(SIGNALS)])
 def test_only_the_signals_asked_for_are_collected(tiny, picture, names):
-    seen = tiny.encode(picture, QUESTION, collect=frozenset(names))
+    seen = tiny.encode(picture, QUESTION, signals=frozenset(names))
     assert sorted(seen.visual.signals) == names
 
 
 def test_collecting_does_not_change_the_visual_tokens(tiny, prompt, picture):
-    assert torch.equal(tiny.encode(picture, QUESTION, collect=SIGNALS).visual.embeds, prompt.visual.embeds)
+    assert torch.equal(tiny.encode(picture, QUESTION, signals=SIGNALS).visual.embeds, prompt.visual.embeds)
 
 
 def test_signals_are_there_in_half_precision(tiny, picture):
     half = VLM(copy.deepcopy(tiny.model).bfloat16(), tiny.processor, "half")
-    rough = half.encode(picture, QUESTION, collect=SIGNALS).visual.signals
-    exact = tiny.encode(picture, QUESTION, collect=SIGNALS).visual.signals
+    rough = half.encode(picture, QUESTION, signals=SIGNALS).visual.signals
+    exact = tiny.encode(picture, QUESTION, signals=SIGNALS).visual.signals
     torch.testing.assert_close(dict(rough), dict(exact), rtol=0.1, atol=0.05)
 
 
 def test_collecting_leaves_no_hooks_behind(tiny, picture):
     before = hooks(tiny.model)
-    tiny.encode(picture, QUESTION, collect=SIGNALS)
+    tiny.encode(picture, QUESTION, signals=SIGNALS)
     assert hooks(tiny.model) == before
 
 
@@ -137,7 +137,7 @@ def test_signals_of_a_model_without_one_layer_and_cls_are_refused(tiny, picture,
     for name, value in option.items():
         setattr(model.config, name, value)
     with pytest.raises(UsageError, match="cls_attention"):
-        VLM(model, tiny.processor, "other").encode(picture, QUESTION, collect=frozenset({"cls_attention"}))
+        VLM(model, tiny.processor, "other").encode(picture, QUESTION, signals=frozenset({"cls_attention"}))
 
 
 def test_a_model_with_several_feature_layers_encodes_without_signals(tiny, picture):
@@ -163,7 +163,7 @@ SIZES = pytest.mark.parametrize("size", [(192, 192), (300, 200), (200, 300), (64
 
 def region(vlm, processor, size):
     """What the grid of a picture covers, in its pixels."""
-    seen = Seen(vlm.model.config, processor, {}, [torch.zeros(144, 8)], [size], False)
+    seen = VisionContext(vlm.model.config, processor, {}, [torch.zeros(144, 8)], [size], False)
     (grid,) = vlm.family.grids(seen)
     return tuple(share * edge for share, edge in zip(grid.region, size * 2, strict=True))
 

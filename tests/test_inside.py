@@ -9,11 +9,11 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flash_atten
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from wordsight import UsageError
-from wordsight.models.layer_hooks import attached, decoder_layers, tokens_read
+from wordsight.models.layer_hooks import cache_name, decoder_layers, pruning_hooks, tokens_read
 from wordsight.models.prompt import collate
-from wordsight.pruners.base import LayerPruner
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.fastv import FastV
+from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.pyramiddrop import PyramidDrop
 
 QUESTION, LONGER = "what is the background?", "is there a cat or a dog in the garden?"
@@ -37,7 +37,7 @@ class Known(LayerPruner):
             counts.append(len(left))
         return counts
 
-    def narrow(self, midway, count):
+    def prune_layer(self, midway, count):
         step = next(step for step in self.steps if len(midway.visual[::step]) == count)
         return midway.take(torch.arange(len(midway.visual))[::step])
 
@@ -88,7 +88,7 @@ def masked(vlm, prompt, drops):
     vlm.model.config.text_config._attn_implementation = "eager"
     with ExitStack() as stack:
         stack.callback(setattr, vlm.model.config.text_config, "_attn_implementation", before)
-        for number, layer in enumerate(decoder_layers(vlm)):
+        for number, layer in enumerate(decoder_layers(vlm.model)):
             handle = layer.register_forward_pre_hook(blind(number), with_kwargs=True)
             stack.callback(handle.remove)
         with torch.no_grad():
@@ -113,7 +113,7 @@ def prompt(vlm, picture):
 def test_every_token_left_is_as_in_the_model_that_cannot_see_the_others(vlm, prompt):
     pruned, drops = Known()(prompt), known_drops(prompt)
     left = [i for i in range(len(prompt.is_visual)) if i not in drops[4]]
-    with attached(vlm, [pruned]) as extra, torch.no_grad():
+    with pruning_hooks(vlm, [pruned]) as extra, torch.no_grad():
         logits = vlm.model(**pruned.inputs(), **extra).logits[0]
     torch.testing.assert_close(logits, masked(vlm, prompt, drops)[left], atol=1e-5, rtol=0)
     torch.testing.assert_close(vlm.logits([pruned])[0], logits[-1], atol=1e-5, rtol=0)
@@ -123,19 +123,19 @@ def test_every_token_of_an_answer_is_as_in_the_model_that_cannot_see_the_others(
     growing, found = [prompt], []
     for said in (9, 30, 51, 7):
         growing.append(growing[-1].followed_by(said))
-    with attached(vlm, [Known()(prompt)]) as extra, torch.no_grad():
+    with pruning_hooks(vlm, [Known()(prompt)]) as extra, torch.no_grad():
         output = vlm.model(**prompt.inputs(), **extra)
         for longer in growing[1:]:
             inputs = longer.inputs()
             step = {name: inputs[name][:, -1:] for name in ("input_ids", "position_ids")}
-            mask, past = inputs["attention_mask"], output[vlm.cache_name]
-            output = vlm.model(**step, attention_mask=mask, **{vlm.cache_name: past})
+            mask, past = inputs["attention_mask"], output[cache_name(vlm.model)]
+            output = vlm.model(**step, attention_mask=mask, **{cache_name(vlm.model): past})
             found.append(output.logits[0, -1])
     expected = [masked(vlm, longer, known_drops(prompt))[-1] for longer in growing[1:]]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     length = len(growing[-1].is_visual)
     left = [length, length, length - 96, length - 96, length - 120, length - 120]
-    assert [layer.keys.shape[2] for layer in output[vlm.cache_name].layers] == left
+    assert [layer.keys.shape[2] for layer in output[cache_name(vlm.model)].layers] == left
 
 
 def test_generate_says_what_the_model_says_that_cannot_see_the_others(vlm, prompt):
@@ -191,12 +191,12 @@ def test_the_rows_of_attention_are_those_that_the_layer_paid(vlm, picture):
 
     @dataclass(kw_only=True)
     class Rows(Known):
-        def narrow(self, midway, count):
+        def prune_layer(self, midway, count):
             at = torch.tensor([3, len(midway.hidden) - 4, len(midway.hidden) - 1])
             seen.append(midway.attention.rows(at))
-            return super().narrow(midway, count)
+            return super().prune_layer(midway, count)
 
-    with attached(vlm, [Rows()(prompt) for prompt in prompts]) as extra, torch.no_grad():
+    with pruning_hooks(vlm, [Rows()(prompt) for prompt in prompts]) as extra, torch.no_grad():
         vlm.model(**collate(prompts), **extra)
     for prompt, rows in zip(prompts, seen, strict=False):
         expected = eager(vlm, prompt).attentions[1][0]
@@ -217,14 +217,14 @@ def eager(vlm, prompt):
 
 def state(vlm):
     """What a run must leave as it was."""
-    layers = decoder_layers(vlm)
+    layers = decoder_layers(vlm.model)
     hooks = [len(layer._forward_pre_hooks) for layer in layers]
     return hooks, [id(layer.self_attn.config) for layer in layers], sorted(ALL_ATTENTION_FUNCTIONS)
 
 
 @dataclass(kw_only=True)
 class Broken(Known):
-    def narrow(self, midway, count):
+    def prune_layer(self, midway, count):
         raise ZeroDivisionError
 
 
@@ -241,7 +241,7 @@ def test_the_model_is_left_as_it_was_even_after_an_error(vlm, prompt, run):
 
 
 def test_a_chat_prunes_for_every_question(deep, picture, monkeypatch):
-    seen, narrow = [], FastV.narrow
+    seen, narrow = [], FastV.prune_layer
     monkeypatch.setattr(
         FastV, "narrow", lambda self, midway, count: seen.append(narrow(self, midway, count)) or seen[-1]
     )

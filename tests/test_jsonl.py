@@ -12,8 +12,8 @@ from PIL import Image
 
 from wordsight import tasks
 from wordsight.errors import UsageError
-from wordsight.evaluation.prepared_task import Sheet
-from wordsight.models.vision import look
+from wordsight.evaluation.prepared_task import PreparedTask
+from wordsight.models.vision import encode_images
 from wordsight.synthetic.scenes import render
 from wordsight.tasks.jsonl import Jsonl
 
@@ -180,8 +180,10 @@ def test_a_picture_of_several_lines_is_encoded_once(write, tiny, monkeypatch):
     task = Jsonl(path=write(*about(*range(10)), *about(*range(10), question="where is it?")))
     seen = []
 
-    monkeypatch.setattr("wordsight.models.vlm.look", lambda *given: seen.append(given) or look(*given))
-    sheet = Sheet.of(tiny, task, task.first(None))
+    monkeypatch.setattr(
+        "wordsight.models.vlm.look", lambda *given: seen.append(given) or encode_images(*given)
+    )
+    sheet = PreparedTask.of(tiny, task, task.first(None))
     assert len(sheet.prompts) == 2 * len(seen) > 2
 
 

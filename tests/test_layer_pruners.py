@@ -12,9 +12,10 @@ import torch
 from wordsight import UsageError, pruners
 from wordsight._utils import registry
 from wordsight.models.vlm import VLM
-from wordsight.pruners.base import LayerPruner, Pruner
+from wordsight.pruners.base import Pruner
 from wordsight.pruners.dart import DART
 from wordsight.pruners.fastv import FastV
+from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.pyramiddrop import PyramidDrop
 from wordsight.pruners.sparsevlm import SparseVLM
 
@@ -64,7 +65,7 @@ def test_keep_all_leaves_the_logits_unchanged(deep, picture, cls, keep):
 def test_the_prompt_is_the_same_but_for_the_method(deep, picture, cls):
     prompt, method = deep.encode(picture, QUESTION), cls(keep=0.3)
     assert method(prompt) == replace(prompt, inside=method)
-    assert method.choose(prompt.visual) is prompt.visual
+    assert method.prune(prompt.visual) is prompt.visual
 
 
 @every_method
@@ -135,7 +136,7 @@ def steps(deep, monkeypatch):
     """A function that runs a method and returns what it found at each of its steps."""
 
     def run(method, prompt):
-        found, narrow = [], type(method).narrow
+        found, narrow = [], type(method).prune_layer
         with monkeypatch.context() as patch:
             patch.setattr(
                 type(method),

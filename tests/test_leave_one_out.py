@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from wordsight.algorithms.divergence import released_divergence
-from wordsight.redundancy.ablation import Logits, globally, regional, windows
+from wordsight.redundancy.ablation import LogitPair, ablate_global, ablate_regional, neighborhoods
 
 QUESTION = "what is the background?"
 CORNERS_BORDERS_AND_INNER = [0, 11, 132, 143, 5, 59, 60, 138, 13, 77, 130]
@@ -15,7 +15,7 @@ CORNERS_BORDERS_AND_INNER = [0, 11, 132, 143, 5, 59, 60, 138, 13, 77, 130]
 
 def test_the_divergence_of_logits_compares_the_intact_with_the_ablated():
     intact, ablated = torch.randn(4, 256), torch.randn(4, 256)
-    moved = Logits(intact, ablated).divergence(released_divergence)
+    moved = LogitPair(intact, ablated).divergence(released_divergence)
     assert torch.equal(moved, released_divergence(intact, ablated))
 
 
@@ -35,33 +35,33 @@ FOUR_BY_FOUR = {
 
 @pytest.mark.parametrize(("middles", "window"), FOUR_BY_FOUR.values(), ids=FOUR_BY_FOUR)
 def test_windows_of_four_by_four_shift_inward_at_the_border(middles, window):
-    assert windows(grid(4, 4))[middles].tolist() == [window] * 4
+    assert neighborhoods(grid(4, 4))[middles].tolist() == [window] * 4
 
 
 def test_an_inner_window_has_its_token_in_the_middle():
-    assert windows(grid(12, 12))[77].tolist() == [64, 65, 66, 76, 77, 78, 88, 89, 90]
+    assert neighborhoods(grid(12, 12))[77].tolist() == [64, 65, 66, 76, 77, 78, 88, 89, 90]
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (2, 3), (3, 2)])
 def test_windows_of_a_grid_up_to_three_by_three_are_all_of_it(height, width):
     count = height * width
-    assert windows(grid(height, width)).tolist() == [[*range(count)] + [-1] * (9 - count)] * count
+    assert neighborhoods(grid(height, width)).tolist() == [[*range(count)] + [-1] * (9 - count)] * count
 
 
 def test_windows_of_two_rows_are_two_rows_high():
     # Column 3 of 5, in either row: columns 2, 3, 4.
-    assert windows(grid(2, 5))[[3, 8]].tolist() == [[2, 3, 4, 7, 8, 9, -1, -1, -1]] * 2
+    assert neighborhoods(grid(2, 5))[[3, 8]].tolist() == [[2, 3, 4, 7, 8, 9, -1, -1, -1]] * 2
 
 
 @pytest.mark.parametrize("other", [{"image": 1}, {"crop": 1}], ids=["images", "crops"])
 def test_windows_stay_in_their_own_picture(other):
-    found = windows(torch.cat([grid(4, 4), grid(5, 3, **other)]))
-    assert found[16:].tolist() == (windows(grid(5, 3)) + 16).tolist()
+    found = neighborhoods(torch.cat([grid(4, 4), grid(5, 3, **other)]))
+    assert found[16:].tolist() == (neighborhoods(grid(5, 3)) + 16).tolist()
 
 
 def test_windows_of_the_first_picture_do_not_see_the_second():
-    found = windows(torch.cat([grid(4, 4), grid(5, 3, image=1)]))
-    assert found[:16].tolist() == windows(grid(4, 4)).tolist()
+    found = neighborhoods(torch.cat([grid(4, 4), grid(5, 3, image=1)]))
+    assert found[:16].tolist() == neighborhoods(grid(4, 4)).tolist()
 
 
 def rows_with_line_breaks():
@@ -71,17 +71,17 @@ def rows_with_line_breaks():
 
 
 def test_a_line_break_stands_alone():
-    found = windows(rows_with_line_breaks())
+    found = neighborhoods(rows_with_line_breaks())
     assert found[[3, 7, 11]].tolist() == [[i] + [-1] * 8 for i in (3, 7, 11)]
 
 
 def test_line_breaks_are_in_no_window_of_another_token():
-    assert windows(rows_with_line_breaks())[5].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
+    assert neighborhoods(rows_with_line_breaks())[5].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
 
 
 def test_windows_of_a_pruned_grid_hold_what_is_left_of_the_neighbourhood():
     left = grid(4, 4)[[0, 2, 5, 15]]
-    assert windows(left).tolist() == [
+    assert neighborhoods(left).tolist() == [
         [0, 1, 2] + [-1] * 6,
         [1, 2] + [-1] * 7,
         [0, 1, 2] + [-1] * 6,
@@ -119,12 +119,12 @@ def padded(vlm, embeds, places):
 
 @pytest.fixture(scope="module")
 def regions(tiny, prompt):
-    return regional(tiny, prompt)
+    return ablate_regional(tiny, prompt)
 
 
 @pytest.fixture(scope="module")
 def whole(tiny, prompt):
-    return globally(tiny, prompt)
+    return ablate_global(tiny, prompt)
 
 
 some_tokens = pytest.mark.parametrize("token", CORNERS_BORDERS_AND_INNER)
@@ -171,5 +171,5 @@ def test_the_regions_of_a_second_image_are_those_of_the_same_image_first(tiny, p
         for one, start in zip(orders, (0, 144), strict=True)
     )
     torch.testing.assert_close(
-        regional(tiny, second).ablated, regional(tiny, first).ablated, rtol=1e-5, atol=1e-5
+        ablate_regional(tiny, second).ablated, ablate_regional(tiny, first).ablated, rtol=1e-5, atol=1e-5
     )

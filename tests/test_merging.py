@@ -32,19 +32,19 @@ def check(kept, expected):
 
 @COUNTS
 def test_pool_is_the_mean_of_what_is_nearest_on_the_grid(tokens, count):
-    anchors = Uniform(keep=count).prune(tokens).slot.tolist()
+    anchors = Uniform(keep=count).select(tokens).slot.tolist()
     groups = {anchor: [] for anchor in anchors}
     for token in range(64):
         away = [(token // 8 - a // 8) ** 2 + (token % 8 - a % 8) ** 2 for a in anchors]
         groups[anchors[away.index(min(away))]].append(token)
     check(
-        Pool(keep=count).prune(tokens), {a: tokens.embeds[members].mean(0) for a, members in groups.items()}
+        Pool(keep=count).select(tokens), {a: tokens.embeds[members].mean(0) for a, members in groups.items()}
     )
 
 
 def test_pool_never_mixes_two_pictures_that_both_keep_a_token(tokens):
     halves = replace(tokens, cell=tokens.cell + (tokens.slot >= 32)[:, None] * torch.tensor([1, 0, -4, 0]))
-    kept = Pool(keep=2).prune(halves)
+    kept = Pool(keep=2).select(halves)
     torch.testing.assert_close(
         kept.embeds, torch.stack([tokens.embeds[:32].mean(0), tokens.embeds[32:].mean(0)])
     )
@@ -66,7 +66,7 @@ def test_visionzip_agrees_with_its_rule(tokens, count, contextual):
     for target, group in members.items():
         added = tokens.embeds[group].mean(0) if group else torch.zeros(16)
         expected[target] = tokens.embeds[target] + added
-    check(VisionZip(keep=count, contextual=contextual).prune(tokens), expected)
+    check(VisionZip(keep=count, contextual=contextual).select(tokens), expected)
 
 
 @COUNTS
@@ -88,7 +88,7 @@ def test_prumerge_agrees_with_its_rule(tokens, count, evenly, neighbours):
     if count > 1:
         dropped = [i for i in best if i not in centers]
         expected[dropped[0]] = sum(attention[i] * tokens.embeds[i] for i in dropped)
-    check(PruMerge(keep=count, evenly=evenly, neighbours=neighbours).prune(tokens), expected)
+    check(PruMerge(keep=count, evenly=evenly, neighbours=neighbours).select(tokens), expected)
 
 
 @COUNTS
@@ -113,12 +113,12 @@ def test_tome_agrees_with_its_rule(tokens, count):
                 grown[id(joined[id(group)])] += group[1]
         groups = [(g[0], grown.get(id(g), g[1])) for g in groups if id(g) not in joined]
     expected = {slot: tokens.embeds[members].mean(0) for slot, members in groups}
-    check(ToMe(keep=count).prune(tokens), expected)
+    check(ToMe(keep=count).select(tokens), expected)
 
 
 @pytest.mark.parametrize("make", [Pool, PruMerge, ToMe, VisionZip])
 def test_deepstack_features_are_merged_like_the_tokens(make, tokens):
-    kept = make(keep=0.3).prune(
+    kept = make(keep=0.3).select(
         replace(tokens, deep=(2 * tokens.embeds, tokens.embeds - tokens.embeds[:, :1]))
     )
     torch.testing.assert_close(kept.deep[0], 2 * kept.embeds)
@@ -128,7 +128,7 @@ def test_deepstack_features_are_merged_like_the_tokens(make, tokens):
 @pytest.mark.parametrize("make", [Pool, PruMerge, ToMe, VisionZip])
 def test_merged_tokens_keep_their_type(make, tokens):
     half = replace(tokens, embeds=tokens.embeds.bfloat16())
-    assert make(keep=0.1).prune(half).embeds.dtype == torch.bfloat16
+    assert make(keep=0.1).select(half).embeds.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class First(Pruner):
     name: str | None = None
     loud: bool = False
 
-    def prune(self, tokens):
+    def select(self, tokens):
         return tokens.take(torch.arange(self.budget(tokens)) + self.offset)
 
 
@@ -67,7 +67,7 @@ def written(tmp_path, monkeypatch):
 def test_a_class_of_a_module_in_the_current_folder_is_a_pruner(written, tokens):
     written("mine")
     pruner = pruners.make("mine:First:keep=3,offset=2")
-    assert pruner.choose(tokens).slot.tolist() == [2, 3, 4]
+    assert pruner.prune(tokens).slot.tolist() == [2, 3, 4]
 
 
 def test_a_module_of_a_package_is_named_with_dots(written):

@@ -49,7 +49,7 @@ def asked(tiny, picture):
 
 @pytest.fixture(scope="module")
 def reading(tiny, asked):
-    return probe.read(tiny, asked)
+    return probe.probe_tokens(tiny, asked)
 
 
 @pytest.fixture(scope="module")
@@ -91,24 +91,26 @@ def test_the_probabilities_of_a_token_add_up_to_one(reading):
 @pytest.mark.parametrize("top", [1, 7, 256, 1000])
 def test_as_many_words_are_read_as_asked_for_and_there_are(tiny, asked, top):
     few = replace(asked, visual=asked.visual.take(torch.arange(3)))
-    assert probe.read(tiny, few, top).tokens.shape == (3, min(top, 256))
+    assert probe.probe_tokens(tiny, few, top).tokens.shape == (3, min(top, 256))
 
 
 def test_a_token_shown_three_times_is_read_three_times(tiny, asked):
     some = replace(asked, visual=asked.visual.take(torch.tensor([0, 40, 77, 143])))
     slow = alone_by_hand(tiny, some.visual.embeds, repeat=3).topk(TOP).values.softmax(-1)
-    reading = probe.read(tiny, some, repeat=3)
+    reading = probe.probe_tokens(tiny, some, repeat=3)
     torch.testing.assert_close(reading.probabilities, slow, rtol=1e-4, atol=1e-6)
 
 
 def test_showing_a_token_three_times_changes_its_confidence(tiny, asked, reading):
-    assert not torch.allclose(probe.read(tiny, asked, repeat=3).confidence, reading.confidence, atol=1e-3)
+    assert not torch.allclose(
+        probe.probe_tokens(tiny, asked, repeat=3).confidence, reading.confidence, atol=1e-3
+    )
 
 
 def test_a_token_can_be_repeated_more_often_than_tokens_survive(tiny, asked):
     one = replace(asked, visual=asked.visual.take(torch.tensor([77])))
     slow = alone_by_hand(tiny, one.visual.embeds, repeat=3).topk(TOP).values.softmax(-1)
-    reading = probe.read(tiny, one, repeat=3)
+    reading = probe.probe_tokens(tiny, one, repeat=3)
     torch.testing.assert_close(reading.probabilities, slow, rtol=1e-4, atol=1e-6)
 
 
@@ -116,7 +118,7 @@ def test_the_tokens_of_a_pruned_prompt_are_read_as_those_of_the_whole(tiny, aske
     kept = torch.tensor([5, 60, 61, 140])
     pruned = replace(asked, visual=asked.visual.take(kept))
     torch.testing.assert_close(
-        probe.read(tiny, pruned).confidence, reading.confidence[kept], rtol=1e-5, atol=1e-6
+        probe.probe_tokens(tiny, pruned).confidence, reading.confidence[kept], rtol=1e-5, atol=1e-6
     )
 
 
@@ -128,7 +130,10 @@ def test_the_tokens_of_a_second_image_are_read_as_those_of_the_first(tiny, pictu
         for prompt, start in zip(orders, (0, 144), strict=True)
     )
     torch.testing.assert_close(
-        probe.read(tiny, second).confidence, probe.read(tiny, first).confidence, rtol=1e-5, atol=1e-6
+        probe.probe_tokens(tiny, second).confidence,
+        probe.probe_tokens(tiny, first).confidence,
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -171,7 +176,9 @@ def test_blind_divergence_is_that_from_the_prompt_without_any_visual_token(tiny,
 
 def test_a_token_that_is_shown_no_time_diverges_from_nothing(tiny, asked):
     few = replace(asked, visual=asked.visual.take(torch.arange(2)))
-    assert probe.read(tiny, few, repeat=0).blind_divergence.tolist() == pytest.approx([0, 0], abs=1e-9)
+    assert probe.probe_tokens(tiny, few, repeat=0).blind_divergence.tolist() == pytest.approx(
+        [0, 0], abs=1e-9
+    )
 
 
 @pytest.fixture
@@ -187,7 +194,7 @@ def articles(tiny, reading, monkeypatch):
 def test_where_the_first_word_is_an_article_the_next_is_read(tiny, asked, by_hand, articles, which):
     late = by_hand.argmax(-1) == articles[which]
     slow = alone_by_hand(tiny, asked.visual.embeds[late], said=[articles[which]])
-    chances = probe.read(tiny, asked).probabilities[late]
+    chances = probe.probe_tokens(tiny, asked).probabilities[late]
     torch.testing.assert_close(chances, slow.topk(TOP).values.softmax(-1), rtol=1e-4, atol=1e-6)
 
 
@@ -195,7 +202,7 @@ def test_where_the_first_word_is_an_article_the_next_is_read(tiny, asked, by_han
 def test_an_article_is_followed_by_the_next_word(tiny, asked, by_hand, articles, which):
     late = by_hand.argmax(-1) == articles[which]
     slow = alone_by_hand(tiny, asked.visual.embeds[late], said=[articles[which]]).argmax(-1)
-    assert probe.read(tiny, asked).tokens[late, 0].tolist() == slow.tolist()
+    assert probe.probe_tokens(tiny, asked).tokens[late, 0].tolist() == slow.tolist()
 
 
 def test_where_the_first_word_is_no_article_it_is_read(tiny, asked, by_hand, reading, monkeypatch):
@@ -203,7 +210,7 @@ def test_where_the_first_word_is_no_article_it_is_read(tiny, asked, by_hand, rea
     monkeypatch.setattr(probe, "_article_ids", lambda vlm: {commonest})
     early = by_hand.argmax(-1) != commonest
     assert early.any()
-    chances = probe.read(tiny, asked).probabilities
+    chances = probe.probe_tokens(tiny, asked).probabilities
     torch.testing.assert_close(chances[early], reading.probabilities[early], rtol=1e-4, atol=1e-6)
 
 
@@ -213,12 +220,12 @@ def test_only_spellings_of_articles_count_as_articles(tiny):
 
 
 def test_only_orders_and_repeats_tokens_at_will(asked):
-    picked = probe.only(asked, [9, 2, 9]).visual.embeds
+    picked = probe.keep_only(asked, [9, 2, 9]).visual.embeds
     assert torch.equal(picked, asked.visual.embeds[[9, 2, 9]])
 
 
 def test_only_has_contiguous_positions(asked):
-    inputs = probe.only(asked, [100, 101]).inputs()
+    inputs = probe.keep_only(asked, [100, 101]).inputs()
     assert inputs["position_ids"][0].tolist() == list(range(len(asked.is_visual) - 142))
 
 
@@ -229,10 +236,12 @@ def test_where_the_blind_word_is_an_article_the_next_is_compared(tiny, asked, by
     assert len(early)
     next_words = blind_by_hand(tiny, said=[blind])
     slow = torch.tensor([slow_divergence(row, next_words) for row in by_hand[early].double().tolist()])
-    torch.testing.assert_close(probe.read(tiny, asked).blind_divergence[early], slow, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(
+        probe.probe_tokens(tiny, asked).blind_divergence[early], slow, rtol=1e-3, atol=1e-6
+    )
 
 
 def test_spell_names_every_id_on_its_own(tiny):
     words = (("a", "airplane"), ("an", "a"))
     ids = [tiny.processor.tokenizer.convert_tokens_to_ids(list(row)) for row in words]
-    assert probe.spell(tiny, torch.tensor(ids)) == words
+    assert probe.decode_ids(tiny, torch.tensor(ids)) == words

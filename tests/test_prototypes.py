@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from wordsight.algorithms.clustering import dpc_knn
-from wordsight.analysis.prototypes import explain, principal
+from wordsight.analysis.prototypes import inspect_codebook, principal
 from wordsight.errors import UsageError
 from wordsight.redundancy.codebook import Codebook
-from wordsight.redundancy.probe import QUESTION, in_place, read
+from wordsight.redundancy.probe import QUESTION, probe_tokens, with_embeddings
 from wordsight.synthetic.scenes import render
 
 ROWS = torch.arange(0, 144, 8)  # the tokens of each photo that are prototypes
@@ -30,7 +30,7 @@ def shown(tiny, tmp_path_factory):
     prompts = [tiny.encode(photo, QUESTION) for photo in photos]
     prototypes = torch.cat([prompt.visual.embeds[ROWS] for prompt in prompts[:2]])
     book = Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": tiny.fingerprint})
-    record = explain(tiny, book, photos, keep=KEEP, sure=0.1)
+    record = inspect_codebook(tiny, book, photos, keep=KEEP, sure=0.1)
     return SimpleNamespace(photos=photos, prompts=prompts, book=book, record=record)
 
 
@@ -44,7 +44,7 @@ def column(shown, name):
 
 def test_a_prototype_that_is_a_token_says_what_the_token_says(shown, tiny):
     for part, prompt in enumerate(shown.prompts[:2]):
-        reading = read(tiny, prompt)
+        reading = probe_tokens(tiny, prompt)
         own = shown.record["prototypes"][part * len(ROWS) : (part + 1) * len(ROWS)]
         for each, row in zip(own, ROWS.tolist(), strict=True):
             assert [word for word, _ in each["words"]] == [word for word, _ in reading.words[row][:5]]
@@ -116,7 +116,7 @@ def test_a_cluster_counts_what_its_prototypes_say_and_prune(shown):
 
 def test_prototypes_that_say_a_word_surely_are_flagged_with_share_and_words(shown, tiny):
     sure = sorted(column(shown, "confidence"))[-5]
-    says = explain(tiny, shown.book, shown.photos[:1], sure=sure)["says"]
+    says = inspect_codebook(tiny, shown.book, shown.photos[:1], sure=sure)["says"]
     words = [each["words"][0][0] for each in shown.record["prototypes"] if each["confidence"] >= sure]
     assert (says["flagged"], says["prototypes"], says["share"]) == (True, 5, 5 / 36)
     assert dict(says["words"]) == Counter(words)
@@ -124,13 +124,13 @@ def test_prototypes_that_say_a_word_surely_are_flagged_with_share_and_words(show
 
 
 def test_a_book_that_says_nothing_surely_is_not_flagged(shown, tiny):
-    says = explain(tiny, shown.book, shown.photos[:1], sure=1.0)["says"]
+    says = inspect_codebook(tiny, shown.book, shown.photos[:1], sure=1.0)["says"]
     assert says == {"sure": 1.0, "prototypes": 0, "share": 0.0, "words": [], "flagged": False}
 
 
 def test_one_prototype_has_no_other_and_no_map(shown, tiny):
     one = Codebook(shown.book.prototypes[:1], shown.book.config)
-    record = explain(tiny, one, shown.photos[:1])
+    record = inspect_codebook(tiny, one, shown.photos[:1])
     (only,) = record["prototypes"]
     assert (record["repetition"], only["nearest"], only["map"]) == (None, None, [0.0, 0.0])
     assert only["prunes"] == record["dropped"] == 115
@@ -140,13 +140,13 @@ def test_one_prototype_has_no_other_and_no_map(shown, tiny):
 def test_a_book_of_another_model_is_refused(shown, tiny):
     other = Codebook(shown.book.prototypes, {"format": 1, "model": "another", "fingerprint": "f00d"})
     with pytest.raises(UsageError, match="prototypes mean nothing in another model"):
-        explain(tiny, other, shown.photos)
+        inspect_codebook(tiny, other, shown.photos)
 
 
 @pytest.mark.parametrize("options", [{"sure": 0}, {"sure": 1.5}, {"sure": math.nan}, {"keep": 0.0}])
 def test_what_is_no_share_is_refused(shown, tiny, options):
     with pytest.raises(UsageError, match=f"{next(iter(options))} must be"):
-        explain(tiny, shown.book, shown.photos, **options)
+        inspect_codebook(tiny, shown.book, shown.photos, **options)
 
 
 def test_the_map_by_hand():
@@ -185,7 +185,7 @@ def test_points_in_one_place_or_on_one_axis_have_a_map():
 
 def test_embeddings_in_place_take_the_place_of_the_first_token_and_nothing_deeper(prompt):
     deep = replace(prompt, visual=replace(prompt.visual, deep=(torch.ones_like(prompt.visual.embeds),)))
-    stood = in_place(deep, torch.ones(3, 32, dtype=torch.float64)).visual
+    stood = with_embeddings(deep, torch.ones(3, 32, dtype=torch.float64)).visual
     assert torch.equal(stood.embeds, torch.ones(3, 32))
     assert stood.slot.tolist() == [0, 0, 0]
     assert torch.equal(stood.cell, prompt.visual.cell[[0, 0, 0]])

@@ -45,18 +45,18 @@ def row_of(embeds, crops=None):
     ],
 )
 def test_uniform_keeps_an_even_grid(tokens, keep, slots):
-    assert Uniform(keep=keep).prune(tokens).slot.tolist() == slots
+    assert Uniform(keep=keep).select(tokens).slot.tolist() == slots
 
 
 def test_uniform_gives_every_image_its_share():
     crops = torch.tensor([0] * 4 + [1] * 60)
-    kept = Uniform(keep=0.25).prune(row_of(torch.ones(64, 16), crops))
+    kept = Uniform(keep=0.25).select(row_of(torch.ones(64, 16), crops))
     assert kept.cell[:, 1].bincount().tolist() == [1, 15]
 
 
 @pytest.mark.parametrize("keep", range(4, 65, 3))
 def test_uniform_leaves_no_quarter_of_the_picture_out(tokens, keep):
-    cell = Uniform(keep=keep).prune(tokens).cell
+    cell = Uniform(keep=keep).select(tokens).cell
     quarter = cell[:, 2] // 4 * 2 + cell[:, 3] // 4
     counts = quarter.bincount(minlength=4)
     assert counts.min() >= 1
@@ -82,7 +82,7 @@ def slow_divprune(embeds, count):
 
 @pytest.mark.parametrize("keep", [1, 2, 5, 20, 64])
 def test_divprune_agrees_with_the_slow_greedy_loops(tokens, keep):
-    assert DivPrune(keep=keep).prune(tokens).slot.tolist() == slow_divprune(tokens.embeds, keep)
+    assert DivPrune(keep=keep).select(tokens).slot.tolist() == slow_divprune(tokens.embeds, keep)
 
 
 def on_a_circle(*degrees):
@@ -94,12 +94,12 @@ def on_a_circle(*degrees):
 
 def test_divprune_starts_at_the_loneliest_and_goes_to_the_farthest():
     # 100 is 60 from its nearest; then 350 (110 away), then 0 (10 and 100 away) loses to 40 (50 and 60).
-    assert DivPrune(keep=3).prune(on_a_circle(0, 350, 40, 20, 100)).slot.tolist() == [1, 2, 4]
+    assert DivPrune(keep=3).select(on_a_circle(0, 350, 40, 20, 100)).slot.tolist() == [1, 2, 4]
 
 
 def test_divprune_drops_duplicates_first(tokens):
     doubled = replace(tokens, embeds=tokens.embeds[torch.arange(64) % 8])
-    kept = DivPrune(keep=8).prune(doubled)
+    kept = DivPrune(keep=8).select(doubled)
     assert sorted(slot % 8 for slot in kept.slot.tolist()) == list(range(8))
 
 
@@ -111,13 +111,13 @@ def highest(values, count):
 @pytest.mark.parametrize("keep", [1, 6, 40])
 def test_cls_topk_keeps_what_cls_attends_to(tokens, keep):
     attention = tokens.signals["cls_attention"].tolist()
-    assert ClsTopK(keep=keep).prune(tokens).slot.tolist() == highest(attention, keep)
+    assert ClsTopK(keep=keep).select(tokens).slot.tolist() == highest(attention, keep)
 
 
 @pytest.mark.parametrize(("prefer", "sign"), [("high", 1), ("low", -1)])
 def test_cls_similarity_keeps_the_end_that_is_preferred(tokens, prefer, sign):
     similarity = (sign * tokens.signals["cls_similarity"]).tolist()
-    assert ClsSimilarity(keep=6, prefer=prefer).prune(tokens).slot.tolist() == highest(similarity, 6)
+    assert ClsSimilarity(keep=6, prefer=prefer).select(tokens).slot.tolist() == highest(similarity, 6)
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_scores_that_order_nothing_are_refused(tokens, scores, told):
             return torch.full((len(tokens),), float("nan")) if scores is None else scores
 
     with pytest.raises(UsageError, match=told):
-        Scored(keep=0.2).prune(tokens)
+        Scored(keep=0.2).select(tokens)
 
 
 def test_equal_scores_are_kept_in_reading_order(tokens):
     flat = replace(tokens, signals={"cls_attention": torch.ones(64)})
-    assert ClsTopK(keep=5).prune(flat).slot.tolist() == [0, 1, 2, 3, 4]
+    assert ClsTopK(keep=5).select(flat).slot.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_an_unknown_preference_is_refused():
@@ -148,17 +148,17 @@ def test_an_unknown_preference_is_refused():
 
 
 def test_random_seeds_draw_differently(tokens):
-    draws = {tuple(Random(keep=16, seed=seed).prune(tokens).slot.tolist()) for seed in range(20)}
+    draws = {tuple(Random(keep=16, seed=seed).select(tokens).slot.tolist()) for seed in range(20)}
     assert len(draws) == 20
 
 
 def test_random_draws_differently_for_another_picture(tokens):
     other = replace(tokens, embeds=tokens.embeds.flip(1) * 1.1)
-    assert Random(keep=16).prune(tokens).slot.tolist() != Random(keep=16).prune(other).slot.tolist()
+    assert Random(keep=16).select(tokens).slot.tolist() != Random(keep=16).select(other).slot.tolist()
 
 
 def test_random_keeps_every_token_equally_often(tokens):
-    drawn = torch.cat([Random(keep=16, seed=seed).prune(tokens).slot for seed in range(400)])
+    drawn = torch.cat([Random(keep=16, seed=seed).select(tokens).slot for seed in range(400)])
     counts = drawn.bincount(minlength=64)  # 100 each on average, standard deviation 8.7
     assert 60 < counts.min() < 100 < counts.max() < 140
 
@@ -167,7 +167,7 @@ def test_random_does_not_touch_the_global_generator(tokens):
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    Random(keep=16).prune(tokens)
+    Random(keep=16).select(tokens)
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -190,24 +190,24 @@ COSINES = [(0.9, 0.1), (0.2, 0.3), (-0.9, 0.0), (0.45, 0.8), (0.5, 0.44), (0.1, 
 )
 def test_a_threshold_keeps_every_token_whose_cosine_is_below_it(threshold, slots):
     pruner = CodebookPruner(codebook=AXES, threshold=threshold)
-    assert pruner.prune(axes(*COSINES)).slot.tolist() == slots
+    assert pruner.select(axes(*COSINES)).slot.tolist() == slots
 
 
 def test_a_threshold_below_every_cosine_leaves_the_least_redundant_token():
-    assert CodebookPruner(codebook=AXES, threshold=-0.5).choose(axes(*COSINES)).slot.tolist() == [2]
+    assert CodebookPruner(codebook=AXES, threshold=-0.5).prune(axes(*COSINES)).slot.tolist() == [2]
 
 
 def test_a_line_break_below_the_threshold_does_not_hide_that_nothing_else_is():
     tokens = axes(*COSINES[:2], (0.0, 0.0))
     broken = replace(tokens, cell=torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, -1]]))
     pruner = CodebookPruner(codebook=AXES, threshold=0.1)
-    assert (pruner.would_empty(broken), pruner.would_empty(tokens)) == (True, False)
-    assert pruner.choose(broken).slot.tolist() == [1, 2]
+    assert (pruner.drops_all(broken), pruner.drops_all(tokens)) == (True, False)
+    assert pruner.prune(broken).slot.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(("keep", "slots"), [(1, [2]), (3, [1, 2, 5]), (0.7, [1, 2, 4, 5, 6])])
 def test_codebook_keeps_the_least_redundant_tokens(keep, slots):
-    assert CodebookPruner(codebook=AXES, keep=keep).prune(axes(*COSINES)).slot.tolist() == slots
+    assert CodebookPruner(codebook=AXES, keep=keep).select(axes(*COSINES)).slot.tolist() == slots
 
 
 def softmax(values):
@@ -234,13 +234,13 @@ def slow_redundancy(cosines, rule):
 def test_every_rule_agrees_with_its_slow_loops(tokens, book, rule, keep):
     cosines = [[float(torch.cosine_similarity(a, b, dim=0)) for b in book.prototypes] for a in tokens.embeds]
     expected = highest([-value for value in slow_redundancy(cosines, rule)], keep)
-    assert CodebookPruner(codebook=book, keep=keep, rule=rule).prune(tokens).slot.tolist() == expected
+    assert CodebookPruner(codebook=book, keep=keep, rule=rule).select(tokens).slot.tolist() == expected
 
 
 def test_the_rules_choose_different_tokens(tokens, book):
     rules = ("cosine", "single_softmax", "double_softmax")
     made = [CodebookPruner(codebook=book, keep=8, rule=rule) for rule in rules]
-    assert len({tuple(pruner.prune(tokens).slot.tolist()) for pruner in made}) == 3
+    assert len({tuple(pruner.select(tokens).slot.tolist()) for pruner in made}) == 3
 
 
 def test_an_unknown_rule_is_refused():
@@ -263,7 +263,7 @@ def test_a_book_of_another_width_is_refused_before_anything_runs(tiny):
 @pytest.mark.parametrize("keep", [1, 3, 0.2, 0.9])
 def test_diversity_alone_is_divprune(tokens, book, keep):
     mixed = CodebookMMR(keep=keep, codebook=book, weight=0.0)
-    assert torch.equal(mixed.prune(tokens).slot, DivPrune(keep=keep).prune(tokens).slot)
+    assert torch.equal(mixed.select(tokens).slot, DivPrune(keep=keep).select(tokens).slot)
 
 
 @pytest.mark.parametrize("weight", [0.2, 0.5, 0.9])
@@ -280,7 +280,7 @@ def test_codebook_and_diversity_is_greedy_by_their_weighted_sum(tokens, book, we
             if i not in chosen:
                 worth[i] = (1 - weight) * min(apart[i][j] for j in others) + weight * said[i]
         chosen.append(max(worth, key=worth.get))
-    assert pruner.prune(tokens).slot.tolist() == sorted(chosen)
+    assert pruner.select(tokens).slot.tolist() == sorted(chosen)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.0, 2])
@@ -302,8 +302,8 @@ def film(frames):
 def test_evs_keeps_the_first_frame_and_what_changed_most(keep, slots):
     # The first cell turns by 40 and 0 degrees, the second by 10 and 90.
     tokens = film([(0, 0), (40, 10), (40, 100)])
-    assert EVS(keep=keep).prune(tokens).slot.tolist() == slots
+    assert EVS(keep=keep).select(tokens).slot.tolist() == slots
 
 
 def test_evs_of_a_picture_keeps_its_first_tokens(tokens):
-    assert EVS(keep=5).prune(tokens).slot.tolist() == [0, 1, 2, 3, 4]
+    assert EVS(keep=5).select(tokens).slot.tolist() == [0, 1, 2, 3, 4]

@@ -9,11 +9,12 @@ import torch
 from wordsight import pruners
 from wordsight._utils import registry
 from wordsight.errors import UsageError
-from wordsight.models.text_similarity import WORDS
+from wordsight.models.text_similarity import TEXT_SIGNALS
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import LayerPruner, MergePruner, Pruner
+from wordsight.pruners.base import MergePruner, Pruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.divprune import DivPrune
+from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.codebook import Codebook
@@ -99,18 +100,18 @@ LAYOUTS = {
 @pytest.mark.parametrize("cells", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize(("keep", "count"), BUDGETS)
 def test_the_budget_is_met_exactly(make, keep, count, cells):
-    assert len(make(keep).prune(layout(cells))) == count
+    assert len(make(keep).select(layout(cells))) == count
 
 
 @pytest.mark.parametrize("cells", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("keep", [0.1, 0.5, 13])
 def test_kept_tokens_are_in_reading_order_and_none_is_kept_twice(make, keep, cells):
-    slots = make(keep).prune(layout(cells)).slot.tolist()
+    slots = make(keep).select(layout(cells)).slot.tolist()
     assert slots == sorted(set(slots))
 
 
 def test_kept_tokens_are_taken_over_as_they_are(make, tokens):
-    kept = make(0.3).prune(tokens)
+    kept = make(0.3).select(tokens)
     if not isinstance(make(0.3), MergePruner):
         assert torch.equal(kept.embeds, tokens.embeds[kept.slot])
     assert torch.equal(kept.cell, tokens.cell[kept.slot])
@@ -122,53 +123,53 @@ def test_tokens_that_are_not_finite_are_refused(make, tokens, value):
     embeds = tokens.embeds.clone()
     embeds[5, 3] = value
     with pytest.raises(UsageError, match=r"NaN or infinite \(visual tokens\)"):
-        make(0.5).choose(replace(tokens, embeds=embeds))
+        make(0.5).prune(replace(tokens, embeds=embeds))
 
 
 def test_a_signal_that_is_not_finite_is_refused(make, tokens):
     method = make(0.5)
     for name, signal in tokens.signals.items():
         broken = replace(tokens, signals={**tokens.signals, name: signal * float("nan")})
-        if name in method.needs:
+        if name in method.required_signals:
             with pytest.raises(UsageError, match=rf"NaN or infinite \({name}\)"):
-                method.choose(broken)
+                method.prune(broken)
         else:
-            assert torch.equal(method.choose(broken).slot, method.choose(tokens).slot)
+            assert torch.equal(method.prune(broken).slot, method.prune(tokens).slot)
 
 
 @pytest.mark.parametrize("keep", [1.0, 64, 1000])
 def test_keep_all_is_the_identity(make, tokens, keep):
-    kept = make(keep).prune(tokens)
+    kept = make(keep).select(tokens)
     assert torch.equal(kept.slot, tokens.slot)
     assert torch.equal(kept.embeds, tokens.embeds)
 
 
 def test_the_same_tokens_give_the_same_answer_twice(make, tokens):
-    assert torch.equal(make(0.25).prune(tokens).slot, make(0.25).prune(tokens).slot)
+    assert torch.equal(make(0.25).select(tokens).slot, make(0.25).select(tokens).slot)
 
 
 def test_pruning_leaves_the_tokens_as_they_were(make, tokens):
     before = tokens.embeds.clone(), tokens.slot.clone()
-    make(0.25).prune(tokens)
+    make(0.25).select(tokens)
     assert torch.equal(tokens.embeds, before[0])
     assert torch.equal(tokens.slot, before[1])
 
 
 @pytest.mark.parametrize("keep", [0.1, 1.0, 1, 5])
 def test_a_single_token_is_kept(make, tokens, keep):
-    assert make(keep).prune(tokens.take(torch.tensor([5]))).slot.tolist() == [5]
+    assert make(keep).select(tokens.take(torch.tensor([5]))).slot.tolist() == [5]
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5])
 def test_pruned_tokens_can_be_pruned_again(make, tokens, keep):
-    once = make(0.5).prune(tokens)
-    twice = make(keep).prune(once)
+    once = make(0.5).select(tokens)
+    twice = make(keep).select(once)
     assert len(twice) == round(keep * 32)
     assert set(twice.slot.tolist()) <= set(once.slot.tolist())
 
 
 def test_bfloat16_tokens_are_pruned_and_stay_bfloat16(make, tokens):
-    kept = make(0.25).prune(replace(tokens, embeds=tokens.embeds.bfloat16()))
+    kept = make(0.25).select(replace(tokens, embeds=tokens.embeds.bfloat16()))
     assert len(kept) == 16
     assert kept.embeds.dtype == torch.bfloat16
 
@@ -176,7 +177,7 @@ def test_bfloat16_tokens_are_pruned_and_stay_bfloat16(make, tokens):
 @pytest.mark.parametrize("keep", [0.25, 63])
 def test_duplicates_do_not_change_the_budget(make, tokens, keep):
     doubled = replace(tokens, embeds=tokens.embeds[torch.arange(64) // 16 * 16])
-    kept = make(keep).prune(doubled)
+    kept = make(keep).select(doubled)
     assert len(set(kept.slot.tolist())) == (16 if keep == 0.25 else keep)
 
 
@@ -184,7 +185,7 @@ def test_duplicates_do_not_change_the_budget(make, tokens, keep):
 def test_zero_vectors_do_not_change_the_budget(make, tokens, zeros):
     embeds = tokens.embeds.clone()
     embeds[:zeros] = 0
-    assert len(set(make(0.25).prune(replace(tokens, embeds=embeds)).slot.tolist())) == 16
+    assert len(set(make(0.25).select(replace(tokens, embeds=embeds)).slot.tolist())) == 16
 
 
 @pytest.mark.parametrize("keep", [0.2, 12])
@@ -216,17 +217,17 @@ def test_unknown_positions_are_refused(make):
 def test_a_model_without_the_signals_a_method_needs_is_refused_by_their_names(make, monkeypatch, tiny):
     pruner = make(0.2, width=32)
     monkeypatch.setattr(tiny, "family", SimpleNamespace(signals=lambda model: frozenset()))
-    if pruner.needs <= WORDS:
+    if pruner.required_signals <= TEXT_SIGNALS:
         pruner.check(tiny)
         return
-    with pytest.raises(UsageError, match=f"needs {', '.join(sorted(pruner.needs - WORDS))}"):
+    with pytest.raises(UsageError, match=f"needs {', '.join(sorted(pruner.needs - TEXT_SIGNALS))}"):
         pruner.check(tiny)
 
 
 @pytest.fixture
 def full(make, tiny, picture):
     """A prompt with every signal that the pruner needs."""
-    return tiny.encode(picture, "what is the background?", collect=make(1.0, width=32).needs)
+    return tiny.encode(picture, "what is the background?", signals=make(1.0, width=32).required_signals)
 
 
 @pytest.mark.parametrize("positions", ["original", "contiguous"])

@@ -52,7 +52,7 @@ def test_vispruner_agrees_with_its_rule(tokens, count, important):
             break
         worst = falling(ours, {i: max(alike[i][j] for j in others) for i in ours})
         rest = worst[min(8, len(rest) - (count - first), len(ours)) :] + others
-    assert VisPruner(keep=count, important=important).prune(tokens).slot.tolist() == sorted(kept + rest)
+    assert VisPruner(keep=count, important=important).select(tokens).slot.tolist() == sorted(kept + rest)
 
 
 @COUNTS
@@ -64,7 +64,7 @@ def test_cdpruner_agrees_with_determinants_from_scratch(tokens, count):
         left = [j for j in range(64) if j not in chosen]
         worth = {j: float(torch.linalg.det(kernel[[*chosen, j]][:, [*chosen, j]])) for j in left}
         chosen.append(max(left, key=worth.get))
-    assert set(chosen) <= set(CDPruner(keep=count).prune(tokens).slot.tolist())
+    assert set(chosen) <= set(CDPruner(keep=count).select(tokens).slot.tolist())
 
 
 @COUNTS
@@ -77,7 +77,7 @@ def test_cenprune_agrees_with_its_rule(tokens, count):
         others = {i: chosen or [j for j in range(64) if j != i] for i in left}
         worth = {i: distinct[i] * min(1 - centered[i][j] for j in others[i]) for i in left}
         chosen.append(max(left, key=worth.get))
-    assert CenPrune(keep=count).prune(tokens).slot.tolist() == sorted(chosen)
+    assert CenPrune(keep=count).select(tokens).slot.tolist() == sorted(chosen)
 
 
 @COUNTS
@@ -94,7 +94,7 @@ def test_tops_agrees_with_its_rule(tokens, count, coverage, diversity):
             relevance[i] + coverage * g + diversity * (1 - best[i]) for i, g in zip(left, gain, strict=True)
         ]
         chosen.append(left[worth.index(max(worth))])
-    kept = TOPS(keep=count, coverage=coverage, diversity=diversity).prune(tokens)
+    kept = TOPS(keep=count, coverage=coverage, diversity=diversity).select(tokens)
     assert kept.slot.tolist() == sorted(chosen)
 
 
@@ -117,7 +117,7 @@ def test_mmtok_agrees_with_its_rule(tokens, count, alpha):
         }
         chosen.append(max(gain, key=gain.get) if max(gain.values()) > 1e-7 else min(gain))
         best = [max(b, row[chosen[-1]]) for row, b in zip(things, best, strict=True)]
-    kept = MMTok(keep=count, alpha=alpha).prune(tokens).slot.tolist()
+    kept = MMTok(keep=count, alpha=alpha).select(tokens).slot.tolist()
     if alpha:
         assert kept == sorted(chosen)
     else:  # after the five words nothing is gained: which tokens follow is rounding
@@ -127,7 +127,7 @@ def test_mmtok_agrees_with_its_rule(tokens, count, alpha):
 def test_embedlens_drops_what_shares_its_word_and_then_what_is_far_from_it(tokens):
     words, near = torch.tensor([4, 4, 4, 9, 9, 7]), torch.tensor([0.9, 0.8, 0.7, 0.2, 0.1, -0.9])
     few = replace(tokens.take(torch.arange(6)), signals={"nearest_word": words, "word_similarity": near})
-    order = [EmbedLens(keep=count).prune(few).slot.tolist() for count in range(1, 6)]
+    order = [EmbedLens(keep=count).select(few).slot.tolist() for count in range(1, 6)]
     assert order == [[5], [3, 5], [3, 4, 5], [0, 3, 4, 5], [0, 1, 3, 4, 5]]
 
 
@@ -155,7 +155,7 @@ def test_prunesid_agrees_with_its_rule(tokens, count):
         caps = [min(len(r), cap + 1) for r, cap in zip(ranked, caps, strict=True)]
     more = split_budget(count - len(ranked), survivors, [cap - 1 for cap in caps])
     expected = [i for order, m in zip(ranked, more, strict=True) for i in order[: 1 + m]]
-    assert PruneSID(keep=count).prune(tokens).slot.tolist() == sorted(expected)
+    assert PruneSID(keep=count).select(tokens).slot.tolist() == sorted(expected)
 
 
 @COUNTS
@@ -180,7 +180,7 @@ def test_vidcom2_agrees_with_its_rule(tokens, count):
     for f, share in enumerate(split_budget(count, rates, [16] * 4)):
         here = sorted(range(f * 16, f * 16 + 16), key=lambda i: video[i] + frame[i])
         expected += here[:share]
-    assert VidCom2(keep=count).prune(replace(tokens, cell=cell)).slot.tolist() == sorted(expected)
+    assert VidCom2(keep=count).select(replace(tokens, cell=cell)).slot.tolist() == sorted(expected)
 
 
 def enlarged(tokens, first, attention):
@@ -199,15 +199,15 @@ def test_hired_gives_the_tiles_that_cls_looks_at_first_what_the_whole_picture_le
     picture = enlarged(tokens, [0.4, 0.1, 0.2, 0.3], [float(i) for i in range(20)])
     # Eight tokens: four for the whole picture, two for each of the tiles looked at (rows 0-1 x columns 0-1
     # and rows 2-3 x columns 2-3), the last two of each.
-    assert HiRED(keep=8).prune(picture).slot.tolist() == [0, 1, 2, 3, 8, 9, 18, 19]
-    assert HiRED(keep=4).prune(picture).slot.tolist() == [2, 3, 9, 19]
+    assert HiRED(keep=8).select(picture).slot.tolist() == [0, 1, 2, 3, 8, 9, 18, 19]
+    assert HiRED(keep=4).select(picture).slot.tolist() == [2, 3, 9, 19]
     # What those two tiles cannot take the others get.
-    assert len(HiRED(keep=18).prune(picture)) == 18
+    assert len(HiRED(keep=18).select(picture)) == 18
 
 
 def test_hired_on_a_picture_that_is_not_enlarged_is_cls_attention(tokens):
     best = falling(range(64), tokens.signals["cls_attention"])[:10]
-    assert HiRED(keep=10).prune(tokens).slot.tolist() == sorted(best)
+    assert HiRED(keep=10).select(tokens).slot.tolist() == sorted(best)
 
 
 @pytest.mark.parametrize(

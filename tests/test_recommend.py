@@ -12,7 +12,7 @@ import torch
 
 from wordsight.errors import UsageError
 from wordsight.evaluation import recommendation as module
-from wordsight.evaluation.recommendation import Terms, recommend
+from wordsight.evaluation.recommendation import Requirements, recommend
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -23,7 +23,7 @@ from wordsight.pruners.random import Random
 from wordsight.tasks.base import Example, Task
 
 TOKENS, PICTURES = 20, 60
-TERMS = Terms(budget=0.5)
+TERMS = Requirements(budget=0.5)
 
 
 def is_good(name):
@@ -36,15 +36,15 @@ def is_good(name):
 class Reader(VLM):
     """Shown the name of a picture, it says which share of its good tokens it read."""
 
-    def encode(self, images, question, *, collect=frozenset(), seen=None):
-        if seen is None and not images.startswith("small"):
+    def encode(self, images, question, *, signals=frozenset(), visual=None):
+        if visual is None and not images.startswith("small"):
             self.encoded.append(images)
         embeds = torch.zeros(TOKENS, 32)
         embeds[:, 0] = is_good(images) * 1.0
         embeds[:, 1] = int(images.rpartition(" ")[2]) / 1024 + 1
         place = torch.arange(TOKENS)
-        visual = VisualTokens(embeds, place, torch.zeros(TOKENS, 4, dtype=torch.long))
-        return Prompt({}, torch.ones(TOKENS, dtype=torch.bool), seen or visual)
+        whole = VisualTokens(embeds, place, torch.zeros(TOKENS, 4, dtype=torch.long))
+        return Prompt({}, torch.ones(TOKENS, dtype=torch.bool), visual or whole)
 
     def generate(self, prompts, *, max_new_tokens=64, clock=None):
         return [str(float(prompt.visual.embeds[:, 0].sum()) / (TOKENS / 2)) for prompt in prompts]
@@ -210,7 +210,7 @@ def test_random_tokens_are_among_the_candidates_once(reader):
 
 
 def test_every_candidate_is_taken_at_the_budget(reader):
-    record = run(reader, Choosy(keep=0.1), terms=Terms(budget=0.3))
+    record = run(reader, Choosy(keep=0.1), terms=Requirements(budget=0.3))
     assert set(record["test"]["tokens"].values()) == {TOKENS, 6}
 
 
@@ -285,7 +285,7 @@ def test_a_split_with_one_picture_is_refused(reader, limit, told):
 )
 def test_terms_that_cannot_be_met_are_refused(terms, message):
     with pytest.raises(UsageError, match=message):
-        Terms(**terms)
+        Requirements(**terms)
 
 
 @pytest.mark.parametrize("method", [FastV(layer=1), CodebookPruner(threshold=0.5)])

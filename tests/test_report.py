@@ -11,7 +11,7 @@ from PIL import Image
 
 from wordsight.errors import UsageError
 from wordsight.evaluation.results import Results
-from wordsight.reports import FILES, check_report, write_report
+from wordsight.reports.folder import FILES, check_report, write_report
 from wordsight.reports.ink import DARK, LIGHT
 from wordsight.reports.pareto import Point, draw, front, points
 
@@ -179,6 +179,6 @@ def test_a_report_never_takes_the_place_of_other_files(tmp_path):
 
 
 def test_a_missing_extra_is_told_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("wordsight.reports.find_spec", lambda name: None)
+    monkeypatch.setattr("wordsight.reports.folder.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'wordsight\[report\]'"):
         check_report(tmp_path / "report")

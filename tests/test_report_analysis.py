@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from wordsight.errors import UsageError
-from wordsight.reports import ANALYSIS_FILES
 from wordsight.reports.analysis import analysis_tables, headline, sentences
 from wordsight.reports.analysis_page import write_analysis
+from wordsight.reports.folder import ANALYSIS_FILES
 from wordsight.reports.formats import markdown
 
 
@@ -161,7 +161,7 @@ def test_pictures_that_are_left_out_are_counted_and_what_is_not_there_is_a_dash(
 
 
 def test_a_report_is_a_page_a_figure_and_the_record(tmp_path):
-    record = record_of(set_aside={"bad.png": "it is <no> picture"})
+    record = record_of(skipped={"bad.png": "it is <no> picture"})
     write_analysis(record, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(ANALYSIS_FILES)
     text = (tmp_path / "out/analysis.html").read_text()

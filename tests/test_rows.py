@@ -5,18 +5,18 @@ import statistics
 
 import pytest
 
-from wordsight.evaluation.metrics import Yardstick, mean_row
-from wordsight.evaluation.result_cache import Cell
+from wordsight.evaluation.metrics import Baselines, mean_row
+from wordsight.evaluation.result_cache import RunResult
 from wordsight.tasks.base import Example
 
 NAMES = [0, 0, 1, 1, 2, 2]
 EXAMPLES = [Example("x.png", str(name), "?", "yes", kind) for name, kind in zip(NAMES, "aababb", strict=True)]
-WHOLE = Cell([1, 1, 1, 0, 1, 1], 144.0)
-BLIND = Cell([1, 0, 1, 0, 0, 0], 0.0)
-PRUNED = Cell([1, 0, 1, 1, 0, 1], 14.0, rescued=2, timing={"rounds": 7})
-OTHER = Cell([0, 0, 1, 0, 0.5, 1], 14.0)
-RESIZED = Cell([1, 1, 0, 0, 0.5, 0.4], 144.0)
-YARDSTICK = Yardstick(EXAMPLES, WHOLE, BLIND)
+WHOLE = RunResult([1, 1, 1, 0, 1, 1], 144.0)
+BLIND = RunResult([1, 0, 1, 0, 0, 0], 0.0)
+PRUNED = RunResult([1, 0, 1, 1, 0, 1], 14.0, rescued=2, timing={"rounds": 7})
+OTHER = RunResult([0, 0, 1, 0, 0.5, 1], 14.0)
+RESIZED = RunResult([1, 1, 0, 0, 0.5, 0.4], 144.0)
+YARDSTICK = Baselines(EXAMPLES, WHOLE, BLIND)
 ROW = YARDSTICK.row(PRUNED, {"none": WHOLE, "other": OTHER}, RESIZED)
 
 
@@ -51,8 +51,8 @@ def test_the_image_contribution_is_what_the_pictures_add_to_the_blind_score():
 
 
 def test_without_a_blind_score_or_an_unpruned_one_there_is_no_share_of_it():
-    nothing = Cell([0] * 6, 0.0)
-    row = Yardstick(EXAMPLES, nothing, nothing).row(PRUNED, {}, None)
+    nothing = RunResult([0] * 6, 0.0)
+    row = Baselines(EXAMPLES, nothing, nothing).row(PRUNED, {}, None)
     assert (row["retention"], row["image_contribution"]) == (None, None)
 
 
@@ -65,7 +65,7 @@ def test_easy_is_what_the_unpruned_model_answers_on_a_resized_picture():
 
 
 def test_a_part_without_questions_has_no_accuracy():
-    hard = YARDSTICK.row(PRUNED, {}, Cell([1] * 6, 144.0))["split"]["hard"]
+    hard = YARDSTICK.row(PRUNED, {}, RunResult([1] * 6, 144.0))["split"]["hard"]
     assert hard == {"accuracy": None, "low": None, "high": None, "unpruned": None, "questions": 0}
 
 
@@ -81,12 +81,12 @@ def test_what_was_counted_is_taken_over():
     assert (ROW["questions"], ROW["pictures"], ROW["timing"]) == (6, 3, {"rounds": 7})
 
 
-SECOND = Yardstick(
+SECOND = Baselines(
     [Example("x.png", str(name), "?", "yes", "a") for name in (0, 0, 1)],
-    Cell([1, 1, 1], 288.0),
-    Cell([0, 0, 1], 0.0),
+    RunResult([1, 1, 1], 288.0),
+    RunResult([0, 0, 1], 0.0),
 )
-LATER = Cell([1, 0, 0], 29.0, rescued=1)
+LATER = RunResult([1, 0, 0], 29.0, rescued=1)
 
 
 def test_a_mean_over_tasks_counts_every_task_alike():

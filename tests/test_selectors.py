@@ -61,7 +61,7 @@ def book():
 def test_scope_agrees_with_its_slow_loops(tokens, keep, alpha):
     quality = [value**alpha for value in tokens.signals["cls_attention"].tolist()]
     expected = slow_cover(cosines(tokens.signals["features"]), quality, keep)
-    assert Scope(keep=keep, alpha=alpha).prune(tokens).slot.tolist() == expected
+    assert Scope(keep=keep, alpha=alpha).select(tokens).slot.tolist() == expected
 
 
 def test_scope_takes_the_loud_one_of_two_alike_and_then_what_is_not_covered(tokens):
@@ -70,9 +70,9 @@ def test_scope_takes_the_loud_one_of_two_alike_and_then_what_is_not_covered(toke
     attention = torch.tensor([0.2, 0.3, 0.5, 0.1, 0.45])
     few = replace(tokens.take(torch.arange(5)), signals={"features": features, "cls_attention": attention})
     # Gains: .2*2, .3*2, .5*2, .1*2, .45*1; then 1 (.6) before 4 (.45).
-    assert Scope(keep=1).prune(few).slot.tolist() == [2]
-    assert Scope(keep=2).prune(few).slot.tolist() == [1, 2]
-    assert Scope(keep=3).prune(few).slot.tolist() == [1, 2, 4]
+    assert Scope(keep=1).select(few).slot.tolist() == [2]
+    assert Scope(keep=2).select(few).slot.tolist() == [1, 2]
+    assert Scope(keep=3).select(few).slot.tolist() == [1, 2, 4]
 
 
 @pytest.mark.parametrize("factor", [16, 1e-3])
@@ -91,7 +91,7 @@ def test_a_negative_alpha_is_refused():
 def test_codebook_coverage_agrees_with_its_slow_loops(tokens, book, keep):
     quality = (1 - book.redundancy(tokens.embeds)).clamp(min=0).tolist()
     expected = slow_cover(cosines(tokens.embeds), quality, keep)
-    assert CodebookCoverage(keep=keep, codebook=book).prune(tokens).slot.tolist() == expected
+    assert CodebookCoverage(keep=keep, codebook=book).select(tokens).slot.tolist() == expected
 
 
 @pytest.mark.parametrize("keep", [1, 2, 5, 12])
@@ -99,7 +99,7 @@ def test_codebook_dpp_agrees_with_determinants_from_scratch(tokens, book, keep):
     quality = (1 - book.redundancy(tokens.embeds)).clamp(min=0).double()
     kernel = quality[:, None] * torch.tensor(cosines(tokens.embeds)) * quality
     expected = slow_likeliest(kernel, keep)
-    assert CodebookDPP(keep=keep, codebook=book).prune(tokens).slot.tolist() == expected
+    assert CodebookDPP(keep=keep, codebook=book).select(tokens).slot.tolist() == expected
 
 
 def test_a_determinant_that_cannot_grow_leaves_the_first_free_ones():

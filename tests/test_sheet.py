@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from wordsight.evaluation.prepared_task import Sheet, seeded
+from wordsight.evaluation.prepared_task import PreparedTask, seeded
 from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
@@ -21,7 +21,7 @@ PICTURES = [render(seed).image for seed in range(2)]
 def about(*picture_ids):
     """A sheet of a question about each of these pictures, that nobody has answered."""
     examples = [Example("x.png", str(name), "?", "yes", "any") for name in picture_ids]
-    return Sheet(None, None, examples, [])
+    return PreparedTask(None, None, examples, [])
 
 
 def slow_interval(scores, names, level, resamples=4000):
@@ -96,7 +96,7 @@ EXAMPLES = Lengths().first(None)
 
 @pytest.fixture(scope="module")
 def sheet(tiny):
-    return Sheet.of(tiny, Lengths(), EXAMPLES)
+    return PreparedTask.of(tiny, Lengths(), EXAMPLES)
 
 
 def one_by_one(vlm, pruner):
@@ -108,7 +108,7 @@ def one_by_one(vlm, pruner):
 
 
 class Nothing(Uniform):
-    def prune(self, tokens):
+    def select(self, tokens):
         return tokens.take(tokens.slot[:0])
 
 
@@ -147,7 +147,7 @@ def test_the_size_of_a_pass_changes_no_score(tiny, sheet):
 def test_every_picture_is_seen_once(tiny):
     seen = []
     hook = tiny.model.model.vision_tower.register_forward_hook(lambda *_: seen.append(1))
-    Sheet.of(tiny, Lengths(), EXAMPLES)
+    PreparedTask.of(tiny, Lengths(), EXAMPLES)
     hook.remove()
     assert len(seen) == 2
 
@@ -156,15 +156,15 @@ def test_every_picture_is_pruned_once(sheet):
     pruned = []
 
     class Noted(Uniform):
-        def prune(self, tokens):
+        def select(self, tokens):
             pruned.append(len(tokens))
-            return super().prune(tokens)
+            return super().select(tokens)
 
     sheet.run(Noted(keep=0.1))
     assert pruned == [144, 288]
 
 
 def test_signals_are_collected_where_they_are_named(tiny, sheet):
-    with_signal = Sheet.of(tiny, Lengths(), EXAMPLES[:1], collect=frozenset({"cls_attention"}))
+    with_signal = PreparedTask.of(tiny, Lengths(), EXAMPLES[:1], signals=frozenset({"cls_attention"}))
     assert set(with_signal.prompts[0].visual.signals) == {"cls_attention"}
     assert not sheet.prompts[0].visual.signals

@@ -28,7 +28,7 @@ def test_the_attention_of_every_layer_is_what_eager_attention_tells(model, reque
     prompt = vlm.encode(picture, "what is the background?")
     told = told_by_eager(vlm, prompt)
     assert told.shape == (len(vlm.model.get_decoder().layers), 144)
-    torch.testing.assert_close(text_attention(vlm, prompt), told, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(text_attention(vlm.model, prompt), told, rtol=1e-4, atol=1e-7)
 
 
 def test_the_attention_of_a_pruned_prompt_is_of_the_tokens_that_are_left(deep, picture):

@@ -117,10 +117,10 @@ def test_the_signals_that_a_pruner_needs_are_part_of_its_time(tiny, monkeypatch)
     asked = []
     encode = tiny.encode
     monkeypatch.setattr(
-        tiny, "encode", lambda *given, collect: asked.append(collect) or encode(*given, collect=collect)
+        tiny, "encode", lambda *given, collect: asked.append(collect) or encode(*given, signals=collect)
     )
     Timing(rounds=6, batch=1, new_tokens=2).measure(tiny, EXAMPLES[:1], ClsTopK(keep=14))
-    assert asked.count(ClsTopK.needs) >= asked.count(frozenset()) > 0
+    assert asked.count(ClsTopK.required_signals) >= asked.count(frozenset()) > 0
 
 
 def test_there_is_no_peak_memory_on_a_cpu_and_it_is_said_why(tiny):

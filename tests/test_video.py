@@ -9,7 +9,7 @@ from PIL import Image
 
 from wordsight import UsageError, Video
 from wordsight.media import video as module
-from wordsight.media.inputs import Shown
+from wordsight.media.inputs import MediaInput
 from wordsight.media.video import _upright
 
 SIZE = (64, 48)
@@ -174,14 +174,14 @@ def test_a_missing_file_is_told(tmp_path):
 
 
 def test_a_path_with_the_suffix_of_a_video_is_one(film):
-    shown = Shown.of(str(film))
+    shown = MediaInput.of(str(film))
     assert len(shown.videos) == 1
     assert len(shown.frames) == 8
 
 
 def test_pictures_beside_videos_are_refused(film):
     with pytest.raises(UsageError, match="not both"):
-        Shown.of([film, Image.new("RGB", SIZE)])
+        MediaInput.of([film, Image.new("RGB", SIZE)])
 
 
 def test_the_embedded_model_sees_a_video_as_pictures(embedded, film):

@@ -16,22 +16,22 @@ import pytest
 from PIL import Image
 
 import wordsight.demo
-from wordsight.explain.page import page as page_of
+from wordsight.explain.page import render_page as page_of
 from wordsight.explain.panels import pictures
-from wordsight.explain.record import Asked, tell
-from wordsight.media.inputs import Shown
+from wordsight.explain.record import ExplainRequest, explain_tokens
+from wordsight.media.inputs import MediaInput
 from wordsight.pruners.divprune import DivPrune
 from wordsight.synthetic.scenes import render
 from wordsight.viewer import handler as teller_module
 from wordsight.viewer import server, uploads
-from wordsight.viewer.handler import Teller, Told
+from wordsight.viewer.handler import ExplainResult, Handler
 from wordsight.viewer.jobs import KEPT, WAITING
 from wordsight.viewer.server import FILES
-from wordsight.viewer.uploads import opened
+from wordsight.viewer.uploads import open_uploads
 
 MIB = 2**20
 EXAMINE = teller_module.examine
-ASKING = partial(Asked, pruners=[DivPrune()], keeps=(0.5,))
+ASKING = partial(ExplainRequest, pruners=[DivPrune()], keeps=(0.5,))
 
 
 def png(image):
@@ -64,7 +64,9 @@ FILE = ("good.png", PICTURE)
 
 def quick(question, say):
     """No experiments: what is tested is what comes before and after them."""
-    return Told("yes", json.dumps({"names": list(question.names), "text": question.text}), "<p>page</p>")
+    return ExplainResult(
+        "yes", json.dumps({"names": list(question.names), "text": question.text}), "<p>page</p>"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +78,14 @@ def site(serving):
 @pytest.fixture(scope="module")
 def real(serving, tiny):
     """A server of the tiny model that counts how often it examines."""
-    with serving(Teller(tiny, ASKING)) as site:
+    with serving(Handler(tiny, ASKING)) as site:
         yield site
 
 
 def test_the_page_and_the_record_are_those_of_explain(real, tiny):
     job = real.over(real.ask(FILE, question="what is the background?")[1])
-    shown = Shown.of(render(1).image)
-    story = tell(tiny, shown, ASKING(names=["good.png"], question="what is the background?"))
+    shown = MediaInput.of(render(1).image)
+    story = explain_tokens(tiny, shown, ASKING(names=["good.png"], question="what is the background?"))
     assert job["state"] == "done"
     assert job["answer"] == story["answer"]
     assert real.get(f"/jobs/{job['id']}/story") == (200, json.loads(json.dumps(story)))
@@ -109,7 +111,7 @@ def test_the_next_question_about_the_same_pictures_does_not_examine_them_again(s
     examined = []
     monkeypatch.setattr(teller_module, "examine", lambda *given: examined.append(1) or EXAMINE(*given))
     other = ("other.png", png(render(2).image))
-    site = served(Teller(tiny, ASKING))
+    site = served(Handler(tiny, ASKING))
     told = []
     for file in (FILE, FILE, other):
         job = site.over(site.ask(file, question="is there a cat?")[1])
@@ -121,9 +123,11 @@ def test_the_next_question_about_the_same_pictures_does_not_examine_them_again(s
 
 def test_the_same_pictures_in_another_order_are_others():
     other = ("other.png", png(render(2).image))
-    digests = {opened(files, "what?").digest for files in ([FILE], [other], [FILE, other], [other, FILE])}
+    digests = {
+        open_uploads(files, "what?").digest for files in ([FILE], [other], [FILE, other], [other, FILE])
+    }
     assert len(digests) == 4
-    assert opened([FILE], "what?").digest == opened([("renamed.png", PICTURE)], "why?").digest
+    assert open_uploads([FILE], "what?").digest == open_uploads([("renamed.png", PICTURE)], "why?").digest
 
 
 def test_progress_is_told_while_tokens_are_asked(served, tiny, monkeypatch):
@@ -137,7 +141,7 @@ def test_progress_is_told_while_tokens_are_asked(served, tiny, monkeypatch):
         return globally(*given)
 
     monkeypatch.setattr(teller_module.examine.__globals__["ablation"], "globally", slow)
-    site = served(Teller(tiny, ASKING))
+    site = served(Handler(tiny, ASKING))
     told = site.ask(FILE)[1]
     reached.wait()
     job = site.get(f"/jobs/{told['id']}")[1]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import wordsight.demo
-from wordsight._utils.progress import part
-from wordsight.explain.record import Asked
-from wordsight.viewer.handler import Teller, Told
+from wordsight._utils.progress import subtask
+from wordsight.explain.record import ExplainRequest
+from wordsight.viewer.handler import ExplainResult, Handler
 from wordsight.viewer.jobs import WAITING
 from wordsight.viewer.uploads import MIB
 
@@ -36,7 +36,7 @@ VIEWS = {
 @pytest.fixture(scope="module")
 def site(serving, embedded):
     """A server of the embedded model, all as the command line has it."""
-    with serving(Teller(embedded, partial(Asked, book="demo")), max_upload=MIB) as site:
+    with serving(Handler(embedded, partial(ExplainRequest, book="demo")), max_upload=MIB) as site:
         yield site
 
 
@@ -192,10 +192,10 @@ def held(serving):
 
     def do(question, say):
         say("counting sheep")
-        with part(1, 2):
+        with subtask(1, 2):
             begun.release()
             may_go_on.acquire()
-        return Told("asleep", "{}", "<!doctype html>")
+        return ExplainResult("asleep", "{}", "<!doctype html>")
 
     with serving(do) as site:
         yield site, begun, may_go_on

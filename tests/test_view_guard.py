@@ -8,8 +8,8 @@ import pytest
 
 from wordsight.errors import UsageError
 from wordsight.viewer import listener as door_module
-from wordsight.viewer.handler import Told
-from wordsight.viewer.listener import Door
+from wordsight.viewer.handler import ExplainResult
+from wordsight.viewer.listener import Listener
 from wordsight.viewer.server import WEB
 
 
@@ -70,7 +70,7 @@ def test_every_answer_tells_the_browser_what_to_allow(site):
 def test_the_page_of_a_story_is_in_a_place_of_its_own(serving, picture):
     file = io.BytesIO()
     picture.save(file, "PNG")
-    with serving(lambda question, say: Told("yes", "{}", "<p>page</p>")) as site:
+    with serving(lambda question, say: ExplainResult("yes", "{}", "<p>page</p>")) as site:
         job = site.over(site.ask(("good.png", file.getvalue()))[1])
         _, headers, _ = site.send("GET", f"/jobs/{job['id']}/page")
     policy = headers["content-security-policy"]
@@ -92,7 +92,7 @@ def test_the_files_of_the_start_page_ask_only_this_server():
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_a_server_of_the_whole_network_is_known_by_addresses_and_its_own_name(host):
-    door = Door(socket.socket(), host)
+    door = Listener(socket.socket(), host)
     with door:
         assert not door.is_private
         for name in ("192.168.0.9", "2001:db8::1", socket.gethostname().lower(), "localhost"):
@@ -101,28 +101,28 @@ def test_a_server_of_the_whole_network_is_known_by_addresses_and_its_own_name(ho
 
 
 def test_a_port_that_is_taken_is_told():
-    with Door.at("127.0.0.1", 0) as door:
+    with Listener.at("127.0.0.1", 0) as door:
         port = door.socket.getsockname()[1]
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}: .*in use; give another"):
-            Door.at("127.0.0.1", port)
+            Listener.at("127.0.0.1", port)
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7", "[::1]", "\u00e9" * 70, "a\0b"])
 def test_a_host_that_is_not_this_machine_is_told(host):
     with pytest.raises(UsageError, match="cannot listen on "):
-        Door.at(host, 0)
+        Listener.at(host, 0)
 
 
 def test_an_empty_host_is_not_everywhere():
     with pytest.raises(UsageError, match="--host is empty"):
-        Door.at("", 0)
+        Listener.at("", 0)
 
 
 @pytest.mark.parametrize(
     ("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("0.0.0.0", "http://127.0.0.1:")]
 )
 def test_the_url_is_one_that_a_browser_here_can_open(host, url):
-    with Door.at(host, 0) as door:
+    with Listener.at(host, 0) as door:
         assert door.url == f"{url}{door.socket.getsockname()[1]}"
         assert door.is_private == (host == "127.0.0.1")
 
@@ -130,4 +130,4 @@ def test_the_url_is_one_that_a_browser_here_can_open(host, url):
 def test_what_is_not_installed_is_named_with_the_extra(monkeypatch):
     monkeypatch.setattr(door_module, "find_spec", lambda name: None if name == "uvicorn" else name)
     with pytest.raises(UsageError, match=r"^the server needs uvicorn: pip install 'wordsight\[view\]'$"):
-        Door.at("127.0.0.1", 0)
+        Listener.at("127.0.0.1", 0)

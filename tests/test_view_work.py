@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import pytest
 
-from wordsight._utils.progress import told
+from wordsight._utils.progress import subtasks
 from wordsight.errors import UsageError
-from wordsight.viewer.jobs import KEPT, WAITING, Busy, Forgotten, Job, Work
+from wordsight.viewer.jobs import KEPT, WAITING, Busy, Forgotten, Job, JobQueue
 
 
 class Gate:
@@ -41,7 +41,7 @@ def gate():
 
 @pytest.fixture
 def work(gate):
-    with Work(gate) as work:
+    with JobQueue(gate) as work:
         yield work
         for _ in range(1 + WAITING):
             gate.may_go_on.release()
@@ -90,7 +90,7 @@ def test_two_at_once_do_not_get_the_last_place(work):
 
 
 def test_the_oldest_jobs_that_are_over_are_forgotten():
-    with Work(lambda asked, say: asked) as work:
+    with JobQueue(lambda asked, say: asked) as work:
         jobs = [over(work.submit(number)) for number in range(KEPT + 3)]
         for old in jobs[:3]:
             with pytest.raises(Forgotten, match=f"the last {KEPT} are remembered"):
@@ -107,7 +107,7 @@ def test_a_job_that_waits_is_never_forgotten(work):
 
 def test_an_id_that_was_never_given_is_told():
     with pytest.raises(Forgotten, match="no such question"):
-        Work(print).job("../../etc/passwd")
+        JobQueue(print).job("../../etc/passwd")
 
 
 def test_ids_cannot_be_guessed():
@@ -133,7 +133,7 @@ def failing(asked, say):
     ],
 )
 def test_a_failure_is_told_and_the_next_job_is_done(caplog, error, sentence):
-    with Work(failing) as work:
+    with JobQueue(failing) as work:
         failed, next_one = work.submit(error), work.submit(None)
         assert (over(failed).state, failed.says) == ("failed", sentence)
         assert over(next_one).result == "done"
@@ -145,14 +145,14 @@ def test_progress_never_goes_back_until_something_else_is_done():
 
     def do(asked, say):
         for _ in range(2):
-            for _ in told("ab", 2):
+            for _ in subtasks("ab", 2):
                 shares.append(job.share)
         say("something else")
         shares.append(job.share)
         return 1
 
     asked = threading.Event()
-    with Work(lambda it, say: asked.wait() and do(it, say)) as work:
+    with JobQueue(lambda it, say: asked.wait() and do(it, say)) as work:
         job = work.submit("this")
         asked.set()
         over(job)
@@ -165,7 +165,7 @@ def test_the_pictures_of_a_job_are_let_go():
 
     large = Large()
     kept = weakref.ref(large)
-    with Work(lambda asked, say: 1) as work:
+    with JobQueue(lambda asked, say: 1) as work:
         job = work.submit(large)
         del large
         over(job)
@@ -181,10 +181,10 @@ def test_the_end_stops_the_job_at_work_and_does_not_begin_another():
     begun = threading.Event()
 
     def endless(asked, say):
-        for _ in told(iter(int, 1), 10**9):
+        for _ in subtasks(iter(int, 1), 10**9):
             begun.set()
 
-    with Work(endless) as work:
+    with JobQueue(endless) as work:
         jobs = [work.submit(1), work.submit(2)]
         begun.wait()
     assert [job.state for job in jobs] == ["failed", "waiting"]

@@ -13,7 +13,7 @@ from wordsight.models import loading
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import ScorePruner
 from wordsight.pruners.divprune import DivPrune
-from wordsight.redundancy.ablation import regional
+from wordsight.redundancy.ablation import ablate_regional
 from wordsight.reports.drawing import boxes
 
 QUESTION = "what is the background?"
@@ -30,7 +30,7 @@ class MostAttended(ScorePruner):
 @pytest.fixture
 def prompts(tiny, prompt, picture):
     """Two questions about whole and pruned pictures, some with the first word of an answer."""
-    other = tiny.encode(picture, "is there a cat?", seen=prompt.visual)
+    other = tiny.encode(picture, "is there a cat?", visual=prompt.visual)
     kept = [torch.arange(0), torch.arange(50), torch.arange(0, 144, 7), torch.arange(60, 144)]
     pruned = [replace(one, visual=one.visual.take(index)) for one in (prompt, other) for index in kept]
     return [prompt, other, prompt.followed_by(85), *pruned, prompt]
@@ -108,22 +108,22 @@ def test_logits_are_float32_for_a_model_in_half_precision(tiny, prompt):
 
 
 def test_encode_runs_the_tower_once(tiny, picture, looks):
-    tiny.encode([picture, picture], QUESTION, collect=frozenset({"cls_attention", "cls_similarity"}))
+    tiny.encode([picture, picture], QUESTION, signals=frozenset({"cls_attention", "cls_similarity"}))
     assert len(looks) == 1
 
 
 def test_encode_with_seen_tokens_skips_the_tower(tiny, picture, prompt, looks):
-    tiny.encode(picture, "is there a cat?", seen=prompt.visual)
+    tiny.encode(picture, "is there a cat?", visual=prompt.visual)
     assert not looks
 
 
 def test_seen_tokens_of_another_number_of_images_are_refused(tiny, picture, prompt):
     with pytest.raises(UsageError, match="288 image placeholders for 144 visual tokens"):
-        tiny.encode([picture, picture], "is there a cat?", seen=prompt.visual)
+        tiny.encode([picture, picture], "is there a cat?", visual=prompt.visual)
 
 
 def test_encode_with_seen_tokens_makes_the_same_prompt(tiny, picture, prompt):
-    again = tiny.encode(picture, "is there a cat?", seen=prompt.visual)
+    again = tiny.encode(picture, "is there a cat?", visual=prompt.visual)
     fresh = tiny.encode(picture, "is there a cat?")
     assert torch.equal(tiny.logits([again]), tiny.logits([fresh]))
 
@@ -142,7 +142,7 @@ def test_encode_takes_the_path_of_a_picture(tiny, picture, prompt, tmp_path):
 
 def test_a_signal_the_model_does_not_have_is_refused(tiny, picture):
     with pytest.raises(UsageError, match=r"no signal depth; it has cls_attention, .*similarity, features"):
-        tiny.encode(picture, QUESTION, collect=frozenset({"depth"}))
+        tiny.encode(picture, QUESTION, signals=frozenset({"depth"}))
 
 
 def test_a_question_with_an_image_token_is_refused(tiny, picture):
@@ -168,7 +168,7 @@ def test_answer_counts_the_tokens_before_and_after_pruning(tiny, picture, images
 
 def test_answer_says_what_the_pruned_prompt_says(tiny, picture):
     answer = tiny.answer(picture, QUESTION, pruner=MostAttended(keep=30), max_new_tokens=6)
-    prompt, said = tiny.encode(picture, QUESTION, collect=MostAttended.needs), []
+    prompt, said = tiny.encode(picture, QUESTION, signals=MostAttended.required_signals), []
     best = prompt.visual.signals["cls_attention"].topk(30).indices
     kept = replace(prompt, visual=prompt.visual.take(best))
     for _ in range(6):
@@ -317,7 +317,7 @@ def test_a_model_of_an_unknown_type_prunes(tiny, unmapped, picture):
 def test_a_model_of_an_unknown_type_has_no_neighbourhoods_and_is_not_drawn(unmapped, picture):
     prompt = unmapped.encode(picture, QUESTION)
     with pytest.raises(UsageError, match=r"other \(not_a_family\) has no picture map"):
-        regional(unmapped, prompt)
+        ablate_regional(unmapped, prompt)
     with pytest.raises(UsageError, match="no picture map to draw by"):
         boxes(picture, prompt.visual)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wordsight.evaluation.prepared_task import Sheet
+from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.models import text_similarity as words
 from wordsight.pruners.cdpruner import CDPruner
 from wordsight.pruners.divprune import DivPrune
@@ -19,7 +19,7 @@ def table(vlm):
 
 
 def test_question_is_the_cosine_with_each_of_its_words(tiny, picture):
-    seen = tiny.encode(picture, QUESTIONS[0], collect=frozenset({"question"})).visual
+    seen = tiny.encode(picture, QUESTIONS[0], signals=frozenset({"question"})).visual
     ids = tiny.processor.tokenizer.encode(QUESTIONS[0], add_special_tokens=False)
     rows = [table(tiny)[word] for word in ids]
     slow = torch.stack([torch.cosine_similarity(seen.embeds, row[None], -1) for row in rows], 1)
@@ -29,15 +29,15 @@ def test_question_is_the_cosine_with_each_of_its_words(tiny, picture):
 @pytest.mark.parametrize("chunk", [1, 7, 10_000])
 def test_the_nearest_word_is_that_of_the_largest_cosine_of_all(tiny, picture, monkeypatch, chunk):
     monkeypatch.setattr(words, "CHUNK", chunk)
-    seen = tiny.encode(picture, QUESTIONS[0], collect=frozenset({"nearest_word", "word_similarity"})).visual
+    seen = tiny.encode(picture, QUESTIONS[0], signals=frozenset({"nearest_word", "word_similarity"})).visual
     every = torch.cosine_similarity(seen.embeds[:, None], table(tiny)[None], -1)
     torch.testing.assert_close(seen.signals["word_similarity"], every.amax(1))
     torch.testing.assert_close(seen.signals["nearest_word"], every.argmax(1))
 
 
 def test_another_question_about_the_same_tokens_has_its_own_words(tiny, picture):
-    first, second = (tiny.encode(picture, asked, collect=frozenset({"question"})) for asked in QUESTIONS)
-    again = tiny.encode(picture, QUESTIONS[1], collect=frozenset({"question"}), seen=first.visual)
+    first, second = (tiny.encode(picture, asked, signals=frozenset({"question"})) for asked in QUESTIONS)
+    again = tiny.encode(picture, QUESTIONS[1], signals=frozenset({"question"}), visual=first.visual)
     assert torch.equal(again.visual.signals["question"], second.visual.signals["question"])
 
 
@@ -60,20 +60,22 @@ def test_one_that_does_not_keeps_its_choice(tiny, picture):
 
 def test_a_sheet_prunes_for_every_question_if_the_pruner_reads_it(tiny, monkeypatch):
     task = Scenes(pictures=1)
-    sheet = Sheet.of(tiny, task, task.first(4), collect=frozenset({"question"}))
+    sheet = PreparedTask.of(tiny, task, task.first(4), signals=frozenset({"question"}))
     placed = []
     monkeypatch.setattr(
-        Sheet, "_score", lambda self, prompts: placed.extend(prompts) or torch.zeros(4).numpy()
+        PreparedTask, "_score", lambda self, prompts: placed.extend(prompts) or torch.zeros(4).numpy()
     )
     sheet.run(CDPruner(keep=0.1))
-    alone = [CDPruner(keep=0.1).choose(prompt.visual).slot.tolist() for prompt in sheet.prompts]
+    alone = [CDPruner(keep=0.1).prune(prompt.visual).slot.tolist() for prompt in sheet.prompts]
     assert [prompt.visual.slot.tolist() for prompt in placed] == alone
     assert len({tuple(slots) for slots in alone}) > 1
 
 
 def test_a_token_without_length_is_near_no_word(tiny, picture):
-    seen = tiny.encode(picture, QUESTIONS[0], collect=words.WORDS).visual
+    seen = tiny.encode(picture, QUESTIONS[0], signals=words.TEXT_SIGNALS).visual
     nothing = replace(seen, embeds=torch.zeros_like(seen.embeds))
     assert (
-        not words.with_words(tiny, nothing, QUESTIONS[0], frozenset({"question"})).signals["question"].any()
+        not words.with_text_signals(tiny, nothing, QUESTIONS[0], frozenset({"question"}))
+        .signals["question"]
+        .any()
     )

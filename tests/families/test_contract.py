@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wordsight import Video
-from wordsight.media.inputs import Shown, layout, process
+from wordsight.media.inputs import MediaInput, layout, process
 
 QUESTION = "what color is the cat?"
 LONGER = "is there a cat or a dog in the garden?"
@@ -45,7 +45,7 @@ def oracle(vlm, media, prompt):
     kept = prompt.is_kept()
     logits = untouched(
         vlm,
-        process(vlm.processor, Shown.of(media), QUESTION),
+        process(vlm.processor, MediaInput.of(media), QUESTION),
         attention_mask=kept[None].long(),
         position_ids=prompt.sequence["position_ids"].unsqueeze(-2),
     )
@@ -69,7 +69,7 @@ def test_a_prompt_is_what_the_processor_itself_makes_of_the_conversation(vlm, pi
 
 @pytest.mark.shows
 def test_a_prompt_with_all_tokens_is_that_of_the_untouched_model(vlm, media, prompt):
-    inputs = process(vlm.processor, Shown.of(media), QUESTION)
+    inputs = process(vlm.processor, MediaInput.of(media), QUESTION)
     assert torch.equal(read(vlm, prompt), untouched(vlm, inputs)[0])
 
 
@@ -109,14 +109,14 @@ def test_generation_with_a_cache_says_what_reading_all_again_says(vlm, prompt):
     growing = kept
     for _ in range(5):
         said.append(int(read(vlm, growing)[-1].argmax()))
-        growing = growing.followed_by(said[-1], vlm.family.said)
+        growing = growing.followed_by(said[-1], vlm.family.generated)
     text = vlm.processor.decode(said, skip_special_tokens=True).strip()
     assert vlm.generate([kept], max_new_tokens=5) == [text]
 
 
 @pytest.mark.shows("batch")
 def test_a_batch_of_whole_prompts_is_that_of_the_untouched_model(vlm, picture):
-    shown = [Shown.of(picture(90, 40, 0)), Shown.of(picture(50, 50, 1))]
+    shown = [MediaInput.of(picture(90, 40, 0)), MediaInput.of(picture(50, 50, 1))]
     asked = (QUESTION, LONGER)
     texts = [layout(vlm.processor, *each, ()) for each in zip(shown, asked, strict=True)]
     vlm.processor.tokenizer.padding_side = "left"

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from wordsight.analysis.model_info import describe
+from wordsight.analysis.model_info import describe_model
 from wordsight.redundancy.probe import QUESTION
 
 RUN_ANYWHERE = {"divprune", "random", "uniform"}
@@ -12,7 +12,7 @@ HAVE_CLS = {"llava", "llava_next", "llava_next_video", "internvl"}
 
 @pytest.mark.parametrize("size", [(64, 64), (90, 40)])
 def test_info_counts_what_a_prompt_holds(vlm, size):
-    found = describe(vlm, size)
+    found = describe_model(vlm, size)
     prompt = vlm.encode(Image.new("RGB", size), QUESTION)
     assert found["family"] == vlm.model.config.model_type
     assert found["visual_tokens"] == len(prompt.visual) == int(prompt.is_visual.sum())
@@ -24,7 +24,7 @@ def test_info_counts_what_a_prompt_holds(vlm, size):
 
 
 def test_info_names_the_pruners_that_can_run_and_why_others_cannot(vlm):
-    found = describe(vlm)["pruners"]
+    found = describe_model(vlm)["pruners"]
     assert all(found[name] is None for name in RUN_ANYWHERE)
     assert found["cls_topk"] is None
     has_cls = vlm.model.config.model_type in HAVE_CLS
@@ -34,4 +34,4 @@ def test_info_names_the_pruners_that_can_run_and_why_others_cannot(vlm):
 
 
 def test_info_says_whether_the_tower_has_a_cls_token(vlm):
-    assert describe(vlm)["cls"] == (vlm.model.config.model_type in HAVE_CLS)
+    assert describe_model(vlm)["cls"] == (vlm.model.config.model_type in HAVE_CLS)

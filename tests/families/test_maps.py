@@ -143,7 +143,7 @@ def ended(cell, other):
 def test_a_line_break_stays_exactly_if_a_token_of_its_row_does(vlm, media, method):
     tokens = vlm.encode(media, QUESTION).visual
     pruner = pruners.make(method)
-    kept = pruner.choose(tokens)
+    kept = pruner.prune(tokens)
     content = [cell for cell in kept.cell.tolist() if cell[3] >= 0]
     wanted = [
         slot

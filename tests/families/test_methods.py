@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wordsight import Clustering, Codebook, Condition, UsageError, pruners
-from wordsight.analysis.intermediate_states import analyse
+from wordsight import Clustering, Condition, UsageError, pruners
+from wordsight.analysis.intermediate_states import analyze
 from wordsight.analysis.model_info import _obstacle
-from wordsight.models.vision import look
+from wordsight.models.vision import encode_images
 from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.redundancy import ablation, probe
-from wordsight.redundancy.evidence import collect
+from wordsight.redundancy.build import build_codebook
+from wordsight.redundancy.evidence import collect_evidence
 
 QUESTION = "what color is the cat?"
 FREE = [name for name in pruners.names() if not name.startswith("codebook")]
@@ -35,7 +36,7 @@ def evidence_of(tmp_path_factory, folder):
     def evidence(vlm):
         if vlm.name not in found:
             pictures = sorted(folder.iterdir())
-            found[vlm.name] = collect(vlm, pictures, tmp_path_factory.mktemp("evidence") / "e")
+            found[vlm.name] = collect_evidence(vlm, pictures, tmp_path_factory.mktemp("evidence") / "e")
         return found[vlm.name]
 
     return evidence
@@ -45,7 +46,7 @@ def evidence_of(tmp_path_factory, folder):
 def book(vlm, evidence_of):
     evidence = evidence_of(vlm)
     half = evidence.signals["confidence"].median()
-    return Codebook.build(
+    return build_codebook(
         evidence,
         Condition(confidence=float(half)),
         Clustering(image_clusters=2, largest=999, clusters=2, images=0),
@@ -55,9 +56,9 @@ def book(vlm, evidence_of):
 @pytest.mark.shows("probe")
 def test_a_reading_is_what_the_model_says_of_one_token_alone(vlm, picture):
     prompt = vlm.encode(picture(40, 40, 0), QUESTION)
-    reading = probe.read(vlm, prompt, top=5)
+    reading = probe.probe_tokens(vlm, prompt, top=5)
     for i in (0, len(prompt.visual) - 1):
-        alone = vlm.logits([probe.only(prompt, [i])])[0]
+        alone = vlm.logits([probe.keep_only(prompt, [i])])[0]
         best, tokens = alone.topk(5)
         assert reading.tokens[i].tolist() == tokens.tolist()
         torch.testing.assert_close(reading.probabilities[i], best.softmax(-1), rtol=1e-4, atol=1e-5)
@@ -78,25 +79,25 @@ def with_padding_as_text(vlm, prompt, places):
 def test_leaving_out_puts_padding_in_the_place_of_tokens(vlm, picture):
     """Against prompts that hold the padding token itself, which no visual token replaces."""
     prompt = vlm.encode(picture(40, 40, 0), QUESTION)
-    found = ablation.globally(vlm, prompt)
-    around = ablation.windows(prompt.visual.cell)
+    found = ablation.ablate_global(vlm, prompt)
+    around = ablation.neighborhoods(prompt.visual.cell)
     for i in (0, len(prompt.visual) // 2):
         places = [place for place in around[i].tolist() if place >= 0]
         expected = vlm.logits([with_padding_as_text(vlm, prompt, places)])[0]
         torch.testing.assert_close(found.ablated[i], expected, rtol=0, atol=1e-4)
-    assert ablation.regional(vlm, prompt).intact.shape == found.intact.shape
+    assert ablation.ablate_regional(vlm, prompt).intact.shape == found.intact.shape
 
 
 @pytest.mark.shows("probe")
 def test_a_neighbourhood_keeps_its_rows_and_columns_where_positions_tell_them(vlm, picture):
     prompt = vlm.encode(picture(64, 64, 0), QUESTION)
-    places = [place for place in ablation.windows(prompt.visual.cell)[0].tolist() if place >= 0]
-    positions = probe.only(prompt, places).inputs()["position_ids"]
+    places = [place for place in ablation.neighborhoods(prompt.visual.cell)[0].tolist() if place >= 0]
+    positions = probe.keep_only(prompt, places).inputs()["position_ids"]
     if positions.ndim == 2:
         assert positions[0].diff().unique().tolist() == [1]
     else:
         whole = prompt.sequence["position_ids"][:, prompt.is_visual.nonzero()[places, 0]]
-        kept = probe.only(prompt, places)
+        kept = probe.keep_only(prompt, places)
         assert torch.equal(positions[1:, 0, kept.is_visual[kept.is_kept()]], whole[1:])
 
 
@@ -114,7 +115,7 @@ def test_a_codebook_prunes_by_share_by_count_and_by_threshold(vlm, book, picture
     shown = picture(40, 40, 7)
     tokens = vlm.encode(shown, QUESTION).visual
     pruner = CodebookPruner(codebook=book, **options)
-    kept = pruner.choose(tokens)
+    kept = pruner.prune(tokens)
     redundancy = book.redundancy(tokens.embeds)
     content = kept.slot[~kept.is_break]
     if "threshold" in options:
@@ -132,7 +133,7 @@ def test_a_codebook_prunes_by_share_by_count_and_by_threshold(vlm, book, picture
 def test_a_pruner_runs_or_says_what_is_missing(vlm, media, name):
     pruner = pruners.make(f"{name}:keep=3")
     if obstacle := _obstacle(vlm, name):
-        missing = pruner.needs - vlm.signals or {"(deepstack)"}
+        missing = pruner.required_signals - vlm.signals or {"(deepstack)"}
         assert sorted(missing)[0] in obstacle
         with pytest.raises(UsageError, match=re.escape(obstacle)):
             vlm.answer(media, QUESTION, pruner=pruner)
@@ -146,11 +147,12 @@ def test_only_a_pruner_that_says_so_looks_at_the_question(vlm, book, picture, na
     pruner = pruners.make(f"{name}:keep=4")
     if name.startswith("codebook"):
         pruner = replace(pruner, codebook=book)
-    if pruner.needs <= vlm.signals:
+    if pruner.required_signals <= vlm.signals:
         shown = picture(64, 64, 1)
         questions = (QUESTION, "how many dogs are in the garden?")
         kept = [
-            pruner.choose(vlm.encode(shown, text, collect=pruner.needs).visual).slot for text in questions
+            pruner.prune(vlm.encode(shown, text, signals=pruner.required_signals).visual).slot
+            for text in questions
         ]
         assert pruner.reads_question or torch.equal(*kept)
 
@@ -160,7 +162,7 @@ def test_a_chat_sees_its_pictures_once(vlm, picture):
     shown, pruner = picture(64, 64, 1), pruners.make("divprune:keep=4")
     chat, looks = vlm.chat(shown, pruner=pruner), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wordsight.models.vlm.look", lambda *inputs: looks.append(1) or look(*inputs))
+        patch.setattr("wordsight.models.vlm.look", lambda *inputs: looks.append(1) or encode_images(*inputs))
         if not vlm.processor.chat_template:
             chat.ask(QUESTION, max_new_tokens=2)
             with pytest.raises(UsageError, match="no chat template"):
@@ -178,7 +180,7 @@ def test_half_precision_runs_from_picture_to_answer(checkpoint, vlm, book, media
     half = VLM.from_pretrained(vlm.name, dtype=torch.bfloat16)
     prompt = half.encode(media, QUESTION)
     assert prompt.visual.embeds.dtype == torch.bfloat16
-    kept = CodebookPruner(codebook=book, keep=0.5).choose(prompt.visual)
+    kept = CodebookPruner(codebook=book, keep=0.5).prune(prompt.visual)
     logits = half.logits([replace(prompt, visual=kept)])
     assert logits.dtype == torch.float32
     assert book.redundancy(prompt.visual.embeds).dtype == torch.float32
@@ -192,7 +194,7 @@ def test_an_analysis_orders_tokens_by_what_the_model_has(vlm, folder, evidence_o
     found = evidence_of(vlm)
     monkeypatch.setattr("wordsight.analysis.intermediate_states.collect", lambda *given: found)
     monkeypatch.setattr("wordsight.analysis.dropping.LENGTH", 2)
-    record = analyse(vlm, sorted(folder.iterdir()), tmp_path, question=QUESTION)
+    record = analyze(vlm, sorted(folder.iterdir()), tmp_path, question=QUESTION)
     absent = {row["label"] for row in record["absent"]}
     names = [order["name"] for order in record["orders"]]
     assert ("cls_attention" in names) == ("[CLS] attention" not in absent)

@@ -25,7 +25,7 @@ def collected(vlm, tower):
     """A function that encodes with all signals of the tower."""
 
     def encode(shown):
-        return vlm.encode(shown, QUESTION, collect=tower.signals).visual
+        return vlm.encode(shown, QUESTION, signals=tower.signals).visual
 
     return encode
 
@@ -107,7 +107,7 @@ def test_a_signal_is_the_mean_of_what_the_tower_merges_into_the_token(loaded, mo
     vlm = loaded(name)
     merger = vlm.model.model.visual.merger
     monkeypatch.setattr(merger, "forward", lambda patches: patches.unflatten(0, (-1, 4)).mean(1))
-    tokens = vlm.encode(media, QUESTION, collect=frozenset({"features"})).visual
+    tokens = vlm.encode(media, QUESTION, signals=frozenset({"features"})).visual
     torch.testing.assert_close(tokens.signals["features"], tokens.embeds)
 
 
@@ -115,9 +115,9 @@ def test_a_signal_is_the_mean_of_what_the_tower_merges_into_the_token(loaded, mo
 def test_attention_computed_in_parts_is_the_same(loaded, monkeypatch, media, name):
     vlm = loaded(name)
     collect = vlm.family.signals(vlm.model)
-    whole = vlm.encode(media, QUESTION, collect=collect).visual.signals
+    whole = vlm.encode(media, QUESTION, signals=collect).visual.signals
     monkeypatch.setattr(towers, "QUERIES", 7)
-    torch.testing.assert_close(dict(vlm.encode(media, QUESTION, collect=collect).visual.signals), dict(whole))
+    torch.testing.assert_close(dict(vlm.encode(media, QUESTION, signals=collect).visual.signals), dict(whole))
 
 
 def test_a_tower_that_fails_leaves_no_hooks_behind(vlm, collected, monkeypatch, picture):

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from wordsight.explain.page import page
+from wordsight.explain.page import render_page
 from wordsight.explain.panels import pictures
-from wordsight.explain.record import Asked, tell
-from wordsight.media.inputs import Shown
+from wordsight.explain.record import ExplainRequest, explain_tokens
+from wordsight.media.inputs import MediaInput
 from wordsight.pruners.random import Random
 
 CLIP = {"llava", "llava_next", "llava_next_video", "internvl"}
@@ -24,10 +24,10 @@ def told(request, vlm, media, stories):
     """The pictures or frames, and their story: told once."""
     key = request.node.callspec.id
     if key not in stories:
-        shown = Shown.of(media)
+        shown = MediaInput.of(media)
         names = [f"{i}.png" for i in range(max(1, len(shown.pictures)))]
-        asked = Asked(names=names, question="what is it?", pruners=[Random()], keeps=[0.3])
-        stories[key] = shown, tell(vlm, shown, asked)
+        asked = ExplainRequest(names=names, question="what is it?", pruners=[Random()], keeps=[0.3])
+        stories[key] = shown, explain_tokens(vlm, shown, asked)
     return stories[key]
 
 
@@ -60,7 +60,7 @@ def test_a_layer_that_the_tower_cannot_give_is_absent_with_the_reason(vlm, told)
 
 def test_the_page_of_a_story_holds_its_pictures_and_its_record(told):
     shown, story = told
-    text = page(story, pictures(shown, story["panels"]))
+    text = render_page(story, pictures(shown, story["panels"]))
     inside = json.loads(text.partition('id="record">')[2].partition("</script>")[0])
     assert [panel.pop("picture")[:15] for panel in inside["panels"]] == ["data:image/jpeg"] * len(
         story["panels"]

@@ -1,11 +1,12 @@
-"""Tensors as the plain numbers of JSON: rounded for a reader, or exact for what is chosen by them."""
+"""Numbers for a reader, as text or JSON: rounded, or exact for what is chosen by them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DIGITS = 5  # of a number that is only read
 
@@ -22,6 +23,19 @@ def exact(values: Tensor) -> list[float]:
     return [float(str(value)) for value in values.detach().float().cpu().numpy()]
 
 
-def spoken(words: Iterable[str], chances: Tensor) -> list[list[Any]]:
+def word_pairs(words: Iterable[str], chances: Tensor) -> list[list[Any]]:
     """Pairs of a word and its probability, as lists."""
     return [list(pair) for pair in zip(words, rounded(chances), strict=False)]
+
+
+def percent(share: float | None) -> str:
+    """A share in percent, a dash if there is none."""
+    return "-" if share is None else f"{share:.0%}"
+
+
+def signed(difference: Iterable[float] | None) -> str:
+    """A difference with its interval, empty if there is none."""
+    if difference is None:
+        return ""
+    mean, low, high = difference
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"

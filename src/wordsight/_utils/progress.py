@@ -1,4 +1,4 @@
-"""Progress of long work: on stderr, where somebody is there to see it, or told to whoever listens."""
+"""Progress of long work, reported to whoever asked for it; the library itself prints nothing."""
 
 from __future__ import annotations
 
@@ -8,69 +8,90 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import track
-
 T = TypeVar("T")
 
 
-def watched(work: Iterable[T], description: str, total: int) -> Iterable[T]:
-    """The same items, with a progress bar if stderr is a terminal."""
-    console = Console(stderr=True)
-    disable = not console.is_terminal
-    return track(told(work, total), description, total=total, console=console, disable=disable)
+@dataclass(frozen=True)
+class Progress:
+    """What is being done, and the shares in [0, 1] that are done of it and of all the work."""
+
+    description: str
+    done: float
+    overall: float
 
 
-def told(work: Iterable[T], total: int) -> Iterator[T]:
-    """The same items, each a part of the work (`part`), without a bar: for what goes on inside of it."""
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass
+class _Span:
+    """The part of all work that is being done: where it begins and how much it is, as shares of all.
+
+    `named` is the innermost part that has a description: that, its beginning and its size.
+    """
+
+    callback: ProgressCallback
+    start: float = 0.0
+    size: float = 1.0
+    named: tuple[str, float, float] = ("", 0.0, 1.0)
+
+    def report(self, share: float) -> None:
+        description, start, size = self.named
+        self.callback(Progress(description, (share - start) / size, share))
+
+
+_current: ContextVar[_Span | None] = ContextVar("the work whose progress is reported", default=None)
+
+
+@contextmanager
+def report_progress(callback: ProgressCallback) -> Iterator[None]:
+    """While open, what this thread does is reported to `callback`, as its parts begin and end.
+
+    What the callback raises ends the work.
+
+    >>> with report_progress(lambda progress: print(f"{progress.overall:.0%} {progress.description}")):
+    ...     compare(vlm, tasks, pruners)
+    """
+    token = _current.set(_Span(callback))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def subtask(number: int, total: int, description: str | None = None) -> Iterator[None]:
+    """The block is one of `total` equal parts of the work, counted from 0; parts may have parts."""
+    span = _current.get()
+    if span is None:
+        yield
+        return
+    start, size, named = span.start, span.size, span.named
+    span.start, span.size = start + number * size / total, size / total
+    if description is not None:
+        span.named = (description, span.start, span.size)
+    try:
+        span.report(span.start)
+        yield
+        span.report(span.start + span.size)
+    finally:
+        span.start, span.size, span.named = start, size, named
+
+
+def track(work: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """The same items, each a part of work that has a description."""
+    with subtask(0, 1, description):
+        yield from subtasks(work, total)
+
+
+def subtasks(work: Iterable[T], total: int) -> Iterator[T]:
+    """The same items, each a part of the work."""
     items = iter(work)
     for i in range(total):
-        with part(i, total):
+        with subtask(i, total):
             try:
                 item = next(items)  # it may be made only now
             except StopIteration:
                 return
             yield item
     yield from items
-
-
-@dataclass
-class _Stretch:
-    """The part of all work that is being done: where it begins and how much it is, as shares of all."""
-
-    listen: Callable[[float], None]
-    start: float = 0.0
-    size: float = 1.0
-
-
-_now: ContextVar[_Stretch | None] = ContextVar("the work that somebody listens to", default=None)
-
-
-@contextmanager
-def heard(listen: Callable[[float], None]) -> Iterator[None]:
-    """Tell `listen` the share of the block's work that is done, in [0, 1], as its parts begin and end.
-
-    Only this thread's work is told. What `listen` raises ends the work.
-    """
-    token = _now.set(_Stretch(listen))
-    try:
-        yield
-    finally:
-        _now.reset(token)
-
-
-@contextmanager
-def part(number: int, total: int) -> Iterator[None]:
-    """The block is one of `total` equal parts of the work, counted from 0; parts may have parts."""
-    now = _now.get()
-    if now is None:
-        yield
-        return
-    start, size = now.start, now.size
-    now.start, now.size = start + number * size / total, size / total
-    try:
-        now.listen(now.start)
-        yield
-        now.listen(now.start + now.size)
-    finally:
-        now.start, now.size = start, size

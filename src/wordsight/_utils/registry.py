@@ -8,7 +8,7 @@ import dataclasses
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module, invalidate_caches
 from types import ModuleType
@@ -71,6 +71,13 @@ def spec(plugin: Any) -> str:
     values = [(field, getattr(plugin, field.name)) for field in fields]
     told = [f"{field.name}={_text(value)}" for field, value in values if value != _default(field)]
     return ":".join([name, ",".join(told)] if told else [name])
+
+
+def refuse_duplicates(kind: str, names: Sequence[str]) -> None:
+    """Raises UsageError if a name is given twice: the results could not be told apart."""
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise UsageError(f"duplicate {kind} {name}: leave one out, or give it other options")
 
 
 def _kind(package: ModuleType) -> str:

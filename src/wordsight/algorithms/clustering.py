@@ -24,10 +24,10 @@ def dpc_knn(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "
 
     Every point joins the nearest of the `dpc_centres`.
     """
-    return nearest(points, dpc_centres(points, clusters, neighbours, scale))
+    return nearest_centers(points, dpc_centers(points, clusters, neighbours, scale))
 
 
-def nearest(points: Tensor, centres: Tensor) -> Tensor:
+def nearest_centers(points: Tensor, centres: Tensor) -> Tensor:
     """Which (N,) of the centres, indices (M,) of the points (N, D), each point is nearest to."""
     x = points.detach().double()
     labels = torch.cat([centres[:0], *(distances.argmin(-1) for distances in _blocks(x, x[centres]))])
@@ -35,7 +35,7 @@ def nearest(points: Tensor, centres: Tensor) -> Tensor:
     return labels
 
 
-def dpc_centres(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "mean") -> Tensor:
+def dpc_centers(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "mean") -> Tensor:
     """The indices (clusters,) of the points (N, D) that are centres of clusters, the most prominent first.
 
     density = exp(-mean of the `neighbours` smallest squared distances, the point itself included); delta =

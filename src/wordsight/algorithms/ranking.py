@@ -1,4 +1,4 @@
-"""Ordering: what the order that a signal gives to the tokens of a picture tells of what they say.
+"""Ranking: what the order that a signal gives to the tokens of a picture tells of what they say.
 
 "Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540,
 the section on intermediate states. Differs from the authors' notebook: every picture is ordered by itself.
@@ -13,9 +13,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wordsight.redundancy.criteria import ranks
-
 TENTHS = 10
+
+
+def ranks(values: Tensor) -> Tensor:
+    """(N,) in [0, 1], the place of every value in their order; ties share their mean place."""
+    group, count = torch.unique(values, return_inverse=True, return_counts=True)[1:]
+    place: Tensor = count.cumsum(0) - (count + 1) / 2
+    return place[group] / max(1, len(values) - 1)
 
 
 class Halves(NamedTuple):

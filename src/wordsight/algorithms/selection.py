@@ -14,6 +14,12 @@ TIE = 1e-6  # gains that are no farther apart are equal, as a share of the first
 ROUNDING = 1e-6  # of what a token is worth alone: less than that is left by rounding, kernels being float32
 
 
+def highest(scores: Tensor, count: int) -> Tensor:
+    """(count,) indices of the highest scores (N,), highest first."""
+    # A stable sort: equal scores are kept in reading order, on every machine.
+    return scores.float().argsort(descending=True, stable=True)[:count]
+
+
 def cosine(embeds: Tensor) -> Tensor:
     """(N, N) the cosine of every two tokens (N, D), compared in float32."""
     unit = torch.nn.functional.normalize(embeds.float(), dim=-1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from wordsight._utils.progress import watched
+from wordsight._utils.progress import track
 from wordsight.media.images import load_picture
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -21,7 +21,7 @@ from wordsight.redundancy.probe import QUESTION
 KEEPS = (0.5, 0.2, 0.1, 0.05)
 
 
-def changes(
+def compare_codebooks(
     vlm: VLM, whole: Codebook, compact: Codebook, pictures: Sequence[Path], keeps: Sequence[float] = KEEPS
 ) -> dict[str, Any]:
     """What the compact book changes on these pictures.
@@ -34,7 +34,7 @@ def changes(
     compact.check(vlm)
     fallen: list[torch.Tensor] = []
     both: dict[float, list[float]] = {keep: [] for keep in keeps}
-    for path in watched(pictures, "comparing both books", len(pictures)):
+    for path in track(pictures, "comparing both books", len(pictures)):
         tokens = vlm.encode(load_picture(path), QUESTION).visual
         tokens = tokens.take((~tokens.is_break).nonzero()[:, 0])
         fallen.append(whole.redundancy(tokens.embeds) - compact.redundancy(tokens.embeds))
@@ -59,7 +59,6 @@ def largest_fall(similarity: float) -> float:
 def _kept_by_both(tokens: VisualTokens, whole: Codebook, compact: Codebook, keep: float) -> float:
     """The share of the tokens that the whole book keeps that the compact one keeps too."""
     first, second = (
-        set(CodebookPruner(keep=keep, codebook=book).choose(tokens).slot.tolist())
-        for book in (whole, compact)
+        set(CodebookPruner(keep=keep, codebook=book).prune(tokens).slot.tolist()) for book in (whole, compact)
     )
     return len(first & second) / len(first)

@@ -16,18 +16,18 @@ from typing import Any
 
 from torch import Tensor
 
-from wordsight._utils.progress import watched
-from wordsight.analysis.picture_states import Record, States
+from wordsight._utils.progress import track
+from wordsight.analysis.picture_states import PictureStates, Record
 from wordsight.analysis.prototypes import SURE, commonest
-from wordsight.analysis.token_maps import CLS, Layer, Layers, experiments, orders
+from wordsight.analysis.token_maps import CLS, TokenMap, TokenMaps, experiment_maps, intermediate_maps
 from wordsight.errors import UsageError
 from wordsight.evaluation.statistics import DIFFERENCES, SCORES, estimate
 from wordsight.media.images import load_picture, readable
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.ablation import check_map
-from wordsight.redundancy.evidence import Evidence, collect, digest
-from wordsight.redundancy.probe import QUESTION, read_nothing, spell
+from wordsight.redundancy.ablation import check_picture_map
+from wordsight.redundancy.evidence import Evidence, collect_evidence, file_digest
+from wordsight.redundancy.probe import QUESTION, decode_ids, probe_blind
 
 SAID = ("confidence", "regional", "global")
 ENOUGH = 10  # pictures: with fewer, a bootstrap interval is too narrow to conclude from
@@ -35,7 +35,7 @@ HARDLY = 0.05  # share of the tokens up to which hardly any say something
 WORDS = 10
 
 
-def analyse(
+def analyze(
     vlm: VLM, pictures: Sequence[Path], folder: Path, *, question: str = QUESTION, sure: float = SURE
 ) -> Record:
     """The record of what intermediate states tell on these pictures; evidence is collected in `folder`, where
@@ -51,13 +51,13 @@ def analyse(
     """
     if not 0 < sure <= 1:
         raise UsageError(f"sure must be a probability in (0, 1], got {sure}")
-    check_map(vlm)
+    check_picture_map(vlm)
     good, set_aside = _distinct(pictures)
     there = _orders(vlm, _encoded(vlm, good[0], question)[0])
-    evidence = collect(vlm, pictures, folder)
+    evidence = collect_evidence(vlm, pictures, folder)
     numbers = [number for number, path in enumerate(pictures) if path in good]
     seen, dropped = [], []
-    for number in watched(numbers, "dropping tokens", len(numbers)):
+    for number in track(numbers, "dropping tokens", len(numbers)):
         prompts = _encoded(vlm, pictures[number], question)
         seen.append(_states(vlm, evidence, number, prompts, pictures[number]))
         dropped.append(seen[-1].dropping(vlm, prompts[0]))
@@ -86,7 +86,7 @@ def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     readable_ones, set_aside = readable(pictures)
     firsts: dict[str, Path] = {}
     for path in readable_ones:
-        first = firsts.setdefault(digest(path), path)
+        first = firsts.setdefault(file_digest(path), path)
         if first != path:
             set_aside[str(path)] = f"the same file as {first}"
     good = list(firsts.values())
@@ -98,7 +98,7 @@ def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     return good, set_aside
 
 
-def _summary(seen: Sequence[States], dropped: Sequence[Record], sure: float) -> Record:
+def _summary(seen: Sequence[PictureStates], dropped: Sequence[Record], sure: float) -> Record:
     """The means over pictures, and what they support."""
     spearman = over_pictures([states.correlations() for states in seen], DIFFERENCES)
     tenths = over_pictures([states.tenths() for states in seen])
@@ -153,9 +153,9 @@ def over_pictures(told: Sequence[Any], ends: tuple[float, float] = SCORES) -> An
     return estimate(told, ends)
 
 
-def _orders(vlm: VLM, prompt: Prompt) -> Layers:
+def _orders(vlm: VLM, prompt: Prompt) -> TokenMaps:
     """The orders of a prompt's tokens. Raises UsageError if there is none."""
-    found = orders(vlm, prompt)
+    found = intermediate_maps(vlm, prompt)
     if not found.there:
         reasons = "; ".join(f"{row['label']}: {row['why']}" for row in found.absent)
         raise UsageError(f"{vlm.name} has no intermediate state to order tokens by ({reasons})")
@@ -165,13 +165,13 @@ def _orders(vlm: VLM, prompt: Prompt) -> Layers:
 def _encoded(vlm: VLM, picture: Path, question: str) -> tuple[Prompt, Prompt]:
     """The prompts of the question, with the [CLS] signals that there are, and of the probe question."""
     shown = load_picture(picture)
-    prompt = vlm.encode(shown, question, collect=CLS & vlm.signals)
-    return prompt, vlm.encode(shown, QUESTION, seen=prompt.visual)
+    prompt = vlm.encode(shown, question, signals=CLS & vlm.signals)
+    return prompt, vlm.encode(shown, QUESTION, visual=prompt.visual)
 
 
 def _states(
     vlm: VLM, evidence: Evidence, number: int, prompts: tuple[Prompt, Prompt], picture: Path
-) -> States:
+) -> PictureStates:
     """What is known of the tokens of a picture. Raises UsageError if the evidence is of other tokens."""
     prompt, probed = prompts
     rows = evidence.image == number
@@ -183,8 +183,8 @@ def _states(
         )
     said = {layer.name: layer.values[rows] for layer in _said(evidence)}
     _check_finite(picture, ordered | said)
-    words = [row[0] for row in spell(vlm, evidence.words[rows, :1])]
-    return States(ordered, said, words, read_nothing(vlm, probed).spelled[0][0])
+    words = [row[0] for row in decode_ids(vlm, evidence.words[rows, :1])]
+    return PictureStates(ordered, said, words, probe_blind(vlm, probed).spelled[0][0])
 
 
 def _check_finite(picture: Path, signals: Mapping[str, Tensor]) -> None:
@@ -195,9 +195,9 @@ def _check_finite(picture: Path, signals: Mapping[str, Tensor]) -> None:
         )
 
 
-def _described(layer: Layer) -> dict[str, str]:
+def _described(layer: TokenMap) -> dict[str, str]:
     return {"name": layer.name, "label": layer.label, "about": layer.about}
 
 
-def _said(evidence: Evidence) -> list[Layer]:
-    return [layer for layer in experiments(evidence.signals) if layer.name in SAID]
+def _said(evidence: Evidence) -> list[TokenMap]:
+    return [layer for layer in experiment_maps(evidence.signals) if layer.name in SAID]

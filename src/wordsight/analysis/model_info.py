@@ -8,12 +8,13 @@ from PIL import Image
 
 from wordsight import pruners
 from wordsight.errors import UsageError
-from wordsight.media.inputs import Shown, layout
+from wordsight.media.inputs import MediaInput
+from wordsight.models.processing import prompt_text
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.probe import QUESTION
 
 
-def describe(vlm: VLM, size: tuple[int, int] = (640, 480)) -> dict[str, Any]:
+def describe_model(vlm: VLM, size: tuple[int, int] = (640, 480)) -> dict[str, Any]:
     """What `wordsight info` shows, for a picture of `size` (width, height) in pixels."""
     blank = Image.new("RGB", size)
     prompt = vlm.encode(blank, QUESTION)
@@ -30,7 +31,7 @@ def describe(vlm: VLM, size: tuple[int, int] = (640, 480)) -> dict[str, Any]:
         "line_breaks": int(tokens.is_break.sum()),
         "grids": grids if vlm.family.mapped else [],
         "video": "as such" if getattr(vlm.processor, "video_processor", None) else "as pictures",
-        "prompt": layout(vlm.processor, Shown(pictures=(blank,)), "QUESTION", ()),
+        "prompt": prompt_text(vlm.processor, MediaInput(pictures=(blank,)), "QUESTION", ()),
         "prompt_tokens": len(prompt.is_visual),
         "positions": "M-RoPE" if prompt.sequence["position_ids"].ndim > 1 else "1-D",
         "pad_embedding": vlm.processor.tokenizer.pad_token,

@@ -25,7 +25,7 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class States:
+class PictureStates:
     """What is known of a picture's N tokens, line breaks left out.
 
     orders  (N,) each, by name: the signals that order them.

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from wordsight._utils.progress import watched
-from wordsight.algorithms.clustering import dpc_centres, nearest
+from wordsight._utils.progress import track
+from wordsight.algorithms.clustering import dpc_centers, nearest_centers
 from wordsight.errors import UsageError
 from wordsight.media.images import load_picture
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.redundancy.codebook import Codebook
-from wordsight.redundancy.probe import QUESTION, in_place, read
+from wordsight.redundancy.probe import QUESTION, probe_tokens, with_embeddings
 
 CLUSTERS = 12
 EXAMPLES = 4  # of every prototype, of different pictures
@@ -33,7 +33,7 @@ SURE = 0.5
 Record = dict[str, Any]
 
 
-def explain(
+def inspect_codebook(
     vlm: VLM, book: Codebook, pictures: Sequence[Path], *, keep: float = 0.2, sure: float = SURE
 ) -> Record:
     """The record of a book on these pictures.
@@ -53,8 +53,8 @@ def explain(
     seen = _Seen.of(vlm, pruner, pictures)
     unit = normalize(book.prototypes.double().cpu(), dim=-1)
     places, explained = principal(unit)
-    centres = dpc_centres(unit, CLUSTERS)
-    cluster = nearest(unit, centres)
+    centres = dpc_centers(unit, CLUSTERS)
+    cluster = nearest_centers(unit, centres)
     twin = _twins(book)
     prototypes = [
         {
@@ -122,11 +122,11 @@ class _Seen:
         total, prunes = 0, torch.zeros(count, dtype=torch.long)
         cosine, where = torch.zeros(count, 0), torch.zeros(count, 0, 2, dtype=torch.long)
         cells, boxes = [], []
-        for number, path in enumerate(watched(paths, "comparing with tokens", len(paths))):
+        for number, path in enumerate(track(paths, "comparing with tokens", len(paths))):
             tokens = vlm.encode(load_picture(path), QUESTION).visual
             tokens = tokens.take((~tokens.is_break).nonzero()[:, 0])
             near = pruner.book.similarity(tokens.embeds).cpu()  # (N, M)
-            dropped = ~torch.isin(tokens.slot, pruner.choose(tokens).slot).cpu()
+            dropped = ~torch.isin(tokens.slot, pruner.prune(tokens).slot).cpu()
             prunes += near[dropped].argmax(-1).bincount(minlength=count)
             best, token = near.max(0)  # (M,)
             place = torch.stack([torch.full_like(token, number), token], -1)[:, None]
@@ -163,8 +163,8 @@ def _read(vlm: VLM, book: Codebook, picture: Any) -> tuple[list[list[tuple[str, 
     prompt = vlm.encode(picture, QUESTION)
     starts = range(0, len(book.prototypes), AT_ONCE)
     words, confidence = [], []
-    for start in watched(starts, "reading prototypes", len(starts)):
-        reading = read(vlm, in_place(prompt, book.prototypes[start : start + AT_ONCE]))
+    for start in track(starts, "reading prototypes", len(starts)):
+        reading = probe_tokens(vlm, with_embeddings(prompt, book.prototypes[start : start + AT_ONCE]))
         words += [list(row[:WORDS]) for row in reading.words]
         confidence += reading.confidence.tolist()
     return words, confidence

@@ -28,7 +28,7 @@ TAIL = 0.02  # share of the tokens beyond each end of a colour scale
 
 
 @dataclass(frozen=True)
-class Layer:
+class TokenMap:
     """One value (N,) for each token. `is_log`: values differ by orders of magnitude."""
 
     name: str
@@ -53,32 +53,32 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Layers:
+class TokenMaps:
     """Those that there are, and those that are absent: their labels and why."""
 
-    there: list[Layer]
+    there: list[TokenMap]
     absent: list[dict[str, str]]
 
 
-def layers(vlm: VLM, prompt: Prompt, examined: Mapping[str, Tensor], book: Codebook | None) -> Layers:
+def token_maps(vlm: VLM, prompt: Prompt, examined: Mapping[str, Tensor], book: Codebook | None) -> TokenMaps:
     """The layers of a prompt that carries the CLS signals that the model has; `examined` as by `examine`."""
-    there, absent = experiments(examined), []
+    there, absent = experiment_maps(examined), []
     if book:
         about = f"highest cosine with one of {len(book.prototypes)} prototypes of the codebook"
         content = prompt.visual.embeds[~prompt.visual.is_break]
-        there.append(Layer("redundancy", "redundancy", about, book.redundancy(content)))
+        there.append(TokenMap("redundancy", "redundancy", about, book.redundancy(content)))
     else:
         absent.append({"label": "redundancy", "why": "no codebook was given; --codebook BOOK adds it"})
-    found = orders(vlm, prompt)
-    return Layers(there + found.there, absent + found.absent)
+    found = intermediate_maps(vlm, prompt)
+    return TokenMaps(there + found.there, absent + found.absent)
 
 
-def orders(vlm: VLM, prompt: Prompt) -> Layers:
+def intermediate_maps(vlm: VLM, prompt: Prompt) -> TokenMaps:
     """The layers of intermediate states, that others order tokens by: [CLS] signals, as far as the prompt
     carries them, and text-to-image attention.
     """
     content = (~prompt.visual.is_break).nonzero()[:, 0]
-    there: list[Layer] = []
+    there: list[TokenMap] = []
     absent = []
     for layer in _cls(prompt, content):
         if layer.name in vlm.signals and "cls_similarity" in vlm.signals:
@@ -86,42 +86,42 @@ def orders(vlm: VLM, prompt: Prompt) -> Layers:
         else:
             absent.append({"label": layer.label, "why": _why_no_cls(vlm)})
     try:
-        there += _text(text_attention(vlm, prompt)[:, content])
+        there += _text(text_attention(vlm.model, prompt)[:, content])
     except UsageError as error:
         absent.append({"label": "text-to-image attention", "why": str(error)})
-    return Layers(there, absent)
+    return TokenMaps(there, absent)
 
 
-def effect(vlm: VLM, prompt: Prompt) -> Layer:
+def answer_effect(vlm: VLM, prompt: Prompt) -> TokenMap:
     """How much the answer to the prompt's own question depends on the neighbourhood of each token."""
-    changed = ablation.globally(vlm, prompt).divergence(jensen_shannon)
+    changed = ablation.ablate_global(vlm, prompt).divergence(jensen_shannon)
     about = f"{FIRST_WORD} {AMONG}"
-    return Layer("effect", "effect on the answer", about, changed[~prompt.visual.is_break], is_log=True)
+    return TokenMap("effect", "effect on the answer", about, changed[~prompt.visual.is_break], is_log=True)
 
 
-def experiments(examined: Mapping[str, Tensor]) -> list[Layer]:
+def experiment_maps(examined: Mapping[str, Tensor]) -> list[TokenMap]:
     """What the probe question brings to light; `examined` as by `examine`."""
     return [
-        Layer(
+        TokenMap(
             "confidence",
             "confidence",
             "probability of the likeliest word when the model sees this token alone",
             examined["confidence"],
         ),
-        Layer(
+        TokenMap(
             "certainty",
             "certainty",
             "one minus the entropy of that word over the whole vocabulary, as a share of its maximum",
             examined["certainty"],
         ),
-        Layer(
+        TokenMap(
             "regional",
             "regional divergence",
             f"{MOVED} the token is taken out of its 3x3 neighbourhood, seen alone",
             examined["regional/jensen_shannon"],
             is_log=True,
         ),
-        Layer(
+        TokenMap(
             "global",
             "global divergence",
             f"{MOVED} {AMONG}",
@@ -131,7 +131,7 @@ def experiments(examined: Mapping[str, Tensor]) -> list[Layer]:
     ]
 
 
-def _cls(prompt: Prompt, content: Tensor) -> list[Layer]:
+def _cls(prompt: Prompt, content: Tensor) -> list[TokenMap]:
     """What the vision tower's [CLS] token makes of each, as far as it was collected."""
     told = {
         "cls_attention": (
@@ -145,7 +145,7 @@ def _cls(prompt: Prompt, content: Tensor) -> list[Layer]:
     }
     nothing = torch.zeros(len(prompt.visual), device=content.device)
     return [
-        Layer(name, *words, prompt.visual.signals.get(name, nothing)[content].float())
+        TokenMap(name, *words, prompt.visual.signals.get(name, nothing)[content].float())
         for name, words in told.items()
     ]
 
@@ -157,12 +157,12 @@ def _why_no_cls(vlm: VLM) -> str:
     return f"wordsight does not read signals of the vision tower of {vlm.name} ({kind})"
 
 
-def _text(attention: Tensor) -> list[Layer]:
+def _text(attention: Tensor) -> list[TokenMap]:
     """The layers of the attention (layers, N) that the last token of the prompt pays."""
     depth = len(attention)
     paid = "attention that the last token of your question's prompt pays, mean over heads"
     found = [
-        Layer(
+        TokenMap(
             "text_attention",
             f"text-to-image attention, mean of {depth} layers",
             f"{paid} and over all {depth} layers of the language model",
@@ -172,5 +172,5 @@ def _text(attention: Tensor) -> list[Layer]:
     if depth > EARLY:
         label = f"text-to-image attention, layer {EARLY} of {depth}"
         about = f"{paid}, in layer {EARLY} of {depth}: what FastV prunes by"
-        found.append(Layer("text_attention_early", label, about, attention[EARLY - 1]))
+        found.append(TokenMap("text_attention_early", label, about, attention[EARLY - 1]))
     return found

@@ -32,7 +32,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(codebook.app, name="codebook")
 app.command()(recommend.recommend)
 app.command()(explain.explain)
-app.command()(analyse.analyse)
+app.command()(analyse.analyze)
 app.command()(view.view)
 
 
@@ -90,12 +90,12 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what wordsight makes of a model: its tokens, its prompt, and the pruners that can run on it."""
-    from wordsight.analysis.model_info import describe
+    from wordsight.analysis.model_info import describe_model
 
     width, _, height = size.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise UsageError(f"--size must be WIDTHxHEIGHT in pixels, as 640x480; got {size!r}")
-    record = describe(load_vlm(model), (int(width), int(height)))
+    record = describe_model(load_vlm(model), (int(width), int(height)))
     lines = [
         f"{name.replace('_', ' '):19}{_told(value)}" for name, value in record.items() if name != "pruners"
     ]
@@ -185,13 +185,13 @@ def compare(
     With --out, what is finished is kept in OUT.cells until all of it is: a run that was killed goes on there.
     """
     from wordsight import pruners, tasks
-    from wordsight._utils.registry import spec
-    from wordsight.evaluation.comparison import Settings, refuse_repeated
+    from wordsight._utils.registry import refuse_duplicates, spec
+    from wordsight.evaluation.comparison import Settings
     from wordsight.evaluation.comparison import compare as run
     from wordsight.evaluation.latency import Timing
-    from wordsight.evaluation.result_cache import beside
+    from wordsight.evaluation.result_cache import cache_beside
     from wordsight.evaluation.results import check_results
-    from wordsight.reports import check_report, write_report
+    from wordsight.reports.folder import check_report, write_report
     from wordsight.reports.formats import terminal
     from wordsight.reports.tables import tables
 
@@ -199,12 +199,12 @@ def compare(
     chosen = [tasks.make(name) for name in task]
     asked = spec(pruners.make(reference)) if reference else None
     models = model or ["demo"]
-    refuse_repeated("model", models)
+    refuse_duplicates("model", models)
     if out:
         check_results(out)
     if report:
         check_report(report)
-    with beside(out) as cells:
+    with cache_beside(out) as cells:
         clock = Timing(rounds=timing, batch=batch) if timing else None
         settings = Settings(reference=asked, timing=clock, cells=cells)
         results = run(map(load_vlm, models), chosen, methods, limit=limit, settings=settings)

@@ -14,14 +14,14 @@ from wordsight.cli.common import (
     Model,
     load_vlm,
     say,
-    say_set_aside,
+    say_skipped,
     show,
     show_tables,
 )
 from wordsight.errors import UsageError
 
 
-def analyse(
+def analyze(
     images: Annotated[Path, typer.Option(help="a folder of pictures")],
     out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
     evidence: EvidenceFolder = None,
@@ -43,12 +43,12 @@ def analyse(
 
     Evidence is collected as by `codebook build`: a stopped run goes on where it was.
     """
-    from wordsight.analysis.intermediate_states import analyse as run
-    from wordsight.evaluation.comparison import environment
+    from wordsight.analysis.intermediate_states import analyze as run
+    from wordsight.evaluation.environment import environment
     from wordsight.media.images import find_pictures
     from wordsight.redundancy.probe import QUESTION
-    from wordsight.reports import ANALYSIS_FILES, check_report
     from wordsight.reports.analysis import for_terminal
+    from wordsight.reports.folder import ANALYSIS_FILES, check_report
 
     found = evidence or Path(f"{out}.evidence")
     _check_apart(images, out, found)
@@ -59,7 +59,7 @@ def analyse(
 
     vlm = load_vlm(model)
     record = run(vlm, pictures, found, question=question or QUESTION, sure=sure)
-    say_set_aside(record["set_aside"])
+    say_skipped(record["set_aside"])
     record["environment"] = environment(vlm)
     write_analysis(record, out)
     say(f"shown in {out / ANALYSIS_FILES[0]}")

@@ -18,11 +18,12 @@ from wordsight.cli.common import (
     as_share,
     load_vlm,
     say,
-    say_set_aside,
+    say_skipped,
     show,
     show_tables,
 )
 from wordsight.errors import UsageError
+from wordsight.redundancy.build import build_codebook
 
 if TYPE_CHECKING:
     from wordsight.redundancy.criteria import Condition, Quantile
@@ -55,13 +56,14 @@ def build(
 ) -> None:
     """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
     from wordsight.media.images import find_pictures
-    from wordsight.redundancy.codebook import Clustering, Codebook, check_place
+    from wordsight.redundancy.build import Clustering
+    from wordsight.redundancy.codebook import check_destination
 
     condition = _condition(criterion, confidence, divergence)
-    check_place(out)
+    check_destination(out)
     pictures = find_pictures(photos)[:limit]
     found = _evidence(load_vlm(model), pictures, evidence or Path(f"{out}.evidence"))
-    book = Codebook.build(found, condition, Clustering(largest=largest, images=min_images))
+    book = build_codebook(found, condition, Clustering(largest=largest, images=min_images))
     book.save_pretrained(out)
     show(_described(book), as_json, f"{len(book.prototypes)} prototypes in {out}\n")
 
@@ -87,11 +89,12 @@ def calibrate(
     from wordsight import tasks
     from wordsight.evaluation.calibration import calibrate as run
     from wordsight.media.images import find_pictures
-    from wordsight.redundancy.codebook import Clustering, check_place
+    from wordsight.redundancy.build import Clustering
+    from wordsight.redundancy.codebook import check_destination
     from wordsight.reports.calibration import calibration_tables
 
     asked = replace(tasks.make(task), split="validation")
-    check_place(out)
+    check_destination(out)
     pictures, vlm = find_pictures(images)[:limit], load_vlm(model)
     found = _evidence(vlm, pictures, evidence or Path(f"{out}.evidence"))
     clustering = Clustering(largest=largest, images=min_images)
@@ -146,9 +149,9 @@ def compact(
     as_json: AsJson = False,
 ) -> None:
     """Write the book without prototypes that repeat another; on pictures, tell what it keeps otherwise."""
-    from wordsight.analysis.compaction import changes, largest_fall
+    from wordsight.analysis.compaction import compare_codebooks, largest_fall
     from wordsight.media.images import find_pictures, readable
-    from wordsight.redundancy.codebook import Codebook, check_place
+    from wordsight.redundancy.codebook import Codebook, check_destination
     from wordsight.reports.compaction import compaction_table
     from wordsight.reports.formats import terminal
 
@@ -156,7 +159,7 @@ def compact(
     if out.resolve() == Path(book).resolve():
         raise UsageError(f"--out is {book} itself, of which nothing would be left; name another folder")
     smaller = whole.compact(similarity)
-    check_place(out)
+    check_destination(out)
     record: dict[str, Any] = {
         "prototypes": {"before": len(whole.prototypes), "after": len(smaller.prototypes)},
         "similarity": similarity,
@@ -164,8 +167,8 @@ def compact(
     }
     if images:
         pictures, set_aside = readable(find_pictures(images)[:limit])
-        say_set_aside(set_aside)
-        record["on_pictures"] = changes(load_vlm(model), whole, smaller, pictures)
+        say_skipped(set_aside)
+        record["on_pictures"] = compare_codebooks(load_vlm(model), whole, smaller, pictures)
         record["set_aside"] = set_aside
     smaller.save_pretrained(out)
     say(f"{len(smaller.prototypes)} of {len(whole.prototypes)} prototypes in {out}")
@@ -189,12 +192,12 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show what the prototypes are: their words, patches and map, which repeat each other, which prune."""
-    from wordsight.analysis.prototypes import explain as run
-    from wordsight.evaluation.comparison import environment
+    from wordsight.analysis.prototypes import inspect_codebook as run
+    from wordsight.evaluation.environment import environment
     from wordsight.media.images import find_pictures, readable
     from wordsight.redundancy.codebook import Codebook
-    from wordsight.reports import BOOK_FILES, check_report
     from wordsight.reports.book import cluster_table
+    from wordsight.reports.folder import BOOK_FILES, check_report
     from wordsight.reports.formats import terminal
 
     share = as_share(keep)
@@ -204,7 +207,7 @@ def explain(
     from wordsight.reports.book_page import write_book_report
 
     pictures, set_aside = readable(find_pictures(images)[:limit])
-    say_set_aside(set_aside)
+    say_skipped(set_aside)
     vlm = load_vlm(model)
     record = run(vlm, opened, pictures, keep=share, sure=sure) | {"set_aside": set_aside}
     record["environment"] = environment(vlm)
@@ -217,10 +220,10 @@ def explain(
 
 
 def _evidence(vlm: Any, pictures: list[Path], folder: Path) -> Evidence:
-    from wordsight.redundancy.evidence import collect
+    from wordsight.redundancy.evidence import collect_evidence
 
-    found = collect(vlm, pictures, folder)
-    say_set_aside(found.set_aside(folder))
+    found = collect_evidence(vlm, pictures, folder)
+    say_skipped(found.skipped(folder))
     return found
 
 

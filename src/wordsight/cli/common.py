@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,7 +109,35 @@ def show_tables(*renderables: Any) -> None:
     console.print(*renderables, sep="\n")
 
 
-def say_set_aside(reasons: dict[str, str]) -> None:
+@contextmanager
+def progress_bars() -> Iterator[None]:
+    """While open, long work shows a bar for each of its named parts, if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    from wordsight._utils.progress import Progress, report_progress
+
+    bars, tasks = Bars(console=Console(stderr=True)), dict[str, TaskID]()
+
+    def update(progress: Progress) -> None:
+        if progress.description:
+            bars.start()  # once there is something to show
+            if progress.description not in tasks:
+                tasks[progress.description] = bars.add_task(progress.description, total=1.0)
+            bars.update(tasks[progress.description], completed=progress.done)
+
+    try:
+        with report_progress(update):
+            yield
+    finally:
+        bars.stop()
+
+
+def say_skipped(reasons: dict[str, str]) -> None:
     """A line on stderr for every picture that could not be read."""
     for name, reason in reasons.items():
         say(f"set aside {name}: {reason}")

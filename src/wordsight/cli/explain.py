@@ -18,12 +18,11 @@ from wordsight.cli.common import (
     load_vlm,
     make_pruner,
     open_media,
-    say,
     show,
 )
 
 if TYPE_CHECKING:
-    from wordsight.explain.record import Asked
+    from wordsight.explain.record import ExplainRequest
     from wordsight.pruners.base import Pruner
 
 Pruners = Annotated[
@@ -52,30 +51,30 @@ def explain(
 ) -> None:
     """Write a page that shows what every visual token says, and which ones pruners keep."""
     from wordsight._utils.files import check_file
-    from wordsight.explain.page import write
+    from wordsight.explain.page import write_page
     from wordsight.explain.panels import numbered
-    from wordsight.explain.record import tell
-    from wordsight.media.inputs import Shown
+    from wordsight.explain.record import explain_tokens
+    from wordsight.media.inputs import MediaInput
     from wordsight.redundancy.probe import QUESTION
 
     check_file(out)
-    shown = Shown.of(open_media(given, frames, fps))
+    shown = MediaInput.of(open_media(given, frames, fps))
     asking = asks(pruner, keep, codebook, model)
     asked = asking(names=numbered([path.name for path in given]), question=question or QUESTION)
-    story = tell(load_vlm(model), shown, asked, say)
-    write(story, shown, out)
+    story = explain_tokens(load_vlm(model), shown, asked)
+    write_page(story, shown, out)
     show(story, as_json, f"{len(story['tokens']['cell'])} visual tokens in {out}\n")
 
 
 def asks(
     pruner: list[str] | None, keep: list[str] | None, codebook: str | None, model: str
-) -> partial[Asked]:
+) -> partial[ExplainRequest]:
     """What makes an Asked of names and a question, with all else as these options say."""
-    from wordsight.explain.record import KEEPS, Asked
+    from wordsight.explain.record import KEEPS, ExplainRequest
 
     book = codebook or ("demo" if model == "demo" else None)
     return partial(
-        Asked,
+        ExplainRequest,
         pruners=None if pruner is None else _pruners(pruner, book),
         keeps=sorted(as_share(text) for text in set(keep)) if keep else KEEPS,
         book=book,
@@ -84,7 +83,7 @@ def asks(
 
 def _pruners(specs: list[str], book: str | None) -> list[Pruner]:
     """The pruners of the SPECs; those that take a codebook and name none get this one."""
-    from wordsight.pruners.base import BookPruner
+    from wordsight.pruners.book import BookPruner
 
     methods = []
     for spec in specs:

@@ -36,11 +36,11 @@ def recommend(
     """Say which pruner to take: race them on a validation split, confirm the leader on the test split."""
     from wordsight import tasks
     from wordsight._utils.files import check_file, replacing
-    from wordsight.evaluation.recommendation import Terms
+    from wordsight.evaluation.recommendation import Requirements
     from wordsight.evaluation.recommendation import recommend as run
-    from wordsight.evaluation.verdict import tables
+    from wordsight.reports.recommendation import recommendation_tables
 
-    terms = Terms(budget, tolerance, latency_ms, limit)
+    terms = Requirements(budget, tolerance, latency_ms, limit)
     methods = [method for spec in pruner or () if (method := make_pruner(spec, str(budget)))]
     if len(methods) < len(pruner or ()):
         raise UsageError("none is no candidate: every pruner is compared with it; leave out --pruner none")
@@ -56,4 +56,4 @@ def recommend(
     if as_json:
         show(record, True, "")
     else:
-        show_tables(*tables(record))
+        show_tables(*recommendation_tables(record))

@@ -87,7 +87,7 @@ def _draw(vlm: VLM, picture: Path, path: Path) -> Path:
     prompt = vlm.encode(image, probe.QUESTION)
     large = drawing.enlarged(image, drawing.boxes(image, prompt.visual))
     where = drawing.boxes(large, prompt.visual)
-    said = [words[0] for words in probe.read(vlm, prompt).words]
+    said = [words[0] for words in probe.probe_tokens(vlm, prompt).words]
     panels = [("what each token says alone", drawing.draw_words(large, where, said))]
     for keep in KEEPS[1:]:
         kept = pruners.make(f"codebook:keep={keep}")(prompt).visual.slot.tolist()

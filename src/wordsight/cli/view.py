@@ -26,9 +26,9 @@ def view(
     as_json: AsJson = False,
 ) -> None:
     """Serve the page of explain on this machine: drop a picture, ask, see what every visual token says."""
-    from wordsight.viewer.listener import Door
+    from wordsight.viewer.listener import Listener
 
-    with Door.at(host, port) as door:
+    with Listener.at(host, port) as door:
         from wordsight.viewer.serve import serve  # the door has found the extra
 
         asking = asks(pruner, keep, codebook, model)

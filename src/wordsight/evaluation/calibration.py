@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from wordsight._utils.progress import watched
+from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
-from wordsight.evaluation.comparison import environment
-from wordsight.evaluation.prepared_task import Sheet
+from wordsight.evaluation.environment import environment
+from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.statistics import Scores
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
-from wordsight.redundancy.codebook import Clustering, Codebook
+from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
+from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import CRITERIA
 from wordsight.redundancy.evidence import Evidence
 from wordsight.tasks.base import Example, Task
@@ -55,15 +56,15 @@ def calibrate(
     """
     examples = task.first(questions)
     first, second = _halves(examples)
-    Codebook.random(evidence, 1).check(vlm)
+    random_codebook(evidence, 1).check(vlm)
     books = candidates(evidence, clustering or Clustering())
-    choosing = Sheet.of(vlm, task, first)
-    tried = watched(books.items(), "trying criteria", len(books))
+    choosing = PreparedTask.of(vlm, task, first)
+    tried = track(books.items(), "trying criteria", len(books))
     found = {name: mean_over(choosing, _pruners(book)) for name, book in tried}
     best = max(found, key=lambda name: float(found[name].mean()))
     book = books[best]
-    testing = Sheet.of(vlm, task, second)
-    controls = [Codebook.random(evidence, len(book.prototypes), seed) for seed in CONTROL_SEEDS]
+    testing = PreparedTask.of(vlm, task, second)
+    controls = [random_codebook(evidence, len(book.prototypes), seed) for seed in CONTROL_SEEDS]
     scores = mean_over(testing, _pruners(book))
     references = {
         "random tokens": mean_over(testing, [Random(keep=keep) for keep in KEEPS]),
@@ -108,7 +109,7 @@ def candidates(
         tried = {f"{name} q{share}": condition.at(share) for share in shares}
         for label, moved in tried.items() if condition.at(1) != condition else [(name, condition)]:
             try:
-                books[label] = Codebook.build(evidence, moved, clustering)
+                books[label] = build_codebook(evidence, moved, clustering)
             except UsageError as error:
                 reasons.append(f"{label}: {error}")
     if not books:
@@ -116,7 +117,7 @@ def candidates(
     return books
 
 
-def mean_over(sheet: Sheet, pruners: list[Pruner]) -> Scores:
+def mean_over(sheet: PreparedTask, pruners: list[Pruner]) -> Scores:
     """The score of every question, mean over the pruners."""
     scores: Scores = np.mean([sheet.run(pruner)[0] for pruner in pruners], 0)
     return scores

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from wordsight.errors import UsageError
 from wordsight.models.chat import TokenClock
+from wordsight.models.layer_hooks import cache_name
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
@@ -151,7 +152,7 @@ def _first_cache(vlm: VLM) -> Iterator[list[int]]:
     sizes: list[int] = []
 
     def note(module: Any, given: Any, output: Any) -> None:
-        tensors = [value for layer in output[vlm.cache_name].layers for value in vars(layer).values()]
+        tensors = [value for layer in output[cache_name(vlm.model)].layers for value in vars(layer).values()]
         sizes.append(sum(value.nbytes for value in tensors if isinstance(value, Tensor)))
 
     hook = vlm.model.register_forward_hook(note)
@@ -197,8 +198,8 @@ def _wait_for(device: torch.device) -> None:
 
 
 def _encoded(vlm: VLM, example: Example, pruner: Pruner | None) -> Prompt:
-    needs = pruner.needs if pruner else frozenset()
-    return vlm.encode(example.images, example.question, collect=needs)
+    needs = pruner.required_signals if pruner else frozenset()
+    return vlm.encode(example.images, example.question, signals=needs)
 
 
 def _spread(examples: Sequence[Example], count: int) -> list[Example]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wordsight.evaluation.result_cache import Cell
+from wordsight.evaluation.result_cache import RunResult
 from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval, interval_of_tasks
 from wordsight.tasks.base import Example
 
@@ -19,16 +19,18 @@ RIGHT = 0.5  # a question that scores at least so much counts as answered
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class Baselines:
     """The questions of a task, answered with all visual tokens (whole) and with none (blind): what every row
     is measured against.
     """
 
     examples: list[Example]
-    whole: Cell
-    blind: Cell
+    whole: RunResult
+    blind: RunResult
 
-    def row(self, cell: Cell, references: Mapping[str, Cell], resized: Cell | None) -> dict[str, Any]:
+    def row(
+        self, cell: RunResult, references: Mapping[str, RunResult], resized: RunResult | None
+    ) -> dict[str, Any]:
         """The row of a cell: 95 % bootstrap intervals over pictures, paired for the differences to
         `references`. `resized` are the answers to smaller pictures, which part easy questions from hard ones.
         """
@@ -70,7 +72,7 @@ class Yardstick:
         low, high = interval(scores[at], [name for name, here in zip(self.pictures, at, strict=True) if here])
         return {"accuracy": float(scores[at].mean()), "low": low, "high": high}
 
-    def _split(self, scores: Scores, resized: Cell) -> dict[str, dict[str, Any]]:
+    def _split(self, scores: Scores, resized: RunResult) -> dict[str, dict[str, Any]]:
         """VTC-Bench's split (https://arxiv.org/abs/2510.07143): a question is easy if the unpruned model
         answers it when the picture itself is resized, to the share of its pixels that is kept of its tokens.
         """
@@ -102,18 +104,18 @@ class Yardstick:
 
 
 def mean_row(
-    sticks: Sequence[Yardstick], cells: Sequence[Cell], references: Mapping[str, Sequence[Cell]]
+    sticks: Sequence[Baselines], cells: Sequence[RunResult], references: Mapping[str, Sequence[RunResult]]
 ) -> dict[str, Any]:
     """The row of a pruner's cells on several tasks: every task counts alike, few questions or many."""
     pictures = [stick.pictures for stick in sticks]
 
-    def scores(of: Sequence[Cell]) -> list[Scores]:
+    def scores(of: Sequence[RunResult]) -> list[Scores]:
         return [np.array(cell.scores) for cell in of]
 
-    def mean(of: Sequence[Cell]) -> float:
+    def mean(of: Sequence[RunResult]) -> float:
         return float(np.mean([one.mean() for one in scores(of)]))
 
-    def difference(others: Sequence[Cell]) -> list[float]:
+    def difference(others: Sequence[RunResult]) -> list[float]:
         gaps = [mine - theirs for mine, theirs in zip(scores(cells), scores(others), strict=True)]
         return [mean(cells) - mean(others), *interval_of_tasks(gaps, pictures, ends=DIFFERENCES)]
 

@@ -1,4 +1,4 @@
-"""Sheet: a task laid out for one model, to run any number of pruners on and compare them in pairs."""
+"""PreparedTask: a task laid out for one model, to run any number of pruners on and compare them in pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from wordsight._utils.progress import watched
+from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
 from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval
 from wordsight.models.layer_hooks import tokens_read
@@ -24,7 +24,7 @@ SEEDS = (0, 1, 2)  # of random tokens
 
 
 @dataclass(frozen=True)
-class Sheet:
+class PreparedTask:
     """The examples of a task and their unpruned prompts for one model."""
 
     vlm: VLM
@@ -34,14 +34,14 @@ class Sheet:
 
     @classmethod
     def of(
-        cls, vlm: VLM, task: Task, examples: list[Example], *, collect: frozenset[str] = frozenset()
-    ) -> Sheet:
+        cls, vlm: VLM, task: Task, examples: list[Example], *, signals: frozenset[str] = frozenset()
+    ) -> PreparedTask:
         """These questions of a task; every picture is encoded once, with the signals named."""
         seen: dict[str, VisualTokens] = {}
         prompts = []
-        for example in watched(examples, f"reading {spec(task)}", len(examples)):
+        for example in track(examples, f"reading {spec(task)}", len(examples)):
             known = seen.get(example.picture_id)
-            prompt = vlm.encode(example.images, example.question, collect=collect, seen=known)
+            prompt = vlm.encode(example.images, example.question, signals=signals, visual=known)
             seen[example.picture_id] = prompt.visual
             prompts.append(prompt)
         return cls(vlm, task, examples, prompts)
@@ -68,10 +68,10 @@ class Sheet:
             prompts = []
             for example, prompt in zip(self.examples, self.prompts, strict=True):
                 if example.picture_id not in kept or method.reads_question:
-                    kept[example.picture_id] = method.choose(prompt.visual)
-                prompts.append(method.place(prompt, kept[example.picture_id]))
+                    kept[example.picture_id] = method.prune(prompt.visual)
+                prompts.append(method.apply(prompt, kept[example.picture_id]))
             totals += self._score(prompts)
-            counts += [tokens_read(self.vlm, prompt) for prompt in prompts]
+            counts += [tokens_read(self.vlm.model, prompt) for prompt in prompts]
         return totals / len(seeded(pruner)), float(np.mean(counts))
 
     def interval(self, differences: Scores, level: float = 0.95) -> tuple[float, float]:

@@ -26,7 +26,7 @@ BETS = np.geomspace(0.06, 0.96, 5)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RaceResult:
     """The values of every candidate on the pictures it was asked about, the first ones of all; `left` are
     those that were never dropped.
     """
@@ -49,7 +49,7 @@ def race(
     score: Callable[[str, Round], Values],
     *,
     level: float = LEVEL,
-) -> Outcome:
+) -> RaceResult:
     """Score all candidates round by round, and after each drop the `losers`, until one is left or the rounds
     are over.
 
@@ -66,7 +66,7 @@ def race(
         left = [name for name in left if name not in out]
         if len(left) == 1:
             break
-    return Outcome(values, tuple(left))
+    return RaceResult(values, tuple(left))
 
 
 def losers(values: dict[str, Values], level: float) -> set[str]:

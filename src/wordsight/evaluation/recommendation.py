@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from wordsight import pruners as package
-from wordsight._utils.progress import watched
+from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
-from wordsight.evaluation.comparison import environment
+from wordsight.evaluation.environment import environment
 from wordsight.evaluation.latency import Timing
-from wordsight.evaluation.prepared_task import Sheet
+from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.racing import LEVEL, Values, race
 from wordsight.evaluation.verdict import FREE, RESIZED, advise
 from wordsight.media.resize import resized
@@ -33,7 +33,7 @@ CLOCK = Timing(rounds=16, batch=1)
 
 
 @dataclass(frozen=True)
-class Terms:
+class Requirements:
     """What is asked of a pruner.
 
     budget       the share of the visual tokens to keep, in (0, 1)
@@ -57,7 +57,7 @@ class Terms:
 
 
 def recommend(
-    vlm: VLM, *, validation: Task, test: Task, terms: Terms, pruners: Sequence[Pruner] | None = None
+    vlm: VLM, *, validation: Task, test: Task, terms: Requirements, pruners: Sequence[Pruner] | None = None
 ) -> dict[str, Any]:
     """The record of a race and its confirmation; `verdict` and `advice` say what it supports.
 
@@ -106,7 +106,7 @@ def _methods(
 def _checked(method: Pruner, vlm: VLM) -> Pruner:
     """The pruner; raises UsageError if it cannot run on the model or be held to a budget."""
     method.check(vlm)
-    if not method.meets_keep:
+    if not method.has_fixed_budget:
         raise UsageError(
             f"{spec(method)} cannot be held to a budget: a threshold keeps as many tokens as it likes, and "
             "the layers before those that drop some read all; `wordsight compare` tells how many are read"
@@ -116,7 +116,7 @@ def _checked(method: Pruner, vlm: VLM) -> Pruner:
 
 def _milliseconds(vlm: VLM, pictures: list[list[Example]], methods: dict[str, Pruner]) -> dict[str, float]:
     """What every candidate takes for a question, median."""
-    timing = watched(methods.items(), "measuring times", len(methods))
+    timing = track(methods.items(), "measuring times", len(methods))
     return {name: _timed(vlm, pictures, method)["milliseconds"]["total"] for name, method in timing}
 
 
@@ -144,7 +144,7 @@ def _questions(task: Task, limit: int | None) -> list[list[Example]]:
 def _race(vlm: VLM, task: Task, pictures: list[list[Example]], running: dict[str, Pruner]) -> dict[str, Any]:
     """How many questions each candidate was asked, and its accuracy, mean over pictures; the best first."""
 
-    def score(name: str, sheet: Sheet) -> Values:
+    def score(name: str, sheet: PreparedTask) -> Values:
         scores, _ = sheet.run(running[name])
         ids = [example.picture_id for example in sheet.examples]
         starts = [i for i, each in enumerate(ids) if i == 0 or each != ids[i - 1]]
@@ -165,19 +165,19 @@ def _race(vlm: VLM, task: Task, pictures: list[list[Example]], running: dict[str
 
 def _sheets(
     vlm: VLM, task: Task, pictures: list[list[Example]], running: dict[str, Pruner]
-) -> Iterator[Sheet]:
+) -> Iterator[PreparedTask]:
     """Round by round, all questions about some more pictures; what is over is forgotten."""
     rounds: list[list[Example]] = [[]]
     for questions in pictures:
         if len(rounds[-1]) >= ROUND:
             rounds.append([])
         rounds[-1] += questions
-    for examples in watched(rounds, f"racing {len(running)} pruners", len(rounds)):
-        yield Sheet.of(vlm, task, examples, collect=_needs(running))
+    for examples in track(rounds, f"racing {len(running)} pruners", len(rounds)):
+        yield PreparedTask.of(vlm, task, examples, signals=_needs(running))
 
 
 def _needs(methods: dict[str, Pruner]) -> frozenset[str]:
-    return frozenset().union(*(method.needs for method in methods.values()))
+    return frozenset().union(*(method.required_signals for method in methods.values()))
 
 
 def _finalists(methods: dict[str, Pruner], order: list[str]) -> dict[str, Pruner]:
@@ -191,11 +191,13 @@ def _confirm(
 ) -> dict[str, Any]:
     """What the first of the finalists does on questions that did not choose it, and what it takes."""
     examples = [example for questions in pictures for example in questions]
-    sheet = Sheet.of(vlm, task, examples, collect=_needs(finalists))
-    confirming = watched(finalists.items(), "confirming", len(finalists))
+    sheet = PreparedTask.of(vlm, task, examples, signals=_needs(finalists))
+    confirming = track(finalists.items(), "confirming", len(finalists))
     runs = {name: sheet.run(method) for name, method in confirming}
     leader, budget = next(iter(finalists)), next(iter(finalists.values())).keep
-    smaller = Sheet.of(vlm, task, [replace(each, images=resized(each.images, budget)) for each in examples])
+    smaller = PreparedTask.of(
+        vlm, task, [replace(each, images=resized(each.images, budget)) for each in examples]
+    )
     scores = {"none": sheet.whole} | {name: scores for name, (scores, _) in runs.items()}
     scores[RESIZED] = smaller.whole
     return {
@@ -216,7 +218,7 @@ def _confirm(
     }
 
 
-def _tokens(sheet: Sheet) -> float:
+def _tokens(sheet: PreparedTask) -> float:
     """How many visual tokens a prompt has, the mean."""
     return float(np.mean([len(prompt.visual) for prompt in sheet.prompts]))
 

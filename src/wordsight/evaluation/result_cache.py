@@ -16,7 +16,7 @@ from wordsight.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunResult:
     """What one pruner, or none, made of one task: all that a row of the results is computed from.
 
     scores       of every question, mean over seeds.
@@ -31,7 +31,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Cells:
+class ResultCache:
     """Finished cells, one file each in `folder`; without a folder, none is kept.
 
     `made_with` is what has to be the same for all of them. Raises UsageError if it is not: two runs are never
@@ -46,8 +46,8 @@ class Cells:
             self._read(path, self.made_with)
 
     def cell(
-        self, place: Mapping[str, Any], made_with: Mapping[str, Any], measure: Callable[[], Cell]
-    ) -> Cell:
+        self, place: Mapping[str, Any], made_with: Mapping[str, Any], measure: Callable[[], RunResult]
+    ) -> RunResult:
         """The cell that was finished at this place, or the one that is measured now.
 
         `made_with` is what a cell found there must have been made with, beside what holds for all.
@@ -57,7 +57,7 @@ class Cells:
         path = self.folder / f"{_digest(place)}.json"
         expected = {**self.made_with, **made_with}
         if path.is_file():
-            return Cell(**self._read(path, expected)["cell"])
+            return RunResult(**self._read(path, expected)["cell"])
         cell = measure()
         with replacing(path) as draft:
             draft.write_text(json.dumps({"place": place, "made_with": expected, "cell": asdict(cell)}))
@@ -82,7 +82,7 @@ class Cells:
 
 
 @contextmanager
-def beside(out: Path | None) -> Iterator[Path | None]:
+def cache_beside(out: Path | None) -> Iterator[Path | None]:
     """The folder for the cells of a results file, gone once the block ends well: then the file has it all.
     None where no file is to be written.
     """

@@ -1,14 +1,12 @@
-"""Advice: what the record of a recommendation supports, in words, and no more than that."""
+"""Verdict: what the record of a recommendation supports, in words, and no more than that."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from rich.table import Table
-
+from wordsight._utils.numbers import signed
 from wordsight.evaluation.statistics import ENOUGH
-from wordsight.reports.tables import signed
 
 FREE = ("random", "uniform", "pool")  # baselines that need no signal and no search
 RESIZED = "resized"  # no pruner: the pictures themselves, to that share of their pixels
@@ -131,51 +129,3 @@ def _blind(record: Record) -> str:
     told = f"With no visual token at all the model scores {test['blind']:.3f}"
     needless = test["blind"] >= (1 - record["terms"]["tolerance"]) * test["accuracy"]["none"]
     return f"{told}{': these questions do not need their pictures, and tell nothing' * needless}."
-
-
-def tables(record: Record) -> list[Any]:
-    """The record for the terminal, the advice last."""
-    shown: list[Any] = []
-    if "leader" in record:
-        shown += [*_race_table(record), "", *_test_table(record), "", *_time_table(record), ""]
-    if slow := record["too_slow"]:
-        told = ", ".join(f"{name} ({record['milliseconds'][name]:.0f} ms)" for name in slow)
-        shown.append(f"Left out, slower than {record['terms']['latency_ms']:g} ms a question: {told}.")
-    if record["left_out"]:
-        shown += [f"Left out: {reason}." for reason in dict.fromkeys(record["left_out"].values())]
-    return [*shown, *record["advice"]]
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False)
-
-
-def _race_table(record: Record) -> tuple[str, Table]:
-    asked = [row["questions"] for row in record["candidates"].values()]
-    title = (
-        f"Race on the validation split: {sum(asked)} questions asked, of {len(asked) * record['validation']}"
-    )
-    table = _table("pruner", "questions", "pictures", "accuracy", "")
-    for name, row in record["candidates"].items():
-        state = "dropped" if row["dropped"] else "leads" if name == record["leader"] else ""
-        table.add_row(name, str(row["questions"]), str(row["pictures"]), f"{row['accuracy']:.3f}", state)
-    return title, table
-
-
-def _test_table(record: Record) -> tuple[str, Table]:
-    test = record["test"]
-    title = f"Test split: {test['questions']} questions about {test['pictures']} pictures"
-    table = _table("pruner", "tokens", "accuracy", f"{record['leader']} minus this [95 %]")
-    for name, accuracy in test["accuracy"].items():
-        gap = signed(test["difference_to"].get(name))
-        table.add_row(name, f"{test['tokens'][name]:.1f}", f"{accuracy:.3f}", gap)
-    return title, table
-
-
-def _time_table(record: Record) -> tuple[str, Table]:
-    time = record["time"]
-    title = f"Milliseconds a question, medians of {time['rounds']} rounds in turns"
-    table = _table("pruner", *time["unpruned_ms"])
-    for name, key in (("none", "unpruned_ms"), (record["leader"], "pruned_ms")):
-        table.add_row(name, *(f"{each:.1f}" for each in time[key].values()))
-    return title, table

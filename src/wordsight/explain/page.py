@@ -9,20 +9,20 @@ from typing import Any
 
 from wordsight._utils.files import replacing
 from wordsight.explain.panels import pictures
-from wordsight.media.inputs import Shown
+from wordsight.media.inputs import MediaInput
 
 WEB = Path(__file__).with_name("web")
 SCRIPTS = ("dom.js", "kept.js", "colours.js", "details.js", "panels.js", "tables.js", "page.js")
 
 
-def write(story: dict[str, Any], shown: Shown, path: Path) -> None:
+def write_page(story: dict[str, Any], shown: MediaInput, path: Path) -> None:
     """Write the page of the story of these pictures or videos, whole or not at all."""
-    text = page(story, pictures(shown, story["panels"]))
+    text = render_page(story, pictures(shown, story["panels"]))
     with replacing(path) as draft:
         draft.write_text(text, "utf-8")
 
 
-def page(story: dict[str, Any], pictures: Sequence[str]) -> str:
+def render_page(story: dict[str, Any], pictures: Sequence[str]) -> str:
     """The page of a story (`tell`), with a data URL for the picture of each of its panels."""
     panels = [{**panel, "picture": picture} for panel, picture in zip(story["panels"], pictures, strict=True)]
     parts = {

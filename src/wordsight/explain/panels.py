@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from wordsight._utils.numbers import rounded
-from wordsight.media.inputs import Shown
+from wordsight.media.inputs import MediaInput
 from wordsight.models.tokens import VisualTokens
 
 SIDE = 1280  # pixels of a picture in the page, at most
@@ -20,7 +20,7 @@ QUALITIES = (90, 75, 60, 40, 20)
 CROPS = ("whole picture", "enlarged picture")
 
 
-def panels(shown: Shown, tokens: VisualTokens, names: Sequence[str]) -> list[dict[str, Any]]:
+def panels(shown: MediaInput, tokens: VisualTokens, names: Sequence[str]) -> list[dict[str, Any]]:
     """Per picture or frame that tokens are of: its title, its size in pixels, the number of its frame among
     all, the grids of its crops, and the extent of all its tokens, padding and all, as shares of it.
     """
@@ -45,7 +45,7 @@ def panels(shown: Shown, tokens: VisualTokens, names: Sequence[str]) -> list[dic
     return found
 
 
-def _titles(shown: Shown, names: Sequence[str], count: int) -> tuple[list[str], list[int]]:
+def _titles(shown: MediaInput, names: Sequence[str], count: int) -> tuple[list[str], list[int]]:
     """What each of `count` panels is called, and which of all frames it shows."""
     if not shown.videos:
         return list(names), list(range(count))
@@ -71,7 +71,7 @@ def numbered(names: Sequence[str]) -> list[str]:
     return [f"{i}. {name}" if len(names) > 1 else name for i, name in enumerate(names, 1)]
 
 
-def pictures(shown: Shown, told: Sequence[dict[str, Any]]) -> list[str]:
+def pictures(shown: MediaInput, told: Sequence[dict[str, Any]]) -> list[str]:
     """The picture of every panel as a data URL: JPEG, smaller the more there are."""
     side = round(SIDE / len(told) ** 0.5)
     return [_jpeg(shown.frames[panel["frame"]], side, BYTES // len(told)) for panel in told]

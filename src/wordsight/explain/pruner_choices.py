@@ -11,18 +11,22 @@ from torch import Tensor
 
 from wordsight._utils.numbers import exact
 from wordsight._utils.registry import spec
+from wordsight.algorithms.selection import highest
 from wordsight.models.layer_hooks import tokens_read
-from wordsight.models.layer_state import Midway
+from wordsight.models.layer_state import LayerState
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
-from wordsight.pruners.base import LayerPruner, MergePruner, Pruner, ScorePruner, highest
+from wordsight.pruners.base import MergePruner, Pruner, ScorePruner
 from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.layerwise import LayerPruner
 
 MAX_NEW_TOKENS = 64
 
 
-def choices(vlm: VLM, prompt: Prompt, pruners: Sequence[Pruner], keeps: Sequence[float]) -> dict[str, Any]:
+def pruner_choices(
+    vlm: VLM, prompt: Prompt, pruners: Sequence[Pruner], keeps: Sequence[float]
+) -> dict[str, Any]:
     """The answer with all tokens; and for each pruner ("methods") what it keeps and what is answered at every
     keep, or by its own threshold. Tokens are counted without line breaks.
 
@@ -72,22 +76,22 @@ class _Choice:
     def of(cls, prompt: Prompt, method: Pruner, keep: float | None) -> _Choice:
         asked = method if keep is None else replace(method, keep=keep)
         if isinstance(asked, LayerPruner):
-            asked = Watched(method=asked)
+            asked = RecordingPruner(method=asked)
         return cls(keep, prompt.visual, asked(prompt))
 
     def as_json(self, vlm: VLM, answer: str) -> dict[str, Any]:
         """What is kept and answered, once the model has read the prompt."""
-        inside = self.prompt.inside
-        slots = inside.left(self.whole) if isinstance(inside, Watched) else self.prompt.visual.slot
+        inside = self.prompt.layerwise
+        slots = inside.left(self.whole) if isinstance(inside, RecordingPruner) else self.prompt.visual.slot
         shows = ~self.whole.is_break
         place = shows.cumsum(0) - 1  # of each slot among tokens that are no line breaks
         kept = place[slots[shows[slots]]].tolist()
-        read = round(tokens_read(vlm, self.prompt), 1)
+        read = round(tokens_read(vlm.model, self.prompt), 1)
         return {"keep": self.keep, "kept": kept, "tokens_read": read, "answer": answer}
 
 
 @dataclass(kw_only=True)
-class Watched(LayerPruner):
+class RecordingPruner(LayerPruner):
     """A method inside the language model; notes which visual tokens each of its steps leaves."""
 
     method: LayerPruner
@@ -102,9 +106,9 @@ class Watched(LayerPruner):
     def check(self, vlm: VLM) -> None:
         self.method.check(vlm)
 
-    def narrow(self, midway: Midway, count: int) -> Midway:
-        found = self.method.narrow(midway, count)
-        self.steps.append(torch.searchsorted(midway.visual, found.visual))
+    def prune_layer(self, state: LayerState, count: int) -> LayerState:
+        found = self.method.prune_layer(state, count)
+        self.steps.append(torch.searchsorted(state.visual, found.visual))
         return found
 
     def left(self, tokens: VisualTokens) -> Tensor:

@@ -14,30 +14,31 @@ from typing import Any
 
 from torch import Tensor
 
-from wordsight._utils.numbers import rounded, spoken
-from wordsight._utils.registry import spec
-from wordsight.analysis.token_maps import CLS, effect, layers
-from wordsight.evaluation.comparison import refuse_repeated
-from wordsight.explain import nearest_prototypes as prototypes
+from wordsight._utils.numbers import rounded, word_pairs
+from wordsight._utils.progress import subtask
+from wordsight._utils.registry import refuse_duplicates, spec
+from wordsight.analysis.token_maps import CLS, answer_effect, token_maps
+from wordsight.explain.nearest_prototypes import nearest_prototypes
 from wordsight.explain.panels import panels
-from wordsight.explain.pruner_choices import agreement, choices
-from wordsight.media.inputs import Shown
+from wordsight.explain.pruner_choices import agreement, pruner_choices
+from wordsight.media.inputs import MediaInput
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.divprune import DivPrune
 from wordsight.redundancy import probe
-from wordsight.redundancy.ablation import check_map
+from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
-from wordsight.redundancy.evidence import examine
+from wordsight.redundancy.evidence import measure_tokens
 
 FORMAT = 1
 KEEPS = (0.1, 0.2, 0.5)
+STEPS = 5  # of explaining, told as progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ExplainRequest:
     """What to tell of a prompt.
 
     names     of its pictures or videos.
@@ -53,7 +54,7 @@ class Asked:
     book: str | None = None
 
     def __post_init__(self) -> None:
-        refuse_repeated("pruner", [spec(method) for method in self.pruners or ()])
+        refuse_duplicates("pruner", [spec(method) for method in self.pruners or ()])
         _ = self.codebook  # one that cannot be read is told before the long work
 
     @cached_property
@@ -63,7 +64,7 @@ class Asked:
 
     def methods(self, vlm: VLM) -> Sequence[Pruner]:
         """The pruners to tell of. Raises UsageError if one of them, or the book, is not for this model."""
-        check_map(vlm)
+        check_picture_map(vlm)
         if self.codebook:
             self.codebook.check(vlm)
         methods = self._usual(vlm) if self.pruners is None else self.pruners
@@ -73,63 +74,65 @@ class Asked:
 
     def _usual(self, vlm: VLM) -> Sequence[Pruner]:
         with_book = [CodebookPruner(codebook=self.book)] if self.book else []
-        with_cls = [ClsTopK()] if ClsTopK.needs <= vlm.signals else []
+        with_cls = [ClsTopK()] if ClsTopK.required_signals <= vlm.signals else []
         return [*with_book, *with_cls, DivPrune()]
 
 
-def tell(
+def explain_tokens(
     vlm: VLM,
-    shown: Shown,
-    asked: Asked,
-    say: Callable[[str], None] = lambda text: None,
+    media: MediaInput,
+    request: ExplainRequest,
     *,
-    examine: Callable[..., dict[str, Tensor]] = examine,
+    measure: Callable[..., dict[str, Tensor]] = measure_tokens,
 ) -> dict[str, Any]:
-    """The record of a prompt; `say` hears what is being done. `examine` may be one that remembers: what it
-    finds does not depend on the question.
+    """The record of a prompt. `measure` may be one that remembers: what it finds does not depend on the
+    question.
 
     Tokens are those that are no line breaks, numbered from 0 in the order in which they are read. Raises
-    UsageError if a pruner or the book is not for this model, or the model has no picture map.
+    UsageError if a pruner or the codebook is not for this model, or the model has no picture map.
     """
-    methods = asked.methods(vlm)
-    needs = frozenset[str]().union(*(method.needs for method in methods)) | (CLS & vlm.signals)
-    prompt = vlm.encode(shown, asked.question, collect=needs)
-    tokens = prompt.visual.take((~prompt.visual.is_break).nonzero()[:, 0])
-    assert tokens.box is not None, "a family with a picture map gives boxes"
-    say(f"asking each of {len(tokens)} visual tokens what it says, and what its absence changes")
-    examined = examine(vlm, shown, (probe.QUESTION,))
-    spelled = probe.spell(vlm, examined["words"])
-    said = [spoken(*row) for row in zip(spelled, examined["word_probabilities"], strict=True)]
-    found = layers(vlm, prompt, examined, asked.codebook)
-    if asked.question != probe.QUESTION:
-        say("asking what the absence of each changes in the answer")
-        found = replace(found, there=[*found.there, effect(vlm, prompt)])
+    methods = request.methods(vlm)
+    signals = frozenset[str]().union(*(method.required_signals for method in methods)) | (CLS & vlm.signals)
+    with subtask(0, STEPS, "encoding the picture"):
+        prompt = vlm.encode(media, request.question, signals=signals)
+        tokens = prompt.visual.take((~prompt.visual.is_break).nonzero()[:, 0])
+        assert tokens.box is not None, "a family with a picture map gives boxes"
+    with subtask(
+        1, STEPS, f"asking each of {len(tokens)} visual tokens what it says, and what its absence changes"
+    ):
+        measured = measure(vlm, media, (probe.QUESTION,))
+        words = probe.decode_ids(vlm, measured["words"])
+        said = [word_pairs(*row) for row in zip(words, measured["word_probabilities"], strict=True)]
+        maps = token_maps(vlm, prompt, measured, request.codebook)
+    with subtask(2, STEPS, "asking what the absence of each changes in the answer"):
+        if request.question != probe.QUESTION:
+            maps = replace(maps, there=[*maps.there, answer_effect(vlm, prompt)])
     book = None
-    if asked.codebook:
-        say("asking the prototypes of the codebook what they say")
-        alone = vlm.encode(shown, probe.QUESTION, seen=prompt.visual)
-        book = prototypes.nearest(vlm, replace(alone, visual=tokens), asked.codebook)
-    say("answering the question with all tokens and with fewer")
-    chosen = choices(vlm, prompt, methods, asked.keeps)
+    with subtask(3, STEPS, "asking the prototypes of the codebook what they say"):
+        if request.codebook:
+            alone = vlm.encode(media, probe.QUESTION, visual=prompt.visual)
+            book = nearest_prototypes(vlm, replace(alone, visual=tokens), request.codebook)
+    with subtask(4, STEPS, "answering the question with all tokens and with fewer"):
+        chosen = pruner_choices(vlm, prompt, methods, request.keeps)
     return {
         "format": FORMAT,
         "wordsight": version("wordsight"),
         "model": vlm.name,
-        "question": asked.question,
+        "question": request.question,
         "probe_question": probe.QUESTION,
         "answer": chosen["answer"],
-        "panels": panels(shown, tokens, asked.names),
+        "panels": panels(media, tokens, request.names),
         "tokens": {
             "cell": tokens.cell.tolist(),
             "box": rounded(tokens.box),
             "words": said,
-            "values": {layer.name: rounded(layer.values) for layer in found.there},
+            "values": {each.name: rounded(each.values) for each in maps.there},
         },
-        "layers": [layer.as_json() for layer in found.there],
-        "absent": found.absent,
+        "layers": [each.as_json() for each in maps.there],
+        "absent": maps.absent,
         "codebook": book,
         "methods": chosen["methods"],
-        "agreement": agreement(chosen["methods"], asked.keeps, len(tokens)),
+        "agreement": agreement(chosen["methods"], request.keeps, len(tokens)),
         "words": by_word(said),
     }
 

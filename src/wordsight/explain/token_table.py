@@ -17,13 +17,13 @@ def token_rows(vlm: VLM, prompt: Prompt, *, with_context: bool = False) -> list[
 
     With context also the Jensen-Shannon divergences in nats: "regional" and "global".
     """
-    reading = probe.read(vlm, prompt)
+    reading = probe.probe_tokens(vlm, prompt)
     columns: dict[str, list[Any]] = {
         "cell": prompt.visual.cell.tolist(),
         "words": [[list(word) for word in words[:WORDS]] for words in reading.words],
         "confidence": reading.confidence.tolist(),
     }
     if with_context:
-        columns["regional"] = ablation.regional(vlm, prompt).divergence(jensen_shannon).tolist()
-        columns["global"] = ablation.globally(vlm, prompt).divergence(jensen_shannon).tolist()
+        columns["regional"] = ablation.ablate_regional(vlm, prompt).divergence(jensen_shannon).tolist()
+        columns["global"] = ablation.ablate_global(vlm, prompt).divergence(jensen_shannon).tolist()
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

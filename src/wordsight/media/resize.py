@@ -9,14 +9,14 @@ from typing import Any
 
 from PIL import Image
 
-from wordsight.media.inputs import Media, Shown
+from wordsight.media.inputs import Media, MediaInput
 
 
-def resized(media: Media | Sequence[Media] | Shown, share: float) -> list[Any]:
+def resized(media: Media | Sequence[Media] | MediaInput, share: float) -> list[Any]:
     """The same pictures, or videos frame by frame, with this share of their pixels; what the processor makes
     of them is its own affair.
     """
-    shown = Shown.of(media)
+    shown = MediaInput.of(media)
     videos = [
         replace(video, frames=tuple(_smaller(frame, share) for frame in video.frames))
         for video in shown.videos

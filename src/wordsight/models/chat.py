@@ -1,24 +1,20 @@
-"""Chat: questions about the same pictures, one after another; and what an answer took."""
+"""Chat: questions about the same pictures, one after another; and what an answer is and took."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
-from wordsight.media.inputs import Media, Shown, Turn
-from wordsight.models.layer_hooks import tokens_read
-from wordsight.models.prompt import Prompt, batches
+from wordsight.media.inputs import Media, MediaInput
+from wordsight.models.processing import Turn
+from wordsight.models.prompt import Prompt, PromptPruner
 from wordsight.models.tokens import VisualTokens
-
-if TYPE_CHECKING:
-    from wordsight.models.vlm import VLM
-    from wordsight.pruners.base import Pruner
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,34 @@ class Answer:
         return self.text
 
 
+@dataclass(frozen=True)
+class PreparedPrompt:
+    """A pruned prompt, how many visual tokens it had, and what it took, in seconds."""
+
+    prompt: Prompt
+    total: int
+    vision: float
+    selection: float
+
+
+class ChatModel(Protocol):
+    """What a chat needs of a `VLM`."""
+
+    def encode(
+        self,
+        media: MediaInput,
+        question: str,
+        *,
+        turns: Sequence[Turn],
+        signals: frozenset[str],
+        visual: VisualTokens | None,
+    ) -> Prompt: ...
+
+    def answer_prepared(
+        self, prepared: Iterable[PreparedPrompt], max_new_tokens: int
+    ) -> Iterator[Answer]: ...
+
+
 @dataclass
 class Chat:
     """Questions about the same images or videos, one after another: they are encoded once and pruned once
@@ -52,56 +76,38 @@ class Chat:
     >>> chat.ask("and the bus?").text                    # reads the same tokens
     """
 
-    vlm: VLM
-    media: Media | Sequence[Media] | Shown
-    pruner: Pruner | None = None
+    vlm: ChatModel
+    media: Media | Sequence[Media] | MediaInput
+    pruner: PromptPruner | None = None
     turns: list[Turn] = field(default_factory=list)
+    _opened: MediaInput = field(init=False, repr=False)
     _whole: VisualTokens | None = field(default=None, init=False, repr=False)
     _kept: VisualTokens | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.pruner:
             self.pruner.check(self.vlm)
-        self.media = Shown.of(self.media)
+        self._opened = MediaInput.of(self.media)
 
     def ask(self, question: str, *, max_new_tokens: int = 64) -> Answer:
         """The answer to a question after all turns before; both are remembered."""
-        (answer,) = answers(self.vlm, [self.ready(question)], max_new_tokens)
+        (answer,) = self.vlm.answer_prepared([self.prepare(question)], max_new_tokens)
         self.turns.append((question, answer.text))
         return answer
 
-    def ready(self, question: str) -> Ready:
+    def prepare(self, question: str) -> PreparedPrompt:
         """The pruned prompt of a question after all turns before."""
         began = perf_counter()
-        needs = self.pruner.needs if self.pruner else frozenset()
-        prompt = self.vlm.encode(self.media, question, turns=self.turns, collect=needs, seen=self._whole)
+        signals = self.pruner.required_signals if self.pruner else frozenset()
+        prompt = self.vlm.encode(
+            self._opened, question, turns=self.turns, signals=signals, visual=self._whole
+        )
         encoded = perf_counter()
         self._whole = prompt.visual
         if self._kept is None or (self.pruner and self.pruner.reads_question):
-            self._kept = self.pruner.choose(prompt.visual) if self.pruner else prompt.visual
-        kept = self.pruner.place(prompt, self._kept) if self.pruner else prompt
-        return Ready(kept, len(prompt.visual), encoded - began, perf_counter() - encoded)
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A pruned prompt, how many visual tokens it had, and what it took, in seconds."""
-
-    prompt: Prompt
-    total: int
-    vision: float
-    selection: float
-
-
-def answers(vlm: VLM, ready: Iterable[Ready], max_new_tokens: int) -> Iterator[Answer]:
-    """The greedy answers, as many prompts at a time as fit into `vlm.pass_tokens`."""
-    for batch in batches(ready, lambda one: one.prompt.length, vlm.pass_tokens):
-        clock, began = TokenClock(), perf_counter()
-        texts = vlm.generate([one.prompt for one in batch], max_new_tokens=max_new_tokens, clock=clock)
-        spans = clock.first - began, perf_counter() - clock.first
-        for text, one in zip(texts, batch, strict=True):
-            times = [round(1000 * span, 3) for span in (one.vision, one.selection, *spans)]
-            yield Answer(text, one.total, round(tokens_read(vlm, one.prompt), 1), *times)
+            self._kept = self.pruner.prune(prompt.visual) if self.pruner else prompt.visual
+        kept = self.pruner.apply(prompt, self._kept) if self.pruner else prompt
+        return PreparedPrompt(kept, len(prompt.visual), encoded - began, perf_counter() - encoded)
 
 
 class TokenClock(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here

@@ -1,6 +1,6 @@
-"""Inside: visual tokens leave between two layers of the language model, by hooks that stay for one run.
+"""Visual tokens leave between two layers of the language model, by hooks that stay for one run.
 
-The first layers read the whole prompt. Before the layer that its `inside` names, what belongs to the tokens
+The first layers read the whole prompt. Before a layer that its method names, what belongs to the tokens
 dropped goes: hidden states, rotary embeddings, rows and columns of the mask. The caches of the layers after
 are shorter, and in every step of the answer each of them gets the columns of the mask that its cache has.
 
@@ -11,12 +11,13 @@ queries and keys are kept, from which a method computes the few rows that it nee
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,92 +25,89 @@ from transformers import DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from wordsight.errors import UsageError
-from wordsight.models.layer_state import Attention, Midway
+from wordsight.models.layer_state import Attention, LayerState
 from wordsight.models.prompt import Prompt
-
-if TYPE_CHECKING:
-    from wordsight.models.vlm import VLM
 
 
 @contextmanager
-def attached(vlm: VLM, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
-    """While open, one run of the model on these prompts, collated in this order, drops what their `inside`
-    says. The mapping is what the run has to be given for it.
+def pruning_hooks(model: Any, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
+    """While open, one run of the model on these prompts, collated in this order, drops what their layerwise
+    methods say. The mapping is what the run has to be given for it.
     """
-    if not (methods := [prompt.inside for prompt in prompts if prompt.inside]):
+    if not any(prompt.layerwise for prompt in prompts):
         yield {}
         return
-    for method in methods:
-        method.check(vlm)
-    layers = decoder_layers(vlm)
+    layers = decoder_layers(model)
     run = _Run(prompts, layers)
     with ExitStack() as stack:
         for number, layer in enumerate(layers):
             hook = layer.register_forward_pre_hook(partial(run.before, number), with_kwargs=True)
             stack.callback(hook.remove)
         for number in run.cuts:
-            heard = stack.enter_context(listening(layers[number - 1].self_attn))
-            run.heard[number] = heard
+            run.captured[number] = stack.enter_context(capture_attention(layers[number - 1].self_attn))
         # A cache that knows of no windows keeps all columns that the first layer's mask, and so ours, has.
-        yield {vlm.cache_name: DynamicCache()}
+        yield {cache_name(model): DynamicCache()}
+
+
+def cache_name(model: Any) -> str:
+    """What this version of transformers calls the key-value cache: it was renamed in 5.24."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 @contextmanager
-def listening(attention: Any) -> Iterator[dict[str, Any]]:
-    """While open, the first that this attention is asked goes into the mapping: queries, keys, mask, and the
-    options of the call.
-    """
-    heard: dict[str, Any] = {}
-    config, name = attention.config, f"wordsight_{id(heard)}"
+def capture_attention(attention: Any) -> Iterator[dict[str, Any]]:
+    """While open, the first call of this attention goes into the mapping: queries, keys, mask, options."""
+    captured: dict[str, Any] = {}
+    config, name = attention.config, f"wordsight_{id(captured)}"
 
-    def listen(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
+    def capture(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
         attention.config = config
-        heard.update({"query": query, "key": key, "mask": mask, **options})
+        captured.update({"query": query, "key": key, "mask": mask, **options})
         # Eager attention is a function of the model's own file; all others are known by their names.
         eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
         return attend(module, query, key, value, mask, **options)
 
-    ALL_ATTENTION_FUNCTIONS[name] = listen
+    ALL_ATTENTION_FUNCTIONS[name] = capture
     attention.config = copy.copy(config)
     attention.config._attn_implementation = name
     try:
-        yield heard
+        yield captured
     finally:
         attention.config = config
         del ALL_ATTENTION_FUNCTIONS[name]
 
 
-def heard_of(heard: Mapping[str, Any], i: int, length: int) -> Attention:
-    """What was heard of row `i` of a left-padded batch, of its last `length` tokens."""
-    mask = heard["mask"]
+def attention_of_row(captured: Mapping[str, Any], i: int, length: int) -> Attention:
+    """What was captured of row `i` of a left-padded batch, of its last `length` tokens."""
+    mask = captured["mask"]
     if mask is not None:
-        mask = None if mask.ndim == 2 else mask.expand(len(heard["query"]), -1, -1, -1)[i, 0]
+        mask = None if mask.ndim == 2 else mask.expand(len(captured["query"]), -1, -1, -1)[i, 0]
     return Attention(
-        heard["query"][i, :, -length:],
-        heard["key"][i, :, -length:],
+        captured["query"][i, :, -length:],
+        captured["key"][i, :, -length:],
         None if mask is None else mask[-length:, -length:],
-        heard["scaling"],
-        heard.get("softcap"),
+        captured["scaling"],
+        captured.get("softcap"),
     )
 
 
-def decoder_layers(vlm: VLM) -> Sequence[Any]:
+def decoder_layers(model: Any) -> Sequence[Any]:
     """The layers of the language model, first to last."""
-    layers: Sequence[Any] = getattr(vlm.model.get_decoder(), "layers", ())
+    layers: Sequence[Any] = getattr(model.get_decoder(), "layers", ())
     if not len(layers) or not all(hasattr(getattr(layer, "self_attn", None), "config") for layer in layers):
         raise UsageError(
-            f"{vlm.name} ({vlm.model.config.model_type}): its language model is no stack of layers with "
-            "attention, so that no tokens can be dropped between them; take a method that prunes before it"
+            f"{type(model).__name__} ({model.config.model_type}): its language model is no stack of layers "
+            "with attention between which tokens could be dropped; take a method that prunes before it"
         )
     return layers
 
 
-def tokens_read(vlm: VLM, prompt: Prompt) -> float:
+def tokens_read(model: Any, prompt: Prompt) -> float:
     """How many visual tokens of the prompt a layer of the language model reads, the mean over layers."""
-    if prompt.inside is None:
+    if prompt.layerwise is None:
         return len(prompt.visual)
-    return prompt.inside.read(prompt.visual, len(decoder_layers(vlm)))
+    return prompt.layerwise.tokens_read(prompt.visual, len(decoder_layers(model)))
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ class _Row:
         whole = torch.arange(columns - len(is_visual), columns, device=is_visual.device)
         return cls(whole, is_visual.nonzero()[:, 0])
 
-    def only(self, visual: Tensor) -> tuple[_Row, Tensor]:
+    def keep_only(self, visual: Tensor) -> tuple[_Row, Tensor]:
         """Text and the visual tokens at these places; and the places (K,) of all of them."""
         stays = torch.ones_like(self.columns, dtype=torch.bool)
         stays[self.visual] = False
@@ -136,7 +134,7 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Left:
+class _Remaining:
     """What is left of a batch: its columns (B, L), padded on the left by the first token of each row; and
     where (B, L) they are no such padding.
     """
@@ -145,15 +143,17 @@ class _Left:
     real: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[_Row]) -> _Left:
+    def of(cls, rows: Sequence[_Row]) -> _Remaining:
         columns = _padded([row.columns for row in rows])
         padding = torch.tensor([columns.shape[1] - len(row.columns) for row in rows], device=columns.device)
         return cls(columns, torch.arange(columns.shape[1], device=columns.device) >= padding[:, None])
 
-    def with_said(self, length: int, said: int) -> _Left:
+    def with_generated(self, length: int, generated: int) -> _Remaining:
         """With so many tokens that came after the `length` columns of the batch."""
-        new = torch.arange(length, length + said, device=self.columns.device).expand(len(self.columns), said)
-        return _Left(torch.cat([self.columns, new], 1), torch.cat([self.real, new >= 0], 1))
+        new = torch.arange(length, length + generated, device=self.columns.device).expand(
+            len(self.columns), generated
+        )
+        return _Remaining(torch.cat([self.columns, new], 1), torch.cat([self.real, new >= 0], 1))
 
     def of_mask(self, mask: Tensor, *, rows: bool) -> Tensor:
         """The columns, and if asked the rows, of a mask (B, K) or (B, 1, Q, K)."""
@@ -169,86 +169,88 @@ class _Left:
 class _Run:
     """One run of the model on a batch: before every layer, what is left of every prompt.
 
-    cuts   the layers before which tokens go, ascending.
-    left   of the batch, by cut.
-    heard  by cut, what the layer before asked and offered.
-    said   how many tokens the model has read since it read the prompts.
+    cuts       the layers before which tokens go, ascending.
+    left       of the batch, by cut.
+    captured   by cut, the attention of the layer before.
+    generated  how many tokens the model has read since it read the prompts.
     """
 
     def __init__(self, prompts: Sequence[Prompt], layers: Sequence[Any]) -> None:
         self.prompts, depth = prompts, len(layers)
         self.is_flash = "flash" in layers[0].self_attn.config._attn_implementation
-        self.plans = [prompt.inside.plan(prompt.visual, depth) if prompt.inside else {} for prompt in prompts]
+        self.plans = [
+            prompt.layerwise.plan(prompt.visual, depth) if prompt.layerwise else {} for prompt in prompts
+        ]
         self.cuts = sorted({cut for plan in self.plans for cut in plan})
         self.length = max(prompt.length for prompt in prompts)
         self.starts = [_Row.of(prompt, self.length) for prompt in prompts]
         self.rows = self.starts
         self.embeds = torch.empty(0)  # (B, L, D) of the whole batch, once its first layer reads it
-        self.left: dict[int, _Left] = {}
-        self.heard: dict[int, Mapping[str, Any]] = {}
-        self.said = 0
+        self.left: dict[int, _Remaining] = {}
+        self.captured: dict[int, Mapping[str, Any]] = {}
+        self.generated = 0
 
     def before(self, number: int, layer: Any, args: Any, given: dict[str, Any]) -> Any:
         """A layer's pre-hook: what it would read, without what is dropped."""
         (hidden,) = args
         if number == 0 and len(self.embeds):
-            self.said += hidden.shape[1]
+            self.generated += hidden.shape[1]
         elif number == 0:
             self.embeds = hidden
         cut = max((cut for cut in self.cuts if cut <= number), default=0)
         if not cut:
             return None
         if cut not in self.left:
-            hidden = self.narrowed(cut, hidden)
+            hidden = self.pruned(cut, hidden)
         changed: dict[str, Any] = {
             "attention_mask": self.mask(given.get("attention_mask"), self.left[cut]),
             # Rotary embeddings tell the places; ids with gaps would be packed sequences to FlashAttention.
             "position_ids": None,
         }
-        if not self.said:
+        if not self.generated:
             columns = self.left[cut].columns[..., None]
             changed["position_embeddings"] = tuple(
                 _taken(part, columns, -2) for part in given["position_embeddings"]
             )
         return (hidden,), given | changed
 
-    def narrowed(self, cut: int, hidden: Tensor) -> Tensor:
+    def pruned(self, cut: int, hidden: Tensor) -> Tensor:
         """(B, L, D) what is left of the hidden states (B, M, D) from this cut on."""
         rows, left = [], []
         for i, prompt in enumerate(self.prompts):
             row, states = self.rows[i], hidden[i, -len(self.rows[i].columns) :]
             count = self.plans[i].get(cut, len(row.visual))
-            if prompt.inside and count < len(row.visual):
-                found = prompt.inside.narrow(self.midway(cut, i, states), count)
-                row, places = row.only(found.visual)
+            if prompt.layerwise and count < len(row.visual):
+                found = prompt.layerwise.prune_layer(self.state(cut, i, states), count)
+                row, places = row.keep_only(found.visual)
                 states = found.hidden[places]
             rows.append(row)
             left.append(states)
-        self.rows, self.left[cut] = rows, _Left.of(rows)
+        self.rows, self.left[cut] = rows, _Remaining.of(rows)
         return _padded(left)
 
-    def midway(self, cut: int, i: int, states: Tensor) -> Midway:
+    def state(self, cut: int, i: int, states: Tensor) -> LayerState:
         """Prompt `i` at the cut, where these are its hidden states (L, D)."""
-        if not (heard := self.heard.get(cut)):
+        if not (captured := self.captured.get(cut)):
             raise UsageError(
-                f"{type(self.prompts[i].inside).__name__}: the attention of layer {cut} was computed by code "
-                "of its own, not by a function of transformers that could be listened to"
+                f"{type(self.prompts[i].layerwise).__name__}: the attention of layer {cut} was computed by "
+                "code of its own, not by a function of transformers that can be captured"
             )
-        attention, start = heard_of(heard, i, len(states)), self.starts[i]
+        attention, start = attention_of_row(captured, i, len(states)), self.starts[i]
         embeds = self.embeds[i, -len(start.columns) :]
-        return Midway(states, self.rows[i].visual, attention, embeds, start.visual)
+        return LayerState(states, self.rows[i].visual, attention, embeds, start.visual)
 
-    def mask(self, mask: Tensor | None, left: _Left) -> Tensor | None:
+    def mask(self, mask: Tensor | None, left: _Remaining) -> Tensor | None:
         """The mask of a layer for what is left: None, as for the whole batch, is all tokens before."""
-        whole = self.length + self.said
+        whole = self.length + self.generated
         if mask is None:
             if left.real.all():
                 return None
             if self.is_flash:
                 mask = left.real.new_ones(len(left.real), whole)
             else:
-                mask = left.real.new_ones(whole, whole).tril()[None, None, -1 if self.said else 0 :]
-        return left.with_said(self.length, self.said).of_mask(mask, rows=not self.said)
+                mask = left.real.new_ones(whole, whole).tril()[None, None, -1 if self.generated else 0 :]
+        return left.with_generated(self.length, self.generated).of_mask(mask, rows=not self.generated)
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:

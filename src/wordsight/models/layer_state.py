@@ -1,11 +1,14 @@
-"""Midway: a prompt between two layers of the language model, as the methods see it that drop tokens there."""
+"""LayerState: a prompt between two layers of the language model, as layerwise methods see it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from wordsight.models.tokens import VisualTokens
 
 
 @dataclass(frozen=True)
@@ -39,23 +42,23 @@ class Attention:
 
 
 @dataclass(frozen=True)
-class Midway:
+class LayerState:
     """One prompt between two layers.
 
     hidden     (L, D) what the next layer reads: all of the text, and the visual tokens that are left.
     visual     (N,) the places of those in it, ascending.
     attention  that of the layer before.
     embeds     (M, D) what the first layer read, all visual tokens among them.
-    seen       (K,) the places of those in it.
+    visual_at_start  (K,) the places of those in it.
     """
 
     hidden: Tensor
     visual: Tensor
     attention: Attention
     embeds: Tensor
-    seen: Tensor
+    visual_at_start: Tensor
 
-    def take(self, index: Tensor) -> Midway:
+    def take(self, index: Tensor) -> LayerState:
         """With only those of the visual tokens, put back into reading order."""
         return replace(self, visual=self.visual[index.sort().values])
 
@@ -63,3 +66,14 @@ class Midway:
         """(L,) the attention that the last token of the prompt paid, the mean over heads."""
         last = torch.tensor([len(self.hidden) - 1], device=self.hidden.device)
         return self.attention.rows(last)[:, 0].mean(0)
+
+
+class LayerwiseMethod(Protocol):
+    """What a run of the model needs to know of a method that drops tokens between layers, see
+    `wordsight.pruners.layerwise.LayerPruner`.
+    """
+
+    def check(self, vlm: Any) -> None: ...
+    def plan(self, tokens: VisualTokens, depth: int) -> dict[int, int]: ...
+    def tokens_read(self, tokens: VisualTokens, depth: int) -> float: ...
+    def prune_layer(self, state: LayerState, count: int) -> LayerState: ...

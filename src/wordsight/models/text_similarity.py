@@ -1,9 +1,9 @@
-"""Words: how near visual tokens are to the words of the question, and to all words that the model knows."""
+"""Text similarity: how near visual tokens are to the words of the question, and to all known words."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,27 +11,26 @@ from torch.nn.functional import normalize
 
 from wordsight.models.tokens import VisualTokens
 
-if TYPE_CHECKING:
-    from wordsight.models.vlm import VLM
-
 # Signals that every model has. question (N, T): the cosine of each visual token with the input embedding of
 # each token of the question. nearest_word (N,): the id of the token of the vocabulary that is nearest by
 # cosine, and word_similarity (N,): that cosine.
-WORDS = frozenset({"nearest_word", "question", "word_similarity"})
+TEXT_SIGNALS = frozenset({"nearest_word", "question", "word_similarity"})
 CHUNK = 8192  # words at a time
 
 
-def with_words(vlm: VLM, tokens: VisualTokens, question: str, names: frozenset[str]) -> VisualTokens:
-    """The tokens with the signals named, those of WORDS."""
+def with_text_signals(
+    model: Any, tokenizer: Any, tokens: VisualTokens, question: str, names: frozenset[str]
+) -> VisualTokens:
+    """The tokens with the signals named, those of TEXT_SIGNALS."""
     if not names:
         return tokens
     signals = dict(tokens.signals)
-    weight = vlm.model.get_input_embeddings().weight
+    weight = model.get_input_embeddings().weight
     if "question" in names:
-        ids = vlm.processor.tokenizer(question, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+        ids = tokenizer(question, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
         signals["question"] = _unit(tokens.embeds) @ _unit(weight[ids.to(weight.device)]).T
     if names - {"question"} and not signals.keys() >= names - {"question"}:
-        nearest = _nearest(tokens.embeds, weight[: len(vlm.processor.tokenizer)])
+        nearest = _nearest(tokens.embeds, weight[: len(tokenizer)])
         signals["word_similarity"], signals["nearest_word"] = nearest
     return replace(tokens, signals=signals)
 

@@ -1,58 +1,57 @@
-"""Look: what the vision tower makes of the pictures of a prompt, and the signals asked of it on the way."""
+"""Vision: what the vision tower makes of the media of a prompt, and the signals asked of it on the way."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wordsight.errors import UsageError
-from wordsight.media.inputs import Shown
-from wordsight.models.families.base import Seen
+from wordsight.models.families.base import Family, VisionContext
+from wordsight.models.processing import Processed
 from wordsight.models.tokens import VisualTokens
 
-if TYPE_CHECKING:
-    from wordsight.models.vlm import VLM
 
-
-def look(vlm: VLM, inputs: Any, shown: Shown, modality: str, collect: frozenset[str]) -> VisualTokens:
-    """The visual tokens of what the processor made of the pictures, with the tower's signals named."""
-    model, family = vlm.model, vlm.family
-    features_of = getattr(model.model, f"get_{modality}_features")
-    vision = {
+def encode_images(model: Any, family: Family, processed: Processed, signals: frozenset[str]) -> VisualTokens:
+    """The visual tokens of the media that were processed, with the tower's signals named."""
+    inputs, modality = processed.inputs, processed.modality(model.config)
+    encode = getattr(model.model, f"get_{modality}_features")
+    given = {
         name: inputs[name].to(model.dtype) if inputs[name].is_floating_point() else inputs[name]
-        for name in inspect.signature(features_of).parameters
+        for name in inspect.signature(encode).parameters
         if name in inputs
     }
-    signals: Mapping[str, Tensor] = {}
+    collected: Mapping[str, Tensor] = {}
     with ExitStack() as hooks:
-        if collect and (tower := family.tower(model)):
-            signals = hooks.enter_context(tower.collecting())
-        output = features_of(**vision, return_dict=True)
+        if signals and (tower := family.tower(model)):
+            collected = hooks.enter_context(tower.collecting())
+        output = encode(**given, return_dict=True)
     features = _items(output.pooler_output)
     embeds = torch.cat(features)  # (N, D)
-    ids = inputs["input_ids"][0]
-    check_count(int((ids == getattr(model.config, f"{modality}_token_id")).sum()), len(embeds))
-    sizes = [frame.size for frame in shown.frames]
-    seen = Seen(model.config, vlm.processor, inputs, features, sizes, bool(shown.videos))
-    grids = family.grids(seen)
+    check_count(int(processed.is_visual(model.config).sum()), len(embeds))
+    media = processed.media
+    sizes = [frame.size for frame in media.frames]
+    context = VisionContext(
+        model.config, processed.processor, inputs, features, sizes, is_video=bool(media.videos)
+    )
+    grids = family.grids(context)
     cells = [cell for grid in grids for cell in grid.cells()]
     boxes = [box for grid in grids for box in grid.boxes()]
     if len(cells) != len(embeds):
         raise UsageError(
-            f"{vlm.name}: the picture map has {len(cells)} tokens, the model made {len(embeds)}; "
-            "is the processor the one of this model?"
+            f"{type(model).__name__} ({model.config.model_type}): the picture map has {len(cells)} tokens, "
+            f"the model made {len(embeds)}; is the processor the one of this model?"
         )
     return VisualTokens(
         embeds,
         torch.arange(len(embeds), device=embeds.device),
         torch.tensor(cells, device=embeds.device).reshape(-1, 4),
         tuple(torch.cat(_items(layer)) for layer in getattr(output, "deepstack_features", None) or ()),
-        {name: family.arranged(model, seen, signals[name]) for name in sorted(collect)},
+        {name: family.arranged(model, context, collected[name]) for name in sorted(signals)},
         not isinstance(output.pooler_output, Tensor),
         torch.tensor(boxes, device=embeds.device).reshape(-1, 4) if family.mapped else None,
     )

@@ -15,7 +15,7 @@ QUERIES = 512  # of a packed tower at a time: attention takes (heads, QUERIES, p
 
 
 @dataclass(frozen=True)
-class Tower:
+class VisionTower:
     """A vision tower whose attention layers have q_proj and k_proj.
 
     attentions  those of all layers, in order.
@@ -97,7 +97,7 @@ class Tower:
 
 
 @dataclass(frozen=True)
-class PackedTower(Tower):
+class PackedVisionTower(VisionTower):
     """A vision tower that reads the patches of all pictures, of any size, in one row; its attention layers
     have a fused qkv and rotate positions in.
 

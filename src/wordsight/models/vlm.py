@@ -7,10 +7,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -18,21 +20,23 @@ from PIL import Image
 from torch import Tensor
 from transformers import StoppingCriteriaList
 
-from wordsight._utils.progress import told
+from wordsight._utils.progress import subtasks
 from wordsight.errors import UsageError
-from wordsight.media.inputs import Media, Shown, Turn, process
+from wordsight.media.inputs import Media, MediaInput
 from wordsight.media.video import Video
-from wordsight.models.chat import Answer, Chat, TokenClock, answers
+from wordsight.models.batching import batches
+from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock
 from wordsight.models.families import Family, family
-from wordsight.models.layer_hooks import attached
+from wordsight.models.layer_hooks import cache_name, pruning_hooks, tokens_read
 from wordsight.models.loading import load
-from wordsight.models.prompt import Prompt, batches, collate, collate_after, shared_length
-from wordsight.models.text_similarity import WORDS, with_words
+from wordsight.models.processing import Turn, process
+from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_length
+from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
 from wordsight.models.tokens import VisualTokens
-from wordsight.models.vision import check_count, look
+from wordsight.models.vision import check_count, encode_images
 
 if TYPE_CHECKING:
-    from wordsight.pruners.base import Pruner
+    from transformers import PreTrainedModel, ProcessorMixin
 
 DRIFT = 0.02  # most that logits may differ, as a share of the largest, between two ways to read one prompt
 
@@ -48,8 +52,8 @@ class VLM:
     how many prompts `compare` gives to `generate` at a time; it changes no result.
     """
 
-    model: Any
-    processor: Any
+    model: PreTrainedModel
+    processor: ProcessorMixin
     name: str
     pass_tokens: int = 4096
     family: Family = field(init=False)
@@ -79,7 +83,7 @@ class VLM:
     @property
     def signals(self) -> frozenset[str]:
         """What pruners may ask for: of the vision tower, and of the words that the model knows."""
-        return self.family.signals(self.model) | WORDS
+        return self.family.signals(self.model) | TEXT_SIGNALS
 
     @cached_property
     def fingerprint(self) -> str:
@@ -94,11 +98,6 @@ class VLM:
             )
         return digest.hexdigest()[:16]
 
-    @cached_property
-    def cache_name(self) -> str:
-        """What this version of transformers calls the key-value cache: it was renamed in 5.24."""
-        return "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
-
     @property
     def pad_embedding(self) -> Tensor:
         """(D,) the embedding of the padding token: what stands in for a token that is left out."""
@@ -112,38 +111,37 @@ class VLM:
     @torch.no_grad()
     def encode(
         self,
-        media: Media | Sequence[Media] | Shown,
+        media: Media | Sequence[Media] | MediaInput,
         question: str,
         *,
         turns: Sequence[Turn] = (),
-        collect: frozenset[str] = frozenset(),
-        seen: VisualTokens | None = None,
+        signals: frozenset[str] = frozenset(),
+        visual: VisualTokens | None = None,
     ) -> Prompt:
         """The prompt of a question about one or more images or videos, after earlier `turns` of question and
         answer; the vision tower runs once.
 
-        `collect` names the signals a pruner needs (its `needs`). `seen` are the visual tokens of the same
-        images from an earlier prompt: the tower does not run again. Raises UsageError for a signal that the
-        model does not have.
+        `signals` are those that a pruner needs (its `required_signals`). `visual` are the visual tokens of
+        the same images from an earlier prompt: the tower does not run again. Raises UsageError for a signal
+        that the model does not have.
         """
-        shown = Shown.of(media)
-        inputs = process(self.processor, shown, question, turns).to(self.model.device)
-        ids = inputs["input_ids"][0]  # (L,)
         config = self.model.config
-        modality = "video" if (ids == getattr(config, "video_token_id", -1)).any() else "image"
-        is_visual = ids == (config.video_token_id if modality == "video" else config.image_token_id)
-        placeholders = int(is_visual.sum())
-        if missing := collect - self.signals:
+        if missing := signals - self.signals:
             raise UsageError(
                 f"{self.name} ({config.model_type}) has no signal {', '.join(sorted(missing))}; it has "
                 f"{', '.join(sorted(self.signals))}"
             )
-        visual = look(self, inputs, shown, modality, collect - WORDS) if seen is None else seen
-        check_count(placeholders, len(visual))
-        visual = with_words(self, visual, question, collect & WORDS)
-        sequence = {"input_ids": ids, "position_ids": self.family.positions(self.model, inputs)}
+        processed = process(self.processor, MediaInput.of(media), question, turns)
+        inputs = processed.inputs.to(self.model.device)
+        is_visual = processed.is_visual(config)
+        if visual is None:
+            visual = encode_images(self.model, self.family, processed, signals - TEXT_SIGNALS)
+        check_count(int(is_visual.sum()), len(visual))
+        tokenizer = self.processor.tokenizer
+        visual = with_text_signals(self.model, tokenizer, visual, question, signals & TEXT_SIGNALS)
+        sequence = {"input_ids": processed.ids, "position_ids": self.family.positions(self.model, inputs)}
         sequence |= {name: inputs[name][0] for name in self.family.per_token}
-        prompt = Prompt(sequence, is_visual, visual, modality)
+        prompt = Prompt(sequence, is_visual, visual, processed.modality(config))
         if not self.family.mapped and not self._checked:
             self._check(prompt, inputs)
         return prompt
@@ -173,19 +171,19 @@ class VLM:
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)
-            cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[self.cache_name]
+            cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[cache_name(self.model)]
         longest = max(prompt.length for prompt in prompts) - shared
         rows = max(1, self.pass_tokens // longest)
         parts = []
         starts = range(0, len(prompts), rows)
-        for start in told(starts, len(starts)):
+        for start in subtasks(starts, len(starts)):
             chunk = prompts[start : start + rows]
             _, rest = collate_after(chunk, shared)
             past = copy.deepcopy(cache)
             if past is not None:
                 past.batch_repeat_interleave(len(chunk))
-            with attached(self, chunk) as extra:
-                given = {**rest, self.cache_name: past, **extra}
+            with self._layerwise(chunk) as extra:
+                given = {**rest, cache_name(self.model): past, **extra}
                 output = self.model(**given, use_cache=True, logits_to_keep=1)
             parts.append(output.logits[:, -1].float())
         return torch.cat(parts)
@@ -204,23 +202,40 @@ class VLM:
         length = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
         watch = StoppingCriteriaList([clock] if clock else [])
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
-        with attached(self, prompts) as extra:
+        with self._layerwise(prompts) as extra:
             output = self.model.generate(
                 **inputs, **length, **extra, do_sample=False, use_cache=True, stopping_criteria=watch
             )
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
 
+    def _layerwise(self, prompts: Sequence[Prompt]) -> AbstractContextManager[dict[str, Any]]:
+        """The hooks of the prompts' layerwise methods, which are checked before."""
+        for prompt in prompts:
+            if prompt.layerwise:
+                prompt.layerwise.check(self)
+        return pruning_hooks(self.model, prompts)
+
     def answers(self, prompts: Sequence[Prompt], max_new_tokens: int = 64) -> list[str]:
         """The greedy answers to any number of prompts, as many at a time as fit into `pass_tokens`."""
         groups = list(batches(prompts, lambda prompt: prompt.length, self.pass_tokens))
         return [
             text
-            for group in told(groups, len(groups))
+            for group in subtasks(groups, len(groups))
             for text in self.generate(group, max_new_tokens=max_new_tokens)
         ]
 
-    def chat(self, media: Media | Sequence[Media], *, pruner: Pruner | None = None) -> Chat:
+    def answer_prepared(self, prepared: Iterable[PreparedPrompt], max_new_tokens: int) -> Iterator[Answer]:
+        """The greedy answers, as many prompts at a time as fit into `pass_tokens`."""
+        for batch in batches(prepared, lambda one: one.prompt.length, self.pass_tokens):
+            clock, began = TokenClock(), perf_counter()
+            texts = self.generate([one.prompt for one in batch], max_new_tokens=max_new_tokens, clock=clock)
+            spans = clock.first - began, perf_counter() - clock.first
+            for text, one in zip(texts, batch, strict=True):
+                times = [round(1000 * span, 3) for span in (one.vision, one.selection, *spans)]
+                yield Answer(text, one.total, round(tokens_read(self.model, one.prompt), 1), *times)
+
+    def chat(self, media: Media | Sequence[Media], *, pruner: PromptPruner | None = None) -> Chat:
         """Questions about the same images or videos, which are encoded once and pruned once, but for methods
         inside the language model: they prune for every question.
         """
@@ -232,7 +247,7 @@ class VLM:
         media: Media | Sequence[Media],
         question: str,
         *,
-        pruner: Pruner | None = None,
+        pruner: PromptPruner | None = None,
         max_new_tokens: int = 64,
     ) -> Answer: ...
 
@@ -242,7 +257,7 @@ class VLM:
         media: Sequence[Media | Sequence[Media]],
         question: list[str],
         *,
-        pruner: Pruner | None = None,
+        pruner: PromptPruner | None = None,
         max_new_tokens: int = 64,
     ) -> list[Answer]: ...
 
@@ -251,7 +266,7 @@ class VLM:
         media: Any,
         question: str | list[str],
         *,
-        pruner: Pruner | None = None,
+        pruner: PromptPruner | None = None,
         max_new_tokens: int = 64,
     ) -> Answer | list[Answer]:
         """Ask a question about one or more images or videos, pruned before if a pruner is given.
@@ -266,5 +281,5 @@ class VLM:
                 f"{len(media) if isinstance(media, Sequence) else type(media).__name__}"
             )
         pairs = zip(media, question, strict=True)
-        ready = (self.chat(item, pruner=pruner).ready(asked) for item, asked in pairs)
-        return list(answers(self, ready, max_new_tokens))
+        prepared = (self.chat(item, pruner=pruner).prepare(asked) for item, asked in pairs)
+        return list(self.answer_prepared(prepared, max_new_tokens))

@@ -23,9 +23,9 @@ class CDPruner(Pruner):
     [0, 1].
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"question"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"question"})
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         relevance = scaled(tokens.signals["question"].float().mean(1))
         kernel = relevance[:, None] * cosine(tokens.embeds) * relevance
         return tokens.take(likeliest_subset(kernel, self.budget(tokens)))

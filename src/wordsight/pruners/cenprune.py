@@ -20,7 +20,7 @@ class CenPrune(Pruner):
     1].
     """
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         alike = cosine(tokens.embeds)
         distinct = scaled(-(alike.sum(1) - alike.diagonal()) / max(1, len(tokens) - 1))
         embeds = tokens.embeds.float()

@@ -20,7 +20,7 @@ from wordsight.pruners.base import ScorePruner
 class ClsSimilarity(ScorePruner):
     """prefer: keep the tokens of "high" or of "low" cosine with [CLS]."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"cls_similarity"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_similarity"})
     prefer: Literal["high", "low"] = "high"
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from wordsight.pruners.base import ScorePruner
 class ClsTopK(ScorePruner):
     """Attention from [CLS], mean over heads."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"cls_attention"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention"})
 
     def score(self, tokens: VisualTokens) -> Tensor:
         return tokens.signals["cls_attention"]

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import BookPruner, ScorePruner
+from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.book import BookPruner
 
 
 @dataclass(kw_only=True)
@@ -43,17 +44,17 @@ class CodebookPruner(BookPruner, ScorePruner):
             raise UsageError(f"threshold must be a cosine, in [-1, 1]; got {self.threshold}")
 
     @property
-    def meets_keep(self) -> bool:
+    def has_fixed_budget(self) -> bool:
         return self.threshold is None
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         if self.threshold is None:
-            return super().prune(tokens)
+            return super().select(tokens)
         redundancy = self.book.redundancy(tokens.embeds)  # (N,)
         below = int((redundancy < self.threshold).sum())
         return tokens.take(redundancy.argsort(stable=True)[: max(1, below)])
 
-    def would_empty(self, tokens: VisualTokens) -> bool:
+    def drops_all(self, tokens: VisualTokens) -> bool:
         if self.threshold is None:
             return False
         return not bool((self.book.redundancy(tokens.embeds[~tokens.is_break]) < self.threshold).any())

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from wordsight.algorithms.selection import cosine, widest_cover
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import BookPruner
+from wordsight.pruners.book import BookPruner
 
 
 @dataclass(kw_only=True)
 class CodebookCoverage(BookPruner):
     """Greedy coverage by cosine, each gain times (1 - redundancy)."""
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
         return tokens.take(widest_cover(cosine(tokens.embeds), self.budget(tokens), quality))

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from wordsight.algorithms.selection import cosine, likeliest_subset
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import BookPruner
+from wordsight.pruners.book import BookPruner
 
 
 @dataclass(kw_only=True)
 class CodebookDPP(BookPruner):
     """The kernel is the cosine of two tokens times (1 - redundancy) of both."""
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
         kernel = quality[:, None] * cosine(tokens.embeds) * quality
         return tokens.take(likeliest_subset(kernel, self.budget(tokens)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from wordsight.algorithms.selection import cosine_distance, farthest_first
 from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import BookPruner
+from wordsight.pruners.book import BookPruner
 
 
 @dataclass(kw_only=True)
@@ -30,6 +30,6 @@ class CodebookMMR(BookPruner):
         if not 0 <= self.weight < 1:
             raise UsageError(f"weight must be in [0, 1), got {self.weight}")
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         bonus = self.weight / (1 - self.weight) * (1 - self.book.redundancy(tokens.embeds))
         return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.budget(tokens), bonus))

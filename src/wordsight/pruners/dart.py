@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wordsight.algorithms.selection import highest
 from wordsight.errors import UsageError
-from wordsight.models.layer_state import Midway
+from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import LayerPruner, highest
+from wordsight.pruners.layerwise import LayerPruner
 
 
 @dataclass(kw_only=True)
@@ -48,15 +49,15 @@ class DART(LayerPruner):
     def counts(self, tokens: VisualTokens) -> Sequence[int]:
         return (self.budget(tokens),)
 
-    def narrow(self, midway: Midway, count: int) -> Midway:
-        sizes = midway.attention.keys.float().abs().sum((0, 2))  # (L,)
-        text = torch.arange(int(midway.visual[-1]) + 1, len(sizes), device=sizes.device)
-        chosen = highest(sizes[midway.visual], min(self.visual_pivots, count))
+    def prune_layer(self, state: LayerState, count: int) -> LayerState:
+        sizes = state.attention.keys.float().abs().sum((0, 2))  # (L,)
+        text = torch.arange(int(state.visual[-1]) + 1, len(sizes), device=sizes.device)
+        chosen = highest(sizes[state.visual], min(self.visual_pivots, count))
         said = text[highest(sizes[text], self.text_pivots)]
-        pivots = torch.cat([midway.visual[chosen], said])
-        states = torch.nn.functional.normalize(midway.hidden.float(), dim=-1)
-        alike = states[pivots] @ states[midway.visual].T  # (P, N)
-        return midway.take(least_alike(alike, chosen, count))
+        pivots = torch.cat([state.visual[chosen], said])
+        states = torch.nn.functional.normalize(state.hidden.float(), dim=-1)
+        alike = states[pivots] @ states[state.visual].T  # (P, N)
+        return state.take(least_alike(alike, chosen, count))
 
 
 def least_alike(alike: Tensor, chosen: Tensor, count: int) -> Tensor:

@@ -17,5 +17,5 @@ from wordsight.pruners.base import Pruner
 class DivPrune(Pruner):
     """Greedy max-min selection by cosine distance."""
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.budget(tokens)))

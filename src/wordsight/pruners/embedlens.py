@@ -21,7 +21,7 @@ from wordsight.pruners.base import ScorePruner
 class EmbedLens(ScorePruner):
     """Tokens whose nearest word is rare in the picture, the more similar to it the better."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"nearest_word", "word_similarity"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"nearest_word", "word_similarity"})
 
     def score(self, tokens: VisualTokens) -> Tensor:
         word = tokens.signals["nearest_word"]

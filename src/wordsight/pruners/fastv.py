@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wordsight.models.layer_state import Midway
+from wordsight.algorithms.selection import highest
+from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import LayerPruner, highest
+from wordsight.pruners.layerwise import LayerPruner
 
 
 @dataclass(kw_only=True)
@@ -32,5 +33,5 @@ class FastV(LayerPruner):
     def counts(self, tokens: VisualTokens) -> Sequence[int]:
         return (self.budget(tokens),)
 
-    def narrow(self, midway: Midway, count: int) -> Midway:
-        return midway.take(highest(midway.last_row()[midway.visual], count))
+    def prune_layer(self, state: LayerState, count: int) -> LayerState:
+        return state.take(highest(state.last_row()[state.visual], count))

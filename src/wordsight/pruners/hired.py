@@ -16,10 +16,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import split_budget
+from wordsight.algorithms.selection import highest, split_budget
 from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner, highest
+from wordsight.pruners.base import Pruner
 
 
 @dataclass(kw_only=True)
@@ -29,7 +29,7 @@ class HiRED(Pruner):
     in the first layer lie in them.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"cls_attention", "cls_attention_first"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "cls_attention_first"})
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
@@ -37,7 +37,7 @@ class HiRED(Pruner):
         if not 0 <= self.alpha <= 1:
             raise UsageError(f"alpha must be in [0, 1], got {self.alpha}")
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         images = torch.unique_consecutive(tokens.cell[:, 0])
         found = [part for image in images for part in self._parts(tokens, image)]
         parts, weights = [part for part, _ in found], [weight for _, weight in found]

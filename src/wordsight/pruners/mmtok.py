@@ -26,7 +26,7 @@ class MMTok(Pruner):
     tower's features).
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"features", "question"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"features", "question"})
     alpha: float = 0.5
     text_temperature: float = 0.02
     vision_temperature: float = 0.2
@@ -39,7 +39,7 @@ class MMTok(Pruner):
                     f"{name} must be {'above' if low == 0 else 'at least'} 0, got {getattr(self, name)}"
                 )
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         words = (tokens.signals["question"].float().T / self.text_temperature).softmax(1)  # (T, N)
         others = (cosine(tokens.signals["features"]) / self.vision_temperature).softmax(1)  # (N, N)
         cover = torch.cat([words / max(1, len(words)), self.alpha * others / len(tokens)])  # of means

@@ -16,10 +16,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine
+from wordsight.algorithms.selection import cosine, highest
 from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner, highest
+from wordsight.pruners.base import MergePruner
 
 
 @dataclass(kw_only=True)
@@ -30,7 +30,7 @@ class PruMerge(MergePruner):
     One of the tokens is the sum of all that are dropped, times their attention.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"cls_attention_undivided", "keys"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention_undivided", "keys"})
     evenly: float = 0.0
     neighbours: int = 32
 
@@ -41,7 +41,7 @@ class PruMerge(MergePruner):
         if self.neighbours < 0:
             raise UsageError(f"neighbours must be 0 or more, got {self.neighbours}")
 
-    def mix(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
+    def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         attention = tokens.signals["cls_attention_undivided"].float()
         best = highest(attention, len(attention))
         spread = min(round(count * self.evenly), count - 1)

@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, split_budget
+from wordsight.algorithms.selection import cosine, highest, split_budget
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner, highest
+from wordsight.pruners.base import Pruner
 
 ROUNDING = 1e-5  # of the largest singular value: smaller ones are zeros, and their components arbitrary
 
@@ -26,9 +26,9 @@ ROUNDING = 1e-5  # of the largest singular value: smaller ones are zeros, and th
 class PruneSID(Pruner):
     """A quarter as many groups as tokens to keep."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         count = self.budget(tokens)
         features, attention = tokens.signals["features"].float(), tokens.signals["cls_attention"].float()
         group = _groups(features, max(1, count // 4))  # (N,)

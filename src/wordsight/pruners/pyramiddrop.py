@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wordsight.models.layer_state import Midway
+from wordsight.algorithms.selection import highest
+from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import LayerPruner, check_stages, highest, layers_at
+from wordsight.pruners.layerwise import LayerPruner, check_stages, layers_at
 
 
 @dataclass(kw_only=True)
@@ -39,5 +40,5 @@ class PyramidDrop(LayerPruner):
         done = [(i + 1) / len(self.stages) for i in range(len(self.stages))]
         return [round(first ** (1 - share) * last**share) for share in done]
 
-    def narrow(self, midway: Midway, count: int) -> Midway:
-        return midway.take(highest(midway.last_row()[midway.visual], count))
+    def prune_layer(self, state: LayerState, count: int) -> LayerState:
+        return state.take(highest(state.last_row()[state.visual], count))

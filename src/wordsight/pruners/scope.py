@@ -22,7 +22,7 @@ class Scope(Pruner):
     alpha.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
@@ -30,7 +30,7 @@ class Scope(Pruner):
         if not self.alpha >= 0:
             raise UsageError(f"alpha must be 0 or more, got {self.alpha}")
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         salience = tokens.signals["cls_attention"].float() ** self.alpha
         chosen = widest_cover(cosine(tokens.signals["features"]), self.budget(tokens), salience)
         return tokens.take(chosen)

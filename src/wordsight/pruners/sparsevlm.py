@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.clustering import dpc_centres, nearest
+from wordsight.algorithms.clustering import dpc_centers, nearest_centers
+from wordsight.algorithms.selection import highest
 from wordsight.errors import UsageError
-from wordsight.models.layer_state import Midway
+from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import LayerPruner, check_stages, highest, layers_at
+from wordsight.pruners.layerwise import LayerPruner, check_stages, layers_at
 
 # Shares of 576 tokens that are left after each of the three steps, merged ones among them, in the released
 # schedules for an average of 64, 128 and 192; none and all are their ends.
@@ -58,30 +59,30 @@ class SparseVLM(LayerPruner):
         shares = [float(np.interp(share, SCHEDULES[:, 2], SCHEDULES[:, step])) for step in range(3)]
         return [max(last, round(each * len(tokens))) for each in shares]
 
-    def narrow(self, midway: Midway, count: int) -> Midway:
-        scores = midway.attention.rows(raters(midway)).mean((0, 1))[midway.visual]
+    def prune_layer(self, state: LayerState, count: int) -> LayerState:
+        scores = state.attention.rows(raters(state)).mean((0, 1))[state.visual]
         order = highest(scores, len(scores))
         recycled = int(self.recycle * (len(order) - count))
         merged = min(recycled // 10 + 1, count - 1) if recycled else 0
         if not merged:
-            return midway.take(order[:count])
+            return state.take(order[:count])
         kept, rest = order[: count - merged], order[count - merged :][:recycled]
-        points = midway.hidden[midway.visual[rest]].float()  # (R, D)
-        centres = dpc_centres(points, merged, neighbours=merged, scale="sqrt_dim")
-        clusters = nearest(points, centres)
+        points = state.hidden[state.visual[rest]].float()  # (R, D)
+        centres = dpc_centers(points, merged, neighbours=merged, scale="sqrt_dim")
+        clusters = nearest_centers(points, centres)
         means = torch.stack([points[clusters == i].mean(0) for i in range(merged)])  # (M, D)
-        places = midway.visual[rest[centres]]
-        hidden = midway.hidden.index_copy(0, places, means.to(midway.hidden.dtype))
-        return replace(midway, hidden=hidden).take(torch.cat([kept, rest[centres]]))
+        places = state.visual[rest[centres]]
+        hidden = state.hidden.index_copy(0, places, means.to(state.hidden.dtype))
+        return replace(state, hidden=hidden).take(torch.cat([kept, rest[centres]]))
 
 
-def raters(midway: Midway) -> Tensor:
+def raters(state: LayerState) -> Tensor:
     """(R,) the places of the raters: text tokens after the picture that fit it more than they do on average.
 
     How well they fit: the softmax over the text of the products of embeddings, the mean over visual tokens.
     """
-    picture, text = midway.embeds[midway.seen], midway.embeds[int(midway.seen[-1]) + 1 :]
+    picture, text = state.embeds[state.visual_at_start], state.embeds[int(state.visual_at_start[-1]) + 1 :]
     share = (picture.float() @ text.float().T).softmax(-1).mean(0)  # (T,)
     # Rounding must not lift the mean of equal shares above them all.
     chosen = share >= share.mean().clamp(max=share.max())
-    return chosen.nonzero()[:, 0] + len(midway.hidden) - len(text)
+    return chosen.nonzero()[:, 0] + len(state.hidden) - len(text)

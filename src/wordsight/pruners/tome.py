@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine
+from wordsight.algorithms.selection import cosine, highest
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner, highest
+from wordsight.pruners.base import MergePruner
 
 
 @dataclass(kw_only=True)
@@ -24,7 +24,7 @@ class ToMe(MergePruner):
     round.
     """
 
-    def mix(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
+    def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         embeds = tokens.embeds.float()
         parts = torch.eye(len(tokens), device=embeds.device)  # (N, N) which tokens each was made of
         left = torch.arange(len(tokens), device=embeds.device)

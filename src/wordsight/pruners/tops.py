@@ -24,7 +24,7 @@ class TOPS(Pruner):
     the nearest picked. The paper has both weights in [0.5, 1].
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
     coverage: float = 0.5
     diversity: float = 0.5
 
@@ -34,7 +34,7 @@ class TOPS(Pruner):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         alike = cosine(tokens.signals["features"])
         relevance = scaled(tokens.signals["cls_attention"].float())
         free = torch.ones(len(tokens), dtype=torch.bool, device=alike.device)

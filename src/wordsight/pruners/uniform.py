@@ -17,7 +17,7 @@ from wordsight.pruners.base import Pruner
 class Uniform(Pruner):
     """Evenly spaced rows, and evenly spaced tokens in each of them."""
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         budget = self.budget(tokens)
         crops = torch.unique_consecutive(tokens.cell[:, :2], dim=0, return_inverse=True)[1]
         sizes = crops.bincount().tolist()

@@ -34,7 +34,7 @@ class VidCom2(Pruner):
         if not self.temperature > 0:
             raise UsageError(f"temperature must be above 0, got {self.temperature}")
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         embeds = tokens.embeds.float()
         steady = embeds.var(0, correction=0).argsort(stable=True)[: embeds.shape[1] // 2]
         unit = normalize(embeds[:, steady], dim=-1)

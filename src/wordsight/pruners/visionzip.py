@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine
+from wordsight.algorithms.selection import cosine, highest
 from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner, highest
+from wordsight.pruners.base import MergePruner
 
 
 @dataclass(kw_only=True)
@@ -28,7 +28,7 @@ class VisionZip(MergePruner):
     to it by the keys (mean over heads). Papers' 54 + 10 of 64.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"cls_attention", "keys"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "keys"})
     contextual: float = 10 / 64
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ class VisionZip(MergePruner):
         if not 0 <= self.contextual <= 1:
             raise UsageError(f"contextual must be in [0, 1], got {self.contextual}")
 
-    def mix(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
+    def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         merged = round(count * self.contextual)
         best = highest(tokens.signals["cls_attention"], len(tokens))
         dominant, rest = best[: count - merged], best[count - merged :].sort().values

@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine
+from wordsight.algorithms.selection import cosine, highest
 from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner, highest
+from wordsight.pruners.base import Pruner
 
 AT_ONCE = 8  # duplicates dropped in a round
 
@@ -25,7 +25,7 @@ AT_ONCE = 8  # duplicates dropped in a round
 class VisPruner(Pruner):
     """important: the share of the kept tokens that are chosen by attention, in [0, 1]."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
+    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
     important: float = 0.5
 
     def __post_init__(self) -> None:
@@ -33,7 +33,7 @@ class VisPruner(Pruner):
         if not 0 <= self.important <= 1:
             raise UsageError(f"important must be in [0, 1], got {self.important}")
 
-    def prune(self, tokens: VisualTokens) -> VisualTokens:
+    def select(self, tokens: VisualTokens) -> VisualTokens:
         count = self.budget(tokens)
         best = highest(tokens.signals["cls_attention"], len(tokens))
         important = int(count * self.important)

@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wordsight._utils.progress import part, told
+from wordsight._utils.progress import subtask, subtasks
 from wordsight.algorithms.divergence import Divergence
 from wordsight.errors import UsageError
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.probe import only
+from wordsight.redundancy.probe import keep_only
 
 
 @dataclass(frozen=True)
-class Logits:
+class LogitPair:
     """First-word logits (N, V) of the intact and the ablated prompt, for each of N visual tokens."""
 
     intact: Tensor
@@ -33,7 +33,7 @@ class Logits:
         return measure(self.intact, self.ablated)
 
 
-def windows(cell: Tensor) -> Tensor:
+def neighborhoods(cell: Tensor) -> Tensor:
     """(N, 9) the indices of each token's 3x3 neighbourhood in its own crop, in reading order.
 
     At the border the window shifts inward, so that it always has its tokens; a crop smaller than 3x3 gives
@@ -59,7 +59,7 @@ def _span(middle: int, size: int) -> range:
     return range(start, min(start + 3, size))
 
 
-def check_map(vlm: VLM) -> None:
+def check_picture_map(vlm: VLM) -> None:
     """Raises UsageError if it is not known where in a picture the model's tokens are."""
     if not vlm.family.mapped:
         raise UsageError(
@@ -68,19 +68,19 @@ def check_map(vlm: VLM) -> None:
         )
 
 
-def regional(vlm: VLM, prompt: Prompt) -> Logits:
+def ablate_regional(vlm: VLM, prompt: Prompt) -> LogitPair:
     """Each token's neighbourhood alone, against the same with the token replaced by the padding embedding."""
     around = _around(vlm, prompt)
-    with part(0, 2):
-        intact, where = _distinct(vlm, [only(prompt, row) for row in around], around)
-    with part(1, 2):
+    with subtask(0, 2):
+        intact, where = _distinct(vlm, [keep_only(prompt, row) for row in around], around)
+    with subtask(1, 2):
         ablated = vlm.logits(
-            [_padded(vlm, only(prompt, row), [row.index(i)]) for i, row in enumerate(around)]
+            [_padded(vlm, keep_only(prompt, row), [row.index(i)]) for i, row in enumerate(around)]
         )
-    return Logits(intact[where], ablated)
+    return LogitPair(intact[where], ablated)
 
 
-def globally(vlm: VLM, prompt: Prompt) -> Logits:
+def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
     """The whole image, against the image with each token's neighbourhood replaced by padding embeddings."""
     around = _around(vlm, prompt)
     intact = vlm.logits([prompt])
@@ -89,18 +89,18 @@ def globally(vlm: VLM, prompt: Prompt) -> Logits:
     distinct = sorted({tuple(row) for row in around})
     parts: dict[tuple[int, ...], Tensor] = {}
     firsts = sorted({_row_start(prompt, row) for row in distinct})
-    for first in told(firsts, len(firsts)):
+    for first in subtasks(firsts, len(firsts)):
         group = [row for row in distinct if _row_start(prompt, row) == first]
         logits = vlm.logits([_padded(vlm, prompt, row) for row in group])
         parts |= dict(zip(group, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
-    return Logits(intact.expand_as(ablated), ablated)
+    return LogitPair(intact.expand_as(ablated), ablated)
 
 
 def _around(vlm: VLM, prompt: Prompt) -> list[list[int]]:
     """Per visual token the indices of its neighbourhood."""
-    check_map(vlm)
-    return [[i for i in row if i >= 0] for row in windows(prompt.visual.cell.cpu()).tolist()]
+    check_picture_map(vlm)
+    return [[i for i in row if i >= 0] for row in neighborhoods(prompt.visual.cell.cpu()).tolist()]
 
 
 def _row_start(prompt: Prompt, window: tuple[int, ...]) -> tuple[int, ...]:

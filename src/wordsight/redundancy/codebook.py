@@ -1,17 +1,14 @@
 """Codebook: redundant prototypes, directions of embedding space that say nothing to the language model.
 
 "Beyond Intermediate States: Explaining Visual Redundancy through Language",
-https://arxiv.org/abs/2503.20540. Differs from the released code: distances are scaled by their mean by
-default (its sqrt(D) scale is informative only where norms are large), ties are broken by index, and
-thresholds may be quantiles.
+https://arxiv.org/abs/2503.20540.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,34 +19,15 @@ from torch import Tensor
 
 from wordsight import demo
 from wordsight._utils.files import check_folder, replacing
-from wordsight.algorithms.clustering import Scale, dpc_knn
 from wordsight.algorithms.selection import leaders
 from wordsight.errors import UsageError
-from wordsight.redundancy.criteria import DEFAULT, Condition
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
-    from wordsight.redundancy.evidence import Evidence
 
+FORMAT = 2
 FILES = ("codebook.safetensors", "config.json")
 ROUNDING = 1e-12  # of a cosine in double precision
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clustering:
-    """How redundant tokens become prototypes (paper, section 3.3; LLaVA-1.5's settings as defaults).
-
-    Within an image all tokens are put into `image_clusters`, and clusters of more than `largest` tokens, the
-    image's bulk, give nothing. Over all images the rest is put into `clusters`, and those that occur in more
-    than `images` distinct images are kept. The paper examines 96 tokens per image.
-    """
-
-    image_clusters: int = 8
-    largest: int = 8
-    clusters: int = 64
-    images: int = 64
-    neighbours: int = 5
-    scale: Scale = "mean"
 
 
 @dataclass(frozen=True)
@@ -62,60 +40,6 @@ class Codebook:
 
     prototypes: Tensor
     config: dict[str, Any]
-
-    @classmethod
-    def build(
-        cls, evidence: Evidence, condition: Condition | None = None, clustering: Clustering | None = None
-    ) -> Codebook:
-        """The book of the evidence; the same evidence gives the same book, bit for bit.
-
-        Raises UsageError if no prototype is left.
-        """
-        condition, clustering = condition or DEFAULT, clustering or Clustering()
-        redundant = condition.holds(evidence)
-        small = _in_small_clusters(evidence, clustering)
-        pool = (redundant & small).nonzero()[:, 0]
-        chosen = pool[_in_common_clusters(evidence.embeds[pool], evidence.image[pool], clustering)]
-        counts = {
-            "pictures": len(evidence.pictures),
-            "tokens": len(evidence),
-            "redundant": int(redundant.sum()),
-            "redundant_in_small_clusters": len(pool),
-            "prototypes": len(chosen),
-        }
-        if not len(chosen):
-            raise UsageError(
-                f"no prototype is left ({', '.join(f'{n} {name}' for name, n in counts.items())}); "
-                "give more pictures, raise the thresholds of the condition, or lower --min-images"
-            )
-        manifest = evidence.manifest
-        digest = hashlib.sha256(json.dumps(manifest["pictures"]).encode()).hexdigest()
-        config = {
-            "format": 1,
-            "model": manifest["model"],
-            "fingerprint": manifest["fingerprint"],
-            "questions": manifest["questions"],
-            "condition": condition.as_json(),
-            "thresholds": condition.resolve(evidence).as_json(),
-            "clustering": asdict(clustering),
-            "pictures_sha256": digest,
-            "counts": counts,
-            "versions": {name: version(name) for name in ("wordsight", "torch", "transformers")},
-        }
-        return cls(evidence.embeds[chosen].float().contiguous(), config)
-
-    @classmethod
-    def random(cls, evidence: Evidence, count: int, seed: int = 0) -> Codebook:
-        """The control: `count` tokens of the evidence, drawn whatever they say.
-
-        A book that does not beat it has learned what is common, not what is redundant.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        rows = torch.randperm(len(evidence), generator=generator)[:count].sort().values
-        known = {key: evidence.manifest[key] for key in ("model", "fingerprint", "questions")}
-        counts = {"pictures": len(evidence.pictures), "tokens": len(evidence), "prototypes": len(rows)}
-        config = {"format": 1, **known, "condition": "none: drawn at random", "counts": counts}
-        return cls(evidence.embeds[rows].float().contiguous(), config)
 
     @property
     def digest(self) -> str:
@@ -179,7 +103,7 @@ class Codebook:
         Raises UsageError if the folder holds anything else: a book takes the place of a book only.
         """
         root = Path(folder)
-        check_place(root)
+        check_destination(root)
         with replacing(root) as draft:
             draft.mkdir()
             save_file({"prototypes": self.prototypes.contiguous()}, draft / "codebook.safetensors")
@@ -209,7 +133,7 @@ class Codebook:
         return cls(prototypes, config)
 
 
-def check_place(folder: Path) -> None:
+def check_destination(folder: Path) -> None:
     """Raises UsageError if a book cannot be saved there: a book takes the place of a book only."""
     if other := sorted({path.name for path in folder.glob("*")} - set(FILES)):
         raise UsageError(f"{folder} holds {other[0]}, which is not of a codebook; choose another folder")
@@ -227,30 +151,5 @@ def import_released(file: str | Path, model: str) -> Codebook:
         ) from error
     if not isinstance(prototypes, Tensor) or prototypes.ndim != 2 or not prototypes.is_floating_point():
         raise UsageError(f"{file} does not hold prototypes: expected one float tensor (M, D)")
-    config = {"format": 1, "model": model, "fingerprint": None, "imported_from": Path(file).name}
+    config = {"format": FORMAT, "model": model, "fingerprint": None, "imported_from": Path(file).name}
     return Codebook(prototypes.detach().clone(), config | {"counts": {"prototypes": len(prototypes)}})
-
-
-def _in_small_clusters(evidence: Evidence, clustering: Clustering) -> Tensor:
-    """(T,) which tokens do not belong to their image's bulk; all examined tokens are clustered, not just
-    redundant ones.
-    """
-    small = torch.zeros(len(evidence), dtype=torch.bool)
-    for image in torch.unique(evidence.image):
-        rows = (evidence.image == image).nonzero()[:, 0]
-        labels = dpc_knn(
-            evidence.embeds[rows], clustering.image_clusters, clustering.neighbours, clustering.scale
-        )
-        small[rows] = labels.bincount()[labels] <= clustering.largest
-    return small
-
-
-def _in_common_clusters(embeds: Tensor, image: Tensor, clustering: Clustering) -> Tensor:
-    """(P,) which tokens belong to a cluster that occurs in enough distinct images."""
-    if not len(embeds):
-        return torch.zeros(0, dtype=torch.bool)
-    labels = dpc_knn(embeds, clustering.clusters, clustering.neighbours, clustering.scale)
-    pairs = torch.unique(torch.stack([labels, image], 1), dim=0)  # one row per cluster and distinct image
-    images = pairs[:, 0].bincount()  # distinct images of each cluster
-    common: Tensor = images[labels] > clustering.images
-    return common

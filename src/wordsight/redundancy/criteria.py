@@ -8,19 +8,18 @@ be left out, and other signals than the confidence may say whether a token says 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from wordsight.algorithms.divergence import MEASURES
+from wordsight.algorithms.ranking import ranks
 from wordsight.errors import UsageError
 
-if TYPE_CHECKING:
-    from wordsight.redundancy.evidence import Evidence
-
-SAYS = ("confidence", "certainty", "blind_divergence", "questions", "questions_divergence")
+TOKEN_SIGNALS = ("confidence", "certainty", "blind_divergence", "questions", "questions_divergence")
 
 
 class Quantile(NamedTuple):
@@ -36,21 +35,21 @@ MEDIAN = Quantile(0.5)
 class Condition:
     """The context-independent condition: a token that says nothing and whose absence changes nothing.
 
-    redundant <=> regional_weight * regional + global_weight * global < divergence, and says < confidence.
-    None leaves a half out. `says` names the signal of the evidence that the threshold `confidence` is for.
+    redundant <=> regional_weight * regional + global_weight * global < divergence, and signal < confidence.
+    None leaves a half out. `signal` names what of the evidence the threshold `confidence` is for.
     Absolute values do not travel between models; `Condition()` takes medians.
     """
 
     confidence: float | Quantile | None = MEDIAN
     divergence: float | Quantile | None = MEDIAN
-    says: str = "confidence"
+    signal: str = "confidence"
     measure: str = "jensen_shannon"
     regional_weight: float = 1.0
     global_weight: float = 16.0
 
     def __post_init__(self) -> None:
-        if self.says not in SAYS:
-            raise UsageError(f"says must be one of {', '.join(SAYS)}; got {self.says!r}")
+        if self.signal not in TOKEN_SIGNALS:
+            raise UsageError(f"signal must be one of {', '.join(TOKEN_SIGNALS)}; got {self.signal!r}")
         if self.measure not in MEASURES:
             raise UsageError(f"measure must be {' or '.join(MEASURES)}, got {self.measure!r}")
         for threshold in (self.confidence, self.divergence):
@@ -67,33 +66,33 @@ class Condition:
         )
         return replace(self, confidence=confidence, divergence=divergence)
 
-    def resolve(self, evidence: Evidence) -> Condition:
-        """The same condition with absolute values for quantiles."""
+    def resolve(self, signals: Mapping[str, Tensor]) -> Condition:
+        """The same condition with absolute values for quantiles of these signals (T,)."""
         return replace(
             self,
-            confidence=_resolved(self.confidence, evidence.signals[self.says]),
-            divergence=_resolved(self.divergence, self.weighted_divergence(evidence.signals)),
+            confidence=_resolved(self.confidence, signals[self.signal]),
+            divergence=_resolved(self.divergence, self.weighted_divergence(signals)),
         )
 
-    def weighted_divergence(self, signals: dict[str, Tensor]) -> Tensor:
+    def weighted_divergence(self, signals: Mapping[str, Tensor]) -> Tensor:
         """(T,) the weighted sum of both divergences."""
         regional, whole = (signals[f"{scope}/{self.measure}"] for scope in ("regional", "global"))
         return self.regional_weight * regional + self.global_weight * whole
 
-    def holds(self, evidence: Evidence) -> Tensor:
-        """(T,) which tokens are redundant."""
-        return _below(self.confidence, evidence.signals[self.says]) & _below(
-            self.divergence, self.weighted_divergence(evidence.signals)
+    def holds(self, signals: Mapping[str, Tensor]) -> Tensor:
+        """(T,) which tokens are redundant, by the signals (T,) of the evidence."""
+        return _below(self.confidence, signals[self.signal]) & _below(
+            self.divergence, self.weighted_divergence(signals)
         )
 
-    def information(self, signals: dict[str, Tensor]) -> Tensor:
+    def information(self, signals: Mapping[str, Tensor]) -> Tensor:
         """(T,) in [0, 1], how far a token is from redundant among these: the higher of its ranks in both
         halves.
         """
-        halves = [] if self.confidence is None else [signals[self.says]]
+        halves = [] if self.confidence is None else [signals[self.signal]]
         if self.divergence is not None:
             halves.append(self.weighted_divergence(signals))
-        return torch.stack([torch.zeros_like(signals[self.says]), *map(ranks, halves)]).amax(0)
+        return torch.stack([torch.zeros_like(signals[self.signal]), *map(ranks, halves)]).amax(0)
 
     def as_json(self) -> dict[str, Any]:
         """The fields, quantiles as {"quantile": share}."""
@@ -102,13 +101,6 @@ class Condition:
             if isinstance(value := getattr(self, name), Quantile):
                 described[name] = {"quantile": value.share}
         return described
-
-
-def ranks(values: Tensor) -> Tensor:
-    """(N,) in [0, 1], the place of every value in their order; ties share their mean place."""
-    group, count = torch.unique(values, return_inverse=True, return_counts=True)[1:]
-    place: Tensor = count.cumsum(0) - (count + 1) / 2
-    return place[group] / max(1, len(values) - 1)
 
 
 def _below(threshold: float | Quantile | None, values: Tensor) -> Tensor:
@@ -131,10 +123,10 @@ CRITERIA = {
     "paper": PAPER,
     "both_halves": Condition(),
     "confidence": Condition(divergence=None),
-    "certainty": Condition(divergence=None, says="certainty"),
-    "blind_divergence": Condition(divergence=None, says="blind_divergence"),
-    "questions": Condition(divergence=None, says="questions"),
-    "questions_divergence": Condition(divergence=None, says="questions_divergence"),
+    "certainty": Condition(divergence=None, signal="certainty"),
+    "blind_divergence": Condition(divergence=None, signal="blind_divergence"),
+    "questions": Condition(divergence=None, signal="questions"),
+    "questions_divergence": Condition(divergence=None, signal="questions_divergence"),
     "regional": Condition(confidence=None, global_weight=0),
     "global": Condition(confidence=None, regional_weight=0),
     "context": Condition(confidence=None),

@@ -16,19 +16,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wordsight._utils.files import replacing
-from wordsight._utils.progress import part, told, watched
+from wordsight._utils.progress import subtask, subtasks, track
 from wordsight.algorithms.divergence import MEASURES
 from wordsight.errors import UsageError
 from wordsight.media.images import load_picture
-from wordsight.media.inputs import Media, Shown
+from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import ablation, probe
-from wordsight.redundancy.criteria import SAYS
+from wordsight.redundancy.criteria import TOKEN_SIGNALS
 
 SHARD = 4  # pictures in a file: what a killed run has to do again
 WORDS = 5  # words kept of every reading
 FORMAT = 2
-SIGNALS = (*SAYS, *(f"{scope}/{measure}" for scope in ("regional", "global") for measure in MEASURES))
+SIGNALS = (
+    *TOKEN_SIGNALS,
+    *(f"{scope}/{measure}" for scope in ("regional", "global") for measure in MEASURES),
+)
 
 
 @dataclass(frozen=True)
@@ -72,17 +75,17 @@ class Evidence:
         pictures = tuple(entry["name"] for entry in manifest["pictures"])
         return cls(**columns, signals=signals, pictures=pictures, manifest=manifest)
 
-    def set_aside(self, folder: str | Path) -> dict[str, str]:
+    def skipped(self, folder: str | Path) -> dict[str, str]:
         """The pictures that could not be read, with the reason."""
         reasons: dict[str, str] = {}
         for i in range(len(_shards(self.manifest["pictures"]))):
             with safe_open(Path(folder) / _shard_name(i), "pt") as shard:
-                reasons |= json.loads(shard.metadata()["set_aside"])
+                reasons |= json.loads(shard.metadata()["skipped"])
         return reasons
 
 
-def examine(
-    vlm: VLM, media: Media | Sequence[Media] | Shown, questions: Sequence[str] = probe.QUESTIONS
+def measure_tokens(
+    vlm: VLM, media: Media | Sequence[Media] | MediaInput, questions: Sequence[str] = probe.QUESTIONS
 ) -> dict[str, Tensor]:
     """All experiments on every visual token of a prompt but its line breaks: the columns of Evidence, without
     `image`. For Evidence, a prompt is one picture.
@@ -93,16 +96,16 @@ def examine(
     out.
     """
     whole = [vlm.encode(media, questions[0])]
-    whole += [vlm.encode(media, question, seen=whole[0].visual) for question in questions[1:]]
+    whole += [vlm.encode(media, question, visual=whole[0].visual) for question in questions[1:]]
     shows = ~whole[0].visual.is_break
     content = whole[0].visual.take(shows.nonzero()[:, 0])
     prompts = [replace(prompt, visual=content) for prompt in whole]
-    with part(0, 3):
-        readings = [probe.read(vlm, prompt) for prompt in told(prompts, len(prompts))]
-    with part(1, 3):
-        alone = ablation.regional(vlm, prompts[0])
-    with part(2, 3):
-        among = ablation.globally(vlm, whole[0])
+    with subtask(0, 3):
+        readings = [probe.probe_tokens(vlm, prompt) for prompt in subtasks(prompts, len(prompts))]
+    with subtask(1, 3):
+        alone = ablation.ablate_regional(vlm, prompts[0])
+    with subtask(2, 3):
+        among = ablation.ablate_global(vlm, whole[0])
     reading = readings[0]
     columns = {
         "embeds": content.embeds.float(),
@@ -121,7 +124,7 @@ def examine(
     return {name: column.cpu() for name, column in columns.items()}
 
 
-def collect(
+def collect_evidence(
     vlm: VLM,
     pictures: Sequence[Path],
     folder: str | Path,
@@ -140,13 +143,13 @@ def collect(
         "model": vlm.name,
         "fingerprint": vlm.fingerprint,
         "questions": list(questions),
-        "pictures": [{"name": path.name, "sha256": digest(path)} for path in pictures],
+        "pictures": [{"name": path.name, "sha256": file_digest(path)} for path in pictures],
     }
     _claim(root, manifest)
     shards = _shards(list(pictures))
     jobs = [(i, shard) for i, shard in enumerate(shards) if not (root / _shard_name(i)).is_file()]
     work = map(partial(_write_shard, vlm, root, questions), jobs)
-    for _ in watched(work, "examining pictures", len(jobs)):
+    for _ in track(work, "examining pictures", len(jobs)):
         pass
     return Evidence.load(root)
 
@@ -154,21 +157,21 @@ def collect(
 def _write_shard(vlm: VLM, root: Path, questions: Sequence[str], job: tuple[int, list[Path]]) -> None:
     number, pictures = job
     parts: list[dict[str, Tensor]] = []
-    set_aside: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for offset, path in enumerate(pictures):
         try:
             picture = load_picture(path)
         except UsageError as error:
-            set_aside[str(path)] = str(error)
+            skipped[str(path)] = str(error)
             continue
-        columns = examine(vlm, picture, questions)
+        columns = measure_tokens(vlm, picture, questions)
         image = torch.full((len(columns["embeds"]),), number * SHARD + offset)
         parts.append(columns | {"image": image})
     if not parts:
         parts = [_no_rows(vlm)]
-    shard = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    shard = {name: torch.cat([subtask[name] for subtask in parts]) for name in parts[0]}
     with replacing(root / _shard_name(number)) as draft:
-        save_file(shard, draft, {"set_aside": json.dumps(set_aside)})
+        save_file(shard, draft, {"skipped": json.dumps(skipped)})
 
 
 def _no_rows(vlm: VLM) -> dict[str, Tensor]:
@@ -199,7 +202,7 @@ def _shard_name(number: int) -> str:
     return f"{number:06d}.safetensors"
 
 
-def digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
     """What tells the content of a file from that of others."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -25,7 +25,7 @@ ARTICLES = ("a", "an", "the")
 
 
 @dataclass(frozen=True)
-class Reading:
+class TokenProbe:
     """What each of N visual tokens says alone.
 
     tokens            (N, top) vocabulary ids, the likeliest first.
@@ -59,7 +59,7 @@ class Reading:
         ]
 
 
-def read(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> Reading:
+def probe_tokens(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> TokenProbe:
     """Read every visual token of the prompt alone, with the prompt's own question (`QUESTION` is the
     paper's).
 
@@ -67,24 +67,24 @@ def read(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> Reading
     holds that many tokens. Where the first word said is a bare article, the next one is read, as in the
     released code.
     """
-    alone = [only(prompt, [i] * repeat) for i in range(len(prompt.visual))]
+    alone = [keep_only(prompt, [i] * repeat) for i in range(len(prompt.visual))]
     logits = _first_words(vlm, alone)  # (N, V)
-    return _reading(vlm, logits, _first_words(vlm, [only(prompt, [])]), top)
+    return _probed(vlm, logits, _first_words(vlm, [keep_only(prompt, [])]), top)
 
 
-def read_nothing(vlm: VLM, prompt: Prompt, top: int = 50) -> Reading:
+def probe_blind(vlm: VLM, prompt: Prompt, top: int = 50) -> TokenProbe:
     """What the model says to the prompt's question without any visual token, as the one row of a reading."""
-    blind = _first_words(vlm, [only(prompt, [])])
-    return _reading(vlm, blind, blind, top)
+    blind = _first_words(vlm, [keep_only(prompt, [])])
+    return _probed(vlm, blind, blind, top)
 
 
-def _reading(vlm: VLM, logits: Tensor, blind: Tensor, top: int) -> Reading:
+def _probed(vlm: VLM, logits: Tensor, blind: Tensor, top: int) -> TokenProbe:
     best, tokens = logits.topk(min(top, logits.shape[-1]), -1)
     entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
-    return Reading(
+    return TokenProbe(
         tokens,
         best.softmax(-1),
-        spell(vlm, tokens),
+        decode_ids(vlm, tokens),
         1 - entropy / math.log(logits.shape[-1]),
         jensen_shannon(logits, blind.expand_as(logits)).float(),
     )
@@ -95,11 +95,11 @@ def _first_words(vlm: VLM, prompts: list[Prompt]) -> Tensor:
     logits = vlm.logits(prompts)
     said, articles = logits.argmax(-1).tolist(), _article_ids(vlm)
     if late := [i for i, token in enumerate(said) if token in articles]:
-        logits[late] = vlm.logits([prompts[i].followed_by(said[i], vlm.family.said) for i in late])
+        logits[late] = vlm.logits([prompts[i].followed_by(said[i], vlm.family.generated) for i in late])
     return logits
 
 
-def spell(vlm: VLM, tokens: Tensor) -> tuple[tuple[str, ...], ...]:
+def decode_ids(vlm: VLM, tokens: Tensor) -> tuple[tuple[str, ...], ...]:
     """The vocabulary ids (N, K) as text, each on its own."""
     distinct = torch.unique(tokens).tolist()
     decoded = vlm.processor.tokenizer.batch_decode([[token] for token in distinct])
@@ -107,7 +107,7 @@ def spell(vlm: VLM, tokens: Tensor) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(names[token] for token in row) for row in tokens.tolist())
 
 
-def only(prompt: Prompt, indices: Sequence[int]) -> Prompt:
+def keep_only(prompt: Prompt, indices: Sequence[int]) -> Prompt:
     """The prompt with no visual tokens but those at `indices`, in that order, with contiguous positions.
 
     With M-RoPE a token keeps its own time, row and column, unless it is repeated: closing the gaps would put
@@ -117,10 +117,10 @@ def only(prompt: Prompt, indices: Sequence[int]) -> Prompt:
     if prompt.sequence["position_ids"].ndim > 1 and list(indices) == sorted(set(indices)):
         return replace(prompt, visual=prompt.visual.take(index))
     slots = torch.arange(len(indices), device=index.device)
-    return replace(prompt, visual=pick(prompt.visual, index, slots)).contiguous()
+    return replace(prompt, visual=gather(prompt.visual, index, slots)).contiguous()
 
 
-def pick(tokens: VisualTokens, index: Tensor, slots: Tensor) -> VisualTokens:
+def gather(tokens: VisualTokens, index: Tensor, slots: Tensor) -> VisualTokens:
     """The tokens at `index`, repeated or reordered at will, put into the placeholders `slots`."""
     return replace(
         tokens,
@@ -133,7 +133,7 @@ def pick(tokens: VisualTokens, index: Tensor, slots: Tensor) -> VisualTokens:
     )
 
 
-def in_place(prompt: Prompt, embeds: Tensor) -> Prompt:
+def with_embeddings(prompt: Prompt, embeds: Tensor) -> Prompt:
     """The prompt with these embeddings (K, D) for its visual tokens, to be read one by one.
 
     Each stands where the prompt's first token stood; what a model adds in deeper layers (deepstack) is not
@@ -141,7 +141,7 @@ def in_place(prompt: Prompt, embeds: Tensor) -> Prompt:
     """
     first = prompt.visual.take(torch.zeros(1, dtype=torch.long, device=prompt.visual.embeds.device))
     where = torch.zeros(len(embeds), dtype=torch.long, device=first.embeds.device)
-    visual = replace(pick(first, where, first.slot[where]), embeds=embeds.to(first.embeds))
+    visual = replace(gather(first, where, first.slot[where]), embeds=embeds.to(first.embeds))
     return replace(
         prompt, visual=replace(visual, deep=tuple(torch.zeros_like(layer) for layer in visual.deep))
     )

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from wordsight.reports.analysis import rho
-from wordsight.reports.ink import COLORS, Ink, dress, png, sheet
+from wordsight.reports.ink import COLORS, Ink, new_figure, style_axis, to_png
 
 
 def draw(record: dict[str, Any], ink: Ink) -> bytes:
     """A PNG with a row for everything that is said and a column for every order."""
     orders, said = record["orders"], record["said"]
-    figure = sheet((1.2 + 3 * len(orders), 0.8 + 2.4 * len(said)), ink)
+    figure = new_figure((1.2 + 3 * len(orders), 0.8 + 2.4 * len(said)), ink)
     axes = figure.subplots(len(said), len(orders), sharex=True, sharey="row", squeeze=False)
     for row, what in enumerate(said):
         for column, order in enumerate(orders):
@@ -22,7 +22,7 @@ def draw(record: dict[str, Any], ink: Ink) -> bytes:
             _draw_tenths(axis, found, COLORS[row % len(COLORS)])
             told = rho(record["spearman"][order["name"]][what["name"]])
             axis.set_title(f"rho {told}", fontsize="medium")
-            dress(axis, ink)
+            style_axis(axis, ink)
         axes[row][0].set_ylabel(f"mean {what['label']}")
         axes[row][0].set_ylim(0, None)
     for column, order in enumerate(orders):
@@ -31,7 +31,7 @@ def draw(record: dict[str, Any], ink: Ink) -> bytes:
         axes[-1][column].set_xticks(range(1, 11))
     told = "tenth of each picture's tokens, lowest first\nbands: 95 % over pictures"
     figure.supxlabel(told, color=ink.text, fontsize="medium")
-    return png(figure)
+    return to_png(figure)
 
 
 def _draw_tenths(axis: Axes, tenths: list[dict[str, Any]], color: str) -> None:

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wordsight.reports import put
 from wordsight.reports.analysis import analysis_tables, sentences
 from wordsight.reports.analysis_figure import draw
+from wordsight.reports.folder import write_files
 from wordsight.reports.ink import LIGHT
 from wordsight.reports.page import figure, page
 
@@ -30,4 +30,4 @@ def write_analysis(record: dict[str, Any], folder: Path) -> None:
         "analysis.json": json.dumps(record, indent=1) + "\n",
         "analysis.png": draw(record, LIGHT),
     }
-    put(folder, contents)
+    write_files(folder, contents)

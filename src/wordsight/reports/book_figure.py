@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from wordsight.reports.ink import COLORS, Ink, dress, png, sheet
+from wordsight.reports.ink import COLORS, Ink, new_figure, style_axis, to_png
 
 MARKERS = "o^s"  # with six colours, as many looks as there are clusters, and more
 BINS = 30
@@ -16,7 +16,7 @@ BINS = 30
 
 def draw(record: dict[str, Any], ink: Ink) -> bytes:
     """A PNG of four panels."""
-    figure = sheet((10, 7.6), ink)
+    figure = new_figure((10, 7.6), ink)
     axes = figure.subplots(2, 2)
     _draw_map(axes[0][0], record)
     twins = [each["nearest"][1] for each in record["prototypes"] if each["nearest"]]
@@ -29,12 +29,12 @@ def draw(record: dict[str, Any], ink: Ink) -> bytes:
     axes[1][0].set_xlim(0, 1)
     _draw_pruning(axes[1][1], record)
     for axis in axes.flat:
-        dress(axis, ink)
+        style_axis(axis, ink)
     handles, names = axes[0][0].get_legend_handles_labels()
     legend = figure.legend(handles, names, loc="outside right upper", frameon=False, title="cluster")
     for text in (legend.get_title(), *legend.get_texts()):
         text.set_color(ink.text)
-    return png(figure)
+    return to_png(figure)
 
 
 def _draw_map(axis: Axes, record: dict[str, Any]) -> None:

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wordsight.reports import put
 from wordsight.reports.book import sentences, words_of
 from wordsight.reports.book_figure import draw
+from wordsight.reports.folder import write_files
 from wordsight.reports.ink import LIGHT
 from wordsight.reports.page import figure, inline, page
 from wordsight.reports.patches import SIDE, Patches, place_of
@@ -44,7 +44,7 @@ def write_book_report(record: dict[str, Any], pictures: Sequence[Path], folder: 
         "book.json": json.dumps(record, indent=1) + "\n",
         "book.png": draw(record, LIGHT),
     }
-    put(folder, contents)
+    write_files(folder, contents)
 
 
 def _cluster(cluster: Mapping[str, Any], most: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from wordsight.reports.tables import signed
+from wordsight._utils.numbers import signed
 
 
 def calibration_tables(record: dict[str, Any]) -> list[Any]:

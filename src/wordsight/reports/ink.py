@@ -25,21 +25,21 @@ LIGHT = Ink("#ffffff", "#1a1a1a", "#dddddd")
 DARK = Ink("#16181c", "#e8e8e8", "#3a3d42")
 
 
-def sheet(size: tuple[float, float], ink: Ink) -> Figure:
+def new_figure(size: tuple[float, float], ink: Ink) -> Figure:
     """An empty figure of this width and height, in inches."""
     figure = Figure(size, layout="constrained")
     figure.set_facecolor(ink.paper)
     return figure
 
 
-def png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
     """The figure as a PNG."""
     file = BytesIO()
     figure.savefig(file, format="png", dpi=150)
     return file.getvalue()
 
 
-def dress(axis: Axes, ink: Ink) -> None:
+def style_axis(axis: Axes, ink: Ink) -> None:
     """Paint what is not a line of a panel."""
     axis.set_facecolor(ink.paper)
     axis.grid(color=ink.grid, linewidth=0.6)

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from wordsight.reports.ink import COLORS, Ink, dress, png, sheet
+from wordsight.reports.ink import COLORS, Ink, new_figure, style_axis, to_png
 from wordsight.reports.tables import Row
 
 MARKERS = "osD^vPX*<>h"
@@ -37,7 +37,7 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
     looks = _looks(rows, ink)
     size = 1.0 if len(looks) <= FEW else 1.7  # many lines need room
     columns = math.ceil(len(looks) / (FEW * size * len(models)))  # of the legend
-    figure = sheet((2.4 * columns + 4.4 * size * len(costs), 0.6 + 3.4 * size * len(models)), ink)
+    figure = new_figure((2.4 * columns + 4.4 * size * len(costs), 0.6 + 3.4 * size * len(models)), ink)
     axes = figure.subplots(len(models), len(costs), squeeze=False)
     for model, panels in zip(models, axes, strict=True):
         own = [row for row in rows if row["model"] == model and row["tasks"] == 1]
@@ -45,7 +45,7 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
             _draw_lines(axis, points(own, cost), looks)
             axis.set(xlabel=label, ylabel="accuracy kept, mean over tasks", title=model)
             axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            dress(axis, ink)
+            style_axis(axis, ink)
         panels[0].set_xscale("log", base=2)
         panels[0].xaxis.set_major_formatter("{x:g}")
     lines, names = axes[0][0].get_legend_handles_labels()
@@ -59,7 +59,7 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
         fontsize="medium" if columns == 1 else "small",
     )
     figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=ink.text)
-    return png(figure)
+    return to_png(figure)
 
 
 def points(rows: Sequence[Row], cost: Cost) -> dict[str, list[Point]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wordsight._utils.numbers import percent, signed
 from wordsight.evaluation.latency import RATIOS, STAGES, is_gain
 from wordsight.evaluation.statistics import ENOUGH
 
@@ -183,19 +184,6 @@ def _whose(row: Row) -> tuple[str, str]:
 
 def _keep(keep: float | int) -> str:
     return f"{100 * keep:.4g}%" if isinstance(keep, float) else str(keep)
-
-
-def percent(share: float | None) -> str:
-    """A share in percent, a dash if there is none."""
-    return "-" if share is None else f"{share:.0%}"
-
-
-def signed(difference: Iterable[float] | None) -> str:
-    """A difference with its interval, empty if there is none."""
-    if difference is None:
-        return ""
-    mean, low, high = difference
-    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _part(split: dict[str, Any] | None, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Work: one thread that does jobs one after another, a bounded queue before it, and what became of them."""
+"""Jobs: one thread that does jobs one after another, a bounded queue before it, and what became of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import takewhile
 from queue import SimpleQueue
 from typing import Any, Literal
 
-from wordsight._utils.progress import heard
+from wordsight._utils.progress import Progress, report_progress
 from wordsight.errors import WordsightError
 
 WAITING = 4  # jobs behind the one at work
@@ -19,7 +19,6 @@ KEPT = 16  # jobs that are remembered
 PATIENCE = 5  # seconds for the job at work to notice that the end has come
 
 State = Literal["waiting", "working", "done", "failed"]
-Say = Callable[[str], None]
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +34,7 @@ class Stopped(WordsightError):
     """The end has come while a job was at work."""
 
 
-def stumbled(error: Exception) -> str:
+def internal_error(error: Exception) -> str:
     """What is told of something that should not have happened."""
     return f"{type(error).__name__}: the terminal that the server runs in tells more"
 
@@ -45,7 +44,7 @@ class Job:
     """What was asked, how far it is, and what came of it.
 
     says   what is being done, or why it failed.
-    share  how much of that is done, in [0, 1]; None where nobody knows.
+    share  how much of all of it is done, in [0, 1]; None where nothing is being done.
     """
 
     asked: Any
@@ -59,24 +58,20 @@ class Job:
     def is_over(self) -> bool:
         return self.state in ("done", "failed")
 
-    def say(self, text: str) -> None:
-        """Something else is being done now."""
-        self.says, self.share = text, None
-
     def end(self, state: State, text: str) -> None:
         """Nothing more is being done; the state is set last, for those who wait for it."""
-        self.say(text)
+        self.says, self.share = text, None
         self.state = state
 
 
-class Work:
+class JobQueue:
     """Does jobs in a thread of its own, while a `with` block lasts.
 
-    >>> with Work(lambda asked, say: asked + 1) as work:
-    ...     job = work.submit(1)                         # in a while, job.result is 2
+    >>> with JobQueue(lambda asked: asked + 1) as jobs:
+    ...     job = jobs.submit(1)                         # in a while, job.result is 2
     """
 
-    def __init__(self, do: Callable[[Any, Say], Any]) -> None:
+    def __init__(self, do: Callable[[Any], Any]) -> None:
         self._do = do
         self._jobs: dict[str, Job] = {}  # the oldest first
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
@@ -84,7 +79,7 @@ class Work:
         self._is_ending = False
         self._thread = threading.Thread(target=self._run, name="wordsight view", daemon=True)
 
-    def __enter__(self) -> Work:
+    def __enter__(self) -> JobQueue:
         self._thread.start()
         return self
 
@@ -133,18 +128,19 @@ class Work:
         """Do the job; what goes wrong with it is told, and ends nothing else."""
         asked, job.asked = job.asked, None  # pictures are large: the job may be remembered for long
 
-        def listen(share: float) -> None:
+        def note(progress: Progress) -> None:
             if self._is_ending:
                 raise Stopped("the server was stopped")
-            job.share = max(share, job.share or 0.0)
+            job.says = progress.description or job.says
+            job.share = max(progress.overall, job.share or 0.0)
 
         job.state = "working"
         try:
-            with heard(listen):
-                job.result = self._do(asked, job.say)
+            with report_progress(note):
+                job.result = self._do(asked)
             job.end("done", "done")
         except WordsightError as error:
             job.end("failed", str(error))
         except Exception as error:
             log.exception("a question failed")
-            job.end("failed", stumbled(error))
+            job.end("failed", internal_error(error))

@@ -16,14 +16,14 @@ EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 
 @dataclass(frozen=True)
-class Door(AbstractContextManager["Door"]):
+class Listener(AbstractContextManager["Listener"]):
     """A socket that listens, and the host that was asked for."""
 
     socket: socket.socket
     host: str
 
     @classmethod
-    def at(cls, host: str, port: int) -> Door:
+    def at(cls, host: str, port: int) -> Listener:
         """Listen; port 0 is any that is free.
 
         Raises UsageError if the extra is not installed, or nobody can listen there.

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wordsight.viewer.listener import Door
+from wordsight.viewer.listener import Listener
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 START = (  # the start page runs its own scripts, and asks nobody else
@@ -25,12 +25,12 @@ HEADERS = {
 }
 
 
-class Guard:
+class Security:
     """Refuses what comes by a foreign name or from a page of another site; adds HEADERS to every answer that
     has none of its own.
     """
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, door: Listener) -> None:
         self._app, self._door = app, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,10 +24,10 @@ from starlette.responses import JSONResponse
 from wordsight.demo import PICTURES, QUESTIONS
 from wordsight.errors import WordsightError
 from wordsight.explain.page import WEB as PAGE
-from wordsight.viewer.jobs import WAITING, Busy, Forgotten, Job, Work, stumbled
-from wordsight.viewer.listener import Door
-from wordsight.viewer.security import HEADERS, Guard
-from wordsight.viewer.uploads import TooLarge, opened, received
+from wordsight.viewer.jobs import WAITING, Busy, Forgotten, Job, JobQueue, internal_error
+from wordsight.viewer.listener import Listener
+from wordsight.viewer.security import HEADERS, Security
+from wordsight.viewer.uploads import TooLarge, open_uploads, receive_form
 
 WEB = Path(__file__).with_name("web")
 STATUS: dict[type[Exception], int] = {Busy: 503, Forgotten: 404, TooLarge: 413}  # else 422
@@ -48,7 +48,7 @@ FILES = {
 routes = APIRouter()
 
 
-def app(work: Work, door: Door, *, model: str, max_upload: int) -> FastAPI:
+def app(work: JobQueue, door: Listener, *, model: str, max_upload: int) -> FastAPI:
     """The application; it starts the work and ends it."""
 
     @asynccontextmanager
@@ -62,7 +62,7 @@ def app(work: Work, door: Door, *, model: str, max_upload: int) -> FastAPI:
     made.state.coming = asyncio.Semaphore(1 + WAITING)  # questions that are being sent
     made.state.opening = asyncio.Lock()  # pictures are large: those of one question at a time
     made.include_router(routes)
-    made.add_middleware(Guard, door=door)
+    made.add_middleware(Security, door=door)
     made.add_exception_handler(WordsightError, _told)
     made.add_exception_handler(AnyHTTPException, _told)
     made.add_exception_handler(ClientDisconnect, _told)
@@ -83,7 +83,7 @@ async def _told(request: Request, error: Exception) -> JSONResponse:
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:
     """That something went wrong that should not; the terminal tells what."""
-    return JSONResponse({"error": stumbled(error)}, 500, HEADERS)
+    return JSONResponse({"error": internal_error(error)}, 500, HEADERS)
 
 
 @routes.get("/")
@@ -127,10 +127,10 @@ async def explain(request: Request, response: Response) -> dict[str, Any]:
     if state.coming.locked():
         raise Busy("busy: as many questions as there is room for are being sent; ask again in a while")
     async with state.coming:
-        files, text = await received(request, state.max_upload)
+        files, text = await receive_form(request, state.max_upload)
         async with state.opening:
             state.work.check()
-            job = state.work.submit(await run_in_threadpool(opened, files, text))
+            job = state.work.submit(await run_in_threadpool(open_uploads, files, text))
     response.headers["location"] = f"/jobs/{job.id}"
     return _as_json(state.work, job)
 
@@ -141,7 +141,7 @@ async def job(request: Request, id: str) -> dict[str, Any]:
     return _as_json(work, work.job(id))
 
 
-def _as_json(work: Work, job: Job) -> dict[str, Any]:
+def _as_json(work: JobQueue, job: Job) -> dict[str, Any]:
     state = job.state  # once: it may change meanwhile
     answer = job.result.answer if state == "done" else None
     told = {"id": job.id, "state": state, "says": job.says, "share": job.share}

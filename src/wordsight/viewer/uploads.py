@@ -12,7 +12,7 @@ from starlette.types import Message, Receive
 
 from wordsight.errors import UsageError, WordsightError
 from wordsight.media.images import FORMATS, read_picture
-from wordsight.media.inputs import Media, Shown
+from wordsight.media.inputs import Media, MediaInput
 from wordsight.media.video import Video, is_video
 from wordsight.viewer.handler import Question
 
@@ -28,7 +28,7 @@ class TooLarge(WordsightError):
     """The body of a request is larger than the server takes."""
 
 
-async def received(request: Request, limit: int) -> tuple[list[tuple[str, bytes]], str]:
+async def receive_form(request: Request, limit: int) -> tuple[list[tuple[str, bytes]], str]:
     """The names and bytes of the files of a form, and its question. Raises TooLarge as soon as more than
     `limit` bytes are announced or come, and UsageError if the form has other fields.
     """
@@ -79,7 +79,7 @@ def _label(file: UploadFile) -> str:
     return (file.filename or "").replace("\\", "/").rpartition("/")[2][-NAME:] or "unnamed"
 
 
-def opened(files: Sequence[tuple[str, bytes]], text: str) -> Question:
+def open_uploads(files: Sequence[tuple[str, bytes]], text: str) -> Question:
     """The question about these files. Raises UsageError if one cannot be read, or all are too much."""
     if len(text) > LETTERS:
         raise UsageError(f"the question has {len(text)} letters; expected at most {LETTERS}")
@@ -87,9 +87,9 @@ def opened(files: Sequence[tuple[str, bytes]], text: str) -> Question:
     pixels = 0
     for name, data in files:
         media.append(_read(name, data, PIXELS - pixels))
-        pixels += sum(frame.width * frame.height for frame in Shown.of(media[-1]).frames)
+        pixels += sum(frame.width * frame.height for frame in MediaInput.of(media[-1]).frames)
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data in files)).hexdigest()
-    return Question(Shown.of(media), [name for name, _ in files], digest, text)
+    return Question(MediaInput.of(media), [name for name, _ in files], digest, text)
 
 
 def _read(name: str, data: bytes, room: int) -> Media:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wordsight._utils import registry
-from wordsight.models.families.base import Family, Grid, Seen
+from wordsight.models.families.base import Family, Grid, VisionContext
 from wordsight.models.families.qwen2_vl import Qwen2VL
 
 __all__ = ["Family", "family", "names"]
@@ -42,8 +42,8 @@ class Unmapped(Family):
     mapped = False
     causal = False
 
-    def grids(self, seen: Seen) -> list[Grid]:
-        return [Grid(0, 0, 1, sum(seen.counts))]
+    def grids(self, context: VisionContext) -> list[Grid]:
+        return [Grid(0, 0, 1, sum(context.counts))]
 
     def projector(self, model: Any) -> nn.Module:
         """Whatever it is called, it is the first module of a known name; else all of the model counts."""

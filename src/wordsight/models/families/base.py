@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from wordsight.errors import UsageError
-from wordsight.models.vision_tower import Tower
+from wordsight.models.vision_tower import VisionTower
 
 Region = tuple[float, float, float, float]  # left, top, right, bottom, as shares of a picture
 
 
 @dataclass(frozen=True)
-class Seen:
+class VisionContext:
     """What is known of a prompt once the vision tower has run.
 
     inputs     what the processor returned, by name, with the batch axis.
@@ -94,23 +94,23 @@ class Family:
 
     mapped      whether it is known which part of which picture a token is.
     per_token   inputs beside ids and positions that the language model takes for every token.
-    said        the values of those for a token that the model has said.
+    generated        the values of those for a token that the model has said.
     causal      whether no token reads a later one; if not, prompts share no beginning.
     """
 
     mapped: ClassVar[bool] = True
     per_token: ClassVar[tuple[str, ...]] = ()
-    said: ClassVar[Mapping[str, int]] = {}
+    generated: ClassVar[Mapping[str, int]] = {}
     causal: ClassVar[bool] = True
 
-    def grids(self, seen: Seen) -> list[Grid]:
+    def grids(self, context: VisionContext) -> list[Grid]:
         """The grids of all tokens of the prompt, in the order in which they are read; here a square one for
         every item, each a whole picture.
         """
-        sides = [square_side(count) for count in seen.counts]
+        sides = [square_side(count) for count in context.counts]
         return [Grid(image, 0, side, side) for image, side in enumerate(sides)]
 
-    def tower(self, model: Any) -> Tower | None:
+    def tower(self, model: Any) -> VisionTower | None:
         """The vision tower of this model, if signals can be read of it."""
         return None
 
@@ -136,7 +136,7 @@ class Family:
         vision = getattr(model.config, "vision_config", None)
         return len(getattr(vision, "deepstack_visual_indexes", None) or ())
 
-    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
+    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         """(N, ...) a signal of the tower's tokens as one of the tokens that the language model reads."""
         return signal
 

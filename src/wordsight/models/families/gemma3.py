@@ -7,25 +7,25 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from wordsight.models.families.base import Family, Seen, square_side
-from wordsight.models.vision_tower import Tower, pooled
+from wordsight.models.families.base import Family, VisionContext, square_side
+from wordsight.models.vision_tower import VisionTower, pooled
 
 
 class Gemma3(Family):
     """model_type "gemma3"."""
 
     per_token = ("token_type_ids",)
-    said: ClassVar[Mapping[str, int]] = {"token_type_ids": 0}
+    generated: ClassVar[Mapping[str, int]] = {"token_type_ids": 0}
     causal = False
 
-    def tower(self, model: Any) -> Tower:
+    def tower(self, model: Any) -> VisionTower:
         tower = model.model.vision_tower
-        return Tower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
+        return VisionTower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
 
-    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
-        vision = seen.config.vision_config
+    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+        vision = context.config.vision_config
         side = vision.image_size // vision.patch_size
-        return pooled(signal, side // square_side(seen.config.mm_tokens_per_image), side)
+        return pooled(signal, side // square_side(context.config.mm_tokens_per_image), side)
 
 
 FAMILY = Gemma3()

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from wordsight.models.families.base import Family, Grid, Seen, square_side
-from wordsight.models.vision_tower import Tower, pooled
+from wordsight.models.families.base import Family, Grid, VisionContext, square_side
+from wordsight.models.vision_tower import VisionTower, pooled
 
 TAG = re.compile(r"row_(\d+)_col_(\d+)")
 
@@ -17,13 +17,13 @@ TAG = re.compile(r"row_(\d+)_col_(\d+)")
 class Idefics3(Family):
     """model_type "idefics3". A picture or video frame without tiles is read once, as a whole."""
 
-    def grids(self, seen: Seen) -> list[Grid]:
+    def grids(self, context: VisionContext) -> list[Grid]:
         found: list[Grid] = []
         tiles: list[Grid] = []
-        ids, image = seen.inputs["input_ids"][0], 0
-        for start, length in seen.runs(seen.config.image_token_id):
+        ids, image = context.inputs["input_ids"][0], 0
+        for start, length in context.runs(context.config.image_token_id):
             side = square_side(length)
-            before = seen.processor.tokenizer.convert_ids_to_tokens(int(ids[start - 1]))
+            before = context.processor.tokenizer.convert_ids_to_tokens(int(ids[start - 1]))
             if tag := TAG.search(before):
                 row, column = (side * (int(number) - 1) for number in tag.groups())
                 tiles.append(Grid(image, 1, side, side, row, column))
@@ -35,13 +35,13 @@ class Idefics3(Family):
                 tiles, image = [], image + 1
         return found
 
-    def tower(self, model: Any) -> Tower:
+    def tower(self, model: Any) -> VisionTower:
         tower = model.model.vision_model
-        return Tower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
+        return VisionTower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
 
-    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
-        vision = seen.config.vision_config
-        return pooled(signal, seen.config.scale_factor, vision.image_size // vision.patch_size)
+    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+        vision = context.config.vision_config
+        return pooled(signal, context.config.scale_factor, vision.image_size // vision.patch_size)
 
     def projector(self, model: Any) -> nn.Module:
         connector: nn.Module = model.model.connector

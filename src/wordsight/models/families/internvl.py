@@ -9,20 +9,20 @@ from typing import Any
 from torch import Tensor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
-from wordsight.models.families.base import Family, Grid, Seen, square_side
-from wordsight.models.vision_tower import Tower, pooled
+from wordsight.models.families.base import Family, Grid, VisionContext, square_side
+from wordsight.models.vision_tower import VisionTower, pooled
 
 
 class InternVL(Family):
     """model_type "internvl". A picture that fits into one tile is read once, as a whole."""
 
-    def grids(self, seen: Seen) -> list[Grid]:
-        side = square_side(seen.config.image_seq_length)
+    def grids(self, context: VisionContext) -> list[Grid]:
+        side = square_side(context.config.image_seq_length)
         found: list[Grid] = []
-        runs = seen.runs(seen.config.image_token_id)
-        for image, ((_, length), size) in enumerate(zip(runs, seen.sizes, strict=True)):
+        runs = context.runs(context.config.image_token_id)
+        for image, ((_, length), size) in enumerate(zip(runs, context.sizes, strict=True)):
             tiles = length // side**2
-            columns = 1 if tiles == 1 else _columns(seen.processor.image_processor, size)
+            columns = 1 if tiles == 1 else _columns(context.processor.image_processor, size)
             whole = (side * (tiles - 1) // columns, side * columns)
             found += [
                 Grid(image, 1, side, side, side * (tile // columns), side * (tile % columns), whole)
@@ -31,17 +31,17 @@ class InternVL(Family):
             found.append(Grid(image, 0, side, side))
         return found
 
-    def tower(self, model: Any) -> Tower | None:
+    def tower(self, model: Any) -> VisionTower | None:
         layer = model.config.vision_feature_layer
         if not isinstance(layer, int) or model.config.vision_feature_select_strategy != "default":
             return None
         tower = model.model.vision_tower
         attentions = [block.attention for block in tower.encoder.layer]
-        return Tower(tower, attentions, None if layer == -1 else layer, has_cls=True)
+        return VisionTower(tower, attentions, None if layer == -1 else layer, has_cls=True)
 
-    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
-        factor = round(1 / seen.config.downsample_ratio)
-        return pooled(signal, factor, factor * square_side(seen.config.image_seq_length))
+    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+        factor = round(1 / context.config.downsample_ratio)
+        return pooled(signal, factor, factor * square_side(context.config.image_seq_length))
 
 
 def _columns(pixels: Any, size: tuple[int, int]) -> int:

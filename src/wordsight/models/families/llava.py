@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from wordsight.models.families.base import Family, Grid, Seen, square_of
-from wordsight.models.vision_tower import Tower
+from wordsight.models.families.base import Family, Grid, VisionContext, square_of
+from wordsight.models.vision_tower import VisionTower
 
 
 class Llava(Family):
@@ -15,14 +15,14 @@ class Llava(Family):
     Its tower gives signals if one of its layers is projected, without its [CLS] if it has one.
     """
 
-    def grids(self, seen: Seen) -> list[Grid]:
-        grids = super().grids(seen)
-        if not getattr(seen.processor.image_processor, "do_center_crop", False):
+    def grids(self, context: VisionContext) -> list[Grid]:
+        grids = super().grids(context)
+        if not getattr(context.processor.image_processor, "do_center_crop", False):
             return grids
-        regions = [square_of(size, inside=True) for size in seen.sizes]
+        regions = [square_of(size, inside=True) for size in context.sizes]
         return [replace(grid, region=region) for grid, region in zip(grids, regions, strict=True)]
 
-    def tower(self, model: Any) -> Tower | None:
+    def tower(self, model: Any) -> VisionTower | None:
         config = model.config
         kind, layer = config.vision_config.model_type, config.vision_feature_layer
         strategy = {"clip_vision_model": "default", "siglip_vision_model": "full"}.get(kind)
@@ -30,7 +30,7 @@ class Llava(Family):
             return None
         tower = model.model.vision_tower
         attentions = [block.self_attn for block in tower.encoder.layers]
-        return Tower(tower, attentions, layer, has_cls=strategy == "default")
+        return VisionTower(tower, attentions, layer, has_cls=strategy == "default")
 
 
 FAMILY = Llava()

@@ -12,7 +12,7 @@ from transformers.models.llava_next.modeling_llava_next import (
     unpad_image,
 )
 
-from wordsight.models.families.base import Grid, Region, Seen
+from wordsight.models.families.base import Grid, Region, VisionContext
 from wordsight.models.families.llava import Llava
 
 
@@ -21,18 +21,18 @@ class LlavaNext(Llava):
     breaks have zeros.
     """
 
-    def grids(self, seen: Seen) -> list[Grid]:
-        side = seen.config.vision_config.image_size // seen.config.vision_config.patch_size
+    def grids(self, context: VisionContext) -> list[Grid]:
+        side = context.config.vision_config.image_size // context.config.vision_config.patch_size
         found = []
-        for image, size in enumerate(seen.inputs["image_sizes"].tolist()):  # (height, width)
-            rows, columns, region = enlarged(seen.config, size)
+        for image, size in enumerate(context.inputs["image_sizes"].tolist()):  # (height, width)
+            rows, columns, region = enlarged(context.config, size)
             whole = Grid(image, 0, side, side)
             found += [whole, Grid(image, 1, rows, columns, region=region, row_breaks=True)]
         return found
 
-    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
-        config, sizes = seen.config, seen.inputs["image_sizes"]
-        tile, patches = config.vision_config.image_size, seen.config.image_seq_length
+    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+        config, sizes = context.config, context.inputs["image_sizes"]
+        tile, patches = config.vision_config.image_size, context.config.image_seq_length
         tiles = [image_size_to_num_patches(size, config.image_grid_pinpoints, tile) for size in sizes]
         rows = torch.split(signal.reshape(sum(tiles), patches, -1), tiles)  # (tiles, patches, C) each
         packed, _ = model.model.pack_image_features(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from wordsight.models.families.base import Family
-from wordsight.models.vision_tower import Tower
+from wordsight.models.vision_tower import VisionTower
 
 
 class PaliGemma(Family):
@@ -17,12 +17,12 @@ class PaliGemma(Family):
     """
 
     per_token = ("token_type_ids",)
-    said: ClassVar[Mapping[str, int]] = {"token_type_ids": 1}
+    generated: ClassVar[Mapping[str, int]] = {"token_type_ids": 1}
     causal = False
 
-    def tower(self, model: Any) -> Tower:
+    def tower(self, model: Any) -> VisionTower:
         tower = model.model.vision_tower
-        return Tower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
+        return VisionTower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
 
     def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         return super().positions(model, inputs) + 1

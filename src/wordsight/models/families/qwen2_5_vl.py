@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordsight.models.families.base import Seen
+from wordsight.models.families.base import VisionContext
 from wordsight.models.families.qwen2_vl import Qwen2VL
 
 
@@ -16,14 +16,14 @@ class Qwen25VL(Qwen2VL):
     `cls_attention_first` compares are the patches of one window.
     """
 
-    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
+    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         """Signals leave the tower window by window, tokens picture by picture and row by row."""
-        vision = seen.config.vision_config
+        vision = context.config.vision_config
         side = vision.window_size // vision.spatial_merge_size // vision.patch_size  # of a window, in tokens
-        cells = [cell for grid in self.grids(seen) for cell in grid.cells()]
+        cells = [cell for grid in self.grids(context) for cell in grid.cells()]
         windows = [(image, row // side, column // side) for image, _, row, column in cells]
         order = sorted(range(len(windows)), key=windows.__getitem__)  # row by row inside a window
-        merged = super().arranged(model, seen, signal)
+        merged = super().arranged(model, context, signal)
         return merged[torch.tensor(order, device=merged.device).argsort()]
 
 

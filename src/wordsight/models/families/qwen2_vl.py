@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wordsight.models.families.base import Family, Grid, Seen
-from wordsight.models.vision_tower import PackedTower
+from wordsight.models.families.base import Family, Grid, VisionContext
+from wordsight.models.vision_tower import PackedVisionTower
 
 
 class Qwen2VL(Family):
@@ -18,23 +18,23 @@ class Qwen2VL(Family):
     one.
     """
 
-    def grids(self, seen: Seen) -> list[Grid]:
-        kind = "video" if seen.is_video else "image"
-        merge = seen.config.vision_config.spatial_merge_size
+    def grids(self, context: VisionContext) -> list[Grid]:
+        kind = "video" if context.is_video else "image"
+        merge = context.config.vision_config.spatial_merge_size
         shapes = [
             (height // merge, width // merge)
-            for times, height, width in seen.inputs[f"{kind}_grid_thw"].tolist()
+            for times, height, width in context.inputs[f"{kind}_grid_thw"].tolist()
             for _ in range(times)
         ]
         return [Grid(image, 0, *shape) for image, shape in enumerate(shapes)]
 
-    def tower(self, model: Any) -> PackedTower:
+    def tower(self, model: Any) -> PackedVisionTower:
         tower = model.model.visual
-        return PackedTower(tower, [block.attn for block in tower.blocks])
+        return PackedVisionTower(tower, [block.attn for block in tower.blocks])
 
-    def arranged(self, model: Any, seen: Seen, signal: Tensor) -> Tensor:
+    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         """Means of the patches that are merged into one token: the processor has them one after another."""
-        patches = seen.config.vision_config.spatial_merge_size**2
+        patches = context.config.vision_config.spatial_merge_size**2
         return signal.reshape(-1, patches, *signal.shape[1:]).mean(1)
 
     def projector(self, model: Any) -> nn.Module:

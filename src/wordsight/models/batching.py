@@ -1,0 +1,129 @@
+"""Batching: rows of tokens as the keyword arguments of one forward pass. The only file that knows the batch
+axis and the seam.
+
+The seam is transformers' `mm_encoder_outputs` (since 5.18, huggingface/transformers PR 45783): a forward
+pass takes projected visual tokens instead of pixels. Pruning is then nothing but fewer placeholders and
+fewer features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The tokens of a prompt that are really read: no gaps, features beside the positions they go to.
+
+    sequence   per-position inputs, last axis L: input_ids (L,), position_ids (L,) or (4, L), ...
+    is_visual  (L,) which positions take a row of `embeds` (N, D), and of every layer of `deep`.
+    listed     whether the model's own encoder returns a list of items, not one tensor.
+    modality   "image" or "video": the key under which the model takes the features.
+    """
+
+    sequence: dict[str, Tensor]
+    is_visual: Tensor
+    embeds: Tensor
+    deep: tuple[Tensor, ...]
+    listed: bool
+    modality: str
+
+    def part(self, start: int, end: int | None) -> Row:
+        """The positions from `start` to `end`."""
+        before, within = int(self.is_visual[:start].sum()), int(self.is_visual[start:end].sum())
+        rows = slice(before, before + within)
+        return replace(
+            self,
+            sequence={name: values[..., start:end] for name, values in self.sequence.items()},
+            is_visual=self.is_visual[start:end],
+            embeds=self.embeds[rows],
+            deep=tuple(layer[rows] for layer in self.deep),
+        )
+
+    def agreement(self, other: Row) -> int:
+        """How many of the first tokens are the same in both rows."""
+        length = min(len(self.is_visual), len(other.is_visual))
+        mine, yours = self.part(0, length), other.part(0, length)
+        same = mine.is_visual == yours.is_visual
+        for name, values in mine.sequence.items():
+            same &= (values == yours.sequence[name]).reshape(-1, length).all(0)
+        places = (mine.is_visual & yours.is_visual).nonzero()[:, 0]
+        visual = min(len(mine.embeds), len(yours.embeds), len(places))
+        for ours, theirs in zip((mine.embeds, *mine.deep), (yours.embeds, *yours.deep), strict=True):
+            same[places[:visual]] &= (ours[:visual] == theirs[:visual]).all(-1)
+        return int(same.int().cumprod(0).sum())
+
+
+def to_batch(rows: Sequence[Row]) -> dict[str, Any]:
+    """Keyword arguments for `model(...)` and `model.generate(...)`: the rows as one left-padded batch.
+
+    The attention mask is always there: without it, 1-D positions with gaps are read as packed sequences.
+    """
+    longest = max(len(row.is_visual) for row in rows)
+    batch: dict[str, Any] = {
+        # M-RoPE positions are (axes, L): the batch axis goes second to last, as the models expect it.
+        name: torch.stack([_padded(row.sequence[name], longest) for row in rows], -2)
+        for name in rows[0].sequence
+    }
+    batch["attention_mask"] = torch.stack(
+        [_padded(torch.ones_like(row.is_visual, dtype=torch.long), longest) for row in rows]
+    )
+    encoded = {}
+    for modality in sorted({row.modality for row in rows if len(row.embeds)}):
+        having = [row for row in rows if row.modality == modality]
+        embeds = torch.cat([row.embeds for row in having])  # (N, D)
+        # As a tensor it is (N, 1, D): before 5.21 SmolVLM takes tokens in blocks of the second axis.
+        container = [embeds] if having[0].listed else embeds[:, None]
+        features = BaseModelOutputWithPooling(pooler_output=container)
+        if having[0].deep:
+            layers = zip(*(row.deep for row in having), strict=True)
+            features["deepstack_features"] = None
+            features.deepstack_features = [list(layer) for layer in layers]
+        encoded[modality] = features
+    return batch | {"mm_encoder_outputs": encoded}
+
+
+def to_batch_after(rows: Sequence[Row], length: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The first `length` tokens, which all rows share, as a batch of one; and the rest of every row.
+
+    The rest is meant for a forward pass with the first part's key-value cache, repeated for every row.
+    """
+    rest = to_batch([row.part(length, None) for row in rows])
+    rest["attention_mask"] = torch.cat(
+        [rest["attention_mask"].new_ones(len(rows), length), rest["attention_mask"]], 1
+    )
+    return to_batch([rows[0].part(0, length)]), rest
+
+
+def shared_length(rows: Sequence[Row]) -> int:
+    """How many of the first tokens are the same in all rows; at least one token of each is left over."""
+    shortest = min(len(row.is_visual) for row in rows) - 1
+    for row in rows[1:]:
+        shortest = min(shortest, rows[0].agreement(row))
+    return shortest
+
+
+def batches(items: Iterable[T], length: Callable[[T], int], tokens: int) -> Iterator[list[T]]:
+    """As many items at a time as fit into the tokens of one pass, padding and all."""
+    batch: list[T] = []
+    longest = 0
+    for item in items:
+        longest = max(longest, length(item))
+        if batch and longest * (len(batch) + 1) > tokens:
+            yield batch
+            batch, longest = [], length(item)
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def _padded(values: Tensor, length: int) -> Tensor:
+    return torch.nn.functional.pad(values, (length - values.shape[-1], 0))

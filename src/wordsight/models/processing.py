@@ -1,0 +1,105 @@
+"""From media and a question to what the model's processor makes of them: the inputs of a whole prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from wordsight.errors import UsageError
+from wordsight.media.inputs import MediaInput
+from wordsight.media.video import Video
+
+Turn = tuple[str, str]  # a question that was asked before, and its answer
+
+
+@dataclass(frozen=True)
+class Processed:
+    """What a processor made of one question and its media: `inputs` by name, a batch of one."""
+
+    processor: Any
+    media: MediaInput
+    inputs: Any
+
+    @property
+    def ids(self) -> Tensor:
+        """(L,) the token ids of the prompt."""
+        ids: Tensor = self.inputs["input_ids"][0]
+        return ids
+
+    def modality(self, config: Any) -> str:
+        """Under which key, "image" or "video", a model of this config takes the media."""
+        return "video" if (self.ids == getattr(config, "video_token_id", -1)).any() else "image"
+
+    def is_visual(self, config: Any) -> Tensor:
+        """(L,) which tokens are placeholders of visual tokens."""
+        is_visual: Tensor = self.ids == getattr(config, f"{self.modality(config)}_token_id")
+        return is_visual
+
+
+def process(processor: Any, media: MediaInput, question: str, turns: Sequence[Turn] = ()) -> Processed:
+    """The inputs of a question after earlier turns. Videos go to a processor that takes them as such, to any
+    other as pictures.
+
+    Raises UsageError if the question holds a placeholder, or the processor refuses what it is given.
+    """
+    if media.videos and getattr(processor, "video_processor", None) is None:
+        media = MediaInput(pictures=tuple(media.frames))
+    text = prompt_text(processor, media, question, turns)
+    given: dict[str, Any] = {"images": [list(media.pictures)]} if media.pictures else {}
+    if media.videos:
+        given = {
+            "videos": [[np.stack([np.asarray(frame) for frame in video.frames]) for video in media.videos]],
+            "video_metadata": [_metadata(video) for video in media.videos],
+            "do_sample_frames": False,
+        }
+    tokenizer = processor.tokenizer
+    if tokenizer.bos_token and text.startswith(tokenizer.bos_token):
+        given["add_special_tokens"] = False  # the template has begun the text already
+    try:
+        return Processed(processor, media, processor(text=[text], return_tensors="pt", **given))
+    except (ValueError, TypeError, IndexError) as error:
+        sizes = ", ".join(f"{frame.width}x{frame.height}" for frame in media.frames[:3])
+        raise UsageError(
+            f"{type(processor).__name__} cannot prepare these pictures ({sizes}): "
+            f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
+        ) from error
+
+
+def _metadata(video: Video) -> dict[str, Any]:
+    """Frames as they are, counted in milliseconds: time stamps are right however far apart the frames are."""
+    return {
+        "total_num_frames": round(1000 * len(video.frames) / video.fps),
+        "fps": 1000.0,
+        "duration": video.duration,
+        "frames_indices": [round(1000 * time) for time in video.times],
+    }
+
+
+def prompt_text(processor: Any, media: MediaInput, question: str, turns: Sequence[Turn]) -> str:
+    """The prompt as the chat template lays it out, with one placeholder for each picture or video."""
+    for mark in (getattr(processor, name, None) for name in ("image_token", "video_token")):
+        if mark and any(mark in text for text in (question, *(part for turn in turns for part in turn))):
+            raise UsageError(f"the question holds the image token {mark!r}; leave it out")
+    if not processor.chat_template:
+        if turns or not media.pictures:
+            raise UsageError(
+                f"{type(processor).__name__} has no chat template, so that it takes one question about "
+                "pictures and no earlier turns"
+            )
+        return f"{processor.image_token * len(media.pictures)}{question}"
+    kind, count = ("video", len(media.videos)) if media.videos else ("image", len(media.pictures))
+    messages = []
+    for asked, answered in turns:
+        messages += [_message("user", asked), _message("assistant", answered)]
+    messages.append(_message("user", question))
+    messages[0]["content"][:0] = [{"type": kind} for _ in range(count)]
+    text: str = processor.apply_chat_template(messages, add_generation_prompt=True)
+    return text
+
+
+def _message(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}

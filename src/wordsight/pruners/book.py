@@ -1,0 +1,26 @@
+"""BookPruner: a method with a codebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wordsight.models.vlm import VLM
+from wordsight.pruners.base import Pruner
+from wordsight.redundancy.codebook import Codebook
+
+
+@dataclass(kw_only=True)
+class BookPruner(Pruner):
+    """A method with a codebook: a folder, "demo" for the embedded model's, or a Codebook."""
+
+    codebook: str | Codebook = "demo"
+    book: Codebook = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.codebook
+        self.book = given if isinstance(given, Codebook) else Codebook.from_pretrained(given)
+
+    def check(self, vlm: VLM) -> None:
+        super().check(vlm)
+        self.book.check(vlm)

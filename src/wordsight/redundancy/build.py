@@ -1,0 +1,119 @@
+"""Building a codebook: from the evidence of many pictures to the redundant prototypes among their tokens.
+
+"Beyond Intermediate States: Explaining Visual Redundancy through Language", section 3.3,
+https://arxiv.org/abs/2503.20540. Differs from the released code: distances are scaled by their mean by
+default (its sqrt(D) scale is informative only where norms are large), ties are broken by index, and
+thresholds may be quantiles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+import torch
+from torch import Tensor
+
+from wordsight.algorithms.clustering import Scale, dpc_knn
+from wordsight.errors import UsageError
+from wordsight.redundancy.codebook import FORMAT, Codebook
+from wordsight.redundancy.criteria import DEFAULT, Condition
+from wordsight.redundancy.evidence import Evidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """How redundant tokens become prototypes (paper, section 3.3; LLaVA-1.5's settings as defaults).
+
+    Within an image all tokens are put into `image_clusters`, and clusters of more than `largest` tokens, the
+    image's bulk, give nothing. Over all images the rest is put into `clusters`, and those that occur in more
+    than `images` distinct images are kept. The paper examines 96 tokens per image.
+    """
+
+    image_clusters: int = 8
+    largest: int = 8
+    clusters: int = 64
+    images: int = 64
+    neighbours: int = 5
+    scale: Scale = "mean"
+
+
+def build_codebook(
+    evidence: Evidence, condition: Condition | None = None, clustering: Clustering | None = None
+) -> Codebook:
+    """The codebook of the evidence; the same evidence gives the same one, bit for bit.
+
+    Raises UsageError if no prototype is left.
+    """
+    condition, clustering = condition or DEFAULT, clustering or Clustering()
+    redundant = condition.holds(evidence.signals)
+    small = _in_small_clusters(evidence, clustering)
+    pool = (redundant & small).nonzero()[:, 0]
+    chosen = pool[_in_common_clusters(evidence.embeds[pool], evidence.image[pool], clustering)]
+    counts = {
+        "pictures": len(evidence.pictures),
+        "tokens": len(evidence),
+        "redundant": int(redundant.sum()),
+        "redundant_in_small_clusters": len(pool),
+        "prototypes": len(chosen),
+    }
+    if not len(chosen):
+        raise UsageError(
+            f"no prototype is left ({', '.join(f'{n} {name}' for name, n in counts.items())}); "
+            "give more pictures, raise the thresholds of the condition, or lower --min-images"
+        )
+    manifest = evidence.manifest
+    digest = hashlib.sha256(json.dumps(manifest["pictures"]).encode()).hexdigest()
+    config = {
+        "format": FORMAT,
+        "model": manifest["model"],
+        "fingerprint": manifest["fingerprint"],
+        "questions": manifest["questions"],
+        "condition": condition.as_json(),
+        "thresholds": condition.resolve(evidence.signals).as_json(),
+        "clustering": asdict(clustering),
+        "pictures_sha256": digest,
+        "counts": counts,
+        "versions": {name: version(name) for name in ("wordsight", "torch", "transformers")},
+    }
+    return Codebook(evidence.embeds[chosen].float().contiguous(), config)
+
+
+def random_codebook(evidence: Evidence, count: int, seed: int = 0) -> Codebook:
+    """The control: `count` tokens of the evidence, drawn whatever they say.
+
+    A codebook that does not beat it has learned what is common, not what is redundant.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(evidence), generator=generator)[:count].sort().values
+    known = {key: evidence.manifest[key] for key in ("model", "fingerprint", "questions")}
+    counts = {"pictures": len(evidence.pictures), "tokens": len(evidence), "prototypes": len(rows)}
+    config = {"format": FORMAT, **known, "condition": "none: drawn at random", "counts": counts}
+    return Codebook(evidence.embeds[rows].float().contiguous(), config)
+
+
+def _in_small_clusters(evidence: Evidence, clustering: Clustering) -> Tensor:
+    """(T,) which tokens do not belong to their image's bulk; all examined tokens are clustered, not just
+    redundant ones.
+    """
+    small = torch.zeros(len(evidence), dtype=torch.bool)
+    for image in torch.unique(evidence.image):
+        rows = (evidence.image == image).nonzero()[:, 0]
+        labels = dpc_knn(
+            evidence.embeds[rows], clustering.image_clusters, clustering.neighbours, clustering.scale
+        )
+        small[rows] = labels.bincount()[labels] <= clustering.largest
+    return small
+
+
+def _in_common_clusters(embeds: Tensor, image: Tensor, clustering: Clustering) -> Tensor:
+    """(P,) which tokens belong to a cluster that occurs in enough distinct images."""
+    if not len(embeds):
+        return torch.zeros(0, dtype=torch.bool)
+    labels = dpc_knn(embeds, clustering.clusters, clustering.neighbours, clustering.scale)
+    pairs = torch.unique(torch.stack([labels, image], 1), dim=0)  # one row per cluster and distinct image
+    images = pairs[:, 0].bincount()  # distinct images of each cluster
+    common: Tensor = images[labels] > clustering.images
+    return common
