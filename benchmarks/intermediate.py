@@ -1,7 +1,7 @@
 """Do intermediate states tell which visual tokens matter? The paper's question, where pictures are known.
 
 Per picture, tokens are ordered by [CLS] attention, [CLS] similarity and text-to-image attention, and compared
-with what they say (probe) and change (leave-one-out). `wordsight analyse` asks that of any pictures; here
+with what they say (probe) and change (leave-one-out). `wordsight analyze` asks that of any pictures; here
 labels are known, so that a word can be right and an answer, too.
 """
 
@@ -43,7 +43,7 @@ SAID = ("confidence", "blind_divergence", "regional/jensen_shannon", "global/jen
 SURE = 0.5
 
 
-def analyse(
+def analyze(
     evidence_root: Annotated[Path, typer.Argument(help="where evidence is, or is to be collected")],
     model: Annotated[str, typer.Option(help="demo, or a folder")] = "demo",
     name: Annotated[str, typer.Option(help="of the results: intermediate_NAME.json")] = "1",
@@ -140,4 +140,4 @@ def _draw(orders: dict[str, Tensor], evidence: Evidence, right: Tensor) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(analyse)
+    typer.run(analyze)

@@ -75,7 +75,7 @@ def deep(tiny):
 
 
 def loud(weights):
-    """With the stock initialisation the picture would hardly move a logit, and wrong would look right."""
+    """With the stock initialization the picture would hardly move a logit, and wrong would look right."""
     for weight in weights:
         if weight.ndim > 1:
             torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)

@@ -56,7 +56,7 @@ def test_importing_the_package_imports_nothing_heavy(program):
         "codebook calibrate --help",
         "recommend --help",
         "explain --help",
-        "analyse --help",
+        "analyze --help",
         "view --help",
     ],
 )

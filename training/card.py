@@ -23,9 +23,9 @@ of {words} entries; float16 safetensors. It exists so that every part of wordsig
 whose pictures are known patch by patch.
 
 ## Data
-- 24,000 rendered scenes: one to six emoji or coloured shapes on eight textures or a plain ground, 192
+- 24,000 rendered scenes: one to six emoji or colored shapes on eight textures or a plain ground, 192
   pixels. The emoji are Noto Emoji, Apache-2.0, taken as 64-pixel PNGs from npm `emoji-datasource-google`
-  16.0.0 (which is MIT and names that licence for these images).
+  16.0.0 (which is MIT and names that license for these images).
 - 5,000 rendered clips of four to eight frames; pairs and triples of the scenes.
 - easy-VQA (PyPI `easy-vqa` 1.0, MIT): its 4,000 training pictures.
 - Test pictures are never trained on: scenes and clips are split by seed, easy-VQA by its own split.

@@ -65,7 +65,7 @@ def _batch(
     rng: np.random.Generator, images: Array, labels: Array, owners: Array, centers: Array
 ) -> tuple[Tensor, ...]:
     """Pixels (B, 3, 192, 192) in [-1, 1] and labels, owners (B, 144) and centers (B, 144, 3), flipped and
-    recoloured a little.
+    recolored a little.
     """
     chosen = np.sort(rng.choice(len(images), BATCH, replace=False))
     arrays = [array[chosen] for array in (images, labels, owners, centers)]

@@ -89,7 +89,7 @@ def test_leaving_out_puts_padding_in_the_place_of_tokens(vlm, picture):
 
 
 @pytest.mark.shows("probe")
-def test_a_neighbourhood_keeps_its_rows_and_columns_where_positions_tell_them(vlm, picture):
+def test_a_neighborhood_keeps_its_rows_and_columns_where_positions_tell_them(vlm, picture):
     prompt = vlm.encode(picture(64, 64, 0), QUESTION)
     places = [place for place in ablation.neighborhoods(prompt.visual.cell)[0].tolist() if place >= 0]
     positions = probe.keep_only(prompt, places).inputs()["position_ids"]

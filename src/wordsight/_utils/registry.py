@@ -20,8 +20,9 @@ T = TypeVar("T")
 
 
 def names(package: ModuleType) -> list[str]:
-    """The files of the package, without the one that holds the base class."""
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
+    """The files of the package, without those that it says are shared: base classes."""
+    files = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name for name in files if name not in package.SHARED)
 
 
 def find(package: ModuleType, name: str, base: type[T]) -> type[T]:

@@ -1,4 +1,4 @@
-"""DPC-KNN: density peaks clustering with k nearest neighbours, deterministic and in blocks.
+"""DPC-KNN: density peaks clustering with k nearest neighbors, deterministic and in blocks.
 
 "Study on density peaks clustering based on k-nearest neighbors and principal component analysis" (Du, Ding,
 Jia 2016), as used in arXiv 2503.20540. Differs from the released code: ties are broken by index instead of
@@ -19,35 +19,35 @@ Scale = Literal["mean", "sqrt_dim"]
 BLOCK = 2048
 
 
-def dpc_knn(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "mean") -> Tensor:
-    """The cluster (N,) of each of the points (N, D), numbered from 0, the most prominent centre first.
+def dpc_knn(points: Tensor, clusters: int, neighbors: int = 5, scale: Scale = "mean") -> Tensor:
+    """The cluster (N,) of each of the points (N, D), numbered from 0, the most prominent center first.
 
-    Every point joins the nearest of the `dpc_centres`.
+    Every point joins the nearest of the `dpc_centers`.
     """
-    return nearest_centers(points, dpc_centers(points, clusters, neighbours, scale))
+    return nearest_centers(points, dpc_centers(points, clusters, neighbors, scale))
 
 
-def nearest_centers(points: Tensor, centres: Tensor) -> Tensor:
-    """Which (N,) of the centres, indices (M,) of the points (N, D), each point is nearest to."""
+def nearest_centers(points: Tensor, centers: Tensor) -> Tensor:
+    """Which (N,) of the centers, indices (M,) of the points (N, D), each point is nearest to."""
     x = points.detach().double()
-    labels = torch.cat([centres[:0], *(distances.argmin(-1) for distances in _blocks(x, x[centres]))])
-    labels[centres] = torch.arange(len(centres), device=x.device)
+    labels = torch.cat([centers[:0], *(distances.argmin(-1) for distances in _blocks(x, x[centers]))])
+    labels[centers] = torch.arange(len(centers), device=x.device)
     return labels
 
 
-def dpc_centers(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale = "mean") -> Tensor:
-    """The indices (clusters,) of the points (N, D) that are centres of clusters, the most prominent first.
+def dpc_centers(points: Tensor, clusters: int, neighbors: int = 5, scale: Scale = "mean") -> Tensor:
+    """The indices (clusters,) of the points (N, D) that are centers of clusters, the most prominent first.
 
-    density = exp(-mean of the `neighbours` smallest squared distances, the point itself included); delta =
-    distance to the nearest denser point; centres = the largest density * delta. `scale` divides the
+    density = exp(-mean of the `neighbors` smallest squared distances, the point itself included); delta =
+    distance to the nearest denser point; centers = the largest density * delta. `scale` divides the
     Euclidean distances: "mean" by their mean over pairs of different points, "sqrt_dim" by sqrt(D) as the
     authors do, which is informative only where norms are of the order of sqrt(D). Fewer points than clusters
-    are centres all. Memory is O(N * 2048).
+    are centers all. Memory is O(N * 2048).
     """
-    if points.ndim != 2 or clusters < 1 or neighbours < 1:
+    if points.ndim != 2 or clusters < 1 or neighbors < 1:
         raise UsageError(
-            "expected points (N, D), clusters >= 1 and neighbours >= 1, "
-            f"got {tuple(points.shape)}, {clusters} and {neighbours}"
+            "expected points (N, D), clusters >= 1 and neighbors >= 1, "
+            f"got {tuple(points.shape)}, {clusters} and {neighbors}"
         )
     if scale not in ("mean", "sqrt_dim"):
         raise UsageError(f"scale must be 'mean' or 'sqrt_dim', got {scale!r}")
@@ -58,7 +58,7 @@ def dpc_centers(points: Tensor, clusters: int, neighbours: int = 5, scale: Scale
     total, largest, closest = x.new_zeros(()), x.new_zeros(()), []
     for distances in _blocks(x, x):
         total, largest = total + distances.sum(), torch.maximum(largest, distances.max())
-        closest.append(distances.topk(min(neighbours, count), largest=False).values)
+        closest.append(distances.topk(min(neighbors, count), largest=False).values)
     mean = total / (count * (count - 1))
     unit = mean.clamp(min=torch.finfo(x.dtype).tiny) if scale == "mean" else x.new_tensor(x.shape[1] ** 0.5)
     density = (-(torch.cat(closest) / unit).square().mean(-1)).exp()  # (N,)

@@ -35,7 +35,7 @@ def farthest_first(distance: Tensor, count: int, bonus: Tensor | None = None) ->
     """(count,) indices picked greedily, each the farthest (N, N) from those before, in the order of picking.
 
     Column i may be weighed by how much token i is worth, which makes its distances from others larger. The
-    first is the one whose nearest neighbour is farthest away. A `bonus` (N,) is added to the distance: that
+    first is the one whose nearest neighbor is farthest away. A `bonus` (N,) is added to the distance: that
     makes it maximal marginal relevance (https://doi.org/10.1145/290941.291025).
     """
     chosen = torch.zeros(count, dtype=torch.long, device=distance.device)

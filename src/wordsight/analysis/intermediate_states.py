@@ -1,4 +1,4 @@
-"""Analyse: do intermediate states tell which visual tokens say something? Asked of a model and of pictures.
+"""Analyze: do intermediate states tell which visual tokens say something? Asked of a model and of pictures.
 
 "Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540,
 the section on intermediate states: tokens ordered by [CLS] similarity, [CLS] attention and text-to-image
@@ -115,18 +115,18 @@ def _summary(seen: Sequence[PictureStates], dropped: Sequence[Record], sure: flo
 
 
 def conclusion(half: Record) -> Record:
-    """What the intervals of a half support: "recognisable", whether its tokens carry recognisable
+    """What the intervals of a half support: "recognizable", whether its tokens carry recognizable
     information, "yes", "no" or "not told"; and whether they say words ("says") less or more often than the
     highest, and dropping them changes less or more ("divergence", "changed") than dropping random ones.
     """
     says, other = half["says"]["low"], half["says_other"]["low"]
-    recognisable = "not told"
+    recognizable = "not told"
     if other["pictures"] >= ENOUGH and other["low"] is not None and other["low"] > HARDLY:
-        recognisable = "yes"
+        recognizable = "yes"
     if says["pictures"] >= ENOUGH and says["high"] is not None and says["high"] < HARDLY:
-        recognisable = "no"
+        recognizable = "no"
     return {
-        "recognisable": recognisable,
+        "recognizable": recognizable,
         "says": _direction(half["says"]["low_minus_high"]),
         "divergence": _direction(half["divergence"]["low_minus_random"]),
         "changed": _direction(half["changed"]["low_minus_random"]),

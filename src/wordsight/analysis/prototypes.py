@@ -53,8 +53,8 @@ def inspect_codebook(
     seen = _Seen.of(vlm, pruner, pictures)
     unit = normalize(book.prototypes.double().cpu(), dim=-1)
     places, explained = principal(unit)
-    centres = dpc_centers(unit, CLUSTERS)
-    cluster = nearest_centers(unit, centres)
+    centers = dpc_centers(unit, CLUSTERS)
+    cluster = nearest_centers(unit, centers)
     twin = _twins(book)
     prototypes = [
         {
@@ -80,7 +80,7 @@ def inspect_codebook(
         "repetition": _quantiles([pair[1] for pair in twin if pair]),
         "says": _says(prototypes, sure),
         "map_explains": explained,
-        "clusters": [_cluster(prototypes, number, int(centre)) for number, centre in enumerate(centres)],
+        "clusters": [_cluster(prototypes, number, int(center)) for number, center in enumerate(centers)],
         "prototypes": prototypes,
     }
 
@@ -90,11 +90,11 @@ def principal(points: Tensor) -> tuple[Tensor, list[float]]:
 
     The sign of an axis is that of its largest coordinate, the first among equals.
     """
-    centred = points.double() - points.double().mean(0)
-    _, scales, axes = torch.linalg.svd(centred, full_matrices=False)
+    centered = points.double() - points.double().mean(0)
+    _, scales, axes = torch.linalg.svd(centered, full_matrices=False)
     axes = axes[:2] * axes[:2].gather(1, axes[:2].abs().argmax(1, keepdim=True)).sign()
-    places = centred.new_zeros(len(points), 2)
-    places[:, : len(axes)] = centred @ axes.T
+    places = centered.new_zeros(len(points), 2)
+    places[:, : len(axes)] = centered @ axes.T
     shares = scales[:2].square() / scales.square().sum().clamp(min=torch.finfo(scales.dtype).tiny)
     return places, [*shares.tolist(), 0.0, 0.0][:2]
 
@@ -200,12 +200,12 @@ def _says(prototypes: Sequence[Record], sure: float) -> Record:
     }
 
 
-def _cluster(prototypes: Sequence[Record], number: int, centre: int) -> Record:
+def _cluster(prototypes: Sequence[Record], number: int, center: int) -> Record:
     """What the prototypes of a cluster have in common."""
     own = [each for each in prototypes if each["cluster"] == number]
     return {
         "number": number,
-        "centre": centre,
+        "center": center,
         "prototypes": len(own),
         "words": commonest(Counter(each["words"][0][0] for each in own))[:WORDS],
         "confidence": sum(each["confidence"] for each in own) / len(own),

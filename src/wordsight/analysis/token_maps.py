@@ -1,4 +1,4 @@
-"""Layers: the values of every token that a picture can be coloured by, and why some are not there."""
+"""Layers: the values of every token that a picture can be colored by, and why some are not there."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ EARLY = 2  # the layer after which FastV prunes
 NATS = "(Jensen-Shannon divergence in nats, at most 0.693)"
 MOVED = f"how far the model's words move {NATS} when"
 FIRST_WORD = f"how far the first word of the answer to your question moves {NATS} when"
-AMONG = "the token's 3x3 neighbourhood is taken out of everything that is seen"
-TAIL = 0.02  # share of the tokens beyond each end of a colour scale
+AMONG = "the token's 3x3 neighborhood is taken out of everything that is seen"
+TAIL = 0.02  # share of the tokens beyond each end of a color scale
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TokenMap:
     is_log: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """All but the values, and the ends of its colour scale."""
+        """All but the values, and the ends of its color scale."""
         low, high = self._ends()
         scale = "log" if self.is_log and low > 0 else "linear"
         told = {"name": self.name, "label": self.label, "about": self.about, "scale": scale}
@@ -93,7 +93,7 @@ def intermediate_maps(vlm: VLM, prompt: Prompt) -> TokenMaps:
 
 
 def answer_effect(vlm: VLM, prompt: Prompt) -> TokenMap:
-    """How much the answer to the prompt's own question depends on the neighbourhood of each token."""
+    """How much the answer to the prompt's own question depends on the neighborhood of each token."""
     changed = ablation.ablate_global(vlm, prompt).divergence(jensen_shannon)
     about = f"{FIRST_WORD} {AMONG}"
     return TokenMap("effect", "effect on the answer", about, changed[~prompt.visual.is_break], is_log=True)
@@ -117,7 +117,7 @@ def experiment_maps(examined: Mapping[str, Tensor]) -> list[TokenMap]:
         TokenMap(
             "regional",
             "regional divergence",
-            f"{MOVED} the token is taken out of its 3x3 neighbourhood, seen alone",
+            f"{MOVED} the token is taken out of its 3x3 neighborhood, seen alone",
             examined["regional/jensen_shannon"],
             is_log=True,
         ),

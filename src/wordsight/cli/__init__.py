@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli import analyze as analyse
+from wordsight.cli import analyze as analyze
 from wordsight.cli import codebook, explain, recommend, view
 from wordsight.cli.common import (
     SHARE,
@@ -32,7 +32,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(codebook.app, name="codebook")
 app.command()(recommend.recommend)
 app.command()(explain.explain)
-app.command()(analyse.analyze)
+app.command()(analyze.analyze)
 app.command()(view.view)
 
 

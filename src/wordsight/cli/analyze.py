@@ -1,4 +1,4 @@
-"""wordsight analyse: do intermediate states tell which visual tokens say something?"""
+"""wordsight analyze: do intermediate states tell which visual tokens say something?"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from wordsight.explain.panels import pictures
 from wordsight.media.inputs import MediaInput
 
 WEB = Path(__file__).with_name("web")
-SCRIPTS = ("dom.js", "kept.js", "colours.js", "details.js", "panels.js", "tables.js", "page.js")
+SCRIPTS = ("dom.js", "kept.js", "colors.js", "details.js", "panels.js", "tables.js", "page.js")
 
 
 def write_page(story: dict[str, Any], shown: MediaInput, path: Path) -> None:

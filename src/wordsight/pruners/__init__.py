@@ -7,6 +7,8 @@ import sys
 from wordsight._utils import registry
 from wordsight.pruners.base import Pruner
 
+SHARED = ("base", "book", "layerwise")  # files that are no method
+
 
 def names() -> list[str]:
     """Every pruner there is."""

@@ -2,7 +2,7 @@
 
 "Cen-Prune" (2026), its rule for DivPrune, re-implemented. The paper's own link is not known to us. Differs
 from it in the first token, of which it says nothing: here that with the largest product with the distance to
-its nearest neighbour.
+its nearest neighbor.
 """
 
 from __future__ import annotations

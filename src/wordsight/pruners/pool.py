@@ -1,4 +1,4 @@
-"""Pool: average neighbouring tokens. The baseline that costs nothing, beside random tokens."""
+"""Pool: average neighboring tokens. The baseline that costs nothing, beside random tokens."""
 
 from __future__ import annotations
 

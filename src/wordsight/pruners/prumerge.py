@@ -26,20 +26,20 @@ from wordsight.pruners.base import MergePruner
 class PruMerge(MergePruner):
     """evenly: the share of the kept tokens, in [0, 1), that are evenly spaced whatever their attention.
 
-    neighbours: each kept token has those with the most similar keys added, times the attention they get.
+    neighbors: each kept token has those with the most similar keys added, times the attention they get.
     One of the tokens is the sum of all that are dropped, times their attention.
     """
 
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention_undivided", "keys"})
     evenly: float = 0.0
-    neighbours: int = 32
+    neighbors: int = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.evenly < 1:
             raise UsageError(f"evenly must be in [0, 1), got {self.evenly}")
-        if self.neighbours < 0:
-            raise UsageError(f"neighbours must be 0 or more, got {self.neighbours}")
+        if self.neighbors < 0:
+            raise UsageError(f"neighbors must be 0 or more, got {self.neighbors}")
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         attention = tokens.signals["cls_attention_undivided"].float()
@@ -52,7 +52,7 @@ class PruMerge(MergePruner):
             [centers, rest[torch.arange(spread, device=rest.device) * len(rest) // max(1, spread)]]
         )
         alike = cosine(tokens.signals["keys"].flatten(1)).fill_diagonal_(-torch.inf)[centers]  # (K, N)
-        near = alike.topk(min(self.neighbours, len(tokens) - 1)).indices  # (K, neighbours)
+        near = alike.topk(min(self.neighbors, len(tokens) - 1)).indices  # (K, neighbors)
         weights = torch.eye(len(tokens), device=best.device)[centers].scatter_add(1, near, attention[near])
         if count == 1:
             return centers, weights

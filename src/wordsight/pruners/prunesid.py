@@ -1,7 +1,7 @@
 """PruneSID: group tokens by principal components, and keep of each group what is no duplicate.
 
 "PruneSID: Prune Redundancy, Preserve Essence", https://arxiv.org/abs/2603.09480. Re-implemented from the
-rule. Differs from the released code: the components are exact, not those of a randomised method; shares of
+rule. Differs from the released code: the components are exact, not those of a randomized method; shares of
 the budget are rounded by largest remainders; and [CLS] itself is not kept, since the model projects it
 nowhere.
 """

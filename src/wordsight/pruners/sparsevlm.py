@@ -4,7 +4,7 @@
 https://arxiv.org/abs/2410.04417. Re-implemented from the paper. Differs from the released code in that any
 budget can be asked for, not four of them, that merged tokens count in it, and that the layers named are the
 first to read fewer tokens, rated by the layer before: so the published averages come out (192 of 576). A
-merged token has the place of its cluster's centre. It is the method of the paper, without what later versions
+merged token has the place of its cluster's center. It is the method of the paper, without what later versions
 of the code correct.
 """
 
@@ -68,12 +68,12 @@ class SparseVLM(LayerPruner):
             return state.take(order[:count])
         kept, rest = order[: count - merged], order[count - merged :][:recycled]
         points = state.hidden[state.visual[rest]].float()  # (R, D)
-        centres = dpc_centers(points, merged, neighbours=merged, scale="sqrt_dim")
-        clusters = nearest_centers(points, centres)
+        centers = dpc_centers(points, merged, neighbors=merged, scale="sqrt_dim")
+        clusters = nearest_centers(points, centers)
         means = torch.stack([points[clusters == i].mean(0) for i in range(merged)])  # (M, D)
-        places = state.visual[rest[centres]]
+        places = state.visual[rest[centers]]
         hidden = state.hidden.index_copy(0, places, means.to(state.hidden.dtype))
-        return replace(state, hidden=hidden).take(torch.cat([kept, rest[centres]]))
+        return replace(state, hidden=hidden).take(torch.cat([kept, rest[centers]]))
 
 
 def raters(state: LayerState) -> Tensor:

@@ -1,4 +1,4 @@
-"""Context-centric: how much do the model's words change when a token leaves its neighbourhood, or that the
+"""Context-centric: how much do the model's words change when a token leaves its neighborhood, or that the
 image?
 
 "Beyond Intermediate States: Explaining Visual Redundancy through Language",
@@ -34,7 +34,7 @@ class LogitPair:
 
 
 def neighborhoods(cell: Tensor) -> Tensor:
-    """(N, 9) the indices of each token's 3x3 neighbourhood in its own crop, in reading order.
+    """(N, 9) the indices of each token's 3x3 neighborhood in its own crop, in reading order.
 
     At the border the window shifts inward, so that it always has its tokens; a crop smaller than 3x3 gives
     all of itself, repeating nothing: then -1 fills the row. A line break stands alone.
@@ -64,12 +64,12 @@ def check_picture_map(vlm: VLM) -> None:
     if not vlm.family.mapped:
         raise UsageError(
             f"{vlm.name} ({vlm.model.config.model_type}) has no picture map, so that its tokens have no "
-            "place in a picture and no neighbours; CONTRIBUTING.md says how to add a family"
+            "place in a picture and no neighbors; CONTRIBUTING.md says how to add a family"
         )
 
 
 def ablate_regional(vlm: VLM, prompt: Prompt) -> LogitPair:
-    """Each token's neighbourhood alone, against the same with the token replaced by the padding embedding."""
+    """Each token's neighborhood alone, against the same with the token replaced by the padding embedding."""
     around = _around(vlm, prompt)
     with subtask(0, 2):
         intact, where = _distinct(vlm, [keep_only(prompt, row) for row in around], around)
@@ -81,7 +81,7 @@ def ablate_regional(vlm: VLM, prompt: Prompt) -> LogitPair:
 
 
 def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
-    """The whole image, against the image with each token's neighbourhood replaced by padding embeddings."""
+    """The whole image, against the image with each token's neighborhood replaced by padding embeddings."""
     around = _around(vlm, prompt)
     intact = vlm.logits([prompt])
     # Windows that start late share a long prefix with the whole image: grouped by their first row of
@@ -98,7 +98,7 @@ def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
 
 
 def _around(vlm: VLM, prompt: Prompt) -> list[list[int]]:
-    """Per visual token the indices of its neighbourhood."""
+    """Per visual token the indices of its neighborhood."""
     check_picture_map(vlm)
     return [[i for i in row if i >= 0] for row in neighborhoods(prompt.visual.cell.cpu()).tolist()]
 

@@ -36,7 +36,7 @@ class Clustering:
     largest: int = 8
     clusters: int = 64
     images: int = 64
-    neighbours: int = 5
+    neighbors: int = 5
     scale: Scale = "mean"
 
 
@@ -102,7 +102,7 @@ def _in_small_clusters(evidence: Evidence, clustering: Clustering) -> Tensor:
     for image in torch.unique(evidence.image):
         rows = (evidence.image == image).nonzero()[:, 0]
         labels = dpc_knn(
-            evidence.embeds[rows], clustering.image_clusters, clustering.neighbours, clustering.scale
+            evidence.embeds[rows], clustering.image_clusters, clustering.neighbors, clustering.scale
         )
         small[rows] = labels.bincount()[labels] <= clustering.largest
     return small
@@ -112,7 +112,7 @@ def _in_common_clusters(embeds: Tensor, image: Tensor, clustering: Clustering) -
     """(P,) which tokens belong to a cluster that occurs in enough distinct images."""
     if not len(embeds):
         return torch.zeros(0, dtype=torch.bool)
-    labels = dpc_knn(embeds, clustering.clusters, clustering.neighbours, clustering.scale)
+    labels = dpc_knn(embeds, clustering.clusters, clustering.neighbors, clustering.scale)
     pairs = torch.unique(torch.stack([labels, image], 1), dim=0)  # one row per cluster and distinct image
     images = pairs[:, 0].bincount()  # distinct images of each cluster
     common: Tensor = images[labels] > clustering.images

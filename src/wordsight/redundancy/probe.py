@@ -46,7 +46,7 @@ class TokenProbe:
     @property
     def confidence(self) -> Tensor:
         """(N,) the probability of the likeliest word, in (0, 1]: low means that the token says nothing
-        recognisable.
+        recognizable.
         """
         return self.probabilities[:, 0]
 
@@ -111,7 +111,7 @@ def keep_only(prompt: Prompt, indices: Sequence[int]) -> Prompt:
     """The prompt with no visual tokens but those at `indices`, in that order, with contiguous positions.
 
     With M-RoPE a token keeps its own time, row and column, unless it is repeated: closing the gaps would put
-    a neighbourhood on a diagonal.
+    a neighborhood on a diagonal.
     """
     index = torch.tensor(indices, dtype=torch.long, device=prompt.visual.embeds.device)
     if prompt.sequence["position_ids"].ndim > 1 and list(indices) == sorted(set(indices)):

@@ -17,9 +17,9 @@ ORDERED = (
 )
 LOW = "tokens that intermediate states rank low"
 ANSWERS = {
-    "yes": f"Yes, {LOW} carry recognisable information",
-    "no": f"No, {LOW} carry hardly any recognisable information",
-    "not told": f"These pictures do not tell whether {LOW} carry recognisable information",
+    "yes": f"Yes, {LOW} carry recognizable information",
+    "no": f"No, {LOW} carry hardly any recognizable information",
+    "not told": f"These pictures do not tell whether {LOW} carry recognizable information",
 }
 WORTH = {
     "less": "dropping them moves the first word of the answer less than dropping random ones",
@@ -40,7 +40,7 @@ def sentences(record: Record) -> list[str]:
     half, rule = record["halves"][headline(record)], record["rule"]
     concluded = half["conclusion"]
     return [
-        f"{ANSWERS[concluded['recognisable']]}; {WORTH[concluded['divergence']]}.",
+        f"{ANSWERS[concluded['recognizable']]}; {WORTH[concluded['divergence']]}.",
         _saying_of(record, half),
         _dropping_of(half),
         f"Information is told where the interval of the share that says another word lies above "
@@ -113,7 +113,7 @@ def _saying(record: Record) -> Table:
         (
             _label(record, name),
             f"{half['tokens']:.1f}",
-            half["conclusion"]["recognisable"],
+            half["conclusion"]["recognizable"],
             share(half["says"]["low"]),
             share(half["says"]["high"]),
             gap(half["says"]["low_minus_high"]),
@@ -124,7 +124,7 @@ def _saying(record: Record) -> Table:
     ]
     sure = f"confidence {record['sure']:g} or more"
     head = (
-        *("ranked low by", "tokens", "recognisable", f"lowest half: {sure}", "highest half"),
+        *("ranked low by", "tokens", "recognizable", f"lowest half: {sure}", "highest half"),
         *("lowest minus highest", "lowest half: another word than blind", "says surely"),
     )
     return Table("What the tokens that rank lowest say", head, body, _left_out(record, "says"))

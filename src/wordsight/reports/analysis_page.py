@@ -18,7 +18,7 @@ def write_analysis(record: dict[str, Any], folder: Path) -> None:
     """Write ANALYSIS_FILES of `wordsight.reports` into the folder, or none."""
     text = page(
         "analysis.html",
-        "wordsight analyse",
+        "wordsight analyze",
         analysis_tables(record),
         record["environment"],
         record=record,

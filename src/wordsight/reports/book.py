@@ -18,7 +18,7 @@ def sentences(record: Record) -> list[str]:
         common = ", ".join(f"{word} ({times})" for word, times in says["words"][:10])
         flag = (
             f"Flagged: {says['prototypes']} of {count} prototypes ({says['share']:.0%}) {sure}: {common}. "
-            "What a prototype stands for should say nothing recognisable."
+            "What a prototype stands for should say nothing recognizable."
         )
     told = [
         flag,

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from wordsight.reports.ink import COLORS, Ink, new_figure, style_axis, to_png
 
-MARKERS = "o^s"  # with six colours, as many looks as there are clusters, and more
+MARKERS = "o^s"  # with six colors, as many looks as there are clusters, and more
 BINS = 30
 
 

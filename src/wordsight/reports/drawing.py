@@ -1,4 +1,4 @@
-"""Pictures of tokens: their words on the picture they come from, the dropped ones greyed out."""
+"""Pictures of tokens: their words on the picture they come from, the dropped ones grayed out."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _fitting(word: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageF
 
 
 def draw_kept(picture: Image.Image, where: Sequence[Box], kept: set[int]) -> Image.Image:
-    """The picture with every dropped token faded to grey; `kept` are indices into `where`."""
+    """The picture with every dropped token faded to gray; `kept` are indices into `where`."""
     faded = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, "white"), 0.75)
     for i in kept:
         faded.paste(picture.crop(where[i]), where[i][:2])

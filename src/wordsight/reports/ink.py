@@ -1,4 +1,4 @@
-"""Ink: the colours and the paper of every figure, for light and for dark screens."""
+"""Ink: the colors and the paper of every figure, for light and for dark screens."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from io import BytesIO
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which tell apart whatever colours one sees, but for black and yellow.
+# Okabe and Ito's colors, which tell apart whatever colors one sees, but for black and yellow.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 
 @dataclass(frozen=True)
 class Ink:
-    """The colours of what is not a line."""
+    """The colors of what is not a line."""
 
     paper: str
     text: str

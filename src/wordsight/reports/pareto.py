@@ -104,7 +104,7 @@ def _milliseconds(rows: Sequence[Row]) -> list[float | None]:
 
 
 def _looks(rows: Sequence[Row], ink: Ink) -> dict[str, dict[str, Any]]:
-    """Colour, marker and dashes of every pruner: no two share all three, and few share two."""
+    """Color, marker and dashes of every pruner: no two share all three, and few share two."""
     names = [name for name in dict.fromkeys(row["pruner"] for row in rows) if name != "none"]
     looks: dict[str, dict[str, Any]] = {"none": {"color": ink.text, "marker": "*", "markersize": 11}}
     for i, name in enumerate(names):

@@ -14,7 +14,7 @@ from wordsight.media.images import load_picture
 
 SIDE = 56  # pixels of a patch
 COLUMNS = 24
-GREY = (128, 128, 128)
+GRAY = (128, 128, 128)
 Place = tuple[int, tuple[float, ...]]  # the number of a picture, and a box in it as shares
 
 
@@ -30,7 +30,7 @@ class Patches:
         """Of the examples of a record that have a box; those of the same box share a patch."""
         keys = sorted({place for example in examples if (place := place_of(example))})
         rows = -(-len(keys) // COLUMNS)
-        sheet = Image.new("RGB", (COLUMNS * SIDE, max(1, rows) * SIDE), GREY)
+        sheet = Image.new("RGB", (COLUMNS * SIDE, max(1, rows) * SIDE), GRAY)
         places, number, picture = {}, -1, Image.new("RGB", (1, 1))
         for i, (image, box) in enumerate(keys):
             if image != number:
@@ -48,7 +48,7 @@ def place_of(example: Mapping[str, Any]) -> Place | None:
 
 
 def around(picture: Image.Image, box: Sequence[float]) -> Image.Image:
-    """What a token shows, outlined, with as much again on every side; grey beyond the picture."""
+    """What a token shows, outlined, with as much again on every side; gray beyond the picture."""
     left, right = (share * picture.width for share in (box[0], box[2]))
     top, bottom = (share * picture.height for share in (box[1], box[3]))
     side = 3 * max(right - left, bottom - top, 1.0)
@@ -60,7 +60,7 @@ def around(picture: Image.Image, box: Sequence[float]) -> Image.Image:
         Image.Transform.AFFINE,
         (1 / scale, 0, x, 0, 1 / scale, y),
         Image.Resampling.BILINEAR,
-        fillcolor=GREY,
+        fillcolor=GRAY,
     )
     corners = [round(scale * edge) for edge in (left - x, top - y, right - x, bottom - y)]
     ImageDraw.Draw(patch).rectangle([*corners[:2], corners[2] - 1, corners[3] - 1], outline=(220, 30, 90))

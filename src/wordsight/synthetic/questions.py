@@ -64,7 +64,7 @@ def _choose(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> s
 
 def _existence(rng: np.random.Generator, scene: Scene, seen: list[Thing]) -> Iterator[Question]:
     """As many yes as no; half of the no are hard: the same kind of thing, or the right shape in another
-    colour.
+    color.
     """
     hidden = {thing.noun for thing in scene.things}
     present = sorted({thing.label if rng.random() < 0.5 else thing.noun for thing in seen})

@@ -1,4 +1,4 @@
-"""Procedural scenes: emoji and coloured shapes on textured backgrounds, every patch labelled, drawn from one
+"""Procedural scenes: emoji and colored shapes on textured backgrounds, every patch labeled, drawn from one
 seed.
 
 The emoji are Noto Emoji (Apache-2.0), 64-pixel PNGs taken from npm `emoji-datasource-google` 16.0.0.
@@ -52,7 +52,7 @@ TEXTURES = {
 UPPER, LOWER = ("sky", "night", "brick", "wood"), ("grass", "water", "sand", "snow")
 CATEGORIES = {name: tuple(words.split()) for name, words in EMOJI.items()} | {"shape": SHAPES}
 NOUNS = tuple(word for words in CATEGORIES.values() for word in words)
-# Every label a patch can have: emoji, shape and colour together, named background, plain (no name).
+# Every label a patch can have: emoji, shape and color together, named background, plain (no name).
 CLASSES = (
     *(word for words in EMOJI.values() for word in words.split()),
     *(f"{color} {shape}" for shape in SHAPES for color in COLORS),
@@ -68,7 +68,7 @@ Ground = tuple[Array, Array, tuple[str, ...]]  # pixels, labels and names, as of
 
 @dataclass(frozen=True)
 class Thing:
-    """One object of a scene: its noun, its colour if it is a shape, its box in pixels (left, top, right,
+    """One object of a scene: its noun, its color if it is a shape, its box in pixels (left, top, right,
     bottom).
     """
 
@@ -154,7 +154,7 @@ def _gap(a: Box, b: Box) -> int:
 
 
 def tint(rng: np.random.Generator, sprite: Array) -> Array:
-    """The sprite a little brighter or darker and off its colours; its alpha stays."""
+    """The sprite a little brighter or darker and off its colors; its alpha stays."""
     tinted = sprite[..., :3] * rng.uniform(0.9, 1.08) + rng.uniform(-8, 8, 3)
     return np.concatenate([tinted, sprite[..., 3:]], -1, dtype=np.float32)
 

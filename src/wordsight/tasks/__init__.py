@@ -8,6 +8,8 @@ from wordsight._utils import registry
 from wordsight.tasks.base import Task
 from wordsight.tasks.jsonl import Jsonl
 
+SHARED = ("base",)  # files that are no task
+
 
 def names() -> list[str]:
     """Every task there is."""

@@ -1,4 +1,4 @@
-"""easy-VQA: one coloured shape on a pale ground; 13 answers, of which a blind model gets two thirds.
+"""easy-VQA: one colored shape on a pale ground; 13 answers, of which a blind model gets two thirds.
 
 Victor Zhou's data set, https://github.com/vzhou842/easy-VQA (MIT), as the PyPI package `easy-vqa` ships it.
 The validation split is the second half of its test pictures, the test split the first half: the training

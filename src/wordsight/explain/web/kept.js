@@ -1,7 +1,7 @@
 // Which tokens a pruner keeps. Every number here has to be the one that Python gets: the counts are those of
 // Pruner.budget, the order is that of `highest` in pruners/base.py.
 
-/** Python's round(): halves go to the even neighbour. */
+/** Python's round(): halves go to the even neighbor. */
 function roundHalfEven(value) {
   const below = Math.floor(value), rest = value - below;
   if (rest !== 0.5) return rest < 0.5 ? below : below + 1;

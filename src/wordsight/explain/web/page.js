@@ -16,11 +16,11 @@ function layerOptions() {
   const keepers = methods.map(({ name }, i) => option(`kept:${i}`, `kept by ${name}`));
   if (methods.length > 1) keepers.push(option("votes", "where pruners disagree"));
   if (keepers.length) groups.push(["who keeps them", keepers]);
-  groups.push(["the picture", [option("none", "no colour")]]);
+  groups.push(["the picture", [option("none", "no color")]]);
   return groups.map(([label, of]) => make("optgroup", { label, of }));
 }
 
-/** The layer as colours.js takes it, or null where there is no scale. */
+/** The layer as colors.js takes it, or null where there is no scale. */
 function scaled() {
   if (state.layer !== "votes") {
     const layer = story.layers.find(({ name }) => name === state.layer);
@@ -45,7 +45,7 @@ function look() {
   const values = state.layer === "votes" ? votes() : story.tokens.values[state.layer];
   const fill = (token) => {
     if (isKept) return kept[state.method].has[token] ? null : `rgba(${style.getPropertyValue("--veil")}, ${strength})`;
-    return layer ? `rgba(${colourAt(placeOf(layer, values[token]))}, ${strength})` : null;
+    return layer ? `rgba(${colorAt(placeOf(layer, values[token]))}, ${strength})` : null;
   };
   const ring = (token) =>
     (state.word === null ? isKept && kept[state.method].has[token] : story.tokens.words[token][0][0] === state.word);
@@ -66,7 +66,7 @@ function showLayer() {
   at("layer").value = state.layer;
   at("about").textContent = `${at("layer").selectedOptions[0].textContent}: ${about()}.`;
   drawScale(scaled());
-  at("panels").classList.toggle("coloured", scaled() !== null);
+  at("panels").classList.toggle("colored", scaled() !== null);
   paint();
 }
 

@@ -1,4 +1,4 @@
-// Panels: a picture or frame, its tokens as a grid that keyboard and pointer walk over, and their colours.
+// Panels: a picture or frame, its tokens as a grid that keyboard and pointer walk over, and their colors.
 
 const LEAST_FOR_WORDS = 26; // pixels of a token's width, below which a word on it could not be read
 const LARGEST = 20; // pixels of a word's height
@@ -44,7 +44,7 @@ class Panel {
     this.stage.append(this.grid.element);
   }
 
-  /** Colour every token: `look.fill(token)` is a CSS colour or null, `look.ring(token)` says whether to ring it. */
+  /** Color every token: `look.fill(token)` is a CSS color or null, `look.ring(token)` says whether to ring it. */
   paint(look) {
     const ratio = window.devicePixelRatio || 1, { clientWidth, clientHeight } = this.stage;
     const width = Math.round(clientWidth * ratio), height = Math.round(clientHeight * ratio);

@@ -16,6 +16,8 @@ from wordsight.models.families.qwen2_vl import Qwen2VL
 
 __all__ = ["Family", "family", "names"]
 
+SHARED = ("base",)  # files that are no family
+
 
 def names() -> list[str]:
     """The model types that are supported."""
@@ -27,7 +29,7 @@ def family(model_type: str) -> Family:
     if model_type not in names():
         warnings.warn(
             f"model type {model_type!r} has no picture map (those of {', '.join(names())} have): its tokens "
-            "can be pruned and asked, but not drawn or taken from their neighbourhood; CONTRIBUTING.md says "
+            "can be pruned and asked, but not drawn or taken from their neighborhood; CONTRIBUTING.md says "
             "how to add one",
             stacklevel=2,
         )

@@ -20,7 +20,7 @@ def shade(i):
 
 
 def write(path, count, *, fps=25):
-    """A film whose frame i is of one grey, shade(i)."""
+    """A film whose frame i is of one gray, shade(i)."""
     with av.open(str(path), "w") as film:
         stream = film.add_stream("mpeg4", rate=fps)
         stream.width, stream.height = SIZE

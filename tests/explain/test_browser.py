@@ -21,7 +21,7 @@ from wordsight.media.inputs import MediaInput
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.redundancy.codebook import Codebook
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "browser"
 PICTURE = Path(wordsight.demo.__file__).parent / "pictures" / "garden.png"
 QUESTION = "how many flowers are in the image?"
@@ -284,15 +284,15 @@ def pixel(view, token):
     return view.evaluate(script, token)
 
 
-def test_values_are_coloured_from_the_dark_end_to_the_light_one(opened, file, story):
+def test_values_are_colored_from_the_dark_end_to_the_light_one(opened, file, story):
     view = opened(file)
     view.uncheck("#written")
     for layer in story["layers"]:
         view.select_option("#layer", layer["name"])
         values = story["tokens"]["values"][layer["name"]]
         ends = (values.index(min(values)), [68, 1, 84]), (values.index(max(values)), [253, 231, 37])
-        for token, colour in ends:
-            assert pixel(view, token)[:3] == pytest.approx(colour, abs=2)
+        for token, color in ends:
+            assert pixel(view, token)[:3] == pytest.approx(color, abs=2)
         told = view.get_attribute("#scale", "aria-label").split(": ")[1].split(", ")
         low, high = float(told[0].removeprefix("≤ ")), float(told[-1].removeprefix("≥ "))
         assert (low, high) == (pytest.approx(layer["low"], rel=0.05), pytest.approx(layer["high"], rel=0.05))
@@ -308,12 +308,12 @@ def test_dropped_tokens_are_covered_and_kept_ones_are_not(opened, file):
     assert all((pixel(view, token)[3] == 0) == (token in here) for token in range(144))
 
 
-def test_disagreement_is_coloured_by_how_many_keep_a_token(opened, file):
+def test_disagreement_is_colored_by_how_many_keep_a_token(opened, file):
     view = opened(file)
     view.uncheck("#written")
     view.select_option("#layer", "votes")
     votes = view.evaluate("votes()")
-    places = [view.evaluate("colourAt", count / len(METHODS)) for count in votes]
+    places = [view.evaluate("colorAt", count / len(METHODS)) for count in votes]
     assert all(pixel(view, i)[:3] == pytest.approx(places[i], abs=2) for i in range(0, 144, 5))
     all_, none = votes.count(len(METHODS)), votes.count(0)
     told = f"kept by all {len(METHODS)} pruners: {all_}; by some: {144 - all_ - none}; by none: {none}"

@@ -314,7 +314,7 @@ def test_a_model_of_an_unknown_type_prunes(tiny, unmapped, picture):
     assert len(unmapped.fingerprint) == 16
 
 
-def test_a_model_of_an_unknown_type_has_no_neighbourhoods_and_is_not_drawn(unmapped, picture):
+def test_a_model_of_an_unknown_type_has_no_neighborhoods_and_is_not_drawn(unmapped, picture):
     prompt = unmapped.encode(picture, QUESTION)
     with pytest.raises(UsageError, match=r"other \(not_a_family\) has no picture map"):
         ablate_regional(unmapped, prompt)

@@ -95,7 +95,7 @@ def test_every_pass_of_the_model_is_a_part(tiny, prompt):
 
 
 def test_examining_a_picture_is_told_often_and_never_goes_back_far(tiny, picture):
-    """The readings, the neighbourhoods and the picture without them are a third each."""
+    """The readings, the neighborhoods and the picture without them are a third each."""
     shares = []
     with reporting(shares.append):
         measure_tokens(tiny, picture)

@@ -12,7 +12,7 @@ from wordsight.errors import UsageError
 SCALES = ("mean", "sqrt_dim")
 
 
-def slow_dpc_knn(points, clusters, neighbours=5, scale="mean"):
+def slow_dpc_knn(points, clusters, neighbors=5, scale="mean"):
     """The rules of the paper, one point at a time."""
     points, count = points.tolist(), len(points)
     if count <= clusters:
@@ -23,16 +23,16 @@ def slow_dpc_knn(points, clusters, neighbours=5, scale="mean"):
     unit = unit or 1.0
     density = []
     for i in range(count):
-        smallest = sorted(distance[i])[:neighbours]
+        smallest = sorted(distance[i])[:neighbors]
         density.append(math.exp(-sum((d / unit) ** 2 for d in smallest) / len(smallest)))
     order = sorted(range(count), key=lambda i: (-density[i], i))
     delta = [0.0] * count
     for place, i in enumerate(order):
         delta[i] = min((distance[i][j] for j in order[:place]), default=max(map(max, distance)))
-    centres = sorted(range(count), key=lambda i: (-density[i] * delta[i], i))[:clusters]
-    labels = [min(range(clusters), key=lambda c: (distance[i][centres[c]], c)) for i in range(count)]
-    for label, centre in enumerate(centres):
-        labels[centre] = label
+    centers = sorted(range(count), key=lambda i: (-density[i] * delta[i], i))[:clusters]
+    labels = [min(range(clusters), key=lambda c: (distance[i][centers[c]], c)) for i in range(count)]
+    for label, center in enumerate(centers):
+        labels[center] = label
     return labels
 
 
@@ -52,10 +52,10 @@ def test_every_point_gets_the_cluster_of_the_slow_loops(seed, scale):
     assert dpc_knn(points, clusters, scale=scale).tolist() == slow_dpc_knn(points, clusters, scale=scale)
 
 
-@pytest.mark.parametrize("neighbours", [1, 2, 9, 100])
-def test_any_number_of_neighbours_agrees_with_the_slow_loops(neighbours):
+@pytest.mark.parametrize("neighbors", [1, 2, 9, 100])
+def test_any_number_of_neighbors_agrees_with_the_slow_loops(neighbors):
     points = random_points(5)
-    assert dpc_knn(points, 4, neighbours).tolist() == slow_dpc_knn(points, 4, neighbours)
+    assert dpc_knn(points, 4, neighbors).tolist() == slow_dpc_knn(points, 4, neighbors)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -106,8 +106,8 @@ def test_far_apart_groups_become_the_clusters():
     assert len({(int(a), int(b)) for a, b in zip(group, labels, strict=True)}) == 3
 
 
-def test_a_point_joins_its_nearest_centre_and_not_its_denser_neighbour():
-    # Two crowds at 0 and 10; 5.2 descends by way of 4.9 from the crowd at 0, but the centre at 10 is nearer.
+def test_a_point_joins_its_nearest_center_and_not_its_denser_neighbor():
+    # Two crowds at 0 and 10; 5.2 descends by way of 4.9 from the crowd at 0, but the center at 10 is nearer.
     points = torch.tensor([0, 0.1, -0.1, 0.2, -0.2, 0.05, 1.2, 2.4, 3.6, 4.9, 5.2, 10, 10.1, 9.9, 10.2, 9.8])
     labels = dpc_knn(points[:, None], 2)
     assert labels.tolist() == [0] * 10 + [1] * 6
@@ -144,12 +144,12 @@ def test_the_points_are_left_as_they_were():
 
 
 @pytest.mark.parametrize(
-    ("points", "clusters", "neighbours"),
+    ("points", "clusters", "neighbors"),
     [(torch.ones(6), 2, 5), (torch.ones(6, 2), 0, 5), (torch.ones(6, 2), 2, 0)],
 )
-def test_points_clusters_and_neighbours_that_make_no_sense_are_refused(points, clusters, neighbours):
+def test_points_clusters_and_neighbors_that_make_no_sense_are_refused(points, clusters, neighbors):
     with pytest.raises(UsageError, match="expected points"):
-        dpc_knn(points, clusters, neighbours)
+        dpc_knn(points, clusters, neighbors)
 
 
 def test_an_unknown_scale_is_refused_with_the_known_ones():

@@ -107,7 +107,7 @@ def test_a_large_picture_is_made_small_enough_for_a_page():
     assert len(url) < 1.4 * BYTES
 
 
-def test_a_small_picture_keeps_its_size_and_its_colours(picture):
+def test_a_small_picture_keeps_its_size_and_its_colors(picture):
     (url,) = pictures(MediaInput(pictures=(picture,)), [{"frame": 0}])
     assert opened(url).size == picture.size
     assert np.abs(np.asarray(opened(url), int) - np.asarray(picture, int)).mean() < 4

@@ -255,7 +255,7 @@ def test_only_the_intervals_say_whether_low_tokens_carry_information(says, other
     gap = between(-1, 1)
     half = {"says": {"low": says, "low_minus_high": gap}, "says_other": {"low": other}}
     half |= {measure: {"low_minus_random": gap} for measure in ("divergence", "changed")}
-    assert conclusion(half)["recognisable"] == expected
+    assert conclusion(half)["recognizable"] == expected
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""wordsight analyse: its record, its files, that it goes on, and what it refuses."""
+"""wordsight analyze: its record, its files, that it goes on, and what it refuses."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ from wordsight.redundancy.evidence import collect_evidence
 from wordsight.reports.folder import ANALYSIS_FILES
 from wordsight.synthetic.scenes import render
 
-ANALYSE = ("analyse", "--images", "photos", "--out", "out")
+ANALYZE = ("analyze", "--images", "photos", "--out", "out")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_tables_and_the_answer_are_shown_and_a_report_is_written(run):
-    code, out, err = run(*ANALYSE)
+    code, out, err = run(*ANALYZE)
     assert (code, err) == (0, "shown in out/analysis.html\n")
     shown = " ".join(out.split())
     for part in ("Spearman's rho", "[CLS] similarity", "all 3 orders", "These pictures do not tell whether"):
@@ -41,7 +41,7 @@ def test_tables_and_the_answer_are_shown_and_a_report_is_written(run):
 
 
 def test_json_is_the_record_that_is_written(run, tiny):
-    code, out, _ = run(*ANALYSE, "--json", "--question", "what is the background?", "--sure", "0.1")
+    code, out, _ = run(*ANALYZE, "--json", "--question", "what is the background?", "--sure", "0.1")
     record = json.loads(out)
     assert code == 0
     assert record == json.loads(Path("out/analysis.json").read_text())
@@ -53,7 +53,7 @@ def test_evidence_of_a_codebook_serves_again_and_a_report_takes_its_own_place(ru
     collect_evidence(tiny, sorted(Path("photos").iterdir()), "book.evidence")
     monkeypatch.setattr(evidence, "examine", lambda *given: pytest.fail("examined again"))
     for _ in range(2):
-        assert run(*ANALYSE, "--evidence", "book.evidence")[0] == 0
+        assert run(*ANALYZE, "--evidence", "book.evidence")[0] == 0
     assert not Path("out.evidence").exists()
 
 
@@ -63,16 +63,16 @@ def test_a_run_that_was_stopped_goes_on(run, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("wordsight.analysis.picture_states.effects", stop)
-        code, out, err = run(*ANALYSE)
+        code, out, err = run(*ANALYZE)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert not Path("out").exists()
     monkeypatch.setattr(evidence, "examine", lambda *given: pytest.fail("examined again"))
-    assert run(*ANALYSE)[0] == 0
+    assert run(*ANALYZE)[0] == 0
 
 
 def test_a_picture_that_cannot_be_read_is_set_aside_and_named(run):
     Path("photos/0.png").write_text("no picture")
-    code, out, err = run(*ANALYSE, "--json")
+    code, out, err = run(*ANALYZE, "--json")
     assert code == 0
     assert err.startswith("set aside photos/0.png: photos/0.png is not an image")
     record = json.loads(out)
@@ -87,24 +87,24 @@ def test_a_picture_that_cannot_be_read_is_set_aside_and_named(run):
         (("--images", "nowhere", "--out", "out"), "no such folder: nowhere"),
         (("--images", "empty", "--out", "out"), "no pictures in empty"),
         (("--images", "one", "--out", "out"), "expected at least two different pictures that can be read"),
-        ((*ANALYSE[1:], "--limit", "1"), "expected at least two different pictures that can be read"),
-        ((*ANALYSE[1:], "--limit", "0"), "limit"),
-        ((*ANALYSE[1:], "--sure", "0"), "sure must be a probability in (0, 1], got 0"),
-        ((*ANALYSE[1:], "--sure", "1.5"), "sure must be a probability in (0, 1], got 1.5"),
-        ((*ANALYSE[1:], "--sure", "nan"), "sure must be a probability in (0, 1], got nan"),
-        ((*ANALYSE[1:], "--sure", "very"), "sure"),
+        ((*ANALYZE[1:], "--limit", "1"), "expected at least two different pictures that can be read"),
+        ((*ANALYZE[1:], "--limit", "0"), "limit"),
+        ((*ANALYZE[1:], "--sure", "0"), "sure must be a probability in (0, 1], got 0"),
+        ((*ANALYZE[1:], "--sure", "1.5"), "sure must be a probability in (0, 1], got 1.5"),
+        ((*ANALYZE[1:], "--sure", "nan"), "sure must be a probability in (0, 1], got nan"),
+        ((*ANALYZE[1:], "--sure", "very"), "sure"),
         (("--images", "photos", "--out", "one"), "one holds 1.png, which is not of such a report"),
         (("--images", "photos", "--out", "file"), "cannot write file: it is a file"),
         (("--images", "photos", "--out", "file/out"), "cannot write file/out"),
         (("--images", "photos", "--out", "photos/out"), "its figure would be one of the pictures next time"),
-        ((*ANALYSE[1:], "--evidence", "out/found"), "would be in the report out"),
-        ((*ANALYSE[1:], "--evidence", "file/found"), "cannot write file/found"),
+        ((*ANALYZE[1:], "--evidence", "out/found"), "would be in the report out"),
+        ((*ANALYZE[1:], "--evidence", "file/found"), "cannot write file/found"),
         (("--images", "photos"), "out"),
     ],
 )
 def test_a_misuse_is_told_in_one_sentence_and_leaves_nothing_behind(run, folder, arguments, told):
     before = sorted(folder.rglob("*"))
-    code, out, err = run("analyse", *arguments)
+    code, out, err = run("analyze", *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert told in err
     assert sorted(folder.rglob("*")) == before
@@ -116,7 +116,7 @@ def test_a_model_without_any_order_is_a_misuse(run, folder, tiny, monkeypatch):
     monkeypatch.setattr(type(tiny.family), "signals", lambda self, model: tower.signals)
     deaf = SimpleNamespace(self_attn=SimpleNamespace(config=tiny.model.config.text_config))
     monkeypatch.setattr("wordsight.models.text_attention.decoder_layers", lambda vlm: [deaf])
-    code, out, err = run(*ANALYSE)
+    code, out, err = run(*ANALYZE)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "tiny has no intermediate state to order tokens by" in err
     assert not Path("out.evidence").exists()
@@ -124,4 +124,4 @@ def test_a_model_without_any_order_is_a_misuse(run, folder, tiny, monkeypatch):
 
 def test_a_folder_of_no_pictures_is_told_before_the_model_is_loaded(run, monkeypatch):
     monkeypatch.setattr(cli.analyze, "load_vlm", lambda name: pytest.fail("the model was loaded"))
-    assert run("analyse", "--images", "nowhere", "--out", "out")[0] == 2
+    assert run("analyze", "--images", "nowhere", "--out", "out")[0] == 2

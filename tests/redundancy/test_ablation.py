@@ -79,7 +79,7 @@ def test_line_breaks_are_in_no_window_of_another_token():
     assert neighborhoods(rows_with_line_breaks())[5].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
 
 
-def test_windows_of_a_pruned_grid_hold_what_is_left_of_the_neighbourhood():
+def test_windows_of_a_pruned_grid_hold_what_is_left_of_the_neighborhood():
     left = grid(4, 4)[[0, 2, 5, 15]]
     assert neighborhoods(left).tolist() == [
         [0, 1, 2] + [-1] * 6,
@@ -89,7 +89,7 @@ def test_windows_of_a_pruned_grid_hold_what_is_left_of_the_neighbourhood():
     ]
 
 
-def neighbourhood(token):
+def neighborhood(token):
     """The nine tokens around one of a 12x12 grid, found by trying every one."""
     row, column = min(max(token // 12, 1), 10), min(max(token % 12, 1), 10)
     return [i for i in range(144) if abs(i // 12 - row) <= 1 and abs(i % 12 - column) <= 1]
@@ -131,14 +131,14 @@ some_tokens = pytest.mark.parametrize("token", CORNERS_BORDERS_AND_INNER)
 
 
 @some_tokens
-def test_the_intact_region_is_the_neighbourhood_alone(tiny, prompt, regions, token):
-    slow = first_word(tiny, prompt.visual.embeds[neighbourhood(token)])
+def test_the_intact_region_is_the_neighborhood_alone(tiny, prompt, regions, token):
+    slow = first_word(tiny, prompt.visual.embeds[neighborhood(token)])
     torch.testing.assert_close(regions.intact[token], slow, rtol=1e-5, atol=1e-5)
 
 
 @some_tokens
 def test_the_ablated_region_has_padding_for_the_token(tiny, prompt, regions, token):
-    around = neighbourhood(token)
+    around = neighborhood(token)
     embeds = padded(tiny, prompt.visual.embeds[around], [around.index(token)])
     torch.testing.assert_close(regions.ablated[token], first_word(tiny, embeds), rtol=1e-5, atol=1e-5)
 
@@ -149,8 +149,8 @@ def test_the_intact_image_is_the_same_for_every_token(tiny, prompt, whole):
 
 
 @some_tokens
-def test_the_ablated_image_has_padding_for_the_neighbourhood(tiny, prompt, whole, token):
-    slow = first_word(tiny, padded(tiny, prompt.visual.embeds, neighbourhood(token)))
+def test_the_ablated_image_has_padding_for_the_neighborhood(tiny, prompt, whole, token):
+    slow = first_word(tiny, padded(tiny, prompt.visual.embeds, neighborhood(token)))
     torch.testing.assert_close(whole.ablated[token], slow, rtol=1e-5, atol=1e-5)
 
 

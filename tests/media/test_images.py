@@ -1,4 +1,4 @@
-"""Opening pictures: the right colours come out the right way up; what cannot be read is explained."""
+"""Opening pictures: the right colors come out the right way up; what cannot be read is explained."""
 
 import io
 import struct
@@ -26,7 +26,7 @@ STORED = {
 
 
 def blocks(rows, size=16):
-    """Coloured squares of `size` pixels."""
+    """Colored squares of `size` pixels."""
     picture = Image.new("RGB", (size * len(rows[0]), size * len(rows)))
     for y, row in enumerate(rows):
         for x, color in enumerate(row):

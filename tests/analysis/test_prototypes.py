@@ -111,7 +111,7 @@ def test_a_cluster_counts_what_its_prototypes_say_and_prune(shown):
         said = Counter(each["words"][0][0] for each in own)
         assert dict(cluster["words"]).items() <= said.items()
         assert cluster["words"][0][1] == max(said.values())
-        assert shown.record["prototypes"][cluster["centre"]] in own
+        assert shown.record["prototypes"][cluster["center"]] in own
 
 
 def test_prototypes_that_say_a_word_surely_are_flagged_with_share_and_words(shown, tiny):

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from wordsight.errors import UsageError
 from wordsight.redundancy.codebook import Codebook, import_released
 
-RELEASED = Path(__file__).parents[1] / ".." / "shared" / "released_codebooks"
+RELEASED = Path(__file__).parents[2] / ".." / "shared" / "released_codebooks"
 
 
 @pytest.fixture

@@ -182,7 +182,7 @@ def test_without_a_crop_the_grid_covers_the_whole_picture(tiny, size):
         ((101, 100), (0.5, 0, 100.5, 100)),
     ],
 )
-def test_with_a_centre_crop_the_grid_covers_the_middle_square(tiny, size, expected):
+def test_with_a_center_crop_the_grid_covers_the_middle_square(tiny, size, expected):
     assert region(tiny, Cropping, size) == pytest.approx(expected)
 
 
@@ -192,7 +192,7 @@ def test_the_crop_is_what_the_image_processor_reads(tiny, size):
     picture = Image.new("RGB", size, "black")
     picture.paste((255, 255, 255), (left, top, right, bottom))
     read = np.asarray(Cropping.image_processor(picture)["pixel_values"][0])
-    # A pixel at the edge mixes with its neighbour outside.
+    # A pixel at the edge mixes with its neighbor outside.
     assert read[:, 2:-2, 2:-2].min() > 0.99
 
 

@@ -15,7 +15,7 @@ from wordsight.redundancy.codebook import Codebook, import_released
 from wordsight.redundancy.probe import QUESTION
 from wordsight.synthetic.scenes import render
 
-RELEASED = Path(__file__).parents[1] / ".." / "shared" / "released_codebooks"
+RELEASED = Path(__file__).parents[2] / ".." / "shared" / "released_codebooks"
 SIMILARITIES = pytest.mark.parametrize("similarity", [0.5, 0.8, 0.95, 0.98, 0.999])
 
 
@@ -33,11 +33,11 @@ def at(*degrees):
 def book(request):
     """Forty prototypes around eight directions, at distances of all kinds."""
     random = torch.Generator().manual_seed(request.param)
-    centres = torch.randn(8, 6, generator=random)
+    centers = torch.randn(8, 6, generator=random)
     spread = torch.rand(40, 1, generator=random) ** 2
     noise = torch.randn(40, 6, generator=random)
     lengths = 0.5 + 3 * torch.rand(40, 1, generator=random)
-    return book_of(lengths * (centres[torch.arange(40) % 8] + spread * noise))
+    return book_of(lengths * (centers[torch.arange(40) % 8] + spread * noise))
 
 
 def slow(book, similarity):
@@ -58,7 +58,7 @@ def slow(book, similarity):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_leaders_of_any_neighbourhoods_are_those_of_sets(seed):
+def test_leaders_of_any_neighborhoods_are_those_of_sets(seed):
     random = torch.Generator().manual_seed(seed)
     near = torch.rand(30, 30, generator=random) < 0.15
     near = near | near.T | torch.eye(30, dtype=torch.bool)
@@ -72,7 +72,7 @@ def test_leaders_of_any_neighbourhoods_are_those_of_sets(seed):
     assert leaders(near, place).tolist() == sorted(expected)
 
 
-def test_by_hand_the_one_in_the_middle_stays_for_its_neighbours():
+def test_by_hand_the_one_in_the_middle_stays_for_its_neighbors():
     # 10 degrees apart is a cosine of 0.985, 20 are 0.940; of two that repeat each other, the lower stays.
     compact = book_of(at(0, 10, 20, 90, 185, 180)).compact(0.98)
     assert torch.equal(compact.prototypes, torch.tensor(at(10, 90, 180)))

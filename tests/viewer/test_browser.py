@@ -19,7 +19,7 @@ from wordsight.viewer.handler import ExplainResult, Handler
 from wordsight.viewer.jobs import WAITING
 from wordsight.viewer.uploads import MIB
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "browser"
 PICTURES = Path(wordsight.demo.__file__).parent / "pictures"
 GARDEN, NIGHT = PICTURES / "garden.png", PICTURES / "night.png"
@@ -212,7 +212,7 @@ def test_progress_is_shown_and_told_to_those_who_hear_it(opened, serving):
         view.wait_for_selector("#status:has-text('counting sheep …')")
         view.wait_for_selector("#bar[value='0.5']")
         assert view.get_attribute("#status", "role") == "status"
-        assert view.get_attribute("#bar", "aria-labelledby") == "status"
+        assert view.get_attribute("#bar", "aria-labeledby") == "status"
         may_go_on.release()
         assert answer(view)[0] == "asleep"
         assert view.is_hidden("#bar")

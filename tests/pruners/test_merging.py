@@ -70,8 +70,8 @@ def test_visionzip_agrees_with_its_rule(tokens, count, contextual):
 
 
 @COUNTS
-@pytest.mark.parametrize(("evenly", "neighbours"), [(0.0, 32), (0.75, 32), (0.75, 3), (0.0, 0)])
-def test_prumerge_agrees_with_its_rule(tokens, count, evenly, neighbours):
+@pytest.mark.parametrize(("evenly", "neighbors"), [(0.0, 32), (0.75, 32), (0.75, 3), (0.0, 0)])
+def test_prumerge_agrees_with_its_rule(tokens, count, evenly, neighbors):
     attention, keys = tokens.signals["cls_attention_undivided"], tokens.signals["keys"].flatten(1)
     best = falling(attention)
     spread = min(round(count * evenly), count - 1)
@@ -83,12 +83,12 @@ def test_prumerge_agrees_with_its_rule(tokens, count, evenly, neighbours):
     for center in centers:
         others = sorted((i for i in range(64) if i != center), key=lambda i: -cosine(keys[i], keys[center]))
         expected[center] = tokens.embeds[center] + sum(
-            attention[i] * tokens.embeds[i] for i in others[:neighbours]
+            attention[i] * tokens.embeds[i] for i in others[:neighbors]
         )
     if count > 1:
         dropped = [i for i in best if i not in centers]
         expected[dropped[0]] = sum(attention[i] * tokens.embeds[i] for i in dropped)
-    check(PruMerge(keep=count, evenly=evenly, neighbours=neighbours).select(tokens), expected)
+    check(PruMerge(keep=count, evenly=evenly, neighbors=neighbors).select(tokens), expected)
 
 
 @COUNTS
@@ -133,7 +133,7 @@ def test_merged_tokens_keep_their_type(make, tokens):
 
 @pytest.mark.parametrize(
     ("make", "option", "value"),
-    [(VisionZip, "contextual", 1.1), (PruMerge, "evenly", 1.0), (PruMerge, "neighbours", -1)],
+    [(VisionZip, "contextual", 1.1), (PruMerge, "evenly", 1.0), (PruMerge, "neighbors", -1)],
 )
 def test_an_option_out_of_range_is_refused(make, option, value):
     with pytest.raises(UsageError, match=f"{option} must be .* got {value}"):

@@ -80,7 +80,7 @@ def test_the_divergences_are_those_of_leaving_out(tiny, probed, story):
     assert values["global"] == pytest.approx(among.tolist(), rel=1e-3, abs=1e-9)
 
 
-def test_the_effect_on_the_answer_is_that_of_padding_the_neighbourhood_in_the_question(tiny, picture, story):
+def test_the_effect_on_the_answer_is_that_of_padding_the_neighborhood_in_the_question(tiny, picture, story):
     prompt = tiny.encode(picture, QUESTION)
     intact = tiny.logits([prompt])
     effect = story["tokens"]["values"]["effect"]
@@ -281,7 +281,7 @@ def test_without_a_pruner_named_some_that_can_run_are_told_of(story, book):
     ]
 
 
-def test_colours_end_where_all_but_a_few_tokens_lie(story):
+def test_colors_end_where_all_but_a_few_tokens_lie(story):
     for layer in story["layers"]:
         values = sorted(story["tokens"]["values"][layer["name"]])
         assert (layer["low"], layer["high"]) == (values[3], values[-4])  # 2 % of 144 are 3

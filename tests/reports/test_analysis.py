@@ -28,7 +28,7 @@ SAID = (
 )
 
 
-def half(recognisable="yes", direction="less"):
+def half(recognizable="yes", direction="less"):
     dropped = {
         "low": found(0.01, 0.005, 0.02),
         "random": found(0.125, 0.1, 0.15),
@@ -48,7 +48,7 @@ def half(recognisable="yes", direction="less"):
         "changed": dropped,
         "words": [("snow", 30), ("<b>", 2)],
         "conclusion": {
-            "recognisable": recognisable,
+            "recognizable": recognizable,
             "says": "more",
             "divergence": direction,
             "changed": "not told",
@@ -84,7 +84,7 @@ def record_of(**changes):
 
 
 @pytest.mark.parametrize(
-    ("recognisable", "direction", "answer"),
+    ("recognizable", "direction", "answer"),
     [
         (
             "yes",
@@ -104,8 +104,8 @@ def record_of(**changes):
         ("not told", "not told", r"These pictures do not tell whether tokens .* is not told\.$"),
     ],
 )
-def test_the_answer_comes_first_and_is_that_of_the_conclusion(recognisable, direction, answer):
-    record = record_of(halves={"all": half(recognisable, direction), "cls_attention": half("yes", "more")})
+def test_the_answer_comes_first_and_is_that_of_the_conclusion(recognizable, direction, answer):
+    record = record_of(halves={"all": half(recognizable, direction), "cls_attention": half("yes", "more")})
     assert re.match(answer, sentences(record)[0])
 
 

@@ -1,10 +1,10 @@
-// Colours of values, and the scale that says which colour is which number.
+// Colors of values, and the scale that says which color is which number.
 
-// Viridis, in even steps: it gets lighter from end to end, in print and for colour-blind eyes too.
+// Viridis, in even steps: it gets lighter from end to end, in print and for color-blind eyes too.
 const STOPS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
-/** The colour [red, green, blue] of a place in [0, 1] on the scale. */
-function colourAt(place) {
+/** The color [red, green, blue] of a place in [0, 1] on the scale. */
+function colorAt(place) {
   const at = Math.min(Math.max(place, 0), 1) * (STOPS.length - 1), below = Math.min(Math.floor(at), STOPS.length - 2);
   return STOPS[below].map((value, i) => Math.round(value + (STOPS[below + 1][i] - value) * (at - below)));
 }
@@ -37,8 +37,8 @@ function drawScale(layer) {
   const places = layer.steps ? layer.steps.map((_, i) => i / Math.max(1, layer.steps.length - 1)) : [0, .25, .5, .75, 1];
   const told = layer.steps ?? places.map((place) => shortly(valueAt(layer, place)));
   if (layer.clipped) [told[0], told[told.length - 1]] = [`≤ ${told[0]}`, `≥ ${told.at(-1)}`];
-  const stops = Array.from({ length: 17 }, (_, i) => `rgb(${colourAt(i / 16)})`);
+  const stops = Array.from({ length: 17 }, (_, i) => `rgb(${colorAt(i / 16)})`);
   document.getElementById("bar").style.background = `linear-gradient(to right, ${stops})`;
   document.getElementById("ticks").replaceChildren(...told.map((text) => make("span", { text })));
-  scale.setAttribute("aria-label", `colour scale, dark to light: ${told.join(", ")}`);
+  scale.setAttribute("aria-label", `color scale, dark to light: ${told.join(", ")}`);
 }

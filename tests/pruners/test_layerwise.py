@@ -205,7 +205,7 @@ def test_sparsevlm_keeps_what_its_raters_look_at(told, steps):
     assert len(found[-1][1].visual) == 29
 
 
-def test_sparsevlm_merges_the_best_of_what_it_drops_at_the_centres_of_clusters(told, steps):
+def test_sparsevlm_merges_the_best_of_what_it_drops_at_the_centers_of_clusters(told, steps):
     midway, found = steps(SparseVLM(keep=0.2), told.prompt)[0]
     count = len(found.visual)
     recycled = int(0.3 * (144 - count))
@@ -215,20 +215,20 @@ def test_sparsevlm_merges_the_best_of_what_it_drops_at_the_centres_of_clusters(t
     order = sorted(told.visual, key=lambda place: -scores[place])
     kept, rest = order[: count - merged], order[count - merged :][:recycled]
     assert set(kept) <= set(found.visual.tolist())
-    centres = [place for place in found.visual.tolist() if place not in kept]
-    assert len(centres) == merged
-    assert set(centres) <= set(rest)
+    centers = [place for place in found.visual.tolist() if place not in kept]
+    assert len(centers) == merged
+    assert set(centers) <= set(rest)
     hidden = told.hidden[1]
     nearest = {
         place: place
-        if place in centres
-        else min(centres, key=lambda c: float((hidden[place] - hidden[c]).norm()))
+        if place in centers
+        else min(centers, key=lambda c: float((hidden[place] - hidden[c]).norm()))
         for place in rest
     }
-    for centre in centres:
-        mean = torch.stack([hidden[place] for place in rest if nearest[place] == centre]).mean(0)
-        torch.testing.assert_close(found.hidden[centre], mean, atol=1e-5, rtol=0)
-    others = [place for place in range(len(hidden)) if place not in centres]
+    for center in centers:
+        mean = torch.stack([hidden[place] for place in rest if nearest[place] == center]).mean(0)
+        torch.testing.assert_close(found.hidden[center], mean, atol=1e-5, rtol=0)
+    others = [place for place in range(len(hidden)) if place not in centers]
     torch.testing.assert_close(found.hidden[others], hidden[others], atol=1e-5, rtol=0)
     assert torch.equal(midway.visual, torch.tensor(told.visual))
 
