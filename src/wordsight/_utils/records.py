@@ -31,7 +31,7 @@ def checked(kind: type[T], data: Any, where: str | Path) -> T:
 
 
 def read_json(path: Path, what: str) -> Any:
-    """What a JSON file holds. Raises UsageError, which says that it should be `what`, if it cannot be read."""
+    """What a JSON file holds. Raises UsageError, which says `what` it should be, if it cannot be read."""
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

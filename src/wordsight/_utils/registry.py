@@ -6,30 +6,62 @@ from __future__ import annotations
 
 import dataclasses
 import pkgutil
-import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import import_module, invalidate_caches
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, TypeVar
 
+from wordsight._utils.options import parse_option
 from wordsight.errors import UsageError, unknown
 
 T = TypeVar("T")
+BUDGET = ("keep", "tokens")  # options that say how much is kept, not which method it is
+EARLIER = {"neighbours": "neighbors"}  # what options were called in SPECs that are still read
 
 
 def names(package: ModuleType) -> list[str]:
-    """The files of the package, without those that it says are shared: base classes."""
-    files = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return sorted(name for name in files if name not in package.SHARED)
+    """What a package offers by name: its files, without those that it says are shared, and what others add by
+    an entry point of its group, as `wordsight.pruners`.
+    """
+    files = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    return sorted((files - set(package.SHARED)) | set(_entry_points(package.__name__)))
 
 
 def find(package: ModuleType, name: str, base: type[T]) -> type[T]:
-    """The subclass of `base` that file `name` of the package defines."""
+    """The subclass of `base` of this name: that of a file of the package, or of an entry point."""
     if name not in names(package):
         raise unknown(_kind(package), name, names(package))
+    if point := _entry_points(package.__name__).get(name):
+        return _usable(load_entry_point(point), point.value, base)
     return _own(import_module(f"{package.__name__}.{name}"), base)[0]
+
+
+def load_entry_point(point: EntryPoint) -> Any:
+    """What an entry point of another distribution names. Raises UsageError if it cannot be imported."""
+    try:
+        return point.load()
+    except Exception as error:
+        told = " ".join(str(error).split())
+        raise UsageError(
+            f"entry point {point.name} of {point.group} ({point.value}) cannot be loaded: "
+            f"{type(error).__name__}: {told}; is the distribution that declares it whole?"
+        ) from error
+
+
+def _entry_points(package: str) -> dict[str, EntryPoint]:
+    """What other distributions add to a package, by name; files of the package itself come first."""
+    own = import_module(package).__path__
+    files = {module.name for module in pkgutil.iter_modules(own)}
+    group = f"wordsight.{package.rpartition('.')[2]}"
+    return {point.name: point for point in entry_points(group=group) if point.name not in files}
+
+
+def find_entry_point(package: ModuleType, name: str) -> EntryPoint | None:
+    """The entry point of this name, if another distribution has one."""
+    return _entry_points(package.__name__).get(name)
 
 
 def find_outside(module_name: str, class_name: str, base: type[T]) -> type[T]:
@@ -42,13 +74,15 @@ def find_outside(module_name: str, class_name: str, base: type[T]) -> type[T]:
     if class_name not in vars(module):
         known = [cls.__name__ for cls in _own(module, base)] or [f"none, it has no {base.__name__}"]
         raise unknown(f"class of {module_name}", class_name, known)
-    cls = vars(module)[class_name]
+    return _usable(vars(module)[class_name], f"{class_name} of {module_name}", base)
+
+
+def _usable(cls: Any, told: str, base: type[T]) -> type[T]:
+    """The class, if it is a dataclass that extends `base`; errors call it as `told`."""
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise UsageError(f"{class_name} of {module_name} is no subclass of {base.__name__}; make it one")
+        raise UsageError(f"{told} is no subclass of {base.__name__}; make it one")
     if "__dataclass_fields__" not in vars(cls):
-        raise UsageError(
-            f"{class_name} of {module_name} is no dataclass; write @dataclass(kw_only=True) above it"
-        )
+        raise UsageError(f"{told} is no dataclass; write @dataclass(kw_only=True) above it")
     return cls
 
 
@@ -64,11 +98,9 @@ def make(package: ModuleType, spec: str, base: type[T]) -> T:
 
 
 def spec(plugin: Any) -> str:
-    """The SPEC of an object without its `keep`: its name, and the options that are not at their defaults."""
-    module = type(plugin).__module__
-    is_ours = module.startswith("wordsight.")
-    name = module.rpartition(".")[2] if is_ours else f"{module}:{type(plugin).__name__}"
-    fields = [field for field in dataclasses.fields(plugin) if field.init and field.name != "keep"]
+    """The SPEC of an object without its budget: its name, and the options that are not at their defaults."""
+    fields = [field for field in dataclasses.fields(plugin) if field.init and field.name not in BUDGET]
+    name = _name(type(plugin))
     values = [(field, getattr(plugin, field.name)) for field in fields]
     told = [f"{field.name}={_text(value)}" for field, value in values if value != _default(field)]
     return ":".join([name, ",".join(told)] if told else [name])
@@ -79,6 +111,17 @@ def refuse_duplicates(kind: str, names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
             raise UsageError(f"duplicate {kind} {name}: leave one out, or give it other options")
+
+
+def _name(cls: type[Any]) -> str:
+    """By what a SPEC names a class: its file in this package, its entry point, or module:Class."""
+    module = cls.__module__
+    if module.startswith("wordsight."):
+        return module.rpartition(".")[2]
+    value = f"{module}:{cls.__name__}"
+    groups = (f"wordsight.{kind}" for kind in ("pruners", "tasks"))
+    points = (point for group in groups for point in entry_points(group=group))
+    return next((point.name for point in points if point.value == value), value)
 
 
 def _kind(package: ModuleType) -> str:
@@ -134,11 +177,17 @@ def _built(cls: type[T], listing: str, spec: str, name: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]  # plugins are dataclasses
     for item in filter(None, listing.split(",")):
         key, equals, value = item.partition("=")
+        key = EARLIER.get(key, key)
         if not equals:
             raise UsageError(f"{spec!r}: expected option=value, got {item!r}; {name} has {', '.join(fields)}")
         if key not in fields:
             raise unknown(f"option of {name}", key, fields)
-        options[key] = _value(value, fields[key], f"{spec!r}: {key}")
+        try:
+            options[key] = parse_option(cls, key, value)
+        except UsageError as error:
+            raise UsageError(f"{spec!r}: {error}") from error
+    if "keep" in options and options.get("tokens") is not None:
+        raise UsageError(f"{spec!r}: expected keep or tokens, one of the two")
     missing = [key for key in fields if key not in options and _default(fields[key]) is dataclasses.MISSING]
     if missing:
         raise UsageError(f"{spec!r}: {name} needs {', '.join(f'{key}=...' for key in missing)}")
@@ -157,26 +206,3 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return "+".join(map(_text, value))
     return str(value) if isinstance(value, (int, float, str)) else type(value).__name__
-
-
-def _value(
-    text: str, field: dataclasses.Field[Any], told: str
-) -> int | float | str | tuple[float, ...] | None:
-    """The text as the annotation of an option asks for it; a tuple of numbers is written a+b+c."""
-    kind = str(field.type)
-    if kind.startswith("tuple"):
-        with suppress(ValueError):
-            return tuple(float(part) for part in text.split("+"))
-        raise UsageError(f"{told} must be numbers, as 0.25+0.5; got {text!r}")
-    if text == "none" and re.search("None|Optional", kind):
-        return None
-    if isinstance(field.default, str) or re.search(r"\bstr\b", kind):
-        return text
-    if text in ("true", "false") and "bool" in kind:
-        return text == "true"
-    with suppress(ValueError):
-        return int(text)
-    if "float" in kind:
-        with suppress(ValueError):
-            return float(text)
-    raise UsageError(f"{told} must be a {'number' if 'float' in kind else 'whole number'}, got {text!r}")

@@ -13,9 +13,11 @@ from wordsight.cli import codebook, explain, recommend, view
 from wordsight.cli.common import (
     SHARE,
     SPEC,
+    TOKENS,
     AsJson,
     Model,
     answer_record,
+    budgets,
     load_vlm,
     make_pruner,
     open_media,
@@ -62,6 +64,7 @@ def ask(
     model: Model = "demo",
     pruner: Annotated[str, typer.Option(help=SPEC)] = "none",
     keep: Annotated[str | None, typer.Option(help=SHARE)] = None,
+    tokens: Annotated[int | None, typer.Option(help=TOKENS, min=1)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about pictures or videos, with all of their visual tokens or fewer."""
@@ -70,9 +73,13 @@ def ask(
     if len(given) < 2:
         raise UsageError(f"expected pictures or videos and then a question about them; got only {given[0]!r}")
     *paths, question = given
-    method, opened = make_pruner(pruner, keep), open_media([Path(path) for path in paths], frames, fps)
-    if method is None and keep is not None:
-        raise UsageError(f"--keep {keep} needs a pruner, got none; add one, as --pruner divprune")
+    asked_for = budgets([keep] if keep else None, [tokens] if tokens else None)
+    if len(asked_for) > 1:
+        raise UsageError("expected --keep or --tokens, one of the two")
+    method = make_pruner(pruner, **dict(*asked_for))
+    if method is None and asked_for:
+        raise UsageError("--keep and --tokens need a pruner, got none; add one, as --pruner divprune")
+    opened = open_media([Path(path) for path in paths], frames, fps)
     chat = load_vlm(model).chat(opened, pruner=method)
     answers = [chat.ask(asked) for asked in (question, *(then or ()))]
     made_by = {"pruner": spec(method) if method else "none", "model": model}
@@ -158,7 +165,8 @@ def compare(
         list[str], typer.Option(help="a task, as easy_vqa or scenes:pictures=50, or questions.jsonl")
     ],
     pruner: Annotated[list[str], typer.Option(help=SPEC)],
-    keep: Annotated[list[str], typer.Option(help=SHARE)],
+    keep: Annotated[list[str] | None, typer.Option(help=SHARE)] = None,
+    tokens: Annotated[list[int] | None, typer.Option(help=TOKENS, min=1)] = None,
     limit: Annotated[
         int | None, typer.Option(help="ask only the first so many questions of a task", min=1)
     ] = None,
@@ -195,7 +203,9 @@ def compare(
     from wordsight.reports.formats import terminal
     from wordsight.reports.tables import tables
 
-    methods = [method for name in pruner for share in keep if (method := make_pruner(name, share))]
+    if not (asked_for := budgets(keep, tokens)):
+        raise UsageError("expected --keep, --tokens or both; got neither")
+    methods = [method for name in pruner for budget in asked_for if (method := make_pruner(name, **budget))]
     chosen = [tasks.make(name) for name in task]
     asked = spec(pruners.make(reference)) if reference else None
     models = model or ["demo"]

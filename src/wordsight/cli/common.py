@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +24,7 @@ EvidenceFolder = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures", min=1)]
 SHARE = "share of the visual tokens to keep, in (0, 1]"
+TOKENS = "or a number of tokens to keep"
 SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
 
 
@@ -43,23 +44,26 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def make_pruner(spec: str, keep: str | None) -> Pruner | None:
-    """The pruner of a SPEC with this share, if one is given; None for "none"."""
+def make_pruner(spec: str, **budget: float | int | None) -> Pruner | None:
+    """The pruner of a SPEC with this budget, `keep` or `tokens`, if one is given; None for "none"."""
     from wordsight import pruners
 
-    share = None if keep is None else as_share(keep)
     if spec == "none":
         return None
-    method = pruners.make(spec)
-    return method if share is None else replace(method, keep=share)
+    return replace(pruners.make(spec), **budget)
+
+
+def budgets(keep: list[str] | None, tokens: list[int] | None) -> list[dict[str, Any]]:
+    """What --keep and --tokens ask for, each as options of a pruner. Raises UsageError if one is no share."""
+    return [{"keep": as_share(text)} for text in keep or ()] + [{"tokens": count} for count in tokens or ()]
 
 
 def as_share(text: str) -> float:
     """The share of the tokens that a --keep asks for. Raises UsageError if it is none."""
-    with suppress(ValueError):
-        if 0 < float(text) <= 1:
-            return float(text)
-    raise UsageError(f"keep must be a share of the tokens in (0, 1], as 0.2; got {text!r}")
+    from wordsight._utils.options import parse_option
+    from wordsight.pruners.base import Pruner
+
+    return float(parse_option(Pruner, "keep", text))
 
 
 def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list[Any]:

@@ -87,7 +87,7 @@ def _pruners(specs: list[str], book: str | None) -> list[Pruner]:
 
     methods = []
     for spec in specs:
-        method = make_pruner(spec, None)
+        method = make_pruner(spec)
         if isinstance(method, BookPruner) and book and "codebook=" not in spec:
             method = replace(method, codebook=book)
         methods += [method] if method else []

@@ -41,7 +41,7 @@ def recommend(
     from wordsight.reports.recommendation import recommendation_tables
 
     terms = Requirements(budget, tolerance, latency_ms, limit)
-    methods = [method for spec in pruner or () if (method := make_pruner(spec, str(budget)))]
+    methods = [method for spec in pruner or () if (method := make_pruner(spec, keep=budget))]
     if len(methods) < len(pruner or ()):
         raise UsageError("none is no candidate: every pruner is compared with it; leave out --pruner none")
     test = tasks.make(task)

@@ -67,10 +67,10 @@ def compare(
     """
     settings = settings or Settings()
     refuse_duplicates("task", [spec(task) for task in tasks])
-    refuse_duplicates("pruner", [f"{spec(pruner)} at keep {pruner.keep!r}" for pruner in pruners])
+    refuse_duplicates("pruner", [f"{spec(pruner)} at keep {pruner.budget_setting!r}" for pruner in pruners])
     reference = _reference(settings.reference, [spec(pruner) for pruner in pruners])
-    keeps = [repr(pruner.keep) for pruner in pruners]  # 1 is one token, 1.0 all of them
-    ordered = sorted(pruners, key=lambda pruner: keeps.index(repr(pruner.keep)))
+    keeps = [repr(pruner.budget_setting) for pruner in pruners]  # 1 is one token, 1.0 all of them
+    ordered = sorted(pruners, key=lambda pruner: keeps.index(repr(pruner.budget_setting)))
     timing = asdict(settings.timing) if settings.timing else None
     cells = ResultCache(settings.cells, {"versions": versions(), "limit": limit, "timing": timing})
     described: list[dict[str, Any]] = []
@@ -142,10 +142,12 @@ class TaskRun:
         """The unpruned model, and keep by keep resized pictures and every pruner."""
         found = [Entry("none", 1.0, self.stick.whole)]
         for pruner in track(self.pruners, f"pruning for {spec(self.task)}", len(self.pruners)):
-            if repr(pruner.keep) not in {repr(line.keep) for line in found if line.pruner == "resized"}:
-                found.append(Entry("resized", pruner.keep, self._resized(pruner.keep)))
+            if repr(pruner.budget_setting) not in {
+                repr(line.keep) for line in found if line.pruner == "resized"
+            }:
+                found.append(Entry("resized", pruner.budget_setting, self._resized(pruner.budget_setting)))
             cell, seeds = self._pruned(pruner), len(seeded(pruner))
-            found.append(Entry(spec(pruner), pruner.keep, cell, seeds, pruner.has_fixed_budget))
+            found.append(Entry(spec(pruner), pruner.budget_setting, cell, seeds, pruner.has_fixed_budget))
         return found
 
     def rows(self, reference: str | None) -> Iterator[dict[str, Any]]:
@@ -222,7 +224,7 @@ class TaskRun:
             return self._measured(scores.tolist(), kept, pruner)
 
         book = pruner.book.digest if isinstance(pruner, BookPruner) else None
-        return self._cell(spec(pruner), pruner.keep, measure, book)
+        return self._cell(spec(pruner), pruner.budget_setting, measure, book)
 
     def _measured(self, scores: list[float], kept: float, pruner: Pruner | None) -> RunResult:
         pairs = zip(self.examples, self._sheet.prompts, strict=True)

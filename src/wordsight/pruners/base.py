@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 
+from wordsight._utils.options import Count, Share, check_options
 from wordsight.algorithms.selection import highest
 from wordsight.errors import UsageError
 from wordsight.models.prompt import Prompt
@@ -21,26 +22,21 @@ class Pruner:
     """Base of all methods: a dataclass whose fields are the method's options, so that its repr is the record
     of a run.
 
-    keep: the share of tokens to keep, a float in (0, 1], or their number, a whole number from 1. positions:
-    "original" leaves the kept tokens where they were; "contiguous" closes the gaps, as papers' code does.
+    keep: the share of tokens to keep, in (0, 1]. tokens: their number instead, from 1 on; it wins over
+    `keep`. positions: "original" leaves the kept tokens where they were; "contiguous" closes the gaps, as
+    papers' code does.
     """
 
     required_signals: ClassVar[frozenset[str]] = frozenset()
-    keep: float | int = 0.2
+    keep: Share = 0.2
+    tokens: Count | None = None
     positions: Literal["original", "contiguous"] = "original"
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.keep, int) and not isinstance(self.keep, bool)
-        if not (whole and self.keep >= 1) and not (isinstance(self.keep, float) and 0 < self.keep <= 1):
-            raise UsageError(
-                "keep must be a share of the tokens in (0, 1], as 0.2, or a whole number of them, as 64; "
-                f"got {self.keep!r}"
-            )
-        if self.positions not in ("original", "contiguous"):
-            raise UsageError(f"positions must be 'original' or 'contiguous', got {self.positions!r}")
+        check_options(self)
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        """The tokens that are kept, in reading order. `choose` asks for it, with no line break among them."""
+        """The tokens that are kept, in reading order. `prune` asks for it, with no line break among them."""
         raise NotImplementedError
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
@@ -110,9 +106,14 @@ class Pruner:
         """Whether a threshold alone would drop all of these tokens, so that one is kept in spite of it."""
         return False
 
+    @property
+    def budget_setting(self) -> float | int:
+        """What was asked for: a share as float, or a number of tokens as int."""
+        return self.keep if self.tokens is None else self.tokens
+
     def budget(self, tokens: VisualTokens) -> int:
         """How many of these tokens to keep: at least one, if there is one."""
-        count = self.keep if isinstance(self.keep, int) else max(1, round(self.keep * len(tokens)))
+        count = self.tokens or max(1, round(self.keep * len(tokens)))
         return min(count, len(tokens))
 
 
@@ -144,8 +145,8 @@ class ScorePruner(Pruner):
 
 @dataclass(kw_only=True)
 class MergePruner(Pruner):
-    """Makes fewer tokens of many, deepstack features alike. Subclasses implement `mix`, which is asked for
-    fewer than there are.
+    """Makes fewer tokens of many, deepstack features alike. Subclasses implement `merge_weights`,
+    which is asked for fewer than there are.
     """
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:

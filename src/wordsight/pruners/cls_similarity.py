@@ -11,7 +11,6 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import ScorePruner
 
@@ -22,11 +21,6 @@ class ClsSimilarity(ScorePruner):
 
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_similarity"})
     prefer: Literal["high", "low"] = "high"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.prefer not in ("high", "low"):
-            raise UsageError(f"prefer must be 'high' or 'low', got {self.prefer!r}")
 
     def score(self, tokens: VisualTokens) -> Tensor:
         similarity = tokens.signals["cls_similarity"]

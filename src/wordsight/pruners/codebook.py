@@ -8,8 +8,9 @@ size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Interval
 from torch import Tensor
 
 from wordsight.errors import UsageError
@@ -29,19 +30,15 @@ class CodebookPruner(BookPruner, ScorePruner):
                authors' rule for OneVision).
     """
 
-    threshold: float | None = None
+    threshold: Annotated[float, Interval(ge=-1, le=1)] | None = None
     rule: Literal["cosine", "single_softmax", "double_softmax"] = "cosine"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rule not in ("cosine", "single_softmax", "double_softmax"):
-            raise UsageError(f"rule must be cosine, single_softmax or double_softmax, got {self.rule!r}")
         if self.threshold is not None and self.rule != "cosine":
             raise UsageError(
                 f"threshold {self.threshold} is a cosine: it goes with rule=cosine, not {self.rule}"
             )
-        if self.threshold is not None and not -1 <= self.threshold <= 1:
-            raise UsageError(f"threshold must be a cosine, in [-1, 1]; got {self.threshold}")
 
     @property
     def has_fixed_budget(self) -> bool:

@@ -8,9 +8,11 @@ with weight=0 it is DivPrune.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Interval
 
 from wordsight.algorithms.selection import cosine_distance, farthest_first
-from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.book import BookPruner
 
@@ -23,12 +25,7 @@ class CodebookMMR(BookPruner):
     weight   in [0, 1): how much redundancy counts beside diversity.
     """
 
-    weight: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.weight < 1:
-            raise UsageError(f"weight must be in [0, 1), got {self.weight}")
+    weight: Annotated[float, Interval(ge=0, lt=1)] = 0.5
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         bonus = self.weight / (1 - self.weight) * (1 - self.book.redundancy(tokens.embeds))

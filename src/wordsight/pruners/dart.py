@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
+from wordsight._utils.options import Share
 from wordsight.algorithms.selection import highest
 from wordsight.errors import UsageError
 from wordsight.models.layer_state import LayerState
@@ -30,18 +33,15 @@ class DART(LayerPruner):
     middle one of the paper's budgets.
     """
 
-    keep: float | int = 0.222
+    keep: Share = 0.222
     layer: int = 2
-    visual_pivots: int = 10
-    text_pivots: int = 5
+    visual_pivots: Annotated[int, Ge(0)] = 10
+    text_pivots: Annotated[int, Ge(0)] = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.visual_pivots, self.text_pivots) < 0 or not self.visual_pivots + self.text_pivots:
-            raise UsageError(
-                "expected at least one pivot, none below zero; got "
-                f"visual_pivots={self.visual_pivots}, text_pivots={self.text_pivots}"
-            )
+        if not self.visual_pivots + self.text_pivots:
+            raise UsageError("expected at least one pivot, got visual_pivots=0 and text_pivots=0")
 
     def layers(self, depth: int) -> Sequence[int]:
         return (self.layer,)

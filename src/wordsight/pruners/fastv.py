@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wordsight._utils.options import Share
 from wordsight.algorithms.selection import highest
 from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
@@ -24,7 +25,7 @@ class FastV(LayerPruner):
     layer: how many layers read all tokens, in a model of any depth.
     """
 
-    keep: float | int = 0.5
+    keep: Share = 0.5
     layer: int = 2
 
     def layers(self, depth: int) -> Sequence[int]:

@@ -16,8 +16,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from wordsight._utils.options import Fraction
 from wordsight.algorithms.selection import highest, split_budget
-from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -30,12 +30,7 @@ class HiRED(Pruner):
     """
 
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "cls_attention_first"})
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.alpha <= 1:
-            raise UsageError(f"alpha must be in [0, 1], got {self.alpha}")
+    alpha: Fraction = 0.5
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         images = torch.unique_consecutive(tokens.cell[:, 0])

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import torch
 
+from wordsight._utils.options import NotNegative, Positive
 from wordsight.algorithms.selection import cosine, widest_cover
-from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -27,17 +27,9 @@ class MMTok(Pruner):
     """
 
     required_signals: ClassVar[frozenset[str]] = frozenset({"features", "question"})
-    alpha: float = 0.5
-    text_temperature: float = 0.02
-    vision_temperature: float = 0.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, low in (("alpha", -1e-9), ("text_temperature", 0), ("vision_temperature", 0)):
-            if not getattr(self, name) > low:
-                raise UsageError(
-                    f"{name} must be {'above' if low == 0 else 'at least'} 0, got {getattr(self, name)}"
-                )
+    alpha: NotNegative = 0.5
+    text_temperature: Positive = 0.02
+    vision_temperature: Positive = 0.2
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         words = (tokens.signals["question"].float().T / self.text_temperature).softmax(1)  # (T, N)

@@ -11,13 +11,13 @@ among the rest (there among all, without doubles).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
 from wordsight.algorithms.selection import cosine, highest
-from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import MergePruner
 
@@ -31,15 +31,8 @@ class PruMerge(MergePruner):
     """
 
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention_undivided", "keys"})
-    evenly: float = 0.0
-    neighbors: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.evenly < 1:
-            raise UsageError(f"evenly must be in [0, 1), got {self.evenly}")
-        if self.neighbors < 0:
-            raise UsageError(f"neighbors must be 0 or more, got {self.neighbors}")
+    evenly: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    neighbors: Annotated[int, Ge(0)] = 32
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         attention = tokens.signals["cls_attention_undivided"].float()

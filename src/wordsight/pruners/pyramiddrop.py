@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wordsight._utils.options import Share
 from wordsight.algorithms.selection import highest
 from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
@@ -25,7 +26,7 @@ class PyramidDrop(LayerPruner):
     32, after which a half, a quarter and an eighth of the tokens are left.
     """
 
-    keep: float | int = 0.125
+    keep: Share = 0.125
     stages: tuple[float, ...] = (0.25, 0.5, 0.75)
 
     def __post_init__(self) -> None:

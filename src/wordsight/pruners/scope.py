@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from wordsight._utils.options import NotNegative
 from wordsight.algorithms.selection import cosine, widest_cover
-from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -23,12 +23,7 @@ class Scope(Pruner):
     """
 
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
-    alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.alpha >= 0:
-            raise UsageError(f"alpha must be 0 or more, got {self.alpha}")
+    alpha: NotNegative = 1.0
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         salience = tokens.signals["cls_attention"].float() ** self.alpha

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wordsight._utils.options import Fraction, Share
 from wordsight.algorithms.clustering import dpc_centers, nearest_centers
 from wordsight.algorithms.selection import highest
-from wordsight.errors import UsageError
 from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.layerwise import LayerPruner, check_stages, layers_at
@@ -38,17 +38,13 @@ class SparseVLM(LayerPruner):
     and 15 of 32. recycle: the share of the dropped tokens that is merged, n tokens into n / 10 + 1.
     """
 
-    keep: float | int = 0.196
+    keep: Share = 0.196
     stages: tuple[float, float, float] = (0.0625, 0.1875, 0.46875)
-    recycle: float = 0.3
+    recycle: Fraction = 0.3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_stages(self.stages)
-        if len(self.stages) != 3 or not 0 <= self.recycle <= 1:
-            raise UsageError(
-                f"expected three stages and recycle in [0, 1]; got {self.stages!r} and {self.recycle}"
-            )
 
     def layers(self, depth: int) -> Sequence[int]:
         return layers_at(self.stages, depth)

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import torch
 
+from wordsight._utils.options import NotNegative
 from wordsight.algorithms.selection import cosine, scaled
-from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -25,14 +25,8 @@ class TOPS(Pruner):
     """
 
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
-    coverage: float = 0.5
-    diversity: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("coverage", "diversity"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} must be 0 or more, got {getattr(self, name)}")
+    coverage: NotNegative = 0.5
+    diversity: NotNegative = 0.5
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         alike = cosine(tokens.signals["features"])

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from wordsight._utils.options import Positive
 from wordsight.algorithms.selection import split_budget
-from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -27,12 +27,7 @@ class VidCom2(Pruner):
     least, half of them, are compared.
     """
 
-    temperature: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.temperature > 0:
-            raise UsageError(f"temperature must be above 0, got {self.temperature}")
+    temperature: Positive = 0.01
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         embeds = tokens.embeds.float()

@@ -13,8 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from wordsight._utils.options import Fraction
 from wordsight.algorithms.selection import cosine, highest
-from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import MergePruner
 
@@ -29,12 +29,7 @@ class VisionZip(MergePruner):
     """
 
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "keys"})
-    contextual: float = 10 / 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.contextual <= 1:
-            raise UsageError(f"contextual must be in [0, 1], got {self.contextual}")
+    contextual: Fraction = 10 / 64
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         merged = round(count * self.contextual)

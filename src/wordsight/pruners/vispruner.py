@@ -13,8 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from wordsight._utils.options import Fraction
 from wordsight.algorithms.selection import cosine, highest
-from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -26,12 +26,7 @@ class VisPruner(Pruner):
     """important: the share of the kept tokens that are chosen by attention, in [0, 1]."""
 
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
-    important: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.important <= 1:
-            raise UsageError(f"important must be in [0, 1], got {self.important}")
+    important: Fraction = 0.5
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         count = self.budget(tokens)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar, Literal
 
+from wordsight._utils.options import check_options
 from wordsight.errors import UsageError
 from wordsight.media.images import Picture
 from wordsight.media.video import Video
@@ -41,6 +42,7 @@ class Task:
     def __post_init__(self) -> None:
         if self.split not in self.splits:
             raise UsageError(f"split must be {' or '.join(map(repr, self.splits))}, got {self.split!r}")
+        check_options(self)
 
     def examples(self) -> Iterator[Example]:
         """The questions of the split, always in the same order, those about one picture together."""

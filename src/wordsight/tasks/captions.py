@@ -13,9 +13,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from wordsight.errors import UsageError
+from annotated_types import Interval
+
 from wordsight.synthetic.questions import NUMBERS, ask
 from wordsight.synthetic.scenes import COLORS, NOUNS, SHAPES, SPLITS, TEXTURES, render
 from wordsight.tasks.base import Example, Task
@@ -39,12 +40,7 @@ class Captions(Task):
     """pictures: how many scenes of the split to have described, one question each. Type: caption."""
 
     max_new_tokens: ClassVar[int] = 64  # the longest caption takes half of them, in word pieces
-    pictures: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.pictures <= 100_000:
-            raise UsageError(f"pictures must be between 1 and 100000, got {self.pictures}")
+    pictures: Annotated[int, Interval(ge=1, le=100_000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.pictures):

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
-from wordsight.errors import UsageError
+from annotated_types import Interval
+
 from wordsight.synthetic.clips import render_clip
 from wordsight.synthetic.questions import ask_about_clip
 from wordsight.synthetic.scenes import SPLITS
@@ -18,12 +20,7 @@ from wordsight.tasks.base import Example, Task
 class Clips(Task):
     """clips: how many clips of the split to ask about. Types: direction, change, order."""
 
-    clips: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.clips <= 100_000:
-            raise UsageError(f"clips must be between 1 and 100000, got {self.clips}")
+    clips: Annotated[int, Interval(ge=1, le=100_000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.clips):

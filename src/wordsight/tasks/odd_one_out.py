@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 
-from wordsight.errors import UsageError
 from wordsight.synthetic.questions import ORDINALS
 from wordsight.synthetic.scenes import NOUNS, SHAPES, SPLITS, Scene, compose, draw_background
 from wordsight.tasks.base import Example, Task
@@ -25,12 +26,7 @@ MOST_OTHERS = 2  # things of a picture that are not asked about
 class OddOneOut(Task):
     """prompts: how many times three pictures to ask about, three questions each. Type: odd."""
 
-    prompts: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.prompts <= 100_000:
-            raise UsageError(f"prompts must be between 1 and 100000, got {self.prompts}")
+    prompts: Annotated[int, Interval(ge=1, le=100_000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.prompts):

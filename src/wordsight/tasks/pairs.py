@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 
-from wordsight.errors import UsageError
 from wordsight.synthetic.questions import ask_about_pictures
 from wordsight.synthetic.scenes import SPLITS, Scene, render
 from wordsight.tasks.base import Example, Task
@@ -20,12 +21,7 @@ FIRST, ROOM = 100_000, 256  # where the scenes of a split begin that pairs draw 
 class Pairs(Task):
     """prompts: how many pairs and triples of pictures to ask about. Types: which, same."""
 
-    prompts: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.prompts <= 3000:
-            raise UsageError(f"prompts must be between 1 and 3000, got {self.prompts}")
+    prompts: Annotated[int, Interval(ge=1, le=3000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.prompts):

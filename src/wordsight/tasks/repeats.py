@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 
-from wordsight.errors import UsageError
 from wordsight.synthetic.clips import Clip, Track, film
 from wordsight.synthetic.questions import NUMBERS
 from wordsight.synthetic.scenes import (
@@ -38,12 +39,7 @@ SEEN = (3, 4)  # fewest and most frames that show a thing
 class Repeats(Task):
     """clips: how many clips of the split to ask about, three questions each. Type: times."""
 
-    clips: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.clips <= 100_000:
-            raise UsageError(f"clips must be between 1 and 100000, got {self.clips}")
+    clips: Annotated[int, Interval(ge=1, le=100_000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.clips):

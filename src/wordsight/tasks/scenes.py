@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
-from wordsight.errors import UsageError
+from annotated_types import Interval
+
 from wordsight.synthetic.questions import ask
 from wordsight.synthetic.scenes import SPLITS, render
 from wordsight.tasks.base import Example, Task
@@ -18,12 +20,7 @@ from wordsight.tasks.base import Example, Task
 class Scenes(Task):
     """pictures: how many scenes of the split to ask about, about twelve questions each."""
 
-    pictures: int = 200
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.pictures <= 100_000:
-            raise UsageError(f"pictures must be between 1 and 100000, got {self.pictures}")
+    pictures: Annotated[int, Interval(ge=1, le=100_000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.pictures):

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wordsight._utils import registry
+from wordsight.errors import UsageError
 from wordsight.models.families.base import Family, Grid, VisionContext
 from wordsight.models.families.qwen2_vl import Qwen2VL
 
@@ -34,8 +35,13 @@ def family(model_type: str) -> Family:
             stacklevel=2,
         )
         return Unmapped()
-    found: Family = import_module(f"wordsight.models.families.{model_type}").FAMILY
-    return found
+    if point := registry.find_entry_point(sys.modules[__name__], model_type):
+        found = registry.load_entry_point(point)
+        if not isinstance(found, Family):
+            raise UsageError(f"entry point {model_type} ({point.value}) is no Family; name an object of one")
+        return found
+    ours: Family = import_module(f"wordsight.models.families.{model_type}").FAMILY
+    return ours
 
 
 class Unmapped(Family):
