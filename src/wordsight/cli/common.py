@@ -44,7 +44,7 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def make_pruner(spec: str, **budget: float | int | None) -> Pruner | None:
+def make_pruner(spec: str, **budget: Any) -> Pruner | None:
     """The pruner of a SPEC with this budget, `keep` or `tokens`, if one is given; None for "none"."""
     from wordsight import pruners
 
