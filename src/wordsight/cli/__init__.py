@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -21,6 +21,7 @@ from wordsight.cli.common import (
     load_vlm,
     make_pruner,
     open_media,
+    progress_bars,
     quiet,
     save_picture,
     say,
@@ -81,13 +82,11 @@ def ask(
         raise UsageError("--keep and --tokens need a pruner, got none; add one, as --pruner divprune")
     opened = open_media([Path(path) for path in paths], frames, fps)
     chat = load_vlm(model).chat(opened, pruner=method)
-    answers = [chat.ask(asked) for asked in (question, *(then or ()))]
-    made_by = {"pruner": spec(method) if method else "none", "model": model}
-    records = [answer_record(answer) | made_by for answer in answers]
-    record = records[0] | ({"then": records[1:]} if then else {})
-    show(record, as_json, "".join(f"{answer.text}\n" for answer in answers))
+    first, *more = [answer_record(asked, chat.ask(asked)) for asked in (question, *(then or ()))]
+    made_by = {"format": 1, "model": model, "pruner": spec(method) if method else "none"}
+    show({**made_by, **first, "then": more}, as_json, "".join(f"{one['answer']}\n" for one in (first, *more)))
     if not as_json:
-        say(f"{answers[0].tokens_kept} of {answers[0].tokens_total} visual tokens read")
+        say(f"{first['tokens_kept']} of {first['tokens_total']} visual tokens read")
 
 
 @app.command()
@@ -127,7 +126,7 @@ def _told(value: object) -> str:
 @app.command()
 def probe(
     image: Path,
-    leave_one_out: Annotated[bool, typer.Option(help="also what each token's absence changes")] = False,
+    ablation: Annotated[bool, typer.Option(help="also how much the words change without each token")] = False,
     out: Annotated[Path | None, typer.Option(help="draw the words on the picture, into this PNG")] = None,
     question: Annotated[
         str | None, typer.Option(help="ask this instead of the paper's probe question")
@@ -143,7 +142,7 @@ def probe(
 
     picture, vlm = load_picture(image), load_vlm(model)
     prompt = vlm.encode(picture, question or QUESTION)
-    rows = token_rows(vlm, prompt, with_context=leave_one_out)
+    rows = token_rows(vlm, prompt, with_context=ablation)
     shown = drawing.finest(prompt.visual)
     said = [(rows[i]["words"][0][0], rows[i]["confidence"]) for i in shown.tolist()]
     grid = prompt.visual.take(shown)
@@ -154,7 +153,7 @@ def probe(
         show({"image": str(image), "model": model, "tokens": rows}, True, "")
         return
     show_tables(drawing.terminal_grid(grid, said))
-    for row in rows if leave_one_out else []:
+    for row in rows if ablation else []:
         words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
         print(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}")
 
@@ -246,21 +245,33 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line: 0 is done, 1 a failure, 2 a misuse, each told in one sentence on stderr."""
+    """Run the command line: 0 is done, 1 a failure, 2 a misuse, each a sentence on stderr.
+
+    With --json a failure is a record on stdout too.
+    """
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        with progress_bars():
+            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
-        say(f"error: {_one_line(error)}; see `wordsight --help`, or --help after a command for its options")
-        sys.exit(2)
+        hint = "see `wordsight --help`, or --help after a command for its options"
+        _fail(UsageError(f"{_one_line(error)}; {hint}"))
     except WordsightError as error:
-        say(f"error: {error}")
-        sys.exit(error.exit_code)
+        _fail(error)
     if code == INTERRUPTED:
-        say(
-            "error: stopped; nothing half-written is left, and evidence and cells of a comparison that are "
-            "finished are found again by the same command"
+        _fail(
+            WordsightError(
+                "stopped; nothing half-written is left, and finished evidence and results are found again by "
+                "the same command"
+            )
         )
-        sys.exit(1)
+
+
+def _fail(error: WordsightError) -> NoReturn:
+    """End with the error: a sentence on stderr, and a record on stdout where --json asks for one."""
+    if "--json" in sys.argv:
+        show({"error": {"message": str(error), "kind": error.kind}}, True, "")
+    say(f"error: {error}")
+    sys.exit(error.exit_code)
 
 
 def _one_line(error: Exception) -> str:

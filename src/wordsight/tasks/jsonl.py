@@ -126,7 +126,7 @@ def _place(path: str | Path, number: int) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UsageError(f"{path}, line {number}: {error}") from error
+        raise type(error)(f"{path}, line {number}: {error}") from error
 
 
 def _object(text: str) -> dict[str, Any]:
