@@ -44,10 +44,10 @@ def load_entry_point(point: EntryPoint) -> Any:
     try:
         return point.load()
     except Exception as error:
-        told = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise UsageError(
             f"entry point {point.name} of {point.group} ({point.value}) cannot be loaded: "
-            f"{type(error).__name__}: {told}; is the distribution that declares it whole?"
+            f"{type(error).__name__}: {message}; is the distribution that declares it whole?"
         ) from error
 
 
@@ -77,12 +77,12 @@ def find_outside(module_name: str, class_name: str, base: type[T]) -> type[T]:
     return _usable(vars(module)[class_name], f"{class_name} of {module_name}", base)
 
 
-def _usable(cls: Any, told: str, base: type[T]) -> type[T]:
-    """The class, if it is a dataclass that extends `base`; errors call it as `told`."""
+def _usable(cls: Any, label: str, base: type[T]) -> type[T]:
+    """The class, if it is a dataclass that extends `base`; errors call it as `label`."""
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise UsageError(f"{told} is no subclass of {base.__name__}; make it one")
+        raise UsageError(f"{label} is no subclass of {base.__name__}; make it one")
     if "__dataclass_fields__" not in vars(cls):
-        raise UsageError(f"{told} is no dataclass; write @dataclass(kw_only=True) above it")
+        raise UsageError(f"{label} is no dataclass; write @dataclass(kw_only=True) above it")
     return cls
 
 
@@ -102,8 +102,8 @@ def spec(plugin: Any) -> str:
     fields = [field for field in dataclasses.fields(plugin) if field.init and field.name not in BUDGET]
     name = _name(type(plugin))
     values = [(field, getattr(plugin, field.name)) for field in fields]
-    told = [f"{field.name}={_text(value)}" for field, value in values if value != _default(field)]
-    return ":".join([name, ",".join(told)] if told else [name])
+    options = [f"{field.name}={_text(value)}" for field, value in values if value != _default(field)]
+    return ":".join([name, ",".join(options)] if options else [name])
 
 
 def refuse_duplicates(kind: str, names: Sequence[str]) -> None:
@@ -153,9 +153,9 @@ def _imported(name: str) -> ModuleType:
                 f"no module {name!r} in the current folder or on the path; "
                 "expected a name as in `import my_module`"
             ) from error
-        told = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise UsageError(
-            f"importing {name} failed with {type(error).__name__}: {told}; "
+            f"importing {name} failed with {type(error).__name__}: {message}; "
             f"`python -c 'import {name}'` shows where"
         ) from error
 

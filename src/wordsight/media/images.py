@@ -93,8 +93,8 @@ def find_pictures(folder: str | Path) -> list[Path]:
     """The image files in a folder and the folders in it, by name. Raises MediaError if there are none."""
     root = Path(folder)
     if not root.is_dir():
-        told = f"{root} is a file" if root.is_file() else f"no such folder: {root}"
-        raise MediaError(f"{told}; expected a folder of pictures")
+        problem = f"{root} is a file" if root.is_file() else f"no such folder: {root}"
+        raise MediaError(f"{problem}; expected a folder of pictures")
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise MediaError(f"no pictures in {root}: expected files ending in {', '.join(sorted(SUFFIXES))}")
@@ -103,14 +103,14 @@ def find_pictures(folder: str | Path) -> list[Path]:
 
 def readable(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     """Those that can be read, and the reason for each of the others. Raises MediaError if none can."""
-    good, set_aside = [], {}
+    good, skipped = [], {}
     for path in pictures:
         try:
             load_picture(path)
             good.append(path)
         except MediaError as error:
-            set_aside[str(path)] = str(error)
+            skipped[str(path)] = str(error)
     if not good:
-        reason = next(iter(set_aside.values()), "there is none")
+        reason = next(iter(skipped.values()), "there is none")
         raise MediaError(f"none of {len(pictures)} pictures can be read: {reason}")
-    return good, set_aside
+    return good, skipped

@@ -96,8 +96,8 @@ class Video:
             raise MediaError(f"{name} is a video with no frames")
         if is_cut or set(wanted) - set(found):
             raise MediaError(f"{name} is cut short: it holds less than its header announces; save it again")
-        shown = tuple(time - times[0] for time in wanted)
-        return cls(tuple(found[time] for time in wanted), shown, end - times[0])
+        offsets = tuple(time - times[0] for time in wanted)
+        return cls(tuple(found[time] for time in wanted), offsets, end - times[0])
 
 
 def is_video(path: str | Path) -> bool:
@@ -146,8 +146,8 @@ def _announced(stream: Any) -> float:
     """The end that the header tells, in seconds: of the stream, or its tag in Matroska and WebM; else 0."""
     if stream.duration:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-    told = stream.metadata.get("DURATION", "0:0:0").split(":")
-    return float(sum(60**power * float(part) for power, part in enumerate(reversed(told))))
+    tag = stream.metadata.get("DURATION", "0:0:0").split(":")
+    return float(sum(60**power * float(part) for power, part in enumerate(reversed(tag))))
 
 
 def _chosen(times: list[float], frames: int, fps: float | None) -> list[int]:
