@@ -51,7 +51,7 @@ CALIBRATE = ("codebook", "calibrate", "--images", "photos", "--out", "out")
     "arguments", [ASK, COMPARE, (*BUILD, "--out", "out"), CALIBRATE, ("probe", "good.png")]
 )
 def test_a_stopped_command_ends_in_one_line(run, monkeypatch, arguments):
-    for module in (cli, cli.codebook):
+    for module in (cli.ask, cli.codebook, cli.compare, cli.probe):
         monkeypatch.setattr(module, "load_vlm", interrupt)
     code, out, err = run(*arguments)
     assert code == 1
@@ -161,7 +161,7 @@ def test_compare_with_a_report_writes_its_folder(run, folder):
 
 
 def test_compare_runs_every_model(run, monkeypatch, tiny):
-    monkeypatch.setattr(cli, "load_vlm", lambda name: VLM(tiny.model, tiny.processor, name))
+    monkeypatch.setattr(cli.compare, "load_vlm", lambda name: VLM(tiny.model, tiny.processor, name))
     rows = parsed(run(*COMPARE, "--model", "one", "--model", "two", "--json"))["rows"]
     assert [row["model"] for row in rows] == ["one"] * 3 + ["two"] * 3
 
