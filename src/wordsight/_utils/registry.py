@@ -9,6 +9,7 @@ import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module, invalidate_caches
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -51,14 +52,6 @@ def load_entry_point(point: EntryPoint) -> Any:
         ) from error
 
 
-def _entry_points(package: str) -> dict[str, EntryPoint]:
-    """What other distributions add to a package, by name; files of the package itself come first."""
-    own = import_module(package).__path__
-    files = {module.name for module in pkgutil.iter_modules(own)}
-    group = f"wordsight.{package.rpartition('.')[2]}"
-    return {point.name: point for point in entry_points(group=group) if point.name not in files}
-
-
 def find_entry_point(package: ModuleType, name: str) -> EntryPoint | None:
     """The entry point of this name, if another distribution has one."""
     return _entry_points(package.__name__).get(name)
@@ -75,15 +68,6 @@ def find_outside(module_name: str, class_name: str, base: type[T]) -> type[T]:
         known = [cls.__name__ for cls in _own(module, base)] or [f"none, it has no {base.__name__}"]
         raise unknown(f"class of {module_name}", class_name, known)
     return _usable(vars(module)[class_name], f"{class_name} of {module_name}", base)
-
-
-def _usable(cls: Any, label: str, base: type[T]) -> type[T]:
-    """The class, if it is a dataclass that extends `base`; errors call it as `label`."""
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise UsageError(f"{label} is no subclass of {base.__name__}; make it one")
-    if "__dataclass_fields__" not in vars(cls):
-        raise UsageError(f"{label} is no dataclass; write @dataclass(kw_only=True) above it")
-    return cls
 
 
 def make(package: ModuleType, spec: str, base: type[T]) -> T:
@@ -122,6 +106,24 @@ def _name(cls: type[Any]) -> str:
     groups = (f"wordsight.{kind}" for kind in ("pruners", "tasks"))
     points = (point for group in groups for point in entry_points(group=group))
     return next((point.name for point in points if point.value == value), value)
+
+
+@cache
+def _entry_points(package: str) -> dict[str, EntryPoint]:
+    """What other distributions add to a package, by name; files of the package itself come first."""
+    own = import_module(package).__path__
+    files = {module.name for module in pkgutil.iter_modules(own)}
+    group = f"wordsight.{package.rpartition('.')[2]}"
+    return {point.name: point for point in entry_points(group=group) if point.name not in files}
+
+
+def _usable(cls: Any, label: str, base: type[T]) -> type[T]:
+    """The class, if it is a dataclass that extends `base`; errors call it as `label`."""
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise UsageError(f"{label} is no subclass of {base.__name__}; make it one")
+    if "__dataclass_fields__" not in vars(cls):
+        raise UsageError(f"{label} is no dataclass; write @dataclass(kw_only=True) above it")
+    return cls
 
 
 def _kind(package: ModuleType) -> str:
