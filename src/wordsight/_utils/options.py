@@ -57,7 +57,7 @@ def share_hint(value: Any) -> str:
         return ""
     if text.endswith("%") and 0 < number <= 100:
         return f"; did you mean {number / 100:g}?"
-    if number > 1 and number == int(number):
+    if number > 1 and number.is_integer():
         return f"; for a number of tokens say tokens={int(number)}, or --tokens {int(number)}"
     return ""
 
@@ -131,7 +131,8 @@ def _expected(kind: Any) -> str:
     if get_origin(base) is Literal:
         return " or ".join(map(repr, get_args(base)))
     if get_origin(base) is tuple:
-        return "numbers, as 0.25+0.5"
+        members = get_args(base)
+        return "numbers, as 0.25+0.5" if ... in members else f"{len(members)} numbers joined by +"
     names = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "none", str: "text"}
     given = (
         [text for text in get_args(kind)[1:] if isinstance(text, str)]
