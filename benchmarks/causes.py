@@ -65,7 +65,8 @@ def explain(
         "mean_confidence": {name: float(signals["confidence"][mask].mean()) for name, mask in groups.items()},
         "first_word_right": _first_word_right(vlm, evidence, label, groups),
         "share_of_groups_in_the_condition": {
-            name: float(Condition().holds(evidence.signals)[mask].float().mean()) for name, mask in groups.items()
+            name: float(Condition().holds(evidence.signals)[mask].float().mean())
+            for name, mask in groups.items()
         },
         "environment": environment(vlm),
     }
@@ -77,8 +78,8 @@ def _first_word_right(
     vlm: VLM, evidence: Evidence, label: Tensor, groups: dict[str, Tensor]
 ) -> dict[str, float]:
     """The share of tokens whose likeliest word alone is the noun or the background that the patch shows."""
-    said = [words[0] for words in decode_ids(vlm, evidence.words[:, :1])]
-    right = torch.tensor([word in CLASSES[i].split() for word, i in zip(said, label.tolist(), strict=True)])
+    first = [words[0] for words in decode_ids(vlm, evidence.words[:, :1])]
+    right = torch.tensor([word in CLASSES[i].split() for word, i in zip(first, label.tolist(), strict=True)])
     return {name: float(right[groups[name]].float().mean()) for name in ("object", "named background")}
 
 

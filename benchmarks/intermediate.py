@@ -39,7 +39,7 @@ from wordsight.tasks.scenes import Scenes
 HERE = Path(__file__).parent
 FIGURE = HERE.parent / "docs" / "intermediate.png"
 ORDERS = ("cls_attention", "cls_similarity", "text_attention")
-SAID = ("confidence", "blind_divergence", "regional/jensen_shannon", "global/jensen_shannon")
+SIGNALS = ("confidence", "blind_divergence", "regional/jensen_shannon", "global/jensen_shannon")
 SURE = 0.5
 
 
@@ -64,7 +64,9 @@ def analyze(
     record: dict[str, Any] = {
         "pictures": pictures,
         "spearman": {
-            order: {said: _spearman(orders[order], evidence.signals[said], evidence.image) for said in SAID}
+            order: {
+                name: _spearman(orders[order], evidence.signals[name], evidence.image) for name in SIGNALS
+            }
             for order in ORDERS
         },
         "lowest_half": {order: _lowest_half(orders[order], evidence, right, is_object) for order in ORDERS},
@@ -80,17 +82,17 @@ def analyze(
 
 def says_right(vlm: VLM, evidence: Evidence, label: Tensor) -> Tensor:
     """(T,) whether the likeliest word alone is one of what the patch shows, and is said surely."""
-    said = [words[0] for words in decode_ids(vlm, evidence.words[:, :1])]
-    named = [i >= 0 and word in CLASSES[i].split() for word, i in zip(said, label.tolist(), strict=True)]
+    first = [words[0] for words in decode_ids(vlm, evidence.words[:, :1])]
+    named = [i >= 0 and word in CLASSES[i].split() for word, i in zip(first, label.tolist(), strict=True)]
     return torch.tensor(named) & (evidence.signals["confidence"] >= SURE)
 
 
-def _spearman(order: Tensor, said: Tensor, image: Tensor) -> list[float]:
+def _spearman(order: Tensor, signal: Tensor, image: Tensor) -> list[float]:
     """Mean rank correlation per picture, with its 95 % bootstrap interval over pictures."""
     numbers = torch.unique(image).tolist()
-    found = [correlation(order[image == number], said[image == number]) for number in numbers]
-    told = estimate(found, DIFFERENCES)
-    return [told["mean"], told["low"], told["high"]]
+    found = [correlation(order[image == number], signal[image == number]) for number in numbers]
+    mean = estimate(found, DIFFERENCES)
+    return [mean["mean"], mean["low"], mean["high"]]
 
 
 def _lowest_half(order: Tensor, evidence: Evidence, right: Tensor, is_object: Tensor) -> dict[str, float]:
