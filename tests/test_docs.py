@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import wordsight.demo
-from wordsight import cli, pruners, tasks
+from wordsight import Timing, cli, pruners, tasks
+from wordsight.evaluation import recommendation
 from wordsight.synthetic.scenes import save_scenes
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +55,7 @@ def test_python_block_of_the_readme_runs(source):
 
 
 def test_shell_lines_of_the_readme_run_in_order(monkeypatch, capsys):
+    monkeypatch.setattr(recommendation, "CLOCK", Timing(rounds=6, batch=1, new_tokens=2))
     for line in "".join(blocks("sh")).splitlines():
         few = re.sub(r"--limit \d+", "--limit 20", line)  # two pictures: enough to run it
         monkeypatch.setattr(sys, "argv", shlex.split(few, comments=True))
