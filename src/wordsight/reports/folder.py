@@ -1,4 +1,4 @@
-"""Report: what a comparison found, as a folder of a figure, a page, and tables for Markdown and LaTeX."""
+"""Report: the results of a comparison as a folder of a figure, a page, and tables for Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def write_report(results: Results, folder: Path) -> None:
     from wordsight.reports.page import figure, page
     from wordsight.reports.pareto import draw
 
-    found = tables(results.rows)
-    drawn = figure(partial(draw, results.rows))
+    made = tables(results.rows)
+    pareto = figure(partial(draw, results.rows))
     contents: dict[str, bytes | str] = {
         "pareto.png": draw(results.rows, LIGHT),
         "comparison.html": page(
-            "page.html", "wordsight compare", found, results.environment, figures=[drawn]
+            "page.html", "wordsight compare", made, results.environment, figures=[pareto]
         ),
-        "comparison.md": "\n".join(map(markdown, found)),
-        "comparison.tex": "\n".join(map(latex, found)),
+        "comparison.md": "\n".join(map(markdown, made)),
+        "comparison.tex": "\n".join(map(latex, made)),
     }
     write_files(folder, contents)
