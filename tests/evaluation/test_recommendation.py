@@ -287,12 +287,12 @@ def test_a_split_with_one_picture_is_refused(reader, limit, told):
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"budget": 0.0}, r"budget must be a number in \(0, 1\), got 0\.0"),
+        ({"budget": 0.0}, r"budget must be a share of the tokens in \(0, 1\), got 0\.0"),
         ({"budget": 1.0}, "got 1.0"),
         ({"budget": float("nan")}, "got nan"),
-        ({"tolerance": 1.0}, r"tolerance must be a number in \[0, 1\), got 1\.0"),
+        ({"tolerance": 1.0}, r"tolerance must be a share of the quality in \[0, 1\), got 1\.0"),
         ({"tolerance": -0.1}, "got -0.1"),
-        ({"latency_ms": 0.0}, r"latency_ms must be a number in \(0, inf\) or none, got 0\.0"),
+        ({"latency_ms": 0.0}, r"latency_ms must be a number of milliseconds in \(0, inf\) or none, got 0\.0"),
         ({"latency_ms": float("inf")}, "got inf"),
         ({"limit": 0}, "limit must be a whole number from 1 on or none, got 0"),
     ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -25,7 +25,7 @@ from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.codebook import Codebook
-from wordsight.redundancy.criteria import CRITERIA
+from wordsight.redundancy.criteria import CRITERIA, ConditionRecord
 from wordsight.redundancy.evidence import Evidence
 from wordsight.tasks.base import Example, Task
 
@@ -48,7 +48,7 @@ class CalibrationRecord(TypedDict):
     format: int
     pays: Annotated[bool, "whether the book beats both controls"]
     chosen: Annotated[str, "the criterion of the best book, with its quantile"]
-    settings: Annotated[dict[str, Any], "the condition of that criterion, as in the book's config"]
+    settings: Annotated[ConditionRecord, "the condition of that criterion, as in the book's config"]
     prototypes: int
     task: str
     keeps: list[float]
@@ -94,6 +94,8 @@ def calibrate(
     scores = mean_over(testing, _pruners(book))
     controls = _controls(testing, evidence, len(book.prototypes))
     level = 1 - 0.05 / len(controls)
+    condition = book.config["condition"]
+    assert not isinstance(condition, str), "a candidate is built by a condition"
     differences = {
         name: [float((scores - other).mean()), *testing.interval(scores - other, level=level)]
         for name, other in controls.items()
@@ -102,7 +104,7 @@ def calibrate(
         "format": FORMAT,
         "pays": all(low > 0 for _, low, _ in differences.values()),
         "chosen": best,
-        "settings": book.config["condition"],
+        "settings": condition,
         "prototypes": len(book.prototypes),
         "task": spec(task),
         "keeps": list(KEEPS),

@@ -54,9 +54,9 @@ class Requirements:
     limit        ask only the first so many questions of each split
     """
 
-    budget: Annotated[float, Between(gt=0, lt=1)] = 0.2
-    tolerance: Annotated[float, Between(ge=0, lt=1)] = 0.03
-    latency_ms: Annotated[float, Between(gt=0, lt=math.inf)] | None = None
+    budget: Annotated[float, "a share of the tokens", Between(gt=0, lt=1)] = 0.2
+    tolerance: Annotated[float, "a share of the quality", Between(ge=0, lt=1)] = 0.03
+    latency_ms: Annotated[float, "a number of milliseconds", Between(gt=0, lt=math.inf)] | None = None
     limit: Count | None = None
 
     def __post_init__(self) -> None:

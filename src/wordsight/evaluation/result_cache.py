@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from wordsight._utils.files import replacing
 from wordsight._utils.records import checked
-from wordsight.errors import UsageError
+from wordsight.errors import FileError
 from wordsight.evaluation.latency import Latency
 
 FORMAT = 2
@@ -77,7 +77,7 @@ class CachedResult(TypedDict):
 class ResultCache:
     """The finished results of a run, one file each in `folder`; without a folder, none is kept.
 
-    Raises UsageError if those in the folder were made with other settings: two runs are never mixed.
+    Raises FileError if those in the folder were made with other settings: two runs are never mixed.
     """
 
     folder: Path | None
@@ -90,7 +90,7 @@ class ResultCache:
     def get(self, place: Place, made_with: MadeWith, measure: Callable[[], RunResult]) -> RunResult:
         """The result that was finished at this place, or the one that is measured now.
 
-        Raises UsageError if what was finished there was made with something else.
+        Raises FileError if what was finished there was made with something else.
         """
         if not self.folder:
             return measure()
@@ -125,16 +125,16 @@ def _record(path: Path) -> CachedResult:
         raise _of_another(path.parent, "version of wordsight")
     try:
         return checked(CachedResult, data, "the record in it")
-    except UsageError as error:
+    except FileError as error:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> UsageError:
-    return UsageError(f"{path} is damaged ({error}); delete it and run the same command again")
+def _damaged(path: Path, error: Exception) -> FileError:
+    return FileError(f"{path} is damaged ({error}); delete it and run the same command again")
 
 
-def _of_another(folder: Path, what: str) -> UsageError:
-    return UsageError(
+def _of_another(folder: Path, what: str) -> FileError:
+    return FileError(
         f"{folder} holds unfinished results of another {what}: delete it to start anew, or write to another "
         "file"
     )

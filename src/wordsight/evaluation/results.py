@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from wordsight._utils.files import check_file, replacing
 from wordsight._utils.records import checked, read_json, renamed
-from wordsight.errors import UsageError
+from wordsight.errors import FileError, UsageError
 from wordsight.evaluation.environment import Machine, Weights
 from wordsight.evaluation.metrics import Metrics
 
@@ -62,15 +62,15 @@ class Results:
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
-        """The results in a JSON file, of this or an earlier version. Raises UsageError if it holds none."""
+        """The results in a JSON file, of this or an earlier version. Raises FileError if it holds none."""
         path = Path(path)
         if path.suffix == PARQUET:
-            raise UsageError(f"results are read from .json; {path.name} is a table for other programs")
+            raise FileError(f"results are read from .json; {path.name} is a table for other programs")
         data = _migrated(read_json(path, "results of `wordsight compare`"), path)
         record = checked(ResultsRecord, data, path)
         for row in record["rows"]:
             if (row["keep"] is None) == (row["tokens"] is None):
-                raise UsageError(
+                raise FileError(
                     f"{path} is damaged: the row of {row['pruner']} needs keep or tokens, one of both"
                 )
         return cls(record["rows"], record["environment"])
@@ -115,9 +115,9 @@ def _migrated(data: Any, path: Path) -> Any:
     count as int.
     """
     if not isinstance(data, dict) or "rows" not in data:
-        raise UsageError(f"{path} holds no results of `wordsight compare`; expected a file that --out wrote")
+        raise FileError(f"{path} holds no results of `wordsight compare`; expected a file that --out wrote")
     if (number := data.get("format", 1)) not in (1, FORMAT):
-        raise UsageError(
+        raise FileError(
             f"{path} has results of format {number}; this version of wordsight reads 1 and {FORMAT}"
         )
     if number == FORMAT:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from wordsight._utils.files import check_folder, replacing
-from wordsight.errors import UsageError
+from wordsight.errors import FileError, UsageError
 from wordsight.evaluation.results import Results
 from wordsight.reports.formats import latex, markdown
 from wordsight.reports.tables import tables
@@ -25,7 +25,7 @@ def check_report(folder: Path, files: Sequence[str] = FILES) -> None:
     if missing := [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]:
         raise UsageError(f"a report needs {missing[0]}: pip install 'wordsight[report]'")
     if other := sorted({path.name for path in folder.glob("*")} - set(files)):
-        raise UsageError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
+        raise FileError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
     check_folder(folder)
 
 
