@@ -16,6 +16,7 @@ import typer
 from torch import Tensor
 
 from wordsight import VLM, Codebook, Condition, Evidence
+from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import environment
 from wordsight.redundancy.evidence import collect_evidence
 from wordsight.redundancy.probe import QUESTION, decode_ids
@@ -70,7 +71,8 @@ def explain(
         },
         "environment": environment(vlm),
     }
-    (HERE / "results" / "causes.json").write_text(json.dumps(record, indent=1) + "\n")
+    with replacing(HERE / "results" / "causes.json") as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
 
 
@@ -78,8 +80,8 @@ def _first_word_right(
     vlm: VLM, evidence: Evidence, label: Tensor, groups: dict[str, Tensor]
 ) -> dict[str, float]:
     """The share of tokens whose likeliest word alone is the noun or the background that the patch shows."""
-    first = [words[0] for words in decode_ids(vlm, evidence.words[:, :1])]
-    right = torch.tensor([word in CLASSES[i].split() for word, i in zip(first, label.tolist(), strict=True)])
+    words = [each[0] for each in decode_ids(vlm, evidence.words[:, :1])]
+    right = torch.tensor([word in CLASSES[i].split() for word, i in zip(words, label.tolist(), strict=True)])
     return {name: float(right[groups[name]].float().mean()) for name in ("object", "named background")}
 
 
