@@ -136,13 +136,14 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
-    from wordsight.explain.token_table import token_rows
+    from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows
     from wordsight.media.images import load_picture
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports import drawing
 
     picture, vlm = load_picture(image), load_vlm(model)
-    prompt = vlm.encode(picture, question or QUESTION)
+    question = question or QUESTION
+    prompt = vlm.encode(picture, question)
     rows = token_rows(vlm, prompt, with_context=leave_one_out)
     shown = drawing.finest(prompt.visual)
     said = [(rows[i]["words"][0][0], rows[i]["confidence"]) for i in shown.tolist()]
@@ -151,7 +152,8 @@ def probe(
         large = drawing.enlarged(picture, drawing.boxes(picture, grid))
         save_picture(drawing.draw_words(large, drawing.boxes(large, grid), said), out)
     if as_json:
-        show({"image": str(image), "model": model, "tokens": rows}, True, "")
+        record = ProbeRecord(format=FORMAT, image=str(image), model=model, question=question, tokens=rows)
+        show(record, True, "")
         return
     show_tables(drawing.terminal_grid(grid, said))
     for row in rows if leave_one_out else []:
