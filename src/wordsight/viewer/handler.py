@@ -38,8 +38,8 @@ class ExplainResult:
 
 
 class RequestHandler:
-    """Explains one question after another. What is measured of the tokens of pictures is kept until others come;
-    what their absence changes in the answer is measured for every question.
+    """Explains one question after another. What is measured of the tokens of pictures is kept until other
+    pictures come; what their absence changes in the answer is measured for every question.
     """
 
     def __init__(self, vlm: VLM, make_request: Callable[..., ExplainRequest]) -> None:

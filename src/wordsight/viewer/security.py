@@ -26,8 +26,8 @@ HEADERS = {
 
 
 class Security:
-    """Refuses requests by a foreign name or from a page of another site; adds those of HEADERS to every answer
-    that it does not have itself.
+    """Refuses requests by a foreign name or from a page of another site; adds HEADERS to every answer that
+    does not set them itself.
     """
 
     def __init__(self, app: ASGIApp, listener: Listener) -> None:
