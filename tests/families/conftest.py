@@ -82,8 +82,8 @@ def media(request, picture):
     """One picture, two of different shapes, or four frames."""
     if request.param == "video":
         return Video.of([picture(60, 40, seed) for seed in range(4)], fps=2)
-    shown = [picture(90, 40, 0), picture(50, 50, 1)]
-    return shown[0] if request.param == "image" else shown
+    images = [picture(90, 40, 0), picture(50, 50, 1)]
+    return images[0] if request.param == "image" else images
 
 
 def pytest_addoption(parser):
@@ -99,8 +99,8 @@ def pytest_configure(config):
 def pytest_runtest_makereport(item, call):
     outcome = yield
     mark = item.get_closest_marker("shows")
-    told = call.when == "call" or outcome.failed
-    if mark and told and not outcome.skipped:
+    counts = call.when == "call" or outcome.failed
+    if mark and counts and not outcome.skipped:
         column = mark.args[0] if mark.args else item.callspec.params["media"]
         item.config.report[item.callspec.params["vlm"]][column].append(outcome.outcome)
     return outcome

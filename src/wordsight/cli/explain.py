@@ -18,7 +18,6 @@ from wordsight.cli.common import (
     load_vlm,
     make_pruner,
     open_media,
-    progress_bars,
     show,
 )
 
@@ -62,9 +61,7 @@ def explain(
     media = MediaInput.of(open_media(given, frames, fps))
     make_request = request_factory(pruner, keep, codebook, model)
     request = make_request(names=numbered([path.name for path in given]), question=question or QUESTION)
-    vlm = load_vlm(model)
-    with progress_bars():
-        record = explain_tokens(vlm, media, request)
+    record = explain_tokens(load_vlm(model), media, request)
     write_page(record, media, out)
     show(record, as_json, f"{len(record['tokens']['cell'])} visual tokens in {out}\n")
 
