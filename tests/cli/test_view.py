@@ -32,7 +32,7 @@ def stopped(monkeypatch):
 
 MISUSES = [
     (("--host", "nowhere.invalid"), "cannot listen on nowhere.invalid:0: "),
-    (("--keep", "2"), "keep must be a number in (0, 1], got 2"),
+    (("--keep", "2"), "keep must be a share of the tokens in (0, 1], got 2"),
     (("--pruner", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
     (("--pruner", "divprune", "--pruner", "divprune"), "duplicate pruner divprune"),
     (("--codebook", "nowhere"), "nowhere"),

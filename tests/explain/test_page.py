@@ -203,7 +203,7 @@ MISUSES = [
     (("explain", "moving.gif", *EXPLAIN[2:]), "moving.gif is an animation; expected a single picture"),
     (("explain", "good.png", "--out", "file/page.html"), "cannot write file/page.html"),
     (("explain", "good.png", "--out", "narrow"), "cannot write narrow: it is a folder"),
-    ((*EXPLAIN, "--keep", "2"), r"keep must be a number in \(0, 1\], got 2"),
+    ((*EXPLAIN, "--keep", "2"), r"keep must be a share of the tokens in \(0, 1\], got 2"),
     ((*EXPLAIN, "--pruner", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
     ((*EXPLAIN, "--pruner", "uniform", "--pruner", "uniform:keep=0.3"), "duplicate pruner uniform"),
     ((*EXPLAIN, "--codebook", "nowhere"), "no codebook in nowhere"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from wordsight.algorithms.divergence import jensen_shannon
 from wordsight.models.prompt import Prompt
@@ -14,22 +14,26 @@ from wordsight.redundancy import ablation, probe
 FORMAT = 1
 WORDS = 5
 
-TokenRow = TypedDict(  # a call, since "global" is a keyword
-    "TokenRow",
+_Context = TypedDict(  # by a call, since "global" is a keyword
+    "_Context",
     {
-        "cell": Annotated[list[int], "picture, crop, row and column"],
-        "words": Annotated[list[list[Any]], "the likeliest words, with probabilities"],
-        "confidence": Annotated[float, "the probability of the likeliest word, in (0, 1]"],
-        "regional": NotRequired[
-            Annotated[float, "what leaving the token out of its neighborhood changes, in nats"]
-        ],
-        "global": NotRequired[Annotated[float, "what leaving its neighborhood out of all changes, in nats"]],
+        "regional": Annotated[float, "how far leaving the token out of its neighborhood moves them, in nats"],
+        "global": Annotated[float, "how far leaving its neighborhood out of the picture moves them, in nats"],
     },
+    total=False,
 )
 
 
+class TokenRow(_Context):
+    """A visual token: where it is, its words, and, if asked for, what its absence changes in the words."""
+
+    cell: Annotated[list[int], "picture, crop, row and column"]
+    words: Annotated[list[list[Any]], "the likeliest words when it is seen alone, with probabilities"]
+    confidence: Annotated[float, "the probability of the likeliest word, in (0, 1]"]
+
+
 class ProbeRecord(TypedDict):
-    """What every visual token of a picture says: `wordsight probe`."""
+    """What every visual token of a picture says."""
 
     format: int
     image: Annotated[str, "the path of the picture"]
