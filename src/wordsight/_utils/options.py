@@ -77,6 +77,8 @@ def _hints(owner: Any) -> dict[str, Any]:
 def _fits(value: Any, hint: Any) -> bool:
     from pydantic import ValidationError
 
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return isinstance(value, hint)  # it has checked its own fields
     try:
         _adapter(hint).validate_python(value, strict=True)
     except ValidationError:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from wordsight._utils.numbers import rounded
 from wordsight.algorithms.divergence import jensen_shannon
@@ -27,6 +28,24 @@ AMONG = "the token's 3x3 neighborhood is taken out of everything that is seen"
 TAIL = 0.02  # share of the tokens beyond each end of a color scale
 
 
+class MapRecord(TypedDict):
+    """What a map of token values shows; the values themselves are elsewhere, by its name."""
+
+    name: str
+    label: str
+    about: str
+    scale: Literal["log", "linear"]
+    low: Annotated[float, "the end of the color scale: all but a few tokens have more"]
+    high: Annotated[float, "the other end: all but a few tokens have less"]
+
+
+class AbsentMap(TypedDict):
+    """A map that could not be made."""
+
+    label: str
+    why: str
+
+
 @dataclass(frozen=True)
 class TokenMap:
     """One value (N,) for each token. `is_log`: values differ by orders of magnitude."""
@@ -37,12 +56,17 @@ class TokenMap:
     values: Tensor
     is_log: bool = False
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> MapRecord:
         """All but the values, and the ends of its color scale."""
         low, high = self._ends()
-        scale = "log" if self.is_log and low > 0 else "linear"
-        told = {"name": self.name, "label": self.label, "about": self.about, "scale": scale}
-        return told | {"low": low, "high": high}
+        return {
+            "name": self.name,
+            "label": self.label,
+            "about": self.about,
+            "scale": "log" if self.is_log and low > 0 else "linear",
+            "low": low,
+            "high": high,
+        }
 
     def _ends(self) -> list[float]:
         """What all but a few tokens lie between."""
@@ -57,12 +81,12 @@ class TokenMaps:
     """Those that there are, and those that are absent: their labels and why."""
 
     there: list[TokenMap]
-    absent: list[dict[str, str]]
+    absent: list[AbsentMap]
 
 
 def token_maps(vlm: VLM, prompt: Prompt, examined: Mapping[str, Tensor], book: Codebook | None) -> TokenMaps:
     """The layers of a prompt that carries the CLS signals that the model has; `examined` as by `examine`."""
-    there, absent = experiment_maps(examined), []
+    there, absent = experiment_maps(examined), list[AbsentMap]()
     if book:
         about = f"highest cosine with one of {len(book.prototypes)} prototypes of the codebook"
         content = prompt.visual.embeds[~prompt.visual.is_break]
@@ -79,7 +103,7 @@ def intermediate_maps(vlm: VLM, prompt: Prompt) -> TokenMaps:
     """
     content = (~prompt.visual.is_break).nonzero()[:, 0]
     there: list[TokenMap] = []
-    absent = []
+    absent: list[AbsentMap] = []
     for layer in _cls(prompt, content):
         if layer.name in vlm.signals and "cls_similarity" in vlm.signals:
             there.append(layer)

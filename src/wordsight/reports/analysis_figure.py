@@ -8,21 +8,22 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from wordsight.reports.analysis import rho
-from wordsight.reports.ink import COLORS, Ink, new_figure, style_axis, to_png
+from wordsight.reports.figures import new_figure, style_axis, to_png
+from wordsight.reports.palette import LINES, Palette
 
 
-def draw(record: dict[str, Any], ink: Ink) -> bytes:
+def draw(record: dict[str, Any], palette: Palette) -> bytes:
     """A PNG with a row for everything that is said and a column for every order."""
     orders, said = record["orders"], record["said"]
-    figure = new_figure((1.2 + 3 * len(orders), 0.8 + 2.4 * len(said)), ink)
+    figure = new_figure((1.2 + 3 * len(orders), 0.8 + 2.4 * len(said)), palette)
     axes = figure.subplots(len(said), len(orders), sharex=True, sharey="row", squeeze=False)
     for row, what in enumerate(said):
         for column, order in enumerate(orders):
             axis, found = axes[row][column], record["tenths"][order["name"]][what["name"]]
-            _draw_tenths(axis, found, COLORS[row % len(COLORS)])
+            _draw_tenths(axis, found, LINES[row % len(LINES)])
             told = rho(record["spearman"][order["name"]][what["name"]])
             axis.set_title(f"rho {told}", fontsize="medium")
-            style_axis(axis, ink)
+            style_axis(axis, palette)
         axes[row][0].set_ylabel(f"mean {what['label']}")
         axes[row][0].set_ylim(0, None)
     for column, order in enumerate(orders):
@@ -30,7 +31,7 @@ def draw(record: dict[str, Any], ink: Ink) -> bytes:
         axes[0][column].set_title(f"{name}\n{axes[0][column].get_title()}", fontsize="medium")
         axes[-1][column].set_xticks(range(1, 11))
     told = "tenth of each picture's tokens, lowest first\nbands: 95 % over pictures"
-    figure.supxlabel(told, color=ink.text, fontsize="medium")
+    figure.supxlabel(told, color=palette.text, fontsize="medium")
     return to_png(figure)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from wordsight.reports.book import sentences, words_of
 from wordsight.reports.book_figure import draw
 from wordsight.reports.folder import write_files
-from wordsight.reports.ink import LIGHT
-from wordsight.reports.page import figure, inline, page
+from wordsight.reports.page import figure, inline, render
+from wordsight.reports.palette import LIGHT
 from wordsight.reports.patches import SIDE, Patches, place_of
 
 ROWS = 200  # prototypes with patches on the page; the record has all
@@ -26,11 +26,11 @@ def write_book_report(record: dict[str, Any], pictures: Sequence[Path], folder: 
     clusters = [_cluster(each, most) for each in record["clusters"]]
     examples = [example for each in (*rows, *clusters) for example in each["examples"]]
     patches = Patches.of(examples, pictures)
-    text = page(
+    text = render(
         "book.html",
-        "wordsight codebook explain",
-        [],
-        {**record["environment"], "book": record["book"]},
+        title="wordsight codebook explain",
+        tables=[],
+        environment={**record["environment"], "book": record["book"]},
         record=record,
         sentences=sentences(record),
         figures=[figure(partial(draw, record))],
