@@ -65,7 +65,7 @@ def explain(
         "mean_confidence": {name: float(signals["confidence"][mask].mean()) for name, mask in groups.items()},
         "first_word_right": _first_word_right(vlm, evidence, label, groups),
         "share_of_groups_in_the_condition": {
-            name: float(Condition().holds(evidence)[mask].float().mean()) for name, mask in groups.items()
+            name: float(Condition().holds(signals)[mask].float().mean()) for name, mask in groups.items()
         },
         "environment": environment(vlm),
     }

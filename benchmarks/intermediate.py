@@ -56,7 +56,7 @@ def analyze(
     orders: dict[str, Tensor] = {}
     for scene in track(scenes, "orders", pictures):
         prompt = vlm.encode(scene.image, QUESTION, signals=CLS)
-        for layer in orders_of(vlm, prompt).there:
+        for layer in orders_of(vlm, prompt).maps:
             orders[layer.name] = torch.cat([orders.get(layer.name, torch.zeros(0)), layer.values])
     label = torch.cat([torch.from_numpy(scene.labels).long().flatten() for scene in scenes])
     right = says_right(vlm, evidence, label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +98,7 @@ def save_picture(picture: Any, path: Path) -> None:
     say(f"drawn in {path}")
 
 
-def show(record: dict[str, Any], as_json: bool, text: str) -> None:
+def show(record: Mapping[str, Any], as_json: bool, text: str) -> None:
     """The result on stdout: the record as JSON, or the text."""
     sys.stdout.write(json.dumps(record, indent=1) + "\n" if as_json else text)
 

@@ -106,7 +106,7 @@ def explain_tokens(
         maps = token_maps(vlm, prompt, measured, request.codebook)
     with subtask(2, STEPS, "asking what the absence of each changes in the answer"):
         if request.question != probe.QUESTION:
-            maps = replace(maps, there=[*maps.there, answer_effect(vlm, prompt)])
+            maps = replace(maps, maps=[*maps.maps, answer_effect(vlm, prompt)])
     book = None
     with subtask(3, STEPS, "asking the prototypes of the codebook what they say"):
         if request.codebook:
@@ -126,10 +126,10 @@ def explain_tokens(
             "cell": tokens.cell.tolist(),
             "box": rounded(tokens.box),
             "words": said,
-            "values": {each.name: rounded(each.values) for each in maps.there},
+            "values": {each.name: rounded(each.values) for each in maps.maps},
         },
-        "layers": [each.as_json() for each in maps.there],
-        "absent": maps.absent,
+        "layers": [each.as_json() for each in maps.maps],
+        "absent": maps.missing,
         "codebook": book,
         "methods": chosen["methods"],
         "agreement": agreement(chosen["methods"], request.keeps, len(tokens)),
