@@ -23,10 +23,11 @@ browser: .venv/browser  ## what the tests of pages in a browser need; without it
 picture: browser  ## take the README's picture again, of the page of `wordsight explain` in a browser
 	$(BIN)/python benchmarks/picture.py
 
-check: setup  ## format, lint, types
+check: setup  ## format, lint, types, and which room imports which
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: setup  ## run every experiment again, write the tables and the model card from the results
 	$(BIN)/python benchmarks/choose_codebook.py $(EVIDENCE)/demo

@@ -13,7 +13,8 @@ from annotated_types import Ge, Gt, Interval, Le, Lt
 
 from wordsight.errors import UsageError
 
-Share = Annotated[float, Interval(gt=0, le=1)]
+# A text in Annotated is what the value is called in the sentence that refuses another.
+Share = Annotated[float, "a share of the tokens", Interval(gt=0, le=1)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
@@ -134,14 +135,19 @@ def _expected(kind: Any) -> str:
         members = get_args(base)
         return "numbers, as 0.25+0.5" if ... in members else f"{len(members)} numbers joined by +"
     names = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "none", str: "text"}
-    return names.get(base, getattr(base, "__name__", str(base))) + _range(kind)
+    given = (
+        [text for text in get_args(kind)[1:] if isinstance(text, str)]
+        if get_origin(kind) is Annotated
+        else []
+    )
+    return (given or [names.get(base, getattr(base, "__name__", str(base)))])[0] + _range(kind)
 
 
 def _range(kind: Any) -> str:
     """The bounds of an Annotated number, in words."""
     bounds: dict[type, Any] = {}
     for given in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
-        for bound in given if isinstance(given, Interval) else [given]:
+        for bound in () if isinstance(given, str) else given if isinstance(given, Interval) else [given]:
             bounds[type(bound)] = getattr(bound, type(bound).__name__.lower())
     low, high = bounds.get(Ge, bounds.get(Gt)), bounds.get(Le, bounds.get(Lt))
     if low is not None and high is not None:

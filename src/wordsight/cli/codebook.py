@@ -23,7 +23,6 @@ from wordsight.cli.common import (
     show_tables,
 )
 from wordsight.errors import UsageError
-from wordsight.redundancy.build import build_codebook
 
 if TYPE_CHECKING:
     from wordsight.redundancy.criteria import Condition, Quantile
@@ -56,7 +55,7 @@ def build(
 ) -> None:
     """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
     from wordsight.media.images import find_pictures
-    from wordsight.redundancy.build import Clustering
+    from wordsight.redundancy.build import Clustering, build_codebook
     from wordsight.redundancy.codebook import check_destination
 
     condition = _condition(criterion, confidence, divergence)

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
+from wordsight._utils.options import Count, check_options
 from wordsight.algorithms.clustering import Scale, dpc_knn
 from wordsight.errors import UsageError
-from wordsight.redundancy.codebook import FORMAT, Codebook
+from wordsight.redundancy.codebook import FORMAT, ClusteringRecord, Codebook, CodebookConfig, Counts
 from wordsight.redundancy.criteria import DEFAULT, Condition
 from wordsight.redundancy.evidence import Evidence
 
@@ -32,12 +35,26 @@ class Clustering:
     than `images` distinct images are kept. The paper examines 96 tokens per image.
     """
 
-    image_clusters: int = 8
-    largest: int = 8
-    clusters: int = 64
-    images: int = 64
-    neighbors: int = 5
+    image_clusters: Count = 8
+    largest: Count = 8
+    clusters: Count = 64
+    images: Annotated[int, Ge(0)] = 64
+    neighbors: Count = 5
     scale: Scale = "mean"
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def as_json(self) -> ClusteringRecord:
+        """The fields."""
+        return {
+            "image_clusters": self.image_clusters,
+            "largest": self.largest,
+            "clusters": self.clusters,
+            "images": self.images,
+            "neighbors": self.neighbors,
+            "scale": self.scale,
+        }
 
 
 def build_codebook(
@@ -52,7 +69,7 @@ def build_codebook(
     small = _in_small_clusters(evidence, clustering)
     pool = (redundant & small).nonzero()[:, 0]
     chosen = pool[_in_common_clusters(evidence.embeds[pool], evidence.image[pool], clustering)]
-    counts = {
+    counts: Counts = {
         "pictures": len(evidence.pictures),
         "tokens": len(evidence),
         "redundant": int(redundant.sum()),
@@ -61,19 +78,19 @@ def build_codebook(
     }
     if not len(chosen):
         raise UsageError(
-            f"no prototype is left ({', '.join(f'{n} {name}' for name, n in counts.items())}); "
+            f"no prototype is left ({', '.join(f'{n} {name}' for name, n in counts.items()).replace('_', ' ')}); "
             "give more pictures, raise the thresholds of the condition, or lower --min-images"
         )
     manifest = evidence.manifest
     digest = hashlib.sha256(json.dumps(manifest["pictures"]).encode()).hexdigest()
-    config = {
+    config: CodebookConfig = {
         "format": FORMAT,
         "model": manifest["model"],
         "fingerprint": manifest["fingerprint"],
         "questions": manifest["questions"],
         "condition": condition.as_json(),
         "thresholds": condition.resolve(evidence.signals).as_json(),
-        "clustering": asdict(clustering),
+        "clustering": clustering.as_json(),
         "pictures_sha256": digest,
         "counts": counts,
         "versions": {name: version(name) for name in ("wordsight", "torch", "transformers")},
@@ -88,9 +105,14 @@ def random_codebook(evidence: Evidence, count: int, seed: int = 0) -> Codebook:
     """
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(evidence), generator=generator)[:count].sort().values
-    known = {key: evidence.manifest[key] for key in ("model", "fingerprint", "questions")}
-    counts = {"pictures": len(evidence.pictures), "tokens": len(evidence), "prototypes": len(rows)}
-    config = {"format": FORMAT, **known, "condition": "none: drawn at random", "counts": counts}
+    config: CodebookConfig = {
+        "format": FORMAT,
+        "model": evidence.manifest["model"],
+        "fingerprint": evidence.manifest["fingerprint"],
+        "questions": evidence.manifest["questions"],
+        "condition": "none: drawn at random",
+        "counts": {"pictures": len(evidence.pictures), "tokens": len(evidence), "prototypes": len(rows)},
+    }
     return Codebook(evidence.embeds[rows].float().contiguous(), config)
 
 

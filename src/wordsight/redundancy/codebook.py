@@ -10,24 +10,86 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typing_extensions import NotRequired, TypedDict
 
 from wordsight import demo
 from wordsight._utils.files import check_folder, replacing
+from wordsight._utils.records import checked, read_json, renamed
+from wordsight.algorithms.clustering import Scale
 from wordsight.algorithms.selection import leaders
 from wordsight.errors import UsageError
+from wordsight.redundancy.criteria import ConditionRecord
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
 
 FORMAT = 2
+EARLIER = {  # what parts of a config of format 1 called their fields
+    "condition": {"says": "signal"},
+    "thresholds": {"says": "signal"},
+    "clustering": {"neighbours": "neighbors"},
+}
 FILES = ("codebook.safetensors", "config.json")
 ROUNDING = 1e-12  # of a cosine in double precision
+
+
+class ClusteringRecord(TypedDict):
+    """How redundant tokens became prototypes."""
+
+    image_clusters: Annotated[int, "of the tokens of a picture"]
+    largest: Annotated[int, "tokens of a picture's cluster whose tokens may become prototypes"]
+    clusters: Annotated[int, "of the redundant tokens of all pictures"]
+    images: Annotated[int, "pictures that a cluster is in at least one more of"]
+    neighbors: Annotated[int, "nearest tokens that a density is of"]
+    scale: Annotated[Scale, "of distances"]
+
+
+class Counts(TypedDict, total=False):
+    """How many there were at every step of building a book."""
+
+    pictures: int
+    tokens: int
+    redundant: int
+    redundant_in_small_clusters: int
+    prototypes: int
+
+
+class Compacted(TypedDict):
+    """The book that a compact one was made of."""
+
+    similarity: Annotated[float, "the cosine from which one prototype repeats another"]
+    prototypes: int
+    digest: str
+
+
+class CodebookConfig(TypedDict):
+    """What a codebook says of itself: which model it is for, and what it was made of."""
+
+    format: int
+    model: str
+    fingerprint: Annotated[str | None, "of the model's weights; null where only their width is known"]
+    questions: NotRequired[Annotated[list[str], "that every token was asked"]]
+    condition: NotRequired[Annotated[ConditionRecord | str, "as given; a sentence if there was none"]]
+    thresholds: NotRequired[Annotated[ConditionRecord, "the condition with absolute values for quantiles"]]
+    clustering: NotRequired[ClusteringRecord]
+    pictures_sha256: NotRequired[Annotated[str, "of the names and digests of the pictures"]]
+    counts: NotRequired[Counts]
+    versions: NotRequired[Annotated[dict[str, str], "of the packages that built it"]]
+    imported_from: NotRequired[Annotated[str, "the file that the paper's authors released"]]
+    compacted: NotRequired[Annotated[list[Compacted], "the larger books, the first one first"]]
+
+
+class CodebookInfo(CodebookConfig):
+    """What `wordsight codebook info` tells: the config and the shape."""
+
+    prototypes: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -39,12 +101,18 @@ class Codebook:
     """
 
     prototypes: Tensor
-    config: dict[str, Any]
+    config: CodebookConfig
 
     @property
     def digest(self) -> str:
         """What tells this book from others, whatever folder it lies in."""
         return hashlib.sha256(self.prototypes.float().cpu().numpy().tobytes()).hexdigest()[:16]
+
+    @property
+    def info(self) -> CodebookInfo:
+        """The config with the shape of the prototypes."""
+        count, width = self.prototypes.shape
+        return {"prototypes": count, "width": width, **self.config}
 
     def similarity(self, embeds: Tensor) -> Tensor:
         """(N, M) float32 cosine of every token (N, D) with every prototype."""
@@ -79,10 +147,15 @@ class Codebook:
         # The place in the order of the vectors themselves, so that equals are not told apart by index.
         place = torch.unique(self.prototypes, dim=0, return_inverse=True)[1]
         stay = leaders(near, place)
-        merged = {"similarity": similarity, "prototypes": len(self.prototypes), "digest": self.digest}
-        config = self.config | {
-            "counts": {**self.config.get("counts", {}), "prototypes": len(stay)},
-            "compacted": [*self.config.get("compacted", []), merged],
+        larger: Compacted = {
+            "similarity": similarity,
+            "prototypes": len(self.prototypes),
+            "digest": self.digest,
+        }
+        config: CodebookConfig = {
+            **self.config,
+            "counts": {**self.config.get("counts", Counts()), "prototypes": len(stay)},
+            "compacted": [*self.config.get("compacted", []), larger],
         }
         return Codebook(self.prototypes[stay], config)
 
@@ -119,18 +192,39 @@ class Codebook:
                 "a released .pt book is converted by `wordsight codebook import`"
             )
         try:
-            config = json.loads((root / "config.json").read_text())
-            prototypes = load_file(root / "codebook.safetensors")["prototypes"]
-            if prototypes.ndim != 2 or not {"model", "fingerprint"} <= set(config):
-                raise ValueError(f"prototypes {tuple(prototypes.shape)}, config {sorted(config)}")
-            if not prototypes.isfinite().all():
-                raise ValueError("prototypes that are NaN or infinite")
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            return cls(_read_prototypes(root / "codebook.safetensors"), _read_config(root / "config.json"))
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UsageError(
                 f"no codebook in {root}: expected config.json and codebook.safetensors that can be read "
                 f"({error})"
             ) from error
-        return cls(prototypes, config)
+
+
+def _read_prototypes(path: Path) -> Tensor:
+    prototypes = load_file(path)["prototypes"]
+    if prototypes.ndim != 2:
+        raise ValueError(f"prototypes have the shape {tuple(prototypes.shape)}, expected (M, D)")
+    if not prototypes.isfinite().all():
+        raise ValueError("some prototypes are NaN or infinite")
+    return prototypes
+
+
+def _read_config(path: Path) -> CodebookConfig:
+    """A config, that of format 1 with its fields called as in this version."""
+    config = read_json(path, "the config of a codebook")
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no config")
+    if config.get("format") not in (1, FORMAT):
+        raise ValueError(
+            f"{path} has format {config.get('format')}, this version reads 1 and {FORMAT}; install the "
+            "version that wrote it"
+        )
+    parts = {
+        name: renamed(config[name], names)
+        for name, names in EARLIER.items()
+        if isinstance(config.get(name), dict)  # the condition of a random book is a sentence
+    }
+    return checked(CodebookConfig, config | parts | {"format": FORMAT}, path)
 
 
 def check_destination(folder: Path) -> None:
@@ -151,5 +245,11 @@ def import_released(file: str | Path, model: str) -> Codebook:
         ) from error
     if not isinstance(prototypes, Tensor) or prototypes.ndim != 2 or not prototypes.is_floating_point():
         raise UsageError(f"{file} does not hold prototypes: expected one float tensor (M, D)")
-    config = {"format": FORMAT, "model": model, "fingerprint": None, "imported_from": Path(file).name}
-    return Codebook(prototypes.detach().clone(), config | {"counts": {"prototypes": len(prototypes)}})
+    config: CodebookConfig = {
+        "format": FORMAT,
+        "model": model,
+        "fingerprint": None,
+        "imported_from": Path(file).name,
+        "counts": {"prototypes": len(prototypes)},
+    }
+    return Codebook(prototypes.detach().clone(), config)

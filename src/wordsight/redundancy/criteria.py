@@ -7,28 +7,51 @@ be left out, and other signals than the confidence may say whether a token says 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, get_args
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
-from wordsight.algorithms.divergence import MEASURES
+from wordsight._utils.options import Share, check_options
 from wordsight.algorithms.ranking import ranks
 from wordsight.errors import UsageError
 
-TOKEN_SIGNALS = ("confidence", "certainty", "blind_divergence", "questions", "questions_divergence")
+TokenSignal = Literal["confidence", "certainty", "blind_divergence", "questions", "questions_divergence"]
+Measure = Literal["jensen_shannon", "released_divergence"]  # those of algorithms/divergence.py
+TOKEN_SIGNALS: tuple[TokenSignal, ...] = get_args(TokenSignal)
 
 
-class Quantile(NamedTuple):
-    """A threshold given as the share of the evidence that lies below it, in (0, 1]."""
+@dataclass(frozen=True)
+class Quantile:
+    """A threshold given as the share of the evidence that lies below it."""
 
-    share: float
+    quantile: Share
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 MEDIAN = Quantile(0.5)
+
+
+class QuantileRecord(TypedDict):
+    """A threshold as a quantile."""
+
+    quantile: Annotated[float, "share of the evidence that lies below the threshold"]
+
+
+class ConditionRecord(TypedDict):
+    """Which tokens are redundant: those below every threshold that there is."""
+
+    confidence: Annotated[float | QuantileRecord | None, "threshold of the signal"]
+    divergence: Annotated[float | QuantileRecord | None, "threshold of the weighted sum of both divergences"]
+    signal: Annotated[TokenSignal, "what of the evidence `confidence` is the threshold of"]
+    measure: Annotated[Measure, "of divergence"]
+    regional_weight: float
+    global_weight: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +65,13 @@ class Condition:
 
     confidence: float | Quantile | None = MEDIAN
     divergence: float | Quantile | None = MEDIAN
-    signal: str = "confidence"
-    measure: str = "jensen_shannon"
+    signal: TokenSignal = "confidence"
+    measure: Measure = "jensen_shannon"
     regional_weight: float = 1.0
     global_weight: float = 16.0
 
     def __post_init__(self) -> None:
-        if self.signal not in TOKEN_SIGNALS:
-            raise UsageError(f"signal must be one of {', '.join(TOKEN_SIGNALS)}; got {self.signal!r}")
-        if self.measure not in MEASURES:
-            raise UsageError(f"measure must be {' or '.join(MEASURES)}, got {self.measure!r}")
-        for threshold in (self.confidence, self.divergence):
-            if isinstance(threshold, Quantile) and not 0 < threshold.share <= 1:
-                raise UsageError(f"a quantile must be in (0, 1], got {threshold.share}")
-            if isinstance(threshold, float) and math.isnan(threshold):
-                raise UsageError("expected a number or a quantile as threshold, got nan")
+        check_options(self)
 
     def at(self, share: float) -> Condition:
         """The same condition with every quantile in it at this share."""
@@ -94,13 +109,20 @@ class Condition:
             halves.append(self.weighted_divergence(signals))
         return torch.stack([torch.zeros_like(signals[self.signal]), *map(ranks, halves)]).amax(0)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ConditionRecord:
         """The fields, quantiles as {"quantile": share}."""
-        described = asdict(self)
-        for name in ("confidence", "divergence"):
-            if isinstance(value := getattr(self, name), Quantile):
-                described[name] = {"quantile": value.share}
-        return described
+        return {
+            "confidence": _recorded(self.confidence),
+            "divergence": _recorded(self.divergence),
+            "signal": self.signal,
+            "measure": self.measure,
+            "regional_weight": self.regional_weight,
+            "global_weight": self.global_weight,
+        }
+
+
+def _recorded(threshold: float | Quantile | None) -> float | QuantileRecord | None:
+    return {"quantile": threshold.quantile} if isinstance(threshold, Quantile) else threshold
 
 
 def _below(threshold: float | Quantile | None, values: Tensor) -> Tensor:
@@ -112,7 +134,7 @@ def _resolved(threshold: float | Quantile | None, values: Tensor) -> float | Non
     if not isinstance(threshold, Quantile) or not len(values):
         return None if isinstance(threshold, Quantile) else threshold
     # Not torch.quantile, which refuses more than 2**24 values.
-    ordered, place = values.sort().values, round(threshold.share * len(values))
+    ordered, place = values.sort().values, round(threshold.quantile * len(values))
     if place < len(values):
         return float(ordered[place])
     return float(ordered[-1].nextafter(torch.tensor(torch.inf)))

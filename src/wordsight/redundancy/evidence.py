@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import subtask, subtasks, track
+from wordsight._utils.records import checked, read_json, renamed
 from wordsight.algorithms.divergence import MEASURES
 from wordsight.errors import UsageError
 from wordsight.media.images import load_picture
@@ -26,20 +28,39 @@ from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.criteria import TOKEN_SIGNALS
 
 SHARD = 4  # pictures in a file: what a killed run has to do again
-WORDS = 5  # words kept of every reading
+WORDS = 5  # words kept of every token
 FORMAT = 2
+MANIFEST = "manifest.json"
 SIGNALS = (
     *TOKEN_SIGNALS,
     *(f"{scope}/{measure}" for scope in ("regional", "global") for measure in MEASURES),
 )
+T = TypeVar("T")
+
+
+class ExaminedPicture(TypedDict):
+    """A picture whose tokens are examined."""
+
+    name: str
+    sha256: Annotated[str, "of the file"]
+
+
+class EvidenceManifest(TypedDict):
+    """What the evidence in a folder is of."""
+
+    format: int
+    model: str
+    fingerprint: Annotated[str, "of the model's weights"]
+    questions: Annotated[list[str], "that every token is asked"]
+    pictures: list[ExaminedPicture]
 
 
 @dataclass(frozen=True)
 class Evidence:
     """One row per visual token of all pictures.
 
-    embeds (T, D); image (T,) index into `pictures`; cell (T, 4); words and word_probabilities (T, 5), said to
-    the first question; signals (T,) each, see `examine`.
+    embeds (T, D); image (T,) index into `pictures`; cell (T, 4); words and word_probabilities (T, 5), the
+    answers to the first question; signals (T,) each, see `measure_tokens`.
     """
 
     embeds: Tensor
@@ -49,7 +70,7 @@ class Evidence:
     word_probabilities: Tensor
     signals: dict[str, Tensor]
     pictures: tuple[str, ...]
-    manifest: dict[str, Any]
+    manifest: EvidenceManifest
 
     def __len__(self) -> int:
         return len(self.embeds)
@@ -58,12 +79,13 @@ class Evidence:
     def load(cls, folder: str | Path) -> Evidence:
         """The evidence in a folder. Raises UsageError if there is none or a file of it is missing."""
         root = Path(folder)
-        manifest = _read_manifest(root)
-        if manifest.get("format") != FORMAT:
+        data = _read_manifest(root)
+        if data.get("format") != FORMAT:
             raise UsageError(
-                f"evidence in {root} has format {manifest.get('format')}, expected {FORMAT}: "
+                f"evidence in {root} has format {data.get('format')}, expected {FORMAT}: "
                 "collect it again in another folder"
             )
+        manifest = checked(EvidenceManifest, data, root / MANIFEST)
         names = [_shard_name(i) for i in range(len(_shards(manifest["pictures"])))]
         if missing := [name for name in names if not (root / name).is_file()]:
             raise UsageError(
@@ -80,7 +102,8 @@ class Evidence:
         reasons: dict[str, str] = {}
         for i in range(len(_shards(self.manifest["pictures"]))):
             with safe_open(Path(folder) / _shard_name(i), "pt") as shard:
-                reasons |= json.loads(shard.metadata()["skipped"])
+                metadata = renamed(shard.metadata(), {"set_aside": "skipped"})
+                reasons |= json.loads(metadata["skipped"])
         return reasons
 
 
@@ -91,36 +114,36 @@ def measure_tokens(
     `image`. For Evidence, a prompt is one picture.
 
     Signals, high where a token says or changes something: "confidence", "certainty" and "blind_divergence" of
-    the reading with the first question; "questions" and "questions_divergence", the highest confidence and
+    the probe with the first question; "questions" and "questions_divergence", the highest confidence and
     blind divergence over all questions; "regional/MEASURE" and "global/MEASURE", the divergences of leaving
     out.
     """
     whole = [vlm.encode(media, questions[0])]
     whole += [vlm.encode(media, question, visual=whole[0].visual) for question in questions[1:]]
-    shows = ~whole[0].visual.is_break
-    content = whole[0].visual.take(shows.nonzero()[:, 0])
+    is_content = ~whole[0].visual.is_break
+    content = whole[0].visual.take(is_content.nonzero()[:, 0])
     prompts = [replace(prompt, visual=content) for prompt in whole]
     with subtask(0, 3):
-        readings = [probe.probe_tokens(vlm, prompt) for prompt in subtasks(prompts, len(prompts))]
+        probes = [probe.probe_tokens(vlm, prompt) for prompt in subtasks(prompts, len(prompts))]
     with subtask(1, 3):
         alone = ablation.ablate_regional(vlm, prompts[0])
     with subtask(2, 3):
         among = ablation.ablate_global(vlm, whole[0])
-    reading = readings[0]
+    first = probes[0]
     columns = {
         "embeds": content.embeds.float(),
         "cell": content.cell,
-        "words": reading.tokens[:, :WORDS].contiguous(),
-        "word_probabilities": reading.probabilities[:, :WORDS].contiguous(),
-        "confidence": reading.confidence,
-        "certainty": reading.certainty,
-        "blind_divergence": reading.blind_divergence,
-        "questions": torch.stack([reading.confidence for reading in readings]).amax(0),
-        "questions_divergence": torch.stack([reading.blind_divergence for reading in readings]).amax(0),
+        "words": first.tokens[:, :WORDS].contiguous(),
+        "word_probabilities": first.probabilities[:, :WORDS].contiguous(),
+        "confidence": first.confidence,
+        "certainty": first.certainty,
+        "blind_divergence": first.blind_divergence,
+        "questions": torch.stack([each.confidence for each in probes]).amax(0),
+        "questions_divergence": torch.stack([each.blind_divergence for each in probes]).amax(0),
     }
     for name, measure in MEASURES.items():
         columns[f"regional/{name}"] = alone.divergence(measure).float()
-        columns[f"global/{name}"] = among.divergence(measure)[shows].float()
+        columns[f"global/{name}"] = among.divergence(measure)[is_content].float()
     return {name: column.cpu() for name, column in columns.items()}
 
 
@@ -134,11 +157,11 @@ def collect_evidence(
 ) -> Evidence:
     """Examine every token of the pictures, one file for every few of them, and load the result.
 
-    A run that was stopped goes on where it was; a picture that cannot be read is set aside and named. `map`
+    A run that was stopped goes on where it was; a picture that cannot be read is skipped and named. `map`
     may be any parallel map (function, jobs): each job writes its own file.
     """
     root = Path(folder)
-    manifest = {
+    manifest: EvidenceManifest = {
         "format": FORMAT,
         "model": vlm.name,
         "fingerprint": vlm.fingerprint,
@@ -169,13 +192,13 @@ def _write_shard(vlm: VLM, root: Path, questions: Sequence[str], job: tuple[int,
         parts.append(columns | {"image": image})
     if not parts:
         parts = [_no_rows(vlm)]
-    shard = {name: torch.cat([subtask[name] for subtask in parts]) for name in parts[0]}
+    shard = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     with replacing(root / _shard_name(number)) as draft:
         save_file(shard, draft, {"skipped": json.dumps(skipped)})
 
 
 def _no_rows(vlm: VLM) -> dict[str, Tensor]:
-    """The columns of a shard all of whose pictures were set aside."""
+    """The columns of a shard all of whose pictures were skipped."""
     width = len(vlm.pad_embedding)
     return {
         "embeds": torch.zeros(0, width),
@@ -194,7 +217,7 @@ def _load_shard(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path} is damaged ({error}); delete it and run the same command again") from error
 
 
-def _shards(pictures: list[Any]) -> list[list[Any]]:
+def _shards(pictures: list[T]) -> list[list[T]]:
     return [pictures[start : start + SHARD] for start in range(0, len(pictures), SHARD)]
 
 
@@ -207,10 +230,10 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _claim(root: Path, manifest: dict[str, Any]) -> None:
+def _claim(root: Path, manifest: EvidenceManifest) -> None:
     """Write the manifest, or check that the one that is there says the same."""
-    if not (root / "manifest.json").is_file():
-        with replacing(root / "manifest.json") as draft:
+    if not (root / MANIFEST).is_file():
+        with replacing(root / MANIFEST) as draft:
             draft.write_text(json.dumps(manifest, indent=1))
         return
     found = _read_manifest(root)
@@ -222,10 +245,11 @@ def _claim(root: Path, manifest: dict[str, Any]) -> None:
 
 
 def _read_manifest(root: Path) -> dict[str, Any]:
+    """What the manifest holds, whatever its format."""
     try:
-        manifest: dict[str, Any] = json.loads((root / "manifest.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"no evidence in {root}: expected a folder with a manifest.json ({error})"
-        ) from error
-    return manifest
+        data = read_json(root / MANIFEST, "the manifest of evidence")
+    except UsageError as error:
+        raise UsageError(f"no evidence in {root}: {error}") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"no evidence in {root}: {MANIFEST} is not one")
+    return data

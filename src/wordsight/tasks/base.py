@@ -48,9 +48,9 @@ class Task:
         """The first `limit` questions, or all of them."""
         return list(islice(self.examples(), limit))
 
-    def score(self, example: Example, said: str) -> float:
+    def score(self, example: Example, generated: str) -> float:
         """1 if the answer is right, 0 if it is not: the same words, whatever their case and punctuation."""
-        return float(words(said) in [words(answer) for answer in (example.answer, *example.others)])
+        return float(words(generated) in [words(answer) for answer in (example.answer, *example.others)])
 
 
 def words(text: str) -> list[str]:

@@ -1,0 +1,44 @@
+"""wordsight probe: what every visual token says alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wordsight.cli.common import AsJson, Model, load_vlm, save_picture, show, show_tables
+
+
+def probe(
+    image: Path,
+    ablation: Annotated[bool, typer.Option(help="also how much the words change without each token")] = False,
+    out: Annotated[Path | None, typer.Option(help="draw the words on the picture, into this PNG")] = None,
+    question: Annotated[
+        str | None, typer.Option(help="ask this instead of the paper's probe question")
+    ] = None,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Show what every visual token says when the model sees it alone."""
+    from wordsight.explain.token_table import token_rows
+    from wordsight.media.images import load_picture
+    from wordsight.redundancy.probe import QUESTION
+    from wordsight.reports import drawing
+
+    picture, vlm = load_picture(image), load_vlm(model)
+    prompt = vlm.encode(picture, question or QUESTION)
+    rows = token_rows(vlm, prompt, with_context=ablation)
+    shown = drawing.finest(prompt.visual)
+    said = [(rows[i]["words"][0][0], rows[i]["confidence"]) for i in shown.tolist()]
+    grid = prompt.visual.take(shown)
+    if out:
+        large = drawing.enlarged(picture, drawing.boxes(picture, grid))
+        save_picture(drawing.draw_words(large, drawing.boxes(large, grid), said), out)
+    if as_json:
+        show({"image": str(image), "model": model, "tokens": rows}, True, "")
+        return
+    show_tables(drawing.terminal_grid(grid, said))
+    for row in rows if ablation else []:
+        words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
+        print(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}")
