@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wordsight import Clustering, Condition, UsageError, pruners
+from wordsight import UsageError, pruners
 from wordsight.analysis.intermediate_states import analyze
 from wordsight.analysis.model_info import _obstacle
 from wordsight.models.vision import encode_images
 from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.redundancy import ablation, probe
-from wordsight.redundancy.build import build_codebook
+from wordsight.redundancy.build import Clustering, build_codebook
+from wordsight.redundancy.criteria import Condition
 from wordsight.redundancy.evidence import collect_evidence
 
 QUESTION = "what color is the cat?"
@@ -194,7 +195,7 @@ def test_half_precision_runs_from_picture_to_answer(checkpoint, vlm, book, media
 
 def test_an_analysis_orders_tokens_by_what_the_model_has(vlm, folder, evidence_of, tmp_path, monkeypatch):
     found = evidence_of(vlm)
-    monkeypatch.setattr("wordsight.analysis.intermediate_states.collect", lambda *given: found)
+    monkeypatch.setattr("wordsight.analysis.intermediate_states.collect_evidence", lambda *given: found)
     monkeypatch.setattr("wordsight.analysis.dropping.LENGTH", 2)
     record = analyze(vlm, sorted(folder.iterdir()), tmp_path, question=QUESTION)
     absent = {row["label"] for row in record["absent"]}
