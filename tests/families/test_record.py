@@ -14,21 +14,13 @@ CLIP = {"llava", "llava_next", "llava_next_video", "internvl"}
 LOST_LAYERS = {"[CLS] attention", "[CLS] similarity"}
 
 
-@pytest.fixture(scope="module")
-def records():
-    return {}
-
-
-@pytest.fixture
-def explained(request, vlm, media, records):
-    """The pictures or frames, and their record: made once."""
-    key = request.node.callspec.id
-    if key not in records:
-        opened = MediaInput.of(media)
-        names = [f"{i}.png" for i in range(max(1, len(opened.pictures)))]
-        asked = ExplainRequest(names=names, question="what is it?", pruners=[Random()], keeps=[0.3])
-        records[key] = opened, explain_tokens(vlm, opened, asked)
-    return records[key]
+@pytest.fixture(scope="session")
+def explained(vlm, media):
+    """The pictures or frames, and their record."""
+    opened = MediaInput.of(media)
+    names = [f"{i}.png" for i in range(max(1, len(opened.pictures)))]
+    asked = ExplainRequest(names=names, question="what is it?", pruners=[Random()], keeps=[0.3])
+    return opened, explain_tokens(vlm, opened, asked)
 
 
 def test_every_token_but_line_breaks_is_on_its_own_panel(vlm, explained):
