@@ -170,8 +170,9 @@ def slow_rho():
 @pytest.fixture
 def run(folder, monkeypatch, capsys, tiny):
     """A function that runs the command line on the tiny model, in the test file's own `folder`."""
-    for module in (cli, cli.analyze, cli.codebook, cli.explain, cli.recommend, cli.view):
-        monkeypatch.setattr(module, "load_vlm", lambda name: tiny)
+    for name in cli.__dict__.copy():
+        if hasattr(getattr(cli, name), "load_vlm"):
+            monkeypatch.setattr(getattr(cli, name), "load_vlm", lambda name: tiny)
 
     def wordsight(*arguments):
         monkeypatch.setattr(sys, "argv", ["wordsight", *arguments])

@@ -1,12 +1,17 @@
 """The shape of the package: public names and light imports; who may import whom is import-linter's."""
 
+import ast
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import wordsight
+from wordsight import pruners
+from wordsight._utils import registry
+from wordsight.pruners.base import Pruner
 
 
 def test_the_public_names_are_sorted():
@@ -16,6 +21,26 @@ def test_the_public_names_are_sorted():
 def test_the_public_names_are_those_that_can_be_imported():
     assert dir(wordsight) == wordsight.__all__
     assert all(getattr(wordsight, name).__name__ == name for name in wordsight.__all__)
+
+
+def test_a_type_checker_sees_the_names_that_can_be_imported():
+    tree = ast.parse(Path(wordsight.__file__).read_text())
+    (block,) = (
+        node for node in tree.body if isinstance(node, ast.If) and "not" not in ast.unparse(node.test)
+    )
+    found = {(node.module, alias.name, alias.asname) for node in block.body for alias in node.names}
+    assert found == {(module, name, name) for name, module in wordsight._MODULES.items()}
+
+
+def test_the_front_door_has_every_pruner_and_every_verb():
+    methods = {registry.find(pruners, name, Pruner).__name__ for name in pruners.names()}
+    assert methods <= set(wordsight.__all__)
+    verbs = {"analyze", "build_codebook", "calibrate", "collect_evidence", "compare", "explain_tokens"}
+    assert verbs | {"inspect_codebook", "probe_tokens", "recommend"} <= set(wordsight.__all__)
+
+
+def test_the_package_says_that_it_is_typed():
+    assert Path(wordsight.__file__).with_name("py.typed").is_file()
 
 
 def test_a_public_name_comes_from_the_module_that_defines_it():

@@ -209,12 +209,12 @@ class Pictures:
         for number, row, cells in zip(numbers.tolist(), frames, slots, strict=True):
             clip = self.clips[number]
             shown = np.take_along_axis(self.frame_owners[row], cells, 1)
-            seen = frozenset(
+            visible = frozenset(
                 i
                 for i, track in enumerate(clip.tracks)
                 if all((shown[t] == i).any() for t, box in enumerate(track.boxes) if box)
             )
-            questions.append(ask_about_clip(clip, _seed(rng), visible=seen))
+            questions.append(ask_about_clip(clip, _seed(rng), visible=visible))
         return Batch(_gather(self.clip_features, frames, slots), torch.from_numpy(slots), questions, 80)
 
     def _appearing(self, rng: np.random.Generator, grown: float) -> Batch:

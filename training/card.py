@@ -59,7 +59,7 @@ commonest answer; the bracket is a 95 % bootstrap interval over pictures. `order
 things to choose from: a coin would answer half of it. (`benchmarks/gates.py`, {questions})
 {missed}
 
-- Locality: from ONE background token a linear probe tells the objects elsewhere in the picture with a mean
+- Locality: from ONE background token a linear probe finds the objects elsewhere in the picture with a mean
   average precision of {one:.3f}; with shuffled labels {shuffled:.3f} (highest of 20: {highest:.3f}); from
   the mean of all tokens {all_tokens:.3f}. {verdict}
 - True objects: on questions about objects, 5 % of the tokens drawn from true objects answer {mask:.3f}, drawn
@@ -89,7 +89,7 @@ def write() -> None:
             lines.append(_line([task, kind, f"{target or ''}"], figures, others))
             if target and figures["accuracy"] < target:
                 missed.append(f"{task}, {kind} ({figures['accuracy']:.3f}, target {target})")
-    told = f"\n**Missed by the shipped model:** {'; '.join(missed)}." if missed else "\nAll are met."
+    targets = f"\n**Missed by the shipped model:** {'; '.join(missed)}." if missed else "\nAll are met."
     tokenizer = json.loads((CARD.parent / "tokenizer.json").read_text())
     objects = shipped["true_objects"]
     CARD.write_text(
@@ -98,7 +98,7 @@ def write() -> None:
             accuracy="\n".join(lines),
             seeds=f"Seed {seeds[0]} ships; measured here: {', '.join(seeds)}.",
             questions=f"{gates['environment']['date']}, CPU, float32",
-            missed=told,
+            missed=targets,
             one=locality["one_background_token"],
             shuffled=locality["shuffled_labels_mean"],
             highest=locality["shuffled_labels_highest_of_20"],

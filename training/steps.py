@@ -20,13 +20,13 @@ def in_each(
 ) -> list[Question]:
     """Whether a thing that can be seen in one of the pictures is in each of them."""
     true = [{thing.noun for thing in scene.things} for scene in scenes]
-    seen = [{scene.things[i].noun for i in shown} for scene, shown in zip(scenes, visible, strict=True)]
+    nouns = [{scene.things[i].noun for i in shown} for scene, shown in zip(scenes, visible, strict=True)]
     questions = []
-    for noun in rng.permutation(sorted(set.union(*seen)))[:2]:
+    for noun in rng.permutation(sorted(set.union(*nouns)))[:2]:
         for i, ordinal in enumerate(ORDINALS[: len(scenes)]):
-            if noun in seen[i] or noun not in true[i]:
+            if noun in nouns[i] or noun not in true[i]:
                 text = f"is there {with_article(str(noun))} in the {ordinal} picture?"
-                questions.append(Question("in each", text, "yes" if noun in seen[i] else "no"))
+                questions.append(Question("in each", text, "yes" if noun in nouns[i] else "no"))
     return questions
 
 

@@ -80,10 +80,10 @@ def _batch(
 
 def _loss(tower: Callable[..., Any], heads: Heads, batch: tuple[Tensor, ...]) -> Tensor:
     pixels, target, owner, center = batch
-    seen = tower(pixels, output_hidden_states=True)
-    patches = seen.hidden_states[FEATURE_LAYER][:, 1:]  # (B, 144, D), what the language model will read
+    outputs = tower(pixels, output_hidden_states=True)
+    patches = outputs.hidden_states[FEATURE_LAYER][:, 1:]  # (B, 144, D), what the language model will read
     patch, place, middle = heads.patch(patches), heads.place(patches), heads.center(patches)
-    picture = heads.picture(seen.last_hidden_state[:, 0])
+    picture = heads.picture(outputs.last_hidden_state[:, 0])
     is_object = (target >= 0) & (target < OBJECT_CLASSES)
     is_background = target >= OBJECT_CLASSES
     present = F.one_hot(target.clamp(min=0), len(CLASSES)) * (target >= 0)[..., None]  # (B, 144, classes)

@@ -3,38 +3,165 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: importing stays light
+    from wordsight._utils.progress import Progress as Progress
+    from wordsight._utils.progress import report_progress as report_progress
+    from wordsight.analysis.intermediate_states import analyze as analyze
+    from wordsight.analysis.model_info import describe_model as describe_model
+    from wordsight.analysis.prototypes import inspect_codebook as inspect_codebook
+    from wordsight.errors import UsageError as UsageError
+    from wordsight.errors import WordsightError as WordsightError
+    from wordsight.evaluation.calibration import Calibration as Calibration
+    from wordsight.evaluation.calibration import calibrate as calibrate
+    from wordsight.evaluation.comparison import Settings as Settings
+    from wordsight.evaluation.comparison import compare as compare
+    from wordsight.evaluation.latency import Timing as Timing
+    from wordsight.evaluation.recommendation import Requirements as Requirements
+    from wordsight.evaluation.recommendation import recommend as recommend
+    from wordsight.evaluation.results import Results as Results
+    from wordsight.explain.record import ExplainRequest as ExplainRequest
+    from wordsight.explain.record import explain_tokens as explain_tokens
+    from wordsight.media.inputs import MediaInput as MediaInput
+    from wordsight.media.video import Video as Video
+    from wordsight.models.chat import Answer as Answer
+    from wordsight.models.chat import Chat as Chat
+    from wordsight.models.families.base import Family as Family
+    from wordsight.models.prompt import Prompt as Prompt
+    from wordsight.models.tokens import VisualTokens as VisualTokens
+    from wordsight.models.vlm import VLM as VLM
+    from wordsight.pruners.base import MergePruner as MergePruner
+    from wordsight.pruners.base import Pruner as Pruner
+    from wordsight.pruners.base import ScorePruner as ScorePruner
+    from wordsight.pruners.book import BookPruner as BookPruner
+    from wordsight.pruners.cdpruner import CDPruner as CDPruner
+    from wordsight.pruners.cenprune import CenPrune as CenPrune
+    from wordsight.pruners.cls_similarity import ClsSimilarity as ClsSimilarity
+    from wordsight.pruners.cls_topk import ClsTopK as ClsTopK
+    from wordsight.pruners.codebook import CodebookPruner as CodebookPruner
+    from wordsight.pruners.codebook_coverage import CodebookCoverage as CodebookCoverage
+    from wordsight.pruners.codebook_dpp import CodebookDPP as CodebookDPP
+    from wordsight.pruners.codebook_mmr import CodebookMMR as CodebookMMR
+    from wordsight.pruners.dart import DART as DART
+    from wordsight.pruners.divprune import DivPrune as DivPrune
+    from wordsight.pruners.embedlens import EmbedLens as EmbedLens
+    from wordsight.pruners.evs import EVS as EVS
+    from wordsight.pruners.fastv import FastV as FastV
+    from wordsight.pruners.hired import HiRED as HiRED
+    from wordsight.pruners.layerwise import LayerPruner as LayerPruner
+    from wordsight.pruners.mmtok import MMTok as MMTok
+    from wordsight.pruners.pool import Pool as Pool
+    from wordsight.pruners.prumerge import PruMerge as PruMerge
+    from wordsight.pruners.prunesid import PruneSID as PruneSID
+    from wordsight.pruners.pyramiddrop import PyramidDrop as PyramidDrop
+    from wordsight.pruners.random import Random as Random
+    from wordsight.pruners.scope import Scope as Scope
+    from wordsight.pruners.sparsevlm import SparseVLM as SparseVLM
+    from wordsight.pruners.tome import ToMe as ToMe
+    from wordsight.pruners.tops import TOPS as TOPS
+    from wordsight.pruners.uniform import Uniform as Uniform
+    from wordsight.pruners.vidcom2 import VidCom2 as VidCom2
+    from wordsight.pruners.visionzip import VisionZip as VisionZip
+    from wordsight.pruners.vispruner import VisPruner as VisPruner
+    from wordsight.redundancy.build import Clustering as Clustering
+    from wordsight.redundancy.build import build_codebook as build_codebook
+    from wordsight.redundancy.build import random_codebook as random_codebook
+    from wordsight.redundancy.codebook import Codebook as Codebook
+    from wordsight.redundancy.criteria import Condition as Condition
+    from wordsight.redundancy.criteria import Quantile as Quantile
+    from wordsight.redundancy.evidence import Evidence as Evidence
+    from wordsight.redundancy.evidence import collect_evidence as collect_evidence
+    from wordsight.redundancy.evidence import measure_tokens as measure_tokens
+    from wordsight.redundancy.probe import TokenProbe as TokenProbe
+    from wordsight.redundancy.probe import probe_tokens as probe_tokens
+    from wordsight.tasks.base import Example as Example
+    from wordsight.tasks.base import Task as Task
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "Answer": "wordsight.models.chat",
+    "BookPruner": "wordsight.pruners.book",
+    "CDPruner": "wordsight.pruners.cdpruner",
+    "Calibration": "wordsight.evaluation.calibration",
+    "CenPrune": "wordsight.pruners.cenprune",
     "Chat": "wordsight.models.chat",
-    "Clustering": "wordsight.redundancy.codebook",
+    "ClsSimilarity": "wordsight.pruners.cls_similarity",
+    "ClsTopK": "wordsight.pruners.cls_topk",
+    "Clustering": "wordsight.redundancy.build",
     "Codebook": "wordsight.redundancy.codebook",
+    "CodebookCoverage": "wordsight.pruners.codebook_coverage",
+    "CodebookDPP": "wordsight.pruners.codebook_dpp",
+    "CodebookMMR": "wordsight.pruners.codebook_mmr",
     "CodebookPruner": "wordsight.pruners.codebook",
     "Condition": "wordsight.redundancy.criteria",
+    "DART": "wordsight.pruners.dart",
+    "DivPrune": "wordsight.pruners.divprune",
+    "EVS": "wordsight.pruners.evs",
+    "EmbedLens": "wordsight.pruners.embedlens",
     "Evidence": "wordsight.redundancy.evidence",
+    "Example": "wordsight.tasks.base",
+    "ExplainRequest": "wordsight.explain.record",
+    "Family": "wordsight.models.families.base",
+    "FastV": "wordsight.pruners.fastv",
+    "HiRED": "wordsight.pruners.hired",
+    "LayerPruner": "wordsight.pruners.layerwise",
+    "MMTok": "wordsight.pruners.mmtok",
+    "MediaInput": "wordsight.media.inputs",
+    "MergePruner": "wordsight.pruners.base",
+    "Pool": "wordsight.pruners.pool",
+    "Progress": "wordsight._utils.progress",
     "Prompt": "wordsight.models.prompt",
+    "PruMerge": "wordsight.pruners.prumerge",
+    "PruneSID": "wordsight.pruners.prunesid",
     "Pruner": "wordsight.pruners.base",
+    "PyramidDrop": "wordsight.pruners.pyramiddrop",
     "Quantile": "wordsight.redundancy.criteria",
-    "Reading": "wordsight.redundancy.probe",
+    "Random": "wordsight.pruners.random",
+    "Requirements": "wordsight.evaluation.recommendation",
+    "Results": "wordsight.evaluation.results",
+    "Scope": "wordsight.pruners.scope",
     "ScorePruner": "wordsight.pruners.base",
+    "Settings": "wordsight.evaluation.comparison",
+    "SparseVLM": "wordsight.pruners.sparsevlm",
+    "TOPS": "wordsight.pruners.tops",
     "Task": "wordsight.tasks.base",
+    "Timing": "wordsight.evaluation.latency",
+    "ToMe": "wordsight.pruners.tome",
+    "TokenProbe": "wordsight.redundancy.probe",
+    "Uniform": "wordsight.pruners.uniform",
     "UsageError": "wordsight.errors",
     "VLM": "wordsight.models.vlm",
+    "VidCom2": "wordsight.pruners.vidcom2",
     "Video": "wordsight.media.video",
+    "VisPruner": "wordsight.pruners.vispruner",
+    "VisionZip": "wordsight.pruners.visionzip",
     "VisualTokens": "wordsight.models.tokens",
     "WordsightError": "wordsight.errors",
+    "analyze": "wordsight.analysis.intermediate_states",
+    "build_codebook": "wordsight.redundancy.build",
+    "calibrate": "wordsight.evaluation.calibration",
+    "collect_evidence": "wordsight.redundancy.evidence",
     "compare": "wordsight.evaluation.comparison",
+    "describe_model": "wordsight.analysis.model_info",
+    "explain_tokens": "wordsight.explain.record",
+    "inspect_codebook": "wordsight.analysis.prototypes",
+    "measure_tokens": "wordsight.redundancy.evidence",
+    "probe_tokens": "wordsight.redundancy.probe",
+    "random_codebook": "wordsight.redundancy.build",
+    "recommend": "wordsight.evaluation.recommendation",
+    "report_progress": "wordsight._utils.progress",
 }
-__all__ = sorted(_HOMES)  # one list of names, not two
+__all__ = sorted(_MODULES)  # one list of names, not two
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'wordsight' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:  # a module with __getattr__ has every name, to a type checker
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'wordsight' has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

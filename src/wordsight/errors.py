@@ -9,15 +9,38 @@ from collections.abc import Iterable
 
 
 class WordsightError(Exception):
-    """Base of every error that the command line shows as one sentence; this one exits with 1."""
+    """Base of every error that the command line shows as one sentence; this one exits with 1.
+
+    `kind` is what `--json` calls it.
+    """
 
     exit_code = 1
+    kind = "failure"
 
 
 class UsageError(WordsightError, ValueError):
-    """The input cannot be used as given: a wrong option, file, folder, picture or book. Exits with 2."""
+    """The input cannot be used as given: a wrong option or a wrong combination of them. Exits with 2."""
 
     exit_code = 2
+    kind = "usage"
+
+
+class MediaError(UsageError):
+    """A picture or video cannot be used: there is none, it is damaged, or of a kind that is not read."""
+
+    kind = "media"
+
+
+class ModelError(UsageError):
+    """A model cannot be used: there is no such checkpoint, it is damaged, or it cannot do what is asked."""
+
+    kind = "model"
+
+
+class FileError(UsageError):
+    """A file or folder of ours cannot be read or written: a codebook, evidence, results, a report."""
+
+    kind = "file"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -51,7 +51,7 @@ def test_a_divergence_equals_its_definition(fast, slow, spread):
 
 @both_measures
 @pytest.mark.parametrize("top", [1, 3, 256, 1000])
-def test_a_divergence_looks_at_the_top_entries_only(fast, slow, top):
+def test_a_divergence_is_of_the_top_entries_only(fast, slow, top):
     intact, ablated = torch.randn(256), torch.randn(256)
     expected = slow(intact.tolist(), ablated.tolist(), top)
     assert fast(intact, ablated, top).item() == pytest.approx(expected, rel=1e-6, abs=1e-9)

@@ -51,7 +51,7 @@ CALIBRATE = ("codebook", "calibrate", "--images", "photos", "--out", "out")
     "arguments", [ASK, COMPARE, (*BUILD, "--out", "out"), CALIBRATE, ("probe", "good.png")]
 )
 def test_a_stopped_command_ends_in_one_line(run, monkeypatch, arguments):
-    for module in (cli, cli.codebook):
+    for module in (cli.ask, cli.codebook, cli.compare, cli.probe):
         monkeypatch.setattr(module, "load_vlm", interrupt)
     code, out, err = run(*arguments)
     assert code == 1
@@ -61,7 +61,7 @@ def test_a_stopped_command_ends_in_one_line(run, monkeypatch, arguments):
 
 
 def test_a_stopped_build_leaves_no_half_of_a_book(run, folder, monkeypatch):
-    monkeypatch.setattr(evidence, "examine", interrupt)
+    monkeypatch.setattr(evidence, "measure_tokens", interrupt)
     assert run(*BUILD, "--out", "out")[0] == 1
     assert not (folder / "out").exists()
     assert [path.name for path in (folder / "out.evidence").iterdir()] == ["manifest.json"]
@@ -69,7 +69,7 @@ def test_a_stopped_build_leaves_no_half_of_a_book(run, folder, monkeypatch):
 
 def test_a_stopped_build_goes_on_with_the_same_command(run, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(evidence, "examine", interrupt)
+        patch.setattr(evidence, "measure_tokens", interrupt)
         run(*BUILD, "--out", "out")
     assert run(*BUILD, "--out", "out")[0] == 0
 
@@ -99,8 +99,8 @@ def test_ask_without_a_pruner_keeps_all_tokens(run):
     assert (record["pruner"], record["tokens_kept"]) == ("none", 144)
 
 
-def test_ask_takes_the_keep_of_the_spec(run):
-    assert parsed(run(*ASK, "--pruner", "uniform:keep=7", "--json"))["tokens_kept"] == 7
+def test_ask_takes_the_budget_of_the_spec(run):
+    assert parsed(run(*ASK, "--pruner", "uniform:tokens=7", "--json"))["tokens_kept"] == 7
 
 
 def test_ask_prunes_with_a_book_in_a_folder(run):
@@ -117,8 +117,8 @@ def test_probe_as_json_tells_what_every_token_says(run):
         assert token["words"][0][1] == token["confidence"]
 
 
-def test_probe_with_leave_one_out_also_tells_divergences(run):
-    tokens = parsed(run("probe", "good.png", "--leave-one-out", "--json"))["tokens"]
+def test_probe_with_ablation_also_shows_divergences(run):
+    tokens = parsed(run("probe", "good.png", "--ablation", "--json"))["tokens"]
     assert all(set(token) == {"cell", "words", "confidence", "regional", "global"} for token in tokens)
     assert all(0 <= token[scope] <= 0.6932 for token in tokens for scope in ("regional", "global"))
 
@@ -161,7 +161,7 @@ def test_compare_with_a_report_writes_its_folder(run, folder):
 
 
 def test_compare_runs_every_model(run, monkeypatch, tiny):
-    monkeypatch.setattr(cli, "load_vlm", lambda name: VLM(tiny.model, tiny.processor, name))
+    monkeypatch.setattr(cli.compare, "load_vlm", lambda name: VLM(tiny.model, tiny.processor, name))
     rows = parsed(run(*COMPARE, "--model", "one", "--model", "two", "--json"))["rows"]
     assert [row["model"] for row in rows] == ["one"] * 3 + ["two"] * 3
 

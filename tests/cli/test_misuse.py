@@ -1,5 +1,6 @@
 """Every misuse of the command line is told in one line on stderr, exits with 2 and leaves nothing behind."""
 
+import json
 import os
 import pickle
 import re
@@ -37,12 +38,12 @@ MISUSES = [
     ((*ASK, "--pruner", "random", "--keep", "-0.1"), "keep must be a share .* got '?-0.1"),
     ((*ASK, "--pruner", "random", "--keep", "nan"), "keep must be a share .* got '?nan"),
     ((*ASK, "--keep", "abc"), "keep must be a share .* got 'abc'"),
-    ((*ASK, "--pruner", "random:keep=0"), "keep must be .* got 0"),
+    ((*ASK, "--pruner", "random:keep=0"), "keep must be a share of the tokens in .0, 1., got 0"),
     ((*ASK, "--pruner", "random:keep=abc"), "keep must be .* got 'abc'"),
-    ((*COMPARE, "--pruner", "uniform"), "pruner uniform at keep 0.1 is there twice"),
-    ((*COMPARE, "--keep", "0.1"), "pruner uniform at keep 0.1 is there twice"),
-    ((*COMPARE, "--task", "scenes"), "task scenes is there twice"),
-    ((*COMPARE, "--model", "demo", "--model", "demo", "--out", "out.json"), "model demo is there twice"),
+    ((*COMPARE, "--pruner", "uniform"), "duplicate pruner uniform at keep 0.1"),
+    ((*COMPARE, "--keep", "0.1"), "duplicate pruner uniform at keep 0.1"),
+    ((*COMPARE, "--task", "scenes"), "duplicate task scenes"),
+    ((*COMPARE, "--model", "demo", "--model", "demo", "--out", "out.json"), "duplicate model demo"),
     ((*COMPARE, "--reference", "random"), "unknown reference 'random': choose from uniform"),
     ((*COMPARE, "--reference", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
     ((*COMPARE, "--timing", "5"), "timing"),
@@ -59,7 +60,10 @@ MISUSES = [
     ((*ASK, "--pruner", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
     ((*ASK, "--pruner", "xyz"), f"unknown pruner 'xyz': choose from {', '.join(names())}"),
     ((*COMPARE, "--pruner", "unifrm"), "unknown pruner 'unifrm': did you mean 'uniform'"),
-    ((*ASK, "--pruner", "random:sed=1"), "option of random 'sed': .* choose from keep, positions, seed"),
+    (
+        (*ASK, "--pruner", "random:sed=1"),
+        "option of random 'sed': .* choose from keep, positions, seed, tokens",
+    ),
     ((*ASK, "--pruner", "random:seed"), "'random:seed': expected option=value"),
     ((*ASK, "--pruner", "random:seed=1.5"), r"seed must be .*1\.5"),
     ((*ASK, "--pruner", "codebook:codebook=book,threshold=abc"), "threshold must be .* 'abc'"),
@@ -90,7 +94,7 @@ MISUSES = [
     (CALIBRATE[:4], "out"),
     ((*CALIBRATE[:2], "--out", "out"), "images"),
     ((*CALIBRATE, "--task", "scene"), "unknown task 'scene': did you mean 'scenes'"),
-    ((*CALIBRATE, "--task", "scenes:pictures=0"), "pictures must be between 1 and 100000"),
+    ((*CALIBRATE, "--task", "scenes:pictures=0"), "pictures must be a whole number in .1, 100000."),
     ((*CALIBRATE, "--questions", "19"), "questions.* 20"),
     ((*CALIBRATE, "--questions", "many"), "questions.* integer"),
     ((*CALIBRATE, "--limit", "0"), "limit"),
@@ -104,14 +108,14 @@ MISUSES = [
     ((*CALIBRATE[:4], "--out", "photos"), "photos holds one.png, which is not of a codebook"),
     ((*BUILD, "--out", "out", "--limit", "0"), "limit"),
     ((*COMPARE, "--task", "scene"), "unknown task 'scene': did you mean 'scenes'"),
-    ((*COMPARE, "--task", "scenes:pictures=0"), "pictures must be between 1 and 100000"),
+    ((*COMPARE, "--task", "scenes:pictures=0"), "pictures must be a whole number in .1, 100000."),
     ((*COMPARE, "--task", "scenes:pictures=1.5"), r"pictures must be .*1\.5"),
     ((*COMPARE, "--limit", "0"), "limit"),
     ((*COMPARE, "--task", "nowhere.jsonl"), "cannot read nowhere.jsonl: No such file"),
     ((*COMPARE, "--task", "bad.jsonl"), "bad.jsonl, line 2: field 'answer' is missing"),
     ((*COMPARE, "--pruner", "nowhere:Mine"), "no module 'nowhere' in the current folder"),
     (("recommend",), "task"),
-    ((*RECOMMEND, "--budget", "0"), r"budget must be a share of the tokens in \(0, 1\), as 0\.2; got 0"),
+    ((*RECOMMEND, "--budget", "0"), r"budget must be a share of the tokens in \(0, 1\), got 0"),
     ((*RECOMMEND, "--budget", "1"), "budget must be .* got 1"),
     ((*RECOMMEND, "--budget", "nan"), "budget must be .* got nan"),
     ((*RECOMMEND, "--budget", "abc"), "budget.* number"),
@@ -275,4 +279,21 @@ def test_the_package_runs_as_a_program():
 def test_a_share_without_a_pruner_is_a_misuse(run):
     code, _, err = run("ask", "good.png", "what is it?", "--keep", "0.2")
     assert (code, err.count("\n")) == (2, 1)
-    assert "needs a pruner" in err
+    assert "need a pruner" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "code"),
+    [
+        (("ask", "missing.png", "what is it?"), "media", 2),
+        (("ask", "good.png", "what is it?", "--pruner", "divprun"), "usage", 2),
+        (("ask", "good.png", "what is it?", "--kep", "0.2"), "usage", 2),
+        (("codebook", "info", "nowhere"), "file", 2),
+    ],
+)
+def test_a_failure_is_a_record_where_json_is_asked_for(run, arguments, kind, code):
+    found, out, err = run(*arguments, "--json")
+    record = json.loads(out)
+    assert found == code
+    assert err == f"error: {record['error']['message']}\n"
+    assert record == {"error": {"message": record["error"]["message"], "kind": kind}}

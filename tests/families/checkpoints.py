@@ -118,8 +118,8 @@ def qwen(kind, **vision):
     else:
         videos = hf.Qwen2VLVideoProcessor(patch_size=4, merge_size=2, min_pixels=256, max_pixels=2304)
     around = f"{marks[2]}{{}}{marks[3]}".format
-    shown = template(around(marks[0]), marks[1] if kind == "Qwen3VL" else around(marks[1]))
-    return config, getattr(hf, f"{kind}Processor")(images, made, videos, chat_template=shown)
+    chat = template(around(marks[0]), marks[1] if kind == "Qwen3VL" else around(marks[1]))
+    return config, getattr(hf, f"{kind}Processor")(images, made, videos, chat_template=chat)
 
 
 def qwen2_vl():
@@ -147,8 +147,8 @@ def internvl():
     )
     images = hf.GotOcr2ImageProcessor(size=SQUARE, crop_to_patches=True, min_patches=1, max_patches=6)
     videos = hf.InternVLVideoProcessor(size=SQUARE)
-    shown = template("<IMG_CONTEXT>")
-    return config, hf.InternVLProcessor(images, made, videos, image_seq_length=4, chat_template=shown)
+    chat = template("<IMG_CONTEXT>")
+    return config, hf.InternVLProcessor(images, made, videos, image_seq_length=4, chat_template=chat)
 
 
 def idefics(kind):
@@ -194,8 +194,8 @@ def gemma3():
         **ids(made, **{f"{name}_id": token for name, token in named.items()}),
     )
     images = hf.Gemma3ImageProcessor(size=SQUARE)
-    shown = "{{ bos_token }}" + template("<start_of_image>")  # as its template really begins
-    return config, hf.Gemma3Processor(images, made, image_seq_length=4, chat_template=shown)
+    chat = "{{ bos_token }}" + template("<start_of_image>")  # as its template really begins
+    return config, hf.Gemma3Processor(images, made, image_seq_length=4, chat_template=chat)
 
 
 def paligemma():

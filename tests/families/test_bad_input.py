@@ -44,7 +44,7 @@ def test_a_question_with_a_placeholder_is_refused(vlm, picture):
         vlm.encode(picture(40, 40, 0), f"what is {vlm.processor.image_token}?")
 
 
-def test_a_template_that_forgets_the_picture_is_told(vlm, picture):
+def test_a_template_that_forgets_the_picture_is_refused(vlm, picture):
     if not vlm.processor.chat_template:
         return
     with pytest.MonkeyPatch.context() as patch:
@@ -55,7 +55,7 @@ def test_a_template_that_forgets_the_picture_is_told(vlm, picture):
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "config.json", "tokenizer.json", "preprocessor"])
 @pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "smolvlm"])
-def test_a_checkpoint_with_a_missing_file_is_told(copied, name, lost):
+def test_a_checkpoint_with_a_missing_file_is_refused(copied, name, lost):
     folder = copied(name)
     for path in folder.glob("*processor*.json" if lost == "preprocessor" else lost):
         path.unlink()
@@ -63,7 +63,7 @@ def test_a_checkpoint_with_a_missing_file_is_told(copied, name, lost):
         VLM.from_pretrained(str(folder))
 
 
-def test_a_checkpoint_with_missing_weights_is_told(copied):
+def test_a_checkpoint_with_missing_weights_is_refused(copied):
     from safetensors.torch import load_file, save_file
 
     folder = copied("llava")
@@ -75,7 +75,7 @@ def test_a_checkpoint_with_missing_weights_is_told(copied):
         VLM.from_pretrained(str(folder))
 
 
-def test_a_model_without_the_seam_is_told(loaded):
+def test_a_model_without_the_seam_is_refused(loaded):
     """Mllama reads pictures by cross attention: its prompts have no placeholders."""
     text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     text |= {"num_key_value_heads": 2, "vocab_size": 64, "cross_attention_layers": [1], "pad_token_id": 0}

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from wordsight import Video
-from wordsight.media.inputs import MediaInput, layout, process
+from wordsight.media.inputs import MediaInput
+from wordsight.models.processing import process, prompt_text
 
 QUESTION = "what color is the cat?"
 LONGER = "is there a cat or a dog in the garden?"
@@ -45,7 +46,7 @@ def oracle(vlm, media, prompt):
     kept = prompt.is_kept()
     logits = untouched(
         vlm,
-        process(vlm.processor, MediaInput.of(media), QUESTION),
+        process(vlm.processor, MediaInput.of(media), QUESTION).inputs,
         attention_mask=kept[None].long(),
         position_ids=prompt.sequence["position_ids"].unsqueeze(-2),
     )
@@ -55,8 +56,8 @@ def oracle(vlm, media, prompt):
 def test_a_prompt_is_what_the_processor_itself_makes_of_the_conversation(vlm, picture):
     if not vlm.processor.chat_template:
         return
-    shown = picture(40, 40, 0)
-    content = [{"type": "image", "image": shown}, {"type": "text", "text": QUESTION}]
+    media = picture(40, 40, 0)
+    content = [{"type": "image", "image": media}, {"type": "text", "text": QUESTION}]
     theirs = vlm.processor.apply_chat_template(
         [{"role": "user", "content": content}],
         add_generation_prompt=True,
@@ -64,12 +65,12 @@ def test_a_prompt_is_what_the_processor_itself_makes_of_the_conversation(vlm, pi
         return_dict=True,
         return_tensors="pt",
     )
-    assert torch.equal(vlm.encode(shown, QUESTION).sequence["input_ids"], theirs["input_ids"][0])
+    assert torch.equal(vlm.encode(media, QUESTION).sequence["input_ids"], theirs["input_ids"][0])
 
 
 @pytest.mark.shows
 def test_a_prompt_with_all_tokens_is_that_of_the_untouched_model(vlm, media, prompt):
-    inputs = process(vlm.processor, MediaInput.of(media), QUESTION)
+    inputs = process(vlm.processor, MediaInput.of(media), QUESTION).inputs
     assert torch.equal(read(vlm, prompt), untouched(vlm, inputs)[0])
 
 
@@ -104,7 +105,7 @@ def test_a_picture_may_lose_all_of_its_tokens(vlm, media, prompt):
 
 
 @pytest.mark.shows
-def test_generation_with_a_cache_says_what_reading_all_again_says(vlm, prompt):
+def test_generation_with_a_cache_is_that_of_reading_all_again(vlm, prompt):
     kept, said = subset(prompt, 0.5, 2), []
     growing = kept
     for _ in range(5):
@@ -116,14 +117,14 @@ def test_generation_with_a_cache_says_what_reading_all_again_says(vlm, prompt):
 
 @pytest.mark.shows("batch")
 def test_a_batch_of_whole_prompts_is_that_of_the_untouched_model(vlm, picture):
-    shown = [MediaInput.of(picture(90, 40, 0)), MediaInput.of(picture(50, 50, 1))]
+    media = [MediaInput.of(picture(90, 40, 0)), MediaInput.of(picture(50, 50, 1))]
     asked = (QUESTION, LONGER)
-    texts = [layout(vlm.processor, *each, ()) for each in zip(shown, asked, strict=True)]
+    texts = [prompt_text(vlm.processor, *each, ()) for each in zip(media, asked, strict=True)]
     vlm.processor.tokenizer.padding_side = "left"
-    images = [list(one.pictures) for one in shown]
+    images = [list(one.pictures) for one in media]
     begun = {} if not texts[0].startswith("<s>") else {"add_special_tokens": False}
     inputs = vlm.processor(text=texts, images=images, padding=True, return_tensors="pt", **begun)
-    prompts = [vlm.encode(one.pictures, text) for one, text in zip(shown, asked, strict=True)]
+    prompts = [vlm.encode(one.pictures, text) for one, text in zip(media, asked, strict=True)]
     expected = untouched(vlm, inputs)[:, -1]
     close = 1e-6 * float(expected.abs().max())
     torch.testing.assert_close(vlm.logits(prompts), expected, rtol=0, atol=close)
@@ -149,7 +150,7 @@ def test_a_batch_of_pictures_and_videos_is_its_rows_one_by_one(vlm, picture):
 
 @pytest.mark.shows("batch")
 def test_a_list_of_questions_is_answered_as_one_by_one(vlm, picture):
-    shown = [picture(90, 40, 0), [picture(50, 50, 1), picture(50, 50, 2)]]
-    alone = [vlm.answer(one, QUESTION, max_new_tokens=4) for one in shown]
-    both = vlm.answer(shown, [QUESTION, QUESTION], max_new_tokens=4)
+    media = [picture(90, 40, 0), [picture(50, 50, 1), picture(50, 50, 2)]]
+    alone = [vlm.answer(one, QUESTION, max_new_tokens=4) for one in media]
+    both = vlm.answer(media, [QUESTION, QUESTION], max_new_tokens=4)
     assert [(a.text, a.tokens_kept) for a in both] == [(a.text, a.tokens_kept) for a in alone]

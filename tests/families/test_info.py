@@ -16,8 +16,8 @@ def test_info_counts_what_a_prompt_holds(vlm, size):
     prompt = vlm.encode(Image.new("RGB", size), QUESTION)
     assert found["family"] == vlm.model.config.model_type
     assert found["visual_tokens"] == len(prompt.visual) == int(prompt.is_visual.sum())
-    shown = sum(grid["rows"] * grid["columns"] for grid in found["grids"])
-    assert shown + found["line_breaks"] == found["visual_tokens"]
+    in_grids = sum(grid["rows"] * grid["columns"] for grid in found["grids"])
+    assert in_grids + found["line_breaks"] == found["visual_tokens"]
     assert found["positions"] == ("M-RoPE" if "qwen" in found["family"] else "1-D")
     assert found["pad_embedding"] == "<pad>"
     assert "QUESTION" in found["prompt"]

@@ -24,8 +24,8 @@ def tower(vlm):
 def collected(vlm, tower):
     """A function that encodes with all signals of the tower."""
 
-    def encode(shown):
-        return vlm.encode(shown, QUESTION, signals=tower.signals).visual
+    def encode(media):
+        return vlm.encode(media, QUESTION, signals=tower.signals).visual
 
     return encode
 
@@ -71,7 +71,7 @@ def received(tower, calls):
     return torch.stack(found)
 
 
-def test_attention_is_what_the_towers_own_eager_attention_says(tower, raw):
+def test_attention_is_that_of_the_towers_own_eager_attention(tower, raw):
     signals, said, last = raw
     weights = [weights for _, _, weights in said[last]]
     torch.testing.assert_close(signals["cls_attention"], received(tower, weights), rtol=1e-4, atol=1e-6)
@@ -142,23 +142,23 @@ def test_line_breaks_have_no_signal(collected, media):
     assert not any(signal[tokens.is_break].any() for signal in tokens.signals.values())
 
 
-def moves_own_row(shown, before, encode_changed, image):
+def moves_own_row(media, before, encode_changed, image):
     """For some tokens of a picture: whether painting its box moves its own row of the features most."""
     for rows in crops(before, image):
-        where = drawing.boxes(shown, before.take(rows))
+        where = drawing.boxes(media, before.take(rows))
         for i in range(0, len(rows), max(1, len(rows) // 5)):
             left, top, right, bottom = where[i]
             if right - left < 2 or bottom - top < 2:
                 continue  # padding beside the picture
-            after = encode_changed(painted(shown, where[i]))
+            after = encode_changed(painted(media, where[i]))
             moved = (after.signals["features"] - before.signals["features"]).norm(dim=-1)
             yield int(rows[moved[rows].argmax()]) == int(rows[i])
 
 
 @pytest.mark.parametrize("size", [(96, 64), (64, 96), (64, 64)])
 def test_a_signal_is_of_the_token_in_whose_box_the_picture_changed(vlm, collected, picture, size):
-    shown = picture(*size, 3)
-    found = list(moves_own_row(shown, collected(shown), collected, 0))
+    media = picture(*size, 3)
+    found = list(moves_own_row(media, collected(media), collected, 0))
     assert found
     assert all(found)
 

@@ -141,7 +141,7 @@ def test_an_open_file_is_read_as_its_path_is_and_errors_name_it(tmp_path):
 
 
 @pytest.mark.parametrize("error", [struct.error, IndexError, KeyError, TypeError, OverflowError, EOFError])
-def test_whatever_a_decoder_stumbles_over_is_damage(tmp_path, monkeypatch, error):
+def test_whatever_a_decoder_raises_is_damage(tmp_path, monkeypatch, error):
     """All of these were raised for files in which a few bytes had been changed."""
     noise().save(tmp_path / "bad.jpg")
 
@@ -303,9 +303,11 @@ def test_the_pictures_of_a_folder_are_found_by_name(folder, kind):
     assert found == ["a.JPG", "b.png", "inner/d.tiff", "inner/deep/c.webp", "z.png"]
 
 
-@pytest.mark.parametrize(("name", "told"), [("gone", "no such folder: .*gone"), ("notes.txt", "is a file")])
-def test_a_folder_that_is_none_is_refused(folder, name, told):
-    with pytest.raises(UsageError, match=f"{told}; expected a folder of pictures"):
+@pytest.mark.parametrize(
+    ("name", "message"), [("gone", "no such folder: .*gone"), ("notes.txt", "is a file")]
+)
+def test_a_folder_that_is_none_is_refused(folder, name, message):
+    with pytest.raises(UsageError, match=f"{message}; expected a folder of pictures"):
         find_pictures(folder / name)
 
 

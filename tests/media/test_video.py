@@ -1,4 +1,4 @@
-"""Video: frames of a real file are those that were written, at their times; damaged files are told."""
+"""Video: frames of a real file are those that were written, at their times; damaged files are refused."""
 
 import io
 
@@ -81,11 +81,11 @@ def test_a_video_of_pictures_shows_them_at_its_rate():
 
 
 @pytest.mark.parametrize(
-    ("pictures", "fps", "told"),
+    ("pictures", "fps", "message"),
     [([], 1, "at least one frame"), ([SIZE, (9, 9)], 1, "of one size"), ([SIZE], 0, "fps must be above 0")],
 )
-def test_what_is_no_video_is_refused(pictures, fps, told):
-    with pytest.raises(UsageError, match=told):
+def test_what_is_no_video_is_refused(pictures, fps, message):
+    with pytest.raises(UsageError, match=message):
         Video.of([Image.new("RGB", size) for size in pictures], fps=fps)
 
 
@@ -97,7 +97,7 @@ def test_counts_that_make_no_sense_are_refused(film, options):
 
 @pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.6])
-def test_a_file_that_is_cut_short_is_told(tmp_path, suffix, share):
+def test_a_file_that_is_cut_short_is_refused(tmp_path, suffix, share):
     whole = write(tmp_path / f"whole.{suffix}", 60)
     content = whole.read_bytes()
     broken = tmp_path / f"broken.{suffix}"
@@ -149,7 +149,7 @@ def test_the_duration_is_that_of_the_film(film):
     assert Video.of([Image.new("RGB", SIZE)] * 3, fps=2).duration == 1.5
 
 
-def test_a_film_without_frames_is_told(tmp_path):
+def test_a_film_without_frames_is_refused(tmp_path):
     path = tmp_path / "empty.avi"
     with av.open(str(path), "w") as film:
         stream = film.add_stream("mpeg4", rate=5)
@@ -161,22 +161,22 @@ def test_a_film_without_frames_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a film", b"\x00" * 5000])
-def test_a_file_that_is_no_video_is_told(tmp_path, content):
+def test_a_file_that_is_no_video_is_refused(tmp_path, content):
     path = tmp_path / "no.mp4"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"no\.mp4 is no video that can be read"):
         Video.open(path)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no such video"):
         Video.open(tmp_path / "nowhere.mp4")
 
 
 def test_a_path_with_the_suffix_of_a_video_is_one(film):
-    shown = MediaInput.of(str(film))
-    assert len(shown.videos) == 1
-    assert len(shown.frames) == 8
+    opened = MediaInput.of(str(film))
+    assert len(opened.videos) == 1
+    assert len(opened.frames) == 8
 
 
 def test_pictures_beside_videos_are_refused(film):

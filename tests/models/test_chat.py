@@ -1,4 +1,4 @@
-"""Chat and batches on the tiny model: one look at the pictures, turns in the prompt, answers one by one."""
+"""Chat and batches on the tiny model: pictures encoded once, turns in the prompt, answers one by one."""
 
 import pytest
 from PIL import Image
@@ -16,14 +16,14 @@ def test_turns_are_in_the_prompt(tiny, picture):
     assert int(prompt.is_visual.sum()) == 144
 
 
-def test_a_chat_remembers_what_was_said(tiny, picture):
-    chat = tiny.chat(picture, pruner=DivPrune(keep=20))
+def test_a_chat_remembers_its_turns(tiny, picture):
+    chat = tiny.chat(picture, pruner=DivPrune(tokens=20))
     first = chat.ask(FIRST, max_new_tokens=3)
     chat.ask(SECOND, max_new_tokens=3)
     assert [turn[0] for turn in chat.turns] == [FIRST, SECOND]
     assert chat.turns[0][1] == first.text
     alone = tiny.encode(picture, SECOND, turns=[(FIRST, first.text)])
-    assert chat.turns[1][1] == tiny.generate([DivPrune(keep=20)(alone)], max_new_tokens=3)[0]
+    assert chat.turns[1][1] == tiny.generate([DivPrune(tokens=20)(alone)], max_new_tokens=3)[0]
 
 
 def test_the_first_answer_of_a_chat_is_an_answer(tiny, picture):
@@ -34,22 +34,22 @@ def test_the_first_answer_of_a_chat_is_an_answer(tiny, picture):
 @pytest.mark.parametrize("pass_tokens", [1, 400, 100_000])
 def test_answers_do_not_depend_on_how_many_fit_into_a_pass(tiny, picture, monkeypatch, pass_tokens):
     monkeypatch.setattr(tiny, "pass_tokens", pass_tokens)
-    shown = [picture, [picture, picture.rotate(90)], picture]
+    media = [picture, [picture, picture.rotate(90)], picture]
     asked = [FIRST, SECOND, SECOND]
-    found = tiny.answer(shown, asked, pruner=DivPrune(keep=0.2), max_new_tokens=3)
+    found = tiny.answer(media, asked, pruner=DivPrune(keep=0.2), max_new_tokens=3)
     alone = [
         tiny.answer(one, question, pruner=DivPrune(keep=0.2), max_new_tokens=3)
-        for one, question in zip(shown, asked, strict=True)
+        for one, question in zip(media, asked, strict=True)
     ]
     assert [answer.text for answer in found] == [answer.text for answer in alone]
     assert [answer.tokens_kept for answer in found] == [29, 58, 29]
     assert [answer.tokens_total for answer in found] == [144, 288, 144]
 
 
-@pytest.mark.parametrize("shown", ["one.png", [Image.new("RGB", (9, 9))], []])
-def test_as_many_pictures_as_questions_are_needed(tiny, shown):
+@pytest.mark.parametrize("media", ["one.png", [Image.new("RGB", (9, 9))], []])
+def test_as_many_pictures_as_questions_are_needed(tiny, media):
     with pytest.raises(UsageError, match="2 questions need a list of as many"):
-        tiny.answer(shown, [FIRST, SECOND])
+        tiny.answer(media, [FIRST, SECOND])
 
 
 def test_a_video_for_a_model_without_is_its_frames(tiny, picture):

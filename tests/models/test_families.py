@@ -82,27 +82,27 @@ def test_the_projector_makes_visual_tokens_of_vision_features(tiny, prompt, pict
 
 @layers
 def test_cls_attention_is_what_the_tower_says_it_attends_to(tiny, pictures, chosen, layer):
-    seen = with_layer(tiny, chosen).encode(pictures, QUESTION, signals=frozenset({"cls_attention"}))
+    prompt = with_layer(tiny, chosen).encode(pictures, QUESTION, signals=frozenset({"cls_attention"}))
     weights = tower_outputs(tiny, pictures).attentions[layer]  # (images, heads, 1 + patches, 1 + patches)
     slow = [row[head, 0, 1:] for row in weights for head in range(4)]
     means = torch.cat([torch.stack(slow[i : i + 4]).mean(0) for i in (0, 4, 8)])
-    torch.testing.assert_close(seen.visual.signals["cls_attention"], means, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(prompt.visual.signals["cls_attention"], means, rtol=1e-5, atol=1e-6)
 
 
 @layers
 def test_cls_similarity_is_the_cosine_of_the_towers_own_features(tiny, pictures, chosen, layer):
-    seen = with_layer(tiny, chosen).encode(pictures, QUESTION, signals=frozenset({"cls_similarity"}))
+    prompt = with_layer(tiny, chosen).encode(pictures, QUESTION, signals=frozenset({"cls_similarity"}))
     states = tower_outputs(tiny, pictures).hidden_states[layer + 1].double()
     slow = [patch @ one[0] / (patch.norm() * one[0].norm()) for one in states for patch in one[1:]]
     torch.testing.assert_close(
-        seen.visual.signals["cls_similarity"], torch.stack(slow).float(), rtol=1e-5, atol=1e-5
+        prompt.visual.signals["cls_similarity"], torch.stack(slow).float(), rtol=1e-5, atol=1e-5
     )
 
 
 @pytest.mark.parametrize("names", [[], ["cls_attention"], ["cls_similarity"], sorted(SIGNALS)])
 def test_only_the_signals_asked_for_are_collected(tiny, picture, names):
-    seen = tiny.encode(picture, QUESTION, signals=frozenset(names))
-    assert sorted(seen.visual.signals) == names
+    prompt = tiny.encode(picture, QUESTION, signals=frozenset(names))
+    assert sorted(prompt.visual.signals) == names
 
 
 def test_collecting_does_not_change_the_visual_tokens(tiny, prompt, picture):
@@ -163,8 +163,8 @@ SIZES = pytest.mark.parametrize("size", [(192, 192), (300, 200), (200, 300), (64
 
 def region(vlm, processor, size):
     """What the grid of a picture covers, in its pixels."""
-    seen = VisionContext(vlm.model.config, processor, {}, [torch.zeros(144, 8)], [size], False)
-    (grid,) = vlm.family.grids(seen)
+    context = VisionContext(vlm.model.config, processor, {}, [torch.zeros(144, 8)], [size], False)
+    (grid,) = vlm.family.grids(context)
     return tuple(share * edge for share, edge in zip(grid.region, size * 2, strict=True))
 
 

@@ -23,7 +23,6 @@ QUESTION, LONGER = "what is the background?", "is there a cat or a dog in the ga
 class Known(LayerPruner):
     """Keeps every third token after layer 2, and of those every second after layer 4."""
 
-    keep: float | int = 24
     steps: tuple[int, ...] = (3, 2)
     after: tuple[int, ...] = (2, 4)
 
@@ -37,9 +36,9 @@ class Known(LayerPruner):
             counts.append(len(left))
         return counts
 
-    def prune_layer(self, midway, count):
-        step = next(step for step in self.steps if len(midway.visual[::step]) == count)
-        return midway.take(torch.arange(len(midway.visual))[::step])
+    def prune_layer(self, state, count):
+        step = next(step for step in self.steps if len(state.visual[::step]) == count)
+        return state.take(torch.arange(len(state.visual))[::step])
 
 
 def flash_made_up(module, query, key, value, attention_mask, **options):
@@ -70,7 +69,7 @@ def vlm(request, deep, monkeypatch):
 
 def masked(vlm, prompt, drops):
     """The logits (L, V) of the unpruned model in which from layer i on nobody sees the columns `drops[i]`."""
-    inputs = replace(prompt, inside=None).inputs()
+    inputs = replace(prompt, layerwise=None).inputs()
     length = len(inputs["input_ids"][0])
     bare = torch.full((length, length), torch.finfo(torch.float32).min).triu(1)
 
@@ -113,8 +112,8 @@ def prompt(vlm, picture):
 def test_every_token_left_is_as_in_the_model_that_cannot_see_the_others(vlm, prompt):
     pruned, drops = Known()(prompt), known_drops(prompt)
     left = [i for i in range(len(prompt.is_visual)) if i not in drops[4]]
-    with pruning_hooks(vlm, [pruned]) as extra, torch.no_grad():
-        logits = vlm.model(**pruned.inputs(), **extra).logits[0]
+    with pruning_hooks(vlm.model, [pruned]) as extra, torch.no_grad():
+        logits = vlm.model(**collate([pruned]), **extra).logits[0]
     torch.testing.assert_close(logits, masked(vlm, prompt, drops)[left], atol=1e-5, rtol=0)
     torch.testing.assert_close(vlm.logits([pruned])[0], logits[-1], atol=1e-5, rtol=0)
 
@@ -123,7 +122,7 @@ def test_every_token_of_an_answer_is_as_in_the_model_that_cannot_see_the_others(
     growing, found = [prompt], []
     for said in (9, 30, 51, 7):
         growing.append(growing[-1].followed_by(said))
-    with pruning_hooks(vlm, [Known()(prompt)]) as extra, torch.no_grad():
+    with pruning_hooks(vlm.model, [Known()(prompt)]) as extra, torch.no_grad():
         output = vlm.model(**prompt.inputs(), **extra)
         for longer in growing[1:]:
             inputs = longer.inputs()
@@ -138,7 +137,7 @@ def test_every_token_of_an_answer_is_as_in_the_model_that_cannot_see_the_others(
     assert [layer.keys.shape[2] for layer in output[cache_name(vlm.model)].layers] == left
 
 
-def test_generate_says_what_the_model_says_that_cannot_see_the_others(vlm, prompt):
+def test_generate_answers_as_the_model_that_cannot_see_the_others(vlm, prompt):
     growing, drops, said = prompt, known_drops(prompt), []
     for _ in range(5):
         said.append(int(masked(vlm, growing, drops)[-1].argmax()))
@@ -171,7 +170,7 @@ def ragged(vlm, picture):
 def even(vlm, picture):
     """Prompts of one length, without padding, that drop different numbers of tokens."""
     prompt = vlm.encode(picture, QUESTION)
-    return [Known()(prompt), prompt, FastV(keep=0.3, layer=3)(prompt), FastV(keep=5)(prompt)]
+    return [Known()(prompt), prompt, FastV(keep=0.3, layer=3)(prompt), FastV(tokens=5)(prompt)]
 
 
 @pytest.mark.parametrize("prompts", [ragged, even])
@@ -187,18 +186,18 @@ def test_a_batch_is_its_rows_one_by_one(vlm, picture, prompts):
 
 def test_the_rows_of_attention_are_those_that_the_layer_paid(vlm, picture):
     prompts = [vlm.encode(picture, QUESTION), vlm.encode(picture, LONGER)]
-    seen = []
+    captured = []
 
     @dataclass(kw_only=True)
     class Rows(Known):
-        def prune_layer(self, midway, count):
-            at = torch.tensor([3, len(midway.hidden) - 4, len(midway.hidden) - 1])
-            seen.append(midway.attention.rows(at))
-            return super().prune_layer(midway, count)
+        def prune_layer(self, state, count):
+            at = torch.tensor([3, len(state.hidden) - 4, len(state.hidden) - 1])
+            captured.append(state.attention.rows(at))
+            return super().prune_layer(state, count)
 
-    with pruning_hooks(vlm, [Rows()(prompt) for prompt in prompts]) as extra, torch.no_grad():
+    with pruning_hooks(vlm.model, [Rows()(prompt) for prompt in prompts]) as extra, torch.no_grad():
         vlm.model(**collate(prompts), **extra)
-    for prompt, rows in zip(prompts, seen, strict=False):
+    for prompt, rows in zip(prompts, captured, strict=False):
         expected = eager(vlm, prompt).attentions[1][0]
         length = len(prompt.is_visual)
         at = [3, length - 4, length - 1]
@@ -224,7 +223,7 @@ def state(vlm):
 
 @dataclass(kw_only=True)
 class Broken(Known):
-    def prune_layer(self, midway, count):
+    def prune_layer(self, state, count):
         raise ZeroDivisionError
 
 
@@ -241,15 +240,13 @@ def test_the_model_is_left_as_it_was_even_after_an_error(vlm, prompt, run):
 
 
 def test_a_chat_prunes_for_every_question(deep, picture, monkeypatch):
-    seen, narrow = [], FastV.prune_layer
-    monkeypatch.setattr(
-        FastV, "narrow", lambda self, midway, count: seen.append(narrow(self, midway, count)) or seen[-1]
-    )
-    chat = deep.chat(picture, pruner=FastV(keep=20))
+    left, prune_layer = [], FastV.prune_layer
+    monkeypatch.setattr(FastV, "prune_layer", lambda *given: left.append(prune_layer(*given)) or left[-1])
+    chat = deep.chat(picture, pruner=FastV(tokens=20))
     first = chat.ask(QUESTION, max_new_tokens=2)
     chat.ask(LONGER, max_new_tokens=2)
-    assert len(seen) == 2
-    assert not torch.equal(seen[0].visual, seen[1].visual)
+    assert len(left) == 2
+    assert not torch.equal(left[0].visual, left[1].visual)
     assert (first.tokens_total, first.tokens_kept) == (144, round((2 * 144 + 4 * 20) / 6, 1))
 
 
@@ -258,14 +255,14 @@ def test_a_chat_prunes_for_every_question(deep, picture, monkeypatch):
     [
         (FastV(keep=0.25), (2 * 144 + 4 * 36) / 6),
         (FastV(keep=1.0), 144),
-        (FastV(keep=30, layer=5), (5 * 144 + 30) / 6),
+        (FastV(tokens=30, layer=5), (5 * 144 + 30) / 6),
         (PyramidDrop(), (144 + 2 * 72 + 36 + 2 * 18) / 6),
         (DivPrune(keep=0.5), 72),
     ],
     ids=repr,
 )
 def test_tokens_read_is_the_mean_over_layers(deep, picture, method, read):
-    assert tokens_read(deep, method(deep.encode(picture, QUESTION))) == pytest.approx(read)
+    assert tokens_read(deep.model, method(deep.encode(picture, QUESTION))) == pytest.approx(read)
 
 
 @pytest.mark.parametrize("layer", [0, 6, 7])
@@ -279,13 +276,15 @@ def test_a_layer_that_the_model_has_not_is_refused_with_its_depth(deep, picture,
 
 def test_a_language_model_without_layers_is_refused(deep, monkeypatch):
     monkeypatch.setattr(deep.model, "get_decoder", lambda: torch.nn.Identity())
-    with pytest.raises(UsageError, match=r"deep \(llava\): its language model is no stack of layers"):
+    with pytest.raises(
+        UsageError, match=r"LlavaForConditionalGeneration \(llava\): its language model is no stack of layers"
+    ):
         FastV().check(deep)
 
 
-def test_attention_that_cannot_be_listened_to_is_refused(deep, picture, monkeypatch):
+def test_attention_that_cannot_be_captured_is_refused(deep, picture, monkeypatch):
     prompt = deep.encode(picture, QUESTION)
-    attention = decoder_layers(deep)[1].self_attn
+    attention = decoder_layers(deep.model)[1].self_attn
 
     def forward(hidden_states, **given):
         return torch.zeros_like(hidden_states), None

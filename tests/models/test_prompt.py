@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from wordsight.errors import UsageError
+from wordsight.models.layer_hooks import cache_name
 from wordsight.models.prompt import Prompt, collate, collate_after, shared_length
 from wordsight.models.tokens import VisualTokens
+from wordsight.pruners.fastv import FastV
 
 QUESTION = "what is the background?"
 SUBSETS = {
@@ -119,13 +122,13 @@ def test_a_ragged_batch_generates_what_single_runs_do(tiny, prompt):
 
 
 @subsets
-def test_greedy_generation_says_what_the_masked_model_says(tiny, prompt, picture, kept):
+def test_greedy_generation_is_that_of_the_masked_model(tiny, prompt, picture, kept):
     assert greedy(tiny, [pruned(prompt, kept)], 6)[0] == masked_greedy(tiny, picture, kept, 6)
 
 
 @subsets
 @torch.no_grad()
-def test_generation_with_a_cache_says_what_passes_without_one_say(tiny, prompt, kept):
+def test_generation_with_a_cache_is_that_of_passes_without_one(tiny, prompt, kept):
     longer, said = pruned(prompt, kept), []
     for _ in range(6):
         said.append(int(tiny.model(**longer.inputs(), use_cache=False).logits[0, -1].argmax()))
@@ -274,14 +277,24 @@ def test_shared_length_of_many_is_that_of_the_least_alike():
     assert shared_length([small([7, 8, 9, 1]), small([7, 8, 9, 2]), small([7, 5, 9, 1])]) == 1
 
 
+def test_the_inputs_of_a_prompt_with_a_layerwise_method_are_refused(prompt):
+    """The model alone would read all of its tokens, whatever the method says."""
+    marked = FastV(tokens=5)(prompt)
+    with pytest.raises(
+        UsageError, match=r"FastV drops tokens between layers .* VLM\.logits or VLM\.generate"
+    ):
+        marked.inputs()
+    assert torch.equal(collate([marked])["input_ids"], prompt.inputs()["input_ids"])
+
+
 @pytest.mark.parametrize("length", [1, 3, 40, 80])
 @torch.no_grad()
 def test_collate_after_splits_a_pass_in_two(tiny, prompt, length):
     prompts = [pruned(prompt, range(90)).followed_by(word) for word in (20, 21, 22)]
     before, rest = collate_after(prompts, length)
-    cache = tiny.model(**before, use_cache=True)[tiny.cache_name]
+    cache = tiny.model(**before, use_cache=True)[cache_name(tiny.model)]
     cache.batch_repeat_interleave(3)
-    late = tiny.model(**rest, **{tiny.cache_name: cache}).logits[:, -1]
+    late = tiny.model(**rest, **{cache_name(tiny.model): cache}).logits[:, -1]
     torch.testing.assert_close(late, logits(tiny, collate(prompts)), rtol=1e-5, atol=1e-5)
 
 

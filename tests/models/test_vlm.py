@@ -21,7 +21,7 @@ QUESTION = "what is the background?"
 
 @dataclass(kw_only=True)
 class MostAttended(ScorePruner):
-    needs = frozenset({"cls_attention"})
+    required_signals = frozenset({"cls_attention"})
 
     def score(self, tokens):
         return tokens.signals["cls_attention"]
@@ -47,21 +47,21 @@ def checkpoint(tiny, tmp_path):
 @pytest.fixture
 def passes(tiny):
     """How many tokens each pass of the language model reads, as (rows, tokens), noted while the test runs."""
-    seen = []
+    passed = []
     hook = tiny.model.model.language_model.register_forward_pre_hook(
-        lambda module, arguments, options: seen.append(tuple(options["inputs_embeds"].shape[:2])),
+        lambda module, arguments, options: passed.append(tuple(options["inputs_embeds"].shape[:2])),
         with_kwargs=True,
     )
-    yield seen
+    yield passed
     hook.remove()
 
 
 @pytest.fixture
-def looks(tiny):
+def tower_passes(tiny):
     """One entry for every pass of the vision tower while the test runs."""
-    seen = []
-    hook = tiny.model.model.vision_tower.register_forward_hook(lambda *_: seen.append(1))
-    yield seen
+    passed = []
+    hook = tiny.model.model.vision_tower.register_forward_hook(lambda *_: passed.append(1))
+    yield passed
     hook.remove()
 
 
@@ -107,22 +107,22 @@ def test_logits_are_float32_for_a_model_in_half_precision(tiny, prompt):
     assert vlm.logits([prompt, prompt.followed_by(85)]).dtype == torch.float32
 
 
-def test_encode_runs_the_tower_once(tiny, picture, looks):
+def test_encode_runs_the_tower_once(tiny, picture, tower_passes):
     tiny.encode([picture, picture], QUESTION, signals=frozenset({"cls_attention", "cls_similarity"}))
-    assert len(looks) == 1
+    assert len(tower_passes) == 1
 
 
-def test_encode_with_seen_tokens_skips_the_tower(tiny, picture, prompt, looks):
+def test_encode_with_the_visual_tokens_of_before_skips_the_tower(tiny, picture, prompt, tower_passes):
     tiny.encode(picture, "is there a cat?", visual=prompt.visual)
-    assert not looks
+    assert not tower_passes
 
 
-def test_seen_tokens_of_another_number_of_images_are_refused(tiny, picture, prompt):
+def test_visual_tokens_of_another_number_of_images_are_refused(tiny, picture, prompt):
     with pytest.raises(UsageError, match="288 image placeholders for 144 visual tokens"):
         tiny.encode([picture, picture], "is there a cat?", visual=prompt.visual)
 
 
-def test_encode_with_seen_tokens_makes_the_same_prompt(tiny, picture, prompt):
+def test_encode_with_the_visual_tokens_of_before_makes_the_same_prompt(tiny, picture, prompt):
     again = tiny.encode(picture, "is there a cat?", visual=prompt.visual)
     fresh = tiny.encode(picture, "is there a cat?")
     assert torch.equal(tiny.logits([again]), tiny.logits([fresh]))
@@ -160,14 +160,14 @@ def test_a_model_in_half_precision_encodes_in_its_own_precision(tiny, picture):
     assert vlm.encode(picture, QUESTION).visual.embeds.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(("images", "pruner", "kept"), [(1, MostAttended(keep=30), 30), (2, None, 288)])
+@pytest.mark.parametrize(("images", "pruner", "kept"), [(1, MostAttended(tokens=30), 30), (2, None, 288)])
 def test_answer_counts_the_tokens_before_and_after_pruning(tiny, picture, images, pruner, kept):
     answer = tiny.answer([picture] * images, QUESTION, pruner=pruner, max_new_tokens=1)
     assert (answer.tokens_total, answer.tokens_kept) == (144 * images, kept)
 
 
-def test_answer_says_what_the_pruned_prompt_says(tiny, picture):
-    answer = tiny.answer(picture, QUESTION, pruner=MostAttended(keep=30), max_new_tokens=6)
+def test_the_answer_is_that_of_the_pruned_prompt(tiny, picture):
+    answer = tiny.answer(picture, QUESTION, pruner=MostAttended(tokens=30), max_new_tokens=6)
     prompt, said = tiny.encode(picture, QUESTION, signals=MostAttended.required_signals), []
     best = prompt.visual.signals["cls_attention"].topk(30).indices
     kept = replace(prompt, visual=prompt.visual.take(best))
@@ -180,13 +180,14 @@ def test_answer_says_what_the_pruned_prompt_says(tiny, picture):
 def test_the_spans_of_an_answer_are_the_time_it_took(tiny, picture, monkeypatch):
     # began, encoded, selected; began to generate, first word, done
     clock = iter([10.0, 11.0, 13.0, 13.0, 16.0, 20.0])
-    monkeypatch.setattr("wordsight.models.chat.perf_counter", lambda: next(clock))
+    for module in ("chat", "vlm"):
+        monkeypatch.setattr(f"wordsight.models.{module}.perf_counter", lambda: next(clock))
     answer = tiny.answer(picture, QUESTION, max_new_tokens=3)
     spans = (answer.vision_ms, answer.selection_ms, answer.prefill_ms, answer.decode_ms)
     assert spans == (1000, 2000, 3000, 4000)
 
 
-def test_generate_says_the_same_when_the_checkpoint_turns_the_cache_off(tiny, prompt):
+def test_generate_answers_the_same_when_the_checkpoint_turns_the_cache_off(tiny, prompt):
     gaps = replace(prompt, visual=prompt.visual.take(torch.arange(0, 144, 2)))
     uncached = VLM(copy.deepcopy(tiny.model), tiny.processor, "uncached")
     uncached.model.generation_config.use_cache = False
@@ -306,7 +307,7 @@ def unmapped(tiny):
 
 
 def test_a_model_of_an_unknown_type_prunes(tiny, unmapped, picture):
-    pruner = DivPrune(keep=30)
+    pruner = DivPrune(tokens=30)
     assert (
         unmapped.answer(picture, QUESTION, pruner=pruner).text
         == tiny.answer(picture, QUESTION, pruner=pruner).text
@@ -323,7 +324,7 @@ def test_a_model_of_an_unknown_type_has_no_neighborhoods_and_is_not_drawn(unmapp
 
 
 def test_a_model_of_an_unknown_type_that_reads_otherwise_is_refused(unmapped, picture, monkeypatch):
-    """Here it counts positions in twos, which nobody told wordsight."""
+    """Here it counts positions in twos, which wordsight does not know."""
     usual = unmapped.family.positions
     monkeypatch.setattr(unmapped.family, "positions", lambda *given: usual(*given) * 2, raising=False)
     with pytest.raises(UsageError, match=r"not_a_family\): given its own visual tokens, .*logits off by"):
@@ -331,7 +332,7 @@ def test_a_model_of_an_unknown_type_that_reads_otherwise_is_refused(unmapped, pi
 
 
 @pytest.mark.parametrize("name", ["nomodel", "models/that/are-not-there", "/nowhere/model", "a b/c"])
-def test_what_can_be_no_model_is_told_without_asking_the_hub(name, monkeypatch):
+def test_what_can_be_no_model_is_refused_without_asking_the_hub(name, monkeypatch):
     monkeypatch.setattr(loading.AutoProcessor, "from_pretrained", lambda *given: pytest.fail("it was asked"))
     with pytest.raises(UsageError, match=f"no model '{name}': there is no such folder"):
         VLM.from_pretrained(name)

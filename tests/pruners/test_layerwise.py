@@ -1,5 +1,5 @@
-"""Every method inside the language model against what all promise, and each against slow code on what the
-unpruned model tells.
+"""Every layerwise method against what all promise, and each against slow code on what the unpruned model
+computes.
 """
 
 from dataclasses import replace
@@ -11,6 +11,7 @@ import torch
 
 from wordsight import UsageError, pruners
 from wordsight._utils import registry
+from wordsight.models.layer_hooks import cache_name
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.dart import DART
@@ -23,88 +24,87 @@ QUESTION = "is there a cat or a dog in the garden?"
 
 
 CLASSES = [registry.find(pruners, name, Pruner) for name in pruners.names()]
-INSIDE = [cls for cls in CLASSES if issubclass(cls, LayerPruner)]
-every_method = pytest.mark.parametrize("cls", INSIDE, ids=lambda cls: cls.__name__)
+LAYERWISE = [cls for cls in CLASSES if issubclass(cls, LayerPruner)]
+every_method = pytest.mark.parametrize("cls", LAYERWISE, ids=lambda cls: cls.__name__)
 # What to keep, and how many of 144 tokens that is.
-BUDGETS = [
-    (0.001, 1),
-    (0.05, 7),
-    (1 / 3, 48),
-    (0.99, 143),
-    (1.0, 144),
-    (1, 1),
-    (5, 5),
-    (143, 143),
-    (999, 144),
-]
+SHARES = [(0.001, 1), (0.05, 7), (1 / 3, 48), (0.99, 143), (1.0, 144)]
+COUNTS = [(1, 1), (5, 5), (143, 143), (999, 144)]
+BUDGETS = [({"keep": share}, count) for share, count in SHARES] + [({"tokens": n}, k) for n, k in COUNTS]
+
+
+@pytest.fixture(scope="module")
+def prompt(deep, picture):
+    return deep.encode(picture, QUESTION)
 
 
 @every_method
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_the_budget_is_met_exactly_after_the_last_step(deep, steps, picture, cls, budget):
-    keep, count = budget
-    prompt = deep.encode(picture, QUESTION)
-    found = [narrowed.visual.tolist() for _, narrowed in steps(cls(keep=keep), prompt)]
-    assert all(places == sorted(set(places)) for places in found)
-    planned = list(cls(keep=keep).plan(prompt.visual, 6).values())
-    assert planned == sorted(planned, reverse=True)
-    assert planned[-1] == count
-    fewer = [after for before, after in pairwise([144, *planned]) if after < before]
-    assert [len(places) for places in found] == fewer
+def test_the_budget_is_met_exactly_after_the_last_step(steps, prompt, cls):
+    for budget, count in BUDGETS:
+        method = cls(**budget)
+        found = [after.visual.tolist() for _, after in steps(method, prompt)]
+        assert all(places == sorted(set(places)) for places in found), budget
+        planned = list(method.plan(prompt.visual, 6).values())
+        assert planned == sorted(planned, reverse=True), budget
+        assert planned[-1] == count, budget
+        fewer = [after for before, after in pairwise([144, *planned]) if after < before]
+        assert [len(places) for places in found] == fewer, budget
 
 
 @every_method
-@pytest.mark.parametrize("keep", [1.0, 144, 1000])
-def test_keep_all_leaves_the_logits_unchanged(deep, picture, cls, keep):
-    prompt = deep.encode(picture, QUESTION)
-    pruned = deep.logits([cls(keep=keep)(prompt)])
-    torch.testing.assert_close(pruned, deep.logits([prompt]), atol=1e-5, rtol=0)
+def test_keep_all_leaves_the_logits_unchanged(deep, prompt, cls):
+    expected = deep.logits([prompt])
+    for budget in ({"keep": 1.0}, {"tokens": 144}, {"tokens": 1000}):
+        torch.testing.assert_close(deep.logits([cls(**budget)(prompt)]), expected, atol=1e-5, rtol=0)
 
 
 @every_method
-def test_the_prompt_is_the_same_but_for_the_method(deep, picture, cls):
-    prompt, method = deep.encode(picture, QUESTION), cls(keep=0.3)
-    assert method(prompt) == replace(prompt, inside=method)
+def test_the_prompt_is_the_same_but_for_the_method(prompt, cls):
+    method = cls(keep=0.3)
+    assert method(prompt) == replace(prompt, layerwise=method)
     assert method.prune(prompt.visual) is prompt.visual
 
 
 @every_method
-def test_the_same_prompt_gives_the_same_logits_twice(deep, picture, cls):
-    prompt = cls(keep=0.25)(deep.encode(picture, QUESTION))
-    assert torch.equal(deep.logits([prompt]), deep.logits([prompt]))
+def test_the_same_prompt_gives_the_same_logits_twice(deep, prompt, cls):
+    pruned = cls(keep=0.25)(prompt)
+    assert torch.equal(deep.logits([pruned]), deep.logits([pruned]))
 
 
 @every_method
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_prompt_with_next_to_no_visual_tokens_is_read(deep, picture, cls, count):
-    prompt = deep.encode(picture, QUESTION)
-    few = replace(prompt, visual=prompt.visual.take(torch.arange(count)))
-    torch.testing.assert_close(deep.logits([cls(keep=2)(few)]), deep.logits([few]), atol=1e-5, rtol=0)
-    assert deep.logits([cls(keep=1)(few)]).isfinite().all()
+def test_a_prompt_with_next_to_no_visual_tokens_is_read(deep, prompt, cls):
+    for count in (0, 1, 2):
+        few = replace(prompt, visual=prompt.visual.take(torch.arange(count)))
+        torch.testing.assert_close(deep.logits([cls(tokens=2)(few)]), deep.logits([few]), atol=1e-5, rtol=0)
+        assert deep.logits([cls(tokens=1)(few)]).isfinite().all(), count
 
 
 @every_method
-def test_bfloat16_is_pruned(deep, picture, monkeypatch, cls):
+def test_bfloat16_is_pruned(deep, picture, cls):
     half = VLM(type(deep.model)(deep.model.config).to(torch.bfloat16), deep.processor, "half")
     answer = half.answer(picture, QUESTION, pruner=cls(keep=0.25), max_new_tokens=3)
     assert answer.tokens_kept < 144
 
 
 @every_method
-@pytest.mark.parametrize("keep", [0.2, 12])
-def test_the_repr_rebuilds_an_equal_method(cls, keep):
-    method = cls(keep=keep)
-    again = eval(repr(method), {cls.__name__: cls})
-    assert again == method
-    assert repr(again) == repr(method)
-    assert replace(pruners.make(registry.spec(method)), keep=keep) == method
+def test_the_repr_rebuilds_an_equal_method(cls):
+    for budget in ({"keep": 0.2}, {"keep": 0.3}, {"tokens": 12}):
+        method = cls(**budget)
+        again = eval(repr(method), {cls.__name__: cls})
+        assert again == method
+        assert repr(again) == repr(method)
+        assert replace(pruners.make(registry.spec(method)), **budget) == method
 
 
 @every_method
-@pytest.mark.parametrize("keep", [0, -1, 2.0, 0.0, float("nan"), "0.2", True, None])
-def test_a_keep_out_of_range_is_refused_with_what_was_given(cls, keep):
-    with pytest.raises(UsageError, match=rf"keep must be .* got {keep!r}"):
-        cls(keep=keep)
+def test_a_budget_that_cannot_be_is_refused_with_what_was_given(cls):
+    for keep in (0, -1, 2.0, 0.0, 64, float("nan"), "0.2", True, None):
+        with pytest.raises(UsageError, match=rf"^keep must be a number in \(0, 1\], got {keep!r}"):
+            cls(keep=keep)
+    for tokens in (0, -1, 1.5, "8", True):
+        with pytest.raises(
+            UsageError, match=rf"^tokens must be a whole number from 1 on or none, got {tokens!r}"
+        ):
+            cls(tokens=tokens)
 
 
 @every_method
@@ -116,9 +116,8 @@ def test_positions_are_kept_and_nothing_else(cls):
 
 
 @pytest.fixture
-def told(deep, picture, monkeypatch):
-    """The prompt, the places of its visual tokens, and all that the unpruned model tells about it."""
-    prompt = deep.encode(picture, QUESTION)
+def unpruned(deep, prompt, monkeypatch):
+    """The prompt, the places of its visual tokens, and all that the unpruned model computes of it."""
     monkeypatch.setattr(deep.model.config.text_config, "_attn_implementation", "eager")
     with torch.no_grad():
         output = deep.model(**prompt.inputs(), output_attentions=True, output_hidden_states=True)
@@ -127,7 +126,7 @@ def told(deep, picture, monkeypatch):
         visual=prompt.is_visual.nonzero()[:, 0].tolist(),
         attentions=[layer[0] for layer in output.attentions],  # (H, L, L) each
         hidden=[states[0] for states in output.hidden_states],  # (L, D), what each layer reads
-        keys=[layer.keys[0] for layer in output[deep.cache_name].layers],  # (G, L, width)
+        keys=[layer.keys[0] for layer in output[cache_name(deep.model)].layers],  # (G, L, width)
     )
 
 
@@ -140,7 +139,7 @@ def steps(deep, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(
                 type(method),
-                "narrow",
+                "prune_layer",
                 lambda *given: found.append((given[1], narrow(*given))) or found[-1][1],
             )
             deep.logits([method(prompt)])
@@ -164,61 +163,61 @@ def mean_attention(attention, rows, places):
 
 
 @pytest.mark.parametrize("layer", [1, 2, 5])
-def test_fastv_keeps_what_the_last_token_looks_at_in_the_layer_before(told, steps, layer):
-    ((_, found),) = steps(FastV(keep=0.25, layer=layer), told.prompt)
-    last = len(told.hidden[0]) - 1
-    scores = mean_attention(told.attentions[layer - 1], [last], told.visual)
+def test_fastv_keeps_what_the_last_token_attends_to_in_the_layer_before(unpruned, steps, layer):
+    ((_, found),) = steps(FastV(keep=0.25, layer=layer), unpruned.prompt)
+    last = len(unpruned.hidden[0]) - 1
+    scores = mean_attention(unpruned.attentions[layer - 1], [last], unpruned.visual)
     assert found.visual.tolist() == best(scores, 36)
 
 
-def test_pyramiddrop_keeps_what_the_last_token_looks_at_at_every_stage(told, steps):
-    found = steps(PyramidDrop(), told.prompt)
-    last = len(told.hidden[0]) - 1
-    first = best(mean_attention(told.attentions[0], [last], told.visual), 72)
+def test_pyramiddrop_keeps_what_the_last_token_attends_to_at_every_stage(unpruned, steps):
+    found = steps(PyramidDrop(), unpruned.prompt)
+    last = len(unpruned.hidden[0]) - 1
+    first = best(mean_attention(unpruned.attentions[0], [last], unpruned.visual), 72)
     assert found[0][1].visual.tolist() == first
-    assert [len(narrowed.visual) for _, narrowed in found] == [72, 36, 18]
-    for midway, narrowed in found[1:]:
-        queries, keys = midway.attention.queries, midway.attention.keys.repeat_interleave(2, 0)
+    assert [len(after.visual) for _, after in found] == [72, 36, 18]
+    for state, after in found[1:]:
+        queries, keys = state.attention.queries, state.attention.keys.repeat_interleave(2, 0)
         rows = [(query[-1] @ key.T / 8**0.5).softmax(-1) for query, key in zip(queries, keys, strict=True)]
-        scores = {place: float(sum(row[place] for row in rows)) for place in midway.visual.tolist()}
-        assert narrowed.visual.tolist() == best(scores, len(narrowed.visual))
+        scores = {place: float(sum(row[place] for row in rows)) for place in state.visual.tolist()}
+        assert after.visual.tolist() == best(scores, len(after.visual))
 
 
-def slow_raters(told):
+def slow_raters(unpruned):
     """The places of text that the picture resembles more than the mean."""
-    embeds, after = told.hidden[0], range(told.visual[-1] + 1, len(told.hidden[0]))
+    embeds, after = unpruned.hidden[0], range(unpruned.visual[-1] + 1, len(unpruned.hidden[0]))
     shares = dict.fromkeys(after, 0.0)
-    for place in told.visual:
+    for place in unpruned.visual:
         products = {word: float((embeds[place] @ embeds[word]).exp()) for word in after}
         for word in after:
             shares[word] += products[word] / sum(products.values())
     return [word for word in after if shares[word] > sum(shares.values()) / len(shares)]
 
 
-def test_sparsevlm_keeps_what_its_raters_look_at(told, steps):
+def test_sparsevlm_keeps_what_its_raters_attend_to(unpruned, steps):
     method = SparseVLM(keep=0.2, recycle=0.0)
-    found = steps(method, told.prompt)
-    raters = slow_raters(told)
-    assert 0 < len(raters) < len(told.hidden[0]) - told.visual[-1] - 1
-    scores = mean_attention(told.attentions[0], raters, told.visual)
-    assert found[0][1].visual.tolist() == best(scores, method.plan(told.prompt.visual, 6)[1])
+    found = steps(method, unpruned.prompt)
+    raters = slow_raters(unpruned)
+    assert 0 < len(raters) < len(unpruned.hidden[0]) - unpruned.visual[-1] - 1
+    scores = mean_attention(unpruned.attentions[0], raters, unpruned.visual)
+    assert found[0][1].visual.tolist() == best(scores, method.plan(unpruned.prompt.visual, 6)[1])
     assert len(found[-1][1].visual) == 29
 
 
-def test_sparsevlm_merges_the_best_of_what_it_drops_at_the_centers_of_clusters(told, steps):
-    midway, found = steps(SparseVLM(keep=0.2), told.prompt)[0]
+def test_sparsevlm_merges_the_best_of_what_it_drops_at_the_centers_of_clusters(unpruned, steps):
+    state, found = steps(SparseVLM(keep=0.2), unpruned.prompt)[0]
     count = len(found.visual)
     recycled = int(0.3 * (144 - count))
     merged = recycled // 10 + 1
     assert merged > 1
-    scores = mean_attention(told.attentions[0], slow_raters(told), told.visual)
-    order = sorted(told.visual, key=lambda place: -scores[place])
+    scores = mean_attention(unpruned.attentions[0], slow_raters(unpruned), unpruned.visual)
+    order = sorted(unpruned.visual, key=lambda place: -scores[place])
     kept, rest = order[: count - merged], order[count - merged :][:recycled]
     assert set(kept) <= set(found.visual.tolist())
     centers = [place for place in found.visual.tolist() if place not in kept]
     assert len(centers) == merged
     assert set(centers) <= set(rest)
-    hidden = told.hidden[1]
+    hidden = unpruned.hidden[1]
     nearest = {
         place: place
         if place in centers
@@ -230,22 +229,22 @@ def test_sparsevlm_merges_the_best_of_what_it_drops_at_the_centers_of_clusters(t
         torch.testing.assert_close(found.hidden[center], mean, atol=1e-5, rtol=0)
     others = [place for place in range(len(hidden)) if place not in centers]
     torch.testing.assert_close(found.hidden[others], hidden[others], atol=1e-5, rtol=0)
-    assert torch.equal(midway.visual, torch.tensor(told.visual))
+    assert torch.equal(state.visual, torch.tensor(unpruned.visual))
 
 
 @pytest.mark.parametrize(
-    ("keep", "counts"), [(113, [309, 204, 113]), (39, [312, 117, 39]), (18, [82, 32, 18]), (576, [576] * 3)]
+    ("last", "counts"), [(113, [309, 204, 113]), (39, [312, 117, 39]), (18, [82, 32, 18]), (576, [576] * 3)]
 )
-def test_sparsevlm_has_the_released_schedules(tokens, keep, counts):
+def test_sparsevlm_has_the_released_schedules(tokens, last, counts):
     many = tokens.take(torch.arange(576) % 64)
-    assert SparseVLM(keep=keep).counts(many) == counts
+    assert SparseVLM(tokens=last).counts(many) == counts
 
 
-@pytest.mark.parametrize(("keep", "average"), [(113, 192), (39, 128), (18, 64)])
-def test_the_schedules_of_sparsevlm_have_the_averages_they_are_named_by(tokens, keep, average):
+@pytest.mark.parametrize(("last", "average"), [(113, 192), (39, 128), (18, 64)])
+def test_the_schedules_of_sparsevlm_have_the_averages_they_are_named_by(tokens, last, average):
     many = tokens.take(torch.arange(576) % 64)
-    assert SparseVLM(keep=keep).layers(32) == (2, 6, 15)
-    assert SparseVLM(keep=keep).read(many, 32) == pytest.approx(average, abs=1)
+    assert SparseVLM(tokens=last).layers(32) == (2, 6, 15)
+    assert SparseVLM(tokens=last).tokens_read(many, 32) == pytest.approx(average, abs=1)
 
 
 @pytest.mark.parametrize(
@@ -258,19 +257,21 @@ def test_pyramiddrop_halves_the_tokens_at_every_quarter(tokens, depth, layers, c
     assert PyramidDrop().counts(many) == counts
 
 
-@pytest.mark.parametrize("options", [{}, {"keep": 40}, {"keep": 4}, {"text_pivots": 0}, {"visual_pivots": 0}])
-def test_dart_keeps_pivots_and_what_is_least_like_them(told, steps, options):
+@pytest.mark.parametrize(
+    "options", [{}, {"tokens": 40}, {"tokens": 4}, {"text_pivots": 0}, {"visual_pivots": 0}]
+)
+def test_dart_keeps_pivots_and_what_is_least_like_them(unpruned, steps, options):
     method = DART(**options)
-    ((_, found),) = steps(method, told.prompt)
-    keys, hidden = told.keys[1], told.hidden[2]
+    ((_, found),) = steps(method, unpruned.prompt)
+    keys, hidden = unpruned.keys[1], unpruned.hidden[2]
     size = {place: float(keys[:, place].abs().sum()) for place in range(len(hidden))}
-    text = [place for place in size if place > max(told.visual)]
-    count = method.budget(told.prompt.visual)
-    kept = sorted(told.visual, key=lambda place: -size[place])[: min(method.visual_pivots, count)]
+    text = [place for place in size if place > max(unpruned.visual)]
+    count = method.budget(unpruned.prompt.visual)
+    kept = sorted(unpruned.visual, key=lambda place: -size[place])[: min(method.visual_pivots, count)]
     pivots = kept + sorted(text, key=lambda place: -size[place])[: method.text_pivots]
     left = count - len(kept)
     for i, pivot in enumerate(pivots):
-        free = [place for place in told.visual if place not in kept]
+        free = [place for place in unpruned.visual if place not in kept]
         alike = {place: float(torch.cosine_similarity(hidden[place], hidden[pivot], dim=0)) for place in free}
         more = left // len(pivots) + (i < left % len(pivots))
         kept = kept + sorted(free, key=lambda place: alike[place])[:more]
@@ -278,24 +279,37 @@ def test_dart_keeps_pivots_and_what_is_least_like_them(told, steps, options):
     assert len(kept) == count
 
 
-@pytest.mark.parametrize("pivots", [(0, 0), (-1, 5), (10, -1)])
-def test_dart_without_pivots_is_refused(pivots):
+def test_dart_without_pivots_is_refused():
     with pytest.raises(UsageError, match="expected at least one pivot"):
-        DART(visual_pivots=pivots[0], text_pivots=pivots[1])
+        DART(visual_pivots=0, text_pivots=0)
+    for option in ("visual_pivots", "text_pivots"):
+        with pytest.raises(UsageError, match=f"{option} must be a whole number from 0 on, got -1"):
+            DART(**{option: -1})
 
 
 @pytest.mark.parametrize("cls", [PyramidDrop, SparseVLM])
-@pytest.mark.parametrize(
-    "stages", [(), (0.5, 0.25, 0.75), (0.25, 0.25, 0.75), (0.0, 0.5, 0.9), (0.2, 0.5, 1.0)]
-)
-def test_stages_that_are_no_ascending_shares_are_refused(cls, stages):
+def test_stages_that_are_no_ascending_shares_are_refused(cls):
+    for stages in ((0.5, 0.25, 0.75), (0.25, 0.25, 0.75), (0.0, 0.5, 0.9), (0.2, 0.5, 1.0)):
+        with pytest.raises(UsageError, match="stages must be shares of the depth"):
+            cls(stages=stages)
+
+
+def test_pyramiddrop_without_stages_is_refused():
     with pytest.raises(UsageError, match="stages must be shares of the depth"):
-        cls(stages=stages)
+        PyramidDrop(stages=())
 
 
-@pytest.mark.parametrize("options", [{"stages": (0.2, 0.5)}, {"recycle": 5.0}, {"recycle": -0.1}])
-def test_sparsevlm_has_three_stages_and_recycles_a_share(options):
-    with pytest.raises(UsageError, match=r"expected three stages and recycle in \[0, 1\]"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stages": ()}, r"stages must be 3 numbers joined by \+, got \(\)"),
+        ({"stages": (0.2, 0.5)}, r"stages must be 3 numbers joined by \+, got \(0.2, 0.5\)"),
+        ({"recycle": 5.0}, r"recycle must be a number in \[0, 1\], got 5.0"),
+        ({"recycle": -0.1}, r"recycle must be a number in \[0, 1\], got -0.1"),
+    ],
+)
+def test_sparsevlm_has_three_stages_and_recycles_a_share(options, message):
+    with pytest.raises(UsageError, match=message):
         SparseVLM(**options)
 
 

@@ -12,7 +12,7 @@ from wordsight.pruners.tome import ToMe
 from wordsight.pruners.uniform import Uniform
 from wordsight.pruners.visionzip import VisionZip
 
-COUNTS = pytest.mark.parametrize("count", [1, 2, 5, 13, 40, 63])
+COUNTS = (1, 2, 5, 13, 40, 63)
 
 
 def cosine(a, b):
@@ -23,36 +23,39 @@ def falling(values):
     return sorted(range(len(values)), key=lambda i: -float(values[i]))
 
 
-def check(kept, expected):
-    """The slots of the kept tokens and their vectors, by slot."""
-    assert kept.slot.tolist() == sorted(expected)
+def check(pruner, tokens, expected):
+    """What is kept, against the vectors that are expected by slot."""
+    kept = pruner.select(tokens)
+    assert kept.slot.tolist() == sorted(expected), pruner
     vectors = torch.stack([expected[slot] for slot in sorted(expected)])
-    torch.testing.assert_close(kept.embeds, vectors.float(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        kept.embeds, vectors.float(), rtol=1e-4, atol=1e-4, msg=lambda text: f"{pruner}: {text}"
+    )
 
 
-@COUNTS
-def test_pool_is_the_mean_of_what_is_nearest_on_the_grid(tokens, count):
-    anchors = Uniform(keep=count).select(tokens).slot.tolist()
+def slow_pool(tokens, count):
+    anchors = Uniform(tokens=count).select(tokens).slot.tolist()
     groups = {anchor: [] for anchor in anchors}
     for token in range(64):
         away = [(token // 8 - a // 8) ** 2 + (token % 8 - a % 8) ** 2 for a in anchors]
         groups[anchors[away.index(min(away))]].append(token)
-    check(
-        Pool(keep=count).select(tokens), {a: tokens.embeds[members].mean(0) for a, members in groups.items()}
-    )
+    return {anchor: tokens.embeds[members].mean(0) for anchor, members in groups.items()}
+
+
+def test_pool_is_the_mean_of_what_is_nearest_on_the_grid(tokens):
+    for count in COUNTS:
+        check(Pool(tokens=count), tokens, slow_pool(tokens, count))
 
 
 def test_pool_never_mixes_two_pictures_that_both_keep_a_token(tokens):
     halves = replace(tokens, cell=tokens.cell + (tokens.slot >= 32)[:, None] * torch.tensor([1, 0, -4, 0]))
-    kept = Pool(keep=2).select(halves)
+    kept = Pool(tokens=2).select(halves)
     torch.testing.assert_close(
         kept.embeds, torch.stack([tokens.embeds[:32].mean(0), tokens.embeds[32:].mean(0)])
     )
 
 
-@COUNTS
-@pytest.mark.parametrize("contextual", [0.0, 10 / 64, 0.5, 1.0])
-def test_visionzip_agrees_with_its_rule(tokens, count, contextual):
+def slow_visionzip(tokens, count, contextual):
     merged = round(count * contextual)
     best = falling(tokens.signals["cls_attention"])
     dominant, rest = best[: count - merged], sorted(best[count - merged :])
@@ -66,12 +69,17 @@ def test_visionzip_agrees_with_its_rule(tokens, count, contextual):
     for target, group in members.items():
         added = tokens.embeds[group].mean(0) if group else torch.zeros(16)
         expected[target] = tokens.embeds[target] + added
-    check(VisionZip(keep=count, contextual=contextual).select(tokens), expected)
+    return expected
 
 
-@COUNTS
-@pytest.mark.parametrize(("evenly", "neighbors"), [(0.0, 32), (0.75, 32), (0.75, 3), (0.0, 0)])
-def test_prumerge_agrees_with_its_rule(tokens, count, evenly, neighbors):
+@pytest.mark.parametrize("contextual", [0.0, 10 / 64, 0.5, 1.0])
+def test_visionzip_agrees_with_its_rule(tokens, contextual):
+    for count in COUNTS:
+        expected = slow_visionzip(tokens, count, contextual)
+        check(VisionZip(tokens=count, contextual=contextual), tokens, expected)
+
+
+def slow_prumerge(tokens, count, evenly, neighbors):
     attention, keys = tokens.signals["cls_attention_undivided"], tokens.signals["keys"].flatten(1)
     best = falling(attention)
     spread = min(round(count * evenly), count - 1)
@@ -88,12 +96,18 @@ def test_prumerge_agrees_with_its_rule(tokens, count, evenly, neighbors):
     if count > 1:
         dropped = [i for i in best if i not in centers]
         expected[dropped[0]] = sum(attention[i] * tokens.embeds[i] for i in dropped)
-    check(PruMerge(keep=count, evenly=evenly, neighbors=neighbors).select(tokens), expected)
+    return expected
 
 
-@COUNTS
-def test_tome_agrees_with_its_rule(tokens, count):
-    """A list of (slot, members); every vector is the plain mean of its members."""
+@pytest.mark.parametrize(("evenly", "neighbors"), [(0.0, 32), (0.75, 32), (0.75, 3), (0.0, 0)])
+def test_prumerge_agrees_with_its_rule(tokens, evenly, neighbors):
+    for count in COUNTS:
+        expected = slow_prumerge(tokens, count, evenly, neighbors)
+        check(PruMerge(tokens=count, evenly=evenly, neighbors=neighbors), tokens, expected)
+
+
+def slow_tome(tokens, count):
+    """Groups of (slot, members); every vector is the plain mean of its members."""
     groups = [(slot, [slot]) for slot in range(64)]
 
     def vector(group):
@@ -112,8 +126,12 @@ def test_tome_agrees_with_its_rule(tokens, count):
             if id(group) in joined:
                 grown[id(joined[id(group)])] += group[1]
         groups = [(g[0], grown.get(id(g), g[1])) for g in groups if id(g) not in joined]
-    expected = {slot: tokens.embeds[members].mean(0) for slot, members in groups}
-    check(ToMe(keep=count).select(tokens), expected)
+    return {slot: tokens.embeds[members].mean(0) for slot, members in groups}
+
+
+def test_tome_agrees_with_its_rule(tokens):
+    for count in COUNTS:
+        check(ToMe(tokens=count), tokens, slow_tome(tokens, count))
 
 
 @pytest.mark.parametrize("make", [Pool, PruMerge, ToMe, VisionZip])

@@ -1,6 +1,7 @@
-"""Every pruner against what all of them promise; those inside the language model in test_layer_pruners.py."""
+"""Every pruner against what all of them promise; the layerwise ones in test_layerwise.py."""
 
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -12,29 +13,21 @@ from wordsight.errors import UsageError
 from wordsight.models.text_similarity import TEXT_SIGNALS
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import MergePruner, Pruner
+from wordsight.pruners.book import BookPruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.layerwise import LayerPruner
+from wordsight.pruners.prumerge import PruMerge
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.codebook import Codebook
 
 CLASSES = {name: registry.find(pruners, name, Pruner) for name in pruners.names()}
 # What to keep, and how many of 64 tokens that is.
-BUDGETS = [
-    (0.001, 1),
-    (0.05, 3),
-    (0.1, 6),
-    (0.15, 10),
-    (1 / 3, 21),
-    (0.5, 32),
-    (0.99, 63),
-    (1.0, 64),
-    (1, 1),
-    (7, 7),
-    (63, 63),
-    (99, 64),
-]
+SHARES = [(0.001, 1), (0.05, 3), (0.1, 6), (0.15, 10), (1 / 3, 21), (0.5, 32), (0.99, 63), (1.0, 64)]
+COUNTS = [(1, 1), (7, 7), (63, 63), (64, 64), (99, 64)]
+BUDGETS = [({"keep": share}, count) for share, count in SHARES] + [({"tokens": n}, k) for n, k in COUNTS]
+POSITIONS = ("original", "contiguous")
 
 
 def made_up_book(width):
@@ -53,13 +46,13 @@ def books(tmp_path_factory):
 
 @pytest.fixture(params=[name for name, cls in CLASSES.items() if not issubclass(cls, LayerPruner)])
 def make(request, books):
-    """A function that makes one of the pruners that know what they keep before the language model."""
+    """A function that makes one of the pruners that choose before the language model."""
     cls = CLASSES[request.param]
 
-    def made(keep, width=16, **options):
-        if request.param.startswith("codebook"):
+    def made(width=16, **options):
+        if issubclass(cls, BookPruner):
             options["codebook"] = str(books / str(width) / "book")
-        return cls(keep=keep, **options)
+        return cls(**options)
 
     return made
 
@@ -86,7 +79,7 @@ def layout(cells):
     )
 
 
-LAYOUTS = {
+CELLS = {
     "one grid": [(0, 0, row, column) for row in range(8) for column in range(8)],
     "one row": [(0, 0, 0, column) for column in range(64)],
     "two images": [(image, 0, row, column) for image in range(2) for row in range(4) for column in range(8)],
@@ -95,161 +88,170 @@ LAYOUTS = {
     "line breaks": [(0, 0, i // 8, i % 8) if i % 8 < 7 else (0, 0, -1, -1) for i in range(64)],
     "a ragged grid": [(0, 0, 0, 0), *((0, 0, 1 + i // 9, i % 9) for i in range(63))],
 }
+LAYOUTS = {name: layout(cells) for name, cells in CELLS.items()}
 
 
-@pytest.mark.parametrize("cells", LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize(("keep", "count"), BUDGETS)
-def test_the_budget_is_met_exactly(make, keep, count, cells):
-    assert len(make(keep).select(layout(cells))) == count
-
-
-@pytest.mark.parametrize("cells", LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("keep", [0.1, 0.5, 13])
-def test_kept_tokens_are_in_reading_order_and_none_is_kept_twice(make, keep, cells):
-    slots = make(keep).select(layout(cells)).slot.tolist()
-    assert slots == sorted(set(slots))
+def test_the_budget_is_met_exactly_by_different_tokens_in_reading_order(make):
+    for (name, tokens), (budget, count) in product(LAYOUTS.items(), BUDGETS):
+        slots = make(**budget).select(tokens).slot.tolist()
+        assert len(slots) == count, f"{len(slots)} of {count} tokens of {name} at {budget}"
+        assert slots == sorted(set(slots)), f"{name} at {budget}"
 
 
 def test_kept_tokens_are_taken_over_as_they_are(make, tokens):
-    kept = make(0.3).select(tokens)
-    if not isinstance(make(0.3), MergePruner):
+    kept = make(keep=0.3).select(tokens)
+    if not isinstance(make(), MergePruner):
         assert torch.equal(kept.embeds, tokens.embeds[kept.slot])
     assert torch.equal(kept.cell, tokens.cell[kept.slot])
     assert all(torch.equal(signal, tokens.signals[name][kept.slot]) for name, signal in kept.signals.items())
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_tokens_that_are_not_finite_are_refused(make, tokens, value):
-    embeds = tokens.embeds.clone()
-    embeds[5, 3] = value
-    with pytest.raises(UsageError, match=r"NaN or infinite \(visual tokens\)"):
-        make(0.5).prune(replace(tokens, embeds=embeds))
+def test_tokens_that_are_not_finite_are_refused(make, tokens):
+    for value in (float("nan"), float("inf")):
+        embeds = tokens.embeds.clone()
+        embeds[5, 3] = value
+        with pytest.raises(UsageError, match=r"NaN or infinite \(visual tokens\)"):
+            make(keep=0.5).prune(replace(tokens, embeds=embeds))
 
 
 def test_a_signal_that_is_not_finite_is_refused(make, tokens):
-    method = make(0.5)
+    method = make(keep=0.5)
     for name, signal in tokens.signals.items():
         broken = replace(tokens, signals={**tokens.signals, name: signal * float("nan")})
         if name in method.required_signals:
             with pytest.raises(UsageError, match=rf"NaN or infinite \({name}\)"):
                 method.prune(broken)
         else:
-            assert torch.equal(method.prune(broken).slot, method.prune(tokens).slot)
+            assert torch.equal(method.prune(broken).slot, method.prune(tokens).slot), name
 
 
-@pytest.mark.parametrize("keep", [1.0, 64, 1000])
-def test_keep_all_is_the_identity(make, tokens, keep):
-    kept = make(keep).select(tokens)
-    assert torch.equal(kept.slot, tokens.slot)
-    assert torch.equal(kept.embeds, tokens.embeds)
+def test_keep_all_is_the_identity(make, tokens):
+    for budget in ({"keep": 1.0}, {"keep": 1}, {"tokens": 64}, {"tokens": 1000}):
+        kept = make(**budget).select(tokens)
+        assert torch.equal(kept.slot, tokens.slot), budget
+        assert torch.equal(kept.embeds, tokens.embeds), budget
+
+
+def test_a_count_wins_over_a_share(make, tokens):
+    assert len(make(keep=0.5, tokens=3).select(tokens)) == 3
 
 
 def test_the_same_tokens_give_the_same_answer_twice(make, tokens):
-    assert torch.equal(make(0.25).select(tokens).slot, make(0.25).select(tokens).slot)
+    assert torch.equal(make(keep=0.25).select(tokens).slot, make(keep=0.25).select(tokens).slot)
 
 
 def test_pruning_leaves_the_tokens_as_they_were(make, tokens):
     before = tokens.embeds.clone(), tokens.slot.clone()
-    make(0.25).select(tokens)
+    make(keep=0.25).select(tokens)
     assert torch.equal(tokens.embeds, before[0])
     assert torch.equal(tokens.slot, before[1])
 
 
-@pytest.mark.parametrize("keep", [0.1, 1.0, 1, 5])
-def test_a_single_token_is_kept(make, tokens, keep):
-    assert make(keep).select(tokens.take(torch.tensor([5]))).slot.tolist() == [5]
+def test_a_single_token_is_kept(make, tokens):
+    for budget in ({"keep": 0.1}, {"keep": 1.0}, {"tokens": 1}, {"tokens": 5}):
+        assert make(**budget).select(tokens.take(torch.tensor([5]))).slot.tolist() == [5], budget
 
 
-@pytest.mark.parametrize("keep", [0.1, 0.5])
-def test_pruned_tokens_can_be_pruned_again(make, tokens, keep):
-    once = make(0.5).select(tokens)
-    twice = make(keep).select(once)
-    assert len(twice) == round(keep * 32)
-    assert set(twice.slot.tolist()) <= set(once.slot.tolist())
+def test_pruned_tokens_can_be_pruned_again(make, tokens):
+    once = make(keep=0.5).select(tokens)
+    for keep in (0.1, 0.5):
+        twice = make(keep=keep).select(once)
+        assert len(twice) == round(keep * 32), keep
+        assert set(twice.slot.tolist()) <= set(once.slot.tolist()), keep
 
 
 def test_bfloat16_tokens_are_pruned_and_stay_bfloat16(make, tokens):
-    kept = make(0.25).select(replace(tokens, embeds=tokens.embeds.bfloat16()))
+    kept = make(keep=0.25).select(replace(tokens, embeds=tokens.embeds.bfloat16()))
     assert len(kept) == 16
     assert kept.embeds.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("keep", [0.25, 63])
-def test_duplicates_do_not_change_the_budget(make, tokens, keep):
+def test_duplicates_do_not_change_the_budget(make, tokens):
     doubled = replace(tokens, embeds=tokens.embeds[torch.arange(64) // 16 * 16])
-    kept = make(keep).select(doubled)
-    assert len(set(kept.slot.tolist())) == (16 if keep == 0.25 else keep)
+    for budget, count in (({"keep": 0.25}, 16), ({"tokens": 63}, 63)):
+        assert len(set(make(**budget).select(doubled).slot.tolist())) == count, budget
 
 
-@pytest.mark.parametrize("zeros", [1, 10, 64])
-def test_zero_vectors_do_not_change_the_budget(make, tokens, zeros):
-    embeds = tokens.embeds.clone()
-    embeds[:zeros] = 0
-    assert len(set(make(0.25).select(replace(tokens, embeds=embeds)).slot.tolist())) == 16
+def test_zero_vectors_do_not_change_the_budget(make, tokens):
+    for zeros in (1, 10, 64):
+        embeds = tokens.embeds.clone()
+        embeds[:zeros] = 0
+        kept = make(keep=0.25).select(replace(tokens, embeds=embeds))
+        assert len(set(kept.slot.tolist())) == 16, f"{zeros} vectors are zero"
 
 
-@pytest.mark.parametrize("keep", [0.2, 12])
-@pytest.mark.parametrize("positions", ["original", "contiguous"])
-def test_the_repr_rebuilds_an_equal_pruner(make, keep, positions):
-    pruner = make(keep, positions=positions)
-    again = eval(repr(pruner), {type(pruner).__name__: type(pruner)})
-    assert again == pruner
-    assert repr(again) == repr(pruner)
+def test_the_repr_rebuilds_an_equal_pruner(make):
+    for budget, positions in product(({"keep": 0.2}, {"tokens": 12}), POSITIONS):
+        pruner = make(**budget, positions=positions)
+        again = eval(repr(pruner), {type(pruner).__name__: type(pruner)})
+        assert again == pruner
+        assert repr(again) == repr(pruner)
 
 
-@pytest.mark.parametrize("positions", ["original", "contiguous"])
-def test_the_spec_rebuilds_the_pruner_at_its_default_keep(make, positions):
-    pruner = make(0.2, positions=positions)
-    assert pruners.make(registry.spec(pruner)) == pruner
+def test_the_spec_rebuilds_the_pruner_at_its_default_budget(make):
+    for positions in POSITIONS:
+        pruner = make(positions=positions)
+        assert pruners.make(registry.spec(pruner)) == pruner
 
 
-@pytest.mark.parametrize("keep", [0, -1, 2.0, 0.0, -0.5, 1.01, float("nan"), "0.2", True, None])
-def test_a_keep_out_of_range_is_refused_with_what_was_given(make, keep):
-    with pytest.raises(UsageError, match=rf"keep must be .* got {keep!r}"):
-        make(keep)
+def test_a_budget_that_cannot_be_is_refused_with_what_was_given(make):
+    for keep in (0, -1, 2.0, 0.0, -0.5, 1.01, 64, float("nan"), float("inf"), "0.2", True, None):
+        with pytest.raises(UsageError, match=rf"^keep must be a number in \(0, 1\], got {keep!r}"):
+            make(keep=keep)
+    for tokens in (0, -1, 1.5, 8.0, float("nan"), "8", True):
+        with pytest.raises(
+            UsageError, match=rf"^tokens must be a whole number from 1 on or none, got {tokens!r}$"
+        ):
+            make(tokens=tokens)
 
 
 def test_unknown_positions_are_refused(make):
     with pytest.raises(UsageError, match="positions must be 'original' or 'contiguous', got 'closed'"):
-        make(0.2, positions="closed")
+        make(positions="closed")
 
 
 def test_a_model_without_the_signals_a_method_needs_is_refused_by_their_names(make, monkeypatch, tiny):
-    pruner = make(0.2, width=32)
+    pruner = make(width=32)
     monkeypatch.setattr(tiny, "family", SimpleNamespace(signals=lambda model: frozenset()))
     if pruner.required_signals <= TEXT_SIGNALS:
         pruner.check(tiny)
         return
-    with pytest.raises(UsageError, match=f"needs {', '.join(sorted(pruner.needs - TEXT_SIGNALS))}"):
+    missing = ", ".join(sorted(pruner.required_signals - TEXT_SIGNALS))
+    with pytest.raises(UsageError, match=f"needs {missing}, which tiny"):
         pruner.check(tiny)
 
 
-@pytest.fixture
-def full(make, tiny, picture):
-    """A prompt with every signal that the pruner needs."""
-    return tiny.encode(picture, "what is the background?", signals=make(1.0, width=32).required_signals)
+@pytest.fixture(scope="session")
+def whole_prompt(tiny, picture):
+    """A prompt with every signal that there is."""
+    return tiny.encode(picture, "what is the background?", signals=tiny.signals)
 
 
-@pytest.mark.parametrize("positions", ["original", "contiguous"])
-def test_keep_all_leaves_the_logits_unchanged(make, tiny, full, positions):
-    pruned = make(1.0, width=32, positions=positions)(full)
-    torch.testing.assert_close(tiny.logits([pruned]), tiny.logits([full]), atol=1e-5, rtol=0)
+def test_keep_all_leaves_the_logits_unchanged(make, tiny, whole_prompt):
+    expected = tiny.logits([whole_prompt])
+    for positions in POSITIONS:
+        pruned = make(keep=1.0, width=32, positions=positions)(whole_prompt)
+        torch.testing.assert_close(tiny.logits([pruned]), expected, atol=1e-5, rtol=0)
 
 
 def positions_read(prompt):
     return prompt.sequence["position_ids"][prompt.is_kept()].tolist()
 
 
-def test_kept_tokens_stay_at_their_positions(make, full):
-    pruned = make(0.1, width=32)(full)
-    before = full.sequence["position_ids"].tolist()
+def test_kept_tokens_stay_at_their_positions(make, whole_prompt):
+    pruned = make(keep=0.1, width=32)(whole_prompt)
+    before = whole_prompt.sequence["position_ids"].tolist()
     assert positions_read(pruned) == [before[i] for i in pruned.is_kept().nonzero()[:, 0].tolist()]
 
 
-def test_contiguous_positions_close_the_gaps(make, full):
-    pruned = make(0.1, width=32, positions="contiguous")(full)
-    dropped = len(full.visual) - len(pruned.visual)
-    assert positions_read(pruned) == list(range(len(full.is_visual) - dropped))
+def test_contiguous_positions_close_the_gaps(make, whole_prompt):
+    pruned = make(keep=0.1, width=32, positions="contiguous")(whole_prompt)
+    dropped = len(whole_prompt.visual) - len(pruned.visual)
+    assert positions_read(pruned) == list(range(len(whole_prompt.is_visual) - dropped))
+
+
+def test_the_files_that_are_no_methods_are_none():
+    assert not {"base", "book", "layerwise"} & set(pruners.names())
 
 
 @pytest.mark.parametrize(
@@ -257,10 +259,13 @@ def test_contiguous_positions_close_the_gaps(make, full):
     [
         ("random", Random()),
         ("random:keep=0.1,seed=3", Random(keep=0.1, seed=3)),
-        ("uniform:keep=64", Uniform(keep=64)),
+        ("uniform:tokens=64", Uniform(tokens=64)),
         ("divprune:keep=1.0,positions=contiguous", DivPrune(keep=1.0, positions="contiguous")),
         ("cls_similarity:prefer=low", ClsSimilarity(prefer="low")),
         ("uniform:", Uniform()),
+        ("uniform:keep=1", Uniform(keep=1.0)),
+        ("uniform:tokens=none", Uniform()),
+        ("prumerge:neighbours=3", PruMerge(neighbors=3)),  # as it was spelled before
     ],
 )
 def test_a_spec_names_a_method_and_its_options(spec, expected):
@@ -294,16 +299,26 @@ def test_the_folder_of_a_book_may_have_a_number_for_a_name(tmp_path, monkeypatch
         ("", "unknown pruner ''"),
         (
             "random:sed=1",
-            r"unknown option of random 'sed': did you mean 'seed'\? choose from keep, positions, seed",
+            r"unknown option of random 'sed': did you mean 'seed'\? choose from keep, positions, seed, to",
         ),
-        ("divprune:seed=1", "unknown option of divprune 'seed': choose from keep, positions"),
+        ("divprune:seed=1", "unknown option of divprune 'seed': choose from keep, positions, tokens"),
         (
             "codebook:book=x",
-            "unknown option of codebook 'book': .*choose from codebook, keep, positions, rule, threshold",
+            "unknown option of codebook 'book': .*from codebook, keep, positions, rule, threshold, tokens",
         ),
-        ("random:seed", "expected option=value, got 'seed'; random has keep, positions, seed"),
+        ("random:seed", "expected option=value, got 'seed'; random has keep, tokens, positions, seed"),
         ("random:keep=0", r"keep must be .* got 0"),
-        ("random:keep=2.0", r"keep must be .* got 2\.0"),
+        (
+            "random:keep=2.0",
+            r"'random:keep=2\.0': keep must be a number in \(0, 1\], got 2\.0; for a number of tokens say "
+            "tokens=2, or --tokens 2",
+        ),
+        ("random:keep=20%", r"keep must be a number in \(0, 1\], got '20%'; did you mean 0\.2\?"),
+        ("random:tokens=0", "tokens must be a whole number from 1 on or none, got 0"),
+        ("random:tokens=0.5", "tokens must be a whole number from 1 on or none, got '0.5'"),
+        ("random:keep=0.5,tokens=3", "'random:keep=0.5,tokens=3': expected keep or tokens, one of the two"),
+        ("base:keep=0.5", "unknown pruner 'base'"),
+        ("layerwise", "unknown pruner 'layerwise'"),
         ("random:keep=abc", r"keep must be .* got 'abc'"),
         ("random:keep=-1", r"keep must be .* got -1"),
         ("random:keep=true", r"keep must be .* got '?[Tt]rue"),

@@ -18,7 +18,7 @@ from wordsight.pruners.tops import TOPS
 from wordsight.pruners.vidcom2 import VidCom2
 from wordsight.pruners.vispruner import VisPruner
 
-COUNTS = pytest.mark.parametrize("count", [1, 2, 5, 13, 40, 63])
+COUNTS = (1, 2, 5, 13, 40, 63)
 
 
 def cosine(a, b):
@@ -38,9 +38,11 @@ def between(values):
     return [(value - low) / (high - low) if high > low else 1.0 for value in values]
 
 
-@COUNTS
-@pytest.mark.parametrize("important", [0.0, 0.5, 1.0])
-def test_vispruner_agrees_with_its_rule(tokens, count, important):
+def check(pruner, tokens, expected):
+    assert pruner.select(tokens).slot.tolist() == sorted(expected), pruner
+
+
+def slow_vispruner(tokens, count, important):
     best = falling(range(64), tokens.signals["cls_attention"])
     alike = cosines(tokens.signals["features"])
     first = int(count * important)
@@ -52,23 +54,29 @@ def test_vispruner_agrees_with_its_rule(tokens, count, important):
             break
         worst = falling(ours, {i: max(alike[i][j] for j in others) for i in ours})
         rest = worst[min(8, len(rest) - (count - first), len(ours)) :] + others
-    assert VisPruner(keep=count, important=important).select(tokens).slot.tolist() == sorted(kept + rest)
+    return kept + rest
 
 
-@COUNTS
-def test_cdpruner_agrees_with_determinants_from_scratch(tokens, count):
+@pytest.mark.parametrize("important", [0.0, 0.5, 1.0])
+def test_vispruner_agrees_with_its_rule(tokens, important):
+    for count in COUNTS:
+        expected = slow_vispruner(tokens, count, important)
+        check(VisPruner(tokens=count, important=important), tokens, expected)
+
+
+def test_cdpruner_agrees_with_determinants_from_scratch(tokens):
     relevance = torch.tensor(between(tokens.signals["question"].double().mean(1).tolist())).double()
     kernel = relevance[:, None] * torch.tensor(cosines(tokens.embeds)).double() * relevance
     chosen = []
-    while len(chosen) < min(count, 13):  # 16 wide: beyond that all determinants vanish
+    while len(chosen) < 13:  # 16 wide: beyond that all determinants vanish
         left = [j for j in range(64) if j not in chosen]
         worth = {j: float(torch.linalg.det(kernel[[*chosen, j]][:, [*chosen, j]])) for j in left}
         chosen.append(max(left, key=worth.get))
-    assert set(chosen) <= set(CDPruner(keep=count).select(tokens).slot.tolist())
+    for count in COUNTS:
+        assert set(chosen[:count]) <= set(CDPruner(tokens=count).select(tokens).slot.tolist()), count
 
 
-@COUNTS
-def test_cenprune_agrees_with_its_rule(tokens, count):
+def slow_cenprune(tokens, count):
     raw, centered = cosines(tokens.embeds), cosines(tokens.embeds - tokens.embeds.mean(0))
     distinct = between([-sum(row[j] for j in range(64) if j != i) / 63 for i, row in enumerate(raw)])
     chosen = []
@@ -77,12 +85,15 @@ def test_cenprune_agrees_with_its_rule(tokens, count):
         others = {i: chosen or [j for j in range(64) if j != i] for i in left}
         worth = {i: distinct[i] * min(1 - centered[i][j] for j in others[i]) for i in left}
         chosen.append(max(left, key=worth.get))
-    assert CenPrune(keep=count).select(tokens).slot.tolist() == sorted(chosen)
+    return chosen
 
 
-@COUNTS
-@pytest.mark.parametrize(("coverage", "diversity"), [(0.5, 0.5), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
-def test_tops_agrees_with_its_rule(tokens, count, coverage, diversity):
+def test_cenprune_agrees_with_its_rule(tokens):
+    for count in COUNTS:
+        check(CenPrune(tokens=count), tokens, slow_cenprune(tokens, count))
+
+
+def slow_tops(tokens, count, coverage, diversity):
     alike = cosines(tokens.signals["features"])
     relevance = between(tokens.signals["cls_attention"].tolist())
     chosen = [relevance.index(max(relevance))]
@@ -94,13 +105,17 @@ def test_tops_agrees_with_its_rule(tokens, count, coverage, diversity):
             relevance[i] + coverage * g + diversity * (1 - best[i]) for i, g in zip(left, gain, strict=True)
         ]
         chosen.append(left[worth.index(max(worth))])
-    kept = TOPS(keep=count, coverage=coverage, diversity=diversity).select(tokens)
-    assert kept.slot.tolist() == sorted(chosen)
+    return chosen
 
 
-@COUNTS
-@pytest.mark.parametrize("alpha", [0.0, 0.5, 3.0])
-def test_mmtok_agrees_with_its_rule(tokens, count, alpha):
+@pytest.mark.parametrize(("coverage", "diversity"), [(0.5, 0.5), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
+def test_tops_agrees_with_its_rule(tokens, coverage, diversity):
+    for count in COUNTS:
+        expected = slow_tops(tokens, count, coverage, diversity)
+        check(TOPS(tokens=count, coverage=coverage, diversity=diversity), tokens, expected)
+
+
+def slow_mmtok(tokens, count, alpha):
     def covers(row, temperature):
         raised = [math.exp(value / temperature) for value in row]
         return [value / sum(raised) for value in raised]
@@ -117,22 +132,31 @@ def test_mmtok_agrees_with_its_rule(tokens, count, alpha):
         }
         chosen.append(max(gain, key=gain.get) if max(gain.values()) > 1e-7 else min(gain))
         best = [max(b, row[chosen[-1]]) for row, b in zip(things, best, strict=True)]
-    kept = MMTok(keep=count, alpha=alpha).select(tokens).slot.tolist()
-    if alpha:
-        assert kept == sorted(chosen)
-    else:  # after the five words nothing is gained: which tokens follow is rounding
-        assert set(chosen[:5]) & set(kept) == set(chosen[: min(count, 5)])
+    return chosen
+
+
+@pytest.mark.parametrize("alpha", [0.5, 3.0])
+def test_mmtok_agrees_with_its_rule(tokens, alpha):
+    for count in COUNTS:
+        check(MMTok(tokens=count, alpha=alpha), tokens, slow_mmtok(tokens, count, alpha))
+
+
+def test_mmtok_without_the_picture_agrees_with_its_rule_for_as_many_tokens_as_there_are_words(tokens):
+    """After the five words nothing is gained: which tokens follow is rounding."""
+    for count in COUNTS:
+        chosen = slow_mmtok(tokens, count, 0.0)
+        kept = MMTok(tokens=count, alpha=0.0).select(tokens).slot.tolist()
+        assert set(chosen[:5]) & set(kept) == set(chosen[: min(count, 5)]), count
 
 
 def test_embedlens_drops_what_shares_its_word_and_then_what_is_far_from_it(tokens):
     words, near = torch.tensor([4, 4, 4, 9, 9, 7]), torch.tensor([0.9, 0.8, 0.7, 0.2, 0.1, -0.9])
     few = replace(tokens.take(torch.arange(6)), signals={"nearest_word": words, "word_similarity": near})
-    order = [EmbedLens(keep=count).select(few).slot.tolist() for count in range(1, 6)]
+    order = [EmbedLens(tokens=count).select(few).slot.tolist() for count in range(1, 6)]
     assert order == [[5], [3, 5], [3, 4, 5], [0, 3, 4, 5], [0, 1, 3, 4, 5]]
 
 
-@COUNTS
-def test_prunesid_agrees_with_its_rule(tokens, count):
+def slow_prunesid(tokens, count):
     features, attention = tokens.signals["features"], tokens.signals["cls_attention"]
     squashed = features.sigmoid().T.double()
     # The principal components of the channels are the eigenvectors of the tokens' covariance.
@@ -154,14 +178,16 @@ def test_prunesid_agrees_with_its_rule(tokens, count):
     while sum(caps) < count:
         caps = [min(len(r), cap + 1) for r, cap in zip(ranked, caps, strict=True)]
     more = split_budget(count - len(ranked), survivors, [cap - 1 for cap in caps])
-    expected = [i for order, m in zip(ranked, more, strict=True) for i in order[: 1 + m]]
-    assert PruneSID(keep=count).select(tokens).slot.tolist() == sorted(expected)
+    return [i for order, m in zip(ranked, more, strict=True) for i in order[: 1 + m]]
 
 
-@COUNTS
-def test_vidcom2_agrees_with_its_rule(tokens, count):
-    """Four frames of four by four."""
-    cell = torch.stack([tokens.slot // 16, tokens.slot * 0, tokens.slot % 16 // 4, tokens.slot % 4], 1)
+def test_prunesid_agrees_with_its_rule(tokens):
+    for count in COUNTS:
+        check(PruneSID(tokens=count), tokens, slow_prunesid(tokens, count))
+
+
+def slow_vidcom2(tokens, count):
+    """Of four frames of sixteen tokens."""
     embeds = tokens.embeds.double()
     spread = [float(((column - column.mean()) ** 2).mean()) for column in embeds.T]
     steady = sorted(range(16), key=lambda i: spread[i])[:8]
@@ -180,7 +206,14 @@ def test_vidcom2_agrees_with_its_rule(tokens, count):
     for f, share in enumerate(split_budget(count, rates, [16] * 4)):
         here = sorted(range(f * 16, f * 16 + 16), key=lambda i: video[i] + frame[i])
         expected += here[:share]
-    assert VidCom2(keep=count).select(replace(tokens, cell=cell)).slot.tolist() == sorted(expected)
+    return expected
+
+
+def test_vidcom2_agrees_with_its_rule(tokens):
+    place = tokens.slot
+    cell = torch.stack([place // 16, place * 0, place % 16 // 4, place % 4], 1)  # frames of four by four
+    for count in COUNTS:
+        check(VidCom2(tokens=count), replace(tokens, cell=cell), slow_vidcom2(tokens, count))
 
 
 def enlarged(tokens, first, attention):
@@ -194,20 +227,20 @@ def enlarged(tokens, first, attention):
     return replace(tokens.take(torch.arange(20)), cell=torch.tensor(small + large), signals=signals)
 
 
-def test_hired_gives_the_tiles_that_cls_looks_at_first_what_the_whole_picture_leaves(tokens):
-    # [CLS] first looks at the upper left and the lower right; later tokens have more attention everywhere.
+def test_hired_gives_the_tiles_that_cls_attends_to_first_what_the_whole_picture_leaves(tokens):
+    # [CLS] first attends to the upper left and the lower right; later tokens have more attention everywhere.
     picture = enlarged(tokens, [0.4, 0.1, 0.2, 0.3], [float(i) for i in range(20)])
     # Eight tokens: four for the whole picture, two for each of the tiles looked at (rows 0-1 x columns 0-1
     # and rows 2-3 x columns 2-3), the last two of each.
-    assert HiRED(keep=8).select(picture).slot.tolist() == [0, 1, 2, 3, 8, 9, 18, 19]
-    assert HiRED(keep=4).select(picture).slot.tolist() == [2, 3, 9, 19]
+    assert HiRED(tokens=8).select(picture).slot.tolist() == [0, 1, 2, 3, 8, 9, 18, 19]
+    assert HiRED(tokens=4).select(picture).slot.tolist() == [2, 3, 9, 19]
     # What those two tiles cannot take the others get.
-    assert len(HiRED(keep=18).select(picture)) == 18
+    assert len(HiRED(tokens=18).select(picture)) == 18
 
 
 def test_hired_on_a_picture_that_is_not_enlarged_is_cls_attention(tokens):
     best = falling(range(64), tokens.signals["cls_attention"])[:10]
-    assert HiRED(keep=10).select(tokens).slot.tolist() == sorted(best)
+    assert HiRED(tokens=10).select(tokens).slot.tolist() == sorted(best)
 
 
 @pytest.mark.parametrize(

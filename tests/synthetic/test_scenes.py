@@ -126,7 +126,7 @@ def test_a_patch_with_a_label_of_a_thing_is_owned_by_a_thing_of_that_label(scene
             assert label == -1 or CLASSES[label] == thing.label
 
 
-def test_a_patch_without_an_owner_shows_a_background_or_cannot_be_told(scenes):
+def test_a_patch_without_an_owner_shows_a_background_or_is_ambiguous(scenes):
     for scene in scenes:
         allowed = {-1, *(CLASSES.index(name) for name in scene.backgrounds or ("plain",))}
         assert set(scene.labels[scene.owner < 0].tolist()) <= allowed

@@ -119,13 +119,13 @@ def test_a_caption_of_another_scene_scores_as_lists_that_are_matched_one_by_one(
     drawn = [render(seed) for seed in range(60)]
     partial = 0
     for true, other in zip(drawn, [*drawn[1:], drawn[0]], strict=True):
-        there, told = contents(true), contents(other)
+        there, given = contents(true), contents(other)
         left, hits = list(there), 0
-        for label in told:
+        for label in given:
             if label in left:
                 left.remove(label)
                 hits += 1
-        precision, recall = hits / len(told), hits / len(there)
+        precision, recall = hits / len(given), hits / len(there)
         f1 = 2 * precision * recall / (precision + recall) if hits else 0
         assert score(caption(true), caption(other)) == pytest.approx(f1)
         partial += 0 < f1 < 1
@@ -134,8 +134,8 @@ def test_a_caption_of_another_scene_scores_as_lists_that_are_matched_one_by_one(
 
 def test_one_minus_precision_is_the_share_of_what_is_said_and_not_there():
     """CHAIR-i of the paper, where nothing is there twice and no color is wrong."""
-    true, told = named("a cat and a dog on grass"), named("a cat, a pig and an owl on grass")
-    assert 1 - (true & told).total() / told.total() == 2 / 4
+    true, given = named("a cat and a dog on grass"), named("a cat, a pig and an owl on grass")
+    assert 1 - (true & given).total() / given.total() == 2 / 4
 
 
 def test_every_scene_of_the_split_is_described_once():

@@ -178,18 +178,18 @@ def test_a_picture_of_several_lines_is_encoded_once(write, tiny, monkeypatch):
     for number in range(10):
         render(number).image.save(f"{number}.png")
     task = Jsonl(path=write(*about(*range(10)), *about(*range(10), question="where is it?")))
-    seen = []
+    encoded = []
 
     monkeypatch.setattr(
-        "wordsight.models.vlm.look", lambda *given: seen.append(given) or encode_images(*given)
+        "wordsight.models.vlm.encode_images", lambda *given: encoded.append(given) or encode_images(*given)
     )
-    sheet = PreparedTask.of(tiny, task, task.first(None))
-    assert len(sheet.prompts) == 2 * len(seen) > 2
+    prepared = PreparedTask.of(tiny, task, task.first(None))
+    assert len(prepared.prompts) == 2 * len(encoded) > 2
 
 
 def film(path, count=6):
     """A film of frames that get brighter."""
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="no PyAV; `make test` installs it")
     with av.open(str(path), "w") as file:
         stream = file.add_stream("mpeg4", rate=5)
         stream.width = stream.height = 32
@@ -200,7 +200,7 @@ def film(path, count=6):
 
 
 @pytest.mark.parametrize(("rate", "count"), [({}, 6), ({"frames": 3}, 3), ({"fps": 2.5}, 3)])
-def test_a_video_is_shown_in_as_many_frames_as_its_line_says(write, rate, count):
+def test_a_video_has_as_many_frames_as_its_line_says(write, rate, count):
     film("film.mp4")
     (example,) = (
         e
@@ -294,7 +294,7 @@ def test_a_task_needs_its_path():
 
 
 @pytest.mark.parametrize("name", ["image", "video"])
-def test_a_damaged_file_is_told_with_its_line_before_the_model_runs(write, name):
+def test_a_damaged_file_is_refused_with_its_line_before_the_model_runs(write, name):
     broken = Path("broken.mp4" if name == "video" else "broken.png")
     broken.write_text("damaged")
     path = write(*about(*range(24)), {name: broken.name, **ASKED})

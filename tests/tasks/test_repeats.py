@@ -55,8 +55,8 @@ def seen_in(frames, track):
 def test_the_answer_is_how_many_times_the_thing_comes_into_the_frames(asked):
     for example, clip in asked:
         assert list(example.images) == list(clip.frames)
-        seen = seen_in(example.images, track_of(example, clip))
-        assert len([run for run in seen.split("0") if run]) == NUMBERS[example.answer]
+        runs = seen_in(example.images, track_of(example, clip))
+        assert len([run for run in runs.split("0") if run]) == NUMBERS[example.answer]
 
 
 def test_the_tracks_say_what_the_frames_show(asked):
@@ -135,7 +135,7 @@ def test_places_are_begun_anew_where_there_is_no_room():
 
 
 @pytest.mark.parametrize("said", ["two", "Two.", "2", "twice", "two times", "2 times"])
-def test_a_number_may_be_told_in_several_ways(asked, said):
+def test_a_number_may_be_written_in_several_ways(asked, said):
     task = Repeats()
     for example, _ in asked[:30]:
         assert task.score(example, said) == (example.answer == "two")

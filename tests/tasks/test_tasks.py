@@ -75,7 +75,7 @@ def pixels(example):
     return b"".join(image.tobytes() for image in images)
 
 
-def told(example):
+def fields(example):
     return pixels(example), example.picture_id, example.question, example.answer, example.type
 
 
@@ -88,19 +88,19 @@ def test_questions_about_one_picture_come_together(name, split):
 
 def test_one_picture_id_is_one_picture(name):
     pairs = {(example.picture_id, pixels(example)) for example in some(name)}
-    assert len(pairs) == len({picture_id for picture_id, _ in pairs}) == len({shown for _, shown in pairs})
+    assert len(pairs) == len({picture_id for picture_id, _ in pairs}) == len({image for _, image in pairs})
 
 
 @pytest.mark.parametrize("split", SPLIT_NAMES)
 def test_a_task_yields_the_same_examples_twice(name, split):
-    assert [told(example) for example in fresh(name, split, 20)] == [
-        told(example) for example in some(name, split)
+    assert [fields(example) for example in fresh(name, split, 20)] == [
+        fields(example) for example in some(name, split)
     ][:20]
 
 
 def test_the_first_examples_are_the_first(name):
     task = made(name)
-    assert [told(example) for example in task.first(7)] == [told(example) for example in some(name)][:7]
+    assert [fields(example) for example in task.first(7)] == [fields(example) for example in some(name)][:7]
 
 
 def test_a_score_lies_between_0_and_1_whatever_is_said(name):
@@ -128,8 +128,8 @@ def test_every_question_has_an_answer_and_a_type(name):
 
 
 def test_validation_and_test_share_no_picture(name):
-    shown = [{pixels(example) for example in some(name, split)} for split in SPLIT_NAMES]
-    assert not shown[0] & shown[1]
+    images = [{pixels(example) for example in some(name, split)} for split in SPLIT_NAMES]
+    assert not images[0] & images[1]
 
 
 def test_an_unknown_split_is_refused(name):
@@ -159,20 +159,20 @@ def test_a_score_compares_the_words_in_their_order(answer, said, score):
     ("spec", "message"),
     [
         ("scene", "unknown task 'scene': did you mean 'scenes'"),
-        ("scenes:pictures=0", "pictures must be between 1 and 100000, got 0"),
+        ("scenes:pictures=0", r"pictures must be a whole number in \[1, 100000\], got 0"),
         ("scenes:pictures=100001", "pictures must be"),
         ("scenes:pictures=abc", "pictures must be .* 'abc'"),
         ("scenes:pictures=1.5", r"pictures must be .*1\.5"),
-        ("pairs:prompts=0", "prompts must be between 1 and 3000, got 0"),
-        ("pairs:prompts=3001", "prompts must be between 1 and 3000, got 3001"),
-        ("clips:clips=0", "clips must be between 1 and 100000, got 0"),
-        ("clips:clips=100001", "clips must be between 1 and 100000, got 100001"),
-        ("captions:pictures=0", "pictures must be between 1 and 100000, got 0"),
-        ("captions:pictures=100001", "pictures must be between 1 and 100000, got 100001"),
-        ("odd_one_out:prompts=0", "prompts must be between 1 and 100000, got 0"),
-        ("odd_one_out:prompts=100001", "prompts must be between 1 and 100000, got 100001"),
-        ("repeats:clips=0", "clips must be between 1 and 100000, got 0"),
-        ("repeats:clips=100001", "clips must be between 1 and 100000, got 100001"),
+        ("pairs:prompts=0", r"prompts must be a whole number in \[1, 3000\], got 0"),
+        ("pairs:prompts=3001", r"prompts must be a whole number in \[1, 3000\], got 3001"),
+        ("clips:clips=0", r"clips must be a whole number in \[1, 100000\], got 0"),
+        ("clips:clips=100001", r"clips must be a whole number in \[1, 100000\], got 100001"),
+        ("captions:pictures=0", r"pictures must be a whole number in \[1, 100000\], got 0"),
+        ("captions:pictures=100001", r"pictures must be a whole number in \[1, 100000\], got 100001"),
+        ("odd_one_out:prompts=0", r"prompts must be a whole number in \[1, 100000\], got 0"),
+        ("odd_one_out:prompts=100001", r"prompts must be a whole number in \[1, 100000\], got 100001"),
+        ("repeats:clips=0", r"clips must be a whole number in \[1, 100000\], got 0"),
+        ("repeats:clips=100001", r"clips must be a whole number in \[1, 100000\], got 100001"),
         ("scenes:picture=5", "unknown option of scenes 'picture': did you mean 'pictures'"),
     ],
 )
@@ -208,7 +208,7 @@ FOUR = [
 
 
 @pytest.mark.parametrize("task", FOUR, ids=repr)
-def test_a_task_asks_about_as_many_pictures_as_it_is_told(task):
+def test_a_task_asks_about_as_many_pictures_as_its_option_says(task):
     assert {example.picture_id for example in task.examples()} == {"0", "1", "2", "3"}
 
 

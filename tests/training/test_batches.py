@@ -76,7 +76,7 @@ def test_steps_do_not_deny_what_is_there_but_hidden(training):
 
 
 def test_steps_ask_when_things_appear(training):
-    told = defaultdict(set)
+    pictures_of = defaultdict(set)
     for seed in range(30):
         clip = render_clip(seed)
         for question in training.steps.when(clip, frozenset(range(len(clip.tracks)))):
@@ -85,8 +85,8 @@ def test_steps_ask_when_things_appear(training):
             assert track.act == "appear"
             assert track.boxes[before] is not None
             assert all(box is None for box in track.boxes[:before])
-            told[question.answer].add(seed)
-    assert len(told) > 2
+            pictures_of[question.answer].add(seed)
+    assert len(pictures_of) > 2
 
 
 def test_clips_made_of_scenes_show_no_token_of_what_is_held_back(training, pictures):

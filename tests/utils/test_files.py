@@ -148,7 +148,7 @@ def test_checking_a_place_leaves_nothing_there(check, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_is_told_in_one_sentence_and_keeps_the_old_file(tmp_path):
+def test_a_full_disk_is_one_sentence_and_keeps_the_old_file(tmp_path):
     (tmp_path / "out.json").write_text("old")
     with (
         pytest.raises(UsageError, match=r"cannot write .*out\.json: No space left on device; make room"),

@@ -66,7 +66,7 @@ def written(tmp_path, monkeypatch):
 
 def test_a_class_of_a_module_in_the_current_folder_is_a_pruner(written, tokens):
     written("mine")
-    pruner = pruners.make("mine:First:keep=3,offset=2")
+    pruner = pruners.make("mine:First:tokens=3,offset=2")
     assert pruner.prune(tokens).slot.tolist() == [2, 3, 4]
 
 
@@ -91,7 +91,7 @@ def test_the_current_folder_is_on_the_path_for_the_import_alone(written):
 
 def test_a_module_is_imported_once(written):
     written("mine")
-    assert type(pruners.make("mine:First")) is type(pruners.make("mine:First:keep=4"))
+    assert type(pruners.make("mine:First")) is type(pruners.make("mine:First:tokens=4"))
 
 
 def test_a_module_that_failed_is_read_again_when_it_is_mended(written):
@@ -121,7 +121,9 @@ def test_the_spec_rebuilds_a_pruner_from_outside(written, options):
 
 def test_a_name_of_ours_is_never_a_module(written):
     written("uniform")
-    with pytest.raises(UsageError, match="expected option=value, got 'First'; uniform has keep, positions"):
+    with pytest.raises(
+        UsageError, match="expected option=value, got 'First'; uniform has keep, tokens, positions"
+    ):
         pruners.make("uniform:First")
 
 
@@ -142,7 +144,10 @@ def test_a_name_of_ours_is_never_a_module(written):
         ("mine:Plain", "Plain of mine is no dataclass; write @dataclass"),
         ("mine:Needy", "Needy needs power=..."),
         ("mine:First:ofset=1", "unknown option of First 'ofset': did you mean 'offset'"),
-        ("mine:First:offset", "expected option=value, got 'offset'; First has keep, positions, offset"),
+        (
+            "mine:First:offset",
+            "expected option=value, got 'offset'; First has keep, tokens, positions, offset",
+        ),
         ("mine:First:offset=1.5", r"offset must be a whole number, got '1\.5'"),
         ("mine:First:keep=0", "keep must be .* got 0"),
         ("empty:First", "unknown class of empty 'First': choose from none, it has no Pruner"),
@@ -156,7 +161,7 @@ def test_a_name_of_ours_is_never_a_module(written):
         ("mine:offset=1", "unknown pruner 'mine'"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_sentence(written, spec, message):
+def test_what_cannot_be_is_refused_in_one_sentence(written, spec, message):
     written("mine")
     written("empty", "")
     written("syntax", "def")

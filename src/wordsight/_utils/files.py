@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
-from wordsight.errors import UsageError
+from wordsight.errors import FileError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -19,7 +19,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write a file or folder to; it takes the place of `path` if the block ends well.
 
-    Raises UsageError if there is no room for it.
+    Raises FileError if there is no room for it.
     """
     with _workspace(path) as folder:
         try:
@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise UsageError(
+            raise FileError(
                 f"cannot write {path}: {error.strerror}; make room or choose another place"
             ) from error
         _open_up(folder / path.name)
@@ -35,17 +35,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_file(path: Path) -> None:
-    """Raises UsageError if the file could not be written, before the work whose result is to go there."""
+    """Raises FileError if the file could not be written, before the work whose result is to go there."""
     if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder; give the name of a file in it")
+        raise FileError(f"cannot write {path}: it is a folder; give the name of a file in it")
     with _workspace(path):
         pass
 
 
 def check_folder(path: Path) -> None:
-    """Raises UsageError if the folder could not be written, before the work whose result is to go there."""
+    """Raises FileError if the folder could not be written, before the work whose result is to go there."""
     if path.exists() and not path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a file; give the name of a folder")
+        raise FileError(f"cannot write {path}: it is a file; give the name of a folder")
     with _workspace(path):
         pass
 
@@ -54,12 +54,12 @@ def check_folder(path: Path) -> None:
 def _workspace(path: Path) -> Iterator[Path]:
     """A fresh folder beside `path`, gone when the block ends."""
     if not path.name:
-        raise UsageError(f"cannot write {path}: it is the folder one stands in; give it a name")
+        raise FileError(f"cannot write {path}: it is the folder one stands in; give it a name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
-        raise UsageError(
+        raise FileError(
             f"cannot write {path}: {error.strerror}; choose a folder that can be written"
         ) from error
     try:
@@ -86,7 +86,7 @@ def _swap(draft: Path, path: Path, old: Path) -> None:
             os.replace(path, old)
         os.replace(draft, path)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another place") from error
+        raise FileError(f"cannot write {path}: {error.strerror}; choose another place") from error
     finally:
         if old.exists() and not path.exists():
             os.replace(old, path)

@@ -13,7 +13,8 @@ from annotated_types import Ge, Gt, Interval, Le, Lt
 
 from wordsight.errors import UsageError
 
-Share = Annotated[float, Interval(gt=0, le=1)]
+# A text in Annotated is what the value is called in the sentence that refuses another.
+Share = Annotated[float, "a share of the tokens", Interval(gt=0, le=1)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
@@ -54,9 +55,9 @@ def share_hint(value: Any) -> str:
         number = float(text.removesuffix("%"))
     except ValueError:
         return ""
-    if text.endswith("%") and 0 < number <= 100:
-        return f"; did you mean {number / 100:g}?"
-    if number > 1 and number == int(number):
+    if text.endswith("%"):
+        return f"; did you mean {number / 100:g}?" if 0 < number <= 100 else ""
+    if number > 1 and number.is_integer():
         return f"; for a number of tokens say tokens={int(number)}, or --tokens {int(number)}"
     return ""
 
@@ -76,17 +77,22 @@ def _hints(owner: Any) -> dict[str, Any]:
 def _fits(value: Any, hint: Any) -> bool:
     from pydantic import ValidationError
 
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return isinstance(value, hint)  # it has checked its own fields
     try:
         _adapter(hint).validate_python(value, strict=True)
     except ValidationError:
         return False
-    return not (isinstance(value, float) and math.isnan(value))
+    numbers = value if isinstance(value, tuple) else (value,)
+    return not any(isinstance(number, float) and math.isnan(number) for number in numbers)
 
 
 @cache
 def _adapter(hint: Any) -> Any:
-    from pydantic import ConfigDict, TypeAdapter
+    from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
+    if dataclasses.is_dataclass(hint):  # pydantic takes no configuration for one
+        return TypeAdapter(InstanceOf[hint])
     return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
 
 
@@ -120,7 +126,7 @@ def _several(text: str, kinds: Iterable[Any]) -> tuple[float, ...] | None:
 
 def _refusal(name: str, value: Any, hint: Any) -> UsageError:
     expected = " or ".join(dict.fromkeys(map(_expected, _alternatives(hint))))
-    more = share_hint(value) if name in ("keep", "budget") else ""
+    more = share_hint(value) if name == "keep" else ""
     return UsageError(f"{name} must be {expected}, got {value!r}{more}")
 
 
@@ -130,16 +136,22 @@ def _expected(kind: Any) -> str:
     if get_origin(base) is Literal:
         return " or ".join(map(repr, get_args(base)))
     if get_origin(base) is tuple:
-        return "numbers, as 0.25+0.5"
+        members = get_args(base)
+        return "numbers, as 0.25+0.5" if ... in members else f"{len(members)} numbers joined by +"
     names = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "none", str: "text"}
-    return names.get(base, getattr(base, "__name__", str(base))) + _range(kind)
+    given = (
+        [text for text in get_args(kind)[1:] if isinstance(text, str)]
+        if get_origin(kind) is Annotated
+        else []
+    )
+    return (given or [names.get(base, getattr(base, "__name__", str(base)))])[0] + _range(kind)
 
 
 def _range(kind: Any) -> str:
     """The bounds of an Annotated number, in words."""
     bounds: dict[type, Any] = {}
     for given in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
-        for bound in given if isinstance(given, Interval) else [given]:
+        for bound in () if isinstance(given, str) else given if isinstance(given, Interval) else [given]:
             bounds[type(bound)] = getattr(bound, type(bound).__name__.lower())
     low, high = bounds.get(Ge, bounds.get(Gt)), bounds.get(Le, bounds.get(Lt))
     if low is not None and high is not None:

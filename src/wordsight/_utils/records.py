@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wordsight.errors import UsageError
+from wordsight.errors import FileError
 
 T = TypeVar("T")
 
 
 def checked(kind: type[T], data: Any, where: str | Path) -> T:
-    """The data as a record of this kind, a TypedDict. Raises UsageError, which names `where`, if it is none:
+    """The data as a record of this kind, a TypedDict. Raises FileError, which names `where`, if it is none:
     a field is missing, or of another type.
     """
     from pydantic import TypeAdapter, ValidationError  # only where something is read: it takes a while
@@ -27,15 +27,15 @@ def checked(kind: type[T], data: Any, where: str | Path) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "all of it"
-        raise UsageError(f"{where} is damaged or of another version: {place}: {first['msg']}") from error
+        raise FileError(f"{where} is damaged or of another version: {place}: {first['msg']}") from error
 
 
 def read_json(path: Path, what: str) -> Any:
-    """What a JSON file holds. Raises UsageError, which says `what` it should be, if it cannot be read."""
+    """What a JSON file holds. Raises FileError, which says `what` it should be, if it cannot be read."""
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: expected {what} ({error})") from error
+        raise FileError(f"cannot read {path}: expected {what} ({error})") from error
 
 
 def renamed(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module, invalidate_caches
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -44,19 +45,11 @@ def load_entry_point(point: EntryPoint) -> Any:
     try:
         return point.load()
     except Exception as error:
-        told = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise UsageError(
             f"entry point {point.name} of {point.group} ({point.value}) cannot be loaded: "
-            f"{type(error).__name__}: {told}; is the distribution that declares it whole?"
+            f"{type(error).__name__}: {message}; is the distribution that declares it whole?"
         ) from error
-
-
-def _entry_points(package: str) -> dict[str, EntryPoint]:
-    """What other distributions add to a package, by name; files of the package itself come first."""
-    own = import_module(package).__path__
-    files = {module.name for module in pkgutil.iter_modules(own)}
-    group = f"wordsight.{package.rpartition('.')[2]}"
-    return {point.name: point for point in entry_points(group=group) if point.name not in files}
 
 
 def find_entry_point(package: ModuleType, name: str) -> EntryPoint | None:
@@ -77,15 +70,6 @@ def find_outside(module_name: str, class_name: str, base: type[T]) -> type[T]:
     return _usable(vars(module)[class_name], f"{class_name} of {module_name}", base)
 
 
-def _usable(cls: Any, told: str, base: type[T]) -> type[T]:
-    """The class, if it is a dataclass that extends `base`; errors call it as `told`."""
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise UsageError(f"{told} is no subclass of {base.__name__}; make it one")
-    if "__dataclass_fields__" not in vars(cls):
-        raise UsageError(f"{told} is no dataclass; write @dataclass(kw_only=True) above it")
-    return cls
-
-
 def make(package: ModuleType, spec: str, base: type[T]) -> T:
     """The object of a SPEC: `name` or `name:option=value,option=value`, where the name is a file of the
     package, or `module:Class` for a class from outside it.
@@ -102,8 +86,8 @@ def spec(plugin: Any) -> str:
     fields = [field for field in dataclasses.fields(plugin) if field.init and field.name not in BUDGET]
     name = _name(type(plugin))
     values = [(field, getattr(plugin, field.name)) for field in fields]
-    told = [f"{field.name}={_text(value)}" for field, value in values if value != _default(field)]
-    return ":".join([name, ",".join(told)] if told else [name])
+    options = [f"{field.name}={_text(value)}" for field, value in values if value != _default(field)]
+    return ":".join([name, ",".join(options)] if options else [name])
 
 
 def refuse_duplicates(kind: str, names: Sequence[str]) -> None:
@@ -119,9 +103,27 @@ def _name(cls: type[Any]) -> str:
     if module.startswith("wordsight."):
         return module.rpartition(".")[2]
     value = f"{module}:{cls.__name__}"
-    groups = (f"wordsight.{kind}" for kind in ("pruners", "tasks"))
-    points = (point for group in groups for point in entry_points(group=group))
+    packages = ("wordsight.pruners", "wordsight.tasks")
+    points = (point for package in packages for point in _entry_points(package).values())
     return next((point.name for point in points if point.value == value), value)
+
+
+@cache
+def _entry_points(package: str) -> dict[str, EntryPoint]:
+    """What other distributions add to a package, by name; files of the package itself come first."""
+    own = import_module(package).__path__
+    files = {module.name for module in pkgutil.iter_modules(own)}
+    group = f"wordsight.{package.rpartition('.')[2]}"
+    return {point.name: point for point in entry_points(group=group) if point.name not in files}
+
+
+def _usable(cls: Any, label: str, base: type[T]) -> type[T]:
+    """The class, if it is a dataclass that extends `base`; errors call it as `label`."""
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise UsageError(f"{label} is no subclass of {base.__name__}; make it one")
+    if "__dataclass_fields__" not in vars(cls):
+        raise UsageError(f"{label} is no dataclass; write @dataclass(kw_only=True) above it")
+    return cls
 
 
 def _kind(package: ModuleType) -> str:
@@ -153,9 +155,9 @@ def _imported(name: str) -> ModuleType:
                 f"no module {name!r} in the current folder or on the path; "
                 "expected a name as in `import my_module`"
             ) from error
-        told = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise UsageError(
-            f"importing {name} failed with {type(error).__name__}: {told}; "
+            f"importing {name} failed with {type(error).__name__}: {message}; "
             f"`python -c 'import {name}'` shows where"
         ) from error
 

@@ -30,11 +30,11 @@ class Halves(NamedTuple):
     high: Tensor
 
 
-def correlation(order: Tensor, said: Tensor) -> float | None:
+def correlation(order: Tensor, values: Tensor) -> float | None:
     """Spearman's rho of two signals (N,) of one picture's tokens; None if one of them is constant."""
-    if is_constant(order) or is_constant(said):
+    if is_constant(order) or is_constant(values):
         return None
-    first, second = (place - place.mean() for place in (ranks(order).double(), ranks(said).double()))
+    first, second = (place - place.mean() for place in (ranks(order).double(), ranks(values).double()))
     return float(first @ second / (first.norm() * second.norm()))
 
 
@@ -72,11 +72,11 @@ def common_halves(orders: Sequence[Tensor]) -> Halves | None:
     return Halves(low, mean.argsort(descending=True, stable=True)[: len(low)].sort().values)
 
 
-def by_tenth(order: Tensor, said: Tensor) -> list[float | None]:
-    """The mean of `said` (N,) in every tenth of the tokens, the lowest first; None where there is no token.
+def by_tenth(order: Tensor, values: Tensor) -> list[float | None]:
+    """The mean of `values` (N,) in every tenth of the tokens, the lowest first; None where there is no token.
 
     Tokens of equal value are in one tenth, that of their mean place.
     """
     tenth = (ranks(order) * TENTHS).floor().clamp(max=TENTHS - 1)
-    rows = [said[tenth == number] for number in range(TENTHS)]
-    return [float(values.double().mean()) if len(values) else None for values in rows]
+    rows = [values[tenth == number] for number in range(TENTHS)]
+    return [float(row.double().mean()) if len(row) else None for row in rows]

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typing_extensions import TypedDict
 
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
+    from wordsight.models.chat import Answer
     from wordsight.pruners.base import Pruner
 
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
@@ -81,12 +83,40 @@ def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list
     ]
 
 
-def answer_record(answer: Any) -> dict[str, Any]:
-    """The JSON of an answer."""
-    from dataclasses import asdict
+class AnswerRecord(TypedDict):
+    """An answer: what was asked of which model, how many visual tokens were read, and what it took."""
 
-    fields = asdict(answer)
-    return {"answer": fields.pop("text"), **fields}
+    question: str
+    answer: str
+    tokens_total: int
+    tokens_kept: Annotated[float, "mean over layers, where some of them read more than others"]
+    vision_ms: float
+    selection_ms: float
+    prefill_ms: float
+    decode_ms: float
+
+
+class AskRecord(AnswerRecord):
+    """What `wordsight ask` answers; the first answer's fields are its own."""
+
+    format: int
+    model: str
+    pruner: Annotated[str, "its SPEC, or none"]
+    then: Annotated[list[AnswerRecord], "the answers to --then, in order"]
+
+
+def answer_record(question: str, answer: Answer) -> AnswerRecord:
+    """The record of an answer."""
+    return {
+        "question": question,
+        "answer": answer.text,
+        "tokens_total": answer.tokens_total,
+        "tokens_kept": answer.tokens_kept,
+        "vision_ms": answer.vision_ms,
+        "selection_ms": answer.selection_ms,
+        "prefill_ms": answer.prefill_ms,
+        "decode_ms": answer.decode_ms,
+    }
 
 
 def save_picture(picture: Any, path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from wordsight.errors import UsageError
+from wordsight.errors import MediaError
 from wordsight.media.images import Picture, load_picture
 from wordsight.media.video import Video, is_video
 
@@ -24,7 +24,7 @@ class MediaInput:
 
     @classmethod
     def of(cls, media: Media | Sequence[Media] | MediaInput) -> MediaInput:
-        """Opened and upright. Raises UsageError if there is none, or pictures beside videos."""
+        """Opened and upright. Raises MediaError if there is none, or pictures beside videos."""
         if isinstance(media, MediaInput):
             return media
         listed = [media] if isinstance(media, (str, Path, Image.Image, Video)) else list(media)
@@ -32,12 +32,12 @@ class MediaInput:
         videos = tuple(item for item in opened if isinstance(item, Video))
         pictures = tuple(item for item in opened if not isinstance(item, Video))
         if videos and pictures:
-            raise UsageError(
+            raise MediaError(
                 "a question is about pictures or about videos, not both; make a video of single frames with "
                 "Video.of, or ask about its frames"
             )
         if not opened:
-            raise UsageError("a question needs at least one image or video; got none")
+            raise MediaError("a question needs at least one image or video; got none")
         return cls(pictures, videos)
 
     @property

@@ -16,12 +16,12 @@ def resized(media: Media | Sequence[Media] | MediaInput, share: float) -> list[A
     """The same pictures, or videos frame by frame, with this share of their pixels; what the processor makes
     of them is its own affair.
     """
-    shown = MediaInput.of(media)
+    opened = MediaInput.of(media)
     videos = [
         replace(video, frames=tuple(_smaller(frame, share) for frame in video.frames))
-        for video in shown.videos
+        for video in opened.videos
     ]
-    return [*(_smaller(picture, share) for picture in shown.pictures), *videos]
+    return [*(_smaller(picture, share) for picture in opened.pictures), *videos]
 
 
 def _smaller(picture: Image.Image, share: float) -> Image.Image:

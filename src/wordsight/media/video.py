@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from wordsight.errors import UsageError
+from wordsight.errors import MediaError, UsageError
 from wordsight.media.images import Picture, check_pixels, load_picture
 
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
@@ -36,14 +36,14 @@ class Video:
 
     @classmethod
     def of(cls, pictures: Sequence[Picture], *, fps: float = 1.0) -> Video:
-        """A video of pictures that are shown `fps` a second. Raises UsageError if they are none or differ in
+        """A video of pictures that are shown `fps` a second. Raises MediaError if they are none or differ in
         size.
         """
         frames = tuple(load_picture(picture) for picture in pictures)
         if not frames:
-            raise UsageError("a video needs at least one frame; got none")
+            raise MediaError("a video needs at least one frame; got none")
         if sizes := {frame.size for frame in frames} - {frames[0].size}:
-            raise UsageError(
+            raise MediaError(
                 f"the frames of a video are of one size; got {frames[0].size} and {sorted(sizes)[0]}"
             )
         if not fps > 0:
@@ -55,10 +55,10 @@ class Video:
         """So many `frames` of a file, evenly spread from its first to its last (8 by default), or `fps` of
         them a second.
 
-        Raises UsageError if the file is no video, is damaged, or holds no frame.
+        Raises MediaError if the file is no video, is damaged, or holds no frame.
         """
         if not Path(path).is_file():
-            raise UsageError(f"no such video: {path}; expected the path of a video file")
+            raise MediaError(f"no such video: {path}; expected the path of a video file")
         return cls.read(str(path), str(path), frames=frames, fps=fps)
 
     @classmethod
@@ -88,16 +88,16 @@ class Video:
                     for frame in film.decode(video=0)
                     if frame.pts is not None and (time := float(frame.pts * frame.time_base)) in wanted
                 }
-        except UsageError:
+        except MediaError:
             raise
         except (av.error.FFmpegError, IndexError, ValueError) as error:
-            raise UsageError(f"{name} is no video that can be read, or is damaged ({error})") from error
+            raise MediaError(f"{name} is no video that can be read, or is damaged ({error})") from error
         if not times:
-            raise UsageError(f"{name} is a video with no frames")
+            raise MediaError(f"{name} is a video with no frames")
         if is_cut or set(wanted) - set(found):
-            raise UsageError(f"{name} is cut short: it holds less than its header announces; save it again")
-        shown = tuple(time - times[0] for time in wanted)
-        return cls(tuple(found[time] for time in wanted), shown, end - times[0])
+            raise MediaError(f"{name} is cut short: it holds less than its header announces; save it again")
+        offsets = tuple(time - times[0] for time in wanted)
+        return cls(tuple(found[time] for time in wanted), offsets, end - times[0])
 
 
 def is_video(path: str | Path) -> bool:
@@ -107,7 +107,7 @@ def is_video(path: str | Path) -> bool:
 
 def _decoder() -> Any:
     if find_spec("av") is None:
-        raise UsageError("reading videos needs PyAV: pip install 'wordsight[video]'")
+        raise MediaError("reading videos needs PyAV: pip install 'wordsight[video]'")
     return import_module("av")
 
 
@@ -146,8 +146,8 @@ def _announced(stream: Any) -> float:
     """The end that the header tells, in seconds: of the stream, or its tag in Matroska and WebM; else 0."""
     if stream.duration:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-    told = stream.metadata.get("DURATION", "0:0:0").split(":")
-    return float(sum(60**power * float(part) for power, part in enumerate(reversed(told))))
+    tag = stream.metadata.get("DURATION", "0:0:0").split(":")
+    return float(sum(60**power * float(part) for power, part in enumerate(reversed(tag))))
 
 
 def _chosen(times: list[float], frames: int, fps: float | None) -> list[int]:

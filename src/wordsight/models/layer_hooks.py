@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError
 from wordsight.models.layer_state import Attention, LayerState
 from wordsight.models.prompt import Prompt
 
@@ -96,7 +96,7 @@ def decoder_layers(model: Any) -> Sequence[Any]:
     """The layers of the language model, first to last."""
     layers: Sequence[Any] = getattr(model.get_decoder(), "layers", ())
     if not len(layers) or not all(hasattr(getattr(layer, "self_attn", None), "config") for layer in layers):
-        raise UsageError(
+        raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): its language model is no stack of layers "
             "with attention between which tokens could be dropped; take a method that prunes before it"
         )
@@ -232,7 +232,7 @@ class _Run:
     def state(self, cut: int, i: int, states: Tensor) -> LayerState:
         """Prompt `i` at the cut, where these are its hidden states (L, D)."""
         if not (captured := self.captured.get(cut)):
-            raise UsageError(
+            raise ModelError(
                 f"{type(self.prompts[i].layerwise).__name__}: the attention of layer {cut} was computed by "
                 "code of its own, not by a function of transformers that can be captured"
             )

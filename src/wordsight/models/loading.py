@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from wordsight import demo
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -22,7 +22,7 @@ def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any
     precision = torch.float32 if name == "demo" and dtype == "auto" else dtype
     placement = {} if device_map is None else {"device_map": device_map}
     if not Path(source).exists() and not HUB_NAME.fullmatch(name):  # the hub's client would ask for minutes
-        raise UsageError(
+        raise ModelError(
             f"no model {name!r}: there is no such folder, and a hub name has an owner, as owner/name"
         )
     try:
@@ -31,14 +31,14 @@ def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any
             source, dtype=precision, output_loading_info=True, **placement
         )
     except ImportError as error:
-        raise UsageError(f"cannot load model {name!r}: {_first_line(error)}") from error
+        raise ModelError(f"cannot load model {name!r}: {_first_line(error)}") from error
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise UsageError(
+        raise ModelError(
             f"cannot load model {name!r}: {_first_line(error)}; expected a Hugging Face folder or hub name "
             "of an image-text-to-text model"
         ) from error
     if missing := report["missing_keys"]:
-        raise UsageError(
+        raise ModelError(
             f"cannot load model {name!r}: {len(missing)} of its weights are in none of its files, as "
             f"{sorted(missing)[0]}; a file of the checkpoint is missing"
         )

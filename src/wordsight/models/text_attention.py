@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError
 from wordsight.models.layer_hooks import attention_of_row, capture_attention, decoder_layers
 from wordsight.models.prompt import Prompt
 
@@ -18,7 +18,7 @@ def text_attention(model: Any, prompt: Prompt) -> Tensor:
     """(layers, N) float32: the attention that the last token of the prompt pays to each of its visual tokens,
     the mean over heads. A row adds up to less than 1: the rest goes to the text.
 
-    Raises UsageError if the model's attention cannot be captured.
+    Raises ModelError if the model's attention cannot be captured.
     """
     visual = prompt.is_visual[prompt.is_kept()].nonzero()[:, 0]  # (N,)
     with ExitStack() as stack:
@@ -27,7 +27,7 @@ def text_attention(model: Any, prompt: Prompt) -> Tensor:
         ]
         model(**prompt.inputs(), use_cache=False, logits_to_keep=1)
     if not all(captured):
-        raise UsageError(
+        raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): its attention is computed by code of its "
             "own, not by a function of transformers that can be captured"
         )

@@ -22,7 +22,7 @@ class VisualTokens:
     box      (N, 4) left, top, right, bottom of what each token shows, as shares of its picture (in padding
              outside [0, 1]); None where it is not known.
     deep     deepstack features, one (N, D) per language model layer that gets them.
-    signals  (N,) or (N, width) each, by name: what a pruner's `needs` asked the vision tower for.
+    signals  (N,) or (N, width) each, by name: what a pruner's `required_signals` asked the vision tower for.
     listed   whether the model's own encoder returns a list of items, not one tensor.
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError
 from wordsight.models.families.base import Family, VisionContext
 from wordsight.models.processing import Processed
 from wordsight.models.tokens import VisualTokens
@@ -42,7 +42,7 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
     cells = [cell for grid in grids for cell in grid.cells()]
     boxes = [box for grid in grids for box in grid.boxes()]
     if len(cells) != len(embeds):
-        raise UsageError(
+        raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): the picture map has {len(cells)} tokens, "
             f"the model made {len(embeds)}; is the processor the one of this model?"
         )
@@ -58,9 +58,9 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
 
 
 def check_count(placeholders: int, tokens: int) -> None:
-    """Raises UsageError if the prompt has not as many placeholders as there are visual tokens."""
+    """Raises ModelError if the prompt has not as many placeholders as there are visual tokens."""
     if placeholders != tokens:
-        raise UsageError(
+        raise ModelError(
             f"the prompt has {placeholders} image placeholders for {tokens} visual tokens; is the processor "
             "the one of this model?"
         )

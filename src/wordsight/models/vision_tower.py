@@ -50,11 +50,11 @@ class VisionTower:
 
         def attention(module: Any, arguments: tuple[Tensor, ...], options: dict[str, Any]) -> None:
             states = arguments[0] if arguments else options["hidden_states"]
-            seen = self._attention(module, states, options)
+            signals = self._attention(module, states, options)
             if module is first:
-                found["cls_attention_first"] = seen["cls_attention"]
+                found["cls_attention_first"] = signals["cls_attention"]
             if module is projected:
-                found.update(seen)
+                found.update(signals)
 
         def outputs(module: Any, arguments: Any, output: Any) -> None:
             last = self.state is None

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import StoppingCriteriaList
 
 from wordsight._utils.progress import subtasks
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError, UsageError
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.media.video import Video
 from wordsight.models.batching import batches
@@ -61,7 +61,7 @@ class VLM:
 
     def __post_init__(self) -> None:
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
-            raise UsageError(
+            raise ModelError(
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
                 "expected a model with placeholders for them and transformers 5.18 or later"
             )
@@ -103,7 +103,7 @@ class VLM:
         """(D,) the embedding of the padding token: what stands in for a token that is left out."""
         token = self.processor.tokenizer.pad_token_id
         if token is None:
-            raise UsageError(f"{self.name} has no padding token; set processor.tokenizer.pad_token")
+            raise ModelError(f"{self.name} has no padding token; set processor.tokenizer.pad_token")
         embed = self.model.get_input_embeddings()  # called: Gemma scales what it looks up
         embedding: Tensor = embed(torch.tensor([token], device=embed.weight.device))[0].detach()
         return embedding
@@ -127,7 +127,7 @@ class VLM:
         """
         config = self.model.config
         if missing := signals - self.signals:
-            raise UsageError(
+            raise ModelError(
                 f"{self.name} ({config.model_type}) has no signal {', '.join(sorted(missing))}; it has "
                 f"{', '.join(sorted(self.signals))}"
             )
@@ -154,7 +154,7 @@ class VLM:
             for way in (given, prompt.inputs())
         )
         if not (drift := float((theirs - ours).abs().max() / theirs.abs().max())) <= DRIFT:
-            raise UsageError(
+            raise ModelError(
                 f"{self.name} ({self.model.config.model_type}): given its own visual tokens, the model "
                 f"answers otherwise than given the picture (logits off by {drift:.0%}), for a reason that "
                 "wordsight does not know; CONTRIBUTING.md says how to add a family"

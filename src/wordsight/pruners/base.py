@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wordsight._utils.options import Count, Share, check_options
 from wordsight.algorithms.selection import highest
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError, UsageError
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 
@@ -59,7 +59,7 @@ class Pruner:
         }
         broken = [name for name, values in read.items() if not values.isfinite().all()]
         if broken:
-            raise UsageError(
+            raise ModelError(
                 f"{type(self).__name__} cannot choose among tokens that are NaN or infinite ({broken[0]}); "
                 "is the checkpoint damaged, or its dtype too narrow? try bfloat16 or float32"
             )
@@ -96,7 +96,7 @@ class Pruner:
     def check(self, vlm: VLM) -> None:
         """Raises UsageError if the method cannot run on this model."""
         if missing := self.required_signals - vlm.signals:
-            raise UsageError(
+            raise ModelError(
                 f"{type(self).__name__} needs {', '.join(sorted(missing))}, which {vlm.name} "
                 f"({vlm.model.config.model_type}) does not have; "
                 f"it has {', '.join(sorted(vlm.signals)) or 'none'}"

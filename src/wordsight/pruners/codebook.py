@@ -30,7 +30,7 @@ class CodebookPruner(BookPruner, ScorePruner):
                authors' rule for OneVision).
     """
 
-    threshold: Annotated[float, Interval(ge=-1, le=1)] | None = None
+    threshold: Annotated[float, "a cosine", Interval(ge=-1, le=1)] | None = None
     rule: Literal["cosine", "single_softmax", "double_softmax"] = "cosine"
 
     def __post_init__(self) -> None:

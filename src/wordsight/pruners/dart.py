@@ -53,8 +53,8 @@ class DART(LayerPruner):
         sizes = state.attention.keys.float().abs().sum((0, 2))  # (L,)
         text = torch.arange(int(state.visual[-1]) + 1, len(sizes), device=sizes.device)
         chosen = highest(sizes[state.visual], min(self.visual_pivots, count))
-        said = text[highest(sizes[text], self.text_pivots)]
-        pivots = torch.cat([state.visual[chosen], said])
+        text_chosen = text[highest(sizes[text], self.text_pivots)]
+        pivots = torch.cat([state.visual[chosen], text_chosen])
         states = torch.nn.functional.normalize(state.hidden.float(), dim=-1)
         alike = states[pivots] @ states[state.visual].T  # (P, N)
         return state.take(least_alike(alike, chosen, count))

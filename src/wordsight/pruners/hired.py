@@ -51,12 +51,12 @@ class HiRED(Pruner):
             return
         yield whole, share * self.alpha
         first = tokens.signals["cls_attention_first"].float()[whole]
-        looked = whole[highest(first, len(whole) // 2)]
+        attended = whole[highest(first, len(whole) // 2)]
         place = tokens.cell[:, 2:]
         small, great = place[whole].amax(0) + 1, place[large].amax(0) + 1  # rows, columns
         tiles = (great + small - 1) // small  # how many down and across
-        at = (place[looked] * tiles // small) @ torch.stack([tiles[1], torch.ones_like(tiles[1])])
+        at = (place[attended] * tiles // small) @ torch.stack([tiles[1], torch.ones_like(tiles[1])])
         tile = (place[large] * tiles // great) @ torch.stack([tiles[1], torch.ones_like(tiles[1])])
         for number in torch.unique(tile):
             rest = share * (1 - self.alpha)
-            yield large[tile == number], rest * float((at == number).sum()) / max(1, len(looked))
+            yield large[tile == number], rest * float((at == number).sum()) / max(1, len(attended))

@@ -19,7 +19,7 @@ class Pool(MergePruner):
     """
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
-        kept = Uniform(keep=count).select(tokens)
+        kept = Uniform(tokens=count).select(tokens)
         places, anchors = tokens.cell.float(), kept.cell.float()  # (N, 4), (K, 4)
         elsewhere = (places[:, None, :2] != anchors[None, :, :2]).any(-1)  # (N, K)
         apart = torch.cdist(places[:, 2:], anchors[:, 2:])

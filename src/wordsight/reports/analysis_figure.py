@@ -8,21 +8,22 @@ from matplotlib.axes import Axes
 from wordsight.analysis.intermediate_states import Analysis
 from wordsight.evaluation.statistics import Estimate
 from wordsight.reports.analysis import rho
-from wordsight.reports.ink import COLORS, Ink, new_figure, style_axis, to_png
+from wordsight.reports.figures import new_figure, style_axis, to_png
+from wordsight.reports.palette import LINES, Palette
 
 
-def draw(record: Analysis, ink: Ink) -> bytes:
+def draw(record: Analysis, palette: Palette) -> bytes:
     """A PNG with a row for every measure and a column for every order."""
     orders, measures = record["orders"], record["measures"]
-    figure = new_figure((1.2 + 3 * len(orders), 0.8 + 2.4 * len(measures)), ink)
+    figure = new_figure((1.2 + 3 * len(orders), 0.8 + 2.4 * len(measures)), palette)
     axes = figure.subplots(len(measures), len(orders), sharex=True, sharey="row", squeeze=False)
     for row, measure in enumerate(measures):
         for column, order in enumerate(orders):
             axis, tenths = axes[row][column], record["tenths"][order["name"]][measure["name"]]
-            _draw_tenths(axis, tenths, COLORS[row % len(COLORS)])
+            _draw_tenths(axis, tenths, LINES[row % len(LINES)])
             correlation = rho(record["spearman"][order["name"]][measure["name"]])
             axis.set_title(f"rho {correlation}", fontsize="medium")
-            style_axis(axis, ink)
+            style_axis(axis, palette)
         axes[row][0].set_ylabel(f"mean {measure['label']}")
         axes[row][0].set_ylim(0, None)
     for column, order in enumerate(orders):
@@ -30,7 +31,7 @@ def draw(record: Analysis, ink: Ink) -> bytes:
         axes[0][column].set_title(f"{name}\n{axes[0][column].get_title()}", fontsize="medium")
         axes[-1][column].set_xticks(range(1, 11))
     label = "tenth of each picture's tokens, lowest first\nbands: 95 % over pictures"
-    figure.supxlabel(label, color=ink.text, fontsize="medium")
+    figure.supxlabel(label, color=palette.text, fontsize="medium")
     return to_png(figure)
 
 

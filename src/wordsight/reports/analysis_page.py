@@ -10,17 +10,17 @@ from wordsight.analysis.intermediate_states import Analysis
 from wordsight.reports.analysis import analysis_tables, sentences
 from wordsight.reports.analysis_figure import draw
 from wordsight.reports.folder import write_files
-from wordsight.reports.ink import LIGHT
-from wordsight.reports.page import figure, page
+from wordsight.reports.page import figure, render
+from wordsight.reports.palette import LIGHT
 
 
 def write_analysis(record: Analysis, folder: Path) -> None:
     """Write ANALYSIS_FILES of `wordsight.reports` into the folder, or none."""
-    text = page(
+    text = render(
         "analysis.html",
-        "wordsight analyze",
-        analysis_tables(record),
-        record["environment"],
+        title="wordsight analyze",
+        tables=analysis_tables(record),
+        environment=record["environment"],
         record=record,
         sentences=sentences(record),
         figures=[figure(partial(draw, record))],

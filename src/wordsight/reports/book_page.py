@@ -11,8 +11,8 @@ from wordsight.analysis.prototypes import Cluster, Inspection, NearestToken, Pro
 from wordsight.reports.book import sentences, words_of
 from wordsight.reports.book_figure import draw
 from wordsight.reports.folder import write_files
-from wordsight.reports.ink import LIGHT
-from wordsight.reports.page import figure, inline, page
+from wordsight.reports.page import figure, inline, render
+from wordsight.reports.palette import LIGHT
 from wordsight.reports.patches import SIDE, Patches, place_of
 
 ROWS = 200  # prototypes with patches on the page; the record has all
@@ -33,11 +33,11 @@ def write_book_report(record: Inspection, pictures: Sequence[Path], folder: Path
     clusters = [_cluster(each, most) for each in record["clusters"]]
     examples = [each["examples"] for each in rows] + [each["examples"] for each in clusters]
     patches = Patches.of([example for some in examples for example in some], pictures)
-    text = page(
+    text = render(
         "book.html",
-        "wordsight codebook inspect",
-        [],
-        {**record["environment"], "book": record["book"]},
+        title="wordsight codebook inspect",
+        tables=[],
+        environment={**record["environment"], "book": record["book"]},
         record=record,
         sentences=sentences(record),
         figures=[figure(partial(draw, record))],

@@ -34,16 +34,18 @@ def ask(scene: Scene, seed: int, *, visible: frozenset[int] | None = None) -> li
     some tokens are shown gets no question about what is hidden.
     """
     rng = np.random.default_rng([seed, 7])
-    seen = [thing for i, thing in enumerate(scene.things) if visible is None or i in visible]
-    whole = len(seen) == len(scene.things)
-    questions = [*_existence(rng, scene, seen), *_color(rng, seen)]
+    visible_things = [thing for i, thing in enumerate(scene.things) if visible is None or i in visible]
+    whole = len(visible_things) == len(scene.things)
+    questions = [*_existence(rng, scene, visible_things), *_color(rng, visible_things)]
     if scene.backgrounds:
         text = _choose(rng, ("what is the background?", "what is in the background?"))
         questions.append(Question("background", text, " and ".join(scene.backgrounds)))
-    alone = [thing for thing in seen if [other.noun for other in scene.things].count(thing.noun) == 1]
+    alone = [
+        thing for thing in visible_things if [other.noun for other in scene.things].count(thing.noun) == 1
+    ]
     questions += [*_location(rng, alone), *_relation(rng, alone)]
-    if whole and seen:
-        questions += [*_counting(rng, seen), *_naming(rng, seen)]
+    if whole and visible_things:
+        questions += [*_counting(rng, visible_things), *_naming(rng, visible_things)]
         questions.append(Question("caption", "describe the image.", caption(scene)))
     return [questions[i] for i in rng.permutation(len(questions))]
 
@@ -62,16 +64,16 @@ def _choose(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> s
     return options[int(rng.integers(len(options)))]
 
 
-def _existence(rng: np.random.Generator, scene: Scene, seen: list[Thing]) -> Iterator[Question]:
+def _existence(rng: np.random.Generator, scene: Scene, visible_things: list[Thing]) -> Iterator[Question]:
     """As many yes as no; half of the no are hard: the same kind of thing, or the right shape in another
     color.
     """
     hidden = {thing.noun for thing in scene.things}
-    present = sorted({thing.label if rng.random() < 0.5 else thing.noun for thing in seen})
+    present = sorted({thing.label if rng.random() < 0.5 else thing.noun for thing in visible_things})
     for phrase in rng.permutation(present)[:3]:
         yield Question("existence", _is_there(rng, str(phrase)), "yes")
         yield Question("existence", _is_there(rng, _absent(rng, str(phrase), hidden, scene)), "no")
-    if not seen:
+    if not visible_things:
         yield Question("existence", _is_there(rng, _absent(rng, "cat", hidden, scene)), "no")
 
 
@@ -98,43 +100,47 @@ def _is_there(rng: np.random.Generator, phrase: str) -> str:
     return _choose(rng, wordings)
 
 
-def _color(rng: np.random.Generator, seen: list[Thing]) -> Iterator[Question]:
+def _color(rng: np.random.Generator, visible_things: list[Thing]) -> Iterator[Question]:
     for shape in SHAPES:
-        colors = {thing.color for thing in seen if thing.noun == shape}
+        colors = {thing.color for thing in visible_things if thing.noun == shape}
         if len(colors) == 1:
             wordings = (f"what color is the {shape}?", f"what is the color of the {shape}?")
             yield Question("color", _choose(rng, wordings), str(colors.pop()))
 
 
-def _counting(rng: np.random.Generator, seen: list[Thing]) -> Iterator[Question]:
-    nouns = [thing.noun for thing in seen]
+def _counting(rng: np.random.Generator, visible_things: list[Thing]) -> Iterator[Question]:
+    nouns = [thing.noun for thing in visible_things]
     several = sorted({noun for noun in nouns if nouns.count(noun) > 1})
     single = sorted({noun for noun in nouns if nouns.count(noun) == 1})
     for noun in several[:2] + ([_choose(rng, single)] if single and rng.random() < 0.25 else []):
         yield Question("counting", f"how many {noun}s are in the image?", NUMBERS[nouns.count(noun)])
 
 
-def _naming(rng: np.random.Generator, seen: list[Thing]) -> Iterator[Question]:
+def _naming(rng: np.random.Generator, visible_things: list[Thing]) -> Iterator[Question]:
     """What is in a corner or at an edge, where one thing is clearly the nearest."""
     clear: list[Question] = []
     for place, (x, y) in CORNERS.items():
-        distances = [float(np.hypot(thing.center[0] - x, thing.center[1] - y)) for thing in seen]
-        clear += _nearest(place, distances, seen, margin=20, limit=100)
+        distances = [float(np.hypot(thing.center[0] - x, thing.center[1] - y)) for thing in visible_things]
+        clear += _nearest(place, distances, visible_things, margin=20, limit=100)
     for place, (axis, sign) in {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}.items():
         clear += _nearest(
-            place, [sign * thing.center[axis] for thing in seen], seen, margin=18, limit=float("inf")
+            place,
+            [sign * thing.center[axis] for thing in visible_things],
+            visible_things,
+            margin=18,
+            limit=float("inf"),
         )
     for i in rng.permutation(len(clear))[:3]:
         yield clear[i]
 
 
 def _nearest(
-    place: str, distances: list[float], seen: list[Thing], *, margin: float, limit: float
+    place: str, distances: list[float], visible_things: list[Thing], *, margin: float, limit: float
 ) -> list[Question]:
     order = np.argsort(distances)
     if distances[order[0]] > limit or (len(order) > 1 and distances[order[1]] - distances[order[0]] < margin):
         return []
-    return [Question("naming", f"what is at the {place} of the image?", seen[order[0]].noun)]
+    return [Question("naming", f"what is at the {place} of the image?", visible_things[order[0]].noun)]
 
 
 def _location(rng: np.random.Generator, alone: list[Thing]) -> Iterator[Question]:
@@ -178,17 +184,17 @@ def ask_about_pictures(
     """
     rng = np.random.default_rng([seed, 11])
     true = [{thing.noun for thing in scene.things} for scene in scenes]
-    seen = [
+    visible_things = [
         {thing.noun for j, thing in enumerate(scene.things) if visible is None or j in visible[i]}
         for i, scene in enumerate(scenes)
     ]
     number = {noun: sum(noun in nouns for nouns in true) for noun in NOUNS}
     questions = []
-    for i, nouns in enumerate(seen):
+    for i, nouns in enumerate(visible_things):
         for noun in rng.permutation(sorted(noun for noun in nouns if number[noun] == 1))[:2]:
             questions.append(Question("which", f"which picture has the {noun}?", ORDINALS[i]))
-    everywhere = sorted(set.intersection(*seen))
-    some = sorted({noun for nouns in seen for noun in nouns if number[noun] < len(scenes)})
+    everywhere = sorted(set.intersection(*visible_things))
+    some = sorted({noun for nouns in visible_things for noun in nouns if number[noun] < len(scenes)})
     wording = "is there {} in both pictures?" if len(scenes) == 2 else "is there {} in every picture?"
     for pool, answer in ((everywhere, "yes"), (some, "no")):
         if pool:
@@ -200,13 +206,13 @@ def ask_about_pictures(
 def ask_about_clip(clip: Clip, seed: int, *, visible: frozenset[int] | None = None) -> list[Question]:
     """Questions about what happens in a clip: directions, what appears or vanishes, and in which order."""
     rng = np.random.default_rng([seed, 13])
-    seen = [track for i, track in enumerate(clip.tracks) if visible is None or i in visible]
-    came = [track for track in seen if track.act == "appear"]
-    changed = came[:1] + [track for track in seen if track.act == "vanish"]
+    visible_things = [track for i, track in enumerate(clip.tracks) if visible is None or i in visible]
+    came = [track for track in visible_things if track.act == "appear"]
+    changed = came[:1] + [track for track in visible_things if track.act == "vanish"]
     questions = [
         Question("change", f"does the {track.noun} appear or vanish?", track.act) for track in changed
     ]
-    for track in seen:
+    for track in visible_things:
         if track.act in DIRECTIONS:
             text = _choose(rng, ("which way does the {} move?", "where does the {} move?"))
             questions.append(Question("direction", text.format(track.noun), track.act))

@@ -9,11 +9,10 @@ from itertools import islice
 from typing import ClassVar, Literal
 
 from wordsight._utils.options import check_options
-from wordsight.errors import UsageError
 from wordsight.media.images import Picture
 from wordsight.media.video import Video
 
-Split = Literal["validation", "test", "all"]
+Split = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,9 @@ class Task:
     """Base of all tasks: iterate examples, score one answer between 0 and 1."""
 
     max_new_tokens: ClassVar[int] = 12
-    splits: ClassVar[tuple[Split, ...]] = ("validation", "test")
     split: Split = "test"
 
     def __post_init__(self) -> None:
-        if self.split not in self.splits:
-            raise UsageError(f"split must be {' or '.join(map(repr, self.splits))}, got {self.split!r}")
         check_options(self)
 
     def examples(self) -> Iterator[Example]:
@@ -52,9 +48,9 @@ class Task:
         """The first `limit` questions, or all of them."""
         return list(islice(self.examples(), limit))
 
-    def score(self, example: Example, said: str) -> float:
+    def score(self, example: Example, generated: str) -> float:
         """1 if the answer is right, 0 if it is not: the same words, whatever their case and punctuation."""
-        return float(words(said) in [words(answer) for answer in (example.answer, *example.others)])
+        return float(words(generated) in [words(answer) for answer in (example.answer, *example.others)])
 
 
 def words(text: str) -> list[str]:

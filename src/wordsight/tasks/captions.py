@@ -50,10 +50,10 @@ class Captions(Task):
                 if question.type == "caption":
                     yield Example(scene.image, str(number), question.text, question.answer, question.type)
 
-    def score(self, example: Example, said: str) -> float:
+    def score(self, example: Example, generated: str) -> float:
         """The F1 of what is named: 1 if it is all that is there and nothing else, 0 if nothing of it is."""
-        true, told = named(example.answer), named(said)
-        return 2 * (true & told).total() / (true.total() + told.total())
+        true, claimed = named(example.answer), named(generated)
+        return 2 * (true & claimed).total() / (true.total() + claimed.total())
 
 
 def named(text: str) -> Counter[str]:

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from wordsight.errors import UsageError, unknown
 from wordsight.media.images import load_picture
 from wordsight.media.video import Video, is_video
-from wordsight.tasks.base import Example, Split, Task, words
+from wordsight.tasks.base import Example, Task, words
 
 FIELDS = ("image", "video", "frames", "fps", "question", "answer", "type", "id")
 SEED = "wordsight"  # of the split
@@ -41,8 +41,7 @@ class Jsonl(Task):
     """
 
     max_new_tokens: ClassVar[int] = 32
-    splits: ClassVar[tuple[Split, ...]] = ("all", "validation", "test")
-    split: Split = "all"
+    split: Literal["all", "validation", "test"] = "all"  # type: ignore[assignment]  # one more than others have
     path: str
     _lines: list[_Line] = field(init=False, repr=False, compare=False)
 
@@ -126,7 +125,7 @@ def _place(path: str | Path, number: int) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UsageError(f"{path}, line {number}: {error}") from error
+        raise type(error)(f"{path}, line {number}: {error}") from error
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -157,13 +156,13 @@ def _line(number: int, row: dict[str, Any], folder: Path) -> _Line:
         if kind == "image" and is_video(path):
             raise UsageError(f"{path} is a video; name it in field 'video'")
     frames, fps = _rate(row)
-    shown = [str(folder / path) for path in paths]
+    files = [str(folder / path) for path in paths]
     rate = "".join(f" {key}={row[key]}" for key in ("frames", "fps") if key in row)
     first, *others = _texts(row, "answer")
     if silent := [answer for answer in (first, *others) if not words(answer)]:
         raise UsageError(f"an answer needs a letter or a digit to be compared by; got {silent[0]!r}")
     example = Example(
-        images=_Film(shown[0], frames, fps) if kind == "video" else shown if len(shown) > 1 else shown[0],
+        images=_Film(files[0], frames, fps) if kind == "video" else files if len(files) > 1 else files[0],
         picture_id=", ".join(paths) + rate,
         question=_text(row, "question"),
         answer=first,

@@ -60,11 +60,11 @@ def come_and_go(rng: np.random.Generator) -> Clip:
     nouns = rng.permutation(EMOJI)[: len(TIMES)].tolist()
     sprites = [tint(rng, draw_sprite(rng, noun, rng.uniform(30, 52))) for noun in nouns]
     places = _places(rng, [(sprite.shape[1], sprite.shape[0]) for sprite in sprites])
-    seen = int(rng.integers(SEEN[0], SEEN[1] + 1))
+    count_visible = int(rng.integers(SEEN[0], SEEN[1] + 1))
     tracks = []
     for times, noun, place in zip(TIMES, nouns, places, strict=True):
-        shown = [frames for frames in _patterns(seen) if comings(frames) == times]
-        boxes = tuple(place if here else None for here in shown[rng.integers(len(shown))])
+        patterns = [frames for frames in _patterns(count_visible) if comings(frames) == times]
+        boxes = tuple(place if here else None for here in patterns[rng.integers(len(patterns))])
         tracks.append(Track(noun, "repeat", boxes))
     return film(background, tracks, sprites, count=COUNT)
 
@@ -74,10 +74,10 @@ def comings(frames: tuple[Box | bool | None, ...]) -> int:
     return sum(not before and bool(after) for before, after in pairwise(frames))
 
 
-def _patterns(seen: int) -> list[tuple[bool, ...]]:
+def _patterns(count_visible: int) -> list[tuple[bool, ...]]:
     """Every way to be seen in so many frames, but not in the first or the last."""
     inner = product((False, True), repeat=COUNT - 2)
-    return [(False, *frames, False) for frames in inner if sum(frames) == seen]
+    return [(False, *frames, False) for frames in inner if sum(frames) == count_visible]
 
 
 def _places(rng: np.random.Generator, sizes: list[tuple[int, int]]) -> list[Box]:

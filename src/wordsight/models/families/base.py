@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError
 from wordsight.models.vision_tower import VisionTower
 
 Region = tuple[float, float, float, float]  # left, top, right, bottom, as shares of a picture
@@ -152,5 +152,5 @@ def square_side(count: int) -> int:
     """The side of a square of so many tokens."""
     side = math.isqrt(count)
     if side * side != count:
-        raise UsageError(f"expected a square grid of visual tokens, got {count} tokens")
+        raise ModelError(f"expected a square grid of visual tokens, got {count} tokens")
     return side

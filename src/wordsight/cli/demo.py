@@ -1,0 +1,25 @@
+"""wordsight demo: the main job on the embedded model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wordsight.cli.common import AsJson, quiet, say, show, show_tables
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="where to write the pictures and results")] = Path("demo-output"),
+    as_json: AsJson = False,
+) -> None:
+    """Show the main job on the embedded model: ask, probe, prune, compare."""
+    from wordsight.cli.tour import tour
+
+    quiet()
+    shown = tour(out, notify=say)
+    if as_json:
+        show(shown.record, True, "")
+    else:
+        show_tables(*shown.renderables)

@@ -1,0 +1,45 @@
+"""wordsight info: what wordsight makes of a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wordsight.cli.common import AsJson, load_vlm, show
+from wordsight.errors import UsageError
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="a Hugging Face folder or hub name, or demo")] = "demo",
+    size: Annotated[str, typer.Option(help="of a picture, width x height in pixels")] = "640x480",
+    as_json: AsJson = False,
+) -> None:
+    """Show what wordsight makes of a model: its tokens, its prompt, and the pruners that can run on it."""
+    from wordsight.analysis.model_info import describe_model
+
+    width, _, height = size.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UsageError(f"--size must be WIDTHxHEIGHT in pixels, as 640x480; got {size!r}")
+    record = describe_model(load_vlm(model), (int(width), int(height)))
+    lines = [
+        f"{name.replace('_', ' '):19}{_in_words(value)}"
+        for name, value in record.items()
+        if name not in ("format", "pruners")
+    ]
+    lines += [f"{name:19}{obstacle or 'can run'}" for name, obstacle in record["pruners"].items()]
+    show(record, as_json, "\n".join(lines) + "\n")
+
+
+def _in_words(value: object) -> str:
+    """A value of `info` in words."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(
+            f"{item['rows']}x{item['columns']}{' enlarged' * item['crop']}"
+            if isinstance(item, dict)
+            else str(item)
+            for item in value
+        )
+    return str(value)

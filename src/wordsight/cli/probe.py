@@ -1,0 +1,46 @@
+"""wordsight probe: what every visual token says alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wordsight.cli.common import AsJson, Model, load_vlm, save_picture, show, show_tables
+
+
+def probe(
+    image: Path,
+    ablation: Annotated[bool, typer.Option(help="also how much the words change without each token")] = False,
+    out: Annotated[Path | None, typer.Option(help="draw the words on the picture, into this PNG")] = None,
+    question: Annotated[
+        str | None, typer.Option(help="ask this instead of the paper's probe question")
+    ] = None,
+    model: Model = "demo",
+    as_json: AsJson = False,
+) -> None:
+    """Show what every visual token says when the model sees it alone."""
+    from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows
+    from wordsight.media.images import load_picture
+    from wordsight.redundancy.probe import QUESTION
+    from wordsight.reports import drawing
+
+    picture, vlm = load_picture(image), load_vlm(model)
+    asked = question or QUESTION
+    prompt = vlm.encode(picture, asked)
+    rows = token_rows(vlm, prompt, with_context=ablation)
+    finest = drawing.finest(prompt.visual)
+    likeliest = [(rows[i]["words"][0][0], rows[i]["confidence"]) for i in finest.tolist()]
+    grid = prompt.visual.take(finest)
+    if out:
+        large = drawing.enlarged(picture, drawing.boxes(picture, grid))
+        save_picture(drawing.draw_words(large, drawing.boxes(large, grid), likeliest), out)
+    if as_json:
+        record = ProbeRecord(format=FORMAT, image=str(image), model=model, question=asked, tokens=rows)
+        show(record, True, "")
+        return
+    show_tables(drawing.terminal_grid(grid, likeliest))
+    for row in rows if ablation else []:
+        words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
+        print(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}")
