@@ -85,7 +85,10 @@ MISUSES = [
     (("probe", "good.png", "--out", "file/words.png"), "cannot write file/words.png"),
     ((*COMPARE, "--out", "file/results.json"), "cannot write file/results.json"),
     ((*BUILD, "--out", "out", "--confidence", "abc"), "expected a threshold .* got 'abc'"),
-    ((*BUILD, "--out", "out", "--divergence", "q2"), r"quantile must be in \(0, 1\], got 'q2'"),
+    (
+        (*BUILD, "--out", "out", "--divergence", "q2"),
+        r"quantile must be a share of the tokens in \(0, 1\], got 2",
+    ),
     ((*BUILD, "--out", "out", "--criterion", "sure"), "no criterion 'sure'; expected one of .*paper, both"),
     ((*BUILD, "--out", "out", "--images", "3"), "--images"),
     ((*CALIBRATE[:3], "nowhere", "--out", "out"), "no such folder: nowhere"),
