@@ -30,7 +30,7 @@ from wordsight.analysis.token_maps import (
     experiment_maps,
     intermediate_maps,
 )
-from wordsight.errors import UsageError
+from wordsight.errors import FileError, MediaError, ModelError
 from wordsight.evaluation.environment import Environment, environment
 from wordsight.evaluation.statistics import DIFFERENCES, SCORES, Estimate, estimate
 from wordsight.media.images import load_picture, readable
@@ -178,7 +178,7 @@ def analyze(
 
 
 def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
-    """Those that can be read, the same one once, and why others are skipped. Raises UsageError if fewer than
+    """Those that can be read, the same one once, and why others are skipped. Raises MediaError if fewer than
     two are left.
     """
     readable_ones, skipped = readable(pictures)
@@ -189,7 +189,7 @@ def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
             skipped[str(path)] = f"the same file as {first}"
     good = list(firsts.values())
     if len(good) < 2:
-        raise UsageError(
+        raise MediaError(
             f"expected at least two different pictures that can be read, got only {good[0]}: intervals are "
             "over pictures; give more"
         )
@@ -261,11 +261,11 @@ def over_pictures(values: Sequence[Any], ends: tuple[float, float] = SCORES) -> 
 
 
 def _orders(vlm: VLM, prompt: Prompt) -> TokenMaps:
-    """The orders of a prompt's tokens. Raises UsageError if there is none."""
+    """The orders of a prompt's tokens. Raises ModelError if there is none."""
     orders = intermediate_maps(vlm, prompt)
     if not orders.maps:
         reasons = "; ".join(f"{order['label']}: {order['why']}" for order in orders.missing)
-        raise UsageError(f"{vlm.name} has no intermediate state to order tokens by ({reasons})")
+        raise ModelError(f"{vlm.name} has no intermediate state to order tokens by ({reasons})")
     return orders
 
 
@@ -279,12 +279,12 @@ def _encoded(vlm: VLM, path: Path, question: str) -> tuple[Prompt, Prompt]:
 def _states(
     vlm: VLM, evidence: Evidence, number: int, prompts: tuple[Prompt, Prompt], picture: Path
 ) -> PictureStates:
-    """What is known of the tokens of a picture. Raises UsageError if the evidence is of other tokens."""
+    """What is known of the tokens of a picture. Raises FileError if the evidence is of other tokens."""
     prompt, probed = prompts
     rows = evidence.image == number
     orders = {order.name: order.values.cpu() for order in _orders(vlm, prompt).maps}
     if {len(order) for order in orders.values()} != {int(rows.sum())}:
-        raise UsageError(
+        raise FileError(
             f"the evidence has {int(rows.sum())} tokens of {picture}, but the model makes another number; "
             "collect it again in another folder"
         )
@@ -296,7 +296,7 @@ def _states(
 
 def _check_finite(picture: Path, signals: Mapping[str, Tensor]) -> None:
     if broken := [name for name, values in signals.items() if not values.isfinite().all()]:
-        raise UsageError(
+        raise ModelError(
             f"{broken[0]} of tokens of {picture} is NaN or infinite; is the checkpoint damaged, or its dtype "
             "too narrow? try bfloat16 or float32"
         )
