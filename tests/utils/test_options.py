@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from annotated_types import Ge, Gt, Interval, Le, Lt
+from torch import Tensor, zeros
 
 from wordsight import pruners
 from wordsight._utils.options import Count, Share, check_options, parse_option, share_hint
@@ -209,3 +210,26 @@ def test_an_annotation_that_is_imported_for_type_checking_alone_is_one_sentence(
         "the options of Lazy cannot be read: name 'Path' is not defined in its annotations; "
         "import it outside of TYPE_CHECKING"
     )
+
+
+@dataclass(frozen=True)
+class Inner:
+    values: Tensor
+
+
+@dataclass
+class Outer:
+    inner: Inner
+
+    def __post_init__(self):
+        check_options(self)
+
+
+def test_a_dataclass_can_be_an_option():
+    inner = Inner(zeros(2))
+    assert Outer(inner).inner is inner
+
+
+def test_something_else_in_its_place_is_refused():
+    with pytest.raises(UsageError, match="inner must be Inner, got 'x'"):
+        Outer("x")

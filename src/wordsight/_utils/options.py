@@ -77,6 +77,8 @@ def _hints(owner: Any) -> dict[str, Any]:
 def _fits(value: Any, hint: Any) -> bool:
     from pydantic import ValidationError
 
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return isinstance(value, hint)  # it has checked its own fields
     try:
         _adapter(hint).validate_python(value, strict=True)
     except ValidationError:
@@ -87,8 +89,10 @@ def _fits(value: Any, hint: Any) -> bool:
 
 @cache
 def _adapter(hint: Any) -> Any:
-    from pydantic import ConfigDict, TypeAdapter
+    from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
+    if dataclasses.is_dataclass(hint):  # pydantic takes no configuration for one
+        return TypeAdapter(InstanceOf[hint])
     return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
 
 
@@ -122,7 +126,7 @@ def _several(text: str, kinds: Iterable[Any]) -> tuple[float, ...] | None:
 
 def _refusal(name: str, value: Any, hint: Any) -> UsageError:
     expected = " or ".join(dict.fromkeys(map(_expected, _alternatives(hint))))
-    more = share_hint(value) if name in ("keep", "budget") else ""
+    more = share_hint(value) if name == "keep" else ""
     return UsageError(f"{name} must be {expected}, got {value!r}{more}")
 
 

@@ -1,4 +1,4 @@
-"""Report: what a comparison found, as a folder of a figure, a page, and tables for Markdown and LaTeX."""
+"""Report: the results of a comparison as a folder of a figure, a page, and tables for Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from wordsight._utils.files import check_folder, replacing
-from wordsight.errors import UsageError
+from wordsight.errors import FileError, UsageError
 from wordsight.evaluation.results import Results
 from wordsight.reports.formats import latex, markdown
 from wordsight.reports.tables import tables
@@ -25,7 +25,7 @@ def check_report(folder: Path, files: Sequence[str] = FILES) -> None:
     if missing := [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]:
         raise UsageError(f"a report needs {missing[0]}: pip install 'wordsight[report]'")
     if other := sorted({path.name for path in folder.glob("*")} - set(files)):
-        raise UsageError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
+        raise FileError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
     check_folder(folder)
 
 
@@ -41,18 +41,22 @@ def write_files(folder: Path, contents: Mapping[str, bytes | str]) -> None:
 def write_report(results: Results, folder: Path) -> None:
     """Write all FILES into the folder, or none."""
     # Only here: reports are an extra, and tables are not.
-    from wordsight.reports.ink import LIGHT
-    from wordsight.reports.page import figure, page
+    from wordsight.reports.page import figure, render
+    from wordsight.reports.palette import LIGHT
     from wordsight.reports.pareto import draw
 
-    found = tables(results.rows)
-    drawn = figure(partial(draw, results.rows))
+    made = tables(results.rows)
+    pareto = figure(partial(draw, results.rows))
     contents: dict[str, bytes | str] = {
         "pareto.png": draw(results.rows, LIGHT),
-        "comparison.html": page(
-            "page.html", "wordsight compare", found, results.environment, figures=[drawn]
+        "comparison.html": render(
+            "comparison.html",
+            title="wordsight compare",
+            tables=made,
+            environment=results.environment,
+            figures=[pareto],
         ),
-        "comparison.md": "\n".join(map(markdown, found)),
-        "comparison.tex": "\n".join(map(latex, found)),
+        "comparison.md": "\n".join(map(markdown, made)),
+        "comparison.tex": "\n".join(map(latex, made)),
     }
     write_files(folder, contents)
