@@ -56,7 +56,7 @@ def analyze(
     orders: dict[str, Tensor] = {}
     for scene in track(scenes, "orders", pictures):
         prompt = vlm.encode(scene.image, QUESTION, signals=CLS)
-        for token_map in orders_of(vlm, prompt).there:
+        for token_map in orders_of(vlm, prompt).maps:
             earlier = orders.get(token_map.name, torch.zeros(0))
             orders[token_map.name] = torch.cat([earlier, token_map.values])
     label = torch.cat([torch.from_numpy(scene.labels).long().flatten() for scene in scenes])

@@ -17,7 +17,7 @@ from bars import bars
 from wordsight._utils.files import replacing
 from wordsight.evaluation.results import Results, Row
 from wordsight.reports.formats import markdown
-from wordsight.reports.ink import LIGHT
+from wordsight.reports.palette import LIGHT
 from wordsight.reports.pareto import draw
 from wordsight.reports.tables import Table, comparison, contributions, summary, times
 

@@ -10,6 +10,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from typing_extensions import is_typeddict
 
 from wordsight.cli.common import AskRecord
+from wordsight.cli.tour import DemoRecord
+from wordsight.cli.view import ViewRecord
+from wordsight.explain.record import ExplainRecord
+from wordsight.explain.token_table import ProbeRecord
+from wordsight.viewer.server import ExamplesRecord, HealthRecord, JobRecord
 
 PAGE = Path(__file__).with_name("records.md")
 HEAD = """# Records
@@ -23,6 +28,13 @@ a failure, 2 for a misuse. `kind` is `usage`, `media`, `model`, `file` or `failu
 """
 RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight ask": AskRecord,
+    "wordsight probe": ProbeRecord,
+    "wordsight explain": ExplainRecord,
+    "wordsight view": ViewRecord,
+    "GET /jobs/ID of wordsight view": JobRecord,
+    "GET /health of wordsight view": HealthRecord,
+    "GET /examples of wordsight view": ExamplesRecord,
+    "wordsight demo": DemoRecord,
 }
 
 

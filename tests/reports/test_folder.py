@@ -12,7 +12,7 @@ from PIL import Image
 from wordsight.errors import UsageError
 from wordsight.evaluation.results import Results
 from wordsight.reports.folder import FILES, check_report, write_report
-from wordsight.reports.ink import DARK, LIGHT
+from wordsight.reports.palette import DARK, LIGHT
 from wordsight.reports.pareto import Point, draw, front, points
 
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from wordsight.errors import UsageError
-from wordsight.viewer import listener as door_module
+from wordsight.viewer import listener as listener_module
 from wordsight.viewer.handler import ExplainResult
 from wordsight.viewer.listener import Listener
 from wordsight.viewer.server import WEB
@@ -15,7 +15,7 @@ from wordsight.viewer.server import WEB
 
 @pytest.fixture(scope="module")
 def site(serving):
-    with serving(lambda question, say: None) as site:
+    with serving(lambda request: None) as site:
         yield site
 
 
@@ -67,10 +67,10 @@ def test_every_answer_tells_the_browser_what_to_allow(site):
         assert "server" not in headers
 
 
-def test_the_page_of_a_story_is_in_a_place_of_its_own(serving, picture):
+def test_the_page_of_a_result_is_in_an_origin_of_its_own(serving, picture):
     file = io.BytesIO()
     picture.save(file, "PNG")
-    with serving(lambda question, say: ExplainResult("yes", "{}", "<p>page</p>")) as site:
+    with serving(lambda request: ExplainResult("yes", "{}", "<p>page</p>")) as site:
         job = site.over(site.ask(("good.png", file.getvalue()))[1])
         _, headers, _ = site.send("GET", f"/jobs/{job['id']}/page")
     policy = headers["content-security-policy"]
@@ -79,30 +79,31 @@ def test_the_page_of_a_story_is_in_a_place_of_its_own(serving, picture):
     assert "connect-src" not in policy
 
 
-def test_the_files_of_the_start_page_ask_only_this_server():
+def test_the_files_of_the_start_page_ask_only_this_server(site):
     assert {path.name for path in WEB.iterdir()} == {"start.html", "view.css", "view.js"}
     for path in WEB.iterdir():
         text = re.sub(r"(^|\s)//.*$", "", path.read_text("utf-8"), flags=re.MULTILINE)
         assert not re.findall(r"https?:|[\"'(]//|@import|url\(|innerHTML|eval\(|localStorage", text)
-    html = (WEB / "start.html").read_text("utf-8")
-    assert set(re.findall(r'(?:src|href)="([^"]+)"', html)) == {
-        "data:,", *(f"/files/{name}" for name in ("style.css", "view.css", "dom.js", "view.js"))
-    }  # fmt: skip
+    html = site.send("GET", "/")[2].decode()
+    assert html.startswith("<!doctype html>")
+    files = {"palette.css", "style.css", "view.css", "dom.js", "view.js"}
+    found = set(re.findall(r'(?:src|href)="([^"]+)"', html))
+    assert found == {"data:,", *(f"/files/{name}" for name in files)}
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_a_server_of_the_whole_network_is_known_by_addresses_and_its_own_name(host):
-    door = Listener(socket.socket(), host)
-    with door:
-        assert not door.is_private
+    listener = Listener(socket.socket(), host)
+    with listener:
+        assert not listener.is_private
         for name in ("192.168.0.9", "2001:db8::1", socket.gethostname().lower(), "localhost"):
-            assert door.is_known_as(name)
-        assert not door.is_known_as("evil.example")
+            assert listener.is_known_as(name)
+        assert not listener.is_known_as("evil.example")
 
 
 def test_a_port_that_is_taken_is_told():
-    with Listener.at("127.0.0.1", 0) as door:
-        port = door.socket.getsockname()[1]
+    with Listener.at("127.0.0.1", 0) as listener:
+        port = listener.socket.getsockname()[1]
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}: .*in use; give another"):
             Listener.at("127.0.0.1", port)
 
@@ -122,12 +123,12 @@ def test_an_empty_host_is_not_everywhere():
     ("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("0.0.0.0", "http://127.0.0.1:")]
 )
 def test_the_url_is_one_that_a_browser_here_can_open(host, url):
-    with Listener.at(host, 0) as door:
-        assert door.url == f"{url}{door.socket.getsockname()[1]}"
-        assert door.is_private == (host == "127.0.0.1")
+    with Listener.at(host, 0) as listener:
+        assert listener.url == f"{url}{listener.socket.getsockname()[1]}"
+        assert listener.is_private == (host == "127.0.0.1")
 
 
 def test_what_is_not_installed_is_named_with_the_extra(monkeypatch):
-    monkeypatch.setattr(door_module, "find_spec", lambda name: None if name == "uvicorn" else name)
+    monkeypatch.setattr(listener_module, "find_spec", lambda name: None if name == "uvicorn" else name)
     with pytest.raises(UsageError, match=r"^the server needs uvicorn: pip install 'wordsight\[view\]'$"):
         Listener.at("127.0.0.1", 0)

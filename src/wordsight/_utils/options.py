@@ -55,8 +55,8 @@ def share_hint(value: Any) -> str:
         number = float(text.removesuffix("%"))
     except ValueError:
         return ""
-    if text.endswith("%") and 0 < number <= 100:
-        return f"; did you mean {number / 100:g}?"
+    if text.endswith("%"):
+        return f"; did you mean {number / 100:g}?" if 0 < number <= 100 else ""
     if number > 1 and number.is_integer():
         return f"; for a number of tokens say tokens={int(number)}, or --tokens {int(number)}"
     return ""
@@ -77,11 +77,14 @@ def _hints(owner: Any) -> dict[str, Any]:
 def _fits(value: Any, hint: Any) -> bool:
     from pydantic import ValidationError
 
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return isinstance(value, hint)  # it has checked its own fields
     try:
         _adapter(hint).validate_python(value, strict=True)
     except ValidationError:
         return False
-    return not (isinstance(value, float) and math.isnan(value))
+    numbers = value if isinstance(value, tuple) else (value,)
+    return not any(isinstance(number, float) and math.isnan(number) for number in numbers)
 
 
 @cache

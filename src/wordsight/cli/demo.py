@@ -18,7 +18,7 @@ def demo(
     from wordsight.cli.tour import tour
 
     quiet()
-    shown = tour(out, say=say)
+    shown = tour(out, notify=say)
     if as_json:
         show(shown.record, True, "")
     else:

@@ -41,16 +41,20 @@ def write_files(folder: Path, contents: Mapping[str, bytes | str]) -> None:
 def write_report(results: Results, folder: Path) -> None:
     """Write all FILES into the folder, or none."""
     # Only here: reports are an extra, and tables are not.
-    from wordsight.reports.ink import LIGHT
-    from wordsight.reports.page import figure, page
+    from wordsight.reports.page import figure, render
+    from wordsight.reports.palette import LIGHT
     from wordsight.reports.pareto import draw
 
     made = tables(results.rows)
     pareto = figure(partial(draw, results.rows))
     contents: dict[str, bytes | str] = {
         "pareto.png": draw(results.rows, LIGHT),
-        "comparison.html": page(
-            "page.html", "wordsight compare", made, results.environment, figures=[pareto]
+        "comparison.html": render(
+            "comparison.html",
+            title="wordsight compare",
+            tables=made,
+            environment=results.environment,
+            figures=[pareto],
         ),
         "comparison.md": "\n".join(map(markdown, made)),
         "comparison.tex": "\n".join(map(latex, made)),

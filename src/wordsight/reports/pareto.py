@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from wordsight.evaluation.results import Row
-from wordsight.reports.ink import COLORS, Ink, new_figure, style_axis, to_png
+from wordsight.reports.figures import new_figure, style_axis, to_png
+from wordsight.reports.palette import LINES, Palette
 
 MARKERS = "osD^vPX*<>h"
 FEW = 16  # lines that a small panel can show
@@ -29,16 +30,16 @@ class Point:
     quality: float
 
 
-def draw(rows: Sequence[Row], ink: Ink) -> bytes:
+def draw(rows: Sequence[Row], palette: Palette) -> bytes:
     """A PNG: a line for every pruner, a row of panels for every model."""
     costs = [("visual tokens read", _tokens)]
     if any(row["timing"] for row in rows):
         costs.append(("milliseconds a question, one at a time", _milliseconds))
     models = list(dict.fromkeys(row["model"] for row in rows))
-    styles = _styles(rows, ink)
+    styles = _styles(rows, palette)
     size = 1.0 if len(styles) <= FEW else 1.7  # many lines need room
     columns = math.ceil(len(styles) / (FEW * size * len(models)))  # of the legend
-    figure = new_figure((2.4 * columns + 4.4 * size * len(costs), 0.6 + 3.4 * size * len(models)), ink)
+    figure = new_figure((2.4 * columns + 4.4 * size * len(costs), 0.6 + 3.4 * size * len(models)), palette)
     axes = figure.subplots(len(models), len(costs), squeeze=False)
     for model, panels in zip(models, axes, strict=True):
         own = [row for row in rows if row["model"] == model and row["tasks"] == 1]
@@ -46,7 +47,7 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
             _draw_lines(axis, points(own, cost), styles)
             axis.set(xlabel=label, ylabel="accuracy kept, mean over tasks", title=model)
             axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            style_axis(axis, ink)
+            style_axis(axis, palette)
         panels[0].set_xscale("log", base=2)
         panels[0].xaxis.set_major_formatter("{x:g}")
     lines, names = axes[0][0].get_legend_handles_labels()
@@ -55,11 +56,11 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
         names,
         loc="outside right upper",
         frameon=False,
-        labelcolor=ink.text,
+        labelcolor=palette.text,
         ncols=columns,
         fontsize="medium" if columns == 1 else "small",
     )
-    figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=ink.text)
+    figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=palette.text)
     return to_png(figure)
 
 
@@ -106,13 +107,13 @@ def _milliseconds(rows: Sequence[Row]) -> list[float | None]:
     ]
 
 
-def _styles(rows: Sequence[Row], ink: Ink) -> dict[str, Style]:
+def _styles(rows: Sequence[Row], palette: Palette) -> dict[str, Style]:
     """Color, marker and dashes of every pruner: no two share all three, and few share two."""
     names = [name for name in dict.fromkeys(row["pruner"] for row in rows) if name != "none"]
-    styles: dict[str, Style] = {"none": {"color": ink.text, "marker": "*", "markersize": 11}}
+    styles: dict[str, Style] = {"none": {"color": palette.text, "marker": "*", "markersize": 11}}
     for i, name in enumerate(names):
-        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
-        styles[name] = {"color": color, "marker": marker, "linestyle": DASHES[i // len(COLORS) % len(DASHES)]}
+        color, marker = LINES[i % len(LINES)], MARKERS[i % len(MARKERS)]
+        styles[name] = {"color": color, "marker": marker, "linestyle": DASHES[i // len(LINES) % len(DASHES)]}
     return styles
 
 
