@@ -137,7 +137,8 @@ def test_probe_draws_a_picture(run, folder):
 
 def test_compare_as_json_tells_rows_and_environment(run):
     record = parsed(run(*COMPARE, "--json"))
-    assert set(record) == {"rows", "environment"}
+    assert set(record) == {"format", "rows", "environment"}
+    assert record["format"] == 2
     assert [row["tokens_kept"] for row in record["rows"]] == [144, 144, 14]
     assert record["environment"]["command"] == " ".join(["wordsight", *COMPARE, "--json"])
 
