@@ -3,7 +3,9 @@ BIN := .venv/bin
 EVIDENCE := build/evidence
 SEEDS := benchmarks/models
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
-FAMILIES := $(BIN)/python -m pytest tests/families --confcutdir=tests/families
+# Two cores: a process of tests on each, of one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+FAMILIES := tests/families --confcutdir=tests/families
 
 .PHONY: demo test browser picture check bench families findings setup train-demo train-seeds clean
 .DEFAULT_GOAL := demo
@@ -12,9 +14,9 @@ demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
 	$(BIN)/wordsight demo
 
 test: setup .venv/families/installed .venv/oldest/installed  ## set up, then run the tests
-	$(BIN)/python -m pytest
-	PYTHONPATH=.venv/families $(FAMILIES)
-	PYTHONPATH=.venv/oldest:.venv/families $(FAMILIES)
+	$(PYTEST)
+	PYTHONPATH=.venv/families $(PYTEST) $(FAMILIES)
+	PYTHONPATH=.venv/oldest:.venv/families $(PYTEST) $(FAMILIES)
 
 browser: .venv/browser  ## what the tests of pages in a browser need; without it they are skipped
 	@command -v chromium > /dev/null || [ -n "$$CHROMIUM" ] || echo "There is no chromium. On Debian or Ubuntu: \

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from wordsight._utils.numbers import percent, signed
+from wordsight.evaluation.results import Row
 from wordsight.pruners import make
 from wordsight.pruners.layerwise import LayerPruner
 from wordsight.reports.tables import Table
@@ -13,7 +12,7 @@ QUALITY = {0.2: 0.97, 0.1: 0.90}  # the share of the unpruned accuracy that the 
 KEEPS = (0.2, 0.1, 0.05)
 
 
-def bars(rows: list[dict[str, Any]], ours: str) -> Table:
+def bars(rows: list[Row], ours: str) -> Table:
     """On the mean over tasks: the quality that our method keeps, and every pruner that it is below.
 
     Below: the 95 % interval of the difference lies above zero, among those that know the pictures only and

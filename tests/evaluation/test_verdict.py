@@ -2,7 +2,8 @@
 
 import pytest
 
-from wordsight.evaluation.verdict import advise, tables
+from wordsight.evaluation.verdict import advise
+from wordsight.reports.recommendation import recommendation_tables
 
 
 def record(whole=1.0, to_none=(-0.01, -0.02, 0.0), pictures=100, speed=(1.5, 1.4, 1.6), **others):
@@ -96,7 +97,7 @@ def test_questions_that_need_no_picture_are_told(blind, told):
 
 def test_the_tables_end_with_the_advice_and_name_what_was_left_out():
     made = record()
-    shown = tables(made | advise(made))
+    shown = recommendation_tables(made | advise(made))
     assert shown[-1] == advise(made)["advice"][-1]
     assert "Left out, slower than 60 ms a question: scope (80 ms)." in shown
     assert "Left out: no book." in shown

@@ -21,7 +21,7 @@ ORDERS = (
     ("cls_attention", "[CLS] attention"),
     ("text_attention", "text-to-image attention, mean of 4 layers"),
 )
-SAID = (
+MEASURES = (
     ("confidence", "confidence"),
     ("regional", "regional divergence"),
     ("global", "global divergence"),
@@ -59,11 +59,12 @@ def half(recognizable="yes", direction="less"):
 def record_of(**changes):
     described = {
         kind: [{"name": name, "label": label, "about": f"what {label} is"} for name, label in rows]
-        for kind, rows in (("orders", ORDERS), ("said", SAID))
+        for kind, rows in (("orders", ORDERS), ("measures", MEASURES))
     }
-    rho = {name: {what: found(0.25, -0.5, 0.75) for what, _ in SAID} for name, _ in ORDERS}
+    rho = {name: {what: found(0.25, -0.5, 0.75) for what, _ in MEASURES} for name, _ in ORDERS}
     tenth = [found(0.5, 0.4, 0.6)] * 9 + [NONE]
     return {
+        "format": 1,
         "model": "made-up",
         "question": "what is <it>?",
         "probe_question": "what does it show?",
@@ -75,9 +76,9 @@ def record_of(**changes):
         **described,
         "absent": [],
         "spearman": rho,
-        "tenths": {name: {what: tenth for what, _ in SAID} for name, _ in ORDERS},
+        "tenths": {name: {what: tenth for what, _ in MEASURES} for name, _ in ORDERS},
         "halves": {**{name: half() for name, _ in ORDERS}, "all": half()},
-        "set_aside": {},
+        "skipped": {},
         "environment": {"model": "made-up"},
         **changes,
     }

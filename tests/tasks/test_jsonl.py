@@ -189,7 +189,7 @@ def test_a_picture_of_several_lines_is_encoded_once(write, tiny, monkeypatch):
 
 def film(path, count=6):
     """A film of frames that get brighter."""
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="no PyAV; `make test` installs it")
     with av.open(str(path), "w") as file:
         stream = file.add_stream("mpeg4", rate=5)
         stream.width = stream.height = 32

@@ -55,8 +55,8 @@ def share_hint(value: Any) -> str:
         number = float(text.removesuffix("%"))
     except ValueError:
         return ""
-    if text.endswith("%") and 0 < number <= 100:
-        return f"; did you mean {number / 100:g}?"
+    if text.endswith("%"):
+        return f"; did you mean {number / 100:g}?" if 0 < number <= 100 else ""
     if number > 1 and number.is_integer():
         return f"; for a number of tokens say tokens={int(number)}, or --tokens {int(number)}"
     return ""
@@ -83,13 +83,16 @@ def _fits(value: Any, hint: Any) -> bool:
         _adapter(hint).validate_python(value, strict=True)
     except ValidationError:
         return False
-    return not (isinstance(value, float) and math.isnan(value))
+    numbers = value if isinstance(value, tuple) else (value,)
+    return not any(isinstance(number, float) and math.isnan(number) for number in numbers)
 
 
 @cache
 def _adapter(hint: Any) -> Any:
-    from pydantic import ConfigDict, TypeAdapter
+    from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
+    if dataclasses.is_dataclass(hint):  # pydantic takes no configuration for one
+        return TypeAdapter(InstanceOf[hint])
     return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
 
 
@@ -123,7 +126,7 @@ def _several(text: str, kinds: Iterable[Any]) -> tuple[float, ...] | None:
 
 def _refusal(name: str, value: Any, hint: Any) -> UsageError:
     expected = " or ".join(dict.fromkeys(map(_expected, _alternatives(hint))))
-    more = share_hint(value) if name in ("keep", "budget") else ""
+    more = share_hint(value) if name == "keep" else ""
     return UsageError(f"{name} must be {expected}, got {value!r}{more}")
 
 

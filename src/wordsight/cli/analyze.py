@@ -28,7 +28,7 @@ def analyze(
     limit: Limit = None,
     question: Annotated[
         str | None,
-        typer.Option(help="what answers and attention are to; the paper's probe question by default"),
+        typer.Option(help="the question that is answered; the paper's probe question by default"),
     ] = None,
     sure: Annotated[
         float,
@@ -44,23 +44,20 @@ def analyze(
     Evidence is collected as by `codebook build`: a stopped run goes on where it was.
     """
     from wordsight.analysis.intermediate_states import analyze as run
-    from wordsight.evaluation.environment import environment
     from wordsight.media.images import find_pictures
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports.analysis import for_terminal
     from wordsight.reports.folder import ANALYSIS_FILES, check_report
 
-    found = evidence or Path(f"{out}.evidence")
-    _check_apart(images, out, found)
+    evidence_folder = evidence or Path(f"{out}.evidence")
+    _check_apart(images, out, evidence_folder)
     pictures = find_pictures(images)[:limit]
     check_report(out, ANALYSIS_FILES)
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.analysis_page import write_analysis
 
-    vlm = load_vlm(model)
-    record = run(vlm, pictures, found, question=question or QUESTION, sure=sure)
-    say_skipped(record["set_aside"])
-    record["environment"] = environment(vlm)
+    record = run(load_vlm(model), pictures, evidence_folder, question=question or QUESTION, sure=sure)
+    say_skipped(record["skipped"])
     write_analysis(record, out)
     say(f"shown in {out / ANALYSIS_FILES[0]}")
     if as_json:

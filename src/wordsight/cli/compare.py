@@ -76,9 +76,9 @@ def compare(
         check_results(out)
     if report:
         check_report(report)
-    with cache_beside(out) as cells:
+    with cache_beside(out) as cache:
         clock = Timing(rounds=timing, batch=batch) if timing else None
-        settings = Settings(reference=asked, timing=clock, cells=cells)
+        settings = Settings(reference=asked, timing=clock, cache=cache)
         results = run(map(load_vlm, models), chosen, methods, limit=limit, settings=settings)
         results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
         if report:
@@ -86,6 +86,6 @@ def compare(
         if out:
             results.save(out)
     if as_json:
-        show({"rows": results.rows, "environment": results.environment}, True, "")
+        show(results.as_json(), True, "")
     else:
         show_tables(*map(terminal, tables(results.rows)))

@@ -23,13 +23,15 @@ def info(
         raise UsageError(f"--size must be WIDTHxHEIGHT in pixels, as 640x480; got {size!r}")
     record = describe_model(load_vlm(model), (int(width), int(height)))
     lines = [
-        f"{name.replace('_', ' '):19}{_told(value)}" for name, value in record.items() if name != "pruners"
+        f"{name.replace('_', ' '):19}{_in_words(value)}"
+        for name, value in record.items()
+        if name not in ("format", "pruners")
     ]
     lines += [f"{name:19}{obstacle or 'can run'}" for name, obstacle in record["pruners"].items()]
     show(record, as_json, "\n".join(lines) + "\n")
 
 
-def _told(value: object) -> str:
+def _in_words(value: object) -> str:
     """A value of `info` in words."""
     if isinstance(value, bool):
         return "yes" if value else "no"

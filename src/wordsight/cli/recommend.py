@@ -40,7 +40,7 @@ def recommend(
     from wordsight.evaluation.recommendation import recommend as run
     from wordsight.reports.recommendation import recommendation_tables
 
-    terms = Requirements(budget, tolerance, latency_ms, limit)
+    requirements = Requirements(budget, tolerance, latency_ms, limit)
     methods = [method for spec in pruner or () if (method := make_pruner(spec, keep=budget))]
     if len(methods) < len(pruner or ()):
         raise UsageError("none is no candidate: every pruner is compared with it; leave out --pruner none")
@@ -48,7 +48,13 @@ def recommend(
     validation, test = (replace(test, split=split) for split in ("validation", "test"))
     if out:
         check_file(out)
-    record = run(load_vlm(model), validation=validation, test=test, terms=terms, pruners=methods or None)
+    record = run(
+        load_vlm(model),
+        validation=validation,
+        test=test,
+        requirements=requirements,
+        pruners=methods or None,
+    )
     record["environment"]["command"] = f"wordsight {' '.join(sys.argv[1:])}"
     if out:
         with replacing(out) as draft:

@@ -17,11 +17,12 @@ from wordsight import pruners
 from wordsight._utils.files import replacing
 from wordsight.demo import PICTURES, QUESTIONS
 from wordsight.evaluation.comparison import compare
+from wordsight.evaluation.results import Row
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import probe
 from wordsight.reports import drawing
 from wordsight.reports.formats import terminal
-from wordsight.reports.tables import Row, comparison
+from wordsight.reports.tables import comparison
 from wordsight.tasks.scenes import Scenes
 
 FORMAT = 1

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from math import comb
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from typing_extensions import TypedDict
 
-from wordsight.errors import UsageError
+from wordsight._utils.options import Count, check_options
+from wordsight.evaluation.statistics import Interval
 from wordsight.models.chat import TokenClock
 from wordsight.models.layer_hooks import cache_name
 from wordsight.models.prompt import Prompt
@@ -26,10 +29,43 @@ from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.tasks.base import Example
 
-STAGES = ("vision", "selection", "prefill", "decode")
-RATIOS = ("vision", "prefill", "decode", "total")  # selection is nothing where nothing is selected
+Span = Literal["vision", "selection", "prefill", "decode", "total"]
+STAGES: tuple[Span, ...] = ("vision", "selection", "prefill", "decode")
+SPANS: tuple[Span, ...] = (*STAGES, "total")
+RATIOS: tuple[Span, ...] = (
+    "vision",
+    "prefill",
+    "decode",
+    "total",
+)  # where nothing is pruned, none is selected
 FEWEST_ROUNDS = 6  # the range of five values holds their median with 94 %
-Spans = dict[str, float]  # milliseconds a question, by stage and in total
+Spans = dict[Span, float]  # milliseconds a question
+
+
+class Work(TypedDict):
+    """What a batch needs, counted, not timed."""
+
+    kv_cache_bytes: Annotated[int, "after the prompts are read"]
+    prefill_flops: Annotated[int, "of matrix products and attention"]
+    peak_memory_bytes: Annotated[int | None, "allocated on the GPU"]
+    peak_memory_note: Annotated[str | None, "why there is no peak memory"]
+
+
+class BatchLatency(Work):
+    """Times at one batch size: medians over the rounds, in milliseconds a question."""
+
+    batch: int
+    milliseconds: Spans
+    unpruned_milliseconds: Annotated[Spans, "in the same rounds"]
+    ratio: Annotated[dict[Span, Interval] | None, "pruned to unpruned time; null for the unpruned model"]
+
+
+class Latency(TypedDict):
+    """Times, memory and counted work of a pruner, or of the unpruned model."""
+
+    rounds: int
+    new_tokens: Annotated[int, "of every answer"]
+    batches: list[BatchLatency]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +75,14 @@ class Timing:
     Were the answers as long as the model likes, one that says less would look faster.
     """
 
-    rounds: int = 7
-    batch: int = 8
-    new_tokens: int = 8
+    rounds: Annotated[int, Ge(FEWEST_ROUNDS)] = 7
+    batch: Count = 8
+    new_tokens: Annotated[int, Ge(2)] = 8
 
     def __post_init__(self) -> None:
-        if self.rounds < FEWEST_ROUNDS or self.batch < 1 or self.new_tokens < 2:
-            raise UsageError(
-                f"expected rounds from {FEWEST_ROUNDS} on (fewer have no 95 % interval), batch from 1 on and "
-                f"new_tokens from 2 on; got {self.rounds}, {self.batch} and {self.new_tokens}"
-            )
+        check_options(self)
 
-    def measure(self, vlm: VLM, examples: Sequence[Example], pruner: Pruner | None) -> dict[str, Any]:
+    def measure(self, vlm: VLM, examples: Sequence[Example], pruner: Pruner | None) -> Latency:
         """Times, memory and counted work of a pruner (None: of the unpruned model), for every batch size."""
         return {
             "rounds": self.rounds,
@@ -61,7 +93,7 @@ class Timing:
             ],
         }
 
-    def _at(self, vlm: VLM, examples: list[Example], pruner: Pruner | None) -> dict[str, Any]:
+    def _at(self, vlm: VLM, examples: list[Example], pruner: Pruner | None) -> BatchLatency:
         size = len(examples) // self.rounds
         methods = [None, pruner] if pruner else [None]
         for method in methods:  # unmeasured: the first pass of a shape allocates and plans
@@ -86,17 +118,17 @@ class Timing:
         for example in batch:
             began = _now(vlm)
             prompt = _encoded(vlm, example, pruner)
-            seen = _now(vlm)
+            encoded = _now(vlm)
             prompts.append(pruner(prompt) if pruner else prompt)
-            vision, selection = vision + seen - began, selection + _now(vlm) - seen
+            vision, selection = vision + encoded - began, selection + _now(vlm) - encoded
         clock, began = _Clock(), _now(vlm)
         exactly = {"max_new_tokens": self.new_tokens, "min_new_tokens": self.new_tokens}
         vlm.generate(prompts, **exactly, clock=clock)
         spans = (vision, selection, clock.first - began, _now(vlm) - clock.first)
         each = [1000 * span / len(batch) for span in spans]
-        return {**dict(zip(STAGES, each, strict=True)), "total": sum(each)}
+        return dict(zip(SPANS, [*each, sum(each)], strict=True))
 
-    def _work(self, vlm: VLM, batch: list[Example], pruner: Pruner | None) -> dict[str, Any]:
+    def _work(self, vlm: VLM, batch: list[Example], pruner: Pruner | None) -> Work:
         """What the batch needs, counted, not timed; all of it in `vlm.generate`, whatever happens there."""
         device, peak = vlm.model.device, None
         if device.type == "cuda":
@@ -117,7 +149,7 @@ def _medians(rounds: list[Spans]) -> Spans:
     return {stage: median(spans[stage] for spans in rounds) for stage in rounds[0]}
 
 
-def _ratio(pruned: list[Spans], whole: list[Spans], stage: str) -> list[float]:
+def _ratio(pruned: list[Spans], whole: list[Spans], stage: Span) -> Interval:
     """The median over rounds of the pruned time as a share of the unpruned one, and its interval."""
     shares = [mine[stage] / theirs[stage] for mine, theirs in zip(pruned, whole, strict=True)]
     return [median(shares), *median_interval(shares)]
@@ -198,8 +230,8 @@ def _wait_for(device: torch.device) -> None:
 
 
 def _encoded(vlm: VLM, example: Example, pruner: Pruner | None) -> Prompt:
-    needs = pruner.required_signals if pruner else frozenset()
-    return vlm.encode(example.images, example.question, signals=needs)
+    signals = pruner.required_signals if pruner else frozenset()
+    return vlm.encode(example.images, example.question, signals=signals)
 
 
 def _spread(examples: Sequence[Example], count: int) -> list[Example]:

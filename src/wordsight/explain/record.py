@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from wordsight._utils.numbers import rounded, word_pairs
 from wordsight._utils.progress import subtask
 from wordsight._utils.registry import refuse_duplicates, spec
-from wordsight.analysis.token_maps import CLS, AbsentMap, MapRecord, answer_effect, token_maps
+from wordsight.analysis.token_maps import CLS, MapLegend, MissingMap, answer_effect, token_maps
 from wordsight.explain.nearest_prototypes import PrototypesRecord, nearest_prototypes
 from wordsight.explain.panels import PanelRecord, panels
 from wordsight.explain.pruner_choices import AgreementRecord, MethodRecord, agreement, pruner_choices
@@ -68,8 +68,8 @@ class ExplainRecord(TypedDict):
     answer: Annotated[str, "with all tokens"]
     panels: Annotated[list[PanelRecord], "one per picture or frame"]
     tokens: TokensRecord
-    maps: Annotated[list[MapRecord], "what the picture can be colored by"]
-    absent: Annotated[list[AbsentMap], "the maps that could not be made"]
+    maps: Annotated[list[MapLegend], "what the picture can be colored by"]
+    absent: Annotated[list[MissingMap], "the maps that could not be made"]
     codebook: Annotated[PrototypesRecord | None, "null without a codebook"]
     methods: Annotated[list[MethodRecord], "the pruners"]
     agreement: Annotated[list[AgreementRecord], "one per keep"]
@@ -145,7 +145,7 @@ def explain_tokens(
         maps = token_maps(vlm, prompt, measured, request.codebook)
     with subtask(2, STEPS, "asking what the absence of each changes in the answer"):
         if request.question != probe.QUESTION:
-            maps = replace(maps, there=[*maps.there, answer_effect(vlm, prompt)])
+            maps = replace(maps, maps=[*maps.maps, answer_effect(vlm, prompt)])
     prototypes = None
     with subtask(3, STEPS, "asking the prototypes of the codebook what they say"):
         if request.codebook:
@@ -165,10 +165,10 @@ def explain_tokens(
             "cell": tokens.cell.tolist(),
             "box": rounded(tokens.box),
             "words": pairs,
-            "values": {each.name: rounded(each.values) for each in maps.there},
+            "values": {each.name: rounded(each.values) for each in maps.maps},
         },
-        "maps": [each.as_json() for each in maps.there],
-        "absent": maps.absent,
+        "maps": [each.as_json() for each in maps.maps],
+        "absent": maps.missing,
         "codebook": prototypes,
         "methods": choices["methods"],
         "agreement": agreement(choices["methods"], request.keeps, len(tokens)),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from wordsight.analysis.intermediate_states import Analysis
 from wordsight.reports.analysis import analysis_tables, sentences
 from wordsight.reports.analysis_figure import draw
 from wordsight.reports.folder import write_files
@@ -14,7 +14,7 @@ from wordsight.reports.page import figure, render
 from wordsight.reports.palette import LIGHT
 
 
-def write_analysis(record: dict[str, Any], folder: Path) -> None:
+def write_analysis(record: Analysis, folder: Path) -> None:
     """Write ANALYSIS_FILES of `wordsight.reports` into the folder, or none."""
     text = render(
         "analysis.html",

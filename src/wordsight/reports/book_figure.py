@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from wordsight.analysis.prototypes import Inspection
 from wordsight.reports.figures import new_figure, style_axis, to_png
 from wordsight.reports.palette import LINES, Palette
 
@@ -15,7 +16,7 @@ MARKERS = "o^s"  # with six colors, as many looks as there are clusters, and mor
 BINS = 30
 
 
-def draw(record: dict[str, Any], palette: Palette) -> bytes:
+def draw(record: Inspection, palette: Palette) -> bytes:
     """A PNG of four panels."""
     figure = new_figure((10, 7.6), palette)
     axes = figure.subplots(2, 2)
@@ -38,7 +39,7 @@ def draw(record: dict[str, Any], palette: Palette) -> bytes:
     return to_png(figure)
 
 
-def _draw_map(axis: Axes, record: dict[str, Any]) -> None:
+def _draw_map(axis: Axes, record: Inspection) -> None:
     for number, name in enumerate(_names(record)):
         own = [each for each in record["prototypes"] if each["cluster"] == number]
         places = np.array([each["map"] for each in own])
@@ -56,7 +57,7 @@ def _draw_map(axis: Axes, record: dict[str, Any]) -> None:
     )
 
 
-def _names(record: dict[str, Any]) -> list[str]:
+def _names(record: Inspection) -> list[str]:
     """A cluster's number and its commonest word."""
     return [f"{each['number']} {each['words'][0][0][:14]}".replace("$", r"\$") for each in record["clusters"]]
 
@@ -71,7 +72,7 @@ def _draw_shares(axis: Axes, values: list[float], mark: float | None, palette: P
         axis.axvline(mark, color=palette.text, linestyle="--", linewidth=1)
 
 
-def _draw_pruning(axis: Axes, record: dict[str, Any]) -> None:
+def _draw_pruning(axis: Axes, record: Inspection) -> None:
     prunes = np.sort([each["prunes"] for each in record["prototypes"]])[::-1]
     axis.plot(
         np.arange(len(prunes) + 1),

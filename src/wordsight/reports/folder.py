@@ -1,4 +1,4 @@
-"""Report: what a comparison found, as a folder of a figure, a page, and tables for Markdown and LaTeX."""
+"""Report: the results of a comparison as a folder of a figure, a page, and tables for Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from wordsight._utils.files import check_folder, replacing
-from wordsight.errors import UsageError
+from wordsight.errors import FileError, UsageError
 from wordsight.evaluation.results import Results
 from wordsight.reports.formats import latex, markdown
 from wordsight.reports.tables import tables
@@ -25,7 +25,7 @@ def check_report(folder: Path, files: Sequence[str] = FILES) -> None:
     if find_spec("matplotlib") is None:
         raise UsageError("a report needs matplotlib: pip install 'wordsight[report]'")
     if other := sorted({path.name for path in folder.glob("*")} - set(files)):
-        raise UsageError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
+        raise FileError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
     check_folder(folder)
 
 
@@ -45,18 +45,18 @@ def write_report(results: Results, folder: Path) -> None:
     from wordsight.reports.palette import LIGHT
     from wordsight.reports.pareto import draw
 
-    found = tables(results.rows)
-    drawn = figure(partial(draw, results.rows))
+    made = tables(results.rows)
+    pareto = figure(partial(draw, results.rows))
     contents: dict[str, bytes | str] = {
         "pareto.png": draw(results.rows, LIGHT),
         "comparison.html": render(
             "comparison.html",
             title="wordsight compare",
-            tables=found,
+            tables=made,
             environment=results.environment,
-            figures=[drawn],
+            figures=[pareto],
         ),
-        "comparison.md": "\n".join(map(markdown, found)),
-        "comparison.tex": "\n".join(map(latex, found)),
+        "comparison.md": "\n".join(map(markdown, made)),
+        "comparison.tex": "\n".join(map(latex, made)),
     }
     write_files(folder, contents)
