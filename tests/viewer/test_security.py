@@ -1,4 +1,4 @@
-"""Who may ask the server, by which name it is reached, and what a browser is reply to allow."""
+"""Who may ask the server, by which name it is reached, and what a browser is told to allow."""
 
 import io
 import re

@@ -327,7 +327,7 @@ def test_what_should_not_happen_is_reported_in_a_sentence_with_every_header(site
         {"error": "internal error (KeyError); see the terminal that the server runs in"},
     )
     assert headers["x-content-type-options"] == "nosniff"
-    deadline = time.monotonic() + 10  # it is logged once it is reply
+    deadline = time.monotonic() + 10  # it is logged once it is answered
     while "KeyError" not in caplog.text:
         assert time.monotonic() < deadline
         time.sleep(0.01)
