@@ -115,7 +115,7 @@ def test_inspect_as_json_is_the_record_that_is_written(run, tiny):
         (("book", "--images", "nowhere", "--out", "out"), "no such folder: nowhere"),
         (("book", "--images", "photos", "--out", "photos"), "which is not of such a report"),
         ((*INSPECT[2:], "--sure", "1.5"), "sure must be a probability in (0, 1], got 1.5"),
-        ((*INSPECT[2:], "--keep", "7"), "keep must be a number in (0, 1], got"),
+        ((*INSPECT[2:], "--keep", "7"), "keep must be a share of the tokens in (0, 1], got 7"),
     ],
 )
 def test_inspect_refuses_in_one_sentence_and_writes_nothing(run, folder, arguments, told):

@@ -117,7 +117,7 @@ def test_the_figures_of_the_answer_are_told():
     assert "+25.0 [+10.0, +40.0] points, more" in saying
     assert "by 0.01 [0.005, 0.02] nats" in dropping
     assert "-0.12 [-0.13, -0.09], less" in dropping
-    assert "-11.5 [-13.0, -9.0] points, no difference is told" in dropping
+    assert "-11.5 [-13.0, -9.0] points, no clear difference" in dropping
 
 
 def test_the_report_says_how_tokens_are_ordered_and_what_is_absent():

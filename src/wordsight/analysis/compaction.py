@@ -66,7 +66,7 @@ class Compaction(TypedDict):
 
 
 def describe_compaction(whole: Codebook, compact: Codebook, similarity: float) -> Compaction:
-    """What can be told of a compaction without a picture."""
+    """What is known of a compaction without a picture."""
     return {
         "format": FORMAT,
         "prototypes": {"before": len(whole.prototypes), "after": len(compact.prototypes)},
@@ -80,7 +80,7 @@ def compare_codebooks(
 ) -> BookComparison:
     """What the compact book changes on these pictures.
 
-    "redundancy" tells how far it fell, at most and on average over tokens; "kept", at every keep, what share
+    "redundancy" is how far it fell, at most and on average over tokens; "kept", at every keep, what share
     of the tokens that the whole book keeps the compact one keeps too: mean and least over pictures. Two
     sets drawn at random would share `keep`.
     """

@@ -37,7 +37,7 @@ FORMAT = 1
 
 
 class InspectedBook(CodebookConfig):
-    """The config of a book, and what tells it from others."""
+    """The config of a book, and what identifies its prototypes."""
 
     digest: Annotated[str, "of the prototypes"]
     width: int

@@ -47,8 +47,8 @@ def neighborhoods(cell: Tensor) -> Tensor:
         height, width = (cell[inside, 2:].max(0).values + 1).tolist() if inside.any() else (0, 0)
         for i in inside.nonzero()[:, 0].tolist():
             ys, xs = _span(int(cell[i, 2]), height), _span(int(cell[i, 3]), width)
-            found = [places[image, crop, y, x] for y in ys for x in xs if (image, crop, y, x) in places]
-            rows[i, : len(found)] = torch.tensor(found)
+            around = [places[image, crop, y, x] for y in ys for x in xs if (image, crop, y, x) in places]
+            rows[i, : len(around)] = torch.tensor(around)
     lone = rows[:, 0] < 0
     rows[lone, 0] = torch.arange(len(cell))[lone]
     return rows

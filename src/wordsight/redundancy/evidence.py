@@ -236,8 +236,8 @@ def _claim(root: Path, manifest: EvidenceManifest) -> None:
         with replacing(root / MANIFEST) as draft:
             draft.write_text(json.dumps(manifest, indent=1))
         return
-    found = _read_manifest(root)
-    if different := [key for key, value in manifest.items() if found.get(key) != value]:
+    there = _read_manifest(root)
+    if different := [key for key, value in manifest.items() if there.get(key) != value]:
         raise UsageError(
             f"{root} holds evidence of another run (what differs: {', '.join(different)}); "
             "expected the same run to go on: choose another folder, or delete this one"

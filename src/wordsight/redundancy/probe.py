@@ -63,7 +63,7 @@ def probe_tokens(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) ->
     """Read every visual token of the prompt alone, with the prompt's own question (`QUESTION` is the
     paper's).
 
-    Each token is shown `repeat` times and nothing else is, with contiguous positions: the prompt really
+    Each token is in its prompt `repeat` times, alone and with contiguous positions: the prompt really
     holds that many tokens. Where the first word said is a bare article, the next one is read, as in the
     released code.
     """

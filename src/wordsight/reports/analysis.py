@@ -29,7 +29,7 @@ EFFECTS = {
     "not told": "whether dropping them moves the first word of the answer more or less than dropping random "
     "ones is not told",
 }
-DIRECTIONS = {"less": "less", "more": "more", "not told": "no difference is told"}
+DIRECTIONS = {"less": "less", "more": "more", "not told": "no clear difference"}
 
 
 def for_terminal(record: Analysis) -> list[RenderableType]:
@@ -48,8 +48,8 @@ def sentences(record: Analysis) -> list[str]:
         f"{ANSWERS[concluded['recognizable']]}; {EFFECTS[concluded['divergence']]}.",
         _saying_of(record, half),
         _dropping_of(half),
-        f"Information is told where the interval of the share that says another word lies above "
-        f"{rule['share']:.0%}, its absence where that of the share that says any lies below, nothing with "
+        f"The answer is yes where the interval of the share that says another word lies above "
+        f"{rule['share']:.0%}, no where that of the share that says any lies below it, and neither with "
         f"fewer than {rule['pictures']} pictures. A word may be said surely and be wrong.",
         ORDERED,
         f"{record['tokens']} tokens of {len(record['pictures'])} pictures; means over pictures with 95 % "

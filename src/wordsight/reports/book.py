@@ -17,21 +17,21 @@ def sentences(record: Inspection) -> list[str]:
             f"Flagged: {says['prototypes']} of {count} prototypes ({says['share']:.0%}) {sure}: {common}. "
             "What a prototype stands for should say nothing recognizable."
         )
-    found = [
+    lines = [
         flag,
         f"{count} prototypes for {record['book']['model']}, each read alone and compared with "
         f"{record['tokens']} tokens of {len(record['pictures'])} pictures.",
     ]
     if repeats := record["repetition"]:
-        found.append(
+        lines.append(
             f"Half of the prototypes have another at a cosine of {repeats['median']:.3f} or more; "
             "`wordsight codebook compact` leaves out those that repeat another."
         )
-    found.append(
+    lines.append(
         f"At keep {record['keep']:.0%}, {record['dropped']} tokens are dropped; {record['idle']} prototypes "
         "are the nearest one of none of them."
     )
-    return found
+    return lines
 
 
 def cluster_table(record: Inspection) -> Table:
