@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wordsight._utils.progress import subtask, subtasks
 from wordsight.algorithms.divergence import Divergence
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.probe import keep_only
@@ -62,7 +62,7 @@ def _span(middle: int, size: int) -> range:
 def check_picture_map(vlm: VLM) -> None:
     """Raises UsageError if it is not known where in a picture the model's tokens are."""
     if not vlm.family.mapped:
-        raise UsageError(
+        raise ModelError(
             f"{vlm.name} ({vlm.model.config.model_type}) has no picture map, so that its tokens have no "
             "place in a picture and no neighbors; CONTRIBUTING.md says how to add a family"
         )
