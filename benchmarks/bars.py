@@ -19,13 +19,13 @@ def bars(rows: list[Row], ours: str) -> Table:
     drop tokens before the language model.
     """
     most = max(row["tasks"] for row in rows)
-    found = {(row["pruner"], row["keep"]): row for row in rows if row["tasks"] == most}
-    names = list(dict.fromkeys(pruner for pruner, _ in found))
+    at = {(row["pruner"], row["keep"]): row for row in rows if row["tasks"] == most}
+    names = list(dict.fromkeys(pruner for pruner, _ in at))
     rivals = [name for name in names if name not in ("none", "resized") and _is_alike(name)]
     body = []
     for keep in KEEPS:
-        mine = found[ours, keep]
-        gaps = {name: found[name, keep]["difference_to"].get(ours) for name in rivals}
+        mine = at[ours, keep]
+        gaps = {name: at[name, keep]["difference_to"].get(ours) for name in rivals}
         better = {name: gap for name, gap in gaps.items() if gap and gap[1] > 0}
         listed = [
             f"{name} {signed(gap)}" for name, gap in sorted(better.items(), key=lambda pair: -pair[1][0])

@@ -84,15 +84,15 @@ def true_objects(vlm: VLM) -> dict[str, float]:
 def _print(record: dict[str, Any]) -> None:
     table = Table("task", "type", "target", *(f"seed {seed}" for seed in record["models"]), "blind, shipped")
     for task, targets in TARGETS.items():
-        found = [model["accuracy"][task] for model in record["models"].values()]
-        for kind in found[0]:
+        rows = [model["accuracy"][task] for model in record["models"].values()]
+        for kind in rows[0]:
             target = targets.get(kind)
             cells = [
                 f"{row[kind]['accuracy']:.3f}"
                 + ("" if target is None or row[kind]["accuracy"] >= target else " missed")
-                for row in found
+                for row in rows
             ]
-            table.add_row(task, kind, f"{target or ''}", *cells, f"{found[0][kind]['blind']:.3f}")
+            table.add_row(task, kind, f"{target or ''}", *cells, f"{rows[0][kind]['blind']:.3f}")
     Console(width=120).print(table, {seed: model["true_objects"] for seed, model in record["models"].items()})
 
 

@@ -31,8 +31,8 @@ def main() -> None:
         command += [f"--pruner={name}" for name in PRUNERS]
         subprocess.run([*command, "--out", str(page)], check=True, stdout=subprocess.DEVNULL)
         with sync_playwright() as play:
-            found = os.environ.get("CHROMIUM") or shutil.which("chromium")
-            chromium = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+            path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+            chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
             view = chromium.new_page(viewport=DESK, color_scheme="light")
             view.goto(page.as_uri())
             view.select_option("#map", MAP)

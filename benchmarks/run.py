@@ -81,9 +81,9 @@ def _ratios(table: Table) -> Table:
 def write_between(page: Path, name: str, table: str) -> None:
     """Put the table between the page's markers of this name, if it has them."""
     text = page.read_text()
-    before, found, rest = text.partition(BEGIN.format(name))
-    if found:
-        page.write_text(before + found + table + END + rest.partition(END)[2])
+    before, mark, rest = text.partition(BEGIN.format(name))
+    if mark:
+        page.write_text(before + mark + table + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":

@@ -89,10 +89,10 @@ def before_the_model() -> dict[str, Pruner]:
     book = Codebook(
         torch.randn(PROTOTYPES, WIDTH), {"format": FORMAT, "model": "random numbers", "fingerprint": None}
     )
-    found = {name: replace(make(name), keep=KEEP) for name in names if "codebook=" not in name}
+    methods = {name: replace(make(name), keep=KEEP) for name in names if "codebook=" not in name}
     return {
         name: replace(method, codebook=book) if isinstance(method, BookPruner) else method
-        for name, method in found.items()
+        for name, method in methods.items()
         if not isinstance(method, LayerPruner)
     }
 

@@ -188,7 +188,7 @@ def _methods(evidence: Evidence, books: dict[str, Codebook], known: Known) -> di
 
 def _vary(prepared: PreparedTask, evidence: Evidence, condition: Condition) -> dict[str, float]:
     """Validation accuracy of the best criterion's book under other clustering settings and sizes."""
-    found: dict[str, float] = {}
+    accuracies: dict[str, float] = {}
     for largest in (8, 12, 144):
         for images in (4, 8, 16, 32):
             clustering = Clustering(largest=largest, images=images)
@@ -196,7 +196,7 @@ def _vary(prepared: PreparedTask, evidence: Evidence, condition: Condition) -> d
                 book = build_codebook(evidence, condition, clustering)
             except UsageError:
                 continue
-            found[f"largest {largest}, images {images}: {len(book.prototypes)} prototypes"] = _mean(
+            accuracies[f"largest {largest}, images {images}: {len(book.prototypes)} prototypes"] = _mean(
                 prepared, _book_method(book)
             )
     whole = build_codebook(evidence, condition, CLUSTERING)
@@ -204,8 +204,8 @@ def _vary(prepared: PreparedTask, evidence: Evidence, condition: Condition) -> d
         if count < len(whole.prototypes):
             rows = torch.randperm(len(whole.prototypes), generator=torch.Generator().manual_seed(0))[:count]
             part = Codebook(whole.prototypes[rows], whole.config)
-            found[f"{count} of {len(whole.prototypes)} prototypes"] = _mean(prepared, _book_method(part))
-    return found
+            accuracies[f"{count} of {len(whole.prototypes)} prototypes"] = _mean(prepared, _book_method(part))
+    return accuracies
 
 
 def _mean(prepared: PreparedTask, method: Method) -> float:

@@ -94,3 +94,8 @@ def can_be_imported(name: str) -> bool:
         return hasattr(import_module(module), attribute) or bool(import_module(name))
     except ImportError:
         return False
+
+
+def test_the_page_of_records_is_that_of_their_types(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    assert (ROOT / "docs" / "records.md").read_text() == import_module("records").page()

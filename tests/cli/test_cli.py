@@ -9,12 +9,15 @@ import torch
 from PIL import Image
 
 from wordsight import __version__, cli
+from wordsight._utils.records import checked
+from wordsight.explain.token_table import ProbeRecord
 from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy import evidence
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import criterion
+from wordsight.redundancy.probe import QUESTION
 from wordsight.reports.folder import FILES
 from wordsight.synthetic.scenes import render
 
@@ -108,9 +111,11 @@ def test_ask_prunes_with_a_book_in_a_folder(run):
     assert record["tokens_kept"] == 36
 
 
-def test_probe_as_json_tells_what_every_token_says(run):
+def test_probe_as_json_has_what_every_token_says(run):
     record = parsed(run("probe", "good.png", "--json"))
-    assert set(record) == {"image", "model", "tokens"}
+    assert set(record) == {"format", "image", "model", "question", "tokens"}
+    assert (record["format"], record["question"]) == (1, QUESTION)
+    assert checked(ProbeRecord, record, "the record") == record
     assert [token["cell"] for token in record["tokens"]] == [[0, 0, i // 12, i % 12] for i in range(144)]
     for token in record["tokens"]:
         assert set(token) == {"cell", "words", "confidence"}
@@ -137,7 +142,8 @@ def test_probe_draws_a_picture(run, folder):
 
 def test_compare_as_json_tells_rows_and_environment(run):
     record = parsed(run(*COMPARE, "--json"))
-    assert set(record) == {"rows", "environment"}
+    assert set(record) == {"format", "rows", "environment"}
+    assert record["format"] == 2
     assert [row["tokens_kept"] for row in record["rows"]] == [144, 144, 14]
     assert record["environment"]["command"] == " ".join(["wordsight", *COMPARE, "--json"])
 

@@ -42,7 +42,7 @@ MISUSES = [
 
 
 @pytest.mark.parametrize(("options", "message"), MISUSES, ids=[" ".join(options) for options, _ in MISUSES])
-def test_a_misuse_is_told_before_the_model_is_loaded(run, monkeypatch, options, message):
+def test_a_misuse_is_reported_before_the_model_is_loaded(run, monkeypatch, options, message):
     monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
     code, out, err = run("view", "--port", "0", *options)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -50,7 +50,7 @@ def test_a_misuse_is_told_before_the_model_is_loaded(run, monkeypatch, options, 
     assert message in err
 
 
-def test_a_missing_extra_is_told_before_the_model_is_loaded(run, monkeypatch):
+def test_a_missing_extra_is_reported_before_the_model_is_loaded(run, monkeypatch):
     monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
     monkeypatch.setattr(listener, "find_spec", lambda name: None)
     code, _, err = run("view")
@@ -60,7 +60,7 @@ def test_a_missing_extra_is_told_before_the_model_is_loaded(run, monkeypatch):
     )
 
 
-def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(run, monkeypatch):
+def test_a_port_that_is_taken_is_reported_before_the_model_is_loaded(run, monkeypatch):
     monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -69,10 +69,11 @@ def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(run, monkeypatc
     assert err.startswith(f"error: cannot listen on 127.0.0.1:{port}: Address already in use; give another")
 
 
-def test_a_book_of_another_model_is_told(run, stopped):
+def test_a_book_of_another_model_is_reported(run, stopped):
     """The tiny model stands in for the embedded one, whose book does not fit it."""
     code, out, err = run("view", "--port", "0", "--json")
-    assert (code, out, err.count("\n")) == (2, "", 1)
+    failure = json.loads(out)["error"]
+    assert (code, failure["kind"], err) == (2, "usage", f"error: {failure['message']}\n")
     assert "codebook is for D=" in err
 
 
@@ -101,7 +102,7 @@ def test_letting_others_in_is_warned_about(run, stopped):
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_as_a_program_until_it_is_told_to_stop(sign):
+def test_it_serves_as_a_program_until_it_is_reported_to_stop(sign):
     command = [sys.executable, "-W", "error", "-m", "wordsight", "view", "--port", "0"]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with program:

@@ -133,7 +133,7 @@ def test_results_that_are_saved_are_read_again(earlier, tmp_path):
     [
         ({}, {"format": 3}, "results of format 3; this version of wordsight reads 1 and 2"),
         ({"accuracy": "high"}, {}, r"is damaged or of another version: rows\.2\.accuracy"),
-        ({"keep": None}, {}, "is damaged: the row of random needs keep or tokens"),
+        ({"keep": None}, {}, "is damaged: the row of random has both keep and tokens, or neither"),
         ({"split": {"easy": None}}, {}, r"rows\.2\.split\.easy"),
         ({}, {"rows": 7}, "is damaged or of another version: rows"),
         ({}, {"rows": [7]}, r"is damaged or of another version: rows\.0"),

@@ -10,6 +10,8 @@ from wordsight import UsageError, pruners
 from wordsight._utils.registry import find
 from wordsight.analysis.intermediate_states import analyze
 from wordsight.analysis.model_info import _obstacle
+from wordsight.analysis.prototypes import inspect_codebook
+from wordsight.explain.nearest_prototypes import nearest_prototypes
 from wordsight.models.vision import encode_images
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
@@ -17,6 +19,7 @@ from wordsight.pruners.book import BookPruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.build import Clustering, build_codebook
+from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import Condition
 from wordsight.redundancy.evidence import collect_evidence
 
@@ -130,6 +133,28 @@ def test_a_codebook_prunes_by_share_by_count_and_by_threshold(vlm, book, picture
         dropped = [i for i in tokens.slot[~tokens.is_break].tolist() if i not in content.tolist()]
         assert redundancy[content].max() <= redundancy[dropped].min()
     assert vlm.answer(media, QUESTION, pruner=pruner, max_new_tokens=2).tokens_kept == len(kept)
+
+
+def test_prototypes_are_read_without_the_deepstack_features_of_a_token(loaded, folder):
+    """Against a prompt whose first placeholder alone is filled, by hand."""
+    vlm, path = loaded("qwen3_vl"), folder / "0.png"
+    prompt = vlm.encode(path, probe.QUESTION)
+    first = prompt.visual.take(torch.tensor([0]))
+    book = Codebook(prompt.visual.embeds[[3, 7]], {"format": 1, "model": "x", "fingerprint": vlm.fingerprint})
+
+    def confidence(embeds, deep):
+        alone = replace(prompt, visual=replace(first, embeds=embeds[None], deep=deep))
+        return float(vlm.logits([alone])[0].topk(50).values.softmax(-1)[0])
+
+    nothing = tuple(torch.zeros_like(layer) for layer in first.deep)
+    expected = [confidence(embeds, nothing) for embeds in book.prototypes]
+    kept = [confidence(embeds, first.deep) for embeds in book.prototypes]
+    assert nothing
+    assert all(abs(a - b) > 1e-3 for a, b in zip(expected, kept, strict=True))  # or nothing is tested
+    says = nearest_prototypes(vlm, prompt, book)["says"]
+    assert [says[number][0][1] for number in ("0", "1")] == pytest.approx(expected, abs=1e-4)
+    found = inspect_codebook(vlm, book, [path])["prototypes"]
+    assert [prototype["confidence"] for prototype in found] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.shows("pruners")

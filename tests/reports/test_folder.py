@@ -63,9 +63,9 @@ def test_a_report_has_all_its_files_and_no_others(folder):
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 
 
-@pytest.mark.parametrize(("ink", "paper"), [(LIGHT, (255, 255, 255)), (DARK, (0x16, 0x18, 0x1C))])
-def test_every_line_of_the_figure_is_drawn_in_its_own_color(ink, paper):
-    pixels = opened(draw(ROWS, ink))
+@pytest.mark.parametrize(("palette", "paper"), [(LIGHT, (255, 255, 255)), (DARK, (0x16, 0x18, 0x1C))])
+def test_every_line_of_the_figure_is_drawn_in_its_own_color(palette, paper):
+    pixels = opened(draw(ROWS, palette))
     assert tuple(pixels[0, 0]) == paper
     for color in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
         assert (np.abs(pixels - color).sum(-1) < 6).sum() > 100

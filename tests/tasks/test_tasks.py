@@ -110,17 +110,19 @@ def test_a_score_lies_between_0_and_1_whatever_is_said(name):
     assert all(0 <= score <= 1 for score in scores)
 
 
-@pytest.mark.parametrize("disguise", [str, str.upper, str.title, "  {}. ".format, "{}!".format])
-def test_the_right_answer_is_right_whatever_its_case_and_punctuation(name, disguise):
+def test_the_right_answer_is_right_whatever_its_case_and_punctuation(name):
     task = made(name)
-    assert {task.score(example, disguise(example.answer)) for example in some(name)} == {1.0}
+    for disguise in (str, str.upper, str.title, "  {}. ".format, "{}!".format):
+        scores = {task.score(example, disguise(example.answer)) for example in some(name)}
+        assert scores == {1.0}, disguise("right")
 
 
 @pytest.mark.parametrize("name", WORDED)
-@pytest.mark.parametrize("spoil", ["", "{} not", "not {}", "{0} {0}", "{}s", "purple unicorn", "?"])
-def test_another_answer_is_wrong(name, spoil):
+def test_another_answer_is_wrong(name):
     task = made(name)
-    assert {task.score(example, spoil.format(example.answer)) for example in some(name)} == {0.0}
+    for spoil in ("", "{} not", "not {}", "{0} {0}", "{}s", "purple unicorn", "?"):
+        scores = {task.score(example, spoil.format(example.answer)) for example in some(name)}
+        assert scores == {0.0}, spoil
 
 
 def test_every_question_has_an_answer_and_a_type(name):

@@ -74,7 +74,11 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("option", "expected", "values"),
     [
-        ("keep", "a number in (0, 1]", [0, 0.0, -0.1, 1.0001, NAN, INF, "0.2", True, None, [0.2]]),
+        (
+            "keep",
+            "a share of the tokens in (0, 1]",
+            [0, 0.0, -0.1, 1.0001, NAN, INF, "0.2", True, None, [0.2]],
+        ),
         ("tokens", "a whole number from 1 on or none", [0, -1, 2.0, NAN, "8", True]),
         ("rule", "'cosine' or 'softmax'", ["Cosine", "", None, 1]),
         ("level", "1 or 2", [3, "1", 1.5]),
@@ -130,11 +134,11 @@ def test_text_is_read_as_the_annotation_says(option, text, value):
 @pytest.mark.parametrize(
     ("option", "text", "message"),
     [
-        ("keep", "abc", "keep must be a number in (0, 1], got 'abc'"),
-        ("keep", "", "keep must be a number in (0, 1], got ''"),
-        ("keep", "nan", "keep must be a number in (0, 1], got nan"),
-        ("keep", "none", "keep must be a number in (0, 1], got 'none'"),
-        ("keep", "true", "keep must be a number in (0, 1], got 'true'"),
+        ("keep", "abc", "keep must be a share of the tokens in (0, 1], got 'abc'"),
+        ("keep", "", "keep must be a share of the tokens in (0, 1], got ''"),
+        ("keep", "nan", "keep must be a share of the tokens in (0, 1], got nan"),
+        ("keep", "none", "keep must be a share of the tokens in (0, 1], got 'none'"),
+        ("keep", "true", "keep must be a share of the tokens in (0, 1], got 'true'"),
         ("tokens", "0", "tokens must be a whole number from 1 on or none, got 0"),
         ("tokens", "1.5", "tokens must be a whole number from 1 on or none, got '1.5'"),
         ("rule", "triple", "rule must be 'cosine' or 'softmax', got 'triple'"),

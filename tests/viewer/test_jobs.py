@@ -105,7 +105,7 @@ def test_a_job_that_waits_is_never_forgotten(queue):
     assert queue.job(first.id) is first
 
 
-def test_an_id_that_was_never_given_is_told():
+def test_an_id_that_was_never_given_is_reported():
     with pytest.raises(Forgotten, match="no such question"):
         JobQueue(print).job("../../etc/passwd")
 
@@ -132,7 +132,7 @@ def failing(request):
         ),
     ],
 )
-def test_a_failure_is_told_and_the_next_job_is_done(caplog, error, sentence):
+def test_a_failure_is_reported_and_the_next_job_is_done(caplog, error, sentence):
     with JobQueue(failing) as queue:
         failed, next_one = queue.submit(error), queue.submit(None)
         assert (over(failed).state, failed.says) == ("failed", sentence)

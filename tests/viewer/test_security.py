@@ -28,10 +28,10 @@ def test_names_of_this_machine_are_answered(site, host):
     "host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "192.168.0.9", "", "[", "a@b"]
 )
 def test_another_name_that_leads_here_is_refused(site, host):
-    status, told = site.get("/health", host=host.format(port=site.port))
+    status, reply = site.get("/health", host=host.format(port=site.port))
     assert status in (400, 421)
-    assert told["error"].startswith("this server is not ")
-    assert site.url in told["error"]
+    assert reply["error"].startswith("this server is not ")
+    assert site.url in reply["error"]
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_another_name_that_leads_here_is_refused(site, host):
     ],
 )
 def test_a_page_of_another_site_cannot_ask(site, headers):
-    status, told = site.ask(**{name: value.format(port=site.port) for name, value in headers.items()})
+    status, reply = site.ask(**{name: value.format(port=site.port) for name, value in headers.items()})
     assert status == 403
-    assert "may not ask" in told["error"]
+    assert "may not ask" in reply["error"]
 
 
 def test_the_page_itself_and_programs_can_ask(site):
@@ -101,7 +101,7 @@ def test_a_server_of_the_whole_network_is_known_by_addresses_and_its_own_name(ho
         assert not listener.is_known_as("evil.example")
 
 
-def test_a_port_that_is_taken_is_told():
+def test_a_port_that_is_taken_is_reported():
     with Listener.at("127.0.0.1", 0) as listener:
         port = listener.socket.getsockname()[1]
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}: .*in use; give another"):
@@ -109,7 +109,7 @@ def test_a_port_that_is_taken_is_told():
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7", "[::1]", "\u00e9" * 70, "a\0b"])
-def test_a_host_that_is_not_this_machine_is_told(host):
+def test_a_host_that_is_not_this_machine_is_reported(host):
     with pytest.raises(UsageError, match="cannot listen on "):
         Listener.at(host, 0)
 

@@ -164,13 +164,13 @@ def test_a_full_queue_is_busy_and_health_is_answered_meanwhile(served):
     jobs = [site.ask(FILE)[1] for _ in range(1 + WAITING)]
     assert [job["ahead"] for job in jobs] == list(range(1 + WAITING))
     body, kind = site.form([("media", *FILE)])
-    status, headers, told = site.send("POST", "/explain", body, {"content-type": kind})
+    status, headers, reply = site.send("POST", "/explain", body, {"content-type": kind})
     assert (status, headers["retry-after"]) == (503, "5")
-    assert json.loads(told)["error"].startswith(f"busy: a question is being answered and {WAITING} are")
+    assert json.loads(reply)["error"].startswith(f"busy: a question is being answered and {WAITING} are")
     _, health = site.get("/health")
     assert (health["status"], health["waiting"], health["room"]) == ("ok", WAITING, 0)
-    status, told = site.get(f"/jobs/{jobs[2]['id']}/page")
-    assert (status, told["error"]) == (409, "this question is waiting: waiting")
+    status, reply = site.get(f"/jobs/{jobs[2]['id']}/page")
+    assert (status, reply["error"]) == (409, "this question is waiting: waiting")
     for _ in jobs:
         may_go_on.release()
     assert site.over(jobs[-1])["answer"] == "yes"
@@ -191,9 +191,9 @@ def test_health_says_who_is_there(site):
 def test_old_questions_are_forgotten_with_a_sentence(site):
     jobs = [site.over(site.ask(FILE)[1]) for _ in range(KEPT + 2)]
     for path in ("", "/page", "/record"):
-        status, told = site.get(f"/jobs/{jobs[0]['id']}{path}")
+        status, reply = site.get(f"/jobs/{jobs[0]['id']}{path}")
         assert status == 404
-        assert told["error"].startswith("no such question: only the last 16 are kept")
+        assert reply["error"].startswith("no such question: only the last 16 are kept")
     assert site.get(f"/jobs/{jobs[-1]['id']}/record")[0] == 200
 
 
@@ -225,25 +225,27 @@ REFUSED = [
 
 @pytest.mark.parametrize(("files", "sentence"), REFUSED, ids=[sentence for _, sentence in REFUSED])
 def test_what_is_no_picture_is_refused_in_the_librarys_sentence(site, files, sentence):
-    status, told = site.ask(*files)
+    status, reply = site.ask(*files)
     assert status == 422
-    assert list(told) == ["error"]
-    assert re.search(sentence, told["error"])
-    assert "/tmp" not in told["error"]
+    assert list(reply) == ["error"]
+    assert re.search(sentence, reply["error"])
+    assert "/tmp" not in reply["error"]
 
 
 def test_too_many_pixels_together_are_refused(site, monkeypatch):
     monkeypatch.setattr(uploads, "PIXELS", 1_500_000)
     flat = png(Image.new("1", (1000, 1000)))
     assert site.ask(("a.png", flat))[0] == 202
-    status, told = site.ask(("a.png", flat), ("b.png", flat))
+    status, reply = site.ask(("a.png", flat), ("b.png", flat))
     assert status == 422
-    assert told["error"].startswith("b.png has 1.0 million pixels, there is room for 0.5 million; give fewer")
+    assert reply["error"].startswith(
+        "b.png has 1.0 million pixels, there is room for 0.5 million; give fewer"
+    )
 
 
 def test_a_question_is_bounded(site):
-    status, told = site.ask(FILE, question="x" * 2001)
-    assert (status, told["error"]) == (422, "the question has 2001 characters; expected at most 2000")
+    status, reply = site.ask(FILE, question="x" * 2001)
+    assert (status, reply["error"]) == (422, "the question has 2001 characters; expected at most 2000")
 
 
 def test_a_label_is_all_that_is_left_of_a_files_name(site):
@@ -254,17 +256,17 @@ def test_a_label_is_all_that_is_left_of_a_files_name(site):
 @pytest.mark.parametrize("name", ["model", "pruner", "codebook", "path"])
 def test_a_client_cannot_choose_what_the_server_loads(site, name):
     body, kind = site.form([("media", *FILE), (name, None, b"../../secret")])
-    status, _, told = site.send("POST", "/explain", body, {"content-type": kind})
+    status, _, reply = site.send("POST", "/explain", body, {"content-type": kind})
     assert status == 422
-    assert f"the form has a text called '{name}'; expected files called 'media'" in json.loads(told)["error"]
+    assert f"the form has a text called '{name}'; expected files called 'media'" in json.loads(reply)["error"]
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "demo", "good.png"])
 def test_a_path_in_place_of_a_file_is_refused(site, path):
     body, kind = site.form([("media", None, path.encode())])
-    status, _, told = site.send("POST", "/explain", body, {"content-type": kind})
+    status, _, reply = site.send("POST", "/explain", body, {"content-type": kind})
     assert status == 422
-    assert "the form has a text called 'media'" in json.loads(told)["error"]
+    assert "the form has a text called 'media'" in json.loads(reply)["error"]
 
 
 @pytest.mark.parametrize(
@@ -276,13 +278,13 @@ def test_a_path_in_place_of_a_file_is_refused(site, path):
         ("application/x-www-form-urlencoded", b"media=/etc/passwd", 422),
     ],
 )
-def test_a_body_that_is_no_such_form_is_told(site, kind, body, status):
-    found, _, told = site.send("POST", "/explain", body, {"content-type": kind})
+def test_a_body_that_is_no_such_form_is_reported(site, kind, body, status):
+    found, _, reply = site.send("POST", "/explain", body, {"content-type": kind})
     assert found == status
-    assert json.loads(told)["error"]
+    assert json.loads(reply)["error"]
 
 
-def test_a_failure_inside_is_told_and_the_server_goes_on(served, caplog):
+def test_a_failure_inside_is_reported_and_the_server_goes_on(served, caplog):
     def failing(request):
         raise RuntimeError(f"at {Path(__file__).parent}")
 
@@ -313,19 +315,19 @@ def test_questions_that_are_still_being_sent_take_room_too(served):
     assert site.ask(FILE)[0] == 202
 
 
-def test_what_should_not_happen_is_told_in_a_sentence_with_every_header(site, monkeypatch, caplog):
+def test_what_should_not_happen_is_reported_in_a_sentence_with_every_header(site, monkeypatch, caplog):
     def failing(files, question):
         raise KeyError("what")
 
     monkeypatch.setattr(server, "open_uploads", failing)
     body, kind = site.form([("media", *FILE)])
-    status, headers, told = site.send("POST", "/explain", body, {"content-type": kind})
-    assert (status, json.loads(told)) == (
+    status, headers, reply = site.send("POST", "/explain", body, {"content-type": kind})
+    assert (status, json.loads(reply)) == (
         500,
         {"error": "internal error (KeyError); see the terminal that the server runs in"},
     )
     assert headers["x-content-type-options"] == "nosniff"
-    deadline = time.monotonic() + 10  # it is logged once it is told
+    deadline = time.monotonic() + 10  # it is logged once it is answered
     while "KeyError" not in caplog.text:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -333,9 +335,11 @@ def test_what_should_not_happen_is_told_in_a_sentence_with_every_header(site, mo
 
 def test_a_body_that_is_announced_as_too_large_is_not_read(site):
     headers = {"content-type": "multipart/form-data; boundary=edge", "content-length": str(MIB + 1)}
-    status, _, told = site.send("POST", "/explain", None, headers)
+    status, _, reply = site.send("POST", "/explain", None, headers)
     assert status == 413
-    assert json.loads(told)["error"].startswith("the files are larger than 1 MiB together; make them smaller")
+    assert json.loads(reply)["error"].startswith(
+        "the files are larger than 1 MiB together; make them smaller"
+    )
 
 
 def test_a_body_of_no_announced_length_is_refused_before_it_ends(site):
@@ -350,13 +354,13 @@ def test_a_body_of_no_announced_length_is_refused_before_it_ends(site):
         assert client.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_body_in_pieces_below_the_limit_is_read_and_one_above_it_is_told(site):
+def test_a_body_in_pieces_below_the_limit_is_read_and_one_above_it_is_reported(site):
     for size, expected in ((0, 202), (MIB, 413)):
         body, kind = site.form([("media", "good.png", PICTURE), ("question", None, b"x")])
         pieces = [body[:100], body[100:-10], body[-10:], bytes(size)]
         headers = {"content-type": kind, "transfer-encoding": "chunked"}
-        status, _, told = site.send("POST", "/explain", filter(None, pieces), headers, encode_chunked=True)
-        assert status == expected, told
+        status, _, reply = site.send("POST", "/explain", filter(None, pieces), headers, encode_chunked=True)
+        assert status == expected, reply
 
 
 def test_who_leaves_in_the_middle_is_not_missed(site, caplog):
@@ -385,7 +389,7 @@ def test_no_path_of_the_disk_is_reachable(site, path):
     assert list(json.loads(body)) == ["error"]
 
 
-def test_an_address_that_is_none_is_told_with_the_one_that_is(site):
+def test_an_address_that_is_none_is_reported_with_the_one_that_is(site):
     assert site.get("/nowhere") == (404, {"error": f"not found: GET /nowhere; open {site.url}"})
 
 

@@ -139,20 +139,17 @@ def _expected(kind: Any) -> str:
         members = get_args(base)
         return "numbers, as 0.25+0.5" if ... in members else f"{len(members)} numbers joined by +"
     names = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "none", str: "text"}
-    given = (
-        [text for text in get_args(kind)[1:] if isinstance(text, str)]
-        if get_origin(kind) is Annotated
-        else []
-    )
-    return (given or [names.get(base, getattr(base, "__name__", str(base)))])[0] + _range(kind)
+    called = next((note for note in _notes(kind) if isinstance(note, str)), None)
+    return (called or names.get(base, getattr(base, "__name__", str(base)))) + _range(kind)
 
 
 def _range(kind: Any) -> str:
     """The bounds of an Annotated number, in words."""
     bounds: dict[type, Any] = {}
-    for given in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
-        for bound in () if isinstance(given, str) else given if isinstance(given, Interval) else [given]:
-            bounds[type(bound)] = getattr(bound, type(bound).__name__.lower())
+    for note in _notes(kind):
+        for bound in note if isinstance(note, Interval) else [note]:
+            if isinstance(bound, (Ge, Gt, Le, Lt)):
+                bounds[type(bound)] = getattr(bound, type(bound).__name__.lower())
     low, high = bounds.get(Ge, bounds.get(Gt)), bounds.get(Le, bounds.get(Lt))
     if low is not None and high is not None:
         return f" in {'[' if Ge in bounds else '('}{low}, {high}{']' if Le in bounds else ')'}"
@@ -164,6 +161,11 @@ def _range(kind: Any) -> str:
 def _alternatives(hint: Any) -> tuple[Any, ...]:
     """The members of a union, or the one kind that there is."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _notes(kind: Any) -> tuple[Any, ...]:
+    """What an Annotated kind says beside its type: bounds, and what it is called."""
+    return get_args(kind)[1:] if get_origin(kind) is Annotated else ()
 
 
 def _base(kind: Any) -> Any:

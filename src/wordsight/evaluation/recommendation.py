@@ -136,7 +136,7 @@ def _checked(method: Pruner, vlm: VLM) -> Pruner:
     if not method.has_fixed_budget:
         raise UsageError(
             f"{spec(method)} cannot be held to a budget: a threshold keeps as many tokens as it likes, and "
-            "the layers before those that drop some read all; `wordsight compare` tells how many are read"
+            "the layers before those that drop some read all; `wordsight compare` reports how many are read"
         )
     return method
 

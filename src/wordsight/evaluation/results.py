@@ -71,7 +71,7 @@ class Results:
         for row in record["rows"]:
             if (row["keep"] is None) == (row["tokens"] is None):
                 raise FileError(
-                    f"{path} is damaged: the row of {row['pruner']} needs keep or tokens, one of both"
+                    f"{path} is damaged: the row of {row['pruner']} has both keep and tokens, or neither"
                 )
         return cls(record["rows"], record["environment"])
 

@@ -152,5 +152,8 @@ def _article_ids(vlm: VLM) -> set[int]:
     spellings = [
         form for word in ARTICLES for form in (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
     ]
-    coded = vlm.processor.tokenizer(spellings, add_special_tokens=False)["input_ids"]
-    return {ids[0] for ids in coded if len(ids) == 1}
+    tokenizer = vlm.processor.tokenizer
+    coded = tokenizer(spellings, add_special_tokens=False)["input_ids"]
+    # Where a text begins with a space of its own, only the vocabulary has the spellings without.
+    bare = set(tokenizer.convert_tokens_to_ids(spellings)) - {None, tokenizer.unk_token_id}
+    return {ids[0] for ids in coded if len(ids) == 1} | bare

@@ -22,8 +22,8 @@ def check_report(folder: Path, files: Sequence[str] = FILES) -> None:
     """Raises UsageError if a report of these files could not be written there, before the work that it
     reports on.
     """
-    if missing := [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]:
-        raise UsageError(f"a report needs {missing[0]}: pip install 'wordsight[report]'")
+    if find_spec("matplotlib") is None:
+        raise UsageError("a report needs matplotlib: pip install 'wordsight[report]'")
     if other := sorted({path.name for path in folder.glob("*")} - set(files)):
         raise FileError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
     check_folder(folder)

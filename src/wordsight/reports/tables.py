@@ -1,4 +1,4 @@
-"""Tables: what the rows of a comparison say, cell by cell, whatever they are shown in."""
+"""Tables: the rows of a comparison as cells of text, for every format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wordsight.evaluation.statistics import ENOUGH, Interval
 
 @dataclass(frozen=True)
 class Table:
-    """A title, the names of the columns, the cells row by row, and what has to be said below."""
+    """A title, the names of the columns, the cells row by row, and the notes below."""
 
     title: str
     head: tuple[str, ...]
@@ -50,7 +50,7 @@ def summary(rows: Sequence[Row]) -> Table:
 
 
 def _more_read(pruner: str, rows: Sequence[Row]) -> str:
-    """What has to be said of a pruner that reads more tokens than its keep."""
+    """The note on a pruner that reads more tokens than its keep, empty for another."""
     more = [
         row for row in rows if row["pruner"] == pruner and row["tokens_kept"] > max(1, 1.1 * _budget(row))
     ]
