@@ -122,6 +122,11 @@ def test_probe_as_json_has_what_every_token_says(run):
         assert token["words"][0][1] == token["confidence"]
 
 
+def test_the_share_of_the_command_line_holds_over_the_count_of_the_spec(run):
+    record = parsed(run(*ASK, "--pruner", "uniform:tokens=7", "--keep", "0.5", "--json"))
+    assert record["tokens_kept"] == 72
+
+
 def test_probe_with_ablation_also_shows_divergences(run):
     tokens = parsed(run("probe", "good.png", "--ablation", "--json"))["tokens"]
     assert all(set(token) == {"cell", "words", "confidence", "regional", "global"} for token in tokens)

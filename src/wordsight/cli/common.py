@@ -52,7 +52,8 @@ def make_pruner(spec: str, **budget: Any) -> Pruner | None:
 
     if spec == "none":
         return None
-    return replace(pruners.make(spec), **budget)
+    # A count would win over a share: what is asked for last holds.
+    return replace(pruners.make(spec), **({"tokens": None} if "keep" in budget else {}) | budget)
 
 
 def budgets(keep: list[str] | None, tokens: list[int] | None) -> list[dict[str, Any]]:
