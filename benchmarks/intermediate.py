@@ -23,7 +23,7 @@ from verdict import collected
 from wordsight import VLM, Evidence
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
-from wordsight.algorithms.ranking import by_tenth, correlation, halves
+from wordsight.algorithms.ranking import correlation, decile_means, halves
 from wordsight.analysis.token_maps import CLS
 from wordsight.analysis.token_maps import intermediate_maps as orders_of
 from wordsight.evaluation.environment import environment
@@ -134,7 +134,7 @@ def _draw(orders: dict[str, Tensor], evidence: Evidence, right: Tensor) -> None:
     pictures = [evidence.image == number for number in torch.unique(evidence.image)]
     for order in ORDERS:
         for axis, (values, title) in zip(axes, panels, strict=True):
-            tenths = [by_tenth(orders[order][rows], values[rows]) for rows in pictures]
+            tenths = [decile_means(orders[order][rows], values[rows]) for rows in pictures]
             axis.plot(range(1, 11), np.mean(tenths, 0), marker="o", label=order.replace("_", " "))
             axis.set(title=title, xlabel="tenth of the picture's tokens, lowest first", ylim=(0, 1))
     axes[0].legend(frameon=False)

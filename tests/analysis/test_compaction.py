@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wordsight._utils.records import checked
-from wordsight.algorithms.selection import leaders
+from wordsight.algorithms.selection import greedy_dominating_set
 from wordsight.analysis.compaction import Compaction, compare_codebooks, describe_compaction, largest_fall
 from wordsight.errors import UsageError
 from wordsight.redundancy.codebook import Codebook, import_released
@@ -71,7 +71,7 @@ def test_leaders_of_any_neighborhoods_are_those_of_sets(seed):
         best = max(free, key=lambda i: (len(reach[i]), -int(place[i])))
         expected.append(best)
         free -= reach[best]
-    assert leaders(near, place).tolist() == sorted(expected)
+    assert greedy_dominating_set(near, place).tolist() == sorted(expected)
 
 
 def test_by_hand_the_one_in_the_middle_stays_for_its_neighbors():

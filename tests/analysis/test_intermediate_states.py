@@ -232,7 +232,7 @@ def test_the_blind_word_in_other_letters_is_no_other_word():
 
 
 def test_a_model_without_a_picture_map_is_refused_before_the_work(tiny, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(type(tiny.family), "mapped", False)
+    monkeypatch.setattr(type(tiny.family), "has_picture_map", False)
     with pytest.raises(UsageError, match="no picture map"):
         analyze(tiny, photos, tmp_path / "evidence")
     assert not (tmp_path / "evidence").exists()

@@ -317,7 +317,7 @@ def test_a_duplicate_pruner_is_refused():
 
 
 def test_a_model_without_a_picture_map_is_refused_before_the_work(tiny, picture, monkeypatch):
-    monkeypatch.setattr(type(tiny.family), "mapped", False)
+    monkeypatch.setattr(type(tiny.family), "has_picture_map", False)
     with pytest.raises(UsageError, match=r"tiny \(llava\) has no picture map"):
         explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"]))
 

@@ -8,7 +8,7 @@ import quickjs
 import torch
 
 from wordsight import pruners
-from wordsight.algorithms.selection import highest
+from wordsight.algorithms.selection import top_indices
 from wordsight.explain.page import SCRIPTS, WEB
 from wordsight.explain.pruner_choices import agreement, pruner_choices
 from wordsight.pruners.codebook import CodebookPruner
@@ -155,7 +155,7 @@ def test_ties_are_kept_in_reading_order(js, records):
     scores = [float(i % 7) for i in range(COUNT)]
     for share in (0.1, 0.2, 0.33, 0.8):
         found = kept(js, records["random"] | {"scores": scores}, share)
-        assert found["tokens"] == sorted(highest(torch.tensor(scores), round(share * COUNT)).tolist())
+        assert found["tokens"] == sorted(top_indices(torch.tensor(scores), round(share * COUNT)).tolist())
 
 
 def test_votes_are_the_agreement_of_the_record(js, records):

@@ -14,7 +14,7 @@ from wordsight.synthetic.questions import caption
 from wordsight.synthetic.scenes import NOUNS, SPLITS, TEXTURES, Scene, Thing, render
 from wordsight.tasks import captions
 from wordsight.tasks.base import Example
-from wordsight.tasks.captions import Captions, named
+from wordsight.tasks.captions import Captions, count_names
 
 TRAINED = range(24_000)  # the seeds of the scenes that train the embedded model
 
@@ -36,7 +36,7 @@ def contents(scene):
 def test_the_reference_caption_names_all_there_is_and_nothing_else():
     for seed in range(400):
         scene = render(seed)
-        assert named(caption(scene)) == Counter(contents(scene))
+        assert count_names(caption(scene)) == Counter(contents(scene))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_reference_caption_names_all_there_is_and_nothing_else():
     ],
 )
 def test_names_are_counted(text, found):
-    assert +named(text) == Counter(found)
+    assert +count_names(text) == Counter(found)
 
 
 def test_the_plural_of_every_noun_is_known_as_the_references_and_as_others_write_it():
@@ -77,7 +77,7 @@ def test_the_plural_of_every_noun_is_known_as_the_references_and_as_others_write
     }
     for noun, (word, number) in product(NOUNS, (("two", 2), ("six", 6))):
         for plural in (f"{noun}s", odd.get(noun, f"{noun}s")):
-            assert named(f"{word} {plural}") == {noun: number}, plural
+            assert count_names(f"{word} {plural}") == {noun: number}, plural
 
 
 def test_no_word_names_two_things():
@@ -133,7 +133,7 @@ def test_a_caption_of_another_scene_scores_as_lists_that_are_matched_one_by_one(
 
 def test_one_minus_precision_is_the_share_of_what_is_said_and_not_there():
     """CHAIR-i of the paper, where nothing is there twice and no color is wrong."""
-    true, given = named("a cat and a dog on grass"), named("a cat, a pig and an owl on grass")
+    true, given = count_names("a cat and a dog on grass"), count_names("a cat, a pig and an owl on grass")
     assert 1 - (true & given).total() / given.total() == 2 / 4
 
 

@@ -90,7 +90,7 @@ def compare_codebooks(
     both: dict[float, list[float]] = {keep: [] for keep in keeps}
     for path in track(pictures, "comparing both books", len(pictures)):
         tokens = vlm.encode(load_picture(path), QUESTION).visual
-        tokens = tokens.take((~tokens.is_break).nonzero()[:, 0])
+        tokens = tokens.without_breaks()
         falls.append(whole.redundancy(tokens.embeds) - compact.redundancy(tokens.embeds))
         for keep in keeps:
             both[keep].append(_kept_by_both(tokens, whole, compact, keep))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.ranking import Halves, by_tenth, common_halves, correlation, halves
+from wordsight.algorithms.ranking import Halves, common_halves, correlation, decile_means, halves
 from wordsight.analysis.dropping import Effect, effects, random_tokens
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
@@ -55,7 +55,7 @@ class PictureStates:
     def tenths(self) -> dict[str, dict[str, list[float | None]]]:
         """Mean of a measure in every tenth of the tokens, by order and by measure."""
         return {
-            name: {measure: by_tenth(order, values) for measure, values in self.measures.items()}
+            name: {measure: decile_means(order, values) for measure, values in self.measures.items()}
             for name, order in self.orders.items()
         }
 

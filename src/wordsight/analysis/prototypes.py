@@ -215,7 +215,7 @@ class _Matches:
         cells, boxes = [], []
         for number, path in enumerate(track(paths, "comparing with tokens", len(paths))):
             tokens = vlm.encode(load_picture(path), QUESTION).visual
-            tokens = tokens.take((~tokens.is_break).nonzero()[:, 0])
+            tokens = tokens.without_breaks()
             near = pruner.book.similarity(tokens.embeds).cpu()  # (N, M)
             dropped = ~torch.isin(tokens.slot, pruner.prune(tokens).slot).cpu()
             prunes += near[dropped].argmax(-1).bincount(minlength=count)

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from wordsight._utils.numbers import exact
 from wordsight._utils.registry import spec
-from wordsight.algorithms.selection import highest
+from wordsight.algorithms.selection import top_indices
 from wordsight.models.layer_hooks import tokens_read
 from wordsight.models.layer_state import LayerState
 from wordsight.models.prompt import Prompt
@@ -174,9 +174,9 @@ def _scores(pruner: Pruner, tokens: VisualTokens, choices: Sequence[ChoiceRecord
     """The score of each token that is no line break, if what the pruner keeps are the highest ones."""
     if not isinstance(pruner, ScorePruner):
         return None
-    scores = pruner.score(tokens.take((~tokens.is_break).nonzero()[:, 0])).float()
+    scores = pruner.score(tokens.without_breaks()).float()
     follows = all(
-        sorted(highest(scores, len(choice["kept"])).tolist()) == choice["kept"] for choice in choices
+        sorted(top_indices(scores, len(choice["kept"])).tolist()) == choice["kept"] for choice in choices
     )
     return exact(scores) if follows and scores.isfinite().all() else None
 

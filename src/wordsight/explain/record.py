@@ -134,7 +134,7 @@ def explain_tokens(
     signals = frozenset[str]().union(*(method.required_signals for method in methods)) | (CLS & vlm.signals)
     with subtask(0, STEPS, "encoding the picture"):
         prompt = vlm.encode(media, request.question, signals=signals)
-        tokens = prompt.visual.take((~prompt.visual.is_break).nonzero()[:, 0])
+        tokens = prompt.visual.without_breaks()
         assert tokens.box is not None, "a family with a picture map gives boxes"
     with subtask(
         1, STEPS, f"asking each of {len(tokens)} visual tokens what it says, and what its absence changes"

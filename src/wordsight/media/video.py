@@ -15,8 +15,8 @@ from wordsight.errors import MediaError, UsageError
 from wordsight.media.images import Picture, check_pixels, load_picture
 
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
-# Of files with those suffixes. A playlist, which makes the decoder open other files, is none of them.
 MARGIN = 2**16  # pixels around small frames that decoders work with
+# Of files with those suffixes. A playlist, which makes the decoder open other files, is none of them.
 FORMATS = "avi,matroska,mov,mp4,mpeg,mpegts,mpegvideo,webm"
 
 

@@ -61,7 +61,7 @@ def _span(middle: int, size: int) -> range:
 
 def check_picture_map(vlm: VLM) -> None:
     """Raises ModelError if it is not known where in a picture the model's tokens are."""
-    if not vlm.family.mapped:
+    if not vlm.family.has_picture_map:
         raise ModelError(
             f"{vlm.name} ({vlm.model.config.model_type}) has no picture map, so that its tokens have no "
             "place in a picture and no neighbors; CONTRIBUTING.md says how to add a family"
@@ -75,7 +75,7 @@ def ablate_regional(vlm: VLM, prompt: Prompt) -> LogitPair:
         intact, where = _distinct(vlm, [keep_only(prompt, row) for row in around], around)
     with subtask(1, 2):
         ablated = vlm.logits(
-            [_padded(vlm, keep_only(prompt, row), [row.index(i)]) for i, row in enumerate(around)]
+            [_with_padding_at(vlm, keep_only(prompt, row), [row.index(i)]) for i, row in enumerate(around)]
         )
     return LogitPair(intact[where], ablated)
 
@@ -91,7 +91,7 @@ def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
     firsts = sorted({_row_start(prompt, row) for row in distinct})
     for first in subtasks(firsts, len(firsts)):
         group = [row for row in distinct if _row_start(prompt, row) == first]
-        logits = vlm.logits([_padded(vlm, prompt, row) for row in group])
+        logits = vlm.logits([_with_padding_at(vlm, prompt, row) for row in group])
         parts |= dict(zip(group, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
     return LogitPair(intact.expand_as(ablated), ablated)
@@ -107,7 +107,7 @@ def _row_start(prompt: Prompt, window: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(prompt.visual.cell[window[0], :3].tolist())
 
 
-def _padded(vlm: VLM, prompt: Prompt, places: list[int] | tuple[int, ...]) -> Prompt:
+def _with_padding_at(vlm: VLM, prompt: Prompt, places: list[int] | tuple[int, ...]) -> Prompt:
     """The prompt with the visual tokens at `places` replaced by the padding embedding, in place."""
     embeds = prompt.visual.embeds.clone()
     embeds[list(places)] = vlm.pad_embedding.to(embeds.dtype)

@@ -22,7 +22,7 @@ from wordsight import demo
 from wordsight._utils.files import check_folder, replacing
 from wordsight._utils.records import checked, read_json, renamed
 from wordsight.algorithms.clustering import Scale
-from wordsight.algorithms.selection import leaders
+from wordsight.algorithms.selection import greedy_dominating_set
 from wordsight.errors import FileError, UsageError
 from wordsight.redundancy.criteria import ConditionRecord
 
@@ -146,7 +146,7 @@ class Codebook:
         near = (self.repetition() >= similarity - ROUNDING).fill_diagonal_(True)
         # The place in the order of the vectors themselves, so that equals are not told apart by index.
         place = torch.unique(self.prototypes, dim=0, return_inverse=True)[1]
-        stay = leaders(near, place)
+        stay = greedy_dominating_set(near, place)
         larger: Compacted = {
             "similarity": similarity,
             "prototypes": len(self.prototypes),

@@ -38,7 +38,7 @@ SIGNALS = (
 T = TypeVar("T")
 
 
-class ExaminedPicture(TypedDict):
+class EvidencePicture(TypedDict):
     """A picture whose tokens are examined."""
 
     name: str
@@ -52,7 +52,7 @@ class EvidenceManifest(TypedDict):
     model: str
     fingerprint: Annotated[str, "of the model's weights"]
     questions: Annotated[list[str], "that every token is asked"]
-    pictures: list[ExaminedPicture]
+    pictures: list[EvidencePicture]
 
 
 @dataclass(frozen=True)
