@@ -33,7 +33,8 @@ from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.evidence import measure_tokens
 
-FORMAT = 2  # before, "maps" were "layers", "selection" was "how", the "value" of a threshold was "own"
+# Before 2, "maps" were "layers", "missing" was "absent", "selection" was "how", the "value" of a threshold "own".
+FORMAT = 2
 KEEPS = (0.1, 0.2, 0.5)
 STEPS = 5  # of explaining, reported as progress
 
@@ -69,7 +70,7 @@ class ExplainRecord(TypedDict):
     panels: Annotated[list[PanelRecord], "one per picture or frame"]
     tokens: TokensRecord
     maps: Annotated[list[MapLegend], "what the picture can be colored by"]
-    absent: Annotated[list[MissingMap], "the maps that could not be made"]
+    missing: Annotated[list[MissingMap], "the maps that could not be made"]
     codebook: Annotated[PrototypesRecord | None, "null without a codebook"]
     methods: Annotated[list[MethodRecord], "the pruners"]
     agreement: Annotated[list[AgreementRecord], "one per keep"]
@@ -168,7 +169,7 @@ def explain_tokens(
             "values": {each.name: rounded(each.values) for each in maps.maps},
         },
         "maps": [each.as_json() for each in maps.maps],
-        "absent": maps.missing,
+        "missing": maps.missing,
         "codebook": prototypes,
         "methods": choices["methods"],
         "agreement": agreement(choices["methods"], request.keeps, len(tokens)),
