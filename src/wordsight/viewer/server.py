@@ -167,7 +167,7 @@ async def explain(request: Request, response: Response) -> JobRecord:
     state = request.app.state
     state.jobs.check()  # before all is sent that there is no room for
     if state.receiving.locked():
-        raise Busy("busy: as many questions as there is room for are being sent; try again in a while")
+        raise Busy("busy: as many questions as there is room for are being sent; try again in a few seconds")
     async with state.receiving:
         files, question = await receive_form(request, state.max_upload)
         async with state.opening:

@@ -25,5 +25,5 @@ function visible(word) {
 }
 
 function percent(share) {
-  return `${Number((100 * share).toPrecision(3))} %`;
+  return `${Number((100 * share).toPrecision(3))}%`;
 }

@@ -47,7 +47,7 @@ function drawAnswers(record, onShare) {
   );
 }
 
-/** Words and how many tokens say them first; `onWord(word)` is called with the one to be ringed, or null. */
+/** Words and how many tokens say them first; `onWord(word)` is called with the one to outline, or null. */
 function drawWords(record, onWord) {
   const table = document.getElementById("word-table"), all = record.words.length;
   let pressed = null;
@@ -64,7 +64,7 @@ function drawWords(record, onWord) {
     return made;
   });
   table.replaceChildren(
-    make("caption", { text: "Press a word to ring the tokens that say it first." }),
+    make("caption", { text: "Click a word to outline the tokens whose likeliest word it is." }),
     make("thead", { of: [row(["word", "tokens", "mean confidence"], "th")] }),
     make("tbody", { of: rows }),
   );
