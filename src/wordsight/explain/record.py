@@ -33,7 +33,7 @@ from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.evidence import measure_tokens
 
-# Before 2, "maps" were "layers", "missing" was "absent", "selection" was "how", the "value" of a threshold "own".
+# Before 2, "maps" were "layers", "missing" was "absent", "selection" "how", the "value" of a threshold "own".
 FORMAT = 2
 KEEPS = (0.1, 0.2, 0.5)
 STEPS = 5  # of explaining, reported as progress
@@ -103,7 +103,9 @@ class ExplainRequest:
         return Codebook.from_pretrained(self.book) if self.book else None
 
     def methods(self, vlm: VLM) -> Sequence[Pruner]:
-        """The pruners to explain. Raises UsageError if one of them, or the book, is not for this model."""
+        """The pruners to explain. Raises ModelError if one of them cannot run on this model, or it has no
+        picture map, and UsageError if a codebook is of another model.
+        """
         check_picture_map(vlm)
         if self.codebook:
             self.codebook.check(vlm)
@@ -129,7 +131,8 @@ def explain_tokens(
     question.
 
     Tokens are those that are no line breaks, numbered from 0 in the order in which they are read. Raises
-    UsageError if a pruner or the codebook is not for this model, or the model has no picture map.
+    ModelError if a pruner cannot run on this model, or it has no picture map, and UsageError if a codebook
+    is of another model.
     """
     methods = request.methods(vlm)
     signals = frozenset[str]().union(*(method.required_signals for method in methods)) | (CLS & vlm.signals)
@@ -179,11 +182,11 @@ def explain_tokens(
 
 def by_word(pairs: Sequence[list[list[Any]]]) -> list[WordRecord]:
     """The likeliest words, with how many tokens say each and how surely on average, the commonest first."""
-    chances = defaultdict(list)
+    chances_of = defaultdict(list)
     for (word, chance), *_ in pairs:
-        chances[word].append(chance)
+        chances_of[word].append(chance)
     rows: list[WordRecord] = [
-        {"word": word, "tokens": len(found), "confidence": round(sum(found) / len(found), 4)}
-        for word, found in chances.items()
+        {"word": word, "tokens": len(chances), "confidence": round(sum(chances) / len(chances), 4)}
+        for word, chances in chances_of.items()
     ]
     return sorted(rows, key=lambda row: (-row["tokens"], row["word"]))
