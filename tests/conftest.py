@@ -283,8 +283,8 @@ def browser():
     """Debian's Chromium, or the one that playwright fetched."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; `make browser` installs it")
     with sync_api.sync_playwright() as play:
-        found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-        path = found or play.chromium.executable_path
+        installed = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+        path = installed or play.chromium.executable_path
         if not Path(path).exists():
             pytest.skip("no Chromium; `apt-get install chromium`, or set CHROMIUM to one")
         chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])

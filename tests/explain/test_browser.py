@@ -112,7 +112,7 @@ def made_up(grids=((0, 12, 12),), panels=1, word="sky", name="alpha"):
                    "values": {"confidence": [i / count for i in range(count)]}},
         "maps": [{"name": "confidence", "label": "confidence", "about": word, "scale": "linear",
                   "low": 0.0, "high": 1.0}],
-        "absent": [{"label": "[CLS] attention", "why": word}],
+        "missing": [{"label": "[CLS] attention", "why": word}],
         "codebook": {"prototypes": 9, "digest": "f00d", "nearest": [3] * count, "similarity": [0.5] * count,
                      "says": {"3": [[word, 0.5]]}, "pictures": "no pictures"},
         "methods": methods, "agreement": [{"keep": 0.2, "kept_by": [2] + [0] * (count - 1)}],
@@ -145,8 +145,8 @@ def test_the_sliders_keep_what_python_keeps_without_a_model(opened, file, tokens
         expected = replace(pruners.make(name), keep=share).prune(tokens).slot.tolist()
         assert kept(view, METHODS.index(name)) == expected
         assert counted(view, METHODS.index(name)) == len(expected)
-    assert "29 % = 42 of 144" in view.text_content("#share")
-    assert "computed at 20 %" in view.text_content(f"#count-{METHODS.index('divprune')}")
+    assert "29% = 42 of 144" in view.text_content("#share")
+    assert "computed at 20%" in view.text_content(f"#count-{METHODS.index('divprune')}")
     slide(view, "threshold", "731")
     limit = view.evaluate("methods[0].limit")
     expected = CodebookPruner(threshold=limit).prune(tokens).slot.tolist()
@@ -160,7 +160,7 @@ def test_the_slider_moves_by_keyboard(opened, file):
     view.focus("#keep")
     for _ in range(9):
         view.keyboard.press("ArrowRight")
-    assert "29 % = 42 of 144" in view.text_content("#share")
+    assert "29% = 42 of 144" in view.text_content("#share")
     assert counted(view, 0) == 42
 
 
@@ -277,8 +277,8 @@ def test_answers_stand_side_by_side_and_their_shares_can_be_shown(opened, file, 
         for cell, choice in zip(cells, method["choices"], strict=True):
             said = cell.splitlines()[0]
             assert said == ("" if choice["answer"] == record["answer"] else "≠ ") + choice["answer"]
-    view.click("#answer-table button >> text=50 %")
-    assert "50 % = 72 of 144" in view.text_content("#share")
+    view.click("#answer-table button >> text=50%")
+    assert "50% = 72 of 144" in view.text_content("#share")
 
 
 def test_a_word_rings_the_tokens_that_say_it_first(opened, file, record):

@@ -293,7 +293,7 @@ def test_colors_end_where_all_but_a_few_tokens_lie(record):
 
 def test_the_map_of_redundancy_without_a_codebook_is_absent_and_says_why(tiny, picture):
     record = explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[]))
-    assert record["absent"] == [
+    assert record["missing"] == [
         {"label": "redundancy", "why": "no codebook was given; --codebook BOOK adds it"}
     ]
     assert record["codebook"] is None
@@ -306,8 +306,8 @@ def test_a_tower_without_cls_has_no_such_maps(tiny, picture, monkeypatch):
     monkeypatch.setattr(type(tiny.family), "signals", lambda self, model: tower.signals)
     record = explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[]))
     why = "the vision tower of tiny (llava) has no [CLS] token"
-    assert {"label": "[CLS] attention", "why": why} in record["absent"]
-    assert {"label": "[CLS] similarity", "why": why} in record["absent"]
+    assert {"label": "[CLS] attention", "why": why} in record["missing"]
+    assert {"label": "[CLS] similarity", "why": why} in record["missing"]
     assert not {"cls_attention", "cls_similarity"} & set(record["tokens"]["values"])
 
 

@@ -108,7 +108,7 @@ def test_shares_that_were_computed_are_as_the_record_has_them(js, records):
 def test_a_share_that_was_not_computed_is_the_nearest_that_was_and_says_so(js, records):
     record = records["divprune"]
     assert record["scores"] is None
-    for share, number, text in ((0.01, 0, "10 %"), (0.28, 1, "20 %"), (0.36, 2, "50 %"), (1.0, 2, "50 %")):
+    for share, number, text in ((0.01, 0, "10%"), (0.28, 1, "20%"), (0.36, 2, "50%"), (1.0, 2, "50%")):
         found = kept(js, record, share)
         assert (found["tokens"], found["by"]) == (record["choices"][number]["kept"], "nearest")
         assert found["text"] == f"{len(found['tokens'])} of 144, computed at {text}"
@@ -208,7 +208,7 @@ def test_ticks_are_the_values_of_a_scale_and_say_where_it_is_clipped(js):
 def test_numbers_are_short(js):
     cases = {0: "0", 7: "7", 0.12345: "0.123", 12.3456: "12.3", 0.00001234: "1.2e-5", 123456.7: "1.2e+5"}
     assert js("values.map(shortly)", values=list(cases)) == list(cases.values())
-    assert js("shares.map(percent)", shares=[0.1, 0.29, 1, 0.12345]) == ["10 %", "29 %", "100 %", "12.3 %"]
+    assert js("shares.map(percent)", shares=[0.1, 0.29, 1, 0.12345]) == ["10%", "29%", "100%", "12.3%"]
     assert js("['', 'pig'].map(visible)") == ["(blank)", "pig"]
 
 
@@ -272,7 +272,7 @@ def test_an_answer_says_whether_it_differs_and_what_was_read(js):
 
 def test_the_notes_say_what_is_missing_and_why(js):
     record = {
-        "absent": [{"label": "redundancy", "why": "no codebook was given"}], "probe_question": "What?",
+        "missing": [{"label": "redundancy", "why": "no codebook was given"}], "probe_question": "What?",
         "panels": [1, 2], "codebook": None, "wordsight": "1.0", "model": "demo",
         "methods": [{"name": "a", "scores": [1], "selection": "by a score of each token"},
                     {"name": "b", "scores": None, "selection": "jointly"}],

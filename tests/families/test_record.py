@@ -44,7 +44,7 @@ def test_every_token_but_line_breaks_is_on_its_own_panel(vlm, explained):
 def test_a_layer_that_the_tower_cannot_give_is_absent_with_the_reason(vlm, explained):
     _, record = explained
     kind = vlm.model.config.model_type
-    absent = {row["label"]: row["why"] for row in record["absent"]}
+    absent = {row["label"]: row["why"] for row in record["missing"]}
     assert set(absent) - {"redundancy"} == (set() if kind in CLIP else LOST_LAYERS)
     for label in LOST_LAYERS & set(absent):
         assert "has no [CLS] token" in absent[label]

@@ -108,7 +108,7 @@ def test_the_sliders_counts_are_those_of_the_record(opened, site):
         kept_by = record["agreement"][choice]["kept_by"]
         every = f"kept by all {len(record['methods'])} pruners: {kept_by.count(len(record['methods']))};"
         assert every in frame.locator("#agreement").inner_text()
-    assert "50 % = 72 of 144" in frame.locator("#share").inner_text()
+    assert "50% = 72 of 144" in frame.locator("#share").inner_text()
 
 
 def test_all_of_it_goes_by_keyboard(opened, site):

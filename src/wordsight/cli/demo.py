@@ -18,8 +18,8 @@ def demo(
     from wordsight.cli.tour import tour
 
     quiet()
-    shown = tour(out, notify=say)
+    result = tour(out, notify=say)
     if as_json:
-        show(shown.record, True, "")
+        show(result.record, True, "")
     else:
-        show_tables(*shown.renderables)
+        show_tables(*result.renderables)

@@ -21,7 +21,7 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
-    from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows
+    from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows, token_rows_with_divergences
     from wordsight.media.images import load_picture
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports import drawing
@@ -29,7 +29,7 @@ def probe(
     picture, vlm = load_picture(image), load_vlm(model)
     asked = question or QUESTION
     prompt = vlm.encode(picture, asked)
-    rows = token_rows(vlm, prompt, with_context=ablation)
+    rows = token_rows_with_divergences(vlm, prompt) if ablation else token_rows(vlm, prompt)
     finest = drawing.finest(prompt.visual)
     likeliest = [(rows[i]["words"][0][0], rows[i]["confidence"]) for i in finest.tolist()]
     grid = prompt.visual.take(finest)

@@ -44,13 +44,13 @@ class PanelRecord(TypedDict):
 def panels(media: MediaInput, tokens: VisualTokens, names: Sequence[str]) -> list[PanelRecord]:
     """A panel per picture or frame that tokens are of; its extent includes padding."""
     titles, frames = _titles(media, names, int(tokens.cell[:, 0].max()) + 1)
-    found: list[PanelRecord] = []
+    records: list[PanelRecord] = []
     for image, (title, frame) in enumerate(zip(titles, frames, strict=True)):
         own = tokens.take((tokens.cell[:, 0] == image).nonzero()[:, 0])
         assert own.box is not None, "a family with a picture map gives boxes"
         low, high = own.box[:, :2].amin(0).clamp(max=0), own.box[:, 2:].amax(0).clamp(min=1)
         width, height = media.frames[frame].size
-        found.append(
+        records.append(
             {
                 "title": title,
                 "width": width,
@@ -60,7 +60,7 @@ def panels(media: MediaInput, tokens: VisualTokens, names: Sequence[str]) -> lis
                 "extent": rounded(low) + rounded(high),
             }
         )
-    return found
+    return records
 
 
 def _crop(tokens: VisualTokens, crop: int) -> CropRecord:

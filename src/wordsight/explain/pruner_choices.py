@@ -74,18 +74,18 @@ def pruner_choices(
 
     A pruner has scores if the highest of them are what it keeps; then any other choice follows from them.
     """
-    made = [[_Choice.of(prompt, pruner, keep) for keep in _keeps(pruner, keeps)] for pruner in pruners]
-    prompts = [prompt, *(choice.prompt for some in made for choice in some)]
+    pruned = [[_Choice.of(prompt, pruner, keep) for keep in _keeps(pruner, keeps)] for pruner in pruners]
+    prompts = [prompt, *(choice.prompt for row in pruned for choice in row)]
     texts = iter(vlm.answers(prompts, MAX_NEW_TOKENS))
     answer = next(texts)
     methods: list[MethodRecord] = []
-    for pruner, some in zip(pruners, made, strict=True):
-        choices = [choice.as_json(vlm, next(texts)) for choice in some]
+    for pruner, row in zip(pruners, pruned, strict=True):
+        choices = [choice.as_json(vlm, next(texts)) for choice in row]
         scores = _scores(pruner, prompt.visual, choices)
         methods.append(
             {
                 "name": spec(pruner),
-                "selection": _selection(vlm, pruner, scores is not None),
+                "selection": _joint_selection(vlm, pruner) if scores is None else "by a score of each token",
                 "scores": scores,
                 "threshold": _threshold(pruner),
                 "choices": choices,
@@ -96,14 +96,14 @@ def pruner_choices(
 
 def agreement(methods: Sequence[MethodRecord], keeps: Sequence[float], count: int) -> list[AgreementRecord]:
     """Per keep, by how many of the methods each of `count` tokens is kept."""
-    found: list[AgreementRecord] = []
+    records: list[AgreementRecord] = []
     for i, keep in enumerate(keeps):
         kept_by = [0] * count
         for method in methods:
             for token in method["choices"][i if len(method["choices"]) > 1 else 0]["kept"]:
                 kept_by[token] += 1
-        found.append({"keep": keep, "kept_by": kept_by})
-    return found
+        records.append({"keep": keep, "kept_by": kept_by})
+    return records
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class RecordingPruner(LayerPruner):
 
 def _keeps(pruner: Pruner, keeps: Sequence[float]) -> Sequence[float | None]:
     """The keeps, but for a pruner that has a threshold of its own instead."""
-    return [None] if getattr(pruner, "threshold", None) is not None else keeps
+    return keeps if _threshold(pruner)["value"] is None else [None]
 
 
 def _scores(pruner: Pruner, tokens: VisualTokens, choices: Sequence[ChoiceRecord]) -> list[float] | None:
@@ -187,10 +187,8 @@ def _threshold(pruner: Pruner) -> ThresholdRecord:
     return {"label": "score above", "sign": 1, "value": None}
 
 
-def _selection(vlm: VLM, pruner: Pruner, has_scores: bool) -> str:
-    """How the pruner selects tokens, for a reader who wants another keep."""
-    if has_scores:
-        return "by a score of each token"
+def _joint_selection(vlm: VLM, pruner: Pruner) -> str:
+    """How a pruner without scores selects tokens, for a reader who wants another keep."""
     if isinstance(pruner, LayerPruner):
         last = max(pruner.layers(len(vlm.model.get_decoder().layers)))
         return f"inside the language model (the tokens left after layer {last} are marked)"

@@ -33,7 +33,8 @@ from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.evidence import measure_tokens
 
-FORMAT = 2  # before, "maps" were "layers", "selection" was "how", the "value" of a threshold was "own"
+# Before 2, "maps" were "layers", "missing" was "absent", "selection" "how", the "value" of a threshold "own".
+FORMAT = 2
 KEEPS = (0.1, 0.2, 0.5)
 STEPS = 5  # of explaining, reported as progress
 
@@ -69,7 +70,7 @@ class ExplainRecord(TypedDict):
     panels: Annotated[list[PanelRecord], "one per picture or frame"]
     tokens: TokensRecord
     maps: Annotated[list[MapLegend], "what the picture can be colored by"]
-    absent: Annotated[list[MissingMap], "the maps that could not be made"]
+    missing: Annotated[list[MissingMap], "the maps that could not be made"]
     codebook: Annotated[PrototypesRecord | None, "null without a codebook"]
     methods: Annotated[list[MethodRecord], "the pruners"]
     agreement: Annotated[list[AgreementRecord], "one per keep"]
@@ -102,7 +103,9 @@ class ExplainRequest:
         return Codebook.from_pretrained(self.book) if self.book else None
 
     def methods(self, vlm: VLM) -> Sequence[Pruner]:
-        """The pruners to explain. Raises UsageError if one of them, or the book, is not for this model."""
+        """The pruners to explain. Raises ModelError if one of them cannot run on this model, or it has no
+        picture map, and UsageError if a codebook is of another model.
+        """
         check_picture_map(vlm)
         if self.codebook:
             self.codebook.check(vlm)
@@ -128,7 +131,8 @@ def explain_tokens(
     question.
 
     Tokens are those that are no line breaks, numbered from 0 in the order in which they are read. Raises
-    UsageError if a pruner or the codebook is not for this model, or the model has no picture map.
+    ModelError if a pruner cannot run on this model, or it has no picture map, and UsageError if a codebook
+    is of another model.
     """
     methods = request.methods(vlm)
     signals = frozenset[str]().union(*(method.required_signals for method in methods)) | (CLS & vlm.signals)
@@ -168,7 +172,7 @@ def explain_tokens(
             "values": {each.name: rounded(each.values) for each in maps.maps},
         },
         "maps": [each.as_json() for each in maps.maps],
-        "absent": maps.missing,
+        "missing": maps.missing,
         "codebook": prototypes,
         "methods": choices["methods"],
         "agreement": agreement(choices["methods"], request.keeps, len(tokens)),
@@ -178,11 +182,11 @@ def explain_tokens(
 
 def by_word(pairs: Sequence[list[list[Any]]]) -> list[WordRecord]:
     """The likeliest words, with how many tokens say each and how surely on average, the commonest first."""
-    chances = defaultdict(list)
+    chances_of = defaultdict(list)
     for (word, chance), *_ in pairs:
-        chances[word].append(chance)
+        chances_of[word].append(chance)
     rows: list[WordRecord] = [
-        {"word": word, "tokens": len(found), "confidence": round(sum(found) / len(found), 4)}
-        for word, found in chances.items()
+        {"word": word, "tokens": len(chances), "confidence": round(sum(chances) / len(chances), 4)}
+        for word, chances in chances_of.items()
     ]
     return sorted(rows, key=lambda row: (-row["tokens"], row["word"]))

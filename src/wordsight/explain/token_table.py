@@ -42,18 +42,23 @@ class ProbeRecord(TypedDict):
     tokens: list[TokenRow]
 
 
-def token_rows(vlm: VLM, prompt: Prompt, *, with_context: bool = False) -> list[TokenRow]:
-    """The rows of all visual tokens; with context also the Jensen-Shannon divergences regional and global."""
-    found = probe.probe_tokens(vlm, prompt)
-    rows: list[TokenRow] = [
+def token_rows(vlm: VLM, prompt: Prompt) -> list[TokenRow]:
+    """The rows of all visual tokens, without divergences."""
+    probed = probe.probe_tokens(vlm, prompt)
+    return [
         {"cell": cell, "words": [list(word) for word in words[:WORDS]], "confidence": confidence}
         for cell, words, confidence in zip(
-            prompt.visual.cell.tolist(), found.words, found.confidence.tolist(), strict=True
+            prompt.visual.cell.tolist(), probed.words, probed.confidence.tolist(), strict=True
         )
     ]
-    if with_context:
-        regional = ablation.ablate_regional(vlm, prompt).divergence(jensen_shannon).tolist()
-        among_all = ablation.ablate_global(vlm, prompt).divergence(jensen_shannon).tolist()
-        for row, one, other in zip(rows, regional, among_all, strict=True):
-            row["regional"], row["global"] = one, other
-    return rows
+
+
+def token_rows_with_divergences(vlm: VLM, prompt: Prompt) -> list[TokenRow]:
+    """The rows of all visual tokens, with the Jensen-Shannon divergences regional and global."""
+    rows = token_rows(vlm, prompt)
+    regional = ablation.ablate_regional(vlm, prompt).divergence(jensen_shannon).tolist()
+    among_all = ablation.ablate_global(vlm, prompt).divergence(jensen_shannon).tolist()
+    return [
+        {**row, "regional": one, "global": other}
+        for row, one, other in zip(rows, regional, among_all, strict=True)
+    ]

@@ -103,7 +103,8 @@ class JobQueue:
         """Raises Busy if a job would find the queue full."""
         if (unfinished := self.ahead()) > WAITING:
             raise Busy(
-                f"busy: a question is being answered and {unfinished - 1} are waiting; try again in a while"
+                f"busy: a question is being answered and {unfinished - 1} are waiting; "
+                "try again in a few seconds"
             )
 
     def job(self, id: str) -> Job:

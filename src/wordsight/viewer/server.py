@@ -95,20 +95,20 @@ def app(jobs: JobQueue, listener: Listener, *, model: str, max_upload: int) -> F
         with jobs:
             yield
 
-    made = FastAPI(
+    application = FastAPI(
         title="wordsight view", openapi_url=None, docs_url=None, redoc_url=None, lifespan=while_running
     )
-    made.state.jobs, made.state.model, made.state.max_upload = jobs, model, max_upload
-    made.state.url = listener.url
-    made.state.receiving = asyncio.Semaphore(1 + WAITING)  # questions that are being sent
-    made.state.opening = asyncio.Lock()  # pictures are large: those of one question at a time
-    made.include_router(routes)
-    made.add_middleware(Security, listener=listener)
-    made.add_exception_handler(WordsightError, _refuse)
-    made.add_exception_handler(AnyHTTPException, _refuse)
-    made.add_exception_handler(ClientDisconnect, _refuse)
-    made.add_exception_handler(Exception, _fail)
-    return made
+    application.state.jobs, application.state.model, application.state.max_upload = jobs, model, max_upload
+    application.state.url = listener.url
+    application.state.receiving = asyncio.Semaphore(1 + WAITING)  # questions that are being sent
+    application.state.opening = asyncio.Lock()  # pictures are large: those of one question at a time
+    application.include_router(routes)
+    application.add_middleware(Security, listener=listener)
+    application.add_exception_handler(WordsightError, _refuse)
+    application.add_exception_handler(AnyHTTPException, _refuse)
+    application.add_exception_handler(ClientDisconnect, _refuse)
+    application.add_exception_handler(Exception, _fail)
+    return application
 
 
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
@@ -167,7 +167,7 @@ async def explain(request: Request, response: Response) -> JobRecord:
     state = request.app.state
     state.jobs.check()  # before all is sent that there is no room for
     if state.receiving.locked():
-        raise Busy("busy: as many questions as there is room for are being sent; try again in a while")
+        raise Busy("busy: as many questions as there is room for are being sent; try again in a few seconds")
     async with state.receiving:
         files, question = await receive_form(request, state.max_upload)
         async with state.opening:

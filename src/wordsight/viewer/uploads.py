@@ -80,7 +80,9 @@ def _label(file: UploadFile) -> str:
 
 
 def open_uploads(files: Sequence[tuple[str, bytes]], question: str) -> ViewRequest:
-    """The question about these files. Raises UsageError if one cannot be read, or they are too much."""
+    """The question about these files. Raises MediaError if one cannot be read or they have too many pixels,
+    and UsageError if the question is too long.
+    """
     if len(question) > CHARACTERS:
         raise UsageError(f"the question has {len(question)} characters; expected at most {CHARACTERS}")
     media: list[Media] = []

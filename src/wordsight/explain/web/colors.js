@@ -1,4 +1,4 @@
-// Colors of values, and the scale that says which color is which number.
+// Colors: turns values into colors, and draws the scale that says which color is which number.
 
 // Viridis, in even steps: it gets lighter from end to end, in print and for color-blind eyes too.
 const STOPS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];

@@ -1,4 +1,5 @@
-// One token in words: where it is, what it says, its values, its nearest prototype, and who keeps it.
+// Details: what the page says on hover, focus or click of a token: its place, words, values, nearest prototype,
+// and the pruners that keep it.
 
 const PATCHES = 8;
 

@@ -1,5 +1,5 @@
-// Which tokens a pruner keeps. Every number here has to be the one that Python gets: the counts are those of
-// Pruner.budget, the order is that of `highest` in algorithms/selection.py.
+// Kept: computes which tokens a pruner keeps at a share or threshold. Every number has to be the one that Python gets:
+// the counts are those of Pruner.budget, the order is that of `highest` in algorithms/selection.py.
 
 /** Python's round(): halves go to the even neighbor. */
 function roundHalfEven(value) {
@@ -52,9 +52,9 @@ class Method {
 
 /** By how many pruners each of `count` tokens is kept, given the tokens that each keeps. */
 function votes(keptTokens, count) {
-  const found = new Array(count).fill(0);
-  for (const tokens of keptTokens) for (const token of tokens) found[token] += 1;
-  return found;
+  const counts = new Array(count).fill(0);
+  for (const tokens of keptTokens) for (const token of tokens) counts[token] += 1;
+  return counts;
 }
 
 /** How far `number` pruners with these votes agree. */

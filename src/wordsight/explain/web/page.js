@@ -1,4 +1,5 @@
-// The page: what is shown of the record, and what a hand on a control changes.
+// Page: holds the state, and connects the controls to panels, details and tables; onToken decides which token a
+// hover or click selects.
 
 const record = JSON.parse(document.getElementById("record").textContent);
 const at = (id) => document.getElementById(id);

@@ -1,4 +1,5 @@
-// Panels: a picture or frame, its tokens as a grid that keyboard and pointer walk over, and their colors.
+// Panels: draws a picture or frame with its tokens as a grid, and reports hover, focus, clicks and keys on them;
+// what the page says on hover of a token is in details.js.
 
 const LEAST_FOR_WORDS = 26; // pixels of a token's width, below which a word on it could not be read
 const LARGEST = 20; // pixels of a word's height
@@ -35,13 +36,13 @@ class Panel {
     });
   }
 
-  /** Show the tokens of a crop, or of the first one if there is no such crop. */
-  show(crop) {
-    const found = this.data.crops.find((one) => one.crop === crop) ?? this.data.crops[0];
-    this.tokens = this.byCrop.get(found.crop);
-    if (!this.grids.has(found.crop)) this.grids.set(found.crop, new Grid(this, this.tokens, found));
+  /** Show the tokens of the crop of this number, or of the first one if there is no such crop. */
+  show(number) {
+    const crop = this.data.crops.find((one) => one.crop === number) ?? this.data.crops[0];
+    this.tokens = this.byCrop.get(crop.crop);
+    if (!this.grids.has(crop.crop)) this.grids.set(crop.crop, new Grid(this, this.tokens, crop));
     this.grid?.element.remove();
-    this.grid = this.grids.get(found.crop);
+    this.grid = this.grids.get(crop.crop);
     this.stage.append(this.grid.element);
   }
 

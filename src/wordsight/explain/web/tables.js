@@ -1,4 +1,4 @@
-// The tables under the picture: answers side by side, words by how many tokens say them, and notes.
+// Tables: fills what is under the picture: answers side by side, words by how many tokens say them, and notes.
 
 const FIRST_WORDS = 20;
 
@@ -25,9 +25,9 @@ function drawAnswers(record, onShare) {
     return button;
   });
   const across = (name, cells) => {
-    const made = row([name, ...cells]);
-    if (cells.length === 1) made.lastChild.colSpan = keeps.length;
-    return made;
+    const line = row([name, ...cells]);
+    if (cells.length === 1) line.lastChild.colSpan = keeps.length;
+    return line;
   };
   const rows = [across("all tokens", [visible(record.answer)])];
   for (const { name, choices } of record.methods) {
@@ -47,7 +47,7 @@ function drawAnswers(record, onShare) {
   );
 }
 
-/** Words and how many tokens say them first; `onWord(word)` is called with the one to be ringed, or null. */
+/** Words and how many tokens say them first; `onWord(word)` is called with the one to outline, or null. */
 function drawWords(record, onWord) {
   const table = document.getElementById("word-table"), all = record.words.length;
   let pressed = null;
@@ -59,12 +59,12 @@ function drawWords(record, onWord) {
       pressed?.setAttribute("aria-pressed", "true");
       onWord(pressed ? word : null);
     });
-    const made = row([button, String(tokens), shortly(confidence)]);
-    made.hidden = i >= FIRST_WORDS;
-    return made;
+    const line = row([button, String(tokens), shortly(confidence)]);
+    line.hidden = i >= FIRST_WORDS;
+    return line;
   });
   table.replaceChildren(
-    make("caption", { text: "Press a word to ring the tokens that say it first." }),
+    make("caption", { text: "Click a word to outline the tokens whose likeliest word it is." }),
     make("thead", { of: [row(["word", "tokens", "mean confidence"], "th")] }),
     make("tbody", { of: rows }),
   );
@@ -79,22 +79,22 @@ function drawWords(record, onWord) {
 
 /** What is missing and why, and what the page was made of: sentences. */
 function notes(record) {
-  const found = record.absent.map(({ label, why }) => `No ${label}: ${why}.`);
-  found.push(`Words, confidence and divergences come from the probe question: “${record.probe_question}”; ` +
+  const sentences = record.missing.map(({ label, why }) => `No ${label}: ${why}.`);
+  sentences.push(`Words, confidence and divergences come from the probe question: “${record.probe_question}”; ` +
     "the effect on the answer, text-to-image attention and the answers come from the question asked.");
   if (record.panels.length > 1) {
-    found.push("A token seen alone still follows the text around every picture and keeps its position in the whole " +
-      "prompt: it may say something else than if its picture were the only one.");
+    sentences.push("A token seen alone still follows the text around every picture and keeps its position in the " +
+      "whole prompt: it may say something else than if its picture were the only one.");
   }
   if (record.codebook) {
     const { prototypes, digest, pictures } = record.codebook;
-    found.push(`The codebook has ${prototypes} prototypes (digest ${digest}); ${pictures}.`);
+    sentences.push(`The codebook has ${prototypes} prototypes (digest ${digest}); ${pictures}.`);
   }
   for (const { name, selection } of record.methods.filter(({ scores }) => !scores)) {
-    found.push(`${name} selects tokens ${selection}: only the shares that were computed can be shown.`);
+    sentences.push(`${name} selects tokens ${selection}: only the shares that were computed can be shown.`);
   }
-  found.push(`Made by wordsight ${record.wordsight} with ${record.model}; pictures are smaller copies.`);
-  return found;
+  sentences.push(`Made by wordsight ${record.wordsight} with ${record.model}; pictures are smaller copies.`);
+  return sentences;
 }
 
 function drawNotes(record) {

@@ -1,4 +1,4 @@
-// The start page: files and a question go to the server; progress and then the page of the answer come back.
+// Start page of the viewer: files and a question go to the server; progress and then the page of the answer come back.
 "use strict";
 
 const PAUSE = 250; // milliseconds between two requests for a job
