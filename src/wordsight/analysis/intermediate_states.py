@@ -45,14 +45,14 @@ MEASURES = ("confidence", "regional", "global")
 FEWEST_PICTURES = 10  # with fewer, a bootstrap interval is too narrow to conclude from
 NEGLIGIBLE = 0.05  # share of the tokens up to which hardly any say something
 WORDS = 10
-Direction = Literal["less", "more", "not told"]
+Direction = Literal["less", "more", "inconclusive"]
 
 
 class Rule(TypedDict):
     """What a conclusion takes."""
 
     pictures: Annotated[int, "at least"]
-    share: Annotated[float, "of tokens that say something, above which information is told"]
+    share: Annotated[float, "of tokens that say something, above which information is found"]
 
 
 class SplitShares(TypedDict):
@@ -87,7 +87,7 @@ class Conclusion(TypedDict):
     """What the intervals support."""
 
     recognizable: Annotated[
-        Literal["yes", "no", "not told"], "whether the lowest tokens carry recognizable information"
+        Literal["yes", "no", "inconclusive"], "whether the lowest tokens carry recognizable information"
     ]
     says: Annotated[Direction, "how often the lowest tokens say a word, beside the highest"]
     divergence: Annotated[Direction, "what dropping them changes, beside random tokens"]
@@ -226,7 +226,7 @@ def conclusion(half: SplitMeasures) -> Conclusion:
     less or more ("divergence", "changed") than dropping random ones.
     """
     says, other = half["says"]["low"], half["says_other"]["low"]
-    recognizable: Literal["yes", "no", "not told"] = "not told"
+    recognizable: Literal["yes", "no", "inconclusive"] = "inconclusive"
     if other["pictures"] >= FEWEST_PICTURES and other["low"] is not None and other["low"] > NEGLIGIBLE:
         recognizable = "yes"
     if says["pictures"] >= FEWEST_PICTURES and says["high"] is not None and says["high"] < NEGLIGIBLE:
@@ -242,10 +242,10 @@ def conclusion(half: SplitMeasures) -> Conclusion:
 def _direction(difference: Estimate) -> Direction:
     low, high = difference["low"], difference["high"]
     if difference["pictures"] < FEWEST_PICTURES or low is None or high is None:
-        return "not told"
+        return "inconclusive"
     if high < 0:
         return "less"
-    return "more" if low > 0 else "not told"
+    return "more" if low > 0 else "inconclusive"
 
 
 def over_pictures(values: Sequence[Any], ends: tuple[float, float] = SCORES) -> Any:
