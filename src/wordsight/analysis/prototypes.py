@@ -106,7 +106,7 @@ class Inspection(TypedDict):
     tokens: int
     keep: float
     dropped: Annotated[int, "tokens that are dropped at that keep"]
-    idle: Annotated[int, "prototypes that are the nearest one of none of them"]
+    idle: Annotated[int, "prototypes that are not the nearest one of any dropped token"]
     repetition: Annotated[Repetition | None, "null for a single prototype"]
     says: SureWords
     map_explains: Annotated[list[float], "share of the variance of both axes of the map"]

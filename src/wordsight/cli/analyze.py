@@ -59,7 +59,7 @@ def analyze(
     record = run(load_vlm(model), pictures, evidence_folder, question=question or QUESTION, sure=sure)
     say_skipped(record["skipped"])
     write_analysis(record, out)
-    say(f"shown in {out / ANALYSIS_FILES[0]}")
+    say(f"wrote {out / ANALYSIS_FILES[0]}")
     if as_json:
         show(record, True, "")
     else:

@@ -46,7 +46,7 @@ def ask(
         raise UsageError("expected --keep or --tokens, one of the two")
     method = make_pruner(pruner, **dict(*asked_for))
     if method is None and asked_for:
-        raise UsageError("--keep and --tokens need a pruner, got none; add one, as --pruner divprune")
+        raise UsageError("--keep and --tokens need a pruner, got none; add one, such as --pruner divprune")
     opened = open_media([Path(path) for path in paths], frames, fps)
     chat = load_vlm(model).chat(opened, pruner=method)
     first, *more = [answer_record(asked, chat.ask(asked)) for asked in (question, *(then or ()))]

@@ -203,7 +203,7 @@ def inspect(
     record = run(load_vlm(model), opened, pictures, keep=share, sure=sure)
     record["skipped"] = skipped
     write_book_report(record, pictures, out)
-    say(f"shown in {out / BOOK_FILES[0]}")
+    say(f"wrote {out / BOOK_FILES[0]}")
     if as_json:
         show(record, True, "")
     else:
@@ -241,5 +241,7 @@ def _threshold(text: str) -> float | Quantile:
     try:
         value = float(text.removeprefix("q"))
     except ValueError as error:
-        raise UsageError(f"expected a threshold as 0.15, or a quantile as q0.5; got {text!r}") from error
+        raise UsageError(
+            f"expected a threshold such as 0.15 or a quantile such as q0.5; got {text!r}"
+        ) from error
     return Quantile(value) if text.startswith("q") else value

@@ -126,7 +126,7 @@ def save_picture(picture: Any, path: Path) -> None:
 
     with replacing(path) as draft:
         picture.save(draft, format="PNG")
-    say(f"drawn in {path}")
+    say(f"wrote {path}")
 
 
 def show(record: Mapping[str, Any], as_json: bool, text: str) -> None:
@@ -175,7 +175,7 @@ def progress_bars() -> Iterator[None]:
 def say_skipped(reasons: dict[str, str]) -> None:
     """A line on stderr for every picture that could not be read."""
     for name, reason in reasons.items():
-        say(f"set aside {name}: {reason}")
+        say(f"skipped {name}: {reason}")
 
 
 def say(text: str) -> None:

@@ -24,7 +24,7 @@ from wordsight.errors import UsageError
 
 def compare(
     task: Annotated[
-        list[str], typer.Option(help="a task, as easy_vqa or scenes:pictures=50, or questions.jsonl")
+        list[str], typer.Option(help="a task, such as easy_vqa or scenes:pictures=50, or questions.jsonl")
     ],
     pruner: Annotated[list[str], typer.Option(help=SPEC)],
     keep: Annotated[list[str] | None, typer.Option(help=SHARE)] = None,

@@ -20,7 +20,7 @@ def info(
 
     width, _, height = size.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise UsageError(f"--size must be WIDTHxHEIGHT in pixels, as 640x480; got {size!r}")
+        raise UsageError(f"--size must be WIDTHxHEIGHT in pixels, such as 640x480; got {size!r}")
     record = describe_model(load_vlm(model), (int(width), int(height)))
     lines = [
         f"{name.replace('_', ' '):19}{_in_words(value)}"

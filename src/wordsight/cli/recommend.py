@@ -16,7 +16,7 @@ from wordsight.errors import UsageError
 
 def recommend(
     task: Annotated[
-        str, typer.Option(help="a task, as scenes, or questions of your own, as questions.jsonl")
+        str, typer.Option(help="a task, such as scenes, or questions of your own, such as questions.jsonl")
     ],
     budget: Annotated[float, typer.Option(help="share of the visual tokens to keep, in (0, 1)")] = 0.2,
     tolerance: Annotated[float, typer.Option(help="share of the unpruned quality that may be lost")] = 0.03,

@@ -184,13 +184,13 @@ def _comparison(record: Findings, name: str) -> str:
     if high < 0:
         return f"{leader}, which led on the validation split, is worse than {name} ({signed(difference)})."
     if _is_free(record, name):
-        return f"{name}, which costs nothing, is as good as far as these can tell ({signed(difference)})."
+        return f"{name}, which costs nothing, shows no significant difference ({signed(difference)})."
     if name == RESIZED:
         return (
-            f"Resized pictures are as good as far as these can tell ({signed(difference)}), but this model "
-            "makes more tokens of them."
+            f"Resized pictures show no significant difference ({signed(difference)}), but this model makes "
+            "more tokens of them."
         )
-    return f"{name}, the runner-up, cannot be told from it ({signed(difference)})."
+    return f"{name}, the runner-up, shows no significant difference ({signed(difference)})."
 
 
 def _blind(record: Findings) -> str:
@@ -198,5 +198,5 @@ def _blind(record: Findings) -> str:
     needless = test["blind"] >= (1 - record["terms"]["tolerance"]) * test["accuracy"]["none"]
     return (
         f"With no visual token at all the model scores {test['blind']:.3f}"
-        f"{': these questions do not need their pictures, and tell nothing' * needless}."
+        f"{': these questions do not need their pictures, so they cannot compare pruners' * needless}."
     )

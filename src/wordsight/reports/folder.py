@@ -14,11 +14,11 @@ from wordsight.reports.formats import latex, markdown
 from wordsight.reports.tables import tables
 
 ANALYSIS_FILES = ("analysis.html", "analysis.json", "analysis.png")
-FILES = ("pareto.png", "comparison.html", "comparison.md", "comparison.tex")
+COMPARISON_FILES = ("pareto.png", "comparison.html", "comparison.md", "comparison.tex")
 BOOK_FILES = ("book.html", "book.json", "book.png")
 
 
-def check_report(folder: Path, files: Sequence[str] = FILES) -> None:
+def check_report(folder: Path, files: Sequence[str] = COMPARISON_FILES) -> None:
     """Raises UsageError if a report of these files could not be written there, before the work that it
     reports on.
     """
@@ -39,7 +39,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes | str]) -> None:
 
 
 def write_report(results: Results, folder: Path) -> None:
-    """Write all FILES into the folder, or none."""
+    """Write all COMPARISON_FILES into the folder, or none."""
     # Only here: reports are an extra, and tables are not.
     from wordsight.reports.page import figure, render
     from wordsight.reports.palette import LIGHT
