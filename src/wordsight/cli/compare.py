@@ -16,8 +16,7 @@ from wordsight.cli.common import (
     budgets,
     load_vlm,
     make_pruner,
-    show,
-    show_tables,
+    print_result,
 )
 from wordsight.errors import UsageError
 
@@ -85,7 +84,4 @@ def compare(
             write_report(results, report)
         if out:
             results.save(out)
-    if as_json:
-        show(results.as_json(), True, "")
-    else:
-        show_tables(*map(terminal, tables(results.rows)))
+    print_result(results.as_json(), map(terminal, tables(results.rows)), as_json=as_json)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import SPEC, AsJson, Model, load_vlm, make_pruner, show, show_tables
+from wordsight.cli.common import SPEC, AsJson, Model, load_vlm, make_pruner, print_result
 from wordsight.errors import UsageError
 
 
@@ -59,7 +59,4 @@ def recommend(
     if out:
         with replacing(out) as draft:
             draft.write_text(json.dumps(record, indent=1) + "\n")
-    if as_json:
-        show(record, True, "")
-    else:
-        show_tables(*recommendation_tables(record))
+    print_result(record, recommendation_tables(record), as_json=as_json)

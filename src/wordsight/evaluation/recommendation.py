@@ -161,8 +161,8 @@ def _questions(task: Task, limit: int | None) -> list[list[Example]]:
         first = "question" if limit == 1 else f"{limit} questions"
         of_first = f" in its first {first}" if limit else ""
         raise UsageError(
-            f"the {task.split} split of {spec(task)} has too few pictures to choose by{of_first}: expected at "
-            "least two, better a hundred"
+            f"the {task.split} split of {spec(task)} has too few pictures to choose by{of_first}: expected "
+            "at least two, better a hundred"
         )
     pictures = list(by_picture.values())
     return [pictures[i] for i in np.random.default_rng(0).permutation(len(pictures))]
