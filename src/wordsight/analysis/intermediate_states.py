@@ -143,8 +143,8 @@ def analyze(
     more, and what dropping them changes in the answer to `question`, beside as many random tokens. Every
     number is a mean over pictures with its interval, as by `statistics.estimate`.
 
-    Raises UsageError if fewer than two different pictures can be read, the model has no order, or it is not
-    known where its tokens are.
+    Raises MediaError if fewer than two different pictures can be read, ModelError if the model has no order
+    or it is not known where its tokens are, and FileError if the evidence is of other tokens.
     """
     check_confidence(sure)
     check_picture_map(vlm)
@@ -177,49 +177,6 @@ def analyze(
     }
 
 
-def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
-    """Those that can be read, the same one once, and why others are skipped. Raises MediaError if fewer than
-    two are left.
-    """
-    readable_ones, skipped = readable(pictures)
-    firsts: dict[str, Path] = {}
-    for path in readable_ones:
-        first = firsts.setdefault(file_digest(path), path)
-        if first != path:
-            skipped[str(path)] = f"the same file as {first}"
-    good = list(firsts.values())
-    if len(good) < 2:
-        raise MediaError(
-            f"expected at least two different pictures that can be read, got only {good[0]}: intervals are "
-            "over pictures; give more"
-        )
-    return good, skipped
-
-
-def _summary(
-    states: Sequence[PictureStates], dropped: Sequence[dict[str, ByMeasure]], sure: float
-) -> Summary:
-    spearman: dict[str, dict[str, Estimate]] = over_pictures(
-        [each.correlations() for each in states], DIFFERENCES
-    )
-    tenths: dict[str, dict[str, list[Estimate]]] = over_pictures([each.tenths() for each in states])
-    saying: dict[str, dict[str, SplitShares]] = over_pictures([each.saying(sure) for each in states])
-    dropping: dict[str, dict[str, DropEffects]] = over_pictures(dropped)
-    halves: dict[str, Half] = {}
-    for name in saying:
-        words = sum((each.low_words(sure)[name] for each in states), Counter[str]())
-        tokens = [len(split.low) for each in states if (split := each.split[name])]
-        measures: SplitMeasures = {
-            "tokens": fmean(tokens) if tokens else 0.0,
-            "says": saying[name]["says"],
-            "says_other": saying[name]["says_other"],
-            "divergence": dropping[name]["divergence"],
-            "changed": dropping[name]["changed"],
-        }
-        halves[name] = {**measures, "words": commonest(words)[:WORDS], "conclusion": conclusion(measures)}
-    return {"spearman": spearman, "tenths": tenths, "halves": halves}
-
-
 def conclusion(half: SplitMeasures) -> Conclusion:
     """What the intervals support: "recognizable", whether the lowest tokens carry recognizable information;
     whether they say words ("says") less or more often than the highest; and whether dropping them changes
@@ -239,15 +196,6 @@ def conclusion(half: SplitMeasures) -> Conclusion:
     }
 
 
-def _direction(difference: Estimate) -> Direction:
-    low, high = difference["low"], difference["high"]
-    if difference["pictures"] < FEWEST_PICTURES or low is None or high is None:
-        return "inconclusive"
-    if high < 0:
-        return "less"
-    return "more" if low > 0 else "inconclusive"
-
-
 def over_pictures(values: Sequence[Any], ends: tuple[float, float] = SCORES) -> Any:
     """The estimates of the values of all pictures: mappings and lists of one shape, with a number, or None,
     in every place. What lies between other `ends` is a difference, as is whatever is called "_minus_".
@@ -258,6 +206,25 @@ def over_pictures(values: Sequence[Any], ends: tuple[float, float] = SCORES) -> 
     if isinstance(values[0], list):
         return [over_pictures(row, ends) for row in zip(*values, strict=True)]
     return estimate(values, ends)
+
+
+def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
+    """Those that can be read, the same one once, and why others are skipped. Raises MediaError if fewer than
+    two are left.
+    """
+    readable_ones, skipped = readable(pictures)
+    firsts: dict[str, Path] = {}
+    for path in readable_ones:
+        first = firsts.setdefault(file_digest(path), path)
+        if first != path:
+            skipped[str(path)] = f"the same file as {first}"
+    good = list(firsts.values())
+    if len(good) < 2:
+        raise MediaError(
+            f"expected at least two different pictures that can be read, got only {good[0]}: intervals are "
+            "over pictures; give more"
+        )
+    return good, skipped
 
 
 def _orders(vlm: VLM, prompt: Prompt) -> TokenMaps:
@@ -304,3 +271,36 @@ def _check_finite(picture: Path, signals: Mapping[str, Tensor]) -> None:
 
 def _measures(evidence: Evidence) -> list[TokenMap]:
     return [measure for measure in experiment_maps(evidence.signals) if measure.name in MEASURES]
+
+
+def _summary(
+    states: Sequence[PictureStates], dropped: Sequence[dict[str, ByMeasure]], sure: float
+) -> Summary:
+    spearman: dict[str, dict[str, Estimate]] = over_pictures(
+        [each.correlations() for each in states], DIFFERENCES
+    )
+    tenths: dict[str, dict[str, list[Estimate]]] = over_pictures([each.tenths() for each in states])
+    saying: dict[str, dict[str, SplitShares]] = over_pictures([each.saying(sure) for each in states])
+    dropping: dict[str, dict[str, DropEffects]] = over_pictures(dropped)
+    halves: dict[str, Half] = {}
+    for name in saying:
+        words = sum((each.low_words(sure)[name] for each in states), Counter[str]())
+        tokens = [len(split.low) for each in states if (split := each.split[name])]
+        measures: SplitMeasures = {
+            "tokens": fmean(tokens) if tokens else 0.0,
+            "says": saying[name]["says"],
+            "says_other": saying[name]["says_other"],
+            "divergence": dropping[name]["divergence"],
+            "changed": dropping[name]["changed"],
+        }
+        halves[name] = {**measures, "words": commonest(words)[:WORDS], "conclusion": conclusion(measures)}
+    return {"spearman": spearman, "tenths": tenths, "halves": halves}
+
+
+def _direction(difference: Estimate) -> Direction:
+    low, high = difference["low"], difference["high"]
+    if difference["pictures"] < FEWEST_PICTURES or low is None or high is None:
+        return "inconclusive"
+    if high < 0:
+        return "less"
+    return "more" if low > 0 else "inconclusive"

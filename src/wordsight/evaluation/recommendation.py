@@ -21,11 +21,11 @@ from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
 from wordsight.evaluation.environment import Environment, environment
 from wordsight.evaluation.latency import BatchLatency, Timing
+from wordsight.evaluation.metrics import RESIZED, UNPRUNED
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.racing import LEVEL, Values, race
 from wordsight.evaluation.verdict import (
     FREE,
-    RESIZED,
     Candidate,
     Confirmation,
     Findings,
@@ -227,14 +227,14 @@ def _confirm(
     smaller = PreparedTask.of(
         vlm, task, [replace(each, images=resized(each.images, budget)) for each in examples]
     )
-    scores = {"none": prepared.whole} | {name: scores for name, (scores, _) in runs.items()}
+    scores = {UNPRUNED: prepared.whole} | {name: scores for name, (scores, _) in runs.items()}
     scores[RESIZED] = smaller.whole
     return {
         "questions": len(examples),
         "pictures": len(pictures),
         "blind": float(prepared.blind.mean()),
         "accuracy": {name: float(each.mean()) for name, each in scores.items()},
-        "tokens": {"none": _tokens(prepared), RESIZED: _tokens(smaller)}
+        "tokens": {UNPRUNED: _tokens(prepared), RESIZED: _tokens(smaller)}
         | {name: kept for name, (_, kept) in runs.items()},
         "difference_to": {
             name: [float((scores[leader] - each).mean()), *prepared.interval(scores[leader] - each)]

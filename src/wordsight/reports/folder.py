@@ -19,8 +19,8 @@ BOOK_FILES = ("book.html", "book.json", "book.png")
 
 
 def check_report(folder: Path, files: Sequence[str] = COMPARISON_FILES) -> None:
-    """Raises UsageError if a report of these files could not be written there, before the work that it
-    reports on.
+    """Raises UsageError without matplotlib and FileError if a report of these files could not be written
+    there, before the work that it reports on.
     """
     if find_spec("matplotlib") is None:
         raise UsageError("a report needs matplotlib: pip install 'wordsight[report]'")
@@ -45,18 +45,18 @@ def write_report(results: Results, folder: Path) -> None:
     from wordsight.reports.palette import LIGHT
     from wordsight.reports.pareto import draw
 
-    made = tables(results.rows)
+    all_tables = tables(results.rows)
     pareto = figure(partial(draw, results.rows))
     contents: dict[str, bytes | str] = {
         "pareto.png": draw(results.rows, LIGHT),
         "comparison.html": render(
             "comparison.html",
             title="wordsight compare",
-            tables=made,
+            tables=all_tables,
             environment=results.environment,
             figures=[pareto],
         ),
-        "comparison.md": "\n".join(map(markdown, made)),
-        "comparison.tex": "\n".join(map(latex, made)),
+        "comparison.md": "\n".join(map(markdown, all_tables)),
+        "comparison.tex": "\n".join(map(latex, all_tables)),
     }
     write_files(folder, contents)
