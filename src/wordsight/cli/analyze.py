@@ -60,7 +60,7 @@ def analyze(
     say_skipped(record["skipped"])
     write_analysis(record, out)
     say(f"wrote {out / ANALYSIS_FILES[0]}")
-    print_result(record, for_terminal(record), as_json=as_json)
+    print_result(record, for_terminal, as_json=as_json)
 
 
 def _check_apart(images: Path, out: Path, evidence: Path) -> None:

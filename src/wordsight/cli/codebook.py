@@ -105,7 +105,7 @@ def calibrate(
         say(f"{len(calibration.book.prototypes)} prototypes in {out}")
     else:
         say("no codebook written: the best of these does not pay on this model and task")
-    print_result(calibration.record, calibration_tables(calibration.record), as_json=as_json)
+    print_result(calibration.record, calibration_tables, as_json=as_json)
 
 
 @app.command("import")
@@ -167,7 +167,7 @@ def compact(
         record["on_pictures"] = compare_codebooks(load_vlm(model), whole, smaller, pictures)
     smaller.save_pretrained(out)
     say(f"{len(smaller.prototypes)} of {len(whole.prototypes)} prototypes in {out}")
-    print_result(record, [terminal(compaction_table(record))], as_json=as_json)
+    print_result(record, lambda record: [terminal(compaction_table(record))], as_json=as_json)
 
 
 @app.command()
@@ -203,7 +203,7 @@ def inspect(
     record["skipped"] = skipped
     write_book_report(record, pictures, out)
     say(f"wrote {out / BOOK_FILES[0]}")
-    print_result(record, [terminal(cluster_table(record))], as_json=as_json)
+    print_result(record, lambda record: [terminal(cluster_table(record))], as_json=as_json)
 
 
 def _evidence(vlm: VLM, pictures: list[Path], folder: Path) -> Evidence:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -25,6 +25,7 @@ EvidenceFolder = Annotated[
 Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures", min=1)]
 Frames = Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)]
 Fps = Annotated[float | None, typer.Option(help="or so many frames a second")]
+Kind = TypeVar("Kind", bound=Mapping[str, Any])  # of a record
 SHARE = "share of the visual tokens to keep, in (0, 1]"
 TOKENS = "or a number of tokens to keep"
 SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
@@ -98,12 +99,12 @@ def save_picture(picture: Any, path: Path) -> None:
     say(f"wrote {path}")
 
 
-def print_result(record: Mapping[str, Any], tables: Iterable[Any], *, as_json: bool) -> None:
+def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_json: bool) -> None:
     """The result on stdout: the record where --json asks for it, else its tables."""
     if as_json:
         print_json(record)
     else:
-        print_tables(*tables)
+        print_tables(*tables(record))
 
 
 def print_json(record: Mapping[str, Any]) -> None:

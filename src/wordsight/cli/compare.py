@@ -84,4 +84,4 @@ def compare(
             write_report(results, report)
         if out:
             results.save(out)
-    print_result(results.as_json(), map(terminal, tables(results.rows)), as_json=as_json)
+    print_result(results.as_json(), lambda record: map(terminal, tables(record["rows"])), as_json=as_json)

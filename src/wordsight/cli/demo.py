@@ -19,4 +19,4 @@ def demo(
 
     quiet()
     result = tour(out, notify=say)
-    print_result(result.record, result.renderables, as_json=as_json)
+    print_result(result.record, lambda _: result.renderables, as_json=as_json)

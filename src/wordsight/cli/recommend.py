@@ -59,4 +59,4 @@ def recommend(
     if out:
         with replacing(out) as draft:
             draft.write_text(json.dumps(record, indent=1) + "\n")
-    print_result(record, recommendation_tables(record), as_json=as_json)
+    print_result(record, recommendation_tables, as_json=as_json)
