@@ -13,7 +13,7 @@ from wordsight.analysis.compaction import Compaction
 from wordsight.analysis.intermediate_states import Analysis
 from wordsight.analysis.model_info import ModelInfo
 from wordsight.analysis.prototypes import Inspection
-from wordsight.cli.common import AskRecord
+from wordsight.cli.ask import AskRecord
 from wordsight.cli.tour import DemoRecord
 from wordsight.cli.view import ViewRecord
 from wordsight.evaluation.calibration import CalibrationRecord

@@ -202,7 +202,7 @@ def test_a_picture_whose_order_is_constant_is_left_out_and_counted(tiny, photos,
     assert half["says"]["low"] == {"mean": 0.0, **alone}
     assert half["says"]["high"] == {"mean": pytest.approx(44 / 72), **alone}
     assert half["divergence"]["low_minus_random"]["pictures"] == 1
-    assert set(half["conclusion"].values()) == {"not told"}
+    assert set(half["conclusion"].values()) == {"inconclusive"}
     assert list(record["halves"]) == ["attention"]
 
 
@@ -246,12 +246,12 @@ def between(low, high, pictures=10):
     ("says", "other", "expected"),
     [
         (between(0.3, 0.5), between(0.06, 0.4), "yes"),
-        (between(0.3, 0.5), between(0.05, 0.4), "not told"),
-        (between(0.3, 0.5, 9), between(0.06, 0.4, 9), "not told"),
+        (between(0.3, 0.5), between(0.05, 0.4), "inconclusive"),
+        (between(0.3, 0.5, 9), between(0.06, 0.4, 9), "inconclusive"),
         (between(0.0, 0.04), between(0.0, 0.01), "no"),
-        (between(0.0, 0.05), between(0.0, 0.01), "not told"),
-        (between(0.0, 0.04, 9), between(0.0, 0.01, 9), "not told"),
-        (between(0.01, 0.2), between(0.0, 0.01), "not told"),
+        (between(0.0, 0.05), between(0.0, 0.01), "inconclusive"),
+        (between(0.0, 0.04, 9), between(0.0, 0.01, 9), "inconclusive"),
+        (between(0.01, 0.2), between(0.0, 0.01), "inconclusive"),
     ],
 )
 def test_only_the_intervals_say_whether_low_tokens_carry_information(says, other, expected):
@@ -266,11 +266,11 @@ def test_only_the_intervals_say_whether_low_tokens_carry_information(says, other
     [
         (between(0.1, 0.2), "more"),
         (between(-0.2, -0.1), "less"),
-        (between(-0.1, 0.1), "not told"),
-        (between(0.0, 0.1), "not told"),
-        (between(-0.1, 0.0), "not told"),
-        (between(0.1, 0.2, 9), "not told"),
-        ({"mean": 0.1, "low": None, "high": None, "pictures": 12}, "not told"),
+        (between(-0.1, 0.1), "inconclusive"),
+        (between(0.0, 0.1), "inconclusive"),
+        (between(-0.1, 0.0), "inconclusive"),
+        (between(0.1, 0.2, 9), "inconclusive"),
+        ({"mean": 0.1, "low": None, "high": None, "pictures": 12}, "inconclusive"),
     ],
 )
 def test_only_the_intervals_say_whether_dropping_matters(gap, expected):

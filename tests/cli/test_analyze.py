@@ -32,9 +32,9 @@ def folder(tmp_path, monkeypatch):
 
 def test_tables_and_the_answer_are_shown_and_a_report_is_written(run):
     code, out, err = run(*ANALYZE)
-    assert (code, err) == (0, "shown in out/analysis.html\n")
+    assert (code, err) == (0, "wrote out/analysis.html\n")
     shown = " ".join(out.split())
-    for part in ("Spearman's rho", "[CLS] similarity", "all 3 orders", "These pictures do not tell whether"):
+    for part in ("Spearman's rho", "[CLS] similarity", "all 3 orders", "These pictures do not show whether"):
         assert part in shown
     assert sorted(path.name for path in Path("out").iterdir()) == sorted(ANALYSIS_FILES)
     assert Path("out.evidence/manifest.json").is_file()
@@ -74,7 +74,7 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_named(run):
     Path("photos/0.png").write_text("no picture")
     code, out, err = run(*ANALYZE, "--json")
     assert code == 0
-    assert err.startswith("set aside photos/0.png: photos/0.png is not an image")
+    assert err.startswith("skipped photos/0.png: photos/0.png is not an image")
     record = json.loads(out)
     assert record["pictures"] == ["1.png", "2.png"]
     assert list(record["skipped"]) == ["photos/0.png"]

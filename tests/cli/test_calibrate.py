@@ -159,6 +159,6 @@ def test_a_bad_picture_is_named_and_the_calibration_goes_on(run, folder, verdict
     code, _, err = run(*CALIBRATE[:4], "--out", "new")
     assert code == 0
     assert [line.split(":")[0] for line in err.splitlines()[:2]] == [
-        "set aside photos/1.png",
-        "set aside photos/2.png",
+        "skipped photos/1.png",
+        "skipped photos/2.png",
     ]

@@ -18,7 +18,7 @@ from wordsight.redundancy import evidence
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import criterion
 from wordsight.redundancy.probe import QUESTION
-from wordsight.reports.folder import FILES
+from wordsight.reports.folder import COMPARISON_FILES
 from wordsight.synthetic.scenes import render
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
@@ -166,7 +166,7 @@ def test_compare_writes_what_it_shows(run, folder):
 
 def test_compare_with_a_report_writes_its_folder(run, folder):
     assert run(*COMPARE, "--report", "deep/report", "--out", "results.parquet")[0] == 0
-    assert {path.name for path in (folder / "deep" / "report").iterdir()} == set(FILES)
+    assert {path.name for path in (folder / "deep" / "report").iterdir()} == set(COMPARISON_FILES)
     assert (folder / "results.parquet").is_file()
     assert not (folder / "results.parquet.cells").exists()
 
@@ -215,7 +215,7 @@ def test_compare_shows_a_table(run, monkeypatch):
 def test_build_names_bad_pictures_and_goes_on(run, folder):
     code, out, err = run("codebook", "build", "mixed", "--out", "out", *EVERYTHING, "--json")
     assert code == 0
-    assert re.fullmatch(r"set aside .*cut\.png: .*\nset aside .*text\.png: .*\n", err)
+    assert re.fullmatch(r"skipped .*cut\.png: .*\nskipped .*text\.png: .*\n", err)
     assert json.loads(out)["counts"]["tokens"] == 144
     assert Codebook.from_pretrained(folder / "out").prototypes.shape[1] == 32
 

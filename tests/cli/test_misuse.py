@@ -255,7 +255,7 @@ def test_a_folder_in_which_no_picture_can_be_read_is_a_misuse(run, folder):
     assert code == 2
     assert out == ""
     *aside, error = err.splitlines()
-    assert [re.search(r"^set aside .*(cut|text)\.png: ", line)[1] for line in aside] == ["cut", "text"]
+    assert [re.search(r"^skipped .*(cut|text)\.png: ", line)[1] for line in aside] == ["cut", "text"]
     assert error.startswith("error: no prototype is left")
     assert not (folder / "out").exists()
 

@@ -59,7 +59,7 @@ def test_compact_names_pictures_that_cannot_be_read(run):
     Path("photos/bad.png").write_text("no picture")
     code, _, err = run(*COMPACT, "--images", "photos")
     assert code == 0
-    assert "set aside photos/bad.png" in err
+    assert "skipped photos/bad.png" in err
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ INSPECT = ("codebook", "inspect", "book", "--images", "photos", "--out", "out")
 
 def test_inspect_shows_clusters_and_writes_a_report(run):
     code, out, err = run(*INSPECT)
-    assert (code, err) == (0, "shown in out/book.html\n")
+    assert (code, err) == (0, "wrote out/book.html\n")
     assert "27 prototypes for made-up" in out
     assert sorted(path.name for path in Path("out").iterdir()) == sorted(BOOK_FILES)
     page = Path("out/book.html").read_text()

@@ -102,7 +102,7 @@ def test_letting_others_in_is_warned_about(run, stopped):
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_as_a_program_until_it_is_reported_to_stop(sign):
+def test_it_serves_as_a_program_until_it_is_interrupted(sign):
     command = [sys.executable, "-W", "error", "-m", "wordsight", "view", "--port", "0"]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with program:

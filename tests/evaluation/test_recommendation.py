@@ -278,7 +278,7 @@ def test_a_pruner_that_cannot_run_is_refused(reader):
         run(reader, Needy())
 
 
-@pytest.mark.parametrize(("limit", "told"), [(1, "in its first 1 questions"), (1, "expected two at least")])
+@pytest.mark.parametrize(("limit", "told"), [(1, "in its first question: "), (1, "expected at least two")])
 def test_a_split_with_one_picture_is_refused(reader, limit, told):
     with pytest.raises(UsageError, match=f"the validation split of .* has too few pictures .*{told}"):
         run(reader, Choosy(), terms=replace(TERMS, limit=limit))

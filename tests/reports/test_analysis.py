@@ -51,7 +51,7 @@ def half(recognizable="yes", direction="less"):
             "recognizable": recognizable,
             "says": "more",
             "divergence": direction,
-            "changed": "not told",
+            "changed": "inconclusive",
         },
     }
 
@@ -102,7 +102,7 @@ def record_of(**changes):
             "less",
             r"No, tokens .* carry hardly any .*; dropping them moves the first word .* less",
         ),
-        ("not told", "not told", r"These pictures do not tell whether tokens .* is not told\.$"),
+        ("inconclusive", "inconclusive", r"These pictures do not show whether tokens .* is inconclusive\.$"),
     ],
 )
 def test_the_answer_comes_first_and_is_that_of_the_conclusion(recognizable, direction, answer):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from wordsight.errors import UsageError
 from wordsight.evaluation.results import Results
-from wordsight.reports.folder import FILES, check_report, write_report
+from wordsight.reports.folder import COMPARISON_FILES, check_report, write_report
 from wordsight.reports.palette import DARK, LIGHT
 from wordsight.reports.pareto import Point, draw, front, points
 
@@ -60,7 +60,7 @@ def opened(png):
 
 
 def test_a_report_has_all_its_files_and_no_others(folder):
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(COMPARISON_FILES)
 
 
 @pytest.mark.parametrize(("palette", "paper"), [(LIGHT, (255, 255, 255)), (DARK, (0x16, 0x18, 0x1C))])
@@ -167,7 +167,7 @@ def test_the_page_shows_the_environment(page):
 
 def test_a_report_takes_the_place_of_a_report(folder):
     write_report(RESULTS, folder)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(COMPARISON_FILES)
 
 
 def test_a_report_never_takes_the_place_of_other_files(tmp_path):

@@ -45,14 +45,14 @@ MEASURES = ("confidence", "regional", "global")
 FEWEST_PICTURES = 10  # with fewer, a bootstrap interval is too narrow to conclude from
 NEGLIGIBLE = 0.05  # share of the tokens up to which hardly any say something
 WORDS = 10
-Direction = Literal["less", "more", "not told"]
+Direction = Literal["less", "more", "inconclusive"]
 
 
 class Rule(TypedDict):
     """What a conclusion takes."""
 
     pictures: Annotated[int, "at least"]
-    share: Annotated[float, "of tokens that say something, above which information is told"]
+    share: Annotated[float, "of tokens that say something, above which information is found"]
 
 
 class SplitShares(TypedDict):
@@ -87,7 +87,7 @@ class Conclusion(TypedDict):
     """What the intervals support."""
 
     recognizable: Annotated[
-        Literal["yes", "no", "not told"], "whether the lowest tokens carry recognizable information"
+        Literal["yes", "no", "inconclusive"], "whether the lowest tokens carry recognizable information"
     ]
     says: Annotated[Direction, "how often the lowest tokens say a word, beside the highest"]
     divergence: Annotated[Direction, "what dropping them changes, beside random tokens"]
@@ -143,8 +143,8 @@ def analyze(
     more, and what dropping them changes in the answer to `question`, beside as many random tokens. Every
     number is a mean over pictures with its interval, as by `statistics.estimate`.
 
-    Raises UsageError if fewer than two different pictures can be read, the model has no order, or it is not
-    known where its tokens are.
+    Raises MediaError if fewer than two different pictures can be read, ModelError if the model has no order
+    or it is not known where its tokens are, and FileError if the evidence is of other tokens.
     """
     check_confidence(sure)
     check_picture_map(vlm)
@@ -177,6 +177,37 @@ def analyze(
     }
 
 
+def conclusion(half: SplitMeasures) -> Conclusion:
+    """What the intervals support: "recognizable", whether the lowest tokens carry recognizable information;
+    whether they say words ("says") less or more often than the highest; and whether dropping them changes
+    less or more ("divergence", "changed") than dropping random ones.
+    """
+    says, other = half["says"]["low"], half["says_other"]["low"]
+    recognizable: Literal["yes", "no", "inconclusive"] = "inconclusive"
+    if other["pictures"] >= FEWEST_PICTURES and other["low"] is not None and other["low"] > NEGLIGIBLE:
+        recognizable = "yes"
+    if says["pictures"] >= FEWEST_PICTURES and says["high"] is not None and says["high"] < NEGLIGIBLE:
+        recognizable = "no"
+    return {
+        "recognizable": recognizable,
+        "says": _direction(half["says"]["low_minus_high"]),
+        "divergence": _direction(half["divergence"]["low_minus_random"]),
+        "changed": _direction(half["changed"]["low_minus_random"]),
+    }
+
+
+def over_pictures(values: Sequence[Any], ends: tuple[float, float] = SCORES) -> Any:
+    """The estimates of the values of all pictures: mappings and lists of one shape, with a number, or None,
+    in every place. What lies between other `ends` is a difference, as is whatever is called "_minus_".
+    """
+    if isinstance(values[0], dict):
+        between = {key: DIFFERENCES if "_minus_" in key else ends for key in values[0]}
+        return {key: over_pictures([each[key] for each in values], between[key]) for key in values[0]}
+    if isinstance(values[0], list):
+        return [over_pictures(row, ends) for row in zip(*values, strict=True)]
+    return estimate(values, ends)
+
+
 def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     """Those that can be read, the same one once, and why others are skipped. Raises MediaError if fewer than
     two are left.
@@ -194,70 +225,6 @@ def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
             "over pictures; give more"
         )
     return good, skipped
-
-
-def _summary(
-    states: Sequence[PictureStates], dropped: Sequence[dict[str, ByMeasure]], sure: float
-) -> Summary:
-    spearman: dict[str, dict[str, Estimate]] = over_pictures(
-        [each.correlations() for each in states], DIFFERENCES
-    )
-    tenths: dict[str, dict[str, list[Estimate]]] = over_pictures([each.tenths() for each in states])
-    saying: dict[str, dict[str, SplitShares]] = over_pictures([each.saying(sure) for each in states])
-    dropping: dict[str, dict[str, DropEffects]] = over_pictures(dropped)
-    halves: dict[str, Half] = {}
-    for name in saying:
-        words = sum((each.low_words(sure)[name] for each in states), Counter[str]())
-        tokens = [len(split.low) for each in states if (split := each.split[name])]
-        measures: SplitMeasures = {
-            "tokens": fmean(tokens) if tokens else 0.0,
-            "says": saying[name]["says"],
-            "says_other": saying[name]["says_other"],
-            "divergence": dropping[name]["divergence"],
-            "changed": dropping[name]["changed"],
-        }
-        halves[name] = {**measures, "words": commonest(words)[:WORDS], "conclusion": conclusion(measures)}
-    return {"spearman": spearman, "tenths": tenths, "halves": halves}
-
-
-def conclusion(half: SplitMeasures) -> Conclusion:
-    """What the intervals support: "recognizable", whether the lowest tokens carry recognizable information;
-    whether they say words ("says") less or more often than the highest; and whether dropping them changes
-    less or more ("divergence", "changed") than dropping random ones.
-    """
-    says, other = half["says"]["low"], half["says_other"]["low"]
-    recognizable: Literal["yes", "no", "not told"] = "not told"
-    if other["pictures"] >= FEWEST_PICTURES and other["low"] is not None and other["low"] > NEGLIGIBLE:
-        recognizable = "yes"
-    if says["pictures"] >= FEWEST_PICTURES and says["high"] is not None and says["high"] < NEGLIGIBLE:
-        recognizable = "no"
-    return {
-        "recognizable": recognizable,
-        "says": _direction(half["says"]["low_minus_high"]),
-        "divergence": _direction(half["divergence"]["low_minus_random"]),
-        "changed": _direction(half["changed"]["low_minus_random"]),
-    }
-
-
-def _direction(difference: Estimate) -> Direction:
-    low, high = difference["low"], difference["high"]
-    if difference["pictures"] < FEWEST_PICTURES or low is None or high is None:
-        return "not told"
-    if high < 0:
-        return "less"
-    return "more" if low > 0 else "not told"
-
-
-def over_pictures(values: Sequence[Any], ends: tuple[float, float] = SCORES) -> Any:
-    """The estimates of the values of all pictures: mappings and lists of one shape, with a number, or None,
-    in every place. What lies between other `ends` is a difference, as is whatever is called "_minus_".
-    """
-    if isinstance(values[0], dict):
-        between = {key: DIFFERENCES if "_minus_" in key else ends for key in values[0]}
-        return {key: over_pictures([each[key] for each in values], between[key]) for key in values[0]}
-    if isinstance(values[0], list):
-        return [over_pictures(row, ends) for row in zip(*values, strict=True)]
-    return estimate(values, ends)
 
 
 def _orders(vlm: VLM, prompt: Prompt) -> TokenMaps:
@@ -304,3 +271,36 @@ def _check_finite(picture: Path, signals: Mapping[str, Tensor]) -> None:
 
 def _measures(evidence: Evidence) -> list[TokenMap]:
     return [measure for measure in experiment_maps(evidence.signals) if measure.name in MEASURES]
+
+
+def _summary(
+    states: Sequence[PictureStates], dropped: Sequence[dict[str, ByMeasure]], sure: float
+) -> Summary:
+    spearman: dict[str, dict[str, Estimate]] = over_pictures(
+        [each.correlations() for each in states], DIFFERENCES
+    )
+    tenths: dict[str, dict[str, list[Estimate]]] = over_pictures([each.tenths() for each in states])
+    saying: dict[str, dict[str, SplitShares]] = over_pictures([each.saying(sure) for each in states])
+    dropping: dict[str, dict[str, DropEffects]] = over_pictures(dropped)
+    halves: dict[str, Half] = {}
+    for name in saying:
+        words = sum((each.low_words(sure)[name] for each in states), Counter[str]())
+        tokens = [len(split.low) for each in states if (split := each.split[name])]
+        measures: SplitMeasures = {
+            "tokens": fmean(tokens) if tokens else 0.0,
+            "says": saying[name]["says"],
+            "says_other": saying[name]["says_other"],
+            "divergence": dropping[name]["divergence"],
+            "changed": dropping[name]["changed"],
+        }
+        halves[name] = {**measures, "words": commonest(words)[:WORDS], "conclusion": conclusion(measures)}
+    return {"spearman": spearman, "tenths": tenths, "halves": halves}
+
+
+def _direction(difference: Estimate) -> Direction:
+    low, high = difference["low"], difference["high"]
+    if difference["pictures"] < FEWEST_PICTURES or low is None or high is None:
+        return "inconclusive"
+    if high < 0:
+        return "less"
+    return "more" if low > 0 else "inconclusive"

@@ -106,7 +106,7 @@ class Inspection(TypedDict):
     tokens: int
     keep: float
     dropped: Annotated[int, "tokens that are dropped at that keep"]
-    idle: Annotated[int, "prototypes that are the nearest one of none of them"]
+    idle: Annotated[int, "prototypes that are not the nearest one of any dropped token"]
     repetition: Annotated[Repetition | None, "null for a single prototype"]
     says: SureWords
     map_explains: Annotated[list[float], "share of the variance of both axes of the map"]
@@ -190,6 +190,25 @@ def principal(points: Tensor) -> tuple[Tensor, list[float]]:
     return places, [*shares.tolist(), 0.0, 0.0][:2]
 
 
+def commonest(words: Counter[str]) -> list[tuple[str, int]]:
+    """The words and how often each is said, the commonest first, then by name."""
+    return sorted(words.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _probed(
+    vlm: VLM, book: Codebook, picture: Image.Image
+) -> tuple[list[list[tuple[str, float]]], list[float]]:
+    """The words of every prototype with their probabilities, and its confidence."""
+    prompt = vlm.encode(picture, QUESTION)
+    starts = range(0, len(book.prototypes), AT_ONCE)
+    words, confidence = [], []
+    for start in track(starts, "probing prototypes", len(starts)):
+        alone = probe_tokens(vlm, with_embeddings(prompt, book.prototypes[start : start + AT_ONCE]))
+        words += [list(row[:WORDS]) for row in alone.words]
+        confidence += alone.confidence.tolist()
+    return words, confidence
+
+
 @dataclass(frozen=True)
 class _Matches:
     """How the prototypes of a book match the tokens of pictures, line breaks left out.
@@ -249,20 +268,6 @@ def _boxes(tokens: VisualTokens) -> list[list[float]] | None:
     return None if tokens.box is None else tokens.box.tolist()
 
 
-def _probed(
-    vlm: VLM, book: Codebook, picture: Image.Image
-) -> tuple[list[list[tuple[str, float]]], list[float]]:
-    """The words of every prototype with their probabilities, and its confidence."""
-    prompt = vlm.encode(picture, QUESTION)
-    starts = range(0, len(book.prototypes), AT_ONCE)
-    words, confidence = [], []
-    for start in track(starts, "probing prototypes", len(starts)):
-        alone = probe_tokens(vlm, with_embeddings(prompt, book.prototypes[start : start + AT_ONCE]))
-        words += [list(row[:WORDS]) for row in alone.words]
-        confidence += alone.confidence.tolist()
-    return words, confidence
-
-
 def _twins(book: Codebook) -> list[tuple[int, float] | None]:
     """Of every prototype the nearest other one and their cosine; None if there is no other."""
     if len(book.prototypes) == 1:
@@ -312,8 +317,3 @@ def _cluster(prototypes: Sequence[Prototype], number: int, center: int) -> Clust
         "confidence": sum(each["confidence"] for each in own) / len(own),
         "prunes": sum(each["prunes"] for each in own),
     }
-
-
-def commonest(words: Counter[str]) -> list[tuple[str, int]]:
-    """The words and how often each is said, the commonest first, then by name."""
-    return sorted(words.items(), key=lambda item: (-item[1], item[0]))

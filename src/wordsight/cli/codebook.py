@@ -15,11 +15,13 @@ from wordsight.cli.common import (
     Limit,
     Model,
     as_share,
+    evidence_folder,
     load_vlm,
+    print_json,
+    print_result,
+    print_text,
     say,
     say_skipped,
-    show,
-    show_tables,
 )
 from wordsight.errors import UsageError
 
@@ -62,7 +64,7 @@ def build(
     condition = _condition(criterion, confidence, divergence)
     check_destination(out)
     pictures = find_pictures(photos)[:limit]
-    collected = _evidence(load_vlm(model), pictures, evidence or Path(f"{out}.evidence"))
+    collected = _evidence(load_vlm(model), pictures, evidence_folder(evidence, out))
     book = build_codebook(collected, condition, Clustering(largest=largest, images=min_images))
     _save(book, out, as_json)
 
@@ -95,7 +97,7 @@ def calibrate(
     validation = replace(tasks.make(task), split="validation")
     check_destination(out)
     pictures, vlm = find_pictures(images)[:limit], load_vlm(model)
-    collected = _evidence(vlm, pictures, evidence or Path(f"{out}.evidence"))
+    collected = _evidence(vlm, pictures, evidence_folder(evidence, out))
     clustering = Clustering(largest=largest, images=min_images)
     calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
     if calibration.record["pays"]:
@@ -103,10 +105,7 @@ def calibrate(
         say(f"{len(calibration.book.prototypes)} prototypes in {out}")
     else:
         say("no codebook written: the best of these does not pay on this model and task")
-    if as_json:
-        show(calibration.record, True, "")
-    else:
-        show_tables(*calibration_tables(calibration.record))
+    print_result(calibration.record, calibration_tables, as_json=as_json)
 
 
 @app.command("import")
@@ -129,7 +128,10 @@ def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json
     from wordsight.reports.book_info import info_lines
 
     record = Codebook.from_pretrained(book).info
-    show(record, as_json, "".join(f"{line}\n" for line in info_lines(record)))
+    if as_json:
+        print_json(record)
+    else:
+        print_text("".join(f"{line}\n" for line in info_lines(record)))
 
 
 @app.command()
@@ -165,10 +167,7 @@ def compact(
         record["on_pictures"] = compare_codebooks(load_vlm(model), whole, smaller, pictures)
     smaller.save_pretrained(out)
     say(f"{len(smaller.prototypes)} of {len(whole.prototypes)} prototypes in {out}")
-    if as_json:
-        show(record, True, "")
-    else:
-        show_tables(terminal(compaction_table(record)))
+    print_result(record, lambda record: [terminal(compaction_table(record))], as_json=as_json)
 
 
 @app.command()
@@ -203,11 +202,8 @@ def inspect(
     record = run(load_vlm(model), opened, pictures, keep=share, sure=sure)
     record["skipped"] = skipped
     write_book_report(record, pictures, out)
-    say(f"shown in {out / BOOK_FILES[0]}")
-    if as_json:
-        show(record, True, "")
-    else:
-        show_tables(terminal(cluster_table(record)))
+    say(f"wrote {out / BOOK_FILES[0]}")
+    print_result(record, lambda record: [terminal(cluster_table(record))], as_json=as_json)
 
 
 def _evidence(vlm: VLM, pictures: list[Path], folder: Path) -> Evidence:
@@ -221,7 +217,10 @@ def _evidence(vlm: VLM, pictures: list[Path], folder: Path) -> Evidence:
 def _save(book: Codebook, out: Path, as_json: bool) -> None:
     """Write a book, and show what it is."""
     book.save_pretrained(out)
-    show(book.info, as_json, f"{len(book.prototypes)} prototypes in {out}\n")
+    if as_json:
+        print_json(book.info)
+    else:
+        print_text(f"{len(book.prototypes)} prototypes in {out}\n")
 
 
 def _condition(name: str, confidence: str | None, divergence: str | None) -> Condition:
@@ -241,5 +240,7 @@ def _threshold(text: str) -> float | Quantile:
     try:
         value = float(text.removeprefix("q"))
     except ValueError as error:
-        raise UsageError(f"expected a threshold as 0.15, or a quantile as q0.5; got {text!r}") from error
+        raise UsageError(
+            f"expected a threshold such as 0.15 or a quantile such as q0.5; got {text!r}"
+        ) from error
     return Quantile(value) if text.startswith("q") else value

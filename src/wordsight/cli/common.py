@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from typing_extensions import TypedDict
 
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
-    from wordsight.models.chat import Answer
     from wordsight.pruners.base import Pruner
 
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
@@ -25,9 +23,17 @@ EvidenceFolder = Annotated[
     Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
 ]
 Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures", min=1)]
+Frames = Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)]
+Fps = Annotated[float | None, typer.Option(help="or so many frames a second")]
+Kind = TypeVar("Kind", bound=Mapping[str, Any])  # of a record
 SHARE = "share of the visual tokens to keep, in (0, 1]"
 TOKENS = "or a number of tokens to keep"
 SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
+
+
+def evidence_folder(evidence: Path | None, out: Path) -> Path:
+    """The folder that --evidence names, else the one beside --out."""
+    return evidence or Path(f"{out}.evidence")
 
 
 def load_vlm(name: str) -> Any:
@@ -84,58 +90,35 @@ def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list
     ]
 
 
-class AnswerRecord(TypedDict):
-    """An answer: what was asked of which model, how many visual tokens were read, and what it took."""
-
-    question: str
-    answer: str
-    tokens_total: int
-    tokens_kept: Annotated[float, "mean over layers, where some of them read more than others"]
-    vision_ms: float
-    selection_ms: float
-    prefill_ms: float
-    decode_ms: float
-
-
-class AskRecord(AnswerRecord):
-    """What `wordsight ask` answers; the first answer's fields are its own."""
-
-    format: int
-    model: str
-    pruner: Annotated[str, "its SPEC, or none"]
-    then: Annotated[list[AnswerRecord], "the answers to --then, in order"]
-
-
-def answer_record(question: str, answer: Answer) -> AnswerRecord:
-    """The record of an answer."""
-    return {
-        "question": question,
-        "answer": answer.text,
-        "tokens_total": answer.tokens_total,
-        "tokens_kept": answer.tokens_kept,
-        "vision_ms": answer.vision_ms,
-        "selection_ms": answer.selection_ms,
-        "prefill_ms": answer.prefill_ms,
-        "decode_ms": answer.decode_ms,
-    }
-
-
 def save_picture(picture: Any, path: Path) -> None:
     """Write a PNG, whole or not at all, and say where."""
     from wordsight._utils.files import replacing
 
     with replacing(path) as draft:
         picture.save(draft, format="PNG")
-    say(f"drawn in {path}")
+    say(f"wrote {path}")
 
 
-def show(record: Mapping[str, Any], as_json: bool, text: str) -> None:
-    """The result on stdout: the record as JSON, or the text."""
-    sys.stdout.write(json.dumps(record, indent=1) + "\n" if as_json else text)
+def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_json: bool) -> None:
+    """The result on stdout: the record where --json asks for it, else its tables."""
+    if as_json:
+        print_json(record)
+    else:
+        print_tables(*tables(record))
 
 
-def show_tables(*renderables: Any) -> None:
-    """Tables, as wide as they need where stdout is no terminal."""
+def print_json(record: Mapping[str, Any]) -> None:
+    """A record on stdout."""
+    print_text(json.dumps(record, indent=1) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Text on stdout, which ends its last line itself."""
+    sys.stdout.write(text)
+
+
+def print_tables(*renderables: Any) -> None:
+    """Tables on stdout, as wide as they need where it is no terminal."""
     from rich.console import Console
 
     console = Console()
@@ -175,7 +158,7 @@ def progress_bars() -> Iterator[None]:
 def say_skipped(reasons: dict[str, str]) -> None:
     """A line on stderr for every picture that could not be read."""
     for name, reason in reasons.items():
-        say(f"set aside {name}: {reason}")
+        say(f"skipped {name}: {reason}")
 
 
 def say(text: str) -> None:

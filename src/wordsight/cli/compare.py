@@ -16,15 +16,14 @@ from wordsight.cli.common import (
     budgets,
     load_vlm,
     make_pruner,
-    show,
-    show_tables,
+    print_result,
 )
 from wordsight.errors import UsageError
 
 
 def compare(
     task: Annotated[
-        list[str], typer.Option(help="a task, as easy_vqa or scenes:pictures=50, or questions.jsonl")
+        list[str], typer.Option(help="a task, such as easy_vqa or scenes:pictures=50, or questions.jsonl")
     ],
     pruner: Annotated[list[str], typer.Option(help=SPEC)],
     keep: Annotated[list[str] | None, typer.Option(help=SHARE)] = None,
@@ -85,7 +84,4 @@ def compare(
             write_report(results, report)
         if out:
             results.save(out)
-    if as_json:
-        show(results.as_json(), True, "")
-    else:
-        show_tables(*map(terminal, tables(results.rows)))
+    print_result(results.as_json(), lambda record: map(terminal, tables(record["rows"])), as_json=as_json)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import AsJson, quiet, say, show, show_tables
+from wordsight.cli.common import AsJson, print_result, quiet, say
 
 
 def demo(
@@ -19,7 +19,4 @@ def demo(
 
     quiet()
     result = tour(out, notify=say)
-    if as_json:
-        show(result.record, True, "")
-    else:
-        show_tables(*result.renderables)
+    print_result(result.record, lambda _: result.renderables, as_json=as_json)

@@ -13,12 +13,15 @@ from wordsight.cli.common import (
     SHARE,
     SPEC,
     AsJson,
+    Fps,
+    Frames,
     Model,
     as_share,
     load_vlm,
     make_pruner,
     open_media,
-    show,
+    print_json,
+    print_text,
 )
 
 if TYPE_CHECKING:
@@ -44,8 +47,8 @@ def explain(
     pruner: Pruners = None,
     keep: Keeps = None,
     codebook: Book = None,
-    frames: Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)] = None,
-    fps: Annotated[float | None, typer.Option(help="or frames per second of it")] = None,
+    frames: Frames = None,
+    fps: Fps = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
@@ -63,7 +66,10 @@ def explain(
     request = make_request(names=numbered([path.name for path in given]), question=question or QUESTION)
     record = explain_tokens(load_vlm(model), media, request)
     write_page(record, media, out)
-    show(record, as_json, f"{len(record['tokens']['cell'])} visual tokens in {out}\n")
+    if as_json:
+        print_json(record)
+    else:
+        print_text(f"{len(record['tokens']['cell'])} visual tokens in {out}\n")
 
 
 def request_factory(

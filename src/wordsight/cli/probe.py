@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import AsJson, Model, load_vlm, save_picture, show, show_tables
+from wordsight.cli.common import AsJson, Model, load_vlm, print_json, print_tables, save_picture
 
 
 def probe(
@@ -38,9 +38,9 @@ def probe(
         save_picture(drawing.draw_words(large, drawing.boxes(large, grid), likeliest), out)
     if as_json:
         record = ProbeRecord(format=FORMAT, image=str(image), model=model, question=asked, tokens=rows)
-        show(record, True, "")
+        print_json(record)
         return
-    show_tables(drawing.terminal_grid(grid, likeliest))
+    print_tables(drawing.terminal_grid(grid, likeliest))
     for row in rows if ablation else []:
         words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
         print(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}")

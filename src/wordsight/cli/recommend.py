@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import SPEC, AsJson, Model, load_vlm, make_pruner, show, show_tables
+from wordsight.cli.common import SPEC, AsJson, Model, load_vlm, make_pruner, print_result
 from wordsight.errors import UsageError
 
 
 def recommend(
     task: Annotated[
-        str, typer.Option(help="a task, as scenes, or questions of your own, as questions.jsonl")
+        str, typer.Option(help="a task, such as scenes, or questions of your own, such as questions.jsonl")
     ],
     budget: Annotated[float, typer.Option(help="share of the visual tokens to keep, in (0, 1)")] = 0.2,
     tolerance: Annotated[float, typer.Option(help="share of the unpruned quality that may be lost")] = 0.03,
@@ -59,7 +59,4 @@ def recommend(
     if out:
         with replacing(out) as draft:
             draft.write_text(json.dumps(record, indent=1) + "\n")
-    if as_json:
-        show(record, True, "")
-    else:
-        show_tables(*recommendation_tables(record))
+    print_result(record, recommendation_tables, as_json=as_json)

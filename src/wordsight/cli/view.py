@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typing_extensions import TypedDict
 
-from wordsight.cli.common import AsJson, Model, load_vlm, say, show
+from wordsight.cli.common import AsJson, Model, load_vlm, print_json, say
 from wordsight.cli.explain import Book, Keeps, Pruners, request_factory
 
 FORMAT = 1
@@ -48,7 +48,8 @@ def view(
         request = make_request(names=())  # refuses wrong options before the model is loaded
         vlm = load_vlm(model)
         request.methods(vlm)  # and refuses what does not fit the model before anybody asks
-        show(ViewRecord(format=FORMAT, url=listener.url, model=vlm.name), as_json, "")
+        if as_json:
+            print_json(ViewRecord(format=FORMAT, url=listener.url, model=vlm.name))
         sys.stdout.flush()  # a program that reads it waits for the address while the server goes on
         if open:
             webbrowser.open(listener.url)

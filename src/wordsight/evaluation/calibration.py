@@ -147,10 +147,24 @@ def mean_over(prepared: PreparedTask, pruners: Sequence[Pruner]) -> Scores:
     return scores
 
 
+def _halves(examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    """The examples in two parts that share no picture."""
+    pictures = list(dict.fromkeys(example.picture_id for example in examples))
+    if len(pictures) < 2:
+        raise UsageError(f"expected questions about at least two pictures, got {len(pictures)}")
+    early = set(pictures[: len(pictures) // 2])
+    first = [example for example in examples if example.picture_id in early]
+    return first, [example for example in examples if example.picture_id not in early]
+
+
 def _choosing(prepared: PreparedTask, books: dict[str, Codebook]) -> dict[str, float]:
     """The accuracy of every book."""
     tried = track(books.items(), "trying criteria", len(books))
     return {name: float(mean_over(prepared, _pruners(book)).mean()) for name, book in tried}
+
+
+def _pruners(book: Codebook) -> list[Pruner]:
+    return [CodebookPruner(codebook=book, keep=keep) for keep in KEEPS]
 
 
 def _controls(prepared: PreparedTask, evidence: Evidence, count: int) -> dict[str, Scores]:
@@ -160,17 +174,3 @@ def _controls(prepared: PreparedTask, evidence: Evidence, count: int) -> dict[st
         "random tokens": mean_over(prepared, [Random(keep=keep) for keep in KEEPS]),
         "codebooks of random tokens": np.mean([mean_over(prepared, _pruners(book)) for book in books], 0),
     }
-
-
-def _pruners(book: Codebook) -> list[Pruner]:
-    return [CodebookPruner(codebook=book, keep=keep) for keep in KEEPS]
-
-
-def _halves(examples: list[Example]) -> tuple[list[Example], list[Example]]:
-    """The examples in two parts that share no picture."""
-    pictures = list(dict.fromkeys(example.picture_id for example in examples))
-    if len(pictures) < 2:
-        raise UsageError(f"expected questions about at least two pictures, got {len(pictures)}")
-    early = set(pictures[: len(pictures) // 2])
-    first = [example for example in examples if example.picture_id in early]
-    return first, [example for example in examples if example.picture_id not in early]

@@ -16,7 +16,7 @@ from wordsight._utils.registry import refuse_duplicates, spec
 from wordsight.errors import UsageError, unknown
 from wordsight.evaluation.environment import Weights, describe_weights, machine, versions
 from wordsight.evaluation.latency import Timing
-from wordsight.evaluation.metrics import Baselines, Metrics, mean_metrics
+from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED, Baselines, Metrics, mean_metrics
 from wordsight.evaluation.prepared_task import PreparedTask, seeded
 from wordsight.evaluation.result_cache import ResultCache, RunResult, RunSettings
 from wordsight.evaluation.results import Results, Row
@@ -29,7 +29,6 @@ from wordsight.pruners.book import BookPruner
 from wordsight.tasks.base import Example, Task
 
 DEFAULT_REFERENCE = "random"
-UNPRUNED, BLIND, RESIZED = "none", "blind", "resized"  # what is measured beside the pruners
 
 
 @dataclass(frozen=True, kw_only=True)

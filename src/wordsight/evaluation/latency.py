@@ -32,14 +32,14 @@ from wordsight.tasks.base import Example
 Span = Literal["vision", "selection", "prefill", "decode", "total"]
 STAGES: tuple[Span, ...] = ("vision", "selection", "prefill", "decode")
 SPANS: tuple[Span, ...] = (*STAGES, "total")
-RATIOS: tuple[Span, ...] = (
-    "vision",
-    "prefill",
-    "decode",
-    "total",
-)  # where nothing is pruned, none is selected
+RATIOS: tuple[Span, ...] = ("vision", "prefill", "decode", "total")  # the unpruned model selects nothing
 FEWEST_ROUNDS = 6  # the range of five values holds their median with 94 %
 Spans = dict[Span, float]  # milliseconds a question
+ON_CPU = {  # PyTorch counts attention on a GPU but not the same operation on a CPU
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: int(
+        sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]  # torch has no types here
+    )
+}
 
 
 class Work(TypedDict):
@@ -145,16 +145,6 @@ class Timing:
         }
 
 
-def _medians(rounds: list[Spans]) -> Spans:
-    return {stage: median(spans[stage] for spans in rounds) for stage in rounds[0]}
-
-
-def _ratio(pruned: list[Spans], whole: list[Spans], stage: Span) -> Interval:
-    """The median over rounds of the pruned time as a share of the unpruned one, and its interval."""
-    shares = [mine[stage] / theirs[stage] for mine, theirs in zip(pruned, whole, strict=True)]
-    return [median(shares), *median_interval(shares)]
-
-
 def is_gain(ratio: Sequence[float]) -> bool:
     """Whether a ratio to the unpruned time (median, low, high) is below 1 all through its interval."""
     return ratio[2] < 1
@@ -178,22 +168,6 @@ def kv_cache_bytes(vlm: VLM, prompts: Sequence[Prompt]) -> int:
     return sizes[0]
 
 
-@contextmanager
-def _first_cache(vlm: VLM) -> Iterator[list[int]]:
-    """A list that gets the bytes of the cache after every forward pass."""
-    sizes: list[int] = []
-
-    def note(module: Any, given: Any, output: Any) -> None:
-        tensors = [value for layer in output[cache_name(vlm.model)].layers for value in vars(layer).values()]
-        sizes.append(sum(value.nbytes for value in tensors if isinstance(value, Tensor)))
-
-    hook = vlm.model.register_forward_hook(note)
-    try:
-        yield sizes
-    finally:
-        hook.remove()
-
-
 def prefill_flops(vlm: VLM, prompts: Sequence[Prompt]) -> int:
     """Floating-point operations of reading the prompts and predicting one token, as PyTorch counts them:
     matrix products and attention, two for a multiplication and its addition.
@@ -203,20 +177,11 @@ def prefill_flops(vlm: VLM, prompts: Sequence[Prompt]) -> int:
     return int(counter.get_total_flops())
 
 
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]  # torch has no types here
-
-
-# PyTorch counts attention on a GPU but not the same operation on a CPU.
-ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-
-
-class _Clock(TokenClock):
-    """Waits for the work that a GPU has queued before it notes the time."""
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        _wait_for(input_ids.device)
-        return super().__call__(input_ids, scores, **kwargs)
+def _spread(examples: Sequence[Example], count: int) -> list[Example]:
+    """So many of the examples, evenly spread, over and over if there are fewer."""
+    if count > len(examples):
+        return [examples[i % len(examples)] for i in range(count)]
+    return [examples[i * len(examples) // count] for i in range(count)]
 
 
 def _now(vlm: VLM) -> float:
@@ -234,8 +199,35 @@ def _encoded(vlm: VLM, example: Example, pruner: Pruner | None) -> Prompt:
     return vlm.encode(example.images, example.question, signals=signals)
 
 
-def _spread(examples: Sequence[Example], count: int) -> list[Example]:
-    """So many of the examples, evenly spread, over and over if there are fewer."""
-    if count > len(examples):
-        return [examples[i % len(examples)] for i in range(count)]
-    return [examples[i * len(examples) // count] for i in range(count)]
+class _Clock(TokenClock):
+    """Waits for the work that a GPU has queued before it notes the time."""
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        _wait_for(input_ids.device)
+        return super().__call__(input_ids, scores, **kwargs)
+
+
+def _medians(rounds: list[Spans]) -> Spans:
+    return {stage: median(spans[stage] for spans in rounds) for stage in rounds[0]}
+
+
+def _ratio(pruned: list[Spans], whole: list[Spans], stage: Span) -> Interval:
+    """The median over rounds of the pruned time as a share of the unpruned one, and its interval."""
+    shares = [mine[stage] / theirs[stage] for mine, theirs in zip(pruned, whole, strict=True)]
+    return [median(shares), *median_interval(shares)]
+
+
+@contextmanager
+def _first_cache(vlm: VLM) -> Iterator[list[int]]:
+    """A list that gets the bytes of the cache after every forward pass."""
+    sizes: list[int] = []
+
+    def note(module: Any, given: Any, output: Any) -> None:
+        tensors = [value for layer in output[cache_name(vlm.model)].layers for value in vars(layer).values()]
+        sizes.append(sum(value.nbytes for value in tensors if isinstance(value, Tensor)))
+
+    hook = vlm.model.register_forward_hook(note)
+    try:
+        yield sizes
+    finally:
+        hook.remove()

@@ -17,6 +17,7 @@ from wordsight.evaluation.result_cache import RunResult
 from wordsight.evaluation.statistics import DIFFERENCES, Interval, Scores, interval, interval_of_tasks
 from wordsight.tasks.base import Example
 
+UNPRUNED, BLIND, RESIZED = "none", "blind", "resized"  # what is measured beside the pruners
 RIGHT = 0.5  # a question that scores at least so much counts as answered
 
 

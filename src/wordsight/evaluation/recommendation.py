@@ -1,4 +1,4 @@
-"""Recommend: which pruner at a budget, on this model and these questions, as far as they can tell.
+"""Recommend: which pruner at a budget, on this model and these questions, as far as they show.
 
 Losers are dropped early on the validation split (`race`); the one that leads there is confirmed once on the
 test split, against the unpruned model, the baselines that cost nothing, and the runner-up.
@@ -21,11 +21,11 @@ from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
 from wordsight.evaluation.environment import Environment, environment
 from wordsight.evaluation.latency import BatchLatency, Timing
+from wordsight.evaluation.metrics import RESIZED, UNPRUNED
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.racing import LEVEL, Values, race
 from wordsight.evaluation.verdict import (
     FREE,
-    RESIZED,
     Candidate,
     Confirmation,
     Findings,
@@ -135,8 +135,8 @@ def _checked(method: Pruner, vlm: VLM) -> Pruner:
     method.check(vlm)
     if not method.has_fixed_budget:
         raise UsageError(
-            f"{spec(method)} cannot be held to a budget: a threshold keeps as many tokens as it likes, and "
-            "the layers before those that drop some read all; `wordsight compare` reports how many are read"
+            f"{spec(method)} cannot be held to a budget: a threshold does not keep a fixed number, and the "
+            "layers before those that drop some read all; `wordsight compare` reports how many are read"
         )
     return method
 
@@ -158,9 +158,11 @@ def _questions(task: Task, limit: int | None) -> list[list[Example]]:
     for example in task.first(limit):
         by_picture.setdefault(example.picture_id, []).append(example)
     if len(by_picture) < 2:
+        first = "question" if limit == 1 else f"{limit} questions"
+        of_first = f" in its first {first}" if limit else ""
         raise UsageError(
-            f"the {task.split} split of {spec(task)} has too few pictures to choose by"
-            f"{f' in its first {limit} questions' if limit else ''}: expected two at least, better a hundred"
+            f"the {task.split} split of {spec(task)} has too few pictures to choose by{of_first}: expected "
+            "at least two, better a hundred"
         )
     pictures = list(by_picture.values())
     return [pictures[i] for i in np.random.default_rng(0).permutation(len(pictures))]
@@ -225,14 +227,14 @@ def _confirm(
     smaller = PreparedTask.of(
         vlm, task, [replace(each, images=resized(each.images, budget)) for each in examples]
     )
-    scores = {"none": prepared.whole} | {name: scores for name, (scores, _) in runs.items()}
+    scores = {UNPRUNED: prepared.whole} | {name: scores for name, (scores, _) in runs.items()}
     scores[RESIZED] = smaller.whole
     return {
         "questions": len(examples),
         "pictures": len(pictures),
         "blind": float(prepared.blind.mean()),
         "accuracy": {name: float(each.mean()) for name, each in scores.items()},
-        "tokens": {"none": _tokens(prepared), RESIZED: _tokens(smaller)}
+        "tokens": {UNPRUNED: _tokens(prepared), RESIZED: _tokens(smaller)}
         | {name: kept for name, (_, kept) in runs.items()},
         "difference_to": {
             name: [float((scores[leader] - each).mean()), *prepared.interval(scores[leader] - each)]

@@ -9,10 +9,10 @@ from typing_extensions import NotRequired, TypedDict
 
 from wordsight._utils.numbers import signed
 from wordsight.evaluation.latency import Spans
+from wordsight.evaluation.metrics import RESIZED, UNPRUNED
 from wordsight.evaluation.statistics import ENOUGH, Interval
 
 FREE = ("random", "uniform", "pool")  # baselines that need no signal and no search
-RESIZED = "resized"  # no pruner: the pictures themselves, to that share of their pixels
 Conclusion = Literal["pays", "does not pay", "cannot tell", "nothing to choose"]
 
 
@@ -107,7 +107,7 @@ def _obstacle(record: Findings) -> str | None:
             f"No candidate answers a question within {record['terms']['latency_ms']:g} ms; the fastest takes "
             f"{fastest:.0f} ms."
         )
-    if not record["test"]["accuracy"]["none"]:
+    if not record["test"]["accuracy"][UNPRUNED]:
         return (
             "The unpruned model answers no question of the test split right, so that there is no quality to "
             "keep; are the answers worded as the model words them?"
@@ -118,8 +118,8 @@ def _obstacle(record: Findings) -> str | None:
 def _verdict(record: Findings) -> tuple[Conclusion, str]:
     """Whether pruning with the leader pays, in a word and in a sentence."""
     test, tolerance = record["test"], record["terms"]["tolerance"]
-    _, low, high = test["difference_to"]["none"]
-    lost = tolerance * test["accuracy"]["none"]  # as much quality may be lost
+    _, low, high = test["difference_to"][UNPRUNED]
+    lost = tolerance * test["accuracy"][UNPRUNED]  # as much quality may be lost
     _, slowest, fastest = record["time"]["speed_up"]
     figures = _figures(record)
     if test["pictures"] < ENOUGH or low < -lost <= high:
@@ -139,7 +139,7 @@ def _verdict(record: Findings) -> tuple[Conclusion, str]:
 
 def _figures(record: Findings) -> str:
     test, leader = record["test"], record["leader"]
-    kept, whole = (test["accuracy"][name] for name in (leader, "none"))
+    kept, whole = (test["accuracy"][name] for name in (leader, UNPRUNED))
     ratio, slowest, fastest = record["time"]["speed_up"]
     return (
         f"{leader} at {record['terms']['budget']:.0%} keeps {kept / whole:.0%} of the quality "
@@ -154,7 +154,7 @@ def _wanted(test: Confirmation, lost: float) -> str:
     """How many pictures it takes until the interval is on one side of the tolerance: its width shrinks with
     the root of their number.
     """
-    mean, low, high = test["difference_to"]["none"]
+    mean, low, high = test["difference_to"][UNPRUNED]
     half, gap, count = (high - low) / 2, abs(mean + lost), test["pictures"]
     if gap * 10 < half:
         return f"more than {100 * max(count, ENOUGH)}"
@@ -164,7 +164,7 @@ def _wanted(test: Confirmation, lost: float) -> str:
 
 
 def _others(record: Findings) -> list[str]:
-    return [name for name in record["test"]["difference_to"] if name != "none"]
+    return [name for name in record["test"]["difference_to"] if name != UNPRUNED]
 
 
 def _is_free(record: Findings, name: str) -> bool:
@@ -184,19 +184,19 @@ def _comparison(record: Findings, name: str) -> str:
     if high < 0:
         return f"{leader}, which led on the validation split, is worse than {name} ({signed(difference)})."
     if _is_free(record, name):
-        return f"{name}, which costs nothing, is as good as far as these can tell ({signed(difference)})."
+        return f"{name}, which costs nothing, shows no significant difference ({signed(difference)})."
     if name == RESIZED:
         return (
-            f"Resized pictures are as good as far as these can tell ({signed(difference)}), but this model "
-            "makes more tokens of them."
+            f"Resized pictures show no significant difference ({signed(difference)}), but this model makes "
+            "more tokens of them."
         )
-    return f"{name}, the runner-up, cannot be told from it ({signed(difference)})."
+    return f"{name}, the runner-up, shows no significant difference ({signed(difference)})."
 
 
 def _blind(record: Findings) -> str:
     test = record["test"]
-    needless = test["blind"] >= (1 - record["terms"]["tolerance"]) * test["accuracy"]["none"]
+    needless = test["blind"] >= (1 - record["terms"]["tolerance"]) * test["accuracy"][UNPRUNED]
     return (
         f"With no visual token at all the model scores {test['blind']:.3f}"
-        f"{': these questions do not need their pictures, and tell nothing' * needless}."
+        f"{': these questions do not need their pictures, so they cannot compare pruners' * needless}."
     )

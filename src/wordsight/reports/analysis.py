@@ -21,15 +21,15 @@ LOW = "tokens that intermediate states rank low"
 ANSWERS = {
     "yes": f"Yes, {LOW} carry recognizable information",
     "no": f"No, {LOW} carry hardly any recognizable information",
-    "not told": f"These pictures do not tell whether {LOW} carry recognizable information",
+    "inconclusive": f"These pictures do not show whether {LOW} carry recognizable information",
 }
 EFFECTS = {
     "less": "dropping them moves the first word of the answer less than dropping random ones",
     "more": "dropping them moves the first word of the answer more than dropping random ones",
-    "not told": "whether dropping them moves the first word of the answer more or less than dropping random "
-    "ones is not told",
+    "inconclusive": "whether dropping them moves the first word of the answer more or less than dropping "
+    "random ones is inconclusive",
 }
-DIRECTIONS = {"less": "less", "more": "more", "not told": "no clear difference"}
+DIRECTIONS = {"less": "less", "more": "more", "inconclusive": "no clear difference"}
 
 
 def for_terminal(record: Analysis) -> list[RenderableType]:
@@ -53,7 +53,7 @@ def sentences(record: Analysis) -> list[str]:
         f"fewer than {rule['pictures']} pictures. A word may be said surely and be wrong.",
         ORDERED,
         f"{record['tokens']} tokens of {len(record['pictures'])} pictures; means over pictures with 95 % "
-        "bootstrap intervals over pictures, not corrected for how many there are.",
+        "bootstrap intervals over pictures, not corrected for multiple comparisons.",
         *(f"{order['label']} is absent: {order['why']}." for order in record["absent"]),
     ]
 

@@ -15,7 +15,7 @@ from wordsight.reports.palette import LIGHT
 
 
 def write_analysis(record: Analysis, folder: Path) -> None:
-    """Write ANALYSIS_FILES of `wordsight.reports` into the folder, or none."""
+    """Write ANALYSIS_FILES of reports/folder.py into the folder, or none."""
     text = render(
         "analysis.html",
         title="wordsight analyze",

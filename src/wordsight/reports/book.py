@@ -29,7 +29,7 @@ def sentences(record: Inspection) -> list[str]:
         )
     lines.append(
         f"At keep {record['keep']:.0%}, {record['dropped']} tokens are dropped; {record['idle']} prototypes "
-        "are the nearest one of none of them."
+        "are not the nearest prototype of any dropped token."
     )
     return lines
 

@@ -14,13 +14,13 @@ from wordsight.reports.formats import latex, markdown
 from wordsight.reports.tables import tables
 
 ANALYSIS_FILES = ("analysis.html", "analysis.json", "analysis.png")
-FILES = ("pareto.png", "comparison.html", "comparison.md", "comparison.tex")
+COMPARISON_FILES = ("pareto.png", "comparison.html", "comparison.md", "comparison.tex")
 BOOK_FILES = ("book.html", "book.json", "book.png")
 
 
-def check_report(folder: Path, files: Sequence[str] = FILES) -> None:
-    """Raises UsageError if a report of these files could not be written there, before the work that it
-    reports on.
+def check_report(folder: Path, files: Sequence[str] = COMPARISON_FILES) -> None:
+    """Raises UsageError without matplotlib and FileError if a report of these files could not be written
+    there, before the work that it reports on.
     """
     if find_spec("matplotlib") is None:
         raise UsageError("a report needs matplotlib: pip install 'wordsight[report]'")
@@ -39,24 +39,24 @@ def write_files(folder: Path, contents: Mapping[str, bytes | str]) -> None:
 
 
 def write_report(results: Results, folder: Path) -> None:
-    """Write all FILES into the folder, or none."""
+    """Write all COMPARISON_FILES into the folder, or none."""
     # Only here: reports are an extra, and tables are not.
     from wordsight.reports.page import figure, render
     from wordsight.reports.palette import LIGHT
     from wordsight.reports.pareto import draw
 
-    made = tables(results.rows)
+    all_tables = tables(results.rows)
     pareto = figure(partial(draw, results.rows))
     contents: dict[str, bytes | str] = {
         "pareto.png": draw(results.rows, LIGHT),
         "comparison.html": render(
             "comparison.html",
             title="wordsight compare",
-            tables=made,
+            tables=all_tables,
             environment=results.environment,
             figures=[pareto],
         ),
-        "comparison.md": "\n".join(map(markdown, made)),
-        "comparison.tex": "\n".join(map(latex, made)),
+        "comparison.md": "\n".join(map(markdown, all_tables)),
+        "comparison.tex": "\n".join(map(latex, all_tables)),
     }
     write_files(folder, contents)

@@ -27,13 +27,13 @@ def _environment(folder: Path) -> Environment:
     `record | embedded` a record as JSON, for a script element.
     """
     loader = FileSystemLoader([folder, TEMPLATES])
-    made = Environment(autoescape=True, undefined=StrictUndefined, loader=loader)
-    made.globals |= {
+    templates = Environment(autoescape=True, undefined=StrictUndefined, loader=loader)
+    templates.globals |= {
         "palette": Markup(css()),
-        "source": lambda name: Markup(loader.get_source(made, name)[0]),
+        "source": lambda name: Markup(loader.get_source(templates, name)[0]),
     }
-    made.filters["embedded"] = _embedded
-    return made
+    templates.filters["embedded"] = _embedded
+    return templates
 
 
 def _embedded(record: Mapping[str, object]) -> Markup:

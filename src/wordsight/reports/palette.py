@@ -1,4 +1,4 @@
-"""The palette: every color of figures, pages and drawings, written once."""
+"""The palette: the colors of figures and pages, and of the marks on pictures."""
 
 from __future__ import annotations
 

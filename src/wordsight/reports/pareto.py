@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from wordsight.evaluation.metrics import UNPRUNED
 from wordsight.evaluation.results import Row
 from wordsight.reports.figures import new_figure, style_axis, to_png
 from wordsight.reports.palette import LINES, Palette
@@ -109,8 +110,8 @@ def _milliseconds(rows: Sequence[Row]) -> list[float | None]:
 
 def _styles(rows: Sequence[Row], palette: Palette) -> dict[str, Style]:
     """Color, marker and dashes of every pruner: no two share all three, and few share two."""
-    names = [name for name in dict.fromkeys(row["pruner"] for row in rows) if name != "none"]
-    styles: dict[str, Style] = {"none": {"color": palette.text, "marker": "*", "markersize": 11}}
+    names = [name for name in dict.fromkeys(row["pruner"] for row in rows) if name != UNPRUNED]
+    styles: dict[str, Style] = {UNPRUNED: {"color": palette.text, "marker": "*", "markersize": 11}}
     for i, name in enumerate(names):
         color, marker = LINES[i % len(LINES)], MARKERS[i % len(MARKERS)]
         styles[name] = {"color": color, "marker": marker, "linestyle": DASHES[i // len(LINES) % len(DASHES)]}

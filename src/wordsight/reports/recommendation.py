@@ -6,6 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from wordsight._utils.numbers import signed
+from wordsight.evaluation.metrics import UNPRUNED
 from wordsight.evaluation.recommendation import Recommendation
 
 
@@ -51,6 +52,6 @@ def _time_table(record: Recommendation) -> tuple[str, Table]:
     time = record["time"]
     title = f"Milliseconds a question, medians of {time['rounds']} rounds in turns"
     table = _table("pruner", *time["unpruned_ms"])
-    for name, spans in (("none", time["unpruned_ms"]), (record["leader"], time["pruned_ms"])):
+    for name, spans in ((UNPRUNED, time["unpruned_ms"]), (record["leader"], time["pruned_ms"])):
         table.add_row(name, *(f"{each:.1f}" for each in spans.values()))
     return title, table

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from wordsight._utils.numbers import percent, signed
 from wordsight.evaluation.latency import RATIOS, SPANS, Span, is_gain
-from wordsight.evaluation.metrics import Part
+from wordsight.evaluation.metrics import UNPRUNED, Part
 from wordsight.evaluation.results import Row
 from wordsight.evaluation.statistics import ENOUGH, Interval
 
@@ -35,14 +35,14 @@ def summary(rows: Sequence[Row]) -> Table:
     for row in rows:
         if row["tasks"] == most:
             groups.setdefault(_model_and_task(row), []).append(row)
-    keeps = list(dict.fromkeys(_keep(row) for row in rows if row["pruner"] != "none"))
+    keeps = list(dict.fromkeys(_keep(row) for row in rows if row["pruner"] != UNPRUNED))
     body, notes = [], []
     for group, own in groups.items():
         pruners = dict.fromkeys(row["pruner"] for row in own)
         notes += [note for pruner in pruners if (note := _more_read(pruner, own))]
         accuracies = {(row["pruner"], _keep(row)): _accuracy(row) for row in own}
         for pruner in pruners:
-            at = [accuracies.get((pruner, "100%" if pruner == "none" else keep), "") for keep in keeps]
+            at = [accuracies.get((pruner, "100%" if pruner == UNPRUNED else keep), "") for keep in keeps]
             body.append((*group, pruner, *at))
         body.append((*group, "(blind)", *(f"{own[0]['blind']:.3f}" for _ in keeps)))
     head = ("model", "task", "pruner", *keeps)
@@ -70,7 +70,7 @@ def _budget(row: Row) -> float:
 
 def comparison(rows: Sequence[Row]) -> Table:
     """Accuracy of every pruner; the blind score of a task is its last line."""
-    others = sorted({name for row in rows for name in row["difference_to"]} - {"none"})
+    others = sorted({name for row in rows for name in row["difference_to"]} - {UNPRUNED})
     head = (
         *("model", "task", "pruner", "keep", "tokens", "accuracy [95 %]", "kept quality"),
         *(f"minus {name} [95 %]" for name in ("unpruned", *others)),
@@ -78,7 +78,7 @@ def comparison(rows: Sequence[Row]) -> Table:
     )
     body: list[tuple[str, ...]] = []
     for i, row in enumerate(rows):
-        differences = [signed(row["difference_to"].get(name)) for name in ("none", *others)]
+        differences = [signed(row["difference_to"].get(name)) for name in (UNPRUNED, *others)]
         body.append(
             (
                 *_key(row),
