@@ -89,7 +89,10 @@ MISUSES = [
         (*BUILD, "--out", "out", "--divergence", "q2"),
         r"quantile must be a share of the tokens in \(0, 1\], got 2",
     ),
-    ((*BUILD, "--out", "out", "--criterion", "sure"), "unknown criterion 'sure': choose from blind_divergence, both_halves"),
+    (
+        (*BUILD, "--out", "out", "--criterion", "sure"),
+        "unknown criterion 'sure': choose from blind_divergence",
+    ),
     ((*BUILD, "--out", "out", "--images", "3"), "--images"),
     ((*CALIBRATE[:3], "nowhere", "--out", "out"), "no such folder: nowhere"),
     ((*CALIBRATE[:3], "empty", "--out", "out"), "no pictures in empty"),
