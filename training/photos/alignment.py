@@ -17,7 +17,7 @@ from transformers.models.internvl.modeling_internvl import InternVLMultiModalPro
 
 from features import Features
 from photos import Photo
-from run import Run
+from runs import Run
 from schedule import Schedule
 from vision import TOKENS, foreground, vision_config
 
@@ -63,10 +63,11 @@ def align(run: Run, minutes: float) -> dict[str, Tensor]:
     names = known_names(run.photos)
     words, length = word_vectors(names, tokenizer, embedding), embedding.norm(dim=1).median()
     torch.manual_seed(run.seed)
-    aligner, draw = Aligner(embedding.shape[1]), _Draw(run, names)
+    aligner, draw = Aligner(embedding.shape[1]).to(embedding.device), _Draw(run, names)
 
     def loss_of(step: int) -> Tensor:
-        tokens, wanted = draw(np.random.default_rng([run.seed, step]))
+        drawn = draw(np.random.default_rng([run.seed, step]))
+        tokens, wanted = (part.to(embedding.device) for part in drawn)
         logs, projected = aligner(tokens, words)
         drift = (projected.norm(dim=-1) / length - 1).square().mean()
         return -(wanted * logs).sum(-1).mean() + 0.1 * drift
@@ -75,7 +76,7 @@ def align(run: Run, minutes: float) -> dict[str, Tensor]:
     made_of = {"names": names, "silent": run.recipe.silent, "windowed": run.recipe.windowed}
     checkpoint = run.file("align")
     Schedule(checkpoint, aligner, stepper, made_of).run(minutes, loss_of)
-    sample = run.singles[0].gather(range(min(64, len(run.singles[0].views))))
+    sample = run.singles[0].gather(range(min(64, len(run.singles[0].views)))).to(embedding.device)
     return as_long_as_words(aligner.projector, sample, embedding)
 
 
@@ -107,8 +108,8 @@ class _Draw:
 
 
 def known_names(photos: list[Photo]) -> list[str]:
-    """What training names, in the order of the alphabet."""
-    return sorted({photo.name for photo in photos if photo.known and photo.name})
+    """What training names, in alphabetical order."""
+    return sorted({photo.name for photo in photos if photo.known and photo.split == "train"})
 
 
 def training_rows(photos: list[Photo], sets: list[Features]) -> list[tuple[int, int, str]]:

@@ -24,7 +24,7 @@ from names import UNSURE
 from photos import Photo
 from prompts import IGNORED, VISUAL, Layout, Row, stack
 from questions import NAMING, Question, Questioner
-from run import Run
+from runs import Run
 from schedule import Schedule
 from vision import TOKENS, foreground
 
@@ -149,18 +149,22 @@ class Answerer(nn.Module):
 
     def __init__(self, projector: InternVLMultiModalProjector, language_model: Any) -> None:
         super().__init__()
-        self.trained = nn.ModuleDict({"projector": projector, "lora": adapt(language_model)})
+        lora = adapt(language_model).to(language_model.device)
+        self.trained = nn.ModuleDict({"projector": projector, "lora": lora})
         self._language = [language_model]  # in a list: its weights are no part of the checkpoint
 
     def loss(self, drawn: Drawn) -> Tensor:
         """The mean cross-entropy of the tokens of all answers."""
         language = self._language[0]
         embed = language.get_input_embeddings()
-        ids, wanted, positions = stack(drawn.rows)
+        ids, wanted, positions, mask = (part.to(embed.weight.device) for part in stack(drawn.rows))
         embeds = embed(ids.clamp(min=0))
-        visual = self.trained["projector"](torch.cat(drawn.features))
+        visual = self.trained["projector"](torch.cat(drawn.features).to(ids.device))
         embeds = embeds.masked_scatter((ids == VISUAL)[..., None], visual)  # in reading order, row by row
-        states = language.model(inputs_embeds=embeds, position_ids=positions, use_cache=False)
+        # Without a mask, transformers takes positions with gaps for several texts in one row.
+        states = language.model(
+            inputs_embeds=embeds, position_ids=positions, attention_mask=mask, use_cache=False
+        )
         answers = wanted != IGNORED
         logits = F.linear(states.last_hidden_state[answers], embed.weight)
         return F.cross_entropy(logits, wanted[answers])
@@ -172,6 +176,7 @@ def answer(run: Run, projector: dict[str, Tensor], minutes: float) -> None:
     model, tokenizer = run.language
     start = Aligner(model.config.hidden_size).projector
     start.load_state_dict(projector)
+    start.to(model.device)
     answerer, draw = Answerer(start, model), Draw(run, Layout(tokenizer))
     groups = [
         {"params": list(answerer.trained["projector"].parameters()), "lr": PROJECTOR_RATE},

@@ -7,15 +7,14 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import InternVLConfig, InternVLForConditionalGeneration, LlavaProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from alignment import Aligner
-from answering import Answerer
-from lora import merge
+from lora import fresh, merge
 from prompts import IMAGE, TEMPLATE
-from vision import LAYERS, MEAN, PATCH, SIDE, STD, TOKENS, tower, vision_config
+from vision import MEAN, PATCH, SIDE, STD, TOKENS, tower, vision_config
 from wheels import language_model, tower_weights
 from wordsight._utils.files import replacing
 
@@ -27,17 +26,18 @@ def assemble(checkpoint: Path, folder: Path, tuned: Annotated[Path | None, typer
     `vision.restrict_attention(model.model.vision_tower)` after loading.
     """
     language, tokenizer = language_model()
-    answerer = Answerer(Aligner(language.config.hidden_size).projector, language)
-    answerer.trained.load_state_dict(torch.load(checkpoint, weights_only=True)["trained"])
-    merge(language)
+    weights = torch.load(checkpoint, weights_only=True, map_location="cpu")["trained"]
+    projector, lora = Aligner(language.config.hidden_size).projector, fresh(language)
+    nn.ModuleDict({"projector": projector, "lora": lora}).load_state_dict(weights)
+    merge(language, lora)
     tokenizer.add_special_tokens({"pad_token": "<pad>", "extra_special_tokens": [IMAGE]})
     tokenizer.padding_side = "left"
     model = build(language, tokenizer)
-    weights = tower(tower_weights(), LAYERS).state_dict()
+    seeing = tower(tower_weights()).state_dict()
     if tuned is not None:
-        weights = torch.load(tuned, weights_only=True)["tower"]
-    model.model.vision_tower.load_state_dict(weights)
-    model.model.multi_modal_projector.load_state_dict(answerer.trained["projector"].state_dict())
+        seeing = torch.load(tuned, weights_only=True)["tower"]
+    model.model.vision_tower.load_state_dict(seeing)
+    model.model.multi_modal_projector.load_state_dict(projector.state_dict())
     with replacing(folder) as draft:
         model.save_pretrained(draft)
         processor(tokenizer).save_pretrained(draft)

@@ -16,7 +16,7 @@ from torch import Tensor
 from color import color_of
 from photos import Photo
 from views import View, all_views, render
-from vision import GRID, LAYERS, Saliency, pixels, restrict_attention, tokens_of, tower
+from vision import DEVICE, GRID, LAYERS, Saliency, pixels, restrict_attention, tokens_of, tower
 from wheels import BUILD, tower_weights
 from wordsight._utils.files import replacing
 
@@ -73,21 +73,23 @@ class Encoder:
 
     def __init__(self, tuned: Path | None = None) -> None:
         weights = tower_weights()
-        self.tower = tower(weights, LAYERS + 1)
-        self.saliency = Saliency(weights) if tuned is None else None
+        self.tower = tower(weights, LAYERS + 1).to(DEVICE)
+        self.saliency = Saliency(weights).to(DEVICE) if tuned is None else None
         if tuned is not None:
             restrict_attention(self.tower)
-            self.tower.load_state_dict(torch.load(tuned, weights_only=True)["tower"], strict=False)
+            self.tower.load_state_dict(
+                torch.load(tuned, weights_only=True, map_location=DEVICE)["tower"], strict=False
+            )
 
     @torch.inference_mode()
     def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens (B, 64, 1536) and a map of saliency (B, 128, 128)."""
-        states = self.tower.embeddings(batch)
+        states = self.tower.embeddings(batch.to(DEVICE))
         for block in self.tower.encoder.layer[:LAYERS]:
             states = block(states)
         if self.saliency is None:
-            return tokens_of(states), None
-        return tokens_of(states), self.saliency(self.tower.encoder.layer[LAYERS](states))
+            return tokens_of(states).cpu(), None
+        return tokens_of(states).cpu(), self.saliency(self.tower.encoder.layer[LAYERS](states)).cpu()
 
 
 def _write_shard(encoder: Encoder, shard: Sequence[View], photos: Sequence[Photo], stem: Path) -> None:

@@ -84,8 +84,8 @@ class Layout:
         return self._spelled[text]
 
 
-def stack(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, what is wanted, and positions (B, L), filled up on the right, where no causal model looks."""
+def stack(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids, what is wanted, positions and mask (B, L), filled up on the right."""
     longest = max(len(row.ids) for row in rows)
 
     def filled(values: list[int], filler: int) -> list[int]:
@@ -93,4 +93,5 @@ def stack(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
 
     ids = torch.tensor([filled(row.ids, 0) for row in rows])
     wanted = torch.tensor([filled(row.wanted, IGNORED) for row in rows])
-    return ids, wanted, torch.tensor([filled(row.positions, 0) for row in rows])
+    mask = torch.tensor([filled([1] * len(row.ids), 0) for row in rows])
+    return ids, wanted, torch.tensor([filled(row.positions, 0) for row in rows]), mask

@@ -16,11 +16,12 @@ from assemble import assemble
 from features import cache_features
 from photos import read_photos
 from recipes import RECIPES
-from run import Run
+from runs import Run
+from vision import DEVICE
 from wheels import BUILD, language_model
 from windows import tune
 
-ALIGN, ANSWER, WINDOW = 10.0, 180.0, 120.0  # minutes of processor time
+ALIGN, ANSWER, WINDOW = 10.0, 120.0, 60.0  # minutes of processor time
 
 
 def train(
@@ -36,6 +37,7 @@ def train(
         return
     torch.set_num_threads(min(2, torch.get_num_threads()))
     shown, language, tuned = read_photos(photos), language_model(), None
+    language[0].to(DEVICE)
     if RECIPES[recipe].windowed:
         tuned = tune(BUILD / "windows.pt", shown, language=language, minutes=share * WINDOW)
     run = Run(recipe, seed, shown, cache_features(shown, tuned), language)

@@ -14,7 +14,7 @@ from vision import SIDE
 CELLS = 4  # corners of a collage, in reading order
 REPEATED = 0.5  # how many collages show a thing twice
 # Of every split; training's crops are balanced over names.
-CROPS = {"train": 3000}
+CROPS = {"train": 2000}
 COLLAGES = {"train": 2400, "validation": 150, "test": 300}
 
 

@@ -20,6 +20,7 @@ PATCHES = SIDE // PATCH  # on a side
 GRID, TOKENS = PATCHES // 2, (PATCHES // 2) ** 2
 TOKEN_WIDTH = 4 * WIDTH  # a token is 2x2 patches
 WINDOW = 4  # patches on a side
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

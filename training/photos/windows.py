@@ -47,7 +47,8 @@ def tune(checkpoint: Path, photos: list[Photo], *, language: tuple[Any, Any], mi
     model, tokenizer = language
     embedding = model.get_input_embeddings().weight.detach()
     names = known_names(photos)
-    words, model = word_vectors(names, tokenizer, embedding), Windowed(embedding.shape[1])
+    words, windowed = word_vectors(names, tokenizer, embedding), Windowed(embedding.shape[1])
+    windowed.to(embedding.device)
     by_name = {
         name: [n for n, photo in enumerate(photos) if photo.name == name and photo.split == "train"]
         for name in names
@@ -61,13 +62,13 @@ def tune(checkpoint: Path, photos: list[Photo], *, language: tuple[Any, Any], mi
         batch = torch.stack([pixels(render(view, photos)) for view in views])
         named = torch.tensor([names.index(name) for name in drawn])
         wanted = targets(named, torch.ones(PICTURES, TOKENS), prior)
-        return -(wanted * model(batch, words)).sum(-1).mean()
+        return -(wanted.to(words.device) * windowed(batch.to(words.device), words)).sum(-1).mean()
 
     groups = [
-        {"params": list(model.tower.parameters()), "lr": TOWER_RATE},
-        {"params": list(model.aligner.parameters()), "lr": HEAD_RATE},
+        {"params": list(windowed.tower.parameters()), "lr": TOWER_RATE},
+        {"params": list(windowed.aligner.parameters()), "lr": HEAD_RATE},
     ]
     stepper = torch.optim.AdamW(groups, weight_decay=0.05)
-    Schedule(checkpoint, model, stepper, {"names": names}).run(minutes, loss_of)
-    torch.save({"tower": model.tower.state_dict()}, tuned)
+    Schedule(checkpoint, windowed, stepper, {"names": names}).run(minutes, loss_of)
+    torch.save({"tower": windowed.tower.state_dict()}, tuned)
     return tuned
