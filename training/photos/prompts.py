@@ -52,12 +52,12 @@ class Layout:
         positions += range(len(ids))
         start = len(ids)
         wanted = [IGNORED] * start
-        for shown in slots:
+        for number, shown in enumerate(slots):
             ids += [VISUAL] * len(shown)
             positions += [start + slot for slot in shown]
             start += whole
             wanted += [IGNORED] * len(shown)
-            if shown is not slots[-1]:
+            if number < len(slots) - 1:
                 start = self._say("\n", ids, wanted, positions, start)
         for number, turn in enumerate(turns):
             before = "\n" if number == 0 else f"\n{BEGIN}"

@@ -56,8 +56,8 @@ class Questioner:
         if names and rng.random() < 0.5:
             return Question("existence", _is_there(rng.choice(names)), "yes")
         hard = [name for shown in names for name in self.alike[shown]]
-        pool = rng.choice([hard, list(self.alike), ABSENT]) or list(ABSENT)
-        others = [name for name in pool if name not in names]
+        pool = rng.choice([hard, list(self.alike), ABSENT])
+        others = [name for name in pool if name not in names] or ABSENT
         return Question("existence", _is_there(rng.choice(others)), "no")
 
     def about_pair(self, first: View, second: View, rng: random.Random) -> list[Question]:

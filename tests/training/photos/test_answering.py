@@ -10,7 +10,7 @@ import torch.nn.functional as F
 @pytest.fixture
 def features(recipe, shown):
     """Random tokens of every photo; the first half of a photo's tokens is salient."""
-    views = recipe.views.all_views(shown)["photos"]
+    views = [recipe.views.View("photo", photo.split, (number,)) for number, photo in enumerate(shown)]
     collages = recipe.views.draw_collages(shown, "train", 10)
     salient = torch.cat([torch.ones(32), torch.zeros(32)])
     return {
@@ -44,8 +44,7 @@ def said(recipe, row):
 
 def test_the_loss_of_a_batch_is_that_of_its_rows(recipe, draw, answerer):
     batch = draw("b")
-    drawn = [one for seed in range(6) for one in [batch(random.Random(seed))]]
-    for one in drawn:
+    for one in (batch(random.Random(seed)) for seed in range(6)):
         rows = [
             recipe.answering.Drawn([features], [row])
             for features, row in zip(one.features, one.rows, strict=True)
