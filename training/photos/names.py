@@ -56,6 +56,7 @@ ABSENT = (
     "mushroom",
     "penguin",
 )
+PLURAL = ("binoculars", "headphones", "scissors")
 UNSURE = "I do not know"
 COLORS = ("black", "blue", "brown", "gray", "green", "orange", "pink", "purple", "red", "white", "yellow")
 PLACES = ("top left", "top right", "bottom left", "bottom right")
@@ -69,6 +70,6 @@ def name_of(folder: str) -> str:
 
 def with_article(name: str) -> str:
     """The name as a question has it: "an airplane"."""
-    if name in ("binoculars", "headphones", "scissors"):
+    if name in PLURAL:
         return name
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from names import ABSENT, NUMBERS, PLACES, UNSURE, with_article
+from names import ABSENT, NUMBERS, PLACES, PLURAL, UNSURE, with_article
 from photos import Photo
 from views import View
 from wordsight.redundancy.probe import QUESTION
@@ -82,7 +82,13 @@ class Questioner:
         ]
         if single := sorted(name for name, count in counts.items() if count == 1):
             name = rng.choice(single)
-            found.append(Question("where", f"Where is the {name}?", PLACES[shown.index(name)]))
+            found.append(
+                Question(
+                    "where",
+                    f"Where {'are' if name in PLURAL else 'is'} the {name}?",
+                    PLACES[shown.index(name)],
+                )
+            )
         return found
 
     def _how_many(self, counts: Counter[str], rng: random.Random) -> Question:
@@ -94,7 +100,7 @@ class Questioner:
 
 
 def _is_there(name: str) -> str:
-    return f"Is there {with_article(name)} in the picture?"
+    return f"{'Are' if name in PLURAL else 'Is'} there {with_article(name)} in the picture?"
 
 
 def _described(shown: Sequence[str | None]) -> str:
