@@ -14,6 +14,13 @@ from PIL import Image, ImageDraw
 from vision import GRID
 
 FINE = 16  # points on a token's side
+# Folders of the pictures whose annotations are in a folder of another name.
+FOLDERS = {
+    "Faces": "Faces_2",
+    "Faces_easy": "Faces_3",
+    "Motorbikes": "Motorbikes_16",
+    "airplanes": "Airplanes_Side_2",
+}
 
 
 def read_outline(photo: Path, annotations: Path, size: tuple[int, int]) -> NDArray[np.float64] | None:
@@ -22,7 +29,8 @@ def read_outline(photo: Path, annotations: Path, size: tuple[int, int]) -> NDArr
     """
     from scipy.io import loadmat
 
-    file = annotations / photo.parent.name / f"annotation_{photo.stem.removeprefix('image_')}.mat"
+    folder = FOLDERS.get(photo.parent.name, photo.parent.name)
+    file = annotations / folder / f"annotation_{photo.stem.removeprefix('image_')}.mat"
     if min(size) >= 224 or not file.exists():
         return None
     found = loadmat(file)

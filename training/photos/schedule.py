@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wordsight._utils.files import replacing
 
-SAVE_EVERY, PRINT_EVERY = 50, 20  # steps
+SAVE_EVERY, PRINT_EVERY = 20, 20  # steps
 WARMUP = 30  # steps
 LEAST = 0.03  # share of the rate that is left at the end
 
