@@ -53,6 +53,8 @@ def cache_features(photos: Sequence[Photo], tuned: Path | None = None) -> dict[s
     """
     plain = BUILD / "features"
     folder = plain if tuned is None else BUILD / f"features-{tuned.stem}"
+    if tuned is not None:
+        cache_features(photos)  # for its saliency and its colors
     found, encoder = {}, None
     for name, views in all_views(photos).items():
         shards = [views[start : start + SHARD] for start in range(0, len(views), SHARD)]
