@@ -129,30 +129,40 @@ def print_tables(*renderables: Any) -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """While open, long work shows a bar for each of its named parts, if stderr is a terminal."""
+    """While open, long work shows a bar for each of its named parts, if stderr is a terminal.
+
+    Bars stop when their part is done: a live display would be drawn over the result that follows.
+    """
     if not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
     from rich.progress import Progress as Bars
-    from rich.progress import TaskID
 
     from wordsight._utils.progress import Progress, report_progress
 
-    bars, tasks = Bars(console=Console(stderr=True)), dict[str, TaskID]()
+    live: list[Bars] = []
 
     def update(progress: Progress) -> None:
-        if progress.description:
-            bars.start()  # once there is something to show
-            if progress.description not in tasks:
-                tasks[progress.description] = bars.add_task(progress.description, total=1.0)
-            bars.update(tasks[progress.description], completed=progress.done)
+        if not progress.description:
+            return
+        if not live:
+            live.append(Bars(console=Console(stderr=True)))
+            live[0].start()
+        tasks = {task.description: task.id for task in live[0].tasks}
+        task = tasks.get(progress.description)
+        if task is None:
+            task = live[0].add_task(progress.description, total=1.0)
+        live[0].update(task, completed=progress.done)
+        if progress.done > 1 - 1e-9:
+            live.pop().stop()
 
     try:
         with report_progress(update):
             yield
     finally:
-        bars.stop()
+        for bars in live:
+            bars.stop()
 
 
 def say_skipped(reasons: dict[str, str]) -> None:

@@ -78,8 +78,8 @@ class Prompt:
         if self.layerwise:
             raise UsageError(
                 f"{type(self.layerwise).__name__} drops tokens between layers of the language model, which "
-                "inputs alone cannot do: give the prompt to VLM.logits or VLM.generate, or take a pruner "
-                "that chooses before the model"
+                "inputs alone cannot do: give [prompt] to VLM.logits or VLM.generate, or take a pruner that "
+                "chooses before the model"
             )
         return collate([self])
 
