@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 from wordsight.analysis.intermediate_states import Analysis
@@ -11,11 +10,12 @@ from wordsight.reports.analysis import analysis_tables, sentences
 from wordsight.reports.analysis_figure import draw
 from wordsight.reports.folder import write_files
 from wordsight.reports.page import figure, render
-from wordsight.reports.palette import LIGHT
+from wordsight.reports.palette import DARK, LIGHT
 
 
 def write_analysis(record: Analysis, folder: Path) -> None:
     """Write ANALYSIS_FILES of reports/folder.py into the folder, or none."""
+    light, dark = draw(record, LIGHT), draw(record, DARK)
     text = render(
         "analysis.html",
         title="wordsight analyze",
@@ -23,11 +23,11 @@ def write_analysis(record: Analysis, folder: Path) -> None:
         environment=record["environment"],
         record=record,
         sentences=sentences(record),
-        figures=[figure(partial(draw, record))],
+        figures=[figure(light, dark)],
     )
     contents: dict[str, bytes | str] = {
         "analysis.html": text,
         "analysis.json": json.dumps(record, indent=1) + "\n",
-        "analysis.png": draw(record, LIGHT),
+        "analysis.png": light,
     }
     write_files(folder, contents)

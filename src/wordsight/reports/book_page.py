@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from wordsight.analysis.prototypes import Cluster, Inspection, NearestToken, Prototype
@@ -12,7 +11,7 @@ from wordsight.reports.book import sentences, words_of
 from wordsight.reports.book_figure import draw
 from wordsight.reports.folder import write_files
 from wordsight.reports.page import figure, inline, render
-from wordsight.reports.palette import LIGHT
+from wordsight.reports.palette import DARK, LIGHT
 from wordsight.reports.patches import SIDE, Patches, place_of
 
 ROWS = 200  # prototypes with patches on the page; the record has all
@@ -33,6 +32,7 @@ def write_book_report(record: Inspection, pictures: Sequence[Path], folder: Path
     clusters = [_cluster(each, most) for each in record["clusters"]]
     examples = [each["examples"] for each in rows] + [each["examples"] for each in clusters]
     patches = Patches.of([example for some in examples for example in some], pictures)
+    light, dark = draw(record, LIGHT), draw(record, DARK)
     text = render(
         "book.html",
         title="wordsight codebook inspect",
@@ -40,7 +40,7 @@ def write_book_report(record: Inspection, pictures: Sequence[Path], folder: Path
         environment={**record["environment"], "book": record["book"]},
         record=record,
         sentences=sentences(record),
-        figures=[figure(partial(draw, record))],
+        figures=[figure(light, dark)],
         clusters=[{**each, "patches": _places(each["examples"], patches, record)} for each in clusters],
         rows=[{**each, "patches": _places(each["examples"], patches, record)} for each in rows],
         sheet=inline(patches.sheet, "jpeg"),
@@ -49,7 +49,7 @@ def write_book_report(record: Inspection, pictures: Sequence[Path], folder: Path
     contents: dict[str, bytes | str] = {
         "book.html": text,
         "book.json": json.dumps(record, indent=1) + "\n",
-        "book.png": draw(record, LIGHT),
+        "book.png": light,
     }
     write_files(folder, contents)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,19 +41,19 @@ def write_report(results: Results, folder: Path) -> None:
     """Write all COMPARISON_FILES into the folder, or none."""
     # Only here: reports are an extra, and tables are not.
     from wordsight.reports.page import figure, render
-    from wordsight.reports.palette import LIGHT
+    from wordsight.reports.palette import DARK, LIGHT
     from wordsight.reports.pareto import draw
 
     all_tables = tables(results.rows)
-    pareto = figure(partial(draw, results.rows))
+    light, dark = draw(results.rows, LIGHT), draw(results.rows, DARK)
     contents: dict[str, bytes | str] = {
-        "pareto.png": draw(results.rows, LIGHT),
+        "pareto.png": light,
         "comparison.html": render(
             "comparison.html",
             title="wordsight compare",
             tables=all_tables,
             environment=results.environment,
-            figures=[pareto],
+            figures=[figure(light, dark)],
         ),
         "comparison.md": "\n".join(map(markdown, all_tables)),
         "comparison.tex": "\n".join(map(latex, all_tables)),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from wordsight.reports.palette import DARK, LIGHT, Palette, css
+from wordsight.reports.palette import css
 
 TEMPLATES = Path(__file__).parent
 
@@ -41,9 +41,9 @@ def _embedded(record: Mapping[str, object]) -> Markup:
     return Markup(json.dumps(record, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
-def figure(draw: Callable[[Palette], bytes]) -> dict[str, str]:
+def figure(light: bytes, dark: bytes) -> dict[str, str]:
     """A figure for light and for dark screens, as the addresses of two PNGs that hold themselves."""
-    return {"light": inline(draw(LIGHT), "png"), "dark": inline(draw(DARK), "png")}
+    return {"light": inline(light, "png"), "dark": inline(dark, "png")}
 
 
 def inline(picture: bytes, kind: str) -> str:
