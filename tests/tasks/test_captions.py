@@ -4,28 +4,19 @@ import re
 from collections import Counter
 from itertools import product
 
-import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
 import wordsight.demo
-from wordsight.synthetic import scenes
 from wordsight.synthetic.questions import caption
 from wordsight.synthetic.scenes import NOUNS, SPLITS, TEXTURES, Scene, Thing, render
 from wordsight.tasks import captions
 from wordsight.tasks.base import Example
 from wordsight.tasks.captions import Captions, count_names
 
+pytestmark = pytest.mark.usefixtures("plain_backgrounds")
+
 TRAINED = range(24_000)  # the seeds of the scenes that train the embedded model
-
-
-@pytest.fixture(autouse=True, scope="module")
-def plain_backgrounds():
-    """Textures take most of the time of a picture, and no test here looks at them."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("_texture", "_plain"):
-            patch.setattr(scenes, name, lambda *_: np.full((192, 192, 3), 255, np.float32))
-        yield
 
 
 def contents(scene):

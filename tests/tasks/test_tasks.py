@@ -25,6 +25,8 @@ from wordsight.tasks.pairs import Pairs
 from wordsight.tasks.repeats import Repeats
 from wordsight.tasks.scenes import Scenes
 
+pytestmark = pytest.mark.usefixtures("plain_backgrounds")
+
 SPLIT_NAMES = ("validation", "test")
 NEEDED = {}  # options that a task cannot do without
 WORDED = [each for each in tasks.names() if registry.find(tasks, each, Task).score is Task.score]
@@ -33,15 +35,6 @@ WORDED = [each for each in tasks.names() if registry.find(tasks, each, Task).sco
 @pytest.fixture(params=tasks.names())
 def name(request):
     return request.param
-
-
-@pytest.fixture(autouse=True, scope="module")
-def plain_backgrounds():
-    """Textures take most of the time of a picture, and no test here looks at them."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("_texture", "_plain"):
-            patch.setattr(scenes, name, lambda *_: np.full((192, 192, 3), 255, np.float32))
-        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
