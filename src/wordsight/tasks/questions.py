@@ -1,5 +1,4 @@
-"""questions: your own, in a file, as in `--task questions.jsonl`; also .json, .csv, .tsv, .parquet, or a saved
-data set.
+"""questions: your own, in a file, as in `--task questions.jsonl`; also a .json, .csv, .tsv or .parquet.
 
     {"image": "street.jpg", "question": "what color is the car?", "answer": ["red", "dark red"]}
 

@@ -17,7 +17,7 @@ ARTICLES = ("a", "an", "the")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 NEGATIONS = ("no", "not", "never", "without", "t")  # t: of isn't, whose apostrophe parts words
 BETWEEN = (*ARTICLES, "any", "really", "very")  # a negation and what it denies
-MARKS = "%‰#&@\u2032\u2033"  # punctuation that changes what is meant; so do all symbols but those that only decorate
+MARKS = "%‰#&@\u2032\u2033"  # punctuation that changes what is meant; symbols do, if they do not decorate
 DECORATION = "`\u00b4|©®™"
 CHANGING = frozenset("+-%‰$€£¥<>≤≥±°#/^=*")  # marks beside a word that make it another, as in C++ and -5
 DASHES = dict.fromkeys((*range(0x2010, 0x2016), 0x2212, 0xFE63), "-")  # hyphens, dashes, minus
