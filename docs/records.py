@@ -24,6 +24,7 @@ from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
 from wordsight.redundancy.codebook import CodebookConfig
 from wordsight.redundancy.evidence import EvidenceManifest
+from wordsight.reports.answers import AnswersRecord
 from wordsight.viewer.server import ExamplesRecord, HealthRecord, JobRecord
 
 PAGE = Path(__file__).with_name("records.md")
@@ -45,6 +46,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "GET /health": HealthRecord,
     "GET /examples": ExamplesRecord,
     "wordsight compare": ResultsRecord,
+    "wordsight answers": AnswersRecord,
     "OUT.cells/*.json": CachedResult,
     "wordsight recommend": Recommendation,
     "wordsight analyze": Analysis,

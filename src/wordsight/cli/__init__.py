@@ -7,7 +7,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from wordsight.cli import analyze, ask, codebook, compare, demo, explain, info, probe, recommend, view
+from wordsight.cli import (
+    analyze,
+    answers,
+    ask,
+    codebook,
+    compare,
+    demo,
+    explain,
+    info,
+    probe,
+    recommend,
+    view,
+)
 from wordsight.cli.common import print_json, progress_bars, say
 from wordsight.errors import UsageError, WordsightError
 
@@ -19,6 +31,7 @@ for command in (
     explain.explain,
     view.view,
     compare.compare,
+    answers.answers,
     recommend.recommend,
     analyze.analyze,
     info.info,
