@@ -148,8 +148,8 @@ class Results:
 
     def _said(self, row: Row) -> dict[str, Any]:
         """What was said for a row, none where it is a mean over tasks."""
-        place = (row["model"], row["task"], row["pruner"], row["keep"], row["tokens"])
         for task in self.answers:
+            place = (row["model"], row["task"], row["pruner"], row["keep"], row["tokens"])
             for each in task["answered"]:
                 if place == (task["model"], task["task"], each["pruner"], each["keep"], each["tokens"]):
                     return {"texts": each["texts"], "scores": each["scores"]}
