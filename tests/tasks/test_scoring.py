@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wordsight.tasks.scoring import chosen, score, scorer_for, words
+from wordsight.tasks.scoring import chosen, score, scorer_for
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text("utf-8")
 ROWS = re.findall(r"^\| (exact|number|yes_no|choice|contains) \| (.+?) \| (.+?) \| (yes|no) \|$", PAGE, re.M)
@@ -61,8 +61,8 @@ DIFFERENT = [
         "r b",
         "😀",
         "😞",
-        "5″",
-        "5′",
+        "5\u2033",
+        "5\u2032",
     ),
     *("की", "कि", "का", "क", "കി", "ക", "ปา", "ป่า", "ป้า", "মা", "ম", "é", "e", "cafe", "café", "1.10", "1,5"),
 ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from wordsight.errors import MediaError
 from wordsight.media.images import load_picture
 from wordsight.media.video import Video
 from wordsight.tasks.base import Example
@@ -31,7 +32,7 @@ def media_digest(media: Any) -> str:
     if known := getattr(media, "digest", None):
         return str(known)
     if isinstance(media, (str, Path)):
-        return sha256(Path(media).read_bytes()).hexdigest()
+        return file_digest(media)
     if isinstance(media, Image.Image):
         return sha256(f"{media.mode} {media.size} ".encode() + media.tobytes()).hexdigest()
     if isinstance(media, Video):
@@ -39,3 +40,15 @@ def media_digest(media: Any) -> str:
     if isinstance(media, (list, tuple)):
         return " ".join(map(media_digest, media))
     return media_digest(load_picture(media))
+
+
+def file_digest(path: str | Path) -> str:
+    """Of a file's content. Raises MediaError if it cannot be read."""
+    digest = sha256()
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except OSError as error:
+        raise MediaError(f"cannot open {path}: {error.strerror}; expected a picture or video") from error
+    return digest.hexdigest()

@@ -167,11 +167,22 @@ def _table(path: Path, problems: Problems) -> Iterator[Row]:
             if not any(cell.strip() for cell in cells):
                 continue
             if not names:
-                names = [cell.strip() for cell in cells]
-                _unique([(name, None) for name in names if name])
+                names = _names(path, cells)
                 continue
             with problems.at(place):
                 yield Row(place, _cells(names, cells))
+
+
+def _names(path: Path, cells: list[str]) -> list[str]:
+    """The names of the columns."""
+    names = [cell.strip() for cell in cells]
+    if len(names) == 1:
+        mark = "tabs" if path.suffix.lower() == ".tsv" else "commas"
+        raise UsageError(f"{path} has one column, {names[0][:80]!r}; expected several, parted by {mark}")
+    for name in names:
+        if name and names.count(name) > 1:
+            raise UsageError(f"{path} has two columns {name!r}; leave one out")
+    return names
 
 
 def _cells(names: list[str], cells: list[str]) -> Fields:

@@ -40,6 +40,7 @@ from wordsight.errors import MediaError, UsageError, unknown
 from wordsight.media.images import load_picture, read_picture
 from wordsight.media.video import Video, is_video
 from wordsight.tasks.base import Example, Task
+from wordsight.tasks.digest import file_digest
 from wordsight.tasks.question_files import Fields, Problems, Row, number_text, read_rows
 from wordsight.tasks.scoring import Scorer, chosen, scorer_for, words
 
@@ -56,6 +57,7 @@ KNOWN = {*(each for names in NAMES.values() for each in names), "index", "l2-cat
 CHOOSE = "Answer with the option's letter from the given choices directly."
 SEED = "wordsight"  # of the split
 LONGEST_PATH = 4096
+LONGEST_INDEX = 64  # what is longer is a picture itself
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")  # of picture files
 PLACEHOLDER = re.compile(r"<(?:image|video)>")
 
@@ -115,7 +117,7 @@ class _File:
     @property
     def digest(self) -> str:
         """Of its content."""
-        return sha256(Path(self.path).read_bytes()).hexdigest()
+        return file_digest(self.path)
 
 
 @dataclass(frozen=True)
@@ -219,13 +221,15 @@ def _read(path: Path, scorer: Scorer | None) -> list[_Line]:
 
 def _with_shared_pictures(rows: list[Row]) -> list[Row]:
     """VLMEvalKit writes a picture once: other rows have the index of that row in its place."""
-    pictures = {str(row.fields.get("index")): row.fields.get("image") for row in rows}
-    return [
-        Row(row.place, row.fields | {"image": picture})
-        if isinstance(picture := pictures.get(str(row.fields.get("image"))), str) and len(picture) > 64
-        else row
-        for row in rows
-    ]
+    pictures = {str(row.fields["index"]): row.fields.get("image") for row in rows if "index" in row.fields}
+
+    def shared(row: Row) -> Row:
+        named = row.fields.get("image")
+        picture = pictures.get(named) if isinstance(named, str) else None
+        is_picture = isinstance(picture, str) and len(picture) > LONGEST_INDEX
+        return Row(row.place, row.fields | {"image": picture}) if is_picture else row
+
+    return [shared(row) for row in rows]
 
 
 def _questions_of(row: Row, folder: Path, scorer: Scorer | None) -> Iterator[_Line]:
@@ -298,7 +302,7 @@ def _film(given: Any, folder: Path) -> _File:
 def _decoded_base64(text: str) -> bytes | None:
     """The picture that a text is, None if it is a path."""
     is_url = text.startswith("data:")
-    if len(text) < 64 and not is_url:
+    if len(text) <= LONGEST_INDEX and not is_url:
         return None
     try:
         content = base64.b64decode(
@@ -433,6 +437,10 @@ def _accepted(given: Any, options: Mapping[str, str]) -> list[str]:
     if not listed:
         raise UsageError("field 'answer' is an empty list")
     answers = list(dict.fromkeys(_answer_text(each, "answer") for each in listed))
+    if options and any(isinstance(each, int) for each in listed):  # an index, or a text?
+        raise UsageError(
+            f"answer {_shown(given)} is a number; expected an option's letter or text, in quotes"
+        )
     if silent := [answer for answer in answers if not words(answer)]:
         raise UsageError(f"an answer needs a letter or a digit to be compared by; got {silent[0]!r}")
     return [_letter(answer, options) for answer in answers] if options else answers
