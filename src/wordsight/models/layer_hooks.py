@@ -54,6 +54,11 @@ def cache_name(model: Any) -> str:
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
+def is_flash(config: Any) -> bool:
+    """Whether a language model of this config attends by FlashAttention, of any version."""
+    return "flash" in (config._attn_implementation or "")
+
+
 @contextmanager
 def capture_attention(attention: Any) -> Iterator[dict[str, Any]]:
     """While open, the first call of this attention goes into the mapping: queries, keys, mask, options."""
@@ -177,7 +182,7 @@ class _Run:
 
     def __init__(self, prompts: Sequence[Prompt], layers: Sequence[Any]) -> None:
         self.prompts, depth = prompts, len(layers)
-        self.is_flash = "flash" in layers[0].self_attn.config._attn_implementation
+        self.is_flash = is_flash(layers[0].self_attn.config)
         self.plans = [
             prompt.layerwise.plan(prompt.visual, depth) if prompt.layerwise else {} for prompt in prompts
         ]

@@ -27,7 +27,7 @@ from wordsight.media.video import Video
 from wordsight.models.batching import batches
 from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock
 from wordsight.models.families import Family, family
-from wordsight.models.layer_hooks import cache_name, pruning_hooks, tokens_read
+from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
 from wordsight.models.loading import load
 from wordsight.models.processing import Turn, process
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
@@ -178,7 +178,9 @@ class VLM:
         starts = range(0, len(prompts), rows)
         for start in subtasks(starts, len(starts)):
             chunk = prompts[start : start + rows]
-            _, rest = collate_after(chunk, shared)
+            # With a cache, FlashAttention reads one row with gaps as packed sequences, unless it is padded.
+            padding = int(shared > 0 and len(chunk) == 1 and is_flash(self.model.config.get_text_config()))
+            _, rest = collate_after(chunk, shared, padding)
             past = copy.deepcopy(cache)
             if past is not None:
                 past.batch_repeat_interleave(len(chunk))
