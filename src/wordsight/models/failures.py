@@ -79,11 +79,16 @@ def as_model_error(saying: str) -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """Why, in a sentence without its period."""
+    return known_reason(error) or in_one_line(error)
+
+
+def known_reason(error: BaseException) -> str | None:
+    """Why, and what to do, where that is known of such errors."""
     for kind, pattern, words in REASONS:
         for one in _causes(error):
             if isinstance(one, kind) and re.search(pattern, str(one), re.DOTALL):
                 return words.format(in_one_line(one))
-    return in_one_line(error)
+    return None
 
 
 def in_one_line(error: BaseException) -> str:

@@ -25,6 +25,11 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
         if signals and (tower := family.tower(model)):
             collected = hooks.enter_context(tower.collect_signals())
         output = encode(**given, return_dict=True)
+    if output.pooler_output is None:
+        raise ModelError(
+            f"{type(model).__name__} ({model.config.model_type}) does not return visual tokens where others "
+            "do (pooler_output), so that wordsight cannot take them"
+        )
     features = _items(output.pooler_output)
     embeds = torch.cat(features)  # (N, D)
     check_count(int(processed.is_visual(model.config).sum()), len(embeds))

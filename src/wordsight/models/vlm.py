@@ -8,7 +8,7 @@ import copy
 import hashlib
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -188,7 +188,7 @@ class VLM:
             padding = int(shared > 0 and len(chunk) == 1 and is_flash(self.model.config.get_text_config()))
             _, rest = collate_after(chunk, shared, padding)
             past = copy.deepcopy(cache)
-            with self._reading(), self._layerwise(chunk) as extra:
+            with self._reading(*chunk), self._layerwise(chunk) as extra:
                 if past is not None:
                     past.batch_repeat_interleave(len(chunk))
                 given = {**rest, cache_name(self.model): past, **extra}
@@ -210,15 +210,19 @@ class VLM:
         length = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
         watch = StoppingCriteriaList([clock] if clock else [])
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
-        with self._reading(), self._layerwise(prompts) as extra:
+        with self._reading(*prompts), self._layerwise(prompts) as extra:
             output = self.model.generate(
                 **inputs, **length, **extra, do_sample=False, use_cache=True, stopping_criteria=watch
             )
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
 
-    def _reading(self) -> AbstractContextManager[None]:
-        """What the model raises while it reads a prompt, as one sentence."""
+    def _reading(self, *prompts: Prompt) -> AbstractContextManager[None]:
+        """What the model raises while it reads prompts, as one sentence; but a layerwise method may have
+        raised it.
+        """
+        if any(prompt.layerwise for prompt in prompts):
+            return nullcontext()
         return as_model_error(f"{self.name} ({self.model.config.model_type}) cannot read this prompt")
 
     def _layerwise(self, prompts: Sequence[Prompt]) -> AbstractContextManager[dict[str, Any]]:
