@@ -39,3 +39,8 @@ def signed(difference: Iterable[float] | None) -> str:
         return ""
     mean, low, high = difference
     return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, as "1 picture" or "2,000 pictures"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
