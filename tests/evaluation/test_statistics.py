@@ -1,4 +1,4 @@
-"""Estimates, intervals and the number of pictures, against tables, hand-worked cases and slow, literal sums."""
+"""Estimates, intervals, the number of pictures: against tables, hand-worked cases and slow, literal sums."""
 
 import math
 import statistics
@@ -69,7 +69,7 @@ def test_pictures_weigh_as_many_questions_as_they_have():
 
 
 def likeliest_share(pictures, level):
-    """The largest share of pictures that differ of which none of so many is seen at 1 - level, halved as there
+    """The largest share of pictures that differ, none of so many seen at 1 - level, halved as there
     are two sides.
     """
     share = 1.0
