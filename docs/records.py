@@ -7,7 +7,7 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from typing_extensions import is_typeddict
+from typing_extensions import NotRequired, is_typeddict
 
 from wordsight.analysis.compaction import Compaction
 from wordsight.analysis.intermediate_states import Analysis
@@ -78,6 +78,8 @@ def _section(title: str, kind: Any, parts: dict[str, Any]) -> str:
     rows = []
     for name, hint in get_type_hints(kind, include_extras=True).items():
         note = ""
+        if get_origin(hint) is NotRequired:
+            (hint,) = get_args(hint)
         if get_origin(hint) is Annotated:
             hint, *notes = get_args(hint)
             note = "; ".join(text for text in notes if isinstance(text, str))

@@ -46,7 +46,7 @@ def both(path):
     return [
         example
         for split in ("validation", "test")
-        for example in Questions(path=path, split=split).examples()
+        for example in Questions(path=path, split=split).first(None)
     ]
 
 

@@ -21,7 +21,7 @@ from wordsight.cli import (
     view,
 )
 from wordsight.cli.common import print_json, progress_bars, say
-from wordsight.errors import UsageError, WordsightError
+from wordsight.errors import ModelError, UsageError, WordsightError
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -71,6 +71,12 @@ def main() -> None:
         _fail(UsageError(f"{_one_line(error)}; {hint}"))
     except WordsightError as error:
         _fail(error)
+    except Exception as error:
+        from wordsight.models.failures import known_reason
+
+        if not (reason := known_reason(error)):
+            raise
+        _fail(ModelError(reason))
     if code == INTERRUPTED:
         _fail(
             WordsightError(

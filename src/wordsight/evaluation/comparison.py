@@ -12,15 +12,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wordsight._utils.options import check_options
+from wordsight._utils.options import Count, check_options
 from wordsight._utils.progress import track
 from wordsight._utils.registry import refuse_duplicates, spec
 from wordsight.errors import UsageError, unknown
 from wordsight.evaluation.environment import Weights, describe_weights, machine, versions
 from wordsight.evaluation.latency import Timing
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED, Baselines, Metrics, mean_metrics
-from wordsight.evaluation.prepared_task import PreparedTask, mean_scores, scores_of, seeded
-from wordsight.evaluation.result_cache import Measured, ModelSettings, ResultCache, RunResult, RunSettings
+from wordsight.evaluation.prepared_task import (
+    PreparedTask,
+    check_examples,
+    mean_scores,
+    scores_of,
+    seeded,
+)
+from wordsight.evaluation.result_cache import (
+    Measured,
+    ModelSettings,
+    ResultCache,
+    RunResult,
+    RunSettings,
+    Selection,
+)
 from wordsight.evaluation.results import Answered, Results, Row, TaskAnswers
 from wordsight.media.resize import resized
 from wordsight.models.prompt import Prompt
@@ -42,11 +55,13 @@ class Settings:
                unpruned model; random by default, if it is among the pruners.
     timing     measure times and memory too.
     cache      the folder to keep finished results in: a run that was killed goes on from them.
+    pictures   ask only about the first so many pictures of each task.
     """
 
     reference: str | None = None
     timing: Timing | None = None
     cache: Path | None = None
+    pictures: Count | None = None
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -60,22 +75,23 @@ def compare(
     limit: int | None = None,
     settings: Settings | None = None,
 ) -> Results:
-    """Accuracy of the unpruned model, on resized pictures too, and of every pruner, on the first `limit`
-    questions of each task.
+    """Accuracy of the unpruned model, on resized pictures too, and of every pruner, on `limit` questions of
+    each task, which its pictures take turns to ask (`Task.first`).
 
     Rows of the mean over tasks follow, if there are several, in which every task counts alike. Every picture
     is encoded once and pruned once per method. A pruner that draws runs with three seeds,
-    averaged. Intervals are 95 % bootstraps over pictures, paired where two methods are compared. Models may
+    averaged. Intervals are of 95 % over pictures, paired where two methods are compared. Models may
     be a generator: one at a time is held.
 
     Raises UsageError if two models, tasks or pruners are the same, the reference is none of the pruners, a
-    pruner cannot run on a model, or the cache holds a result that is damaged.
+    pruner cannot run on a model, a question cannot be asked, or the cache holds a result that is damaged.
     """
     settings = settings or Settings()
     refuse_duplicates("task", [spec(task) for task in tasks])
     refuse_duplicates("pruner", [f"{spec(pruner)} at {Budget.of(pruner)}" for pruner in pruners])
     reference = _reference(settings.reference, [spec(pruner) for pruner in pruners])
     timing = asdict(settings.timing) if settings.timing else None
+    chosen: Selection = {"limit": limit, "pictures": settings.pictures}
     cache = ResultCache(settings.cache, RunSettings(versions=versions(), timing=timing))
     described: list[Weights] = []
     rows: list[Row] = []
@@ -88,8 +104,10 @@ def compare(
             pruner.check(vlm)
         ordered = _by_budget(pruners)
         runs = [
-            TaskRun(vlm, task, _questions(task, limit), ordered, cache, settings.timing) for task in tasks
+            TaskRun(vlm, task, _questions(task, chosen), ordered, cache, settings.timing) for task in tasks
         ]
+        for run in runs:
+            check_examples(vlm, run.task, run.examples, settings.timing.new_tokens if settings.timing else 0)
         for run in runs:
             rows.extend(run.rows(reference))
             answers.append(run.answers())
@@ -99,7 +117,7 @@ def compare(
 
     for _ in map(of_model, [models] if isinstance(models, VLM) else models):
         pass  # map lets go of a model before it asks for the next
-    return Results(rows, {**machine(), "models": described}, answers)
+    return Results(rows, {**machine(), "models": described}, chosen, answers)
 
 
 @dataclass(frozen=True)
@@ -352,8 +370,8 @@ def _by_budget(pruners: Sequence[Pruner]) -> list[Pruner]:
     return sorted(pruners, key=lambda pruner: budgets.index(Budget.of(pruner)))
 
 
-def _questions(task: Task, limit: int | None) -> list[Example]:
-    examples = task.first(limit)
+def _questions(task: Task, chosen: Selection) -> list[Example]:
+    examples = task.first(**chosen)
     if not examples:
         raise UsageError(f"task {spec(task)} has no questions; expected one at least")
     return examples

@@ -63,6 +63,13 @@ class Place(TypedDict):
     tokens: int | None
 
 
+class Selection(TypedDict):
+    """Which questions of a task are asked; null asks all."""
+
+    limit: Annotated[int | None, "so many, which pictures take turns to ask"]
+    pictures: Annotated[int | None, "about the first so many pictures"]
+
+
 class RunSettings(TypedDict):
     """What all results of a run were made with."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Interval
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from wordsight._utils.artifacts import DIGEST, sealed
 from wordsight._utils.files import check_file, replacing
@@ -19,6 +19,7 @@ from wordsight._utils.records import checked, json_text, read_json, renamed
 from wordsight.errors import FileError, UsageError
 from wordsight.evaluation.environment import Machine, Weights
 from wordsight.evaluation.metrics import Metrics
+from wordsight.evaluation.result_cache import Selection
 
 FORMAT = 3
 PARQUET = ".parquet"
@@ -82,6 +83,7 @@ class ResultsRecord(TypedDict):
     rows: list[Row]
     environment: ComparisonEnvironment
     answers: Annotated[list[TaskAnswers], "empty in results of format 1 and 2"]
+    asked: NotRequired[Annotated[Selection, "of every task"]]
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Results:
 
     rows: list[Row]
     environment: ComparisonEnvironment
+    asked: Selection | None = None
     answers: list[TaskAnswers] = field(default_factory=list)
 
     @classmethod
@@ -106,16 +109,17 @@ class Results:
                     f"{path} is damaged: the row of {row['pruner']} has both keep and tokens, or neither"
                 )
         _check_answers(record["answers"], path)
-        return cls(record["rows"], record["environment"], record["answers"])
+        return cls(record["rows"], record["environment"], record.get("asked"), record["answers"])
 
     def as_json(self) -> ResultsRecord:
         """What `load` reads again."""
-        return {
+        record: ResultsRecord = {
             "format": FORMAT,
             "rows": self.rows,
             "environment": self.environment,
             "answers": self.answers,
         }
+        return record if self.asked is None else {**record, "asked": self.asked}
 
     def save(self, path: str | Path) -> None:
         """Write both, whole or not at all: as parquet if the file is called so, else as JSON.
@@ -135,15 +139,12 @@ class Results:
         rows = [dict(_flat(row)) | self._said(row) for row in self.rows]
         columns = dict.fromkeys(name for row in rows for name in row)
         table = arrow.table({name: [row.get(name) for row in rows] for name in columns})
-        questions = [
+        rest = {name: value for name, value in self.as_json().items() if name not in ("rows", "answers")}
+        rest["questions"] = [
             {"model": each["model"], "task": each["task"], "questions": each["questions"]}
             for each in self.answers
         ]
-        metadata = {
-            "format": json.dumps(FORMAT),
-            "environment": json.dumps(self.environment),
-            "questions": json.dumps(questions),
-        }
+        metadata = {name: json.dumps(value) for name, value in rest.items()}
         import_module("pyarrow.parquet").write_table(table.replace_schema_metadata(metadata), path)
 
     def _said(self, row: Row) -> dict[str, Any]:
@@ -227,4 +228,4 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_interval(value: list[Any]) -> bool:
-    return len(value) == 3 and all(isinstance(item, float) for item in value)
+    return len(value) == 3 and all(isinstance(item, float | None) for item in value)

@@ -90,21 +90,23 @@ class Questions(Task):
             )
 
     def examples(self) -> Iterator[Example]:
-        return iter(self.first(None))
-
-    def first(self, limit: int | None) -> list[Example]:
-        together: dict[str, list[_Line]] = {}
+        together: dict[str, list[Example]] = {}
         for line in self._lines:
-            together.setdefault(line.example.picture_id, []).append(line)
-        asked = [line for lines in together.values() for line in lines][:limit]
+            together.setdefault(line.example.picture_id, []).append(line.example)
+        for examples in together.values():
+            yield from examples
+
+    def first(self, limit: int | None, pictures: int | None = None) -> list[Example]:
+        """Those of every task, whose pictures are opened: all that are damaged are told at once."""
+        examples = super().first(limit, pictures)
         problems, opened = Problems(self.path), set[str]()
-        for line in asked:
-            if line.example.picture_id not in opened:
-                opened.add(line.example.picture_id)
-                with problems.at(line.place):
-                    _check_decodes(line.example.images)
+        for example in examples:
+            if example.picture_id not in opened:
+                opened.add(example.picture_id)
+                with problems.at(example.source.removeprefix(f"{self.path}, ")):
+                    _check_decodes(example.images)
         problems.check()
-        return [line.example for line in asked]
+        return examples
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,8 @@ _Medium = _File | _Embedded
 
 @dataclass(frozen=True)
 class _Line:
-    """A question: where it stands, what it is about, and what is asked."""
+    """A question, and what it is about."""
 
-    place: str
     media: tuple[_Medium, ...]
     example: Example
 
@@ -213,7 +214,7 @@ def _read(path: Path, scorer: Scorer | None) -> list[_Line]:
     lines: list[_Line] = []
     for row in rows:
         with problems.at(row.place):
-            lines += _questions_of(row, path if path.is_dir() else path.parent, scorer)
+            lines += _questions_of(row, path, scorer)
     problems.found.sort(key=lambda found: int(found[0].rpartition(" ")[2]))
     problems.check()
     return lines
@@ -232,10 +233,10 @@ def _with_shared_pictures(rows: list[Row]) -> list[Row]:
     return [shared(row) for row in rows]
 
 
-def _questions_of(row: Row, folder: Path, scorer: Scorer | None) -> Iterator[_Line]:
-    """The questions of a row: one, or as many as a conversation has."""
+def _questions_of(row: Row, path: Path, scorer: Scorer | None) -> Iterator[_Line]:
+    """The questions of a row of a file: one, or as many as a conversation has."""
     fields = _fields(row.fields)
-    media = _media(fields, folder)
+    media = _media(fields, path if path.is_dir() else path.parent)
     options = _options(fields, row.fields)
     turns: list[tuple[str, str]] = []
     for question, answer in _asked(fields):
@@ -248,11 +249,12 @@ def _questions_of(row: Row, folder: Path, scorer: Scorer | None) -> Iterator[_Li
             answer=answers[0],
             others=tuple(answers[1:]),
             type=_text(fields, "type") if "type" in fields else "question",
+            source=f"{path}, {row.place}",
             scorer=_scorer(fields, answers, options) or scorer or scorer_for(answers, options),
             options=tuple(options.items()),
             turns=tuple(turns),
         )
-        yield _Line(row.place, media, example)
+        yield _Line(media, example)
         turns.append((example.question, example.answer))
 
 
