@@ -2,19 +2,24 @@ PYTHON ?= python3
 BIN := .venv/bin
 EVIDENCE := build/evidence
 SEEDS := benchmarks/models
+RECIPE ?= b
+SEED ?= 0
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
-FAMILIES := $(BIN)/python -m pytest tests/families --confcutdir=tests/families
+# Two cores: a process of tests on each, of one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+FAMILIES := tests/families --confcutdir=tests/families
 
-.PHONY: demo test browser picture check bench families findings setup train-demo train-seeds clean
+.PHONY: demo test browser picture check bench families findings setup train-demo train-seeds train-photos \
+	train-photo-recipes photo-gates clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
 	$(BIN)/wordsight demo
 
 test: setup .venv/families/installed .venv/oldest/installed  ## set up, then run the tests
-	$(BIN)/python -m pytest
-	PYTHONPATH=.venv/families $(FAMILIES)
-	PYTHONPATH=.venv/oldest:.venv/families $(FAMILIES)
+	$(PYTEST)
+	PYTHONPATH=.venv/families $(PYTEST) $(FAMILIES)
+	PYTHONPATH=.venv/oldest:.venv/families $(PYTEST) $(FAMILIES)
 
 browser: .venv/browser  ## what the tests of pages in a browser need; without it they are skipped
 	@command -v chromium > /dev/null || [ -n "$$CHROMIUM" ] || echo "There is no chromium. On Debian or Ubuntu: \
@@ -60,11 +65,27 @@ train-seeds: setup  ## train the two models that `make findings` compares with t
 		../$(BIN)/python export.py --seed $$seed --target ../$(SEEDS)/seed$$seed || exit 1; \
 	done
 
+train-photos: .venv/photos  ## train a model of photos, or go on: make train-photos PHOTOS=folder RECIPE=b SEED=0
+	@test -d "$(PHOTOS)" || { echo "PHOTOS=$(PHOTOS) is no folder; give one that is laid out like Caltech-101"; exit 2; }
+	cd training/photos && ../../$(BIN)/python train.py $(abspath $(PHOTOS)) --recipe $(RECIPE) --seed $(SEED)
+
+train-photo-recipes:  ## train the four recipes of a model of photos, and two more seeds of the first two
+	for run in b/0 a/0 d/0 c/0 b/1 a/1 b/2 a/2; do \
+		$(MAKE) train-photos RECIPE=$${run%/*} SEED=$${run#*/} || exit 1; \
+	done
+
+photo-gates: .venv/photos  ## measure a model of photos by its gates, on the validation split
+	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED)
+
 setup: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) -e '.[dev]'
+	touch $@
+
+.venv/photos: .venv/installed training/photos/requirements.txt
+	$(PIP) -r training/photos/requirements.txt
 	touch $@
 
 .venv/browser: .venv/installed

@@ -16,6 +16,7 @@ import typer
 from torch import Tensor
 
 from wordsight import VLM, Codebook, Condition, Evidence
+from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import environment
 from wordsight.redundancy.evidence import collect_evidence
 from wordsight.redundancy.probe import QUESTION, decode_ids
@@ -65,11 +66,13 @@ def explain(
         "mean_confidence": {name: float(signals["confidence"][mask].mean()) for name, mask in groups.items()},
         "first_word_right": _first_word_right(vlm, evidence, label, groups),
         "share_of_groups_in_the_condition": {
-            name: float(Condition().holds(evidence)[mask].float().mean()) for name, mask in groups.items()
+            name: float(Condition().holds(evidence.signals)[mask].float().mean())
+            for name, mask in groups.items()
         },
         "environment": environment(vlm),
     }
-    (HERE / "results" / "causes.json").write_text(json.dumps(record, indent=1) + "\n")
+    with replacing(HERE / "results" / "causes.json") as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
 
 
@@ -77,8 +80,8 @@ def _first_word_right(
     vlm: VLM, evidence: Evidence, label: Tensor, groups: dict[str, Tensor]
 ) -> dict[str, float]:
     """The share of tokens whose likeliest word alone is the noun or the background that the patch shows."""
-    said = [words[0] for words in decode_ids(vlm, evidence.words[:, :1])]
-    right = torch.tensor([word in CLASSES[i].split() for word, i in zip(said, label.tolist(), strict=True)])
+    words = [each[0] for each in decode_ids(vlm, evidence.words[:, :1])]
+    right = torch.tensor([word in CLASSES[i].split() for word, i in zip(words, label.tolist(), strict=True)])
     return {name: float(right[groups[name]].float().mean()) for name in ("object", "named background")}
 
 

@@ -42,12 +42,12 @@ def _run(path: str) -> dict[str, Any]:
         subprocess.run(
             [*command, f"--report={report}"], cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, check=True
         )
-        found = json.loads(report.read_text())
+        results = json.loads(report.read_text())
     counted = {
         family: {column: dict(Counter(outcomes)) for column, outcomes in columns.items()}
-        for family, columns in sorted(found["passed"].items())
+        for family, columns in sorted(results["passed"].items())
     }
-    return {"transformers": found["transformers"], "outcomes": counted}
+    return {"transformers": results["transformers"], "outcomes": counted}
 
 
 def table(runs: list[dict[str, Any]]) -> str:

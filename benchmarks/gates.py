@@ -53,11 +53,11 @@ def main() -> None:
             continue
         vlm = VLM.from_pretrained(name)
         rows = compare(vlm, list(TASKS.values()), [], limit=QUESTIONS).rows
-        found = {
+        accuracy = {
             task: {"all": {key: row[key] for key in ("accuracy", "low", "high", "blind")}, **row["by_type"]}
-            for task, row in zip(TASKS, rows, strict=True)
+            for task, row in zip(TASKS, [row for row in rows if row["tasks"] == 1], strict=True)
         }
-        record["models"][seed] = {"accuracy": found, "true_objects": true_objects(vlm)}
+        record["models"][seed] = {"accuracy": accuracy, "true_objects": true_objects(vlm)}
         record["environment"] = environment(vlm)
     with replacing(HERE / "results" / "gates.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
@@ -68,10 +68,10 @@ def true_objects(vlm: VLM) -> dict[str, float]:
     """Accuracy on object questions with 5 % of the tokens: those of true objects, and random ones."""
     task = TASKS["scenes"]
     asked = [example for example in task.first(QUESTIONS) if example.type in OBJECT_TYPES]
-    sheet = PreparedTask.of(vlm, task, asked)
-    mask, _ = sheet.run(TrueObjects(keep=0.05, known=known_objects(sheet)))
-    drawn, _ = sheet.run(Random(keep=0.05))
-    low, high = sheet.interval(mask - drawn)
+    prepared = PreparedTask.of(vlm, task, asked)
+    mask, _ = prepared.run(TrueObjects(keep=0.05, known=known_objects(prepared)))
+    drawn, _ = prepared.run(Random(keep=0.05))
+    low, high = prepared.interval(mask - drawn)
     return {
         "true_objects": float(mask.mean()),
         "random": float(drawn.mean()),
@@ -84,15 +84,15 @@ def true_objects(vlm: VLM) -> dict[str, float]:
 def _print(record: dict[str, Any]) -> None:
     table = Table("task", "type", "target", *(f"seed {seed}" for seed in record["models"]), "blind, shipped")
     for task, targets in TARGETS.items():
-        found = [model["accuracy"][task] for model in record["models"].values()]
-        for kind in found[0]:
+        rows = [model["accuracy"][task] for model in record["models"].values()]
+        for kind in rows[0]:
             target = targets.get(kind)
             cells = [
                 f"{row[kind]['accuracy']:.3f}"
                 + ("" if target is None or row[kind]["accuracy"] >= target else " missed")
-                for row in found
+                for row in rows
             ]
-            table.add_row(task, kind, f"{target or ''}", *cells, f"{found[0][kind]['blind']:.3f}")
+            table.add_row(task, kind, f"{target or ''}", *cells, f"{rows[0][kind]['blind']:.3f}")
     Console(width=120).print(table, {seed: model["true_objects"] for seed, model in record["models"].items()})
 
 

@@ -23,12 +23,12 @@ from verdict import collected
 from wordsight import VLM, Evidence
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
-from wordsight.algorithms.ranking import by_tenth, correlation, halves
+from wordsight.algorithms.ranking import correlation, decile_means, halves
 from wordsight.analysis.token_maps import CLS
 from wordsight.analysis.token_maps import intermediate_maps as orders_of
 from wordsight.evaluation.environment import environment
 from wordsight.evaluation.prepared_task import PreparedTask
-from wordsight.evaluation.statistics import DIFFERENCES, estimate
+from wordsight.evaluation.statistics import DIFFERENCES, Interval, estimate
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.random import Random
@@ -39,7 +39,7 @@ from wordsight.tasks.scenes import Scenes
 HERE = Path(__file__).parent
 FIGURE = HERE.parent / "docs" / "intermediate.png"
 ORDERS = ("cls_attention", "cls_similarity", "text_attention")
-SAID = ("confidence", "blind_divergence", "regional/jensen_shannon", "global/jensen_shannon")
+SIGNALS = ("confidence", "blind_divergence", "regional/jensen_shannon", "global/jensen_shannon")
 SURE = 0.5
 
 
@@ -56,15 +56,18 @@ def analyze(
     orders: dict[str, Tensor] = {}
     for scene in track(scenes, "orders", pictures):
         prompt = vlm.encode(scene.image, QUESTION, signals=CLS)
-        for layer in orders_of(vlm, prompt).there:
-            orders[layer.name] = torch.cat([orders.get(layer.name, torch.zeros(0)), layer.values])
+        for token_map in orders_of(vlm, prompt).maps:
+            earlier = orders.get(token_map.name, torch.zeros(0))
+            orders[token_map.name] = torch.cat([earlier, token_map.values])
     label = torch.cat([torch.from_numpy(scene.labels).long().flatten() for scene in scenes])
     right = says_right(vlm, evidence, label)
     is_object = (label >= 0) & (label < OBJECT_CLASSES)
     record: dict[str, Any] = {
         "pictures": pictures,
         "spearman": {
-            order: {said: _spearman(orders[order], evidence.signals[said], evidence.image) for said in SAID}
+            order: {
+                name: _spearman(orders[order], evidence.signals[name], evidence.image) for name in SIGNALS
+            }
             for order in ORDERS
         },
         "lowest_half": {order: _lowest_half(orders[order], evidence, right, is_object) for order in ORDERS},
@@ -80,17 +83,17 @@ def analyze(
 
 def says_right(vlm: VLM, evidence: Evidence, label: Tensor) -> Tensor:
     """(T,) whether the likeliest word alone is one of what the patch shows, and is said surely."""
-    said = [words[0] for words in decode_ids(vlm, evidence.words[:, :1])]
-    named = [i >= 0 and word in CLASSES[i].split() for word, i in zip(said, label.tolist(), strict=True)]
+    words = [each[0] for each in decode_ids(vlm, evidence.words[:, :1])]
+    named = [i >= 0 and word in CLASSES[i].split() for word, i in zip(words, label.tolist(), strict=True)]
     return torch.tensor(named) & (evidence.signals["confidence"] >= SURE)
 
 
-def _spearman(order: Tensor, said: Tensor, image: Tensor) -> list[float]:
+def _spearman(order: Tensor, values: Tensor, image: Tensor) -> list[float | None]:
     """Mean rank correlation per picture, with its 95 % bootstrap interval over pictures."""
     numbers = torch.unique(image).tolist()
-    found = [correlation(order[image == number], said[image == number]) for number in numbers]
-    told = estimate(found, DIFFERENCES)
-    return [told["mean"], told["low"], told["high"]]
+    each = [correlation(order[image == number], values[image == number]) for number in numbers]
+    mean = estimate(each, DIFFERENCES)
+    return [mean["mean"], mean["low"], mean["high"]]
 
 
 def _lowest_half(order: Tensor, evidence: Evidence, right: Tensor, is_object: Tensor) -> dict[str, float]:
@@ -111,13 +114,13 @@ def _lowest_half(order: Tensor, evidence: Evidence, right: Tensor, is_object: Te
     }
 
 
-def _dropping(vlm: VLM, pictures: int) -> dict[str, list[float]]:
+def _dropping(vlm: VLM, pictures: int) -> dict[str, Interval]:
     """Accuracy lost by dropping the half that a signal ranks lowest, or a random half, with intervals."""
     task = Scenes(split="validation", pictures=pictures)
-    sheet = PreparedTask.of(vlm, task, task.first(None), signals=CLS)
+    prepared = PreparedTask.of(vlm, task, task.first(None), signals=CLS)
     pruners = {"random": Random(), "cls_attention": ClsTopK(), "cls_similarity": ClsSimilarity()}
-    lost = {name: sheet.whole - sheet.run(replace(p, keep=0.5))[0] for name, p in pruners.items()}
-    return {name: [float(values.mean()), *sheet.interval(values)] for name, values in lost.items()}
+    lost = {name: prepared.whole - prepared.run(replace(p, keep=0.5))[0] for name, p in pruners.items()}
+    return {name: [float(values.mean()), *prepared.interval(values)] for name, values in lost.items()}
 
 
 def _draw(orders: dict[str, Tensor], evidence: Evidence, right: Tensor) -> None:
@@ -131,7 +134,7 @@ def _draw(orders: dict[str, Tensor], evidence: Evidence, right: Tensor) -> None:
     pictures = [evidence.image == number for number in torch.unique(evidence.image)]
     for order in ORDERS:
         for axis, (values, title) in zip(axes, panels, strict=True):
-            tenths = [by_tenth(orders[order][rows], values[rows]) for rows in pictures]
+            tenths = [decile_means(orders[order][rows], values[rows]) for rows in pictures]
             axis.plot(range(1, 11), np.mean(tenths, 0), marker="o", label=order.replace("_", " "))
             axis.set(title=title, xlabel="tenth of the picture's tokens, lowest first", ylim=(0, 1))
     axes[0].legend(frameon=False)

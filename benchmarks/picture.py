@@ -19,7 +19,7 @@ PICTURE = Path(wordsight.demo.__file__).parent / "pictures" / "garden.png"
 QUESTION = "what is in the background?"
 PRUNERS = ("codebook", "codebook_mmr", "divprune", "cls_topk", "random")
 DESK = {"width": 1280, "height": 1060}
-LAYER, STRENGTH = "global", "45"
+MAP, STRENGTH = "global", "45"
 TOKEN = "row 10, column 2"  # of the pig
 
 
@@ -31,11 +31,11 @@ def main() -> None:
         command += [f"--pruner={name}" for name in PRUNERS]
         subprocess.run([*command, "--out", str(page)], check=True, stdout=subprocess.DEVNULL)
         with sync_playwright() as play:
-            found = os.environ.get("CHROMIUM") or shutil.which("chromium")
-            chromium = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+            path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+            chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
             view = chromium.new_page(viewport=DESK, color_scheme="light")
             view.goto(page.as_uri())
-            view.select_option("#layer", LAYER)
+            view.select_option("#map", MAP)
             view.fill("#strength", STRENGTH)
             view.locator(f"[role=gridcell][aria-label^='{TOKEN}']").click()
             view.mouse.move(0, 0)

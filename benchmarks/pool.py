@@ -94,13 +94,13 @@ def compared(
 ) -> Gaps:
     """Paired differences with bootstrap intervals over pictures, Bonferroni-corrected for all `pairs`."""
     tail = 0.05 / max(1, len(pairs)) / 2
-    found: Gaps = {}
+    gaps: Gaps = {}
     for method, reference in pairs:
         gap = scores[method] - scores[reference]
         means = (draws @ np.bincount(index, weights=gap)) / (draws @ np.bincount(index))
         low, high = np.quantile(means, [tail, 1 - tail])
-        found.setdefault(method, {})[reference] = [float(gap.mean()), float(low), float(high)]
-    return found
+        gaps.setdefault(method, {})[reference] = [float(gap.mean()), float(low), float(high)]
+    return gaps
 
 
 def tables(verdict: dict[str, Any]) -> str:
@@ -109,16 +109,15 @@ def tables(verdict: dict[str, Any]) -> str:
     names = [*REFERENCES, "true objects", "book of another seed's model"]
     lines = ["| reference | accuracy |", "|---|---|"]
     lines += [f"| {name} | {accuracy[name]:.3f} |" for name in names if name in accuracy]
-    gaps = {method: found for family in verdict["differences"].values() for method, found in family.items()}
+    gaps = {method: own for family in verdict["differences"].values() for method, own in family.items()}
     head = ["criterion", "codebook", "- random", "- control", "probe", "- random", "- divprune"]
     head += ["codebook + diversity", "- divprune", "probe + diversity", "- divprune"]
     lines += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name in CRITERIA:
         cells = [f"`{name}`"]
         for way, count in zip(WAYS, (2, 2, 1, 1), strict=True):
-            found = gaps.get(f"{way}: {name}")
-            if found:
-                cells += [f"{accuracy[f'{way}: {name}']:.3f}", *map(signed, found.values())]
+            if own := gaps.get(f"{way}: {name}"):
+                cells += [f"{accuracy[f'{way}: {name}']:.3f}", *map(signed, own.values())]
             else:
                 cells += ["no prototype", *[""] * count]
         lines.append(f"| {' | '.join(cells)} |")
@@ -126,12 +125,12 @@ def tables(verdict: dict[str, Any]) -> str:
 
 
 def _by_keep(seeds: list[dict[str, Scores]]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    means: dict[str, dict[str, float]] = {}
     for name in sorted(set.intersection(*(set(seed) for seed in seeds))):
         method, _, keep = name.partition(" | ")
         if keep in map(str, KEEPS):
-            found.setdefault(method, {})[keep] = float(np.mean([seed[name].mean() for seed in seeds]))
-    return found
+            means.setdefault(method, {})[keep] = float(np.mean([seed[name].mean() for seed in seeds]))
+    return means
 
 
 if __name__ == "__main__":

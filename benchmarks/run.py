@@ -15,8 +15,9 @@ import typer
 
 from bars import bars
 from wordsight._utils.files import replacing
+from wordsight.evaluation.results import Results, Row
 from wordsight.reports.formats import markdown
-from wordsight.reports.ink import LIGHT
+from wordsight.reports.palette import LIGHT
 from wordsight.reports.pareto import draw
 from wordsight.reports.tables import Table, comparison, contributions, summary, times
 
@@ -37,7 +38,7 @@ def main(
             results = HERE / "results" / path.name
             if not tables_only:
                 run(path, results)
-            write(path.stem, json.loads(results.read_text())["rows"], json.loads(path.read_text()))
+            write(path.stem, Results.load(results).rows, json.loads(path.read_text()))
 
 
 def run(experiment: Path, results: Path) -> None:
@@ -49,7 +50,7 @@ def run(experiment: Path, results: Path) -> None:
     subprocess.run([sys.executable, "-m", *command], check=True, cwd=ROOT)
 
 
-def write(name: str, rows: list[dict[str, Any]], asked: dict[str, Any]) -> None:
+def write(name: str, rows: list[Row], options: dict[str, Any]) -> None:
     """The tables of an experiment, wherever a page has markers for them, and its figure."""
     one_task = dict.fromkeys(row["task"] for row in rows if row["tasks"] == 1)
     by_task = [summary([row for row in rows if row["task"] == task]) for task in one_task]
@@ -59,10 +60,10 @@ def write(name: str, rows: list[dict[str, Any]], asked: dict[str, Any]) -> None:
         f"{name}, contributions": markdown(contributions(rows)),
         f"{name}, differences": markdown(comparison([row for row in rows if row["tasks"] > 1])),
     }
-    if "timing" in asked:
+    if "timing" in options:
         made[f"{name}, times"] = markdown(_ratios(times([row for row in rows if row["timing"]])))
-    elif "reference" in asked:
-        made[f"{name}, bars"] = markdown(bars(rows, asked["reference"]))
+    elif "reference" in options:
+        made[f"{name}, bars"] = markdown(bars(rows, options["reference"]))
         with replacing(ROOT / "docs" / f"{name}.png") as draft:
             draft.write_bytes(draw(rows, LIGHT))
     for page in PAGES:
@@ -80,9 +81,9 @@ def _ratios(table: Table) -> Table:
 def write_between(page: Path, name: str, table: str) -> None:
     """Put the table between the page's markers of this name, if it has them."""
     text = page.read_text()
-    before, found, rest = text.partition(BEGIN.format(name))
-    if found:
-        page.write_text(before + found + table + END + rest.partition(END)[2])
+    before, mark, rest = text.partition(BEGIN.format(name))
+    if mark:
+        page.write_text(before + mark + table + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":

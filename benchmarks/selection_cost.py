@@ -29,6 +29,7 @@ from wordsight.pruners import make
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.layerwise import LayerPruner
+from wordsight.redundancy.codebook import FORMAT
 from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
 
@@ -85,11 +86,13 @@ def before_the_model() -> dict[str, Pruner]:
     of random prototypes.
     """
     names = json.loads((HERE / "experiments" / "pruners.json").read_text())["pruner"]
-    book = Codebook(torch.randn(PROTOTYPES, WIDTH), {"random": True})
-    found = {name: replace(make(name), keep=KEEP) for name in names if "codebook=" not in name}
+    book = Codebook(
+        torch.randn(PROTOTYPES, WIDTH), {"format": FORMAT, "model": "random numbers", "fingerprint": None}
+    )
+    methods = {name: replace(make(name), keep=KEEP) for name in names if "codebook=" not in name}
     return {
         name: replace(method, codebook=book) if isinstance(method, BookPruner) else method
-        for name, method in found.items()
+        for name, method in methods.items()
         if not isinstance(method, LayerPruner)
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from wordsight import VLM
+from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import environment
 from wordsight.models.prompt import Prompt
 from wordsight.redundancy import ablation
@@ -61,7 +62,8 @@ def measure() -> None:
         "command": "python benchmarks/speed.py",
         "environment": environment(vlm),
     }
-    (HERE / "results" / "speed.json").write_text(json.dumps(record, indent=1) + "\n")
+    with replacing(HERE / "results" / "speed.json") as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -143,24 +143,24 @@ def collected(vlm: VLM, root: Path, split: str, pictures: int) -> Evidence:
         )
 
 
-def known_objects(sheet: PreparedTask) -> Known:
-    """Which tokens of every picture of the sheet belong to a true object."""
+def known_objects(prepared: PreparedTask) -> Known:
+    """Which tokens of every picture of the task belong to a true object."""
     known: Known = {}
-    for example, prompt in zip(sheet.examples, sheet.prompts, strict=True):
+    for example, prompt in zip(prepared.examples, prepared.prompts, strict=True):
         if (name := key(prompt.visual.embeds)) not in known:
-            owner = render(SPLITS[sheet.task.split] + int(example.picture_id)).owner
+            owner = render(SPLITS[prepared.task.split] + int(example.picture_id)).owner
             known[name] = {"object": (torch.from_numpy(owner).flatten() >= 0).float()}
     return known
 
 
-def _known(vlm: VLM, sheet: PreparedTask, root: Path) -> Known:
-    """All signals of every picture of the sheet, and its true objects."""
-    known = known_objects(sheet)
+def _known(vlm: VLM, prepared: PreparedTask, root: Path) -> Known:
+    """All signals of every picture of the task, and its true objects."""
+    known = known_objects(prepared)
     pictures = {
         key(prompt.visual.embeds): int(example.picture_id)
-        for example, prompt in zip(sheet.examples, sheet.prompts, strict=True)
+        for example, prompt in zip(prepared.examples, prepared.prompts, strict=True)
     }
-    evidence = collected(vlm, root, sheet.task.split, 1 + max(pictures.values()))
+    evidence = collected(vlm, root, prepared.task.split, 1 + max(pictures.values()))
     for name, picture in pictures.items():
         rows = evidence.image == picture
         known[name] |= {signal: values[rows] for signal, values in evidence.signals.items()}
@@ -186,9 +186,9 @@ def _methods(evidence: Evidence, books: dict[str, Codebook], known: Known) -> di
     return methods
 
 
-def _vary(sheet: PreparedTask, evidence: Evidence, condition: Condition) -> dict[str, float]:
+def _vary(prepared: PreparedTask, evidence: Evidence, condition: Condition) -> dict[str, float]:
     """Validation accuracy of the best criterion's book under other clustering settings and sizes."""
-    found: dict[str, float] = {}
+    accuracies: dict[str, float] = {}
     for largest in (8, 12, 144):
         for images in (4, 8, 16, 32):
             clustering = Clustering(largest=largest, images=images)
@@ -196,20 +196,20 @@ def _vary(sheet: PreparedTask, evidence: Evidence, condition: Condition) -> dict
                 book = build_codebook(evidence, condition, clustering)
             except UsageError:
                 continue
-            found[f"largest {largest}, images {images}: {len(book.prototypes)} prototypes"] = _mean(
-                sheet, _book_method(book)
+            accuracies[f"largest {largest}, images {images}: {len(book.prototypes)} prototypes"] = _mean(
+                prepared, _book_method(book)
             )
     whole = build_codebook(evidence, condition, CLUSTERING)
     for count in (16, 64, 256, 1024):
         if count < len(whole.prototypes):
             rows = torch.randperm(len(whole.prototypes), generator=torch.Generator().manual_seed(0))[:count]
             part = Codebook(whole.prototypes[rows], whole.config)
-            found[f"{count} of {len(whole.prototypes)} prototypes"] = _mean(sheet, _book_method(part))
-    return found
+            accuracies[f"{count} of {len(whole.prototypes)} prototypes"] = _mean(prepared, _book_method(part))
+    return accuracies
 
 
-def _mean(sheet: PreparedTask, method: Method) -> float:
-    scores: Scores = mean_over(sheet, [method(keep) for keep in KEEPS])
+def _mean(prepared: PreparedTask, method: Method) -> float:
+    scores: Scores = mean_over(prepared, [method(keep) for keep in KEEPS])
     return float(scores.mean())
 
 

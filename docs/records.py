@@ -9,7 +9,22 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from typing_extensions import is_typeddict
 
-from wordsight.cli.common import AskRecord
+from wordsight.analysis.compaction import Compaction
+from wordsight.analysis.intermediate_states import Analysis
+from wordsight.analysis.model_info import ModelInfo
+from wordsight.analysis.prototypes import Inspection
+from wordsight.cli.ask import AskRecord
+from wordsight.cli.tour import DemoRecord
+from wordsight.cli.view import ViewRecord
+from wordsight.evaluation.calibration import CalibrationRecord
+from wordsight.evaluation.recommendation import Recommendation
+from wordsight.evaluation.result_cache import CachedResult
+from wordsight.evaluation.results import ResultsRecord
+from wordsight.explain.record import ExplainRecord
+from wordsight.explain.token_table import ProbeRecord
+from wordsight.redundancy.codebook import CodebookConfig
+from wordsight.redundancy.evidence import EvidenceManifest
+from wordsight.viewer.server import ExamplesRecord, HealthRecord, JobRecord
 
 PAGE = Path(__file__).with_name("records.md")
 HEAD = """# Records
@@ -23,6 +38,23 @@ a failure, 2 for a misuse. `kind` is `usage`, `media`, `model`, `file` or `failu
 """
 RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight ask": AskRecord,
+    "wordsight probe": ProbeRecord,
+    "wordsight explain": ExplainRecord,
+    "wordsight view": ViewRecord,
+    "GET /jobs/ID": JobRecord,
+    "GET /health": HealthRecord,
+    "GET /examples": ExamplesRecord,
+    "wordsight compare": ResultsRecord,
+    "OUT.cells/*.json": CachedResult,
+    "wordsight recommend": Recommendation,
+    "wordsight analyze": Analysis,
+    "wordsight info": ModelInfo,
+    "wordsight demo": DemoRecord,
+    "wordsight codebook build, import and info; config.json of a codebook": CodebookConfig,
+    "manifest.json of evidence": EvidenceManifest,
+    "wordsight codebook calibrate": CalibrationRecord,
+    "wordsight codebook compact": Compaction,
+    "wordsight codebook inspect": Inspection,
 }
 
 

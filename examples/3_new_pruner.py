@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wordsight import VLM, ScorePruner, VisualTokens, compare
-from wordsight.pruners.random import Random
+from wordsight import VLM, Random, ScorePruner, VisualTokens, compare
 from wordsight.tasks.scenes import Scenes
 
 
@@ -17,6 +16,6 @@ class Loudest(ScorePruner):
         return tokens.embeds.float().norm(dim=-1)
 
 
-results = compare(VLM.from_pretrained(), [Scenes()], [Random(keep=0.1), Loudest(keep=0.1)], limit=40)
+results = compare(VLM.from_pretrained(), [Scenes()], [Random(keep=0.1), Loudest(keep=0.1)], limit=24)
 for row in results.rows:
     print(f"{row['pruner']:60s} {row['accuracy']:.2f} [{row['low']:.2f}, {row['high']:.2f}]")

@@ -202,10 +202,10 @@ def training():
 
 
 class Site:
-    """A server of the page on a free port of this machine, spoken to in plain HTTP."""
+    """A server of the page on a free port of this machine, asked in plain HTTP."""
 
-    def __init__(self, door):
-        self.url, self.port = door.url, door.socket.getsockname()[1]
+    def __init__(self, listener):
+        self.url, self.port = listener.url, listener.socket.getsockname()[1]
 
     def send(self, method, path, body=None, headers=None, **options):
         """The status, the headers and the body of an answer."""
@@ -225,8 +225,8 @@ class Site:
     def ask(self, *files, question="what is it?", **headers):
         """The status and the JSON of what a question about files (name, bytes) comes to."""
         body, kind = self.form([("media", *file) for file in files] + [("question", None, question.encode())])
-        status, _, told = self.send("POST", "/explain", body, {"content-type": kind, **headers})
-        return status, json.loads(told)
+        status, _, answer = self.send("POST", "/explain", body, {"content-type": kind, **headers})
+        return status, json.loads(answer)
 
     def form(self, fields):
         """The body of a form of (field, file name or None, bytes), and its content type."""
@@ -239,9 +239,9 @@ class Site:
         ]
         return b"\r\n".join([*parts, b"--edge--\r\n"]), "multipart/form-data; boundary=edge"
 
-    def over(self, told):
+    def over(self, started):
         """The JSON of a job when it is over."""
-        while (job := self.get(f"/jobs/{told['id']}")[1])["state"] in ("waiting", "working"):
+        while (job := self.get(f"/jobs/{started['id']}")[1])["state"] in ("waiting", "working"):
             time.sleep(0.01)
         return job
 
@@ -256,14 +256,14 @@ def serving():
 
     @contextmanager
     def while_it_lasts(do, **options):
-        with Listener.at("127.0.0.1", 0) as door:
+        with Listener.at("127.0.0.1", 0) as listener:
             http_server = server(
-                app(JobQueue(do), door, **{"model": "made-up", "max_upload": 32 * 2**20} | options)
+                app(JobQueue(do), listener, **{"model": "made-up", "max_upload": 32 * 2**20} | options)
             )
-            thread = threading.Thread(target=http_server.run, args=([door.socket],))
+            thread = threading.Thread(target=http_server.run, args=([listener.socket],))
             thread.start()
             try:
-                yield Site(door)
+                yield Site(listener)
             finally:
                 http_server.should_exit = True
                 thread.join()
@@ -283,8 +283,8 @@ def browser():
     """Debian's Chromium, or the one that playwright fetched."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; `make browser` installs it")
     with sync_api.sync_playwright() as play:
-        found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-        path = found or play.chromium.executable_path
+        installed = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+        path = installed or play.chromium.executable_path
         if not Path(path).exists():
             pytest.skip("no Chromium; `apt-get install chromium`, or set CHROMIUM to one")
         chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])

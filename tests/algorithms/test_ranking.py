@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from wordsight.algorithms.ranking import by_tenth, common_halves, correlation, halves
+from wordsight.algorithms.ranking import common_halves, correlation, decile_means, halves
 
 
 def test_rho_by_hand():
@@ -71,10 +71,10 @@ def test_orders_without_a_common_low_token_have_no_common_halves(second):
 def test_tenths_by_hand():
     order = torch.arange(20).flip(0).float()
     said = torch.arange(20).float()
-    assert by_tenth(order, said) == [18.5, 16.5, 14.5, 12.5, 10.5, 8.5, 6.5, 4.5, 2.5, 0.5]
+    assert decile_means(order, said) == [18.5, 16.5, 14.5, 12.5, 10.5, 8.5, 6.5, 4.5, 2.5, 0.5]
 
 
 def test_a_tenth_without_tokens_is_none_and_equal_values_are_together():
-    found = by_tenth(torch.tensor([0.0, 5, 5, 9]), torch.tensor([1.0, 2, 4, 8]))
+    found = decile_means(torch.tensor([0.0, 5, 5, 9]), torch.tensor([1.0, 2, 4, 8]))
     assert [tenth for tenth in found if tenth is not None] == [1, 3, 8]
     assert (found[0], found[5], found[9]) == (1, 3, 8)

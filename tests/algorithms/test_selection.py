@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wordsight import UsageError
-from wordsight.algorithms.selection import cosine, likeliest_subset, widest_cover
+from wordsight.algorithms.selection import cosine, facility_location, greedy_dpp
 from wordsight.pruners.codebook_coverage import CodebookCoverage
 from wordsight.pruners.codebook_dpp import CodebookDPP
 from wordsight.pruners.scope import Scope
@@ -79,8 +79,8 @@ def test_scope_takes_the_loud_one_of_two_alike_and_then_what_is_not_covered(toke
 @pytest.mark.parametrize("factor", [16, 1e-3])
 def test_what_is_chosen_does_not_depend_on_the_scale_of_the_quality(tokens, factor):
     similar, quality = cosine(tokens.signals["features"]), tokens.signals["cls_attention"] / 64
-    chosen = widest_cover(similar, 40, quality)
-    assert torch.equal(widest_cover(similar, 40, factor * quality), chosen)
+    chosen = facility_location(similar, 40, quality)
+    assert torch.equal(facility_location(similar, 40, factor * quality), chosen)
 
 
 def test_a_negative_alpha_is_refused():
@@ -106,14 +106,14 @@ def test_codebook_dpp_agrees_with_determinants_from_scratch(tokens, book):
 
 def test_a_determinant_that_cannot_grow_leaves_the_first_free_ones():
     kernel = torch.ones(4, 4)  # all alike: rank one
-    assert likeliest_subset(kernel, 4).tolist() == [0, 1, 2, 3]
+    assert greedy_dpp(kernel, 4).tolist() == [0, 1, 2, 3]
 
 
 def test_a_determinant_that_only_rounding_lets_grow_leaves_the_first_free_ones():
     points = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))  # rank eight
-    chosen = likeliest_subset(cosine(points), 40).tolist()
+    chosen = greedy_dpp(cosine(points), 40).tolist()
     assert chosen[8:] == sorted(set(range(40)) - set(chosen[:8]))
 
 
 def test_nothing_left_to_cover_leaves_the_first_free_ones():
-    assert widest_cover(torch.ones(4, 4), 3, torch.ones(4)).tolist() == [0, 1, 2]
+    assert facility_location(torch.ones(4, 4), 3, torch.ones(4)).tolist() == [0, 1, 2]

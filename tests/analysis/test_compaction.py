@@ -1,6 +1,7 @@
 """Compacting a book: which prototypes stay, how far redundancy may fall, what changes in the kept sets."""
 
 import itertools
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from wordsight.algorithms.selection import leaders
-from wordsight.analysis.compaction import compare_codebooks, largest_fall
+from wordsight._utils.records import checked
+from wordsight.algorithms.selection import greedy_dominating_set
+from wordsight.analysis.compaction import Compaction, compare_codebooks, describe_compaction, largest_fall
 from wordsight.errors import UsageError
 from wordsight.redundancy.codebook import Codebook, import_released
 from wordsight.redundancy.probe import QUESTION
@@ -21,7 +23,7 @@ SIMILARITIES = pytest.mark.parametrize("similarity", [0.5, 0.8, 0.95, 0.98, 0.99
 
 def book_of(rows, fingerprint=None):
     prototypes = torch.as_tensor(rows, dtype=torch.float32)
-    return Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": fingerprint})
+    return Codebook(prototypes, {"format": 2, "model": "made-up", "fingerprint": fingerprint})
 
 
 def at(*degrees):
@@ -69,7 +71,7 @@ def test_leaders_of_any_neighborhoods_are_those_of_sets(seed):
         best = max(free, key=lambda i: (len(reach[i]), -int(place[i])))
         expected.append(best)
         free -= reach[best]
-    assert leaders(near, place).tolist() == sorted(expected)
+    assert greedy_dominating_set(near, place).tolist() == sorted(expected)
 
 
 def test_by_hand_the_one_in_the_middle_stays_for_its_neighbors():
@@ -240,6 +242,17 @@ def test_the_fall_is_told_over_all_tokens(tiny, photos, seen, books):
     assert record["tokens"] == len(fall) == 3 * 144
     assert record["redundancy"]["largest_fall"] == pytest.approx(max(fall), abs=1e-5)
     assert record["redundancy"]["mean_fall"] == pytest.approx(sum(fall) / len(fall), abs=1e-5)
+
+
+def test_a_record_is_plain_json(tiny, photos, books):
+    record = describe_compaction(*books, 0.6) | {
+        "on_pictures": compare_codebooks(tiny, *books, photos),
+        "skipped": {},
+    }
+    plain = json.loads(json.dumps(record, allow_nan=False))
+    assert checked(Compaction, plain, "here") == plain
+    assert plain["prototypes"] == {"before": len(books[0].prototypes), "after": len(books[1].prototypes)}
+    assert plain["largest_fall_possible"] == largest_fall(0.6)
 
 
 def test_a_book_that_stays_the_same_changes_nothing(tiny, photos, books):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from wordsight._utils.records import checked
 from wordsight.analysis import dropping
 from wordsight.analysis import intermediate_states as library
 from wordsight.analysis.dropping import Effect, effects, random_tokens
-from wordsight.analysis.intermediate_states import analyze, conclusion
+from wordsight.analysis.intermediate_states import Analysis, analyze, conclusion
 from wordsight.analysis.picture_states import PictureStates
 from wordsight.analysis.token_maps import TokenMap, TokenMaps
 from wordsight.errors import UsageError
@@ -47,14 +48,14 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(deep, photos, tmp_path_factory):
+def analyzed(deep, photos, tmp_path_factory):
     """Three photos, their evidence, their orders one by one, and the record."""
     folder = tmp_path_factory.mktemp("evidence") / "found"
     evidence = collect_evidence(deep, photos, folder)
     prompts = [deep.encode(photo, QUESTION, signals=frozenset(CLS)) for photo in photos]
     orders = []
     for prompt in prompts:
-        paid = text_attention(deep, prompt)
+        paid = text_attention(deep.model, prompt)
         signals = {name: prompt.visual.signals[name] for name in CLS}
         orders.append({**signals, "text_attention": paid.mean(0), "text_attention_early": paid[1]})
     sure = float(evidence.signals["confidence"].quantile(0.7))
@@ -71,57 +72,59 @@ def low_in_all(orders):
     return sorted(set.intersection(*(set(lowest(values.tolist())) for values in orders.values())))
 
 
-def test_a_record_is_plain_json(told):
-    assert json.dumps(told.record, allow_nan=False)
-    assert [order["name"] for order in told.record["orders"]] == list(told.orders[0])
-    assert told.record["absent"] == []
-    assert told.record["pictures"] == ["1.png", "2.png", "3.png"]
-    assert told.record["tokens"] == 432
+def test_a_record_is_plain_json(analyzed):
+    plain = json.loads(json.dumps(analyzed.record, allow_nan=False))
+    assert json.loads(json.dumps(checked(Analysis, plain, "here"))) == plain
+    assert [measure["name"] for measure in plain["measures"]] == list(SIGNAL)
+    assert [order["name"] for order in analyzed.record["orders"]] == list(analyzed.orders[0])
+    assert analyzed.record["absent"] == []
+    assert analyzed.record["pictures"] == ["1.png", "2.png", "3.png"]
+    assert analyzed.record["tokens"] == 432
 
 
-def test_rho_is_the_mean_over_pictures_of_a_slow_loop(told, slow_rho):
-    for name, by_said in told.record["spearman"].items():
-        for what, found in by_said.items():
-            values = told.evidence.signals[SIGNAL[what]].reshape(3, 144).tolist()
-            rhos = [slow_rho(told.orders[i][name].tolist(), values[i]) for i in range(3)]
+def test_rho_is_the_mean_over_pictures_of_a_slow_loop(analyzed, slow_rho):
+    for name, by_measure in analyzed.record["spearman"].items():
+        for what, found in by_measure.items():
+            values = analyzed.evidence.signals[SIGNAL[what]].reshape(3, 144).tolist()
+            rhos = [slow_rho(analyzed.orders[i][name].tolist(), values[i]) for i in range(3)]
             assert found["mean"] == pytest.approx(np.mean(rhos), abs=1e-6)
             assert found["low"] == pytest.approx(min(rhos), abs=1e-6)  # of three, all the same one at times
             assert found["high"] == pytest.approx(max(rhos), abs=1e-6)
 
 
-def test_tenths_are_the_means_over_pictures_of_a_slow_loop(told):
-    values = told.evidence.signals["confidence"].reshape(3, 144)
+def test_tenths_are_the_means_over_pictures_of_a_slow_loop(analyzed):
+    values = analyzed.evidence.signals["confidence"].reshape(3, 144)
     means = []
-    for order, own in zip(told.orders, values, strict=True):
+    for order, own in zip(analyzed.orders, values, strict=True):
         places = sorted(range(144), key=lambda i: order["text_attention"][i])
         tenths = [[] for _ in range(10)]
         for place, i in enumerate(places):
             tenths[min(9, int(10 * place / 143))].append(float(own[i]))
         means.append([np.mean(tenth) for tenth in tenths])
-    found = told.record["tenths"]["text_attention"]["confidence"]
+    found = analyzed.record["tenths"]["text_attention"]["confidence"]
     assert [tenth["mean"] for tenth in found] == pytest.approx(np.mean(means, 0), abs=1e-6)
 
 
-def said_by(told, vlm, i):
+def words_of(analyzed, vlm, i):
     """The first words of a photo's tokens, and which are said surely."""
-    rows = told.evidence.image == i
-    words = [row[0] for row in probe.decode_ids(vlm, told.evidence.words[rows, :1])]
-    return words, (told.evidence.signals["confidence"][rows] >= told.sure).tolist()
+    rows = analyzed.evidence.image == i
+    words = [row[0] for row in probe.decode_ids(vlm, analyzed.evidence.words[rows, :1])]
+    return words, (analyzed.evidence.signals["confidence"][rows] >= analyzed.sure).tolist()
 
 
 @pytest.mark.parametrize("name", ["cls_similarity", "text_attention_early", "all"])
-def test_shares_and_words_are_those_of_the_low_tokens(told, deep, name):
+def test_shares_and_words_are_those_of_the_low_tokens(analyzed, deep, name):
     shares, others, counts, words = [], [], [], Counter()
-    for i, orders in enumerate(told.orders):
+    for i, orders in enumerate(analyzed.orders):
         low = low_in_all(orders) if name == "all" else lowest(orders[name].tolist())
-        said, sure = said_by(told, deep, i)
+        words_said, sure = words_of(analyzed, deep, i)
         lone = probe.keep_only(deep.encode(render(i + 1).image, probe.QUESTION), [])
         blind = probe.decode_ids(deep, deep.logits([lone]).argmax(-1, keepdim=True))[0][0]
         shares.append(np.mean([sure[token] for token in low]))
-        others.append(np.mean([sure[token] and said[token] != blind for token in low]))
+        others.append(np.mean([sure[token] and words_said[token] != blind for token in low]))
         counts.append(len(low))
-        words.update(said[token] for token in low if sure[token])
-    half = told.record["halves"][name]
+        words.update(words_said[token] for token in low if sure[token])
+    half = analyzed.record["halves"][name]
     assert half["tokens"] == pytest.approx(np.mean(counts))
     assert half["says"]["low"]["mean"] == pytest.approx(np.mean(shares))
     assert half["says_other"]["low"]["mean"] == pytest.approx(np.mean(others))
@@ -130,14 +133,14 @@ def test_shares_and_words_are_those_of_the_low_tokens(told, deep, name):
 
 
 @pytest.mark.parametrize("name", ["cls_attention", "all"])
-def test_dropping_is_that_of_the_low_tokens_beside_random_and_high_ones(told, deep, name):
+def test_dropping_is_that_of_the_low_tokens_beside_random_and_high_ones(analyzed, deep, name):
     rows = []
-    for orders, prompt in zip(told.orders, told.prompts, strict=True):
+    for orders, prompt in zip(analyzed.orders, analyzed.prompts, strict=True):
         low = low_in_all(orders) if name == "all" else lowest(orders[name].tolist())
         random = effects(deep, prompt, random_tokens(prompt, len(low)))
         (own,) = effects(deep, prompt, [torch.tensor(low)])
         rows.append((own, Effect.mean(random)))
-    half = told.record["halves"][name]
+    half = analyzed.record["halves"][name]
     for measure in ("divergence", "changed"):
         low, random = (np.array([getattr(row[i], measure) for row in rows]) for i in (0, 1))
         found = half[measure]
@@ -149,13 +152,13 @@ def test_dropping_is_that_of_the_low_tokens_beside_random_and_high_ones(told, de
             assert gap["low"] == pytest.approx((low - random).min(), rel=1e-3, abs=1e-9)
 
 
-def test_dropping_the_highest_half_drops_the_rest(told, deep):
+def test_dropping_the_highest_half_drops_the_rest(analyzed, deep):
     moved = [
         effects(deep, prompt, [torch.tensor(sorted(set(range(144)) - set(lowest(orders[CLS[0]].tolist()))))])
-        for orders, prompt in zip(told.orders, told.prompts, strict=True)
+        for orders, prompt in zip(analyzed.orders, analyzed.prompts, strict=True)
     ]
     expected = np.mean([effect.divergence for (effect,) in moved])
-    found = told.record["halves"][CLS[0]]["divergence"]["high"]["mean"]
+    found = analyzed.record["halves"][CLS[0]]["divergence"]["high"]["mean"]
     assert found == pytest.approx(expected, rel=1e-3)
 
 
@@ -168,10 +171,10 @@ def made_up(evidence_of, monkeypatch):
         signals["confidence"] = torch.cat(confidence)
         found = evidence_of(signals, image=torch.arange(2).repeat_interleave(144))
         left = iter([orders[0], *orders])  # the first picture is looked at before the work
-        monkeypatch.setattr(library, "collect", lambda *given: found)
+        monkeypatch.setattr(library, "collect_evidence", lambda *given: found)
         monkeypatch.setattr(
             library,
-            "orders",
+            "_orders",
             lambda *given: TokenMaps([TokenMap("attention", "attention", "", next(left))], []),
         )
 
@@ -199,7 +202,7 @@ def test_a_picture_whose_order_is_constant_is_left_out_and_counted(tiny, photos,
     assert half["says"]["low"] == {"mean": 0.0, **alone}
     assert half["says"]["high"] == {"mean": pytest.approx(44 / 72), **alone}
     assert half["divergence"]["low_minus_random"]["pictures"] == 1
-    assert set(half["conclusion"].values()) == {"not told"}
+    assert set(half["conclusion"].values()) == {"inconclusive"}
     assert list(record["halves"]) == ["attention"]
 
 
@@ -219,7 +222,7 @@ def test_the_same_file_twice_is_one_picture(tiny, photos, tmp_path):
     assert record["pictures"] == [photos[0].name, photos[1].name]
     assert record["tokens"] == 288
     assert record["spearman"]["cls_attention"]["confidence"]["pictures"] == 2
-    assert record["set_aside"] == {str(twice): f"the same file as {photos[0]}"}
+    assert record["skipped"] == {str(twice): f"the same file as {photos[0]}"}
 
 
 def test_the_blind_word_in_other_letters_is_no_other_word():
@@ -229,7 +232,7 @@ def test_the_blind_word_in_other_letters_is_no_other_word():
 
 
 def test_a_model_without_a_picture_map_is_refused_before_the_work(tiny, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(type(tiny.family), "mapped", False)
+    monkeypatch.setattr(type(tiny.family), "has_picture_map", False)
     with pytest.raises(UsageError, match="no picture map"):
         analyze(tiny, photos, tmp_path / "evidence")
     assert not (tmp_path / "evidence").exists()
@@ -243,12 +246,12 @@ def between(low, high, pictures=10):
     ("says", "other", "expected"),
     [
         (between(0.3, 0.5), between(0.06, 0.4), "yes"),
-        (between(0.3, 0.5), between(0.05, 0.4), "not told"),
-        (between(0.3, 0.5, 9), between(0.06, 0.4, 9), "not told"),
+        (between(0.3, 0.5), between(0.05, 0.4), "inconclusive"),
+        (between(0.3, 0.5, 9), between(0.06, 0.4, 9), "inconclusive"),
         (between(0.0, 0.04), between(0.0, 0.01), "no"),
-        (between(0.0, 0.05), between(0.0, 0.01), "not told"),
-        (between(0.0, 0.04, 9), between(0.0, 0.01, 9), "not told"),
-        (between(0.01, 0.2), between(0.0, 0.01), "not told"),
+        (between(0.0, 0.05), between(0.0, 0.01), "inconclusive"),
+        (between(0.0, 0.04, 9), between(0.0, 0.01, 9), "inconclusive"),
+        (between(0.01, 0.2), between(0.0, 0.01), "inconclusive"),
     ],
 )
 def test_only_the_intervals_say_whether_low_tokens_carry_information(says, other, expected):
@@ -263,11 +266,11 @@ def test_only_the_intervals_say_whether_low_tokens_carry_information(says, other
     [
         (between(0.1, 0.2), "more"),
         (between(-0.2, -0.1), "less"),
-        (between(-0.1, 0.1), "not told"),
-        (between(0.0, 0.1), "not told"),
-        (between(-0.1, 0.0), "not told"),
-        (between(0.1, 0.2, 9), "not told"),
-        ({"mean": 0.1, "low": None, "high": None, "pictures": 12}, "not told"),
+        (between(-0.1, 0.1), "inconclusive"),
+        (between(0.0, 0.1), "inconclusive"),
+        (between(-0.1, 0.0), "inconclusive"),
+        (between(0.1, 0.2, 9), "inconclusive"),
+        ({"mean": 0.1, "low": None, "high": None, "pictures": 12}, "inconclusive"),
     ],
 )
 def test_only_the_intervals_say_whether_dropping_matters(gap, expected):
@@ -337,7 +340,7 @@ def test_evidence_of_another_number_of_tokens_is_refused(tiny, photos, tmp_path,
         pictures=found.pictures,
         manifest=found.manifest,
     )
-    monkeypatch.setattr(library, "collect", lambda *given: fewer)
+    monkeypatch.setattr(library, "collect_evidence", lambda *given: fewer)
     with pytest.raises(UsageError, match=r"143 tokens of .*1.png, but the model makes another number"):
         analyze(tiny, photos[:2], folder)
 

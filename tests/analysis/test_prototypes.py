@@ -1,5 +1,6 @@
 """What prototypes are: words, patches, map, repetitions and what they prune, against plain loops."""
 
+import json
 import math
 from collections import Counter
 from dataclasses import replace
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from wordsight._utils.records import checked
 from wordsight.algorithms.clustering import dpc_knn
-from wordsight.analysis.prototypes import inspect_codebook, principal
+from wordsight.analysis.prototypes import Inspection, inspect_codebook, principal
 from wordsight.errors import UsageError
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.probe import QUESTION, probe_tokens, with_embeddings
@@ -29,7 +31,7 @@ def shown(tiny, tmp_path_factory):
     photos = sorted(folder.glob("*.png"))
     prompts = [tiny.encode(photo, QUESTION) for photo in photos]
     prototypes = torch.cat([prompt.visual.embeds[ROWS] for prompt in prompts[:2]])
-    book = Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": tiny.fingerprint})
+    book = Codebook(prototypes, {"format": 2, "model": "made-up", "fingerprint": tiny.fingerprint})
     record = inspect_codebook(tiny, book, photos, keep=KEEP, sure=0.1)
     return SimpleNamespace(photos=photos, prompts=prompts, book=book, record=record)
 
@@ -40,6 +42,11 @@ def cosine(a, b):
 
 def column(shown, name):
     return [each[name] for each in shown.record["prototypes"]]
+
+
+def test_a_record_is_plain_json(shown):
+    plain = json.loads(json.dumps(shown.record, allow_nan=False))
+    assert json.loads(json.dumps(checked(Inspection, plain, "here"))) == plain
 
 
 def test_a_prototype_that_is_a_token_says_what_the_token_says(shown, tiny):
@@ -138,7 +145,7 @@ def test_one_prototype_has_no_other_and_no_map(shown, tiny):
 
 
 def test_a_book_of_another_model_is_refused(shown, tiny):
-    other = Codebook(shown.book.prototypes, {"format": 1, "model": "another", "fingerprint": "f00d"})
+    other = Codebook(shown.book.prototypes, {"format": 2, "model": "another", "fingerprint": "f00d"})
     with pytest.raises(UsageError, match="prototypes mean nothing in another model"):
         inspect_codebook(tiny, other, shown.photos)
 

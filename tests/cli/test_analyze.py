@@ -32,9 +32,9 @@ def folder(tmp_path, monkeypatch):
 
 def test_tables_and_the_answer_are_shown_and_a_report_is_written(run):
     code, out, err = run(*ANALYZE)
-    assert (code, err) == (0, "shown in out/analysis.html\n")
+    assert (code, err) == (0, "wrote out/analysis.html\n")
     shown = " ".join(out.split())
-    for part in ("Spearman's rho", "[CLS] similarity", "all 3 orders", "These pictures do not tell whether"):
+    for part in ("Spearman's rho", "[CLS] similarity", "all 3 orders", "These pictures do not show whether"):
         assert part in shown
     assert sorted(path.name for path in Path("out").iterdir()) == sorted(ANALYSIS_FILES)
     assert Path("out.evidence/manifest.json").is_file()
@@ -51,7 +51,7 @@ def test_json_is_the_record_that_is_written(run, tiny):
 
 def test_evidence_of_a_codebook_serves_again_and_a_report_takes_its_own_place(run, tiny, monkeypatch):
     collect_evidence(tiny, sorted(Path("photos").iterdir()), "book.evidence")
-    monkeypatch.setattr(evidence, "examine", lambda *given: pytest.fail("examined again"))
+    monkeypatch.setattr(evidence, "measure_tokens", lambda *given: pytest.fail("examined again"))
     for _ in range(2):
         assert run(*ANALYZE, "--evidence", "book.evidence")[0] == 0
     assert not Path("out.evidence").exists()
@@ -66,18 +66,18 @@ def test_a_run_that_was_stopped_goes_on(run, monkeypatch):
         code, out, err = run(*ANALYZE)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert not Path("out").exists()
-    monkeypatch.setattr(evidence, "examine", lambda *given: pytest.fail("examined again"))
+    monkeypatch.setattr(evidence, "measure_tokens", lambda *given: pytest.fail("examined again"))
     assert run(*ANALYZE)[0] == 0
 
 
-def test_a_picture_that_cannot_be_read_is_set_aside_and_named(run):
+def test_a_picture_that_cannot_be_read_is_skipped_and_named(run):
     Path("photos/0.png").write_text("no picture")
     code, out, err = run(*ANALYZE, "--json")
     assert code == 0
-    assert err.startswith("set aside photos/0.png: photos/0.png is not an image")
+    assert err.startswith("skipped photos/0.png: photos/0.png is not an image")
     record = json.loads(out)
     assert record["pictures"] == ["1.png", "2.png"]
-    assert list(record["set_aside"]) == ["photos/0.png"]
+    assert list(record["skipped"]) == ["photos/0.png"]
     assert "photos/0.png" in Path("out/analysis.html").read_text()
 
 

@@ -76,6 +76,7 @@ def test_calibrate_as_json_tells_the_record_and_writes_a_book_only_if_it_pays(ru
     code, out, err = run(*CALIBRATE, "--json")
     record = json.loads(out)
     assert code == 0
+    assert record["format"] == 1
     assert set(record["choosing"]) == {f"certainty q{share}" for share in calibrate.SHARES}
     assert sum(record["questions"].values()) == 20
     assert (folder / "out").exists() == record["pays"]
@@ -125,13 +126,13 @@ def test_calibrate_asks_the_validation_split_whatever_it_is_told(run, verdict):
 @pytest.fixture
 def examined(monkeypatch):
     """The pictures that are examined while the test runs."""
-    names, examine = [], evidence.measure_tokens
+    names, measure = [], evidence.measure_tokens
 
     def noted(vlm, picture, questions):
         names.append(picture.size)
-        return examine(vlm, picture, questions)
+        return measure(vlm, picture, questions)
 
-    monkeypatch.setattr(evidence, "examine", noted)
+    monkeypatch.setattr(evidence, "measure_tokens", noted)
     return names
 
 
@@ -158,6 +159,6 @@ def test_a_bad_picture_is_named_and_the_calibration_goes_on(run, folder, verdict
     code, _, err = run(*CALIBRATE[:4], "--out", "new")
     assert code == 0
     assert [line.split(":")[0] for line in err.splitlines()[:2]] == [
-        "set aside photos/1.png",
-        "set aside photos/2.png",
+        "skipped photos/1.png",
+        "skipped photos/2.png",
     ]

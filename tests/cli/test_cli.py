@@ -9,13 +9,16 @@ import torch
 from PIL import Image
 
 from wordsight import __version__, cli
+from wordsight._utils.records import checked
+from wordsight.explain.token_table import ProbeRecord
 from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy import evidence
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import criterion
-from wordsight.reports.folder import FILES
+from wordsight.redundancy.probe import QUESTION
+from wordsight.reports.folder import COMPARISON_FILES
 from wordsight.synthetic.scenes import render
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
@@ -108,13 +111,20 @@ def test_ask_prunes_with_a_book_in_a_folder(run):
     assert record["tokens_kept"] == 36
 
 
-def test_probe_as_json_tells_what_every_token_says(run):
+def test_probe_as_json_has_what_every_token_says(run):
     record = parsed(run("probe", "good.png", "--json"))
-    assert set(record) == {"image", "model", "tokens"}
+    assert set(record) == {"format", "image", "model", "question", "tokens"}
+    assert (record["format"], record["question"]) == (1, QUESTION)
+    assert checked(ProbeRecord, record, "the record") == record
     assert [token["cell"] for token in record["tokens"]] == [[0, 0, i // 12, i % 12] for i in range(144)]
     for token in record["tokens"]:
         assert set(token) == {"cell", "words", "confidence"}
         assert token["words"][0][1] == token["confidence"]
+
+
+def test_the_share_of_the_command_line_holds_over_the_count_of_the_spec(run):
+    record = parsed(run(*ASK, "--pruner", "uniform:tokens=7", "--keep", "0.5", "--json"))
+    assert record["tokens_kept"] == 72
 
 
 def test_probe_with_ablation_also_shows_divergences(run):
@@ -137,7 +147,8 @@ def test_probe_draws_a_picture(run, folder):
 
 def test_compare_as_json_tells_rows_and_environment(run):
     record = parsed(run(*COMPARE, "--json"))
-    assert set(record) == {"rows", "environment"}
+    assert set(record) == {"format", "rows", "environment"}
+    assert record["format"] == 2
     assert [row["tokens_kept"] for row in record["rows"]] == [144, 144, 14]
     assert record["environment"]["command"] == " ".join(["wordsight", *COMPARE, "--json"])
 
@@ -155,7 +166,7 @@ def test_compare_writes_what_it_shows(run, folder):
 
 def test_compare_with_a_report_writes_its_folder(run, folder):
     assert run(*COMPARE, "--report", "deep/report", "--out", "results.parquet")[0] == 0
-    assert {path.name for path in (folder / "deep" / "report").iterdir()} == set(FILES)
+    assert {path.name for path in (folder / "deep" / "report").iterdir()} == set(COMPARISON_FILES)
     assert (folder / "results.parquet").is_file()
     assert not (folder / "results.parquet.cells").exists()
 
@@ -204,7 +215,7 @@ def test_compare_shows_a_table(run, monkeypatch):
 def test_build_names_bad_pictures_and_goes_on(run, folder):
     code, out, err = run("codebook", "build", "mixed", "--out", "out", *EVERYTHING, "--json")
     assert code == 0
-    assert re.fullmatch(r"set aside .*cut\.png: .*\nset aside .*text\.png: .*\n", err)
+    assert re.fullmatch(r"skipped .*cut\.png: .*\nskipped .*text\.png: .*\n", err)
     assert json.loads(out)["counts"]["tokens"] == 144
     assert Codebook.from_pretrained(folder / "out").prototypes.shape[1] == 32
 

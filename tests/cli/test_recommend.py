@@ -33,6 +33,7 @@ def test_recommend_as_json_writes_what_it_shows(run, folder):
     record = json.loads(out)
     assert (code, err) == (0, "")
     assert json.loads((folder / "deep" / "record.json").read_text()) == record
+    assert record["format"] == 1
     assert set(record["candidates"]) == {"random", "uniform"}
     assert record["validation"] + record["test"]["questions"] == 12
     assert record["environment"]["command"].startswith("wordsight recommend --task q.jsonl")
@@ -49,9 +50,11 @@ def test_recommend_hands_its_options_on(run, folder, monkeypatch):
     options = ("--tolerance", "0.1", "--latency-ms", "70", "--limit", "3", "--json")
     assert run(*RECOMMEND, *options)[0] == 0
     (call,) = calls
-    assert call["terms"] == library.Requirements(budget=0.1, tolerance=0.1, latency_ms=70, limit=3)
+    assert call["requirements"] == library.Requirements(budget=0.1, tolerance=0.1, latency_ms=70, limit=3)
     assert (call["validation"].split, call["test"].split) == ("validation", "test")
-    assert [repr(pruner) for pruner in call["pruners"]] == ["Uniform(keep=0.1, positions='original')"]
+    assert [repr(pruner) for pruner in call["pruners"]] == [
+        "Uniform(keep=0.1, tokens=None, positions='original')"
+    ]
 
 
 def test_recommend_shows_tables_and_advice(run, folder):

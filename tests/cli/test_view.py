@@ -10,8 +10,7 @@ import urllib.request
 import pytest
 
 from wordsight.cli import view
-from wordsight.viewer import listener as door
-from wordsight.viewer import serve
+from wordsight.viewer import listener, serve
 
 
 @pytest.fixture
@@ -33,9 +32,9 @@ def stopped(monkeypatch):
 
 MISUSES = [
     (("--host", "nowhere.invalid"), "cannot listen on nowhere.invalid:0: "),
-    (("--keep", "2"), "keep must be a share"),
+    (("--keep", "2"), "keep must be a share of the tokens in (0, 1], got 2"),
     (("--pruner", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
-    (("--pruner", "divprune", "--pruner", "divprune"), "pruner divprune is there twice"),
+    (("--pruner", "divprune", "--pruner", "divprune"), "duplicate pruner divprune"),
     (("--codebook", "nowhere"), "nowhere"),
     (("--port", "70000"), "less than or equal to 65535"),
     (("--max-upload", "0"), "greater than or equal to 1"),
@@ -43,7 +42,7 @@ MISUSES = [
 
 
 @pytest.mark.parametrize(("options", "message"), MISUSES, ids=[" ".join(options) for options, _ in MISUSES])
-def test_a_misuse_is_told_before_the_model_is_loaded(run, monkeypatch, options, message):
+def test_a_misuse_is_reported_before_the_model_is_loaded(run, monkeypatch, options, message):
     monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
     code, out, err = run("view", "--port", "0", *options)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -51,9 +50,9 @@ def test_a_misuse_is_told_before_the_model_is_loaded(run, monkeypatch, options, 
     assert message in err
 
 
-def test_a_missing_extra_is_told_before_the_model_is_loaded(run, monkeypatch):
+def test_a_missing_extra_is_reported_before_the_model_is_loaded(run, monkeypatch):
     monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
-    monkeypatch.setattr(door, "find_spec", lambda name: None)
+    monkeypatch.setattr(listener, "find_spec", lambda name: None)
     code, _, err = run("view")
     assert code == 2
     assert err == (
@@ -61,7 +60,7 @@ def test_a_missing_extra_is_told_before_the_model_is_loaded(run, monkeypatch):
     )
 
 
-def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(run, monkeypatch):
+def test_a_port_that_is_taken_is_reported_before_the_model_is_loaded(run, monkeypatch):
     monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -70,19 +69,20 @@ def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(run, monkeypatc
     assert err.startswith(f"error: cannot listen on 127.0.0.1:{port}: Address already in use; give another")
 
 
-def test_a_book_of_another_model_is_told(run, stopped):
+def test_a_book_of_another_model_is_reported(run, stopped):
     """The tiny model stands in for the embedded one, whose book does not fit it."""
     code, out, err = run("view", "--port", "0", "--json")
-    assert (code, out, err.count("\n")) == (2, "", 1)
+    failure = json.loads(out)["error"]
+    assert (code, failure["kind"], err) == (2, "usage", f"error: {failure['message']}\n")
     assert "codebook is for D=" in err
 
 
 def test_the_page_can_be_opened_and_the_end_is_no_failure(run, stopped, monkeypatch):
-    seen = []
-    monkeypatch.setattr(view.webbrowser, "open", seen.append)
+    opened = []
+    monkeypatch.setattr(view.webbrowser, "open", opened.append)
     code, out, err = run("view", "--port", "0", "--model", "tiny", "--open")
     assert (code, out) == (0, "")
-    assert err == f"serving on {seen[0]}, Ctrl-C stops\n"
+    assert err == f"serving on {opened[0]}, Ctrl-C stops\n"
 
 
 def test_a_program_can_read_where_it_is_served(run, stopped):
@@ -90,19 +90,19 @@ def test_a_program_can_read_where_it_is_served(run, stopped):
     found = json.loads(out)
     assert code == 0
     assert err == f"serving on {found['url']}, Ctrl-C stops\n"
-    assert found["model"] == "tiny"
+    assert (found["format"], found["model"]) == (1, "tiny")
 
 
 def test_letting_others_in_is_warned_about(run, stopped):
     code, _, err = run("view", "--port", "0", "--model", "tiny", "--host", "0.0.0.0")
     warning, serving = err.splitlines()
     assert code == 0
-    assert warning == "warning: whoever reaches this machine on 0.0.0.0 can ask, without a password"
+    assert warning == "warning: anyone who can reach this machine on 0.0.0.0 can ask, without a password"
     assert serving.startswith("serving on http://127.0.0.1:")
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_as_a_program_until_it_is_told_to_stop(sign):
+def test_it_serves_as_a_program_until_it_is_interrupted(sign):
     command = [sys.executable, "-W", "error", "-m", "wordsight", "view", "--port", "0"]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with program:

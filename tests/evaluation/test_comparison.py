@@ -45,11 +45,11 @@ KEYS = frozenset(
     (
         *("model", "task", "tasks", "questions", "pictures", "tokens_total"),
         *("unpruned", "blind", "image_contribution", "by_type", "split"),
-        *("pruner", "keep", "tokens_kept", "rescued", "seeds", "timing"),
+        *("pruner", "keep", "tokens", "tokens_kept", "drops_all", "seeds", "timing"),
         *("accuracy", "low", "high", "retention", "difference_to"),
     )
 )
-METHODS = [Random(keep=0.1), Uniform(keep=0.1), ClsTopK(keep=1.0), Uniform(keep=1.0), DivPrune(keep=7)]
+METHODS = [Random(keep=0.1), Uniform(keep=0.1), ClsTopK(keep=1.0), Uniform(keep=1.0), DivPrune(tokens=7)]
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +59,14 @@ def results(tiny):
 
 @pytest.fixture
 def rows(results):
-    return {(row["pruner"], row["keep"]): row for row in results.rows}
+    return {(row["pruner"], row["keep"], row["tokens"]): row for row in results.rows}
 
 
 def place(pruner):
-    """What tells the row of a pruner from others."""
-    return (spec(pruner), pruner.keep) if pruner else ("none", 1.0)
+    """What tells the row of a pruner from others: its SPEC, and either its share or its count."""
+    if pruner is None:
+        return ("none", 1.0, None)
+    return (spec(pruner), pruner.keep, None) if pruner.tokens is None else (spec(pruner), None, pruner.tokens)
 
 
 def asked_one_by_one(vlm, pruner):
@@ -79,9 +81,9 @@ def asked_one_by_one(vlm, pruner):
 
 def test_rows_are_the_unpruned_model_and_keep_by_keep_resized_pictures_and_pruners(results):
     random, uniform, topk, all_uniform, divprune = map(place, METHODS)
-    assert [(row["pruner"], row["keep"]) for row in results.rows] == [
-        *(place(None), ("resized", 0.1), random, uniform),
-        *(("resized", 1.0), topk, all_uniform, ("resized", 7), divprune),
+    assert [(row["pruner"], row["keep"], row["tokens"]) for row in results.rows] == [
+        *(place(None), ("resized", 0.1, None), random, uniform),
+        *(("resized", 1.0, None), topk, all_uniform, ("resized", None, 7), divprune),
     ]
 
 
@@ -144,7 +146,7 @@ def test_random_tokens_are_found_wherever_they_stand_in_the_list(tiny):
 
 
 def test_one_token_is_not_compared_with_all_random_tokens(tiny):
-    rows = compare(tiny, [Lengths()], [Random(keep=1.0), Uniform(keep=1)], limit=2).rows
+    rows = compare(tiny, [Lengths()], [Random(keep=1.0), Uniform(tokens=1)], limit=2).rows
     assert sorted(rows[-1]["difference_to"]) == ["none"]
 
 
@@ -224,11 +226,11 @@ def test_a_threshold_is_not_compared_with_the_reference(tiny):
     pruner = CodebookPruner(codebook=book, threshold=-1.0, keep=0.1)
     *_, row = compare(tiny, [Lengths()], [METHODS[0], pruner]).rows
     assert sorted(row["difference_to"]) == ["none"]
-    assert (row["tokens_kept"], row["rescued"]) == (1.0, 3)
+    assert (row["tokens_kept"], row["drops_all"]) == (1.0, 3)
 
 
 def test_pictures_are_resized_to_the_share_that_is_kept(tiny):
-    rows = compare(tiny, [Lengths()], [Uniform(keep=0.1), Uniform(keep=36)]).rows
+    rows = compare(tiny, [Lengths()], [Uniform(keep=0.1), Uniform(tokens=36)]).rows
     for row, share in ((rows[1], 0.1), (rows[3], 36 / 144)):
         side = round(192 * share**0.5)
         smaller = [picture.resize((side, side), Image.Resampling.BICUBIC) for picture in PICTURES]
@@ -257,8 +259,9 @@ class Silent(Lengths):
 @pytest.mark.parametrize(
     ("tasks", "pruners", "settings", "message"),
     [
-        ([Lengths(), Lengths()], [], Settings(), "task .*Lengths is there twice"),
-        ([Lengths()], [Uniform(keep=0.1)] * 2, Settings(), "pruner uniform at keep 0.1 is there twice"),
+        ([Lengths(), Lengths()], [], Settings(), "duplicate task .*Lengths: leave one out"),
+        ([Lengths()], [Uniform(keep=0.1)] * 2, Settings(), r"duplicate pruner uniform at keep 0\.1: leave"),
+        ([Lengths()], [Uniform(tokens=7)] * 2, Settings(), "duplicate pruner uniform at 7 tokens: leave"),
         (
             [Lengths()],
             [Uniform()],
@@ -274,7 +277,7 @@ def test_what_cannot_be_compared_is_refused(tiny, tasks, pruners, settings, mess
 
 
 def test_a_model_that_is_there_twice_is_refused(tiny):
-    with pytest.raises(UsageError, match="model tiny is there twice"):
+    with pytest.raises(UsageError, match="duplicate model tiny: leave one out"):
         compare([tiny, tiny], [Lengths()], [], limit=1)
 
 

@@ -63,7 +63,7 @@ def slow(tiny, clock, monkeypatch):
 
 def test_times_are_told_by_stage_for_a_question(slow):
     vlm, _ = slow
-    one, three = TIMING.measure(vlm, EXAMPLES, Uniform(keep=14))["batches"]
+    one, three = TIMING.measure(vlm, EXAMPLES, Uniform(tokens=14))["batches"]
     lengths = [vlm.encode(each.images, each.question).length - 130 for each in EXAMPLES]
     for taken in (one, three):
         spans = taken["milliseconds"]
@@ -76,7 +76,7 @@ def test_times_are_told_by_stage_for_a_question(slow):
 
 def test_ratios_are_those_to_the_unpruned_model_on_the_same_question(slow):
     vlm, _ = slow
-    (one, _) = TIMING.measure(vlm, EXAMPLES, Uniform(keep=14))["batches"]
+    (one, _) = TIMING.measure(vlm, EXAMPLES, Uniform(tokens=14))["batches"]
     lengths = [vlm.encode(each.images, each.question).length for each in timed._spread(EXAMPLES, 6)]
     shares = [(length - 130) / length for length in lengths]
     assert one["ratio"]["prefill"] == pytest.approx([median(shares), min(shares), max(shares)])
@@ -86,7 +86,7 @@ def test_ratios_are_those_to_the_unpruned_model_on_the_same_question(slow):
 
 def test_unpruned_and_pruned_take_turns_and_each_goes_first_as_often(slow):
     vlm, given = slow
-    Timing(rounds=6, batch=1, new_tokens=2).measure(vlm, EXAMPLES, Uniform(keep=14))
+    Timing(rounds=6, batch=1, new_tokens=2).measure(vlm, EXAMPLES, Uniform(tokens=14))
     rounds = [len(prompts[0].visual) for prompts in given[2:14]]  # after one unmeasured pass of each
     assert rounds == [144, 14, 14, 144] * 3
 
@@ -117,9 +117,9 @@ def test_the_signals_that_a_pruner_needs_are_part_of_its_time(tiny, monkeypatch)
     asked = []
     encode = tiny.encode
     monkeypatch.setattr(
-        tiny, "encode", lambda *given, collect: asked.append(collect) or encode(*given, signals=collect)
+        tiny, "encode", lambda *given, signals: asked.append(signals) or encode(*given, signals=signals)
     )
-    Timing(rounds=6, batch=1, new_tokens=2).measure(tiny, EXAMPLES[:1], ClsTopK(keep=14))
+    Timing(rounds=6, batch=1, new_tokens=2).measure(tiny, EXAMPLES[:1], ClsTopK(tokens=14))
     assert asked.count(ClsTopK.required_signals) >= asked.count(frozenset()) > 0
 
 
@@ -129,16 +129,16 @@ def test_there_is_no_peak_memory_on_a_cpu_and_it_is_said_why(tiny):
     assert "GPU" in taken["peak_memory_note"]
 
 
-@pytest.mark.parametrize("keep", [144, 14])
-def test_the_cache_holds_a_key_and_a_value_for_every_token_read(tiny, keep):
-    prompts = [Uniform(keep=keep)(tiny.encode(EXAMPLES[0].images, "what?")) for _ in range(2)]
+@pytest.mark.parametrize("count", [144, 14])
+def test_the_cache_holds_a_key_and_a_value_for_every_token_read(tiny, count):
+    prompts = [Uniform(tokens=count)(tiny.encode(EXAMPLES[0].images, "what?")) for _ in range(2)]
     layers, width, single = 2, 32, 4
     assert kv_cache_bytes(tiny, prompts) == 2 * prompts[0].length * layers * 2 * width * single
 
 
-@pytest.mark.parametrize("keep", [144, 14])
-def test_the_work_of_a_prefill_is_what_its_matrices_come_to(tiny, keep):
-    prompt = Uniform(keep=keep)(tiny.encode(EXAMPLES[0].images, "what?"))
+@pytest.mark.parametrize("count", [144, 14])
+def test_the_work_of_a_prefill_is_what_its_matrices_come_to(tiny, count):
+    prompt = Uniform(tokens=count)(tiny.encode(EXAMPLES[0].images, "what?"))
     length, width, inner, words, layers = prompt.length, 32, 64, 256, 2
     weights = 4 * width * width + 3 * width * inner  # queries, keys, values, output; gate, up, down
     attention = 2 * length * length * width  # scores, and values weighted by them
@@ -166,9 +166,16 @@ def test_a_gain_is_below_one_all_through(ratio, gain):
     assert is_gain(ratio) is gain
 
 
-@pytest.mark.parametrize("wrong", [{"rounds": 5}, {"batch": 0}, {"new_tokens": 1}])
-def test_what_cannot_be_timed_is_refused(wrong):
-    with pytest.raises(UsageError, match="expected rounds from 6 on"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rounds": 5}, "rounds must be a whole number from 6 on, got 5"),
+        ({"batch": 0}, "batch must be a whole number from 1 on, got 0"),
+        ({"new_tokens": 1}, "new_tokens must be a whole number from 2 on, got 1"),
+    ],
+)
+def test_what_cannot_be_timed_is_refused(wrong, message):
+    with pytest.raises(UsageError, match=message):
         Timing(**wrong)
 
 

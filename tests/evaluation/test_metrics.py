@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from wordsight.evaluation.metrics import Baselines, mean_row
+from wordsight.evaluation.metrics import Baselines, mean_metrics
 from wordsight.evaluation.result_cache import RunResult
 from wordsight.tasks.base import Example
 
@@ -13,11 +13,11 @@ NAMES = [0, 0, 1, 1, 2, 2]
 EXAMPLES = [Example("x.png", str(name), "?", "yes", kind) for name, kind in zip(NAMES, "aababb", strict=True)]
 WHOLE = RunResult([1, 1, 1, 0, 1, 1], 144.0)
 BLIND = RunResult([1, 0, 1, 0, 0, 0], 0.0)
-PRUNED = RunResult([1, 0, 1, 1, 0, 1], 14.0, rescued=2, timing={"rounds": 7})
+PRUNED = RunResult([1, 0, 1, 1, 0, 1], 14.0, drops_all=2, timing={"rounds": 7})
 OTHER = RunResult([0, 0, 1, 0, 0.5, 1], 14.0)
 RESIZED = RunResult([1, 1, 0, 0, 0.5, 0.4], 144.0)
-YARDSTICK = Baselines(EXAMPLES, WHOLE, BLIND)
-ROW = YARDSTICK.row(PRUNED, {"none": WHOLE, "other": OTHER}, RESIZED)
+BASELINES = Baselines(EXAMPLES, WHOLE, BLIND)
+ROW = BASELINES.metrics(PRUNED, {"none": WHOLE, "other": OTHER}, RESIZED)
 
 
 def slow_interval(values):
@@ -52,7 +52,7 @@ def test_the_image_contribution_is_what_the_pictures_add_to_the_blind_score():
 
 def test_without_a_blind_score_or_an_unpruned_one_there_is_no_share_of_it():
     nothing = RunResult([0] * 6, 0.0)
-    row = Baselines(EXAMPLES, nothing, nothing).row(PRUNED, {}, None)
+    row = Baselines(EXAMPLES, nothing, nothing).metrics(PRUNED, {}, None)
     assert (row["retention"], row["image_contribution"]) == (None, None)
 
 
@@ -65,7 +65,7 @@ def test_easy_is_what_the_unpruned_model_answers_on_a_resized_picture():
 
 
 def test_a_part_without_questions_has_no_accuracy():
-    hard = YARDSTICK.row(PRUNED, {}, RunResult([1] * 6, 144.0))["split"]["hard"]
+    hard = BASELINES.metrics(PRUNED, {}, RunResult([1] * 6, 144.0))["split"]["hard"]
     assert hard == {"accuracy": None, "low": None, "high": None, "unpruned": None, "questions": 0}
 
 
@@ -77,7 +77,7 @@ def test_types_of_questions_are_told_apart():
 
 
 def test_what_was_counted_is_taken_over():
-    assert (ROW["tokens_total"], ROW["tokens_kept"], ROW["rescued"]) == (144.0, 14.0, 2)
+    assert (ROW["tokens_total"], ROW["tokens_kept"], ROW["drops_all"]) == (144.0, 14.0, 2)
     assert (ROW["questions"], ROW["pictures"], ROW["timing"]) == (6, 3, {"rounds": 7})
 
 
@@ -86,22 +86,22 @@ SECOND = Baselines(
     RunResult([1, 1, 1], 288.0),
     RunResult([0, 0, 1], 0.0),
 )
-LATER = RunResult([1, 0, 0], 29.0, rescued=1)
+LATER = RunResult([1, 0, 0], 29.0, drops_all=1)
 
 
 def test_a_mean_over_tasks_counts_every_task_alike():
-    row = mean_row([YARDSTICK, SECOND], [PRUNED, LATER], {"none": [WHOLE, SECOND.whole]})
+    row = mean_metrics([BASELINES, SECOND], [PRUNED, LATER], {"none": [WHOLE, SECOND.whole]})
     assert row["accuracy"] == pytest.approx((4 / 6 + 1 / 3) / 2)
     assert row["unpruned"] == pytest.approx((5 / 6 + 1) / 2)
     assert row["retention"] == pytest.approx(((4 / 6) / (5 / 6) + (1 / 3) / 1) / 2)
     assert row["blind"] == pytest.approx((2 / 6 + 1 / 3) / 2)
     assert row["difference_to"]["none"][0] == pytest.approx(row["accuracy"] - row["unpruned"])
     assert (row["tokens_kept"], row["tokens_total"]) == ((14 + 29) / 2, (144 + 288) / 2)
-    assert (row["questions"], row["pictures"], row["rescued"]) == (9, 5, 3)
+    assert (row["questions"], row["pictures"], row["drops_all"]) == (9, 5, 3)
 
 
 def test_the_interval_of_a_mean_over_tasks_draws_the_pictures_of_each_by_themselves():
-    row = mean_row([YARDSTICK, SECOND], [PRUNED, LATER], {})
+    row = mean_metrics([BASELINES, SECOND], [PRUNED, LATER], {})
     draw = random.Random(2)
     groups = [[[1, 0], [1, 1], [0, 1]], [[1, 0], [0]]]
     means = []

@@ -1,4 +1,4 @@
-"""Sheets: scores against answers asked for one by one, intervals against slow loops and worked-out cases."""
+"""Prepared tasks: scores against answers one by one, intervals against slow loops and worked-out cases."""
 
 import random
 import statistics
@@ -19,7 +19,7 @@ PICTURES = [render(seed).image for seed in range(2)]
 
 
 def about(*picture_ids):
-    """A sheet of a question about each of these pictures, that nobody has answered."""
+    """A prepared task of a question about each of these pictures, that nobody has answered."""
     examples = [Example("x.png", str(name), "?", "yes", "any") for name in picture_ids]
     return PreparedTask(None, None, examples, [])
 
@@ -50,8 +50,8 @@ def test_the_interval_is_that_of_a_slow_bootstrap_over_pictures(seed, level):
 
 def test_the_interval_is_of_95_percent_if_nothing_is_said():
     rng = np.random.default_rng(0)
-    scores, sheet = rng.random(30), about(*range(30))
-    assert sheet.interval(scores) == sheet.interval(scores, level=0.95)
+    scores, prepared = rng.random(30), about(*range(30))
+    assert prepared.interval(scores) == prepared.interval(scores, level=0.95)
 
 
 @pytest.mark.parametrize(("level", "expected"), [(0.95, (0, 1)), (0.6, (0, 1)), (0.4, (0.5, 0.5))])
@@ -95,7 +95,7 @@ EXAMPLES = Lengths().first(None)
 
 
 @pytest.fixture(scope="module")
-def sheet(tiny):
+def prepared(tiny):
     return PreparedTask.of(tiny, Lengths(), EXAMPLES)
 
 
@@ -112,36 +112,36 @@ class Nothing(Uniform):
         return tokens.take(tokens.slot[:0])
 
 
-def test_whole_and_blind_are_the_scores_with_all_tokens_and_with_none(tiny, sheet):
-    assert sheet.whole.tolist() == one_by_one(tiny, None)
-    assert sheet.blind.tolist() == one_by_one(tiny, Nothing())
+def test_whole_and_blind_are_the_scores_with_all_tokens_and_with_none(tiny, prepared):
+    assert prepared.whole.tolist() == one_by_one(tiny, None)
+    assert prepared.blind.tolist() == one_by_one(tiny, Nothing())
 
 
-def test_a_run_scores_every_question_as_if_it_were_asked_alone(tiny, sheet):
+def test_a_run_scores_every_question_as_if_it_were_asked_alone(tiny, prepared):
     pruner = Uniform(keep=0.1, positions="contiguous")
-    scores, kept = sheet.run(pruner)
+    scores, kept = prepared.run(pruner)
     assert scores.tolist() == one_by_one(tiny, pruner)
     assert kept == (3 * 14 + 3 * 29) / 6
 
 
-def test_the_scores_of_the_made_up_task_tell_pruners_apart(sheet):
-    assert sheet.run(DivPrune(keep=5))[0].tolist() != sheet.whole.tolist()
+def test_the_scores_of_the_made_up_task_tell_pruners_apart(prepared):
+    assert prepared.run(DivPrune(tokens=5))[0].tolist() != prepared.whole.tolist()
 
 
-def test_random_tokens_are_drawn_with_three_seeds_and_averaged(tiny, sheet):
+def test_random_tokens_are_drawn_with_three_seeds_and_averaged(tiny, prepared):
     each = [one_by_one(tiny, Random(keep=0.1, seed=seed)) for seed in range(3)]
-    assert sheet.run(Random(keep=0.1))[0].tolist() == pytest.approx(np.mean(each, 0).tolist())
+    assert prepared.run(Random(keep=0.1))[0].tolist() == pytest.approx(np.mean(each, 0).tolist())
 
 
 def test_only_a_pruner_that_draws_is_seeded():
-    assert seeded(DivPrune(keep=7)) == [DivPrune(keep=7)]
-    assert seeded(Random(keep=7, seed=9)) == [Random(keep=7, seed=seed) for seed in range(3)]
+    assert seeded(DivPrune(tokens=7)) == [DivPrune(tokens=7)]
+    assert seeded(Random(tokens=7, seed=9)) == [Random(tokens=7, seed=seed) for seed in range(3)]
 
 
-def test_the_size_of_a_pass_changes_no_score(tiny, sheet):
+def test_the_size_of_a_pass_changes_no_score(tiny, prepared):
     for pass_tokens in (1, 400):
-        narrow = replace(sheet, vlm=VLM(tiny.model, tiny.processor, "tiny", pass_tokens=pass_tokens))
-        assert narrow.run(Uniform(keep=0.5))[0].tolist() == sheet.run(Uniform(keep=0.5))[0].tolist()
+        narrow = replace(prepared, vlm=VLM(tiny.model, tiny.processor, "tiny", pass_tokens=pass_tokens))
+        assert narrow.run(Uniform(keep=0.5))[0].tolist() == prepared.run(Uniform(keep=0.5))[0].tolist()
 
 
 def test_every_picture_is_seen_once(tiny):
@@ -152,7 +152,7 @@ def test_every_picture_is_seen_once(tiny):
     assert len(seen) == 2
 
 
-def test_every_picture_is_pruned_once(sheet):
+def test_every_picture_is_pruned_once(prepared):
     pruned = []
 
     class Noted(Uniform):
@@ -160,11 +160,11 @@ def test_every_picture_is_pruned_once(sheet):
             pruned.append(len(tokens))
             return super().select(tokens)
 
-    sheet.run(Noted(keep=0.1))
+    prepared.run(Noted(keep=0.1))
     assert pruned == [144, 288]
 
 
-def test_signals_are_collected_where_they_are_named(tiny, sheet):
+def test_signals_are_collected_where_they_are_named(tiny, prepared):
     with_signal = PreparedTask.of(tiny, Lengths(), EXAMPLES[:1], signals=frozenset({"cls_attention"}))
     assert set(with_signal.prompts[0].visual.signals) == {"cls_attention"}
-    assert not sheet.prompts[0].visual.signals
+    assert not prepared.prompts[0].visual.signals

@@ -1,4 +1,4 @@
-"""Cells: a run that was killed goes on and gives the rows of one that was not; two runs are never mixed."""
+"""The cache: a killed run goes on and gives the rows of one that was not; two runs are never mixed."""
 
 import json
 from dataclasses import dataclass, replace
@@ -63,13 +63,13 @@ def fragile(monkeypatch):
 
 
 def run(vlm, folder, pruners=PRUNERS, **options):
-    return compare(vlm, [Lengths()], pruners, settings=Settings(cells=folder), **options).rows
+    return compare(vlm, [Lengths()], pruners, settings=Settings(cache=folder), **options).rows
 
 
 @pytest.fixture(scope="module")
 def finished(tiny, tmp_path_factory):
-    """The folder of cells of a run that was not killed, and its rows."""
-    folder = tmp_path_factory.mktemp("cells")
+    """The cache of a run that was not killed, and its rows."""
+    folder = tmp_path_factory.mktemp("cache")
     return folder, run(tiny, folder)
 
 
@@ -106,7 +106,7 @@ def test_pairs_are_formed_with_scores_of_before(tiny, finished):
     assert told["difference_to"]["random"] == rows[3]["difference_to"]["random"]
 
 
-def test_cells_of_another_version_are_refused_before_any_work(tiny, tmp_path, monkeypatch):
+def test_results_of_another_version_are_refused_before_any_work(tiny, tmp_path, monkeypatch):
     run(tiny, tmp_path, PRUNERS[:1])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr("wordsight.evaluation.comparison.versions", lambda: {"wordsight": "0.0.9"})
@@ -116,19 +116,19 @@ def test_cells_of_another_version_are_refused_before_any_work(tiny, tmp_path, mo
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_cells_of_another_limit_are_refused(tiny, finished):
+def test_results_of_another_limit_are_refused(tiny, finished):
     with pytest.raises(UsageError, match=r"limit was None, is 2"):
         run(tiny, finished[0], limit=2)
 
 
-def test_cells_of_another_model_of_the_same_name_are_refused(tiny, finished):
+def test_results_of_another_model_of_the_same_name_are_refused(tiny, finished):
     other = VLM(tiny.model, tiny.processor, "tiny")
     other.__dict__["fingerprint"] = "f00d"
     with pytest.raises(UsageError, match=rf"fingerprint was {tiny.fingerprint}, is f00d"):
         run(other, finished[0])
 
 
-def test_cells_of_other_questions_under_the_same_name_are_refused(tiny, finished, monkeypatch):
+def test_results_of_other_questions_under_the_same_name_are_refused(tiny, finished, monkeypatch):
     monkeypatch.setattr(
         Lengths, "examples", lambda self: iter([Example(PICTURES[0], "0", "hm?", "x", "any")])
     )
@@ -136,7 +136,7 @@ def test_cells_of_other_questions_under_the_same_name_are_refused(tiny, finished
         run(tiny, finished[0])
 
 
-def test_cells_of_another_codebook_under_the_same_name_are_refused(tiny, tmp_path):
+def test_results_of_another_codebook_under_the_same_name_are_refused(tiny, tmp_path):
     def pruner(seed):
         torch.manual_seed(seed)
         book = Codebook(torch.randn(3, 32), {"format": 1, "model": "made-up", "fingerprint": None})
@@ -147,7 +147,7 @@ def test_cells_of_another_codebook_under_the_same_name_are_refused(tiny, tmp_pat
         run(tiny, tmp_path, [pruner(2)])
 
 
-def test_a_damaged_cell_is_named(tiny, tmp_path):
+def test_a_damaged_result_is_named(tiny, tmp_path):
     run(tiny, tmp_path, PRUNERS[:1])
     path = sorted(tmp_path.iterdir())[0]
     path.write_text(path.read_text()[:50])
@@ -155,18 +155,60 @@ def test_a_damaged_cell_is_named(tiny, tmp_path):
         run(tiny, tmp_path)
 
 
-def test_a_cell_comes_back_as_it_was(tmp_path):
-    cell = RunResult([0.1, 1 / 3], 14.5, 2, {"rounds": 7, "batches": []})
-    cells = ResultCache(tmp_path, {"limit": None})
-    assert cells.cell({"task": "a"}, {"dtype": "x"}, lambda: cell) == cell
-    assert cells.cell({"task": "a"}, {"dtype": "x"}, lambda: pytest.fail("measured again")) == cell
-    assert cells.cell({"task": "b"}, {"dtype": "x"}, lambda: replace(cell, rescued=0)).rescued == 0
+PLACE = {"model": "m", "task": "a", "pruner": "uniform", "keep": 0.1, "tokens": None}
+SETTINGS = {"versions": {"wordsight": "1"}, "limit": None, "timing": None}
+MADE_WITH = SETTINGS | {
+    "fingerprint": "f00d",
+    "dtype": "x",
+    "device": "cpu",
+    "questions": "q",
+    "codebook": None,
+}
+
+
+def test_a_result_comes_back_as_it_was(tmp_path):
+    result = RunResult([0.1, 1 / 3], 14.5, 2, {"rounds": 7, "new_tokens": 2, "batches": []})
+    cache = ResultCache(tmp_path, SETTINGS)
+    assert cache.get(PLACE, MADE_WITH, lambda: result) == result
+    assert cache.get(PLACE, MADE_WITH, lambda: pytest.fail("measured again")) == result
+    other = cache.get(PLACE | {"task": "b"}, MADE_WITH, lambda: replace(result, drops_all=0))
+    assert other.drops_all == 0
+
+
+def test_a_share_and_a_count_are_two_places(tmp_path):
+    cache = ResultCache(tmp_path, SETTINGS)
+    for place in (PLACE | {"keep": 1.0}, PLACE | {"keep": None, "tokens": 1}):
+        cache.get(place, MADE_WITH, lambda: RunResult([1.0], 1.0))
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_without_a_folder_nothing_is_kept():
     found = iter([RunResult([1.0], 1.0), RunResult([0.0], 1.0)])
-    cells = ResultCache()
-    assert [cells.cell({}, {}, lambda: next(found)).scores for _ in range(2)] == [[1.0], [0.0]]
+    cache = ResultCache(None, SETTINGS)
+    assert [cache.get(PLACE, MADE_WITH, lambda: next(found)).scores for _ in range(2)] == [[1.0], [0.0]]
+
+
+@pytest.mark.parametrize("number", [None, 1, 3])
+def test_results_of_another_format_are_refused_in_one_sentence(tmp_path, number):
+    ResultCache(tmp_path, SETTINGS).get(PLACE, MADE_WITH, lambda: RunResult([1.0], 1.0))
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text())
+    assert record.pop("format") == 2
+    path.write_text(json.dumps(record | ({"format": number} if number else {})))
+    with pytest.raises(
+        UsageError, match="holds unfinished results of another version of wordsight: delete it"
+    ):
+        ResultCache(tmp_path, SETTINGS)
+
+
+def test_a_result_without_its_scores_is_named(tmp_path):
+    ResultCache(tmp_path, SETTINGS).get(PLACE, MADE_WITH, lambda: RunResult([1.0], 1.0))
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text())
+    del record["result"]["scores"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(UsageError, match=rf"{path.name} is damaged \(.*result\.scores.*\); delete it"):
+        ResultCache(tmp_path, SETTINGS)
 
 
 def test_the_folder_is_gone_when_the_work_is_done_and_stays_when_it_fails(tmp_path):

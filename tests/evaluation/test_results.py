@@ -1,6 +1,7 @@
-"""Results files: JSON and parquet say the same, whole or not at all."""
+"""Results files: JSON and parquet hold the same, whole or not at all, and earlier ones are still read."""
 
 import json
+from pathlib import Path
 
 import pytest
 from pyarrow import parquet
@@ -9,10 +10,19 @@ from wordsight.errors import UsageError
 from wordsight.evaluation.results import Results, check_results
 
 TIMES = [{"batch": 1, "ratio": {"total": [0.5, 0.4, 0.6]}}, {"batch": 8, "ratio": None}]
-WHOLE = {"pruner": "none", "keep": 1.0, "accuracy": 0.5, "difference_to": {}, "split": None, "timing": None}
+WHOLE = {
+    "pruner": "none",
+    "keep": 1.0,
+    "tokens": None,
+    "accuracy": 0.5,
+    "difference_to": {},
+    "split": None,
+    "timing": None,
+}
 DRAWN = {
     "pruner": "random",
-    "keep": 7,
+    "keep": None,
+    "tokens": 7,
     "accuracy": 0.25,
     "difference_to": {"none": [-0.25, -0.5, 0.0]},
     "split": {"easy": {"accuracy": 0.75, "questions": 4}},
@@ -25,7 +35,7 @@ RESULTS = Results(ROWS, {"models": [{"model": "tiny"}], "threads": 1})
 def test_results_are_saved_as_json(tmp_path):
     RESULTS.save(tmp_path / "deep" / "results.json")
     saved = json.loads((tmp_path / "deep" / "results.json").read_text())
-    assert saved == {"rows": ROWS, "environment": RESULTS.environment}
+    assert saved == {"format": 2, "rows": ROWS, "environment": RESULTS.environment}
 
 
 def test_parquet_has_a_column_for_every_path_in_a_row(tmp_path):
@@ -35,7 +45,7 @@ def test_parquet_has_a_column_for_every_path_in_a_row(tmp_path):
     ratio = "timing.batches.0.ratio.total"
     assert {name: value for name, value in drawn.items() if value is not None} == {
         "pruner": "random",
-        "keep": "7",
+        "tokens": 7,
         "accuracy": 0.25,
         "difference_to.none.mean": -0.25,
         "difference_to.none.low": -0.5,
@@ -48,18 +58,19 @@ def test_parquet_has_a_column_for_every_path_in_a_row(tmp_path):
         f"{ratio}.low": 0.4,
         f"{ratio}.high": 0.6,
     }
-    told = {name: value for name, value in whole.items() if value is not None}
-    assert told == {"pruner": "none", "keep": "1.0", "accuracy": 0.5}
+    there = {name: value for name, value in whole.items() if value is not None}
+    assert there == {"pruner": "none", "keep": 1.0, "accuracy": 0.5}
     assert json.loads(table.schema.metadata[b"environment"]) == RESULTS.environment
+    assert json.loads(table.schema.metadata[b"format"]) == 2
 
 
 @pytest.mark.parametrize("name", ["results.json", "results.parquet"])
 def test_results_that_cannot_be_written_leave_the_old_file(tmp_path, name):
     path = tmp_path / name
-    Results([{"task": "old"}]).save(path)
+    Results([{"task": "old"}], {}).save(path)
     before = path.read_bytes()
     with pytest.raises((TypeError, ValueError)):
-        Results([{"task": object()}]).save(path)
+        Results([{"task": object()}], {}).save(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
@@ -69,3 +80,75 @@ def test_parquet_without_pyarrow_is_told_before_the_work(tmp_path, monkeypatch):
     check_results(tmp_path / "results.json")
     with pytest.raises(UsageError, match=r"pip install 'wordsight\[report\]'"):
         check_results(tmp_path / "results.parquet")
+
+
+COMMITTED = Path(__file__).parents[2] / "benchmarks" / "results"
+OF_ROWS = [path.name for path in sorted(COMMITTED.glob("*.json")) if "rows" in json.loads(path.read_text())]
+
+
+def test_there_are_committed_results():
+    assert OF_ROWS == ["ours_on_validation.json", "pruners.json", "times.json", "untrained.json"]
+
+
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_committed_results_are_read_as_they_were_written(name):
+    """Nothing but the names of what was renamed differs, and a count is no share."""
+    written, results = json.loads((COMMITTED / name).read_text()), Results.load(COMMITTED / name)
+    assert results.environment == written["environment"]
+    for before, row in zip(written["rows"], results.rows, strict=True):
+        expected = {key: value for key, value in before.items() if key not in ("rescued", "keep")}
+        expected |= {"drops_all": before["rescued"], "keep": before["keep"], "tokens": None}
+        assert row == expected
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """A function that writes results of format 1 of which one row is changed."""
+
+    def write(changes, **others):
+        written = json.loads((COMMITTED / "untrained.json").read_text())
+        written["rows"][2] |= changes
+        path = tmp_path / "earlier.json"
+        path.write_text(json.dumps(written | others))
+        return path
+
+    return write
+
+
+def test_a_whole_number_of_earlier_results_is_a_count_and_not_a_share(earlier):
+    rows = Results.load(earlier({"keep": 1, "rescued": 3})).rows
+    assert [(row["keep"], row["tokens"]) for row in rows[:3]] == [(1.0, None), (0.2, None), (None, 1)]
+    assert rows[2]["drops_all"] == 3
+
+
+def test_results_that_are_saved_are_read_again(earlier, tmp_path):
+    results = Results.load(earlier({"keep": 64}))
+    results.save(tmp_path / "again.json")
+    assert Results.load(tmp_path / "again.json") == results
+    assert list(results.rows[2])[:7] == ["model", "task", "tasks", "pruner", "keep", "tokens", "seeds"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "others", "message"),
+    [
+        ({}, {"format": 3}, "results of format 3; this version of wordsight reads 1 and 2"),
+        ({"accuracy": "high"}, {}, r"is damaged or of another version: rows\.2\.accuracy"),
+        ({"keep": None}, {}, "is damaged: the row of random has both keep and tokens, or neither"),
+        ({"split": {"easy": None}}, {}, r"rows\.2\.split\.easy"),
+        ({}, {"rows": 7}, "is damaged or of another version: rows"),
+        ({}, {"rows": [7]}, r"is damaged or of another version: rows\.0"),
+        ({}, {"environment": {}}, r"environment\.date"),
+    ],
+)
+def test_results_that_are_none_are_refused_in_one_sentence(earlier, changes, others, message):
+    with pytest.raises(UsageError, match=message):
+        Results.load(earlier(changes, **others))
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"verdict\.json holds no results of `wordsight compare`"):
+        Results.load(COMMITTED / "verdict.json")
+    with pytest.raises(UsageError, match=r"are read from \.json; results\.parquet is a table"):
+        Results.load(tmp_path / "results.parquet")
+    with pytest.raises(UsageError, match=r"cannot read .*missing\.json"):
+        Results.load(tmp_path / "missing.json")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from wordsight.evaluation.verdict import advise, tables
+from wordsight.evaluation.verdict import advise
+from wordsight.reports.recommendation import recommendation_tables
 
 
 def record(whole=1.0, to_none=(-0.01, -0.02, 0.0), pictures=100, speed=(1.5, 1.4, 1.6), **others):
@@ -66,14 +67,18 @@ def test_the_verdict_follows_from_the_intervals(given, verdict, told):
             "divprune",
             "divprune is better than random (+0.200 [+0.100, +0.300]).",
         ),
-        ({"random": (0.1, 0.0, 0.2)}, None, "random, which costs nothing, is as good as far as these can"),
+        ({"random": (0.1, 0.0, 0.2)}, None, "random, which costs nothing, shows no significant difference"),
         (
             {"random": (-0.2, -0.3, -0.1)},
             None,
             "divprune, which led on the validation split, is worse than ran",
         ),
-        ({"uniform": (0.1, -0.1, 0.2)}, None, "uniform, which costs nothing, is as good"),
-        ({"scope": (0.1, -0.1, 0.2)}, "divprune", "scope, the runner-up, cannot be told from it"),
+        (
+            {"uniform": (0.1, -0.1, 0.2)},
+            None,
+            "uniform, which costs nothing, shows no significant difference",
+        ),
+        ({"scope": (0.1, -0.1, 0.2)}, "divprune", "scope, the runner-up, shows no significant difference"),
         ({"scope": (0.1, 0.05, 0.2)}, "divprune", "divprune is better than scope"),
     ],
 )
@@ -96,7 +101,7 @@ def test_questions_that_need_no_picture_are_told(blind, told):
 
 def test_the_tables_end_with_the_advice_and_name_what_was_left_out():
     made = record()
-    shown = tables(made | advise(made))
+    shown = recommendation_tables(made | advise(made))
     assert shown[-1] == advise(made)["advice"][-1]
     assert "Left out, slower than 60 ms a question: scope (80 ms)." in shown
     assert "Left out: no book." in shown
@@ -105,11 +110,11 @@ def test_the_tables_end_with_the_advice_and_name_what_was_left_out():
 @pytest.mark.parametrize(
     ("tokens", "winner", "told"),
     [
-        (29.0, None, "resized, which costs nothing, is as good"),
+        (29.0, None, "resized, which costs nothing, shows no significant difference"),
         (
             144.0,
             "divprune",
-            "Resized pictures are as good as far as these can tell (+0.000 [-0.010, +0.010]), but",
+            "Resized pictures show no significant difference (+0.000 [-0.010, +0.010]), but",
         ),
     ],
 )

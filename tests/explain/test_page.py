@@ -13,14 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from wordsight.explain import record as story_module
-from wordsight.explain import render_page as page_module
+from wordsight.explain import page as page_module
+from wordsight.explain import record as record_module
 from wordsight.explain.page import SCRIPTS, WEB, render_page
 from wordsight.explain.panels import BYTES, SIDE, panels, pictures
 from wordsight.media.inputs import MediaInput
 from wordsight.media.video import Video
 from wordsight.models.tokens import VisualTokens
 from wordsight.redundancy.codebook import Codebook
+from wordsight.reports.palette import css
 from wordsight.synthetic.scenes import render
 
 EVIL = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>&amp;\u2028"
@@ -45,8 +46,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """No experiments: what is tested is what comes before and after them."""
-    told = {"panels": [{"frame": 0}], "tokens": {"cell": [[0, 0, 0, 0]]}}
-    monkeypatch.setattr(story_module, "tell", lambda vlm, shown, asked, say: told)
+    record = {"panels": [{"frame": 0}], "tokens": {"cell": [[0, 0, 0, 0]]}}
+    monkeypatch.setattr(record_module, "explain_tokens", lambda vlm, media, request: record)
 
 
 class Elements(HTMLParser):
@@ -68,11 +69,11 @@ class Elements(HTMLParser):
             self.scripts[-1] += text
 
 
-def test_what_a_model_says_stays_in_its_script(folder):
-    story = {"panels": [{"title": EVIL}], "words": [EVIL], "answer": EVIL}
-    found = Elements(render_page(story, [PIXEL]))
-    record, script = found.scripts
-    assert json.loads(record) == {**story, "panels": [{"title": EVIL, "picture": PIXEL}]}
+def test_words_of_a_model_stay_in_their_script(folder):
+    record = {"panels": [{"title": EVIL}], "words": [EVIL], "answer": EVIL}
+    found = Elements(render_page(record, [PIXEL]))
+    embedded, script = found.scripts
+    assert json.loads(embedded) == {**record, "panels": [{"title": EVIL, "picture": PIXEL}]}
     assert script.strip().startswith('"use strict"')
     assert "img" not in found.tags
 
@@ -85,6 +86,7 @@ def test_the_page_is_one_file_that_asks_nothing_of_anybody():
         r"https?:|//|@import|url\(|fetch\(|XMLHttp|WebSocket|import\(|eval\(|innerHTML", code
     )
     assert "default-src 'none'; img-src data:;" in text
+    assert css() in text
     for name in ("style.css", *SCRIPTS):
         assert (WEB / name).read_text("utf-8") in text
     assert {path.name for path in WEB.iterdir()} == {"page.html", "style.css", *SCRIPTS}
@@ -114,8 +116,8 @@ def test_a_small_picture_keeps_its_size_and_its_colors(picture):
 
 
 def test_all_pictures_of_a_page_share_its_room():
-    shown = MediaInput(pictures=tuple(noise(1500, 1500, seed) for seed in range(4)))
-    urls = pictures(shown, [{"frame": i} for i in range(4)])
+    media = MediaInput(pictures=tuple(noise(1500, 1500, seed) for seed in range(4)))
+    urls = pictures(media, [{"frame": i} for i in range(4)])
     assert [opened(url).size for url in urls] == [(SIDE // 2, SIDE // 2)] * 4
     assert sum(map(len, urls)) < 1.4 * BYTES
 
@@ -152,40 +154,44 @@ def test_tokens_in_padding_stretch_the_panel():
     assert (panel["width"], panel["height"]) == (8, 4)
 
 
-def test_the_command_writes_a_page_and_tells_its_story(run, folder):
+def test_the_command_writes_a_page_and_prints_its_record(run, folder):
     code, out, talk = run(
         "explain", "good.png", "--out", "pages/page.html", "--question", "what is it?",
         "--model", "other", "--pruner", "uniform", "--pruner", "none",
         "--keep", "0.5", "--keep", "0.1", "--json",
     )  # fmt: skip
     assert code == 0
-    told = json.loads(out)
-    assert (told["question"], [row["keep"] for row in told["agreement"]]) == ("what is it?", [0.1, 0.5])
-    assert [method["name"] for method in told["methods"]] == ["uniform"]
+    record = json.loads(out)
+    assert (record["question"], [row["keep"] for row in record["agreement"]]) == ("what is it?", [0.1, 0.5])
+    assert [method["name"] for method in record["methods"]] == ["uniform"]
     text = Path("pages/page.html").read_text("utf-8")
-    inside = json.loads(Elements(text).scripts[0])
-    assert opened(inside["panels"][0].pop("picture")).size == (192, 192)
-    assert inside == told
+    embedded = json.loads(Elements(text).scripts[0])
+    assert opened(embedded["panels"][0].pop("picture")).size == (192, 192)
+    assert embedded == record
     assert len(text) < 3_000_000
-    assert talk.startswith("asking each of 144 visual tokens")
+    assert talk == "", "progress is for terminals"
 
 
 def test_a_book_given_is_the_book_of_pruners_that_name_none(run, folder, monkeypatch):
-    heard = []
-    monkeypatch.setattr(story_module, "tell", lambda vlm, shown, asked, say: heard.append(asked) or 1 / 0)
+    requests = []
+    monkeypatch.setattr(
+        record_module, "explain_tokens", lambda vlm, media, request: requests.append(request) or 1 / 0
+    )
     pruner = ("--pruner", "codebook", "--pruner", "codebook_mmr:codebook=foreign", "--pruner", "uniform")
     with pytest.raises(ZeroDivisionError):
         run("explain", "good.png", "--out", "page.html", "--codebook", "narrow", *pruner)
-    one, other, _ = heard[0].pruners
-    assert (heard[0].book, one.codebook, other.codebook) == ("narrow", "narrow", "foreign")
+    one, other, _ = requests[0].pruners
+    assert (requests[0].book, one.codebook, other.codebook) == ("narrow", "narrow", "foreign")
 
 
-def test_several_pictures_are_told_apart_by_number(run, folder, monkeypatch):
-    heard = []
-    monkeypatch.setattr(story_module, "tell", lambda vlm, shown, asked, say: heard.append(asked) or 1 / 0)
+def test_several_pictures_are_numbered(run, folder, monkeypatch):
+    requests = []
+    monkeypatch.setattr(
+        record_module, "explain_tokens", lambda vlm, media, request: requests.append(request) or 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         run("explain", "good.png", "good.png", "--out", "page.html", "--model", "other")
-    assert (heard[0].names, heard[0].book) == (["1. good.png", "2. good.png"], None)
+    assert (requests[0].names, requests[0].book) == (["1. good.png", "2. good.png"], None)
 
 
 EXPLAIN = ("explain", "good.png", "--out", "page.html")
@@ -197,9 +203,9 @@ MISUSES = [
     (("explain", "moving.gif", *EXPLAIN[2:]), "moving.gif is an animation; expected a single picture"),
     (("explain", "good.png", "--out", "file/page.html"), "cannot write file/page.html"),
     (("explain", "good.png", "--out", "narrow"), "cannot write narrow: it is a folder"),
-    ((*EXPLAIN, "--keep", "2"), "keep must be a share .* got '2'"),
+    ((*EXPLAIN, "--keep", "2"), r"keep must be a share of the tokens in \(0, 1\], got 2"),
     ((*EXPLAIN, "--pruner", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
-    ((*EXPLAIN, "--pruner", "uniform", "--pruner", "uniform:keep=0.3"), "pruner uniform is there twice"),
+    ((*EXPLAIN, "--pruner", "uniform", "--pruner", "uniform:keep=0.3"), "duplicate pruner uniform"),
     ((*EXPLAIN, "--codebook", "nowhere"), "no codebook in nowhere"),
     ((*EXPLAIN, "--codebook", "narrow"), "codebook is for D=16 .* this model has D=32"),
     ((*EXPLAIN, "--codebook", "foreign"), r"built for made-up \(fingerprint f00d\)"),
@@ -208,12 +214,12 @@ MISUSES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "told"), MISUSES, ids=lambda value: " ".join(value[-2:])[:40])
-def test_misuse_is_one_sentence_and_nothing_is_written(run, folder, arguments, told):
+@pytest.mark.parametrize(("arguments", "sentence"), MISUSES, ids=lambda value: " ".join(value[-2:])[:40])
+def test_misuse_is_one_sentence_and_nothing_is_written(run, folder, arguments, sentence):
     before = sorted(folder.rglob("*"))
     code, out, err = run(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert re.search(told, err)
+    assert re.search(sentence, err)
     assert sorted(folder.rglob("*")) == before
 
 
@@ -230,7 +236,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_page(run, folder, quick,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     Path("page.html").write_bytes(b"old")
-    monkeypatch.setattr(page_module, "page", lambda story, pictures: "new")
+    monkeypatch.setattr(page_module, "render_page", lambda record, pictures: "new")
     monkeypatch.setattr(Path, "write_text", full)
     code, out, err = run(*EXPLAIN)
     assert (code, out, err.count("\n")) == (2, "", 1)

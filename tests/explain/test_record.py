@@ -1,4 +1,4 @@
-"""The story of a prompt, against the experiments themselves, slow loops, and what pruners choose."""
+"""The record of a prompt, against the experiments themselves, slow loops, and what pruners choose."""
 
 import json
 from collections import Counter
@@ -10,10 +10,11 @@ import torch
 
 from wordsight import UsageError, pruners
 from wordsight._utils.numbers import exact
+from wordsight._utils.progress import report_progress
+from wordsight._utils.records import checked
 from wordsight.algorithms.divergence import jensen_shannon
-from wordsight.explain import nearest_prototypes as prototypes
 from wordsight.explain.pruner_choices import agreement, pruner_choices
-from wordsight.explain.record import ExplainRequest, by_word, explain_tokens
+from wordsight.explain.record import ExplainRecord, ExplainRequest, by_word, explain_tokens
 from wordsight.media.inputs import MediaInput
 from wordsight.models.text_attention import text_attention
 from wordsight.pruners.base import ScorePruner
@@ -49,7 +50,7 @@ def book(tmp_path_factory, tiny, prompt):
 
 
 @pytest.fixture(scope="module")
-def story(tiny, picture, book):
+def record(tiny, picture, book):
     asked = ExplainRequest(names=["scene.png"], question=QUESTION, keeps=KEEPS, book=book)
     return explain_tokens(tiny, MediaInput.of(picture), asked)
 
@@ -59,31 +60,34 @@ def probed(tiny, picture):
     return tiny.encode(picture, probe.QUESTION)
 
 
-def test_a_story_is_plain_json(story):
-    assert json.loads(json.dumps(story, allow_nan=False)) == story
+def test_a_record_is_plain_json_of_its_type(record):
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert checked(ExplainRecord, record, "the record") == record
+    assert record["format"] == 2
+    assert {each["name"] for each in record["maps"]} == set(record["tokens"]["values"])
 
 
-def test_the_words_are_what_the_probe_reads(tiny, probed, story):
+def test_the_words_are_what_the_probe_reads(tiny, probed, record):
     read = probe.probe_tokens(tiny, probed)
-    for told, words in zip(story["tokens"]["words"], read.words, strict=True):
-        assert [word for word, _ in told] == [word for word, _ in words[:5]]
-        assert [chance for _, chance in told] == pytest.approx([chance for _, chance in words[:5]], rel=1e-4)
-    assert story["tokens"]["values"]["confidence"] == pytest.approx(read.confidence.tolist(), rel=1e-4)
-    assert story["tokens"]["values"]["certainty"] == pytest.approx(read.certainty.tolist(), rel=1e-4)
+    for found, words in zip(record["tokens"]["words"], read.words, strict=True):
+        assert [word for word, _ in found] == [word for word, _ in words[:5]]
+        assert [chance for _, chance in found] == pytest.approx([chance for _, chance in words[:5]], rel=1e-4)
+    assert record["tokens"]["values"]["confidence"] == pytest.approx(read.confidence.tolist(), rel=1e-4)
+    assert record["tokens"]["values"]["certainty"] == pytest.approx(read.certainty.tolist(), rel=1e-4)
 
 
-def test_the_divergences_are_those_of_leaving_out(tiny, probed, story):
-    values = story["tokens"]["values"]
+def test_the_divergences_are_those_of_leaving_out(tiny, probed, record):
+    values = record["tokens"]["values"]
     alone = ablation.ablate_regional(tiny, probed).divergence(jensen_shannon)
     among = ablation.ablate_global(tiny, probed).divergence(jensen_shannon)
     assert values["regional"] == pytest.approx(alone.tolist(), rel=1e-3, abs=1e-9)
     assert values["global"] == pytest.approx(among.tolist(), rel=1e-3, abs=1e-9)
 
 
-def test_the_effect_on_the_answer_is_that_of_padding_the_neighborhood_in_the_question(tiny, picture, story):
+def test_the_effect_on_the_answer_is_that_of_padding_the_neighborhood_in_the_question(tiny, picture, record):
     prompt = tiny.encode(picture, QUESTION)
     intact = tiny.logits([prompt])
-    effect = story["tokens"]["values"]["effect"]
+    effect = record["tokens"]["values"]["effect"]
     for token in (0, 5, 17, 77, 143):
         row, column = (min(max(place - 1, 0), 9) for place in divmod(token, 12))
         embeds = prompt.visual.embeds.clone()
@@ -95,47 +99,47 @@ def test_the_effect_on_the_answer_is_that_of_padding_the_neighborhood_in_the_que
 
 
 def test_the_probe_question_has_no_effect_of_its_own(tiny, picture):
-    story = explain_tokens(
+    record = explain_tokens(
         tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[], keeps=(0.5,))
     )
-    assert "effect" not in story["tokens"]["values"]
+    assert "effect" not in record["tokens"]["values"]
 
 
-def test_the_signals_are_those_of_the_tower_and_of_the_question(tiny, picture, story):
+def test_the_signals_are_those_of_the_tower_and_of_the_question(tiny, picture, record):
     names = frozenset({"cls_attention", "cls_similarity"})
     prompt = tiny.encode(picture, QUESTION, signals=names)
     for name in names:
-        assert story["tokens"]["values"][name] == pytest.approx(
+        assert record["tokens"]["values"][name] == pytest.approx(
             prompt.visual.signals[name].tolist(), rel=1e-4
         )
-    paid = text_attention(tiny, prompt).mean(0)
-    assert story["tokens"]["values"]["text_attention"] == pytest.approx(paid.tolist(), rel=1e-4)
+    paid = text_attention(tiny.model, prompt).mean(0)
+    assert record["tokens"]["values"]["text_attention"] == pytest.approx(paid.tolist(), rel=1e-4)
 
 
-def test_a_layer_of_attention_is_told_if_the_model_has_more(deep, picture):
-    story = explain_tokens(
+def test_early_attention_has_a_map_if_the_model_has_more_layers(deep, picture):
+    record = explain_tokens(
         deep, MediaInput.of(picture), ExplainRequest(names=["a"], question=QUESTION, pruners=[], keeps=(0.5,))
     )
-    paid = text_attention(deep, deep.encode(picture, QUESTION))[1]
-    assert story["tokens"]["values"]["text_attention_early"] == pytest.approx(paid.tolist(), rel=1e-4)
+    paid = text_attention(deep.model, deep.encode(picture, QUESTION))[1]
+    assert record["tokens"]["values"]["text_attention_early"] == pytest.approx(paid.tolist(), rel=1e-4)
     assert "layer 2 of 6" in next(
-        layer["label"] for layer in story["layers"] if layer["name"] == "text_attention_early"
+        each["label"] for each in record["maps"] if each["name"] == "text_attention_early"
     )
 
 
-def test_the_nearest_prototype_is_the_one_of_the_largest_cosine(prompt, story, book):
+def test_the_nearest_prototype_is_the_one_of_the_largest_cosine(prompt, record, book):
     vectors = Codebook.from_pretrained(book).prototypes.double()
     for i, token in enumerate(prompt.visual.embeds.double()):
         cosines = [float(token @ one / token.norm() / one.norm()) for one in vectors]
-        assert story["codebook"]["nearest"][i] == int(np.argmax(cosines))
-        assert story["codebook"]["similarity"][i] == pytest.approx(max(cosines), rel=1e-4)
-        assert story["tokens"]["values"]["redundancy"][i] == pytest.approx(max(cosines), rel=1e-4)
+        assert record["codebook"]["nearest"][i] == int(np.argmax(cosines))
+        assert record["codebook"]["similarity"][i] == pytest.approx(max(cosines), rel=1e-4)
+        assert record["tokens"]["values"]["redundancy"][i] == pytest.approx(max(cosines), rel=1e-4)
 
 
-def test_prototypes_that_occur_say_what_they_would_in_a_tokens_place(tiny, probed, story, book):
+def test_prototypes_that_occur_say_what_they_would_in_a_tokens_place(tiny, probed, record, book):
     vectors = Codebook.from_pretrained(book).prototypes
-    assert sorted(map(int, story["codebook"]["says"])) == sorted(set(story["codebook"]["nearest"]))
-    for number, words in story["codebook"]["says"].items():
+    assert sorted(map(int, record["codebook"]["says"])) == sorted(set(record["codebook"]["nearest"]))
+    for number, words in record["codebook"]["says"].items():
         lone = probe.keep_only(probed, [0])
         lone = replace(lone, visual=replace(lone.visual, embeds=vectors[int(number)][None]))
         (expected,) = probe.probe_tokens(tiny, lone).words
@@ -146,7 +150,7 @@ def test_prototypes_that_occur_say_what_they_would_in_a_tokens_place(tiny, probe
 
 
 def test_prototypes_are_read_one_by_one(tiny, probed):
-    both = prototypes.probe_prototypes(tiny, probed, probed.visual.embeds[[5, 77]])
+    both = probe.probe_tokens(tiny, probe.with_embeddings(probed, probed.visual.embeds[[5, 77]]))
     whole = probe.probe_tokens(tiny, probed)
     torch.testing.assert_close(both.confidence, whole.confidence[[5, 77]])
 
@@ -155,14 +159,14 @@ def test_prototypes_are_read_one_by_one(tiny, probed):
 def test_what_is_kept_is_what_the_pruner_chooses(name, tiny, picture, book):
     method = pruners.make(f"{name}:codebook={book}" if name.startswith("codebook") else name)
     prompt = tiny.encode(picture, QUESTION, signals=method.required_signals)
-    (told,) = pruner_choices(tiny, prompt, [method], KEEPS)["methods"]
-    for keep, choice in zip(KEEPS, told["choices"], strict=True):
+    (found,) = pruner_choices(tiny, prompt, [method], KEEPS)["methods"]
+    for keep, choice in zip(KEEPS, found["choices"], strict=True):
         expected = replace(method, keep=keep).prune(prompt.visual).slot.tolist()
         assert (choice["keep"], choice["kept"]) == (keep, expected)
     is_scored = isinstance(method, ScorePruner)
-    assert (told["scores"] is not None) == is_scored
+    assert (found["scores"] is not None) == is_scored
     if is_scored:
-        assert np.array_equal(np.float32(told["scores"]), method.score(prompt.visual).float().numpy())
+        assert np.array_equal(np.float32(found["scores"]), method.score(prompt.visual).float().numpy())
 
 
 def test_scores_come_back_exactly():
@@ -172,12 +176,12 @@ def test_scores_come_back_exactly():
 
 def test_fastv_keeps_what_the_attention_before_its_cut_says(deep, picture):
     prompt = deep.encode(picture, QUESTION)
-    (told,) = pruner_choices(deep, prompt, [FastV()], (0.25,))["methods"]
-    paid = text_attention(deep, prompt)[1].tolist()
+    (found,) = pruner_choices(deep, prompt, [FastV()], (0.25,))["methods"]
+    paid = text_attention(deep.model, prompt)[1].tolist()
     best = sorted(range(144), key=lambda token: -paid[token])[:36]
-    assert told["choices"][0]["kept"] == sorted(best)
-    assert told["scores"] is None
-    assert "after layer 2" in told["how"]
+    assert found["choices"][0]["kept"] == sorted(best)
+    assert found["scores"] is None
+    assert "after layer 2" in found["selection"]
 
 
 @dataclass(kw_only=True)
@@ -190,13 +194,13 @@ class Thirds(LayerPruner):
     def counts(self, tokens):
         return (48, 24)
 
-    def prune_layer(self, midway, count):
-        return midway.take(torch.arange(len(midway.visual))[:: 3 if count == 48 else 2])
+    def prune_layer(self, state, count):
+        return state.take(torch.arange(len(state.visual))[:: 3 if count == 48 else 2])
 
 
 def test_steps_inside_the_model_add_up(deep, picture):
-    (told,) = pruner_choices(deep, deep.encode(picture, QUESTION), [Thirds()], (0.5,))["methods"]
-    (choice,) = told["choices"]
+    (found,) = pruner_choices(deep, deep.encode(picture, QUESTION), [Thirds()], (0.5,))["methods"]
+    (choice,) = found["choices"]
     assert choice["kept"] == list(range(0, 144, 6))
     assert choice["tokens_read"] == round((144 + 144 + 48 + 48 + 24 + 24) / 6, 1)
 
@@ -208,11 +212,11 @@ def test_answers_are_those_of_the_model(name, deep, picture, book):
         method = replace(
             method, codebook=Codebook(Codebook.from_pretrained(book).prototypes, {"fingerprint": None})
         )
-    told = pruner_choices(
+    found = pruner_choices(
         deep, deep.encode(picture, QUESTION, signals=method.required_signals), [method], KEEPS
     )
-    assert told["answer"] == deep.answer(picture, QUESTION, max_new_tokens=LENGTH).text
-    for choice in told["methods"][0]["choices"]:
+    assert found["answer"] == deep.answer(picture, QUESTION, max_new_tokens=LENGTH).text
+    for choice in found["methods"][0]["choices"]:
         asked = method if choice["keep"] is None else replace(method, keep=choice["keep"])
         answer = deep.answer(picture, QUESTION, pruner=asked, max_new_tokens=LENGTH)
         assert (choice["answer"], choice["tokens_read"]) == (answer.text, answer.tokens_kept)
@@ -221,12 +225,12 @@ def test_answers_are_those_of_the_model(name, deep, picture, book):
 def test_a_threshold_of_its_own_is_one_choice_whatever_the_keeps(tiny, picture, book):
     method = CodebookPruner(codebook=book, threshold=0.6)
     prompt = tiny.encode(picture, QUESTION)
-    (told,) = pruner_choices(tiny, prompt, [method], KEEPS)["methods"]
-    (choice,) = told["choices"]
+    (found,) = pruner_choices(tiny, prompt, [method], KEEPS)["methods"]
+    (choice,) = found["choices"]
     redundancy = Codebook.from_pretrained(book).redundancy(prompt.visual.embeds)
     assert choice["kept"] == [i for i, value in enumerate(redundancy.tolist()) if value < 0.6]
     assert 0 < len(choice["kept"]) < 144
-    assert told["threshold"] == {"label": "redundancy below", "sign": -1, "own": 0.6}
+    assert found["threshold"] == {"label": "redundancy below", "sign": -1, "value": 0.6}
 
 
 @dataclass(kw_only=True)
@@ -240,17 +244,17 @@ class Contrary(ScorePruner):
         return tokens.take(self.score(tokens).argsort()[: self.budget(tokens)])
 
 
-def test_scores_are_told_only_if_the_choice_follows_from_them(tiny, prompt):
-    (told,) = pruner_choices(tiny, prompt, [Contrary()], (0.25,))["methods"]
-    assert told["scores"] is None
-    assert told["choices"][0]["kept"] == Contrary(keep=0.25).prune(prompt.visual).slot.tolist()
+def test_scores_are_in_the_record_only_if_the_choice_follows_from_them(tiny, prompt):
+    (found,) = pruner_choices(tiny, prompt, [Contrary()], (0.25,))["methods"]
+    assert found["scores"] is None
+    assert found["choices"][0]["kept"] == Contrary(keep=0.25).prune(prompt.visual).slot.tolist()
 
 
-def test_agreement_counts_the_pruners_that_keep_a_token(story):
-    for number, row in enumerate(story["agreement"]):
+def test_agreement_counts_the_pruners_that_keep_a_token(record):
+    for number, row in enumerate(record["agreement"]):
         assert row["keep"] == KEEPS[number]
         for token, count in enumerate(row["kept_by"]):
-            assert count == sum(token in method["choices"][number]["kept"] for method in story["methods"])
+            assert count == sum(token in method["choices"][number]["kept"] for method in record["methods"])
 
 
 def test_a_method_with_one_choice_agrees_at_every_keep():
@@ -258,10 +262,10 @@ def test_a_method_with_one_choice_agrees_at_every_keep():
     assert [row["kept_by"] for row in agreement(methods, (0.1, 0.2), 3)] == [[1, 2, 0], [0, 1, 1]]
 
 
-def test_the_table_counts_the_tokens_that_say_a_word_first(story):
-    counted = Counter(words[0][0] for words in story["tokens"]["words"])
-    assert {row["word"]: row["tokens"] for row in story["words"]} == counted
-    assert [row["tokens"] for row in story["words"]] == sorted(counted.values(), reverse=True)
+def test_the_table_counts_the_tokens_that_say_a_word_first(record):
+    counted = Counter(words[0][0] for words in record["tokens"]["words"])
+    assert {row["word"]: row["tokens"] for row in record["words"]} == counted
+    assert [row["tokens"] for row in record["words"]] == sorted(counted.values(), reverse=True)
 
 
 def test_words_are_sorted_by_tokens_and_then_by_name():
@@ -273,54 +277,64 @@ def test_words_are_sorted_by_tokens_and_then_by_name():
     ]
 
 
-def test_without_a_pruner_named_some_that_can_run_are_told_of(story, book):
-    assert [method["name"] for method in story["methods"]] == [
+def test_without_a_pruner_named_some_that_can_run_are_explained(record, book):
+    assert [method["name"] for method in record["methods"]] == [
         f"codebook:codebook={book}",
         "cls_topk",
         "divprune",
     ]
 
 
-def test_colors_end_where_all_but_a_few_tokens_lie(story):
-    for layer in story["layers"]:
-        values = sorted(story["tokens"]["values"][layer["name"]])
-        assert (layer["low"], layer["high"]) == (values[3], values[-4])  # 2 % of 144 are 3
+def test_colors_end_where_all_but_a_few_tokens_lie(record):
+    for each in record["maps"]:
+        values = sorted(record["tokens"]["values"][each["name"]])
+        assert (each["low"], each["high"]) == (values[3], values[-4])  # 2 % of 144 are 3
 
 
-def test_a_layer_without_a_codebook_is_absent_and_says_why(tiny, picture):
-    story = explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[]))
-    assert story["absent"] == [
+def test_the_map_of_redundancy_without_a_codebook_is_absent_and_says_why(tiny, picture):
+    record = explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[]))
+    assert record["missing"] == [
         {"label": "redundancy", "why": "no codebook was given; --codebook BOOK adds it"}
     ]
-    assert story["codebook"] is None
-    assert "redundancy" not in story["tokens"]["values"]
+    assert record["codebook"] is None
+    assert "redundancy" not in record["tokens"]["values"]
 
 
-def test_a_tower_without_cls_has_no_such_layers(tiny, picture, monkeypatch):
+def test_a_tower_without_cls_has_no_such_maps(tiny, picture, monkeypatch):
     tower = replace(tiny.family.tower(tiny.model), has_cls=False)
     monkeypatch.setattr(type(tiny.family), "tower", lambda self, model: tower)
     monkeypatch.setattr(type(tiny.family), "signals", lambda self, model: tower.signals)
-    story = explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[]))
+    record = explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[]))
     why = "the vision tower of tiny (llava) has no [CLS] token"
-    assert {"label": "[CLS] attention", "why": why} in story["absent"]
-    assert {"label": "[CLS] similarity", "why": why} in story["absent"]
-    assert not {"cls_attention", "cls_similarity"} & set(story["tokens"]["values"])
+    assert {"label": "[CLS] attention", "why": why} in record["missing"]
+    assert {"label": "[CLS] similarity", "why": why} in record["missing"]
+    assert not {"cls_attention", "cls_similarity"} & set(record["tokens"]["values"])
 
 
-def test_a_pruner_that_is_there_twice_is_refused():
-    with pytest.raises(UsageError, match="pruner divprune is there twice"):
+def test_a_duplicate_pruner_is_refused():
+    with pytest.raises(UsageError, match="duplicate pruner divprune"):
         ExplainRequest(names=["a"], pruners=[pruners.make("divprune"), pruners.make("divprune:keep=0.5")])
 
 
 def test_a_model_without_a_picture_map_is_refused_before_the_work(tiny, picture, monkeypatch):
-    monkeypatch.setattr(type(tiny.family), "mapped", False)
+    monkeypatch.setattr(type(tiny.family), "has_picture_map", False)
     with pytest.raises(UsageError, match=r"tiny \(llava\) has no picture map"):
         explain_tokens(tiny, MediaInput.of(picture), ExplainRequest(names=["a"]))
 
 
-def test_what_is_being_done_is_told_on_the_way(tiny, picture, book):
-    heard = []
-    explain_tokens(
-        tiny, MediaInput.of(picture), ExplainRequest(names=["a"], pruners=[], book=book), heard.append
-    )
-    assert [line.split()[0] for line in heard] == ["asking", "asking", "answering"]
+def test_five_named_steps_are_reported(tiny, picture, book):
+    reports = []
+    request = ExplainRequest(names=["a"], question=QUESTION, pruners=[], book=book)
+    with report_progress(reports.append):
+        explain_tokens(tiny, MediaInput.of(picture), request)
+    names = list(dict.fromkeys(report.description for report in reports))
+    assert names == [
+        "encoding the picture",
+        "asking each of 144 visual tokens what it says, and what its absence changes",
+        "asking what the absence of each changes in the answer",
+        "asking the prototypes of the codebook what they say",
+        "answering the question with all tokens and with fewer",
+    ]
+    begun = [next(each.overall for each in reports if each.description == name) for name in names]
+    assert begun == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert reports[-1].overall == pytest.approx(1)

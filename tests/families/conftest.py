@@ -34,7 +34,7 @@ def checkpoint(tmp_path_factory):
             try:
                 config, processor = getattr(checkpoints, name)()
             except ImportError as error:
-                pytest.skip(str(error).strip().splitlines()[0])
+                pytest.skip(f"{str(error).strip().splitlines()[0]} `make test` installs it.")
             model = hf.AutoModelForImageTextToText.from_config(config).float()
             for weight in model.parameters():  # louder than the stock, so that wrong looks wrong
                 if weight.ndim > 1:
@@ -60,7 +60,8 @@ def loaded(checkpoint):
     return load
 
 
-@pytest.fixture(params=families.names())
+# With the session's scope, tests come family by family, and media by media in them.
+@pytest.fixture(scope="session", params=families.names())
 def vlm(request, loaded):
     """The tiny model of every family in turn."""
     return loaded(request.param)
@@ -77,7 +78,7 @@ def picture():
     return noise
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="session", params=KINDS)
 def media(request, picture):
     """One picture, two of different shapes, or four frames."""
     if request.param == "video":
@@ -91,7 +92,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "shows(column): what of a family the test shows")
+    config.addinivalue_line(
+        "markers",
+        "shows(column): what of a family the test shows; the property `cannot` says that it has it not",
+    )
     config.report = defaultdict(lambda: defaultdict(list))
 
 
@@ -100,7 +104,7 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     mark = item.get_closest_marker("shows")
     counts = call.when == "call" or outcome.failed
-    if mark and counts and not outcome.skipped:
+    if mark and counts and "cannot" not in dict(item.user_properties):
         column = mark.args[0] if mark.args else item.callspec.params["media"]
         item.config.report[item.callspec.params["vlm"]][column].append(outcome.outcome)
     return outcome

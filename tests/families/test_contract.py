@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from wordsight import Video
-from wordsight.media.inputs import MediaInput, layout, process
+from wordsight.media.inputs import MediaInput
+from wordsight.models.processing import process, prompt_text
 
 QUESTION = "what color is the cat?"
 LONGER = "is there a cat or a dog in the garden?"
@@ -45,7 +46,7 @@ def oracle(vlm, media, prompt):
     kept = prompt.is_kept()
     logits = untouched(
         vlm,
-        process(vlm.processor, MediaInput.of(media), QUESTION),
+        process(vlm.processor, MediaInput.of(media), QUESTION).inputs,
         attention_mask=kept[None].long(),
         position_ids=prompt.sequence["position_ids"].unsqueeze(-2),
     )
@@ -69,7 +70,7 @@ def test_a_prompt_is_what_the_processor_itself_makes_of_the_conversation(vlm, pi
 
 @pytest.mark.shows
 def test_a_prompt_with_all_tokens_is_that_of_the_untouched_model(vlm, media, prompt):
-    inputs = process(vlm.processor, MediaInput.of(media), QUESTION)
+    inputs = process(vlm.processor, MediaInput.of(media), QUESTION).inputs
     assert torch.equal(read(vlm, prompt), untouched(vlm, inputs)[0])
 
 
@@ -84,7 +85,7 @@ def test_some_tokens_are_those_that_a_masked_model_reads(vlm, media, prompt):
 
 def test_without_its_mask_a_prompt_with_gaps_would_be_read_as_several(vlm, prompt):
     """The trap that `collate` guards against: positions with gaps and no mask look like packed sequences."""
-    if not vlm.family.causal:
+    if not vlm.family.is_causal:
         return  # reads in both directions: its mask does not come from positions
     inputs = subset(prompt, 0.3, 1).inputs()
     with torch.no_grad():
@@ -118,7 +119,7 @@ def test_generation_with_a_cache_is_that_of_reading_all_again(vlm, prompt):
 def test_a_batch_of_whole_prompts_is_that_of_the_untouched_model(vlm, picture):
     media = [MediaInput.of(picture(90, 40, 0)), MediaInput.of(picture(50, 50, 1))]
     asked = (QUESTION, LONGER)
-    texts = [layout(vlm.processor, *each, ()) for each in zip(media, asked, strict=True)]
+    texts = [prompt_text(vlm.processor, *each, ()) for each in zip(media, asked, strict=True)]
     vlm.processor.tokenizer.padding_side = "left"
     images = [list(one.pictures) for one in media]
     begun = {} if not texts[0].startswith("<s>") else {"add_special_tokens": False}

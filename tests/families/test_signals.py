@@ -53,7 +53,7 @@ def raw(vlm, tower, media, monkeypatch):
     monkeypatch.setattr(source, "eager_attention_forward", recorded)
     usual = tower.module.config._attn_implementation
     tower.module.set_attn_implementation("eager")
-    with tower.collecting() as signals:
+    with tower.collect_signals() as signals:
         vlm.encode(media, QUESTION)
     tower.module.set_attn_implementation(usual)
     hook.remove()

@@ -64,7 +64,7 @@ def test_a_family_is_found_by_its_model_type(name):
 @pytest.mark.parametrize("name", ["lava", "", "base", "llava.llava"])
 def test_an_unknown_model_type_prunes_without_a_picture_map_and_says_so(name):
     with pytest.warns(UserWarning, match=f"'{name}' has no picture map .*llava"):
-        assert not families.family(name).mapped
+        assert not families.family(name).has_picture_map
 
 
 def test_a_prompt_has_a_cell_for_every_token_of_several_images(tiny, pictures):
@@ -124,7 +124,7 @@ def test_collecting_leaves_no_hooks_behind(tiny, picture):
 
 def test_a_tower_that_fails_leaves_no_hooks_behind(tiny):
     before = hooks(tiny.model)
-    with pytest.raises(RuntimeError, match="no"), tiny.family.tower(tiny.model).collecting():
+    with pytest.raises(RuntimeError, match="no"), tiny.family.tower(tiny.model).collect_signals():
         raise RuntimeError("no")
     assert hooks(tiny.model) == before
 

@@ -7,7 +7,7 @@ import torch
 
 from wordsight.errors import UsageError
 from wordsight.models.layer_hooks import cache_name
-from wordsight.models.prompt import Prompt, collate, collate_after, shared_length
+from wordsight.models.prompt import Prompt, collate, collate_after, shared_prefix_length
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.fastv import FastV
 
@@ -258,23 +258,23 @@ def test_collate_sorts_deepstack_features_by_layer():
     ],
 )
 def test_shared_length_counts_the_equal_first_tokens_and_leaves_one(one, other, shared):
-    assert (shared_length([one, other]), shared_length([other, one])) == (shared, shared)
+    assert (shared_prefix_length([one, other]), shared_prefix_length([other, one])) == (shared, shared)
 
 
 def test_shared_length_ends_at_another_embedding_in_the_same_slot():
     one = small([7, 0, 0, 8], slots=[0, 1])
     embeds = one.visual.embeds + torch.tensor([[0.0], [1.0]])
-    assert shared_length([one, replace(one, visual=replace(one.visual, embeds=embeds))]) == 2
+    assert shared_prefix_length([one, replace(one, visual=replace(one.visual, embeds=embeds))]) == 2
 
 
 def test_shared_length_ends_at_another_deepstack_feature():
     one = small([7, 0, 0, 8], slots=[0, 1], deep=(torch.zeros(2, 2),))
     deep = (torch.tensor([[0.0, 0.0], [0.0, 1.0]]),)
-    assert shared_length([one, replace(one, visual=replace(one.visual, deep=deep))]) == 2
+    assert shared_prefix_length([one, replace(one, visual=replace(one.visual, deep=deep))]) == 2
 
 
 def test_shared_length_of_many_is_that_of_the_least_alike():
-    assert shared_length([small([7, 8, 9, 1]), small([7, 8, 9, 2]), small([7, 5, 9, 1])]) == 1
+    assert shared_prefix_length([small([7, 8, 9, 1]), small([7, 8, 9, 2]), small([7, 5, 9, 1])]) == 1
 
 
 def test_the_inputs_of_a_prompt_with_a_layerwise_method_are_refused(prompt):

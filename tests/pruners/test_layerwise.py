@@ -98,7 +98,9 @@ def test_the_repr_rebuilds_an_equal_method(cls):
 @every_method
 def test_a_budget_that_cannot_be_is_refused_with_what_was_given(cls):
     for keep in (0, -1, 2.0, 0.0, 64, float("nan"), "0.2", True, None):
-        with pytest.raises(UsageError, match=rf"^keep must be a number in \(0, 1\], got {keep!r}"):
+        with pytest.raises(
+            UsageError, match=rf"^keep must be a share of the tokens in \(0, 1\], got {keep!r}"
+        ):
             cls(keep=keep)
     for tokens in (0, -1, 1.5, "8", True):
         with pytest.raises(

@@ -196,7 +196,9 @@ def test_the_spec_rebuilds_the_pruner_at_its_default_budget(make):
 
 def test_a_budget_that_cannot_be_is_refused_with_what_was_given(make):
     for keep in (0, -1, 2.0, 0.0, -0.5, 1.01, 64, float("nan"), float("inf"), "0.2", True, None):
-        with pytest.raises(UsageError, match=rf"^keep must be a number in \(0, 1\], got {keep!r}"):
+        with pytest.raises(
+            UsageError, match=rf"^keep must be a share of the tokens in \(0, 1\], got {keep!r}"
+        ):
             make(keep=keep)
     for tokens in (0, -1, 1.5, 8.0, float("nan"), "8", True):
         with pytest.raises(
@@ -310,10 +312,13 @@ def test_the_folder_of_a_book_may_have_a_number_for_a_name(tmp_path, monkeypatch
         ("random:keep=0", r"keep must be .* got 0"),
         (
             "random:keep=2.0",
-            r"'random:keep=2\.0': keep must be a number in \(0, 1\], got 2\.0; for a number of tokens say "
-            "tokens=2, or --tokens 2",
+            r"'random:keep=2\.0': keep must be a share of the tokens in \(0, 1\], got 2\.0; "
+            "for a number of tokens say tokens=2, or --tokens 2",
         ),
-        ("random:keep=20%", r"keep must be a number in \(0, 1\], got '20%'; did you mean 0\.2\?"),
+        (
+            "random:keep=20%",
+            r"keep must be a share of the tokens in \(0, 1\], got '20%'; did you mean 0\.2\?",
+        ),
         ("random:tokens=0", "tokens must be a whole number from 1 on or none, got 0"),
         ("random:tokens=0.5", "tokens must be a whole number from 1 on or none, got '0.5'"),
         ("random:keep=0.5,tokens=3", "'random:keep=0.5,tokens=3': expected keep or tokens, one of the two"),

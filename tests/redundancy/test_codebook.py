@@ -172,6 +172,22 @@ def test_other_evidence_gives_other_files(made_up, tmp_path):
     assert one["codebook.safetensors"] != two["codebook.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("image_clusters", 0, "a whole number from 1 on, got 0"),
+        ("largest", 2.5, "a whole number from 1 on, got 2.5"),
+        ("clusters", -1, "a whole number from 1 on, got -1"),
+        ("images", -1, "a whole number from 0 on, got -1"),
+        ("neighbors", 0, "a whole number from 1 on, got 0"),
+        ("scale", "max", "'mean' or 'sqrt_dim', got 'max'"),
+    ],
+)
+def test_clustering_refuses_what_is_no_setting(option, value, expected):
+    with pytest.raises(UsageError, match=f"{option} must be {expected}"):
+        Clustering(**{option: value})
+
+
 def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -179,7 +195,7 @@ def files(folder):
 @pytest.fixture
 def book():
     prototypes = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
-    return Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": "f00d"})
+    return Codebook(prototypes, {"format": 2, "model": "made-up", "fingerprint": "f00d"})
 
 
 def test_redundancy_is_one_on_the_prototypes(book):
@@ -212,7 +228,7 @@ def test_a_model_of_another_width_is_refused(book, tiny):
 
 
 def wide(fingerprint):
-    return Codebook(torch.randn(3, 32), {"format": 1, "model": "another", "fingerprint": fingerprint})
+    return Codebook(torch.randn(3, 32), {"format": 2, "model": "another", "fingerprint": fingerprint})
 
 
 def test_a_model_with_another_fingerprint_is_refused_by_both_names(tiny):

@@ -10,8 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from wordsight import demo
 from wordsight.errors import UsageError
+from wordsight.redundancy.build import Clustering
 from wordsight.redundancy.codebook import Codebook, import_released
+from wordsight.redundancy.criteria import Condition
 
 RELEASED = Path(__file__).parents[2] / ".." / "shared" / "released_codebooks"
 
@@ -19,7 +22,7 @@ RELEASED = Path(__file__).parents[2] / ".." / "shared" / "released_codebooks"
 @pytest.fixture
 def book():
     prototypes = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
-    return Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": "f00d"})
+    return Codebook(prototypes, {"format": 2, "model": "made-up", "fingerprint": "f00d"})
 
 
 def files(folder):
@@ -82,12 +85,16 @@ def without_tensors(root):
     (root / "codebook.safetensors").unlink()
 
 
+def with_prototypes_that_are_no_numbers(root):
+    save_file({"prototypes": torch.full((2, 16), torch.nan)}, root / "codebook.safetensors")
+
+
 def without_config(root):
     (root / "config.json").unlink()
 
 
 def with_broken_config(root):
-    (root / "config.json").write_text('{"format": 1,')
+    (root / "config.json").write_text('{"format": 2,')
 
 
 def with_a_listing_as_config(root):
@@ -96,6 +103,24 @@ def with_a_listing_as_config(root):
 
 def with_an_empty_config(root):
     (root / "config.json").write_text("{}")
+
+
+def with_a_config_of_another_version(root):
+    change_config(root, format=3)
+
+
+def with_counts_that_are_no_numbers(root):
+    change_config(root, counts={"pictures": "many"})
+
+
+def with_a_condition_of_an_unknown_signal(root):
+    condition = Condition().as_json() | {"signal": "loudness"}
+    change_config(root, condition=condition)
+
+
+def change_config(root, **changes):
+    config = json.loads((root / "config.json").read_text())
+    (root / "config.json").write_text(json.dumps(config | changes))
 
 
 def with_flat_prototypes(root):
@@ -114,7 +139,11 @@ def with_flat_prototypes(root):
         with_broken_config,
         with_a_listing_as_config,
         with_an_empty_config,
+        with_a_config_of_another_version,
+        with_counts_that_are_no_numbers,
+        with_a_condition_of_an_unknown_signal,
         with_flat_prototypes,
+        with_prototypes_that_are_no_numbers,
     ],
 )
 def test_a_damaged_book_is_refused_with_its_place(book, tmp_path, damage):
@@ -122,6 +151,49 @@ def test_a_damaged_book_is_refused_with_its_place(book, tmp_path, damage):
     damage(tmp_path / "book")
     with pytest.raises(UsageError, match=str(tmp_path / "book")):
         Codebook.from_pretrained(tmp_path / "book")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (with_a_config_of_another_version, "has format 3, this version reads 1 and 2"),
+        (with_counts_that_are_no_numbers, r"counts\.pictures"),
+        (with_a_condition_of_an_unknown_signal, "signal"),
+    ],
+)
+def test_a_config_is_refused_with_what_is_wrong_in_it(book, tmp_path, damage, told):
+    book.save_pretrained(tmp_path / "book")
+    damage(tmp_path / "book")
+    with pytest.raises(UsageError, match=rf"book/config\.json .*{told}"):
+        Codebook.from_pretrained(tmp_path / "book")
+
+
+def test_a_book_of_format_1_is_read_with_its_fields_called_as_today(book, tmp_path):
+    book.save_pretrained(tmp_path / "book")
+    today = Condition(signal="certainty").as_json()
+    earlier = {"says" if name == "signal" else name: value for name, value in today.items()}
+    clustering = Clustering(neighbors=7).as_json()
+    before = {"neighbours" if name == "neighbors" else name: value for name, value in clustering.items()}
+    change_config(
+        tmp_path / "book",
+        format=1,
+        condition=earlier,
+        thresholds=earlier | {"confidence": 0.5},
+        clustering=before,
+    )
+    config = Codebook.from_pretrained(tmp_path / "book").config
+    assert config["format"] == 2
+    assert config["condition"] == today
+    assert config["thresholds"] == today | {"confidence": 0.5}
+    assert config["clustering"] == clustering
+
+
+def test_the_committed_books_are_read():
+    assert json.loads((demo.CODEBOOK / "config.json").read_text())["format"] == 1
+    shipped = Codebook.from_pretrained("demo").config
+    assert (shipped["condition"]["signal"], shipped["clustering"]["neighbors"]) == ("confidence", 5)
+    control = Codebook.from_pretrained(Path(__file__).parents[2] / "benchmarks" / "control-codebook").config
+    assert control["condition"] == "none: drawn at random"
 
 
 def test_a_pickle_that_poses_as_a_book_is_not_executed(book, tmp_path):

@@ -2,23 +2,25 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from wordsight.algorithms.divergence import MEASURES
+from wordsight.algorithms.ranking import ranks
 from wordsight.errors import UsageError
-from wordsight.redundancy.criteria import CRITERIA, DEFAULT, PAPER, Condition, Quantile, criterion, ranks
+from wordsight.redundancy.criteria import CRITERIA, DEFAULT, PAPER, Condition, Measure, Quantile, criterion
 
 
 @pytest.fixture(scope="module")
 def rows_of(evidence_of):
-    """A function: evidence with this confidence, regional and global divergence by one measure."""
+    """A function: the signals of evidence with this confidence, and these divergences by one measure."""
 
     def make(confidence, regional, whole, measure="jensen_shannon"):
         return evidence_of(
             {"confidence": confidence, f"regional/{measure}": regional, f"global/{measure}": whole}
-        )
+        ).signals
 
     return make
 
@@ -53,20 +55,20 @@ def test_a_token_is_redundant_where_both_halves_lie_below_their_thresholds(
 
 
 def test_the_divergence_is_regional_plus_sixteen_times_global(rows_of):
-    weighted = Condition().weighted_divergence(rows_of(CONFIDENCE, REGIONAL, GLOBAL).signals)
+    weighted = Condition().weighted_divergence(rows_of(CONFIDENCE, REGIONAL, GLOBAL))
     torch.testing.assert_close(weighted, torch.tensor([3.70, 0.18, 4.81, 0.16]))
 
 
 def test_the_weights_of_both_scopes_are_options(rows_of):
     weighted = Condition(regional_weight=2, global_weight=0).weighted_divergence(
-        rows_of(CONFIDENCE, REGIONAL, GLOBAL).signals
+        rows_of(CONFIDENCE, REGIONAL, GLOBAL)
     )
     torch.testing.assert_close(weighted, torch.tensor([1.0, 0.04, 0.02, 0.0]))
 
 
 def test_the_condition_reads_only_its_own_measure(rows_of):
-    evidence = rows_of(CONFIDENCE, REGIONAL, GLOBAL, "released_divergence")
-    assert not Condition(confidence=None, divergence=1.0, measure="jensen_shannon").holds(evidence).any()
+    signals = rows_of(CONFIDENCE, REGIONAL, GLOBAL, "released_divergence")
+    assert not Condition(confidence=None, divergence=1.0, measure="jensen_shannon").holds(signals).any()
 
 
 def test_the_default_takes_both_medians(rows_of):
@@ -82,8 +84,8 @@ def test_the_paper_condition_is_that_of_llava_15():
 )
 def test_a_quantile_has_its_share_of_the_evidence_below_it(rows_of, share, below):
     values = torch.randperm(100, generator=torch.Generator().manual_seed(0)) / 100
-    evidence = rows_of(values, torch.zeros(100), torch.zeros(100))
-    assert Condition(confidence=Quantile(share), divergence=None).holds(evidence).sum() == below
+    signals = rows_of(values, torch.zeros(100), torch.zeros(100))
+    assert Condition(confidence=Quantile(share), divergence=None).holds(signals).sum() == below
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
@@ -93,15 +95,21 @@ def test_a_quantile_outside_its_range_is_refused(share):
 
 
 def test_resolving_a_condition_leaves_values_that_hold_for_the_same_tokens(rows_of):
-    evidence = rows_of(CONFIDENCE, REGIONAL, GLOBAL)
-    values = Condition().resolve(evidence)
+    signals = rows_of(CONFIDENCE, REGIONAL, GLOBAL)
+    values = Condition().resolve(signals)
     assert values.confidence == pytest.approx(0.8)
     assert values.divergence == pytest.approx(3.7)
-    assert torch.equal(values.holds(evidence), Condition().holds(evidence))
+    assert torch.equal(values.holds(signals), Condition().holds(signals))
+
+
+def test_a_condition_knows_every_measure():
+    assert get_args(Measure) == tuple(MEASURES)
 
 
 def test_an_unknown_measure_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match="jensen_shannon or released_divergence, got 'euclid'"):
+    with pytest.raises(
+        UsageError, match="measure must be 'jensen_shannon' or 'released_divergence', got 'euclid'"
+    ):
         Condition(measure="euclid")
 
 
@@ -133,7 +141,7 @@ HOLDS = {
 
 @pytest.fixture(scope="module")
 def four(evidence_of):
-    return evidence_of(FOUR)
+    return evidence_of(FOUR).signals
 
 
 def test_every_criterion_is_worked_out_here():
@@ -162,13 +170,15 @@ def test_the_default_is_what_the_verdict_chose():
 
 
 def test_an_unknown_criterion_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"no criterion 'certain'; expected one of .*paper, both_halves, .*"):
+    with pytest.raises(
+        UsageError, match=r"unknown criterion 'certain': .*choose from .*both_halves, .*paper"
+    ):
         criterion("certain")
 
 
 def test_at_moves_the_quantiles_and_nothing_else():
-    condition = Condition(confidence=Quantile(0.2), divergence=0.3, says="certainty", global_weight=2.0)
-    moved = Condition(confidence=Quantile(0.7), divergence=0.3, says="certainty", global_weight=2.0)
+    condition = Condition(confidence=Quantile(0.2), divergence=0.3, signal="certainty", global_weight=2.0)
+    moved = Condition(confidence=Quantile(0.7), divergence=0.3, signal="certainty", global_weight=2.0)
     assert condition.at(0.7) == moved
 
 
@@ -194,7 +204,7 @@ def test_a_criterion_holds_for_the_share_that_it_is_moved_to(four, share, count)
     ],
 )
 def test_information_is_the_higher_rank_of_both_halves(four, name, places):
-    torch.testing.assert_close(criterion(name).information(four.signals), torch.tensor(places) / 3)
+    torch.testing.assert_close(criterion(name).information(four), torch.tensor(places) / 3)
 
 
 @pytest.mark.parametrize(
@@ -212,38 +222,42 @@ def test_ranks_are_places_from_zero_to_one_that_ties_share(values, places):
 
 
 def test_information_ranks_a_token_among_those_given(four):
-    last = {name: values[1:] for name, values in four.signals.items()}
+    last = {name: values[1:] for name, values in four.items()}
     assert criterion("confidence").information(last).tolist() == [1.0, 0.5, 0.0]
 
 
 def test_information_of_equal_signals_is_equal(four):
-    tied = {**four.signals, "confidence": torch.tensor([0.5, 0.1, 0.5, 0.5])}
+    tied = {**four, "confidence": torch.tensor([0.5, 0.1, 0.5, 0.5])}
     torch.testing.assert_close(
         criterion("confidence").information(tied), torch.tensor([2 / 3, 0.0, 2 / 3, 2 / 3])
     )
 
 
 def test_information_of_a_single_token_is_none(four):
-    alone = {name: values[:1] for name, values in four.signals.items()}
+    alone = {name: values[:1] for name, values in four.items()}
     assert criterion("both_halves").information(alone).tolist() == [0.0]
 
 
 def test_information_without_a_half_to_lack_is_none(four):
     everything = Condition(confidence=None, divergence=None)
-    assert everything.information(four.signals).tolist() == [0.0] * 4
+    assert everything.information(four).tolist() == [0.0] * 4
 
 
 def test_an_unknown_signal_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"says must be one of confidence, certainty, .*; got 'loudness'"):
-        Condition(says="loudness")
+    with pytest.raises(UsageError, match=r"signal must be 'confidence' or 'certainty' or .*, got 'loudness'"):
+        Condition(signal="loudness")
 
 
 @pytest.mark.parametrize("half", ["confidence", "divergence"])
 def test_a_threshold_that_is_no_number_is_refused(half):
-    with pytest.raises(UsageError, match="a number or a quantile as threshold, got nan"):
+    with pytest.raises(UsageError, match=f"{half} must be a number or Quantile or none, got nan"):
         Condition(**{half: float("nan")})
 
 
 def test_a_condition_as_json_tells_quantiles_from_values():
-    told = Condition(confidence=Quantile(0.3), divergence=0.5, says="certainty").as_json()
-    assert (told["confidence"], told["divergence"], told["says"]) == ({"quantile": 0.3}, 0.5, "certainty")
+    record = Condition(confidence=Quantile(0.3), divergence=0.5, signal="certainty").as_json()
+    assert (record["confidence"], record["divergence"], record["signal"]) == (
+        {"quantile": 0.3},
+        0.5,
+        "certainty",
+    )

@@ -1,4 +1,4 @@
-"""Evidence of a few small pictures: its columns, stopped runs that go on, pictures set aside, refusals."""
+"""Evidence of a few small pictures: its columns, stopped runs that go on, pictures skipped, refusals."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from wordsight.algorithms.divergence import MEASURES
 from wordsight.errors import UsageError
@@ -19,7 +21,7 @@ from wordsight.synthetic.scenes import render
 NUMBER = 3
 EVERYTHING = Condition(confidence=None, divergence=None)
 CLUSTERING = Clustering(image_clusters=4, largest=144, clusters=4, images=0)
-SAID = ["confidence", "certainty", "blind_divergence", "questions", "questions_divergence"]
+TOKEN_SIGNALS = ["confidence", "certainty", "blind_divergence", "questions", "questions_divergence"]
 EXPERIMENTS = {"regional": ablation.ablate_regional, "global": ablation.ablate_global}
 
 
@@ -63,7 +65,7 @@ def test_columns_have_the_shapes_of_their_descriptions(whole):
     assert found.cell.shape == (rows, 4)
     assert found.words.shape == found.word_probabilities.shape == (rows, 5)
     assert {name: tuple(column.shape) for name, column in found.signals.items()} == dict.fromkeys(
-        SAID + [f"{scope}/{measure}" for scope in EXPERIMENTS for measure in MEASURES], (rows,)
+        TOKEN_SIGNALS + [f"{scope}/{measure}" for scope in EXPERIMENTS for measure in MEASURES], (rows,)
     )
 
 
@@ -76,7 +78,7 @@ def test_columns_hold_what_the_experiments_say(whole, tiny, pictures):
     assert torch.equal(found.cell[second], prompt.visual.cell)
     assert torch.equal(found.words[second], reading.tokens[:, :5])
     assert torch.equal(found.word_probabilities[second], reading.probabilities[:, :5])
-    for name in SAID[:3]:
+    for name in TOKEN_SIGNALS[:3]:
         assert torch.equal(found.signals[name][second], getattr(reading, name))
 
 
@@ -199,14 +201,14 @@ def mixed(pictures, tmp_path):
 
 
 @pytest.mark.parametrize("shard", [1, 4])
-def test_bad_pictures_are_set_aside_and_the_run_goes_on(shard, mixed, tiny, tmp_path, monkeypatch):
+def test_bad_pictures_are_skipped_and_the_run_goes_on(shard, mixed, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(evidence, "SHARD", shard)
     found = collect_evidence(tiny, mixed, tmp_path / "run")
     assert found.image.unique().tolist() == [0, 3]
     assert len(found) == 2 * 144
 
 
-def test_pictures_set_aside_are_named_with_the_reason(mixed, tiny, tmp_path):
+def test_skipped_pictures_are_named_with_the_reason(mixed, tiny, tmp_path):
     reasons = collect_evidence(tiny, mixed, tmp_path / "run").skipped(tmp_path / "run")
     assert [Path(name).name for name in reasons] == ["text.png", "cut.png"]
     text, cut = reasons.values()
@@ -214,7 +216,7 @@ def test_pictures_set_aside_are_named_with_the_reason(mixed, tiny, tmp_path):
     assert "cut short" in cut
 
 
-def test_good_pictures_are_not_set_aside(whole):
+def test_good_pictures_are_not_skipped(whole):
     assert Evidence.load(whole).skipped(whole) == {}
 
 
@@ -224,6 +226,18 @@ def test_bad_pictures_of_one_name_are_all_named(tiny, tmp_path):
         path.parent.mkdir()
         path.write_text(f"not a picture: {path}")
     assert len(collect_evidence(tiny, bad, tmp_path / "run").skipped(tmp_path / "run")) == 2
+
+
+def test_evidence_that_calls_skipped_pictures_set_aside_is_read(mixed, tiny, tmp_path):
+    folder = tmp_path / "run"
+    reasons = collect_evidence(tiny, mixed, folder).skipped(folder)
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as shard:
+            (skipped,) = shard.metadata().values()
+            columns = {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118
+        save_file(columns, path, {"set_aside": skipped})
+    assert Evidence.load(folder).skipped(folder) == reasons != {}
+    assert len(collect_evidence(tiny, mixed, folder)) == 2 * 144
 
 
 def test_only_bad_pictures_leave_no_rows(mixed, tiny, tmp_path):
@@ -286,7 +300,15 @@ def test_evidence_of_another_format_is_refused(copy, change):
         Evidence.load(copy)
 
 
-@pytest.mark.parametrize("content", [None, "", "["])
+def test_a_manifest_without_one_of_its_fields_is_refused(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["fingerprint"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match=r"manifest\.json is damaged .*: fingerprint: Field required"):
+        Evidence.load(copy)
+
+
+@pytest.mark.parametrize("content", [None, "", "[", "[]"])
 def test_a_folder_without_a_manifest_is_refused(copy, content):
     (copy / "manifest.json").unlink()
     if content is not None:

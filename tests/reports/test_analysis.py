@@ -21,7 +21,7 @@ ORDERS = (
     ("cls_attention", "[CLS] attention"),
     ("text_attention", "text-to-image attention, mean of 4 layers"),
 )
-SAID = (
+MEASURES = (
     ("confidence", "confidence"),
     ("regional", "regional divergence"),
     ("global", "global divergence"),
@@ -51,7 +51,7 @@ def half(recognizable="yes", direction="less"):
             "recognizable": recognizable,
             "says": "more",
             "divergence": direction,
-            "changed": "not told",
+            "changed": "inconclusive",
         },
     }
 
@@ -59,11 +59,12 @@ def half(recognizable="yes", direction="less"):
 def record_of(**changes):
     described = {
         kind: [{"name": name, "label": label, "about": f"what {label} is"} for name, label in rows]
-        for kind, rows in (("orders", ORDERS), ("said", SAID))
+        for kind, rows in (("orders", ORDERS), ("measures", MEASURES))
     }
-    rho = {name: {what: found(0.25, -0.5, 0.75) for what, _ in SAID} for name, _ in ORDERS}
+    rho = {name: {what: found(0.25, -0.5, 0.75) for what, _ in MEASURES} for name, _ in ORDERS}
     tenth = [found(0.5, 0.4, 0.6)] * 9 + [NONE]
     return {
+        "format": 1,
         "model": "made-up",
         "question": "what is <it>?",
         "probe_question": "what does it show?",
@@ -75,9 +76,9 @@ def record_of(**changes):
         **described,
         "absent": [],
         "spearman": rho,
-        "tenths": {name: {what: tenth for what, _ in SAID} for name, _ in ORDERS},
+        "tenths": {name: {what: tenth for what, _ in MEASURES} for name, _ in ORDERS},
         "halves": {**{name: half() for name, _ in ORDERS}, "all": half()},
-        "set_aside": {},
+        "skipped": {},
         "environment": {"model": "made-up"},
         **changes,
     }
@@ -101,7 +102,7 @@ def record_of(**changes):
             "less",
             r"No, tokens .* carry hardly any .*; dropping them moves the first word .* less",
         ),
-        ("not told", "not told", r"These pictures do not tell whether tokens .* is not told\.$"),
+        ("inconclusive", "inconclusive", r"These pictures do not show whether tokens .* is inconclusive\.$"),
     ],
 )
 def test_the_answer_comes_first_and_is_that_of_the_conclusion(recognizable, direction, answer):
@@ -116,7 +117,7 @@ def test_the_figures_of_the_answer_are_told():
     assert "+25.0 [+10.0, +40.0] points, more" in saying
     assert "by 0.01 [0.005, 0.02] nats" in dropping
     assert "-0.12 [-0.13, -0.09], less" in dropping
-    assert "-11.5 [-13.0, -9.0] points, no difference is told" in dropping
+    assert "-11.5 [-13.0, -9.0] points, no clear difference" in dropping
 
 
 def test_the_report_says_how_tokens_are_ordered_and_what_is_absent():

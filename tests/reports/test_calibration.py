@@ -17,14 +17,14 @@ RECORD = {
 }
 
 
-def told(record):
+def printed(record):
     screen = io.StringIO()
     Console(file=screen, width=200).print(*calibration_tables(record), sep="\n")
     return [" ".join(line.strip("│").replace("│", " ").split()) for line in screen.getvalue().splitlines()]
 
 
 def test_the_tables_of_a_calibration_say_what_its_record_says():
-    lines = told(RECORD)
+    lines = printed(RECORD)
     assert [line for line in lines if " 0." in line] == [
         *("global q0.5 0.655", "certainty q0.3 0.600", "paper 0.500"),
         *("all visual tokens 0.900", "none 0.300", "global q0.5 0.650"),
@@ -36,5 +36,5 @@ def test_the_tables_of_a_calibration_say_what_its_record_says():
 
 @pytest.mark.parametrize(("pays", "verdict"), [(True, "pays"), (False, "does not pay")])
 def test_the_tables_of_a_calibration_end_with_its_verdict(pays, verdict):
-    last = told(RECORD | {"pays": pays})[-1]
+    last = printed(RECORD | {"pays": pays})[-1]
     assert last == f"The best codebook {verdict} on this model and task, mean over 20%, 5% of tokens."

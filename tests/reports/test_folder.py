@@ -11,24 +11,25 @@ from PIL import Image
 
 from wordsight.errors import UsageError
 from wordsight.evaluation.results import Results
-from wordsight.reports.folder import FILES, check_report, write_report
-from wordsight.reports.ink import DARK, LIGHT
+from wordsight.reports.folder import COMPARISON_FILES, check_report, write_report
+from wordsight.reports.palette import DARK, LIGHT
 from wordsight.reports.pareto import Point, draw, front, points
 
 
-def row(pruner, keep, tokens, retention, **others):
-    told = {
+def row(pruner, keep, kept, retention, **others):
+    made = {
         "model": "demo",
         "task": "scenes",
         "tasks": 1,
         "pruner": pruner,
-        "keep": keep,
-        "tokens_kept": tokens,
+        "keep": keep if isinstance(keep, float) else None,
+        "tokens": None if isinstance(keep, float) else keep,
+        "tokens_kept": kept,
         "tokens_total": 144.0,
     }
-    told |= {"accuracy": 0.5, "low": 0.4, "high": 0.6, "retention": retention, "difference_to": {}}
-    told |= {"unpruned": 0.8, "blind": 0.4, "image_contribution": 1.0, "split": None, "rescued": 0}
-    return told | {"questions": 3, "pictures": 2, "timing": None} | others
+    made |= {"accuracy": 0.5, "low": 0.4, "high": 0.6, "retention": retention, "difference_to": {}}
+    made |= {"unpruned": 0.8, "blind": 0.4, "image_contribution": 1.0, "split": None, "drops_all": 0}
+    return made | {"questions": 3, "pictures": 2, "timing": None} | others
 
 
 def timing(total, ratio=None):
@@ -59,12 +60,12 @@ def opened(png):
 
 
 def test_a_report_has_all_its_files_and_no_others(folder):
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(COMPARISON_FILES)
 
 
-@pytest.mark.parametrize(("ink", "paper"), [(LIGHT, (255, 255, 255)), (DARK, (0x16, 0x18, 0x1C))])
-def test_every_line_of_the_figure_is_drawn_in_its_own_color(ink, paper):
-    pixels = opened(draw(ROWS, ink))
+@pytest.mark.parametrize(("palette", "paper"), [(LIGHT, (255, 255, 255)), (DARK, (0x16, 0x18, 0x1C))])
+def test_every_line_of_the_figure_is_drawn_in_its_own_color(palette, paper):
+    pixels = opened(draw(ROWS, palette))
     assert tuple(pixels[0, 0]) == paper
     for color in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
         assert (np.abs(pixels - color).sum(-1) < 6).sum() > 100
@@ -133,12 +134,10 @@ def test_the_page_asks_nothing_of_anybody(page):
     text, parser = page
     assert parser.loaded
     assert all(value.startswith("data:image/png;base64,") for value in parser.loaded)
-    told = text
+    own = text
     for value in parser.loaded:
-        told = told.replace(value, "")
-    assert not [
-        word for word in ("http:", "https:", "//", "@import", "url(", "fetch(") if word in strip(told)
-    ]
+        own = own.replace(value, "")
+    assert not [word for word in ("http:", "https:", "//", "@import", "url(", "fetch(") if word in strip(own)]
 
 
 def strip(text):
@@ -168,7 +167,7 @@ def test_the_page_shows_the_environment(page):
 
 def test_a_report_takes_the_place_of_a_report(folder):
     write_report(RESULTS, folder)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(COMPARISON_FILES)
 
 
 def test_a_report_never_takes_the_place_of_other_files(tmp_path):

@@ -15,6 +15,7 @@ WHOLE = {
     "tasks": 1,
     "pruner": "none",
     "keep": 1.0,
+    "tokens": None,
     "tokens_kept": 144.0,
     "tokens_total": 144.0,
     "accuracy": 0.81,
@@ -26,7 +27,7 @@ WHOLE = {
     "image_contribution": 1.0149,
     "difference_to": {},
     "split": None,
-    "rescued": 0,
+    "drops_all": 0,
     "questions": 60,
     "pictures": 25,
     "timing": None,
@@ -44,12 +45,13 @@ DROPPED = WHOLE | {
 }
 CHOSEN = DROPPED | {
     "pruner": "codebook:codebook=books/demo,threshold=0.1",
-    "keep": 14,
+    "keep": None,
+    "tokens": 14,
     "accuracy": 0.7,
     "retention": None,
     "difference_to": {"none": [-0.11, -0.2, -0.02], "random": [0.1, 0.04, 0.155]},
     "split": {"easy": {"accuracy": 0.75, "questions": 60}, "hard": {"accuracy": None, "questions": 0}},
-    "rescued": 2,
+    "drops_all": 2,
 }
 OTHER = WHOLE | {"task": "easy_vqa", "blind": 0.0, "image_contribution": None}
 ROWS = [WHOLE, DROPPED, CHOSEN, OTHER]

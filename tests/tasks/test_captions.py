@@ -2,29 +2,21 @@
 
 import re
 from collections import Counter
+from itertools import product
 
-import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
 import wordsight.demo
-from wordsight.synthetic import scenes
 from wordsight.synthetic.questions import caption
 from wordsight.synthetic.scenes import NOUNS, SPLITS, TEXTURES, Scene, Thing, render
 from wordsight.tasks import captions
 from wordsight.tasks.base import Example
-from wordsight.tasks.captions import Captions, named
+from wordsight.tasks.captions import Captions, count_names
+
+pytestmark = pytest.mark.usefixtures("plain_backgrounds")
 
 TRAINED = range(24_000)  # the seeds of the scenes that train the embedded model
-
-
-@pytest.fixture(autouse=True, scope="module")
-def plain_backgrounds():
-    """Textures take most of the time of a picture, and no test here looks at them."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("_texture", "_plain"):
-            patch.setattr(scenes, name, lambda *_: np.full((192, 192, 3), 255, np.float32))
-        yield
 
 
 def contents(scene):
@@ -35,7 +27,7 @@ def contents(scene):
 def test_the_reference_caption_names_all_there_is_and_nothing_else():
     for seed in range(400):
         scene = render(seed)
-        assert named(caption(scene)) == Counter(contents(scene))
+        assert count_names(caption(scene)) == Counter(contents(scene))
 
 
 @pytest.mark.parametrize(
@@ -63,12 +55,10 @@ def test_the_reference_caption_names_all_there_is_and_nothing_else():
     ],
 )
 def test_names_are_counted(text, found):
-    assert +named(text) == Counter(found)
+    assert +count_names(text) == Counter(found)
 
 
-@pytest.mark.parametrize("number", [2, 6])
-@pytest.mark.parametrize("noun", NOUNS)
-def test_the_plural_of_every_noun_is_known_as_the_references_and_as_others_write_it(noun, number):
+def test_the_plural_of_every_noun_is_known_as_the_references_and_as_others_write_it():
     odd = {
         "fox": "foxes",
         "bus": "buses",
@@ -76,9 +66,9 @@ def test_the_plural_of_every_noun_is_known_as_the_references_and_as_others_write
         "strawberry": "strawberries",
         "fish": "fish",
     }
-    word = ["", "", "two", "", "", "", "six"][number]
-    for plural in (f"{noun}s", odd.get(noun, f"{noun}s")):
-        assert named(f"{word} {plural}") == {noun: number}
+    for noun, (word, number) in product(NOUNS, (("two", 2), ("six", 6))):
+        for plural in (f"{noun}s", odd.get(noun, f"{noun}s")):
+            assert count_names(f"{word} {plural}") == {noun: number}, plural
 
 
 def test_no_word_names_two_things():
@@ -134,7 +124,7 @@ def test_a_caption_of_another_scene_scores_as_lists_that_are_matched_one_by_one(
 
 def test_one_minus_precision_is_the_share_of_what_is_said_and_not_there():
     """CHAIR-i of the paper, where nothing is there twice and no color is wrong."""
-    true, given = named("a cat and a dog on grass"), named("a cat, a pig and an owl on grass")
+    true, given = count_names("a cat and a dog on grass"), count_names("a cat, a pig and an owl on grass")
     assert 1 - (true & given).total() / given.total() == 2 / 4
 
 
@@ -150,8 +140,10 @@ def test_every_scene_of_the_split_is_described_once():
 
 
 def test_no_scene_of_training_or_of_the_other_split_is_described(monkeypatch):
-    seeds, scene = [], Scene(None, (Thing("cat", None, (0, 0, 9, 9)),), (), None, None)
-    monkeypatch.setattr(captions, "render", lambda seed: seeds.append(seed) or scene)
+    """Of all scenes that can be asked for, of which none is drawn here and no question is written."""
+    seeds = []
+    monkeypatch.setattr(captions, "render", seeds.append)
+    monkeypatch.setattr(captions, "ask", lambda scene, seed: ())
     of = {}
     for split in ("validation", "test"):
         Captions(split=split, pictures=100_000).first(None)

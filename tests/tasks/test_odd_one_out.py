@@ -11,16 +11,9 @@ from wordsight.synthetic.scenes import SPLITS
 from wordsight.tasks import odd_one_out
 from wordsight.tasks.odd_one_out import OddOneOut, draw_three
 
+pytestmark = pytest.mark.usefixtures("plain_backgrounds")
+
 PLACES = ("first", "second", "third")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def plain_backgrounds():
-    """Textures take most of the time of a picture, and no test here looks at them."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("_texture", "_plain"):
-            patch.setattr(scenes, name, lambda *_: np.full((192, 192, 3), 255, np.float32))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +67,7 @@ def test_the_thing_alone_does_not_tell_the_answer(asked):
     places = {}
     for example, _ in asked:
         places.setdefault(noun_of(example), Counter())[example.answer] += 1
-    assert len(places) == len(odd_one_out.EMOJI)
+    assert len(places) == len(odd_one_out.EMOJI_NOUNS)
     assert sum(max(each.values()) for each in places.values()) / len(asked) < 0.6
 
 

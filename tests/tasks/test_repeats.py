@@ -6,21 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from wordsight.synthetic import scenes
 from wordsight.synthetic.scenes import SPLITS
 from wordsight.tasks import repeats
 from wordsight.tasks.repeats import Repeats, come_and_go, comings
 
+pytestmark = pytest.mark.usefixtures("plain_backgrounds")
+
 NUMBERS = {"one": 1, "two": 2, "three": 3}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def plain_backgrounds():
-    """Textures take most of the time of a picture, and no test here looks at them."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("_texture", "_plain"):
-            patch.setattr(scenes, name, lambda *_: np.full((192, 192, 3), 255, np.float32))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The start page in a real browser: a picture is chosen, a question asked, and its story read.
+"""The start page in a real browser: a picture is chosen, a question asked, and its page read.
 
 `make browser` installs what is needed. Pictures of the page are left in build/browser.
 """
@@ -15,10 +15,11 @@ import pytest
 import wordsight.demo
 from wordsight._utils.progress import subtask
 from wordsight.explain.record import ExplainRequest
-from wordsight.viewer.handler import ExplainResult, Handler
+from wordsight.viewer.handler import ExplainResult, RequestHandler
 from wordsight.viewer.jobs import WAITING
 from wordsight.viewer.uploads import MIB
 
+pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "browser"
 PICTURES = Path(wordsight.demo.__file__).parent / "pictures"
@@ -36,7 +37,7 @@ VIEWS = {
 @pytest.fixture(scope="module")
 def site(serving, embedded):
     """A server of the embedded model, all as the command line has it."""
-    with serving(Handler(embedded, partial(ExplainRequest, book="demo")), max_upload=MIB) as site:
+    with serving(RequestHandler(embedded, partial(ExplainRequest, book="demo")), max_upload=MIB) as site:
         yield site
 
 
@@ -65,9 +66,9 @@ def opened(browser):
 
 
 def answer(view):
-    """Wait for the answer: what is told of it, and the frame of the story."""
+    """Wait for the answer: its text, and the frame of its page."""
     view.wait_for_selector("#status:text-matches('^Answer: ')")
-    return view.inner_text("#status").removeprefix("Answer: "), view.frame_locator("#shown")
+    return view.inner_text("#status").removeprefix("Answer: "), view.frame_locator("#explanation")
 
 
 def ask(view, *paths, question=QUESTION):
@@ -77,37 +78,37 @@ def ask(view, *paths, question=QUESTION):
     return answer(view)
 
 
-def record(site, view):
-    return site.get(f"/jobs/{view.url.partition('#')[2]}/story")[1]
+def fetched_record(site, view):
+    return site.get(f"/jobs/{view.url.partition('#')[2]}/record")[1]
 
 
-def test_a_question_is_asked_and_its_story_read(opened, site):
+def test_a_question_is_asked_and_its_page_read(opened, site):
     """What is on the page are the numbers of the record."""
     view = opened(site)
-    told, frame = ask(view, GARDEN)
-    story = record(site, view)
-    assert told == story["answer"] == frame.locator("#answered strong").inner_text()
-    assert story["question"] == QUESTION
+    text, frame = ask(view, GARDEN)
+    record = fetched_record(site, view)
+    assert text == record["answer"] == frame.locator("#answered strong").inner_text()
+    assert record["question"] == QUESTION
     inside = json.loads(frame.locator("#record").text_content())
-    assert inside["tokens"] == story["tokens"]
-    assert frame.locator("[role=gridcell]").count() == len(story["tokens"]["cell"]) == 144
+    assert inside["tokens"] == record["tokens"]
+    assert frame.locator("[role=gridcell]").count() == len(record["tokens"]["cell"]) == 144
 
 
 def test_the_sliders_counts_are_those_of_the_record(opened, site):
     view = opened(site)
     _, frame = ask(view, GARDEN)
-    story = record(site, view)
+    record = fetched_record(site, view)
     frame.locator("#keep").focus()
     for presses, choice in ((0, 1), (30, 2)):
         for _ in range(presses):
             view.keyboard.press("ArrowRight")
-        for i, method in enumerate(story["methods"]):
+        for i, method in enumerate(record["methods"]):
             count = len(method["choices"][choice]["kept"])
             assert frame.locator(f"#count-{i}").inner_text().startswith(f"{count} of 144")
-        kept_by = story["agreement"][choice]["kept_by"]
-        every = f"kept by all {len(story['methods'])} pruners: {kept_by.count(len(story['methods']))};"
+        kept_by = record["agreement"][choice]["kept_by"]
+        every = f"kept by all {len(record['methods'])} pruners: {kept_by.count(len(record['methods']))};"
         assert every in frame.locator("#agreement").inner_text()
-    assert "50 % = 72 of 144" in frame.locator("#share").inner_text()
+    assert "50% = 72 of 144" in frame.locator("#share").inner_text()
 
 
 def test_all_of_it_goes_by_keyboard(opened, site):
@@ -128,7 +129,7 @@ def test_all_of_it_goes_by_keyboard(opened, site):
     assert view.input_value("#question") == QUESTION
     view.keyboard.press("Enter")
     _, frame = answer(view)
-    tab_to("document.activeElement.id === 'shown'")
+    tab_to("document.activeElement.id === 'explanation'")
     token = frame.locator("[role=gridcell]:focus")
     for _ in range(20):
         if token.count():
@@ -136,8 +137,8 @@ def test_all_of_it_goes_by_keyboard(opened, site):
         view.keyboard.press("Tab")
     for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
         view.keyboard.press(key)
-    story = record(site, view)
-    word, chance = story["tokens"]["words"][25][0]
+    record = fetched_record(site, view)
+    word, chance = record["tokens"]["words"][25][0]
     assert token.get_attribute("aria-label").startswith(f"row 3, column 2, says {word} {chance:.3g}")
     assert "Token at row 3, column 2" in frame.locator("#details").inner_text()
 
@@ -157,7 +158,7 @@ def dropped(view, path):
     )
 
 
-def test_pictures_are_dropped_and_left_out_again(opened, site):
+def test_pictures_are_dropped_and_removed_again(opened, site):
     view = opened(site)
     dropped(view, NIGHT)
     assert view.inner_text("#chosen li span") == "night.png"
@@ -175,7 +176,7 @@ def test_the_next_question_keeps_the_pictures_and_back_leads_to_the_one_before(o
     view.fill("#question", "what is the background?")
     view.keyboard.press("Enter")
     frame.locator("#asked:has-text('what is the background?')").wait_for()
-    second = record(site, view)
+    second = fetched_record(site, view)
     assert view.url != before
     assert second["panels"][0]["title"] == "garden.png"
     view.go_back()
@@ -187,23 +188,22 @@ def test_the_next_question_keeps_the_pictures_and_back_leads_to_the_one_before(o
 
 @contextmanager
 def held(serving):
-    """A site whose work says what it does, and waits at half of it until it may go on."""
+    """A site whose work reports what it does, and waits at half of it until it may go on."""
     may_go_on, begun = threading.Semaphore(0), threading.Semaphore(0)
 
-    def do(question, say):
-        say("counting sheep")
-        with subtask(1, 2):
+    def work(request):
+        with subtask(1, 2, "counting sheep"):
             begun.release()
             may_go_on.acquire()
         return ExplainResult("asleep", "{}", "<!doctype html>")
 
-    with serving(do) as site:
+    with serving(work) as site:
         yield site, begun, may_go_on
         for _ in range(1 + WAITING):
             may_go_on.release()
 
 
-def test_progress_is_shown_and_told_to_those_who_hear_it(opened, serving):
+def test_progress_is_shown_and_announced_to_screen_readers(opened, serving):
     with held(serving) as (site, begun, may_go_on):
         view = opened(site)
         view.set_input_files("#media", [GARDEN])
@@ -212,13 +212,13 @@ def test_progress_is_shown_and_told_to_those_who_hear_it(opened, serving):
         view.wait_for_selector("#status:has-text('counting sheep …')")
         view.wait_for_selector("#bar[value='0.5']")
         assert view.get_attribute("#status", "role") == "status"
-        assert view.get_attribute("#bar", "aria-labeledby") == "status"
+        assert view.get_attribute("#bar", "aria-labelledby") == "status"
         may_go_on.release()
         assert answer(view)[0] == "asleep"
         assert view.is_hidden("#bar")
 
 
-def test_waiting_and_being_busy_are_told(opened, serving):
+def test_waiting_and_being_busy_are_shown(opened, serving):
     with held(serving) as (site, begun, _):
         view = opened(site)
         file = ("garden.png", GARDEN.read_bytes())
@@ -231,23 +231,23 @@ def test_waiting_and_being_busy_are_told(opened, serving):
         other = opened(site)
         other.set_input_files("#media", [GARDEN])
         other.click("#send")
-        other.wait_for_selector("#status.wrong:has-text('busy: a question is being answered')")
+        other.wait_for_selector("#status.error:has-text('busy: a question is being answered')")
         assert other.is_hidden("#bar")
         assert other.locator("#chosen li").count() == 1, "the picture is there for the next try"
 
 
-def test_what_the_server_refuses_is_told_on_the_page(opened, site, tmp_path):
+def test_what_the_server_refuses_is_shown_on_the_page(opened, site, tmp_path):
     view = opened(site)
     (tmp_path / "text.png").write_text("no picture")
     view.set_input_files("#media", [tmp_path / "text.png"])
     view.click("#send")
-    view.wait_for_selector("#status.wrong:has-text('text.png is not an image that can be read')")
+    view.wait_for_selector("#status.error:has-text('text.png is not an image that can be read')")
     (tmp_path / "large.png").write_bytes(bytes(MIB + 1))
     view.set_input_files("#media", [tmp_path / "large.png"])
     view.click("#send")
     assert view.inner_text("#status") == "The files have 1.00 MiB together; this server takes up to 1.00 MiB."
     view.goto(f"{site.url}/#gone")
-    view.wait_for_selector("#status.wrong:has-text('no such question')")
+    view.wait_for_selector("#status.error:has-text('no such question')")
 
 
 def test_names_of_files_are_text_and_nothing_else(opened, site, tmp_path):
@@ -262,7 +262,7 @@ def test_names_of_files_are_text_and_nothing_else(opened, site, tmp_path):
     assert view.locator("img[src=x]").count() == frame.locator("img[src=x]").count() == 0
 
 
-def test_the_story_cannot_reach_the_server_or_the_page_around_it(browser, site):
+def test_the_page_of_an_answer_cannot_reach_the_server_or_the_page_around_it(browser, site):
     view = browser.new_page()
     view.goto(site.url)
     ask(view, GARDEN)
@@ -274,7 +274,7 @@ def test_the_story_cannot_reach_the_server_or_the_page_around_it(browser, site):
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_the_start_page_and_the_story_fit_desks_and_phones(opened, site, name):
+def test_the_start_page_and_the_answer_fit_desks_and_phones(opened, site, name):
     viewport, scheme = VIEWS[name]
     view = opened(site, viewport, color_scheme=scheme)
     SHOTS.mkdir(parents=True, exist_ok=True)
@@ -288,14 +288,14 @@ def test_the_start_page_and_the_story_fit_desks_and_phones(opened, site, name):
     assert (SHOTS / f"view-{name}.png").stat().st_size > 20_000
     assert view.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     assert view.evaluate("document.documentElement.scrollHeight") <= viewport["height"]
-    assert view.locator("#shown").bounding_box()["height"] > 0.7 * viewport["height"]
+    assert view.locator("#explanation").bounding_box()["height"] > 0.7 * viewport["height"]
     question = view.locator("#question").bounding_box()
     assert question["width"] > 200, "room for the next question"
 
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_an_automated_check_of_accessibility_finds_nothing(opened, site, name):
-    """All rules of axe-core but its experimental ones, on the start page, around a story, and on it."""
+    """All rules of axe-core but its experimental ones, on the start page, around an answer, and on it."""
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="no axe; `make browser` installs it"
     )

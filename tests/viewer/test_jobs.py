@@ -1,4 +1,4 @@
-"""One thread does jobs in their order; the queue is bounded, the past is short, failures are told."""
+"""One thread does jobs in their order; the queue is bounded, the past is short, failures are sentences."""
 
 import gc
 import threading
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from wordsight._utils.progress import subtasks
+from wordsight._utils.progress import subtask, subtasks
 from wordsight.errors import UsageError
 from wordsight.viewer.jobs import KEPT, WAITING, Busy, Forgotten, Job, JobQueue
 
@@ -20,12 +20,12 @@ class Gate:
         self.begun, self.may_go_on = threading.Semaphore(0), threading.Semaphore(0)
         self.done = []
 
-    def __call__(self, asked, say):
-        say(f"at {asked}")
-        self.begun.release()
-        self.may_go_on.acquire()
-        self.done.append(asked)
-        return asked
+    def __call__(self, request):
+        with subtask(0, 2, f"at {request}"):
+            self.begun.release()
+            self.may_go_on.acquire()
+        self.done.append(request)
+        return request
 
 
 def over(job):
@@ -40,16 +40,16 @@ def gate():
 
 
 @pytest.fixture
-def work(gate):
-    with JobQueue(gate) as work:
-        yield work
+def queue(gate):
+    with JobQueue(gate) as queue:
+        yield queue
         for _ in range(1 + WAITING):
             gate.may_go_on.release()
 
 
-def test_jobs_are_done_in_the_order_in_which_they_came(work, gate):
-    jobs = [work.submit(letter) for letter in "abc"]
-    assert [work.ahead(job) for job in jobs] == [0, 1, 2]
+def test_jobs_are_done_in_the_order_in_which_they_came(queue, gate):
+    jobs = [queue.submit(letter) for letter in "abc"]
+    assert [queue.ahead(job) for job in jobs] == [0, 1, 2]
     gate.begun.acquire()
     assert [job.state for job in jobs] == ["working", "waiting", "waiting"]
     assert jobs[0].says == "at a"
@@ -57,29 +57,29 @@ def test_jobs_are_done_in_the_order_in_which_they_came(work, gate):
         gate.may_go_on.release()
     assert [over(job).result for job in jobs] == ["a", "b", "c"]
     assert gate.done == ["a", "b", "c"]
-    assert work.ahead() == 0
+    assert queue.ahead() == 0
 
 
-def test_the_queue_is_bounded_and_opens_again(work, gate):
-    jobs = [work.submit(number) for number in range(1 + WAITING)]
-    with pytest.raises(Busy, match=f"is being answered and {WAITING} are waiting; ask again"):
-        work.submit("one too many")
+def test_the_queue_is_bounded_and_opens_again(queue, gate):
+    jobs = [queue.submit(number) for number in range(1 + WAITING)]
+    with pytest.raises(Busy, match=f"is being answered and {WAITING} are waiting; try again"):
+        queue.submit("one too many")
     with pytest.raises(Busy):
-        work.check()
+        queue.check()
     gate.may_go_on.release()
     over(jobs[0])
-    work.check()
-    work.submit("there is room")
+    queue.check()
+    queue.submit("there is room")
 
 
-def test_two_at_once_do_not_get_the_last_place(work):
+def test_two_at_once_do_not_get_the_last_place(queue):
     """Many threads ask at the same moment: as many as there are places get one."""
     together, taken = threading.Barrier(16), []
 
     def ask():
         together.wait()
         with suppress(Busy):
-            taken.append(work.submit("this"))
+            taken.append(queue.submit("this"))
 
     threads = [threading.Thread(target=ask) for _ in range(16)]
     for thread in threads:
@@ -90,22 +90,22 @@ def test_two_at_once_do_not_get_the_last_place(work):
 
 
 def test_the_oldest_jobs_that_are_over_are_forgotten():
-    with JobQueue(lambda asked, say: asked) as work:
-        jobs = [over(work.submit(number)) for number in range(KEPT + 3)]
+    with JobQueue(lambda request: request) as queue:
+        jobs = [over(queue.submit(number)) for number in range(KEPT + 3)]
         for old in jobs[:3]:
-            with pytest.raises(Forgotten, match=f"the last {KEPT} are remembered"):
-                work.job(old.id)
-        assert [work.job(job.id) for job in jobs[3:]] == jobs[3:]
+            with pytest.raises(Forgotten, match=f"only the last {KEPT} are kept"):
+                queue.job(old.id)
+        assert [queue.job(job.id) for job in jobs[3:]] == jobs[3:]
 
 
-def test_a_job_that_waits_is_never_forgotten(work):
-    first = work.submit("first")
+def test_a_job_that_waits_is_never_forgotten(queue):
+    first = queue.submit("first")
     for _ in range(WAITING):
-        work.submit("more")
-    assert work.job(first.id) is first
+        queue.submit("more")
+    assert queue.job(first.id) is first
 
 
-def test_an_id_that_was_never_given_is_told():
+def test_an_id_that_was_never_given_is_reported():
     with pytest.raises(Forgotten, match="no such question"):
         JobQueue(print).job("../../etc/passwd")
 
@@ -116,10 +116,10 @@ def test_ids_cannot_be_guessed():
     assert min(map(len, ids)) >= 16
 
 
-def failing(asked, say):
-    if asked is None:
+def failing(request):
+    if request is None:
         return "done"
-    raise asked
+    raise request
 
 
 @pytest.mark.parametrize(
@@ -128,35 +128,39 @@ def failing(asked, say):
         (UsageError("the picture has no pixels"), "the picture has no pixels"),
         (
             ZeroDivisionError("secret/path"),
-            "ZeroDivisionError: the terminal that the server runs in tells more",
+            "internal error (ZeroDivisionError); see the terminal that the server runs in",
         ),
     ],
 )
-def test_a_failure_is_told_and_the_next_job_is_done(caplog, error, sentence):
-    with JobQueue(failing) as work:
-        failed, next_one = work.submit(error), work.submit(None)
+def test_a_failure_is_reported_and_the_next_job_is_done(caplog, error, sentence):
+    with JobQueue(failing) as queue:
+        failed, next_one = queue.submit(error), queue.submit(None)
         assert (over(failed).state, failed.says) == ("failed", sentence)
         assert over(next_one).result == "done"
     assert ("secret/path" in caplog.text) == isinstance(error, ZeroDivisionError)
 
 
-def test_progress_never_goes_back_until_something_else_is_done():
-    shares = []
+def test_progress_is_of_all_the_work_and_never_goes_back():
+    submitted, shares, says = threading.Event(), [], []
 
-    def do(asked, say):
-        for _ in range(2):
-            for _ in subtasks("ab", 2):
-                shares.append(job.share)
-        say("something else")
-        shares.append(job.share)
-        return 1
+    def work_in_parts(request):
+        submitted.wait()
+        for part in range(2):
+            with subtask(part, 3, f"part {part}"):
+                for _ in subtasks("ab", 2):
+                    shares.append(job.share)
+                    says.append(job.says)
+        with subtask(0, 3, "part 0 again"):
+            shares.append(job.share)
+            says.append(job.says)
 
-    asked = threading.Event()
-    with JobQueue(lambda it, say: asked.wait() and do(it, say)) as work:
-        job = work.submit("this")
-        asked.set()
+    with JobQueue(work_in_parts) as queue:
+        job = queue.submit("this")
+        submitted.set()
         over(job)
-    assert shares == [0, 0.5, 1, 1, None]
+    assert shares == pytest.approx([0, 1 / 6, 1 / 3, 1 / 2, 2 / 3])
+    assert says == ["part 0", "part 0", "part 1", "part 1", "part 0 again"]
+    assert job.share is None
 
 
 def test_the_pictures_of_a_job_are_let_go():
@@ -165,27 +169,27 @@ def test_the_pictures_of_a_job_are_let_go():
 
     large = Large()
     kept = weakref.ref(large)
-    with JobQueue(lambda asked, say: 1) as work:
-        job = work.submit(large)
+    with JobQueue(lambda request: 1) as queue:
+        job = queue.submit(large)
         del large
         over(job)
-        work.submit(None)
-        while work.ahead():
+        queue.submit(None)
+        while queue.ahead():
             time.sleep(0.001)
         gc.collect()
         assert kept() is None
-        assert work.job(job.id).result == 1
+        assert queue.job(job.id).result == 1
 
 
 def test_the_end_stops_the_job_at_work_and_does_not_begin_another():
     begun = threading.Event()
 
-    def endless(asked, say):
+    def endless(request):
         for _ in subtasks(iter(int, 1), 10**9):
             begun.set()
 
-    with JobQueue(endless) as work:
-        jobs = [work.submit(1), work.submit(2)]
+    with JobQueue(endless) as queue:
+        jobs = [queue.submit(1), queue.submit(2)]
         begun.wait()
     assert [job.state for job in jobs] == ["failed", "waiting"]
     assert jobs[0].says == "the server was stopped"

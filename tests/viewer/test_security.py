@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from wordsight.errors import UsageError
-from wordsight.viewer import listener as door_module
+from wordsight.viewer import listener as listener_module
 from wordsight.viewer.handler import ExplainResult
 from wordsight.viewer.listener import Listener
 from wordsight.viewer.server import WEB
@@ -15,7 +15,7 @@ from wordsight.viewer.server import WEB
 
 @pytest.fixture(scope="module")
 def site(serving):
-    with serving(lambda question, say: None) as site:
+    with serving(lambda request: None) as site:
         yield site
 
 
@@ -28,10 +28,10 @@ def test_names_of_this_machine_are_answered(site, host):
     "host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "192.168.0.9", "", "[", "a@b"]
 )
 def test_another_name_that_leads_here_is_refused(site, host):
-    status, told = site.get("/health", host=host.format(port=site.port))
+    status, reply = site.get("/health", host=host.format(port=site.port))
     assert status in (400, 421)
-    assert told["error"].startswith("this server is not ")
-    assert site.url in told["error"]
+    assert reply["error"].startswith("this server is not ")
+    assert site.url in reply["error"]
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_another_name_that_leads_here_is_refused(site, host):
     ],
 )
 def test_a_page_of_another_site_cannot_ask(site, headers):
-    status, told = site.ask(**{name: value.format(port=site.port) for name, value in headers.items()})
+    status, reply = site.ask(**{name: value.format(port=site.port) for name, value in headers.items()})
     assert status == 403
-    assert "may not ask" in told["error"]
+    assert "may not ask" in reply["error"]
 
 
 def test_the_page_itself_and_programs_can_ask(site):
@@ -67,10 +67,10 @@ def test_every_answer_tells_the_browser_what_to_allow(site):
         assert "server" not in headers
 
 
-def test_the_page_of_a_story_is_in_a_place_of_its_own(serving, picture):
+def test_the_page_of_a_result_is_in_an_origin_of_its_own(serving, picture):
     file = io.BytesIO()
     picture.save(file, "PNG")
-    with serving(lambda question, say: ExplainResult("yes", "{}", "<p>page</p>")) as site:
+    with serving(lambda request: ExplainResult("yes", "{}", "<p>page</p>")) as site:
         job = site.over(site.ask(("good.png", file.getvalue()))[1])
         _, headers, _ = site.send("GET", f"/jobs/{job['id']}/page")
     policy = headers["content-security-policy"]
@@ -79,36 +79,37 @@ def test_the_page_of_a_story_is_in_a_place_of_its_own(serving, picture):
     assert "connect-src" not in policy
 
 
-def test_the_files_of_the_start_page_ask_only_this_server():
+def test_the_files_of_the_start_page_ask_only_this_server(site):
     assert {path.name for path in WEB.iterdir()} == {"start.html", "view.css", "view.js"}
     for path in WEB.iterdir():
         text = re.sub(r"(^|\s)//.*$", "", path.read_text("utf-8"), flags=re.MULTILINE)
         assert not re.findall(r"https?:|[\"'(]//|@import|url\(|innerHTML|eval\(|localStorage", text)
-    html = (WEB / "start.html").read_text("utf-8")
-    assert set(re.findall(r'(?:src|href)="([^"]+)"', html)) == {
-        "data:,", *(f"/files/{name}" for name in ("style.css", "view.css", "dom.js", "view.js"))
-    }  # fmt: skip
+    html = site.send("GET", "/")[2].decode()
+    assert html.startswith("<!doctype html>")
+    files = {"palette.css", "style.css", "view.css", "dom.js", "view.js"}
+    found = set(re.findall(r'(?:src|href)="([^"]+)"', html))
+    assert found == {"data:,", *(f"/files/{name}" for name in files)}
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_a_server_of_the_whole_network_is_known_by_addresses_and_its_own_name(host):
-    door = Listener(socket.socket(), host)
-    with door:
-        assert not door.is_private
+    listener = Listener(socket.socket(), host)
+    with listener:
+        assert not listener.is_private
         for name in ("192.168.0.9", "2001:db8::1", socket.gethostname().lower(), "localhost"):
-            assert door.is_known_as(name)
-        assert not door.is_known_as("evil.example")
+            assert listener.is_known_as(name)
+        assert not listener.is_known_as("evil.example")
 
 
-def test_a_port_that_is_taken_is_told():
-    with Listener.at("127.0.0.1", 0) as door:
-        port = door.socket.getsockname()[1]
+def test_a_port_that_is_taken_is_reported():
+    with Listener.at("127.0.0.1", 0) as listener:
+        port = listener.socket.getsockname()[1]
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}: .*in use; give another"):
             Listener.at("127.0.0.1", port)
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.7", "[::1]", "\u00e9" * 70, "a\0b"])
-def test_a_host_that_is_not_this_machine_is_told(host):
+def test_a_host_that_is_not_this_machine_is_reported(host):
     with pytest.raises(UsageError, match="cannot listen on "):
         Listener.at(host, 0)
 
@@ -122,12 +123,12 @@ def test_an_empty_host_is_not_everywhere():
     ("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("0.0.0.0", "http://127.0.0.1:")]
 )
 def test_the_url_is_one_that_a_browser_here_can_open(host, url):
-    with Listener.at(host, 0) as door:
-        assert door.url == f"{url}{door.socket.getsockname()[1]}"
-        assert door.is_private == (host == "127.0.0.1")
+    with Listener.at(host, 0) as listener:
+        assert listener.url == f"{url}{listener.socket.getsockname()[1]}"
+        assert listener.is_private == (host == "127.0.0.1")
 
 
 def test_what_is_not_installed_is_named_with_the_extra(monkeypatch):
-    monkeypatch.setattr(door_module, "find_spec", lambda name: None if name == "uvicorn" else name)
+    monkeypatch.setattr(listener_module, "find_spec", lambda name: None if name == "uvicorn" else name)
     with pytest.raises(UsageError, match=r"^the server needs uvicorn: pip install 'wordsight\[view\]'$"):
         Listener.at("127.0.0.1", 0)

@@ -16,22 +16,23 @@ import pytest
 from PIL import Image
 
 import wordsight.demo
-from wordsight.explain.page import render_page as page_of
+from wordsight.explain.page import WEB, render_page
 from wordsight.explain.panels import pictures
 from wordsight.explain.record import ExplainRequest, explain_tokens
 from wordsight.media.inputs import MediaInput
 from wordsight.pruners.divprune import DivPrune
+from wordsight.reports.palette import css
 from wordsight.synthetic.scenes import render
-from wordsight.viewer import handler as teller_module
+from wordsight.viewer import handler as handler_module
 from wordsight.viewer import server, uploads
-from wordsight.viewer.handler import ExplainResult, Handler
+from wordsight.viewer.handler import ExplainResult, RequestHandler
 from wordsight.viewer.jobs import KEPT, WAITING
 from wordsight.viewer.server import FILES
 from wordsight.viewer.uploads import open_uploads
 
 MIB = 2**20
-EXAMINE = teller_module.examine
-ASKING = partial(ExplainRequest, pruners=[DivPrune()], keeps=(0.5,))
+MEASURE_TOKENS = handler_module.measure_tokens
+MAKE_REQUEST = partial(ExplainRequest, pruners=[DivPrune()], keeps=(0.5,))
 
 
 def png(image):
@@ -62,11 +63,10 @@ PICTURE = png(render(1).image)
 FILE = ("good.png", PICTURE)
 
 
-def quick(question, say):
+def quick(request):
     """No experiments: what is tested is what comes before and after them."""
-    return ExplainResult(
-        "yes", json.dumps({"names": list(question.names), "text": question.text}), "<p>page</p>"
-    )
+    record = {"names": list(request.names), "question": request.question}
+    return ExplainResult("yes", json.dumps(record), "<p>page</p>")
 
 
 @pytest.fixture(scope="module")
@@ -77,48 +77,53 @@ def site(serving):
 
 @pytest.fixture(scope="module")
 def real(serving, tiny):
-    """A server of the tiny model that counts how often it examines."""
-    with serving(Handler(tiny, ASKING)) as site:
+    """A server of the tiny model."""
+    with serving(RequestHandler(tiny, MAKE_REQUEST)) as site:
         yield site
 
 
 def test_the_page_and_the_record_are_those_of_explain(real, tiny):
     job = real.over(real.ask(FILE, question="what is the background?")[1])
-    shown = MediaInput.of(render(1).image)
-    story = explain_tokens(tiny, shown, ASKING(names=["good.png"], question="what is the background?"))
+    media = MediaInput.of(render(1).image)
+    record = explain_tokens(tiny, media, MAKE_REQUEST(names=["good.png"], question="what is the background?"))
     assert job["state"] == "done"
-    assert job["answer"] == story["answer"]
-    assert real.get(f"/jobs/{job['id']}/story") == (200, json.loads(json.dumps(story)))
+    assert job["answer"] == record["answer"]
+    assert real.get(f"/jobs/{job['id']}/record") == (200, json.loads(json.dumps(record)))
     status, headers, body = real.send("GET", f"/jobs/{job['id']}/page")
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert body.decode() == page_of(story, pictures(shown, story["panels"]))
+    assert body.decode() == render_page(record, pictures(media, record["panels"]))
 
 
 def test_several_pictures_are_numbered_and_an_empty_question_is_the_papers(real):
     job = real.over(real.ask(FILE, FILE, question=" ")[1])
-    story = real.get(f"/jobs/{job['id']}/story")[1]
-    assert [panel["title"] for panel in story["panels"]] == ["1. good.png", "2. good.png"]
-    assert story["question"] == story["probe_question"]
+    record = real.get(f"/jobs/{job['id']}/record")[1]
+    assert [panel["title"] for panel in record["panels"]] == ["1. good.png", "2. good.png"]
+    assert record["question"] == record["probe_question"]
 
 
-def test_a_video_is_told_frame_by_frame(real):
+def test_a_video_has_a_panel_for_every_frame(real):
     job = real.over(real.ask(("trip.MP4", film()))[1])
-    titles = [panel["title"] for panel in real.get(f"/jobs/{job['id']}/story")[1]["panels"]]
+    titles = [panel["title"] for panel in real.get(f"/jobs/{job['id']}/record")[1]["panels"]]
     assert titles == ["trip.MP4, frame 1, 0.0 s", "trip.MP4, frame 2, 0.2 s"]
 
 
-def test_the_next_question_about_the_same_pictures_does_not_examine_them_again(served, tiny, monkeypatch):
-    examined = []
-    monkeypatch.setattr(teller_module, "examine", lambda *given: examined.append(1) or EXAMINE(*given))
+def test_the_next_question_about_the_same_pictures_does_not_measure_them_again(served, tiny, monkeypatch):
+    measured = []
+
+    def counting(*given):
+        measured.append(1)
+        return MEASURE_TOKENS(*given)
+
+    monkeypatch.setattr(handler_module, "measure_tokens", counting)
     other = ("other.png", png(render(2).image))
-    site = served(Handler(tiny, ASKING))
-    told = []
+    site = served(RequestHandler(tiny, MAKE_REQUEST))
+    found = []
     for file in (FILE, FILE, other):
         job = site.over(site.ask(file, question="is there a cat?")[1])
-        told.append((len(examined), site.get(f"/jobs/{job['id']}/story")[1]))
-    assert [count for count, _ in told] == [1, 1, 2]
-    assert told[0] == told[1]
-    assert told[1][1]["tokens"] != told[2][1]["tokens"]
+        found.append((len(measured), site.get(f"/jobs/{job['id']}/record")[1]))
+    assert [count for count, _ in found] == [1, 1, 2]
+    assert found[0] == found[1]
+    assert found[1][1]["tokens"] != found[2][1]["tokens"]
 
 
 def test_the_same_pictures_in_another_order_are_others():
@@ -130,41 +135,42 @@ def test_the_same_pictures_in_another_order_are_others():
     assert open_uploads([FILE], "what?").digest == open_uploads([("renamed.png", PICTURE)], "why?").digest
 
 
-def test_progress_is_told_while_tokens_are_asked(served, tiny, monkeypatch):
+def test_progress_is_reported_while_tokens_are_measured(served, tiny, monkeypatch):
     """The work waits at its middle until somebody has looked."""
     reached, looked = threading.Event(), threading.Event()
-    globally = teller_module.examine.__globals__["ablation"].globally
+    ablation = MEASURE_TOKENS.__globals__["ablation"]
+    ablate_global = ablation.ablate_global
 
     def slow(*given):
         reached.set()
         looked.wait()
-        return globally(*given)
+        return ablate_global(*given)
 
-    monkeypatch.setattr(teller_module.examine.__globals__["ablation"], "globally", slow)
-    site = served(Handler(tiny, ASKING))
-    told = site.ask(FILE)[1]
+    monkeypatch.setattr(ablation, "ablate_global", slow)
+    site = served(RequestHandler(tiny, MAKE_REQUEST))
+    submitted = site.ask(FILE)[1]
     reached.wait()
-    job = site.get(f"/jobs/{told['id']}")[1]
+    job = site.get(f"/jobs/{submitted['id']}")[1]
     looked.set()
     assert job["state"] == "working"
     assert job["says"] == "asking each of 144 visual tokens what it says, and what its absence changes"
-    assert job["share"] == pytest.approx(2 / 3)
-    assert site.over(told)["state"] == "done"
+    assert job["share"] == pytest.approx((1 + 2 / 3) / 5)  # two thirds of the second of five steps
+    assert site.over(submitted)["state"] == "done"
 
 
-def test_a_full_queue_is_busy_and_health_is_told_meanwhile(served):
+def test_a_full_queue_is_busy_and_health_is_answered_meanwhile(served):
     may_go_on = threading.Semaphore(0)
-    site = served(lambda asked, say: may_go_on.acquire() and quick(asked, say))
+    site = served(lambda request: may_go_on.acquire() and quick(request))
     jobs = [site.ask(FILE)[1] for _ in range(1 + WAITING)]
     assert [job["ahead"] for job in jobs] == list(range(1 + WAITING))
     body, kind = site.form([("media", *FILE)])
-    status, headers, told = site.send("POST", "/explain", body, {"content-type": kind})
+    status, headers, reply = site.send("POST", "/explain", body, {"content-type": kind})
     assert (status, headers["retry-after"]) == (503, "5")
-    assert json.loads(told)["error"].startswith(f"busy: a question is being answered and {WAITING} are")
+    assert json.loads(reply)["error"].startswith(f"busy: a question is being answered and {WAITING} are")
     _, health = site.get("/health")
     assert (health["status"], health["waiting"], health["room"]) == ("ok", WAITING, 0)
-    status, told = site.get(f"/jobs/{jobs[2]['id']}/page")
-    assert (status, told["error"]) == (409, "this question is waiting: waiting")
+    status, reply = site.get(f"/jobs/{jobs[2]['id']}/page")
+    assert (status, reply["error"]) == (409, "this question is waiting: waiting")
     for _ in jobs:
         may_go_on.release()
     assert site.over(jobs[-1])["answer"] == "yes"
@@ -177,18 +183,18 @@ def test_health_says_who_is_there(site):
     assert status == 200
     assert health.pop("wordsight") == wordsight.__version__
     assert health == {
-        "status": "ok", "model": "made-up", "working": False, "waiting": 0, "room": 1 + WAITING,
+        "format": 1, "status": "ok", "model": "made-up", "working": False, "waiting": 0, "room": 1 + WAITING,
         "max_upload": MIB,
     }  # fmt: skip
 
 
 def test_old_questions_are_forgotten_with_a_sentence(site):
     jobs = [site.over(site.ask(FILE)[1]) for _ in range(KEPT + 2)]
-    for path in ("", "/page", "/story"):
-        status, told = site.get(f"/jobs/{jobs[0]['id']}{path}")
+    for path in ("", "/page", "/record"):
+        status, reply = site.get(f"/jobs/{jobs[0]['id']}{path}")
         assert status == 404
-        assert told["error"].startswith("no such question: the last 16 are remembered")
-    assert site.get(f"/jobs/{jobs[-1]['id']}/story")[0] == 200
+        assert reply["error"].startswith("no such question: only the last 16 are kept")
+    assert site.get(f"/jobs/{jobs[-1]['id']}/record")[0] == 200
 
 
 def enormous():
@@ -219,46 +225,48 @@ REFUSED = [
 
 @pytest.mark.parametrize(("files", "sentence"), REFUSED, ids=[sentence for _, sentence in REFUSED])
 def test_what_is_no_picture_is_refused_in_the_librarys_sentence(site, files, sentence):
-    status, told = site.ask(*files)
+    status, reply = site.ask(*files)
     assert status == 422
-    assert list(told) == ["error"]
-    assert re.search(sentence, told["error"])
-    assert "/tmp" not in told["error"]
+    assert list(reply) == ["error"]
+    assert re.search(sentence, reply["error"])
+    assert "/tmp" not in reply["error"]
 
 
 def test_too_many_pixels_together_are_refused(site, monkeypatch):
     monkeypatch.setattr(uploads, "PIXELS", 1_500_000)
     flat = png(Image.new("1", (1000, 1000)))
     assert site.ask(("a.png", flat))[0] == 202
-    status, told = site.ask(("a.png", flat), ("b.png", flat))
+    status, reply = site.ask(("a.png", flat), ("b.png", flat))
     assert status == 422
-    assert told["error"].startswith("b.png has 1.0 million pixels, there is room for 0.5 million; give fewer")
+    assert reply["error"].startswith(
+        "b.png has 1.0 million pixels, there is room for 0.5 million; give fewer"
+    )
 
 
 def test_a_question_is_bounded(site):
-    status, told = site.ask(FILE, question="x" * 2001)
-    assert (status, told["error"]) == (422, "the question has 2001 letters; expected at most 2000")
+    status, reply = site.ask(FILE, question="x" * 2001)
+    assert (status, reply["error"]) == (422, "the question has 2001 characters; expected at most 2000")
 
 
 def test_a_label_is_all_that_is_left_of_a_files_name(site):
     job = site.over(site.ask(("../../x.png", PICTURE), ("/etc/passwd.png", PICTURE))[1])
-    assert site.get(f"/jobs/{job['id']}/story")[1]["names"] == ["x.png", "passwd.png"]
+    assert site.get(f"/jobs/{job['id']}/record")[1]["names"] == ["x.png", "passwd.png"]
 
 
 @pytest.mark.parametrize("name", ["model", "pruner", "codebook", "path"])
 def test_a_client_cannot_choose_what_the_server_loads(site, name):
     body, kind = site.form([("media", *FILE), (name, None, b"../../secret")])
-    status, _, told = site.send("POST", "/explain", body, {"content-type": kind})
+    status, _, reply = site.send("POST", "/explain", body, {"content-type": kind})
     assert status == 422
-    assert f"the form has a text called '{name}'; expected files called 'media'" in json.loads(told)["error"]
+    assert f"the form has a text called '{name}'; expected files called 'media'" in json.loads(reply)["error"]
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "demo", "good.png"])
 def test_a_path_in_place_of_a_file_is_refused(site, path):
     body, kind = site.form([("media", None, path.encode())])
-    status, _, told = site.send("POST", "/explain", body, {"content-type": kind})
+    status, _, reply = site.send("POST", "/explain", body, {"content-type": kind})
     assert status == 422
-    assert "the form has a text called 'media'" in json.loads(told)["error"]
+    assert "the form has a text called 'media'" in json.loads(reply)["error"]
 
 
 @pytest.mark.parametrize(
@@ -270,20 +278,20 @@ def test_a_path_in_place_of_a_file_is_refused(site, path):
         ("application/x-www-form-urlencoded", b"media=/etc/passwd", 422),
     ],
 )
-def test_a_body_that_is_no_such_form_is_told(site, kind, body, status):
-    found, _, told = site.send("POST", "/explain", body, {"content-type": kind})
+def test_a_body_that_is_no_such_form_is_reported(site, kind, body, status):
+    found, _, reply = site.send("POST", "/explain", body, {"content-type": kind})
     assert found == status
-    assert json.loads(told)["error"]
+    assert json.loads(reply)["error"]
 
 
-def test_a_failure_inside_is_told_and_the_server_goes_on(served, caplog):
-    def failing(question, say):
+def test_a_failure_inside_is_reported_and_the_server_goes_on(served, caplog):
+    def failing(request):
         raise RuntimeError(f"at {Path(__file__).parent}")
 
     site = served(failing)
     job = site.over(site.ask(FILE)[1])
     assert job["state"] == "failed"
-    assert job["says"] == "RuntimeError: the terminal that the server runs in tells more"
+    assert job["says"] == "internal error (RuntimeError); see the terminal that the server runs in"
     assert str(Path(__file__).parent) in caplog.text
     assert site.get("/health")[1]["room"] == 1 + WAITING
 
@@ -307,19 +315,19 @@ def test_questions_that_are_still_being_sent_take_room_too(served):
     assert site.ask(FILE)[0] == 202
 
 
-def test_what_should_not_happen_is_told_in_a_sentence_with_every_header(site, monkeypatch, caplog):
-    def stumble(files, text):
+def test_what_should_not_happen_is_reported_in_a_sentence_with_every_header(site, monkeypatch, caplog):
+    def failing(files, question):
         raise KeyError("what")
 
-    monkeypatch.setattr(server, "opened", stumble)
+    monkeypatch.setattr(server, "open_uploads", failing)
     body, kind = site.form([("media", *FILE)])
-    status, headers, told = site.send("POST", "/explain", body, {"content-type": kind})
-    assert (status, json.loads(told)) == (
+    status, headers, reply = site.send("POST", "/explain", body, {"content-type": kind})
+    assert (status, json.loads(reply)) == (
         500,
-        {"error": "KeyError: the terminal that the server runs in tells more"},
+        {"error": "internal error (KeyError); see the terminal that the server runs in"},
     )
     assert headers["x-content-type-options"] == "nosniff"
-    deadline = time.monotonic() + 10  # it is logged once it is told
+    deadline = time.monotonic() + 10  # it is logged once it is answered
     while "KeyError" not in caplog.text:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -327,9 +335,11 @@ def test_what_should_not_happen_is_told_in_a_sentence_with_every_header(site, mo
 
 def test_a_body_that_is_announced_as_too_large_is_not_read(site):
     headers = {"content-type": "multipart/form-data; boundary=edge", "content-length": str(MIB + 1)}
-    status, _, told = site.send("POST", "/explain", None, headers)
+    status, _, reply = site.send("POST", "/explain", None, headers)
     assert status == 413
-    assert json.loads(told)["error"].startswith("the files are larger than 1 MiB together; make them smaller")
+    assert json.loads(reply)["error"].startswith(
+        "the files are larger than 1 MiB together; make them smaller"
+    )
 
 
 def test_a_body_of_no_announced_length_is_refused_before_it_ends(site):
@@ -344,13 +354,13 @@ def test_a_body_of_no_announced_length_is_refused_before_it_ends(site):
         assert client.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_body_in_pieces_below_the_limit_is_read_and_one_above_it_is_told(site):
+def test_a_body_in_pieces_below_the_limit_is_read_and_one_above_it_is_reported(site):
     for size, expected in ((0, 202), (MIB, 413)):
         body, kind = site.form([("media", "good.png", PICTURE), ("question", None, b"x")])
         pieces = [body[:100], body[100:-10], body[-10:], bytes(size)]
         headers = {"content-type": kind, "transfer-encoding": "chunked"}
-        status, _, told = site.send("POST", "/explain", filter(None, pieces), headers, encode_chunked=True)
-        assert status == expected, told
+        status, _, reply = site.send("POST", "/explain", filter(None, pieces), headers, encode_chunked=True)
+        assert status == expected, reply
 
 
 def test_who_leaves_in_the_middle_is_not_missed(site, caplog):
@@ -379,15 +389,20 @@ def test_no_path_of_the_disk_is_reachable(site, path):
     assert list(json.loads(body)) == ["error"]
 
 
-def test_an_address_that_is_none_is_told_with_the_one_that_is(site):
+def test_an_address_that_is_none_is_reported_with_the_one_that_is(site):
     assert site.get("/nowhere") == (404, {"error": f"not found: GET /nowhere; open {site.url}"})
 
 
 def test_the_files_of_the_page_are_served_as_they_are(site):
-    for name, (path, kind) in FILES.items():
+    pictures = Path(wordsight.demo.__file__).parent / "pictures"
+    on_disk = {path.name: path for folder in (pictures, WEB, server.WEB) for path in folder.iterdir()}
+    kinds = {".png": "image/png", ".css": "text/css", ".js": "text/javascript"}
+    for name in FILES:
         status, headers, body = site.send("GET", f"/files/{name}")
-        assert (status, body) == (200, path.read_bytes())
-        assert headers["content-type"].startswith(kind)
-    asked = site.get("/examples")[1]
-    assert set(asked) == {path.name for path in (Path(wordsight.demo.__file__).parent / "pictures").iterdir()}
-    assert set(asked) < set(FILES)
+        assert status == 200
+        assert body == (css().encode() if name == "palette.css" else on_disk[name].read_bytes())
+        assert headers["content-type"].startswith(kinds[Path(name).suffix])
+    examples = site.get("/examples")[1]
+    assert examples["format"] == 1
+    assert set(examples["questions"]) == {path.name for path in pictures.iterdir()}
+    assert set(examples["questions"]) < set(FILES)

@@ -55,8 +55,8 @@ def share_hint(value: Any) -> str:
         number = float(text.removesuffix("%"))
     except ValueError:
         return ""
-    if text.endswith("%") and 0 < number <= 100:
-        return f"; did you mean {number / 100:g}?"
+    if text.endswith("%"):
+        return f"; did you mean {number / 100:g}?" if 0 < number <= 100 else ""
     if number > 1 and number.is_integer():
         return f"; for a number of tokens say tokens={int(number)}, or --tokens {int(number)}"
     return ""
@@ -77,17 +77,22 @@ def _hints(owner: Any) -> dict[str, Any]:
 def _fits(value: Any, hint: Any) -> bool:
     from pydantic import ValidationError
 
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return isinstance(value, hint)  # it has checked its own fields
     try:
         _adapter(hint).validate_python(value, strict=True)
     except ValidationError:
         return False
-    return not (isinstance(value, float) and math.isnan(value))
+    numbers = value if isinstance(value, tuple) else (value,)
+    return not any(isinstance(number, float) and math.isnan(number) for number in numbers)
 
 
 @cache
 def _adapter(hint: Any) -> Any:
-    from pydantic import ConfigDict, TypeAdapter
+    from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
+    if dataclasses.is_dataclass(hint):  # pydantic takes no configuration for one
+        return TypeAdapter(InstanceOf[hint])
     return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
 
 
@@ -121,7 +126,7 @@ def _several(text: str, kinds: Iterable[Any]) -> tuple[float, ...] | None:
 
 def _refusal(name: str, value: Any, hint: Any) -> UsageError:
     expected = " or ".join(dict.fromkeys(map(_expected, _alternatives(hint))))
-    more = share_hint(value) if name in ("keep", "budget") else ""
+    more = share_hint(value) if name == "keep" else ""
     return UsageError(f"{name} must be {expected}, got {value!r}{more}")
 
 
@@ -134,20 +139,17 @@ def _expected(kind: Any) -> str:
         members = get_args(base)
         return "numbers, as 0.25+0.5" if ... in members else f"{len(members)} numbers joined by +"
     names = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "none", str: "text"}
-    given = (
-        [text for text in get_args(kind)[1:] if isinstance(text, str)]
-        if get_origin(kind) is Annotated
-        else []
-    )
-    return (given or [names.get(base, getattr(base, "__name__", str(base)))])[0] + _range(kind)
+    called = next((note for note in _notes(kind) if isinstance(note, str)), None)
+    return (called or names.get(base, getattr(base, "__name__", str(base)))) + _range(kind)
 
 
 def _range(kind: Any) -> str:
     """The bounds of an Annotated number, in words."""
     bounds: dict[type, Any] = {}
-    for given in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
-        for bound in () if isinstance(given, str) else given if isinstance(given, Interval) else [given]:
-            bounds[type(bound)] = getattr(bound, type(bound).__name__.lower())
+    for note in _notes(kind):
+        for bound in note if isinstance(note, Interval) else [note]:
+            if isinstance(bound, (Ge, Gt, Le, Lt)):
+                bounds[type(bound)] = getattr(bound, type(bound).__name__.lower())
     low, high = bounds.get(Ge, bounds.get(Gt)), bounds.get(Le, bounds.get(Lt))
     if low is not None and high is not None:
         return f" in {'[' if Ge in bounds else '('}{low}, {high}{']' if Le in bounds else ')'}"
@@ -159,6 +161,11 @@ def _range(kind: Any) -> str:
 def _alternatives(hint: Any) -> tuple[Any, ...]:
     """The members of a union, or the one kind that there is."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _notes(kind: Any) -> tuple[Any, ...]:
+    """What an Annotated kind says beside its type: bounds, and what it is called."""
+    return get_args(kind)[1:] if get_origin(kind) is Annotated else ()
 
 
 def _base(kind: Any) -> Any:

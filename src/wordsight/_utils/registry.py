@@ -103,8 +103,8 @@ def _name(cls: type[Any]) -> str:
     if module.startswith("wordsight."):
         return module.rpartition(".")[2]
     value = f"{module}:{cls.__name__}"
-    groups = (f"wordsight.{kind}" for kind in ("pruners", "tasks"))
-    points = (point for group in groups for point in entry_points(group=group))
+    packages = ("wordsight.pruners", "wordsight.tasks")
+    points = (point for package in packages for point in _entry_points(package).values())
     return next((point.name for point in points if point.value == value), value)
 
 

@@ -72,7 +72,7 @@ def common_halves(orders: Sequence[Tensor]) -> Halves | None:
     return Halves(low, mean.argsort(descending=True, stable=True)[: len(low)].sort().values)
 
 
-def by_tenth(order: Tensor, values: Tensor) -> list[float | None]:
+def decile_means(order: Tensor, values: Tensor) -> list[float | None]:
     """The mean of `values` (N,) in every tenth of the tokens, the lowest first; None where there is no token.
 
     Tokens of equal value are in one tenth, that of their mean place.

@@ -14,7 +14,7 @@ TIE = 1e-6  # gains that are no farther apart are equal, as a share of the first
 ROUNDING = 1e-6  # of what a token is worth alone: less than that is left by rounding, kernels being float32
 
 
-def highest(scores: Tensor, count: int) -> Tensor:
+def top_indices(scores: Tensor, count: int) -> Tensor:
     """(count,) indices of the highest scores (N,), highest first."""
     # A stable sort: equal scores are kept in reading order, on every machine.
     return scores.float().argsort(descending=True, stable=True)[:count]
@@ -52,7 +52,7 @@ def farthest_first(distance: Tensor, count: int, bonus: Tensor | None = None) ->
     return chosen
 
 
-def widest_cover(similarity: Tensor, count: int, quality: Tensor) -> Tensor:
+def facility_location(similarity: Tensor, count: int, quality: Tensor) -> Tensor:
     """(count,) indices picked greedily: each adds most to how well all things are covered, times its quality.
 
     A thing is covered as well as it is similar (things, N) to the nearest of the tokens picked, at least 0
@@ -73,7 +73,7 @@ def widest_cover(similarity: Tensor, count: int, quality: Tensor) -> Tensor:
     return chosen
 
 
-def leaders(near: Tensor, place: Tensor) -> Tensor:
+def greedy_dominating_set(near: Tensor, place: Tensor) -> Tensor:
     """(K,) ascending indices, so that every thing is near (N, N) one of them and no two of them are near.
 
     Picked greedily: of those not near any that was picked, the one near most of them, and among equals the
@@ -92,7 +92,7 @@ def leaders(near: Tensor, place: Tensor) -> Tensor:
     return torch.stack(chosen).sort().values if chosen else torch.zeros_like(place[:0])
 
 
-def likeliest_subset(kernel: Tensor, count: int) -> Tensor:
+def greedy_dpp(kernel: Tensor, count: int) -> Tensor:
     """(count,) indices picked greedily: each raises the determinant of their kernel (N, N) most.
 
     The fast greedy inference of a determinantal point process (https://arxiv.org/abs/1709.05135). Where no
@@ -114,7 +114,7 @@ def likeliest_subset(kernel: Tensor, count: int) -> Tensor:
     return chosen
 
 
-def scaled(values: Tensor) -> Tensor:
+def min_max_scaled(values: Tensor) -> Tensor:
     """(N,) the values between 0, for the lowest, and 1, for the highest; all 1 if there is no difference."""
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else torch.ones_like(values)

@@ -59,5 +59,5 @@ def without(prompt: Prompt, dropped: Tensor) -> Prompt:
 
 def random_tokens(prompt: Prompt, count: int) -> list[Tensor]:
     """So many of the prompt's tokens, counted without line breaks, drawn once with every seed."""
-    content = prompt.visual.take((~prompt.visual.is_break).nonzero()[:, 0])
+    content = prompt.visual.without_breaks()
     return [Random(seed=seed).score(content).argsort(stable=True)[:count] for seed in SEEDS]

@@ -1,9 +1,10 @@
-"""Analyze: do intermediate states tell which visual tokens say something? Asked of a model and of pictures.
+"""Intermediate states: do they tell which visual tokens say something? Asked of a model and of pictures.
 
 "Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540,
 the section on intermediate states: tokens ordered by [CLS] similarity, [CLS] attention and text-to-image
-attention, against what they say (probe.py) and what their absence changes (leave_one_out.py). Differs from
-the authors' notebook: every picture is ordered by itself (ordering.py), and every token is examined.
+attention, against what they say (redundancy/probe.py) and what their absence changes
+(redundancy/ablation.py). Differs from the authors' notebook: every picture is ordered by itself
+(algorithms/ranking.py), and every token is examined.
 """
 
 from __future__ import annotations
@@ -12,16 +13,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from wordsight._utils.progress import track
-from wordsight.analysis.picture_states import PictureStates, Record
-from wordsight.analysis.prototypes import SURE, commonest
-from wordsight.analysis.token_maps import CLS, TokenMap, TokenMaps, experiment_maps, intermediate_maps
-from wordsight.errors import UsageError
-from wordsight.evaluation.statistics import DIFFERENCES, SCORES, estimate
+from wordsight.analysis.picture_states import ByMeasure, PictureStates
+from wordsight.analysis.prototypes import CONFIDENT, check_confidence, commonest
+from wordsight.analysis.token_maps import (
+    CLS,
+    MapLabel,
+    MissingMap,
+    TokenMap,
+    TokenMaps,
+    experiment_maps,
+    intermediate_maps,
+)
+from wordsight.errors import FileError, MediaError, ModelError
+from wordsight.evaluation.environment import Environment, environment
+from wordsight.evaluation.statistics import DIFFERENCES, SCORES, Estimate, estimate
 from wordsight.media.images import load_picture, readable
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
@@ -29,101 +40,153 @@ from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.evidence import Evidence, collect_evidence, file_digest
 from wordsight.redundancy.probe import QUESTION, decode_ids, probe_blind
 
-SAID = ("confidence", "regional", "global")
-ENOUGH = 10  # pictures: with fewer, a bootstrap interval is too narrow to conclude from
-HARDLY = 0.05  # share of the tokens up to which hardly any say something
+FORMAT = 1
+MEASURES = ("confidence", "regional", "global")
+FEWEST_PICTURES = 10  # with fewer, a bootstrap interval is too narrow to conclude from
+NEGLIGIBLE = 0.05  # share of the tokens up to which hardly any say something
 WORDS = 10
+Direction = Literal["less", "more", "inconclusive"]
+
+
+class Rule(TypedDict):
+    """What a conclusion takes."""
+
+    pictures: Annotated[int, "at least"]
+    share: Annotated[float, "of tokens that say something, above which information is found"]
+
+
+class SplitShares(TypedDict):
+    """A share of the lowest tokens of an order, and of as many highest ones."""
+
+    low: Estimate
+    high: Estimate
+    low_minus_high: Estimate
+
+
+class DropEffects(TypedDict):
+    """What dropping the lowest tokens of an order changes, beside as many random and as many highest ones."""
+
+    low: Estimate
+    random: Estimate
+    high: Estimate
+    low_minus_random: Estimate
+    high_minus_random: Estimate
+
+
+class SplitMeasures(TypedDict):
+    """What the lowest and the highest tokens of an order say, and what dropping them changes."""
+
+    tokens: Annotated[float, "of a picture that are lowest, on average"]
+    says: Annotated[SplitShares, "that say a word surely"]
+    says_other: Annotated[SplitShares, "that surely say another word than is said without a picture"]
+    divergence: Annotated[DropEffects, "of the first word of the answer, in nats"]
+    changed: Annotated[DropEffects, "share of the pictures with another answer"]
+
+
+class Conclusion(TypedDict):
+    """What the intervals support."""
+
+    recognizable: Annotated[
+        Literal["yes", "no", "inconclusive"], "whether the lowest tokens carry recognizable information"
+    ]
+    says: Annotated[Direction, "how often the lowest tokens say a word, beside the highest"]
+    divergence: Annotated[Direction, "what dropping them changes, beside random tokens"]
+    changed: Annotated[Direction, "the same of the answer"]
+
+
+class Half(SplitMeasures):
+    """What is known of the lowest and the highest tokens of an order."""
+
+    words: Annotated[list[tuple[str, int]], "that the lowest tokens say surely, with how many say each"]
+    conclusion: Conclusion
+
+
+class Summary(TypedDict):
+    """Means over pictures by order, and what they support."""
+
+    spearman: Annotated[dict[str, dict[str, Estimate]], "rho by order and measure"]
+    tenths: Annotated[
+        dict[str, dict[str, list[Estimate]]], "the mean of a measure in every tenth of the ordered tokens"
+    ]
+    halves: Annotated[dict[str, Half], "by order, and `all` for the tokens that every order ranks low"]
+
+
+class Analysis(Summary):
+    """What `wordsight analyze` finds: whether intermediate states tell which tokens say something."""
+
+    format: int
+    model: str
+    question: Annotated[str, "that is answered, and that attention is of"]
+    probe_question: Annotated[str, "that every token is asked alone"]
+    pictures: list[str]
+    tokens: int
+    sure: Annotated[float, "the confidence from which a word is said surely"]
+    rule: Rule
+    blind: Annotated[
+        list[tuple[str, int]], "the words without a picture, with how many pictures' prompts say each"
+    ]
+    orders: list[MapLabel]
+    absent: Annotated[list[MissingMap], "the orders that the model has not"]
+    measures: Annotated[list[MapLabel], "what the orders are compared with"]
+    skipped: Annotated[dict[str, str], "the pictures that are left out, and why"]
+    environment: Environment
 
 
 def analyze(
-    vlm: VLM, pictures: Sequence[Path], folder: Path, *, question: str = QUESTION, sure: float = SURE
-) -> Record:
-    """The record of what intermediate states tell on these pictures; evidence is collected in `folder`, where
-    a stopped run goes on.
+    vlm: VLM, pictures: Sequence[Path], folder: Path, *, question: str = QUESTION, sure: float = CONFIDENT
+) -> Analysis:
+    """What intermediate states tell on these pictures; evidence is collected in `folder`, where a stopped run
+    goes on.
 
     "spearman" and "tenths": every order against confidence and divergences. "halves": of the tokens that an
     order ranks lowest and highest in their picture, which share says a word with a confidence of `sure` or
     more, and what dropping them changes in the answer to `question`, beside as many random tokens. Every
-    number is a mean over pictures with its interval, as by `bootstrap.estimate`.
+    number is a mean over pictures with its interval, as by `statistics.estimate`.
 
-    Raises UsageError if fewer than two different pictures can be read, the model has no order, or it is not
-    known where its tokens are.
+    Raises MediaError if fewer than two different pictures can be read, ModelError if the model has no order
+    or it is not known where its tokens are, and FileError if the evidence is of other tokens.
     """
-    if not 0 < sure <= 1:
-        raise UsageError(f"sure must be a probability in (0, 1], got {sure}")
+    check_confidence(sure)
     check_picture_map(vlm)
-    good, set_aside = _distinct(pictures)
-    there = _orders(vlm, _encoded(vlm, good[0], question)[0])
+    good, skipped = _distinct(pictures)
+    orders = _orders(vlm, _encoded(vlm, good[0], question)[0])
     evidence = collect_evidence(vlm, pictures, folder)
     numbers = [number for number, path in enumerate(pictures) if path in good]
-    seen, dropped = [], []
+    states, dropped = [], []
     for number in track(numbers, "dropping tokens", len(numbers)):
         prompts = _encoded(vlm, pictures[number], question)
-        seen.append(_states(vlm, evidence, number, prompts, pictures[number]))
-        dropped.append(seen[-1].dropping(vlm, prompts[0]))
-    blind = Counter(states.blind for states in seen)
+        states.append(_states(vlm, evidence, number, prompts, pictures[number]))
+        dropped.append(states[-1].dropping(vlm, prompts[0]))
+    blind = Counter(each.blind for each in states)
     return {
+        "format": FORMAT,
         "model": vlm.name,
         "question": question,
         "probe_question": QUESTION,
         "pictures": [evidence.pictures[number] for number in numbers],
-        "tokens": sum(len(states.words) for states in seen),
+        "tokens": sum(len(each.words) for each in states),
         "sure": sure,
-        "rule": {"pictures": ENOUGH, "share": HARDLY},
+        "rule": {"pictures": FEWEST_PICTURES, "share": NEGLIGIBLE},
         "blind": commonest(blind)[:WORDS],
-        "orders": [_described(layer) for layer in there.there],
-        "absent": there.absent,
-        "said": [_described(layer) for layer in _said(evidence)],
-        **_summary(seen, dropped, sure),
-        "set_aside": set_aside,
+        "orders": [order.described for order in orders.maps],
+        "absent": orders.missing,
+        "measures": [measure.described for measure in _measures(evidence)],
+        **_summary(states, dropped, sure),
+        "skipped": skipped,
+        "environment": environment(vlm),
     }
 
 
-def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
-    """Those that can be read, the same one once, and why others are set aside. Raises UsageError if fewer
-    than two are left.
-    """
-    readable_ones, set_aside = readable(pictures)
-    firsts: dict[str, Path] = {}
-    for path in readable_ones:
-        first = firsts.setdefault(file_digest(path), path)
-        if first != path:
-            set_aside[str(path)] = f"the same file as {first}"
-    good = list(firsts.values())
-    if len(good) < 2:
-        raise UsageError(
-            f"expected at least two different pictures that can be read, got only {good[0]}: intervals are "
-            "over pictures; give more"
-        )
-    return good, set_aside
-
-
-def _summary(seen: Sequence[PictureStates], dropped: Sequence[Record], sure: float) -> Record:
-    """The means over pictures, and what they support."""
-    spearman = over_pictures([states.correlations() for states in seen], DIFFERENCES)
-    tenths = over_pictures([states.tenths() for states in seen])
-    saying = over_pictures([states.saying(sure) for states in seen])
-    dropping = over_pictures(dropped)
-    halves = {}
-    for name in saying:
-        words = sum((states.words_said(sure)[name] for states in seen), Counter[str]())
-        tokens = [len(split.low) for states in seen if (split := states.split[name])]
-        half = {"tokens": fmean(tokens) if tokens else 0.0, **saying[name], **dropping[name]}
-        half["words"] = commonest(words)[:WORDS]
-        halves[name] = half | {"conclusion": conclusion(half)}
-    return {"spearman": spearman, "tenths": tenths, "halves": halves}
-
-
-def conclusion(half: Record) -> Record:
-    """What the intervals of a half support: "recognizable", whether its tokens carry recognizable
-    information, "yes", "no" or "not told"; and whether they say words ("says") less or more often than the
-    highest, and dropping them changes less or more ("divergence", "changed") than dropping random ones.
+def conclusion(half: SplitMeasures) -> Conclusion:
+    """What the intervals support: "recognizable", whether the lowest tokens carry recognizable information;
+    whether they say words ("says") less or more often than the highest; and whether dropping them changes
+    less or more ("divergence", "changed") than dropping random ones.
     """
     says, other = half["says"]["low"], half["says_other"]["low"]
-    recognizable = "not told"
-    if other["pictures"] >= ENOUGH and other["low"] is not None and other["low"] > HARDLY:
+    recognizable: Literal["yes", "no", "inconclusive"] = "inconclusive"
+    if other["pictures"] >= FEWEST_PICTURES and other["low"] is not None and other["low"] > NEGLIGIBLE:
         recognizable = "yes"
-    if says["pictures"] >= ENOUGH and says["high"] is not None and says["high"] < HARDLY:
+    if says["pictures"] >= FEWEST_PICTURES and says["high"] is not None and says["high"] < NEGLIGIBLE:
         recognizable = "no"
     return {
         "recognizable": recognizable,
@@ -133,71 +196,111 @@ def conclusion(half: Record) -> Record:
     }
 
 
-def _direction(difference: Record) -> str:
-    if difference["pictures"] < ENOUGH or difference["low"] is None:
-        return "not told"
-    if difference["high"] < 0:
-        return "less"
-    return "more" if difference["low"] > 0 else "not told"
-
-
-def over_pictures(told: Sequence[Any], ends: tuple[float, float] = SCORES) -> Any:
-    """The estimates of what is told of each picture: mappings and lists of one shape, with a number, or None,
+def over_pictures(values: Sequence[Any], ends: tuple[float, float] = SCORES) -> Any:
+    """The estimates of the values of all pictures: mappings and lists of one shape, with a number, or None,
     in every place. What lies between other `ends` is a difference, as is whatever is called "_minus_".
     """
-    if isinstance(told[0], dict):
-        between = {key: DIFFERENCES if "_minus_" in key else ends for key in told[0]}
-        return {key: over_pictures([each[key] for each in told], between[key]) for key in told[0]}
-    if isinstance(told[0], list):
-        return [over_pictures(row, ends) for row in zip(*told, strict=True)]
-    return estimate(told, ends)
+    if isinstance(values[0], dict):
+        between = {key: DIFFERENCES if "_minus_" in key else ends for key in values[0]}
+        return {key: over_pictures([each[key] for each in values], between[key]) for key in values[0]}
+    if isinstance(values[0], list):
+        return [over_pictures(row, ends) for row in zip(*values, strict=True)]
+    return estimate(values, ends)
+
+
+def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
+    """Those that can be read, the same one once, and why others are skipped. Raises MediaError if fewer than
+    two are left.
+    """
+    readable_ones, skipped = readable(pictures)
+    firsts: dict[str, Path] = {}
+    for path in readable_ones:
+        first = firsts.setdefault(file_digest(path), path)
+        if first != path:
+            skipped[str(path)] = f"the same file as {first}"
+    good = list(firsts.values())
+    if len(good) < 2:
+        raise MediaError(
+            f"expected at least two different pictures that can be read, got only {good[0]}: intervals are "
+            "over pictures; give more"
+        )
+    return good, skipped
 
 
 def _orders(vlm: VLM, prompt: Prompt) -> TokenMaps:
-    """The orders of a prompt's tokens. Raises UsageError if there is none."""
-    found = intermediate_maps(vlm, prompt)
-    if not found.there:
-        reasons = "; ".join(f"{row['label']}: {row['why']}" for row in found.absent)
-        raise UsageError(f"{vlm.name} has no intermediate state to order tokens by ({reasons})")
-    return found
+    """The orders of a prompt's tokens. Raises ModelError if there is none."""
+    orders = intermediate_maps(vlm, prompt)
+    if not orders.maps:
+        reasons = "; ".join(f"{order['label']}: {order['why']}" for order in orders.missing)
+        raise ModelError(f"{vlm.name} has no intermediate state to order tokens by ({reasons})")
+    return orders
 
 
-def _encoded(vlm: VLM, picture: Path, question: str) -> tuple[Prompt, Prompt]:
+def _encoded(vlm: VLM, path: Path, question: str) -> tuple[Prompt, Prompt]:
     """The prompts of the question, with the [CLS] signals that there are, and of the probe question."""
-    shown = load_picture(picture)
-    prompt = vlm.encode(shown, question, signals=CLS & vlm.signals)
-    return prompt, vlm.encode(shown, QUESTION, visual=prompt.visual)
+    picture = load_picture(path)
+    prompt = vlm.encode(picture, question, signals=CLS & vlm.signals)
+    return prompt, vlm.encode(picture, QUESTION, visual=prompt.visual)
 
 
 def _states(
     vlm: VLM, evidence: Evidence, number: int, prompts: tuple[Prompt, Prompt], picture: Path
 ) -> PictureStates:
-    """What is known of the tokens of a picture. Raises UsageError if the evidence is of other tokens."""
+    """What is known of the tokens of a picture. Raises FileError if the evidence is of other tokens."""
     prompt, probed = prompts
     rows = evidence.image == number
-    ordered = {layer.name: layer.values.cpu() for layer in _orders(vlm, prompt).there}
-    if {len(order) for order in ordered.values()} != {int(rows.sum())}:
-        raise UsageError(
+    orders = {order.name: order.values.cpu() for order in _orders(vlm, prompt).maps}
+    if {len(order) for order in orders.values()} != {int(rows.sum())}:
+        raise FileError(
             f"the evidence has {int(rows.sum())} tokens of {picture}, but the model makes another number; "
             "collect it again in another folder"
         )
-    said = {layer.name: layer.values[rows] for layer in _said(evidence)}
-    _check_finite(picture, ordered | said)
+    measures = {measure.name: measure.values[rows] for measure in _measures(evidence)}
+    _check_finite(picture, orders | measures)
     words = [row[0] for row in decode_ids(vlm, evidence.words[rows, :1])]
-    return PictureStates(ordered, said, words, probe_blind(vlm, probed).spelled[0][0])
+    return PictureStates(orders, measures, words, probe_blind(vlm, probed).spelled[0][0])
 
 
 def _check_finite(picture: Path, signals: Mapping[str, Tensor]) -> None:
     if broken := [name for name, values in signals.items() if not values.isfinite().all()]:
-        raise UsageError(
+        raise ModelError(
             f"{broken[0]} of tokens of {picture} is NaN or infinite; is the checkpoint damaged, or its dtype "
             "too narrow? try bfloat16 or float32"
         )
 
 
-def _described(layer: TokenMap) -> dict[str, str]:
-    return {"name": layer.name, "label": layer.label, "about": layer.about}
+def _measures(evidence: Evidence) -> list[TokenMap]:
+    return [measure for measure in experiment_maps(evidence.signals) if measure.name in MEASURES]
 
 
-def _said(evidence: Evidence) -> list[TokenMap]:
-    return [layer for layer in experiment_maps(evidence.signals) if layer.name in SAID]
+def _summary(
+    states: Sequence[PictureStates], dropped: Sequence[dict[str, ByMeasure]], sure: float
+) -> Summary:
+    spearman: dict[str, dict[str, Estimate]] = over_pictures(
+        [each.correlations() for each in states], DIFFERENCES
+    )
+    tenths: dict[str, dict[str, list[Estimate]]] = over_pictures([each.tenths() for each in states])
+    saying: dict[str, dict[str, SplitShares]] = over_pictures([each.saying(sure) for each in states])
+    dropping: dict[str, dict[str, DropEffects]] = over_pictures(dropped)
+    halves: dict[str, Half] = {}
+    for name in saying:
+        words = sum((each.low_words(sure)[name] for each in states), Counter[str]())
+        tokens = [len(split.low) for each in states if (split := each.split[name])]
+        measures: SplitMeasures = {
+            "tokens": fmean(tokens) if tokens else 0.0,
+            "says": saying[name]["says"],
+            "says_other": saying[name]["says_other"],
+            "divergence": dropping[name]["divergence"],
+            "changed": dropping[name]["changed"],
+        }
+        halves[name] = {**measures, "words": commonest(words)[:WORDS], "conclusion": conclusion(measures)}
+    return {"spearman": spearman, "tenths": tenths, "halves": halves}
+
+
+def _direction(difference: Estimate) -> Direction:
+    low, high = difference["low"], difference["high"]
+    if difference["pictures"] < FEWEST_PICTURES or low is None or high is None:
+        return "inconclusive"
+    if high < 0:
+        return "less"
+    return "more" if low > 0 else "inconclusive"

@@ -1,4 +1,4 @@
-"""States: the tokens of one picture, by what they are ordered by, what they say, and what dropping them does.
+"""The tokens of one picture: how intermediate states order them, what they say, and what dropping them does.
 
 Whatever a constant signal leaves undefined is None.
 """
@@ -14,28 +14,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.ranking import Halves, by_tenth, common_halves, correlation, halves
+from wordsight.algorithms.ranking import Halves, common_halves, correlation, decile_means, halves
 from wordsight.analysis.dropping import Effect, effects, random_tokens
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
 
 ALL = "all"  # the tokens that every order ranks low
 SIDES = ("low", "random", "high")
-Record = dict[str, Any]
+ByMeasure = dict[str, dict[str, float | None]]  # by measure, a value for each side of a split
 
 
 @dataclass(frozen=True)
 class PictureStates:
     """What is known of a picture's N tokens, line breaks left out.
 
-    orders  (N,) each, by name: the signals that order them.
-    said    (N,) each, by name: their confidence and divergences.
-    words   the likeliest word of every token.
-    blind   the word that is said without any token.
+    orders    (N,) each, by name: the signals that order them.
+    measures  (N,) each, by name: their confidence and divergences.
+    words     the likeliest word of every token.
+    blind     the likeliest word without any token.
     """
 
     orders: Mapping[str, Tensor]
-    said: Mapping[str, Tensor]
+    measures: Mapping[str, Tensor]
     words: Sequence[str]
     blind: str
 
@@ -45,40 +45,40 @@ class PictureStates:
         split = {name: halves(order) for name, order in self.orders.items()}
         return split | ({ALL: common_halves(list(self.orders.values()))} if len(split) > 1 else {})
 
-    def correlations(self) -> Record:
-        """Spearman's rho, by order and by what is said."""
+    def correlations(self) -> dict[str, dict[str, float | None]]:
+        """Spearman's rho, by order and by measure."""
         return {
-            name: {what: correlation(order, said) for what, said in self.said.items()}
+            name: {measure: correlation(order, values) for measure, values in self.measures.items()}
             for name, order in self.orders.items()
         }
 
-    def tenths(self) -> Record:
-        """Mean of what is said in every tenth of the tokens, by order and by what is said."""
+    def tenths(self) -> dict[str, dict[str, list[float | None]]]:
+        """Mean of a measure in every tenth of the tokens, by order and by measure."""
         return {
-            name: {what: by_tenth(order, said) for what, said in self.said.items()}
+            name: {measure: decile_means(order, values) for measure, values in self.measures.items()}
             for name, order in self.orders.items()
         }
 
-    def saying(self, sure: float) -> Record:
+    def saying(self, sure: float) -> dict[str, ByMeasure]:
         """By name of a split, the shares of both sides that say a word with a confidence of `sure` or more
         ("says"), and one that is not the blind one ("says_other").
         """
-        says = self.said["confidence"] >= sure
+        says = self.measures["confidence"] >= sure
         other = says & torch.tensor([word.casefold() != self.blind.casefold() for word in self.words])
         return {
             name: {"says": _shares(says, split), "says_other": _shares(other, split)}
             for name, split in self.split.items()
         }
 
-    def words_said(self, sure: float) -> dict[str, Counter[str]]:
+    def low_words(self, sure: float) -> dict[str, Counter[str]]:
         """By name of a split, how many of the low tokens say which word with that confidence or more."""
-        says = (self.said["confidence"] >= sure).tolist()
+        says = (self.measures["confidence"] >= sure).tolist()
         return {
             name: Counter(self.words[i] for i in (split.low.tolist() if split else ()) if says[i])
             for name, split in self.split.items()
         }
 
-    def dropping(self, vlm: VLM, prompt: Prompt) -> Record:
+    def dropping(self, vlm: VLM, prompt: Prompt) -> dict[str, ByMeasure]:
         """By name of a split, what the answer to the prompt loses without its low tokens, its high ones, and
         as many random ones: "divergence" and "changed" of `dropping.Effect`.
         """
@@ -88,8 +88,8 @@ class PictureStates:
                 random = random_tokens(prompt, len(split.low))
                 for side, some in zip(SIDES, ([split.low], random, [split.high]), strict=True):
                     sets[_key(name, side, split)] = some
-        found = iter(effects(vlm, prompt, [tokens for some in sets.values() for tokens in some]))
-        mean = {key: Effect.mean([next(found) for _ in some]) for key, some in sets.items()}
+        each = iter(effects(vlm, prompt, [tokens for some in sets.values() for tokens in some]))
+        mean = {key: Effect.mean([next(each) for _ in some]) for key, some in sets.items()}
         return {
             name: _compared({side: mean[_key(name, side, split)] for side in SIDES} if split else {})
             for name, split in self.split.items()
@@ -101,7 +101,7 @@ def _key(name: str, side: str, split: Halves) -> tuple[str, Any]:
     return ("random", len(split.low)) if side == "random" else (name, side)
 
 
-def _shares(holds: Tensor, split: Halves | None) -> Record:
+def _shares(holds: Tensor, split: Halves | None) -> dict[str, float | None]:
     """Of which share of the tokens of both sides it holds, and the difference."""
     if split is None:
         return {"low": None, "high": None, "low_minus_high": None}
@@ -109,11 +109,11 @@ def _shares(holds: Tensor, split: Halves | None) -> Record:
     return {"low": low, "high": high, "low_minus_high": low - high}
 
 
-def _compared(effects: Mapping[str, Effect]) -> Record:
+def _compared(effects: Mapping[str, Effect]) -> ByMeasure:
     """Both measures of the effects by SIDES, and their differences to random tokens."""
-    found = {}
+    compared: ByMeasure = {}
     for measure in ("divergence", "changed"):
         values = {side: getattr(effect, measure) for side, effect in effects.items()}
         gaps = {f"{side}_minus_random": values[side] - values["random"] for side in ("low", "high") if values}
-        found[measure] = dict.fromkeys((*SIDES, "low_minus_random", "high_minus_random")) | values | gaps
-    return found
+        compared[measure] = dict.fromkeys((*SIDES, "low_minus_random", "high_minus_random")) | values | gaps
+    return compared

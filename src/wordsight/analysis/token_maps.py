@@ -1,13 +1,14 @@
-"""Layers: the values of every token that a picture can be colored by, and why some are not there."""
+"""Token maps: the values of every token that a picture can be colored by, and why some are missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from wordsight._utils.numbers import rounded
 from wordsight.algorithms.divergence import jensen_shannon
@@ -27,6 +28,29 @@ AMONG = "the token's 3x3 neighborhood is taken out of everything that is seen"
 TAIL = 0.02  # share of the tokens beyond each end of a color scale
 
 
+class MapLabel(TypedDict):
+    """What the values of a token map are called, and what they are."""
+
+    name: str
+    label: str
+    about: Annotated[str, "what the values are"]
+
+
+class MapLegend(MapLabel):
+    """A token map without its values: what they are, and the color scale that shows them."""
+
+    scale: Literal["linear", "log"]
+    low: Annotated[float, "the lower end of the color scale; a few values may lie below it"]
+    high: Annotated[float, "its upper end"]
+
+
+class MissingMap(TypedDict):
+    """A token map that there is not."""
+
+    label: str
+    why: str
+
+
 @dataclass(frozen=True)
 class TokenMap:
     """One value (N,) for each token. `is_log`: values differ by orders of magnitude."""
@@ -37,12 +61,16 @@ class TokenMap:
     values: Tensor
     is_log: bool = False
 
-    def as_json(self) -> dict[str, Any]:
+    @property
+    def described(self) -> MapLabel:
+        """What the values are."""
+        return {"name": self.name, "label": self.label, "about": self.about}
+
+    def as_json(self) -> MapLegend:
         """All but the values, and the ends of its color scale."""
         low, high = self._ends()
-        scale = "log" if self.is_log and low > 0 else "linear"
-        told = {"name": self.name, "label": self.label, "about": self.about, "scale": scale}
-        return told | {"low": low, "high": high}
+        scale: Literal["linear", "log"] = "log" if self.is_log and low > 0 else "linear"
+        return {**self.described, "scale": scale, "low": low, "high": high}
 
     def _ends(self) -> list[float]:
         """What all but a few tokens lie between."""
@@ -54,42 +82,43 @@ class TokenMap:
 
 @dataclass(frozen=True)
 class TokenMaps:
-    """Those that there are, and those that are absent: their labels and why."""
+    """Those that there are, and why others are missing."""
 
-    there: list[TokenMap]
-    absent: list[dict[str, str]]
+    maps: list[TokenMap]
+    missing: list[MissingMap]
 
 
-def token_maps(vlm: VLM, prompt: Prompt, examined: Mapping[str, Tensor], book: Codebook | None) -> TokenMaps:
-    """The layers of a prompt that carries the CLS signals that the model has; `examined` as by `examine`."""
-    there, absent = experiment_maps(examined), []
+def token_maps(vlm: VLM, prompt: Prompt, measured: Mapping[str, Tensor], book: Codebook | None) -> TokenMaps:
+    """The maps of a prompt that carries the [CLS] signals that the model has; `measured` as by
+    `measure_tokens`.
+    """
+    maps, missing = experiment_maps(measured), list[MissingMap]()
     if book:
         about = f"highest cosine with one of {len(book.prototypes)} prototypes of the codebook"
         content = prompt.visual.embeds[~prompt.visual.is_break]
-        there.append(TokenMap("redundancy", "redundancy", about, book.redundancy(content)))
+        maps.append(TokenMap("redundancy", "redundancy", about, book.redundancy(content)))
     else:
-        absent.append({"label": "redundancy", "why": "no codebook was given; --codebook BOOK adds it"})
-    found = intermediate_maps(vlm, prompt)
-    return TokenMaps(there + found.there, absent + found.absent)
+        missing.append({"label": "redundancy", "why": "no codebook was given; --codebook BOOK adds it"})
+    intermediate = intermediate_maps(vlm, prompt)
+    return TokenMaps(maps + intermediate.maps, missing + intermediate.missing)
 
 
 def intermediate_maps(vlm: VLM, prompt: Prompt) -> TokenMaps:
-    """The layers of intermediate states, that others order tokens by: [CLS] signals, as far as the prompt
-    carries them, and text-to-image attention.
+    """The maps of intermediate states, by which other methods order tokens: [CLS] signals, as far as the
+    prompt carries them, and text-to-image attention.
     """
     content = (~prompt.visual.is_break).nonzero()[:, 0]
-    there: list[TokenMap] = []
-    absent = []
-    for layer in _cls(prompt, content):
-        if layer.name in vlm.signals and "cls_similarity" in vlm.signals:
-            there.append(layer)
+    maps, missing = list[TokenMap](), list[MissingMap]()
+    for cls_map in _cls(prompt, content):
+        if cls_map.name in vlm.signals and "cls_similarity" in vlm.signals:
+            maps.append(cls_map)
         else:
-            absent.append({"label": layer.label, "why": _why_no_cls(vlm)})
+            missing.append({"label": cls_map.label, "why": _why_no_cls(vlm)})
     try:
-        there += _text(text_attention(vlm.model, prompt)[:, content])
+        maps += _text(text_attention(vlm.model, prompt)[:, content])
     except UsageError as error:
-        absent.append({"label": "text-to-image attention", "why": str(error)})
-    return TokenMaps(there, absent)
+        missing.append({"label": "text-to-image attention", "why": str(error)})
+    return TokenMaps(maps, missing)
 
 
 def answer_effect(vlm: VLM, prompt: Prompt) -> TokenMap:
@@ -99,33 +128,33 @@ def answer_effect(vlm: VLM, prompt: Prompt) -> TokenMap:
     return TokenMap("effect", "effect on the answer", about, changed[~prompt.visual.is_break], is_log=True)
 
 
-def experiment_maps(examined: Mapping[str, Tensor]) -> list[TokenMap]:
-    """What the probe question brings to light; `examined` as by `examine`."""
+def experiment_maps(measured: Mapping[str, Tensor]) -> list[TokenMap]:
+    """The maps of what tokens say and change under the probe question; `measured` as by `measure_tokens`."""
     return [
         TokenMap(
             "confidence",
             "confidence",
             "probability of the likeliest word when the model sees this token alone",
-            examined["confidence"],
+            measured["confidence"],
         ),
         TokenMap(
             "certainty",
             "certainty",
             "one minus the entropy of that word over the whole vocabulary, as a share of its maximum",
-            examined["certainty"],
+            measured["certainty"],
         ),
         TokenMap(
             "regional",
             "regional divergence",
             f"{MOVED} the token is taken out of its 3x3 neighborhood, seen alone",
-            examined["regional/jensen_shannon"],
+            measured["regional/jensen_shannon"],
             is_log=True,
         ),
         TokenMap(
             "global",
             "global divergence",
             f"{MOVED} {AMONG}",
-            examined["global/jensen_shannon"],
+            measured["global/jensen_shannon"],
             is_log=True,
         ),
     ]
@@ -133,7 +162,7 @@ def experiment_maps(examined: Mapping[str, Tensor]) -> list[TokenMap]:
 
 def _cls(prompt: Prompt, content: Tensor) -> list[TokenMap]:
     """What the vision tower's [CLS] token makes of each, as far as it was collected."""
-    told = {
+    words = {
         "cls_attention": (
             "[CLS] attention",
             "attention that [CLS] pays in the layer that is projected, mean over heads",
@@ -145,8 +174,8 @@ def _cls(prompt: Prompt, content: Tensor) -> list[TokenMap]:
     }
     nothing = torch.zeros(len(prompt.visual), device=content.device)
     return [
-        TokenMap(name, *words, prompt.visual.signals.get(name, nothing)[content].float())
-        for name, words in told.items()
+        TokenMap(name, label, about, prompt.visual.signals.get(name, nothing)[content].float())
+        for name, (label, about) in words.items()
     ]
 
 
@@ -158,10 +187,10 @@ def _why_no_cls(vlm: VLM) -> str:
 
 
 def _text(attention: Tensor) -> list[TokenMap]:
-    """The layers of the attention (layers, N) that the last token of the prompt pays."""
+    """The maps of the attention (layers, N) that the last token of the prompt pays."""
     depth = len(attention)
     paid = "attention that the last token of your question's prompt pays, mean over heads"
-    found = [
+    maps = [
         TokenMap(
             "text_attention",
             f"text-to-image attention, mean of {depth} layers",
@@ -172,5 +201,5 @@ def _text(attention: Tensor) -> list[TokenMap]:
     if depth > EARLY:
         label = f"text-to-image attention, layer {EARLY} of {depth}"
         about = f"{paid}, in layer {EARLY} of {depth}: what FastV prunes by"
-        found.append(TokenMap("text_attention_early", label, about, attention[EARLY - 1]))
-    return found
+        maps.append(TokenMap("text_attention_early", label, about, attention[EARLY - 1]))
+    return maps

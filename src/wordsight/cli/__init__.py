@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from wordsight.cli import analyze, ask, codebook, compare, demo, explain, info, probe, recommend, view
-from wordsight.cli.common import progress_bars, say, show
+from wordsight.cli.common import print_json, progress_bars, say
 from wordsight.errors import UsageError, WordsightError
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
@@ -70,7 +70,7 @@ def main() -> None:
 def _fail(error: WordsightError) -> NoReturn:
     """End with the error: a sentence on stderr, and a record on stdout where --json asks for one."""
     if "--json" in sys.argv:
-        show({"error": {"message": str(error), "kind": error.kind}}, True, "")
+        print_json({"error": {"message": str(error), "kind": error.kind}})
     say(f"error: {error}")
     sys.exit(error.exit_code)
 

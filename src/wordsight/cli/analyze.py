@@ -12,11 +12,11 @@ from wordsight.cli.common import (
     EvidenceFolder,
     Limit,
     Model,
+    evidence_folder,
     load_vlm,
+    print_result,
     say,
     say_skipped,
-    show,
-    show_tables,
 )
 from wordsight.errors import UsageError
 
@@ -28,7 +28,7 @@ def analyze(
     limit: Limit = None,
     question: Annotated[
         str | None,
-        typer.Option(help="what answers and attention are to; the paper's probe question by default"),
+        typer.Option(help="the question that is answered; the paper's probe question by default"),
     ] = None,
     sure: Annotated[
         float,
@@ -44,29 +44,23 @@ def analyze(
     Evidence is collected as by `codebook build`: a stopped run goes on where it was.
     """
     from wordsight.analysis.intermediate_states import analyze as run
-    from wordsight.evaluation.environment import environment
     from wordsight.media.images import find_pictures
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports.analysis import for_terminal
     from wordsight.reports.folder import ANALYSIS_FILES, check_report
 
-    found = evidence or Path(f"{out}.evidence")
-    _check_apart(images, out, found)
+    collected_in = evidence_folder(evidence, out)
+    _check_apart(images, out, collected_in)
     pictures = find_pictures(images)[:limit]
     check_report(out, ANALYSIS_FILES)
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.analysis_page import write_analysis
 
-    vlm = load_vlm(model)
-    record = run(vlm, pictures, found, question=question or QUESTION, sure=sure)
-    say_skipped(record["set_aside"])
-    record["environment"] = environment(vlm)
+    record = run(load_vlm(model), pictures, collected_in, question=question or QUESTION, sure=sure)
+    say_skipped(record["skipped"])
     write_analysis(record, out)
-    say(f"shown in {out / ANALYSIS_FILES[0]}")
-    if as_json:
-        show(record, True, "")
-    else:
-        show_tables(*for_terminal(record))
+    say(f"wrote {out / ANALYSIS_FILES[0]}")
+    print_result(record, for_terminal, as_json=as_json)
 
 
 def _check_apart(images: Path, out: Path, evidence: Path) -> None:

@@ -3,32 +3,62 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typing_extensions import TypedDict
 
 from wordsight.cli.common import (
     SHARE,
     SPEC,
     TOKENS,
     AsJson,
+    Fps,
+    Frames,
     Model,
-    answer_record,
     budgets,
     load_vlm,
     make_pruner,
     open_media,
+    print_json,
+    print_text,
     say,
-    show,
 )
 from wordsight.errors import UsageError
+
+if TYPE_CHECKING:
+    from wordsight.models.chat import Answer
+
+FORMAT = 1
+
+
+class AnswerRecord(TypedDict):
+    """An answer: what was asked of which model, how many visual tokens were read, and what it took."""
+
+    question: str
+    answer: str
+    tokens_total: int
+    tokens_kept: Annotated[float, "mean over layers, where some of them read more than others"]
+    vision_ms: float
+    selection_ms: float
+    prefill_ms: float
+    decode_ms: float
+
+
+class AskRecord(AnswerRecord):
+    """What `wordsight ask` answers; the first answer's fields are its own."""
+
+    format: int
+    model: str
+    pruner: Annotated[str, "its SPEC, or none"]
+    then: Annotated[list[AnswerRecord], "the answers to --then, in order"]
 
 
 def ask(
     given: Annotated[list[str], typer.Argument(metavar="PICTURE|VIDEO... QUESTION")],
     then: Annotated[list[str] | None, typer.Option(help="ask this next; the same tokens are read")] = None,
-    frames: Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)] = None,
-    fps: Annotated[float | None, typer.Option(help="or so many frames a second")] = None,
+    frames: Frames = None,
+    fps: Fps = None,
     model: Model = "demo",
     pruner: Annotated[str, typer.Option(help=SPEC)] = "none",
     keep: Annotated[str | None, typer.Option(help=SHARE)] = None,
@@ -46,11 +76,33 @@ def ask(
         raise UsageError("expected --keep or --tokens, one of the two")
     method = make_pruner(pruner, **dict(*asked_for))
     if method is None and asked_for:
-        raise UsageError("--keep and --tokens need a pruner, got none; add one, as --pruner divprune")
+        raise UsageError("--keep and --tokens need a pruner, got none; add one, such as --pruner divprune")
     opened = open_media([Path(path) for path in paths], frames, fps)
     chat = load_vlm(model).chat(opened, pruner=method)
-    first, *more = [answer_record(asked, chat.ask(asked)) for asked in (question, *(then or ()))]
-    made_by = {"format": 1, "model": model, "pruner": spec(method) if method else "none"}
-    show({**made_by, **first, "then": more}, as_json, "".join(f"{one['answer']}\n" for one in (first, *more)))
-    if not as_json:
-        say(f"{first['tokens_kept']} of {first['tokens_total']} visual tokens read")
+    first, *more = [_answer_record(asked, chat.ask(asked)) for asked in (question, *(then or ()))]
+    if as_json:
+        record: AskRecord = {
+            "format": FORMAT,
+            "model": model,
+            "pruner": spec(method) if method else "none",
+            **first,
+            "then": more,
+        }
+        print_json(record)
+        return
+    print_text("".join(f"{answer['answer']}\n" for answer in (first, *more)))
+    say(f"{first['tokens_kept']} of {first['tokens_total']} visual tokens read")
+
+
+def _answer_record(question: str, answer: Answer) -> AnswerRecord:
+    """The record of an answer."""
+    return {
+        "question": question,
+        "answer": answer.text,
+        "tokens_total": answer.tokens_total,
+        "tokens_kept": answer.tokens_kept,
+        "vision_ms": answer.vision_ms,
+        "selection_ms": answer.selection_ms,
+        "prefill_ms": answer.prefill_ms,
+        "decode_ms": answer.decode_ms,
+    }

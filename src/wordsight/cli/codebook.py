@@ -1,11 +1,10 @@
-"""wordsight codebook: build, calibrate, import, compact and explain codebooks of redundant prototypes."""
+"""wordsight codebook: build, calibrate, import, compact and inspect codebooks of redundant prototypes."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,19 +15,23 @@ from wordsight.cli.common import (
     Limit,
     Model,
     as_share,
+    evidence_folder,
     load_vlm,
+    print_json,
+    print_result,
+    print_text,
     say,
     say_skipped,
-    show,
-    show_tables,
 )
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
+    from wordsight.models.vlm import VLM
+    from wordsight.redundancy.codebook import Codebook
     from wordsight.redundancy.criteria import Condition, Quantile
     from wordsight.redundancy.evidence import Evidence
 
-app = typer.Typer(help="Build, calibrate, import, compact and explain codebooks of redundant prototypes.")
+app = typer.Typer(help="Build, calibrate, import, compact and inspect codebooks of redundant prototypes.")
 
 Threshold = Annotated[
     str | None, typer.Option(help="another threshold than the criterion's: a value, or q0.5 for a quantile")
@@ -61,10 +64,9 @@ def build(
     condition = _condition(criterion, confidence, divergence)
     check_destination(out)
     pictures = find_pictures(photos)[:limit]
-    found = _evidence(load_vlm(model), pictures, evidence or Path(f"{out}.evidence"))
-    book = build_codebook(found, condition, Clustering(largest=largest, images=min_images))
-    book.save_pretrained(out)
-    show(_described(book), as_json, f"{len(book.prototypes)} prototypes in {out}\n")
+    collected = _evidence(load_vlm(model), pictures, evidence_folder(evidence, out))
+    book = build_codebook(collected, condition, Clustering(largest=largest, images=min_images))
+    _save(book, out, as_json)
 
 
 @app.command()
@@ -92,21 +94,18 @@ def calibrate(
     from wordsight.redundancy.codebook import check_destination
     from wordsight.reports.calibration import calibration_tables
 
-    asked = replace(tasks.make(task), split="validation")
+    validation = replace(tasks.make(task), split="validation")
     check_destination(out)
     pictures, vlm = find_pictures(images)[:limit], load_vlm(model)
-    found = _evidence(vlm, pictures, evidence or Path(f"{out}.evidence"))
+    collected = _evidence(vlm, pictures, evidence_folder(evidence, out))
     clustering = Clustering(largest=largest, images=min_images)
-    calibration = run(vlm, found, asked, questions=questions, clustering=clustering)
+    calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
     if calibration.record["pays"]:
         calibration.book.save_pretrained(out)
         say(f"{len(calibration.book.prototypes)} prototypes in {out}")
     else:
         say("no codebook written: the best of these does not pay on this model and task")
-    if as_json:
-        show(calibration.record, True, "")
-    else:
-        show_tables(*calibration_tables(calibration.record))
+    print_result(calibration.record, calibration_tables, as_json=as_json)
 
 
 @app.command("import")
@@ -119,18 +118,20 @@ def import_book(
     """Convert a codebook that the paper's authors released."""
     from wordsight.redundancy.codebook import import_released
 
-    book = import_released(file, model)
-    book.save_pretrained(out)
-    show(_described(book), as_json, f"{len(book.prototypes)} prototypes in {out}\n")
+    _save(import_released(file, model), out, as_json)
 
 
 @app.command()
 def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json: AsJson = False) -> None:
-    """Say what a codebook was built from, for which model, under which condition."""
+    """Show what a codebook was built from, for which model, under which condition."""
     from wordsight.redundancy.codebook import Codebook
+    from wordsight.reports.book_info import info_lines
 
-    described = _described(Codebook.from_pretrained(book))
-    show(described, as_json, json.dumps(described, indent=1) + "\n")
+    record = Codebook.from_pretrained(book).info
+    if as_json:
+        print_json(record)
+    else:
+        print_text("".join(f"{line}\n" for line in info_lines(record)))
 
 
 @app.command()
@@ -138,17 +139,17 @@ def compact(
     book: Annotated[str, typer.Argument(help="a folder, or demo")],
     out: Annotated[Path, typer.Option(help="the folder to write the compact book to")],
     similarity: Annotated[
-        float, typer.Option(help="a cosine: of prototypes that are as near, one stays")
+        float, typer.Option(help="of prototypes whose cosine is this or more, one stays")
     ] = 0.98,
     images: Annotated[
-        Path | None, typer.Option(help="a folder of pictures to compare the kept tokens of both books on")
+        Path | None, typer.Option(help="a folder of pictures on which to compare what both books keep")
     ] = None,
     limit: Limit = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
-    """Write the book without prototypes that repeat another; on pictures, tell what it keeps otherwise."""
-    from wordsight.analysis.compaction import compare_codebooks, largest_fall
+    """Write the book without prototypes that repeat another, and compare both books on pictures."""
+    from wordsight.analysis.compaction import compare_codebooks, describe_compaction
     from wordsight.media.images import find_pictures, readable
     from wordsight.redundancy.codebook import Codebook, check_destination
     from wordsight.reports.compaction import compaction_table
@@ -156,29 +157,21 @@ def compact(
 
     whole = Codebook.from_pretrained(book)
     if out.resolve() == Path(book).resolve():
-        raise UsageError(f"--out is {book} itself, of which nothing would be left; name another folder")
+        raise UsageError(f"--out is {book} itself, which it would replace; name another folder")
     smaller = whole.compact(similarity)
     check_destination(out)
-    record: dict[str, Any] = {
-        "prototypes": {"before": len(whole.prototypes), "after": len(smaller.prototypes)},
-        "similarity": similarity,
-        "largest_fall_possible": largest_fall(similarity),
-    }
+    record = describe_compaction(whole, smaller, similarity)
     if images:
-        pictures, set_aside = readable(find_pictures(images)[:limit])
-        say_skipped(set_aside)
+        pictures, record["skipped"] = readable(find_pictures(images)[:limit])
+        say_skipped(record["skipped"])
         record["on_pictures"] = compare_codebooks(load_vlm(model), whole, smaller, pictures)
-        record["set_aside"] = set_aside
     smaller.save_pretrained(out)
     say(f"{len(smaller.prototypes)} of {len(whole.prototypes)} prototypes in {out}")
-    if as_json:
-        show(record, True, "")
-    else:
-        show_tables(terminal(compaction_table(record)))
+    print_result(record, lambda record: [terminal(compaction_table(record))], as_json=as_json)
 
 
 @app.command()
-def explain(
+def inspect(
     book: Annotated[str, typer.Argument(help="a folder, or demo")],
     images: Annotated[Path, typer.Option(help="a folder of pictures to find example patches in")],
     out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
@@ -192,7 +185,6 @@ def explain(
 ) -> None:
     """Show what the prototypes are: their words, patches and map, which repeat each other, which prune."""
     from wordsight.analysis.prototypes import inspect_codebook as run
-    from wordsight.evaluation.environment import environment
     from wordsight.media.images import find_pictures, readable
     from wordsight.redundancy.codebook import Codebook
     from wordsight.reports.book import cluster_table
@@ -205,25 +197,30 @@ def explain(
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.book_page import write_book_report
 
-    pictures, set_aside = readable(find_pictures(images)[:limit])
-    say_skipped(set_aside)
-    vlm = load_vlm(model)
-    record = run(vlm, opened, pictures, keep=share, sure=sure) | {"set_aside": set_aside}
-    record["environment"] = environment(vlm)
+    pictures, skipped = readable(find_pictures(images)[:limit])
+    say_skipped(skipped)
+    record = run(load_vlm(model), opened, pictures, keep=share, sure=sure)
+    record["skipped"] = skipped
     write_book_report(record, pictures, out)
-    say(f"shown in {out / BOOK_FILES[0]}")
-    if as_json:
-        show(record, True, "")
-    else:
-        show_tables(terminal(cluster_table(record)))
+    say(f"wrote {out / BOOK_FILES[0]}")
+    print_result(record, lambda record: [terminal(cluster_table(record))], as_json=as_json)
 
 
-def _evidence(vlm: Any, pictures: list[Path], folder: Path) -> Evidence:
+def _evidence(vlm: VLM, pictures: list[Path], folder: Path) -> Evidence:
     from wordsight.redundancy.evidence import collect_evidence
 
-    found = collect_evidence(vlm, pictures, folder)
-    say_skipped(found.skipped(folder))
-    return found
+    evidence = collect_evidence(vlm, pictures, folder)
+    say_skipped(evidence.skipped(folder))
+    return evidence
+
+
+def _save(book: Codebook, out: Path, as_json: bool) -> None:
+    """Write a book, and show what it is."""
+    book.save_pretrained(out)
+    if as_json:
+        print_json(book.info)
+    else:
+        print_text(f"{len(book.prototypes)} prototypes in {out}\n")
 
 
 def _condition(name: str, confidence: str | None, divergence: str | None) -> Condition:
@@ -243,11 +240,7 @@ def _threshold(text: str) -> float | Quantile:
     try:
         value = float(text.removeprefix("q"))
     except ValueError as error:
-        raise UsageError(f"expected a threshold as 0.15, or a quantile as q0.5; got {text!r}") from error
-    if text.startswith("q") and not 0 < value <= 1:
-        raise UsageError(f"a quantile must be in (0, 1], got {text!r}")
+        raise UsageError(
+            f"expected a threshold such as 0.15 or a quantile such as q0.5; got {text!r}"
+        ) from error
     return Quantile(value) if text.startswith("q") else value
-
-
-def _described(book: Any) -> dict[str, Any]:
-    return {"prototypes": len(book.prototypes), "width": book.prototypes.shape[-1], **book.config}

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from typing_extensions import TypedDict
 
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
-    from wordsight.models.chat import Answer
     from wordsight.pruners.base import Pruner
 
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
@@ -25,9 +23,17 @@ EvidenceFolder = Annotated[
     Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
 ]
 Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures", min=1)]
+Frames = Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)]
+Fps = Annotated[float | None, typer.Option(help="or so many frames a second")]
+Kind = TypeVar("Kind", bound=Mapping[str, Any])  # of a record
 SHARE = "share of the visual tokens to keep, in (0, 1]"
 TOKENS = "or a number of tokens to keep"
 SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
+
+
+def evidence_folder(evidence: Path | None, out: Path) -> Path:
+    """The folder that --evidence names, else the one beside --out."""
+    return evidence or Path(f"{out}.evidence")
 
 
 def load_vlm(name: str) -> Any:
@@ -52,7 +58,8 @@ def make_pruner(spec: str, **budget: Any) -> Pruner | None:
 
     if spec == "none":
         return None
-    return replace(pruners.make(spec), **budget)
+    # A count would win over a share: what is asked for last holds.
+    return replace(pruners.make(spec), **({"tokens": None} if "keep" in budget else {}) | budget)
 
 
 def budgets(keep: list[str] | None, tokens: list[int] | None) -> list[dict[str, Any]]:
@@ -83,58 +90,35 @@ def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list
     ]
 
 
-class AnswerRecord(TypedDict):
-    """An answer: what was asked of which model, how many visual tokens were read, and what it took."""
-
-    question: str
-    answer: str
-    tokens_total: int
-    tokens_kept: Annotated[float, "mean over layers, where some of them read more than others"]
-    vision_ms: float
-    selection_ms: float
-    prefill_ms: float
-    decode_ms: float
-
-
-class AskRecord(AnswerRecord):
-    """What `wordsight ask` answers; the first answer's fields are its own."""
-
-    format: int
-    model: str
-    pruner: Annotated[str, "its SPEC, or none"]
-    then: Annotated[list[AnswerRecord], "the answers to --then, in order"]
-
-
-def answer_record(question: str, answer: Answer) -> AnswerRecord:
-    """The record of an answer."""
-    return {
-        "question": question,
-        "answer": answer.text,
-        "tokens_total": answer.tokens_total,
-        "tokens_kept": answer.tokens_kept,
-        "vision_ms": answer.vision_ms,
-        "selection_ms": answer.selection_ms,
-        "prefill_ms": answer.prefill_ms,
-        "decode_ms": answer.decode_ms,
-    }
-
-
 def save_picture(picture: Any, path: Path) -> None:
     """Write a PNG, whole or not at all, and say where."""
     from wordsight._utils.files import replacing
 
     with replacing(path) as draft:
         picture.save(draft, format="PNG")
-    say(f"drawn in {path}")
+    say(f"wrote {path}")
 
 
-def show(record: Mapping[str, Any], as_json: bool, text: str) -> None:
-    """The result on stdout: the record as JSON, or the text."""
-    sys.stdout.write(json.dumps(record, indent=1) + "\n" if as_json else text)
+def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_json: bool) -> None:
+    """The result on stdout: the record where --json asks for it, else its tables."""
+    if as_json:
+        print_json(record)
+    else:
+        print_tables(*tables(record))
 
 
-def show_tables(*renderables: Any) -> None:
-    """Tables, as wide as they need where stdout is no terminal."""
+def print_json(record: Mapping[str, Any]) -> None:
+    """A record on stdout."""
+    print_text(json.dumps(record, indent=1) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Text on stdout, which ends its last line itself."""
+    sys.stdout.write(text)
+
+
+def print_tables(*renderables: Any) -> None:
+    """Tables on stdout, as wide as they need where it is no terminal."""
     from rich.console import Console
 
     console = Console()
@@ -145,36 +129,46 @@ def show_tables(*renderables: Any) -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """While open, long work shows a bar for each of its named parts, if stderr is a terminal."""
+    """While open, long work shows a bar for each of its named parts, if stderr is a terminal.
+
+    Bars stop when their part is done: a live display would be drawn over the result that follows.
+    """
     if not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
     from rich.progress import Progress as Bars
-    from rich.progress import TaskID
 
     from wordsight._utils.progress import Progress, report_progress
 
-    bars, tasks = Bars(console=Console(stderr=True)), dict[str, TaskID]()
+    live: list[Bars] = []
 
     def update(progress: Progress) -> None:
-        if progress.description:
-            bars.start()  # once there is something to show
-            if progress.description not in tasks:
-                tasks[progress.description] = bars.add_task(progress.description, total=1.0)
-            bars.update(tasks[progress.description], completed=progress.done)
+        if not progress.description:
+            return
+        if not live:
+            live.append(Bars(console=Console(stderr=True)))
+            live[0].start()
+        tasks = {task.description: task.id for task in live[0].tasks}
+        task = tasks.get(progress.description)
+        if task is None:
+            task = live[0].add_task(progress.description, total=1.0)
+        live[0].update(task, completed=progress.done)
+        if progress.done > 1 - 1e-9:
+            live.pop().stop()
 
     try:
         with report_progress(update):
             yield
     finally:
-        bars.stop()
+        for bars in live:
+            bars.stop()
 
 
 def say_skipped(reasons: dict[str, str]) -> None:
     """A line on stderr for every picture that could not be read."""
     for name, reason in reasons.items():
-        say(f"set aside {name}: {reason}")
+        say(f"skipped {name}: {reason}")
 
 
 def say(text: str) -> None:

@@ -16,15 +16,14 @@ from wordsight.cli.common import (
     budgets,
     load_vlm,
     make_pruner,
-    show,
-    show_tables,
+    print_result,
 )
 from wordsight.errors import UsageError
 
 
 def compare(
     task: Annotated[
-        list[str], typer.Option(help="a task, as easy_vqa or scenes:pictures=50, or questions.jsonl")
+        list[str], typer.Option(help="a task, such as easy_vqa or scenes:pictures=50, or questions.jsonl")
     ],
     pruner: Annotated[list[str], typer.Option(help=SPEC)],
     keep: Annotated[list[str] | None, typer.Option(help=SHARE)] = None,
@@ -76,16 +75,13 @@ def compare(
         check_results(out)
     if report:
         check_report(report)
-    with cache_beside(out) as cells:
+    with cache_beside(out) as cache:
         clock = Timing(rounds=timing, batch=batch) if timing else None
-        settings = Settings(reference=asked, timing=clock, cells=cells)
+        settings = Settings(reference=asked, timing=clock, cache=cache)
         results = run(map(load_vlm, models), chosen, methods, limit=limit, settings=settings)
         results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
         if report:
             write_report(results, report)
         if out:
             results.save(out)
-    if as_json:
-        show({"rows": results.rows, "environment": results.environment}, True, "")
-    else:
-        show_tables(*map(terminal, tables(results.rows)))
+    print_result(results.as_json(), lambda record: map(terminal, tables(record["rows"])), as_json=as_json)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import AsJson, quiet, say, show, show_tables
+from wordsight.cli.common import AsJson, print_result, quiet, say
 
 
 def demo(
@@ -18,8 +18,5 @@ def demo(
     from wordsight.cli.tour import tour
 
     quiet()
-    shown = tour(out, say=say)
-    if as_json:
-        show(shown.record, True, "")
-    else:
-        show_tables(*shown.renderables)
+    result = tour(out, notify=say)
+    print_result(result.record, lambda _: result.renderables, as_json=as_json)

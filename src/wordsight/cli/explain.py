@@ -1,4 +1,4 @@
-"""wordsight explain: a page that shows what every visual token says, does and is worth to pruners."""
+"""wordsight explain: a page that shows what every visual token says and does, and which ones pruners keep."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from wordsight.cli.common import (
     SHARE,
     SPEC,
     AsJson,
+    Fps,
+    Frames,
     Model,
     as_share,
     load_vlm,
     make_pruner,
     open_media,
-    show,
+    print_json,
+    print_text,
 )
 
 if TYPE_CHECKING:
@@ -26,11 +29,11 @@ if TYPE_CHECKING:
     from wordsight.pruners.base import Pruner
 
 Pruners = Annotated[
-    list[str] | None, typer.Option("--pruner", help=f"{SPEC}; by default some that can run on the model")
+    list[str] | None, typer.Option("--pruner", help=f"{SPEC}; by default a few that can run on the model")
 ]
 Keeps = Annotated[list[str] | None, typer.Option("--keep", help=f"{SHARE}; 0.1, 0.2 and 0.5 by default")]
 Book = Annotated[
-    str | None, typer.Option(help="a folder; by default the embedded model's, for no other model")
+    str | None, typer.Option(help="a folder; by default the embedded model's own, and none for other models")
 ]
 
 
@@ -39,13 +42,13 @@ def explain(
     out: Annotated[Path, typer.Option(help="write the page into this HTML file")],
     question: Annotated[
         str | None,
-        typer.Option(help="what answers and attention are to; the paper's probe question by default"),
+        typer.Option(help="what to answer; the paper's probe question by default"),
     ] = None,
     pruner: Pruners = None,
     keep: Keeps = None,
     codebook: Book = None,
-    frames: Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)] = None,
-    fps: Annotated[float | None, typer.Option(help="or so many frames a second")] = None,
+    frames: Frames = None,
+    fps: Fps = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
@@ -58,18 +61,21 @@ def explain(
     from wordsight.redundancy.probe import QUESTION
 
     check_file(out)
-    shown = MediaInput.of(open_media(given, frames, fps))
-    asking = asks(pruner, keep, codebook, model)
-    asked = asking(names=numbered([path.name for path in given]), question=question or QUESTION)
-    story = explain_tokens(load_vlm(model), shown, asked)
-    write_page(story, shown, out)
-    show(story, as_json, f"{len(story['tokens']['cell'])} visual tokens in {out}\n")
+    media = MediaInput.of(open_media(given, frames, fps))
+    make_request = request_factory(pruner, keep, codebook, model)
+    request = make_request(names=numbered([path.name for path in given]), question=question or QUESTION)
+    record = explain_tokens(load_vlm(model), media, request)
+    write_page(record, media, out)
+    if as_json:
+        print_json(record)
+    else:
+        print_text(f"{len(record['tokens']['cell'])} visual tokens in {out}\n")
 
 
-def asks(
+def request_factory(
     pruner: list[str] | None, keep: list[str] | None, codebook: str | None, model: str
 ) -> partial[ExplainRequest]:
-    """What makes an Asked of names and a question, with all else as these options say."""
+    """What makes a request of names and a question, with all else as these options say."""
     from wordsight.explain.record import KEEPS, ExplainRequest
 
     book = codebook or ("demo" if model == "demo" else None)
@@ -85,10 +91,10 @@ def _pruners(specs: list[str], book: str | None) -> list[Pruner]:
     """The pruners of the SPECs; those that take a codebook and name none get this one."""
     from wordsight.pruners.book import BookPruner
 
-    methods = []
+    pruners = []
     for spec in specs:
-        method = make_pruner(spec)
-        if isinstance(method, BookPruner) and book and "codebook=" not in spec:
-            method = replace(method, codebook=book)
-        methods += [method] if method else []
-    return methods
+        pruner = make_pruner(spec)
+        if isinstance(pruner, BookPruner) and book and "codebook=" not in spec:
+            pruner = replace(pruner, codebook=book)
+        pruners += [pruner] if pruner else []
+    return pruners

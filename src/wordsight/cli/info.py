@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import AsJson, load_vlm, show
+from wordsight.cli.common import AsJson, load_vlm, print_json, print_text
 from wordsight.errors import UsageError
 
 
@@ -20,16 +20,21 @@ def info(
 
     width, _, height = size.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise UsageError(f"--size must be WIDTHxHEIGHT in pixels, as 640x480; got {size!r}")
+        raise UsageError(f"--size must be WIDTHxHEIGHT in pixels, such as 640x480; got {size!r}")
     record = describe_model(load_vlm(model), (int(width), int(height)))
     lines = [
-        f"{name.replace('_', ' '):19}{_told(value)}" for name, value in record.items() if name != "pruners"
+        f"{name.replace('_', ' '):19}{_in_words(value)}"
+        for name, value in record.items()
+        if name not in ("format", "pruners")
     ]
     lines += [f"{name:19}{obstacle or 'can run'}" for name, obstacle in record["pruners"].items()]
-    show(record, as_json, "\n".join(lines) + "\n")
+    if as_json:
+        print_json(record)
+    else:
+        print_text("\n".join(lines) + "\n")
 
 
-def _told(value: object) -> str:
+def _in_words(value: object) -> str:
     """A value of `info` in words."""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import AsJson, Model, load_vlm, save_picture, show, show_tables
+from wordsight.cli.common import AsJson, Model, load_vlm, print_json, print_tables, save_picture
 
 
 def probe(
@@ -21,24 +21,26 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
-    from wordsight.explain.token_table import token_rows
+    from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows, token_rows_with_divergences
     from wordsight.media.images import load_picture
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports import drawing
 
     picture, vlm = load_picture(image), load_vlm(model)
-    prompt = vlm.encode(picture, question or QUESTION)
-    rows = token_rows(vlm, prompt, with_context=ablation)
-    shown = drawing.finest(prompt.visual)
-    said = [(rows[i]["words"][0][0], rows[i]["confidence"]) for i in shown.tolist()]
-    grid = prompt.visual.take(shown)
+    asked = question or QUESTION
+    prompt = vlm.encode(picture, asked)
+    rows = token_rows_with_divergences(vlm, prompt) if ablation else token_rows(vlm, prompt)
+    finest = drawing.finest(prompt.visual)
+    likeliest = [(rows[i]["words"][0][0], rows[i]["confidence"]) for i in finest.tolist()]
+    grid = prompt.visual.take(finest)
     if out:
         large = drawing.enlarged(picture, drawing.boxes(picture, grid))
-        save_picture(drawing.draw_words(large, drawing.boxes(large, grid), said), out)
+        save_picture(drawing.draw_words(large, drawing.boxes(large, grid), likeliest), out)
     if as_json:
-        show({"image": str(image), "model": model, "tokens": rows}, True, "")
+        record = ProbeRecord(format=FORMAT, image=str(image), model=model, question=asked, tokens=rows)
+        print_json(record)
         return
-    show_tables(drawing.terminal_grid(grid, said))
+    print_tables(drawing.terminal_grid(grid, likeliest))
     for row in rows if ablation else []:
         words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
         print(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}")

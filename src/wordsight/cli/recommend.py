@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import SPEC, AsJson, Model, load_vlm, make_pruner, show, show_tables
+from wordsight.cli.common import SPEC, AsJson, Model, load_vlm, make_pruner, print_result
 from wordsight.errors import UsageError
 
 
 def recommend(
     task: Annotated[
-        str, typer.Option(help="a task, as scenes, or questions of your own, as questions.jsonl")
+        str, typer.Option(help="a task, such as scenes, or questions of your own, such as questions.jsonl")
     ],
     budget: Annotated[float, typer.Option(help="share of the visual tokens to keep, in (0, 1)")] = 0.2,
     tolerance: Annotated[float, typer.Option(help="share of the unpruned quality that may be lost")] = 0.03,
@@ -40,7 +40,7 @@ def recommend(
     from wordsight.evaluation.recommendation import recommend as run
     from wordsight.reports.recommendation import recommendation_tables
 
-    terms = Requirements(budget, tolerance, latency_ms, limit)
+    requirements = Requirements(budget, tolerance, latency_ms, limit)
     methods = [method for spec in pruner or () if (method := make_pruner(spec, keep=budget))]
     if len(methods) < len(pruner or ()):
         raise UsageError("none is no candidate: every pruner is compared with it; leave out --pruner none")
@@ -48,12 +48,15 @@ def recommend(
     validation, test = (replace(test, split=split) for split in ("validation", "test"))
     if out:
         check_file(out)
-    record = run(load_vlm(model), validation=validation, test=test, terms=terms, pruners=methods or None)
+    record = run(
+        load_vlm(model),
+        validation=validation,
+        test=test,
+        requirements=requirements,
+        pruners=methods or None,
+    )
     record["environment"]["command"] = f"wordsight {' '.join(sys.argv[1:])}"
     if out:
         with replacing(out) as draft:
             draft.write_text(json.dumps(record, indent=1) + "\n")
-    if as_json:
-        show(record, True, "")
-    else:
-        show_tables(*recommendation_tables(record))
+    print_result(record, recommendation_tables, as_json=as_json)

@@ -7,15 +7,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from PIL import Image
 from rich.table import Table
+from typing_extensions import TypedDict
 
 from wordsight import pruners
 from wordsight._utils.files import replacing
 from wordsight.demo import PICTURES, QUESTIONS
 from wordsight.evaluation.comparison import compare
+from wordsight.evaluation.results import Row
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import probe
 from wordsight.reports import drawing
@@ -23,31 +25,53 @@ from wordsight.reports.formats import terminal
 from wordsight.reports.tables import comparison
 from wordsight.tasks.scenes import Scenes
 
+FORMAT = 1
 KEEPS = (1.0, 0.2, 0.1)
 METHODS = ("random", "cls_topk", "divprune", "codebook")
 LIMIT = 250  # of 21 pictures: an interval over fewer than 20 is too narrow to be believed
+
+
+class DemoAnswers(TypedDict):
+    """The answers to a question about a picture."""
+
+    picture: str
+    question: str
+    answers: Annotated[dict[float, str], "by the share of the tokens that is kept"]
+
+
+class DemoRecord(TypedDict):
+    """What `wordsight demo` shows."""
+
+    format: int
+    answers: list[DemoAnswers]
+    pictures: Annotated[list[str], "the paths of what was drawn"]
+    results: Annotated[str, "the path of the comparison's results"]
+    rows: Annotated[list[Row], "of the comparison"]
 
 
 @dataclass(frozen=True)
 class Tour:
     """What was shown: as a JSON record, and as tables for the terminal."""
 
-    record: dict[str, Any]
+    record: DemoRecord
     renderables: list[Any]
 
 
-def tour(out: Path, *, say: Callable[[str], None] = print) -> Tour:
-    """Run the main job on the embedded model and write its pictures and results into `out`."""
-    say("loading the embedded model and its codebook")
+def tour(out: Path, *, notify: Callable[[str], None] = print) -> Tour:
+    """Run the main job on the embedded model and write its pictures and results into `out`; `notify` gets a
+    sentence at the beginning of each step.
+    """
+    notify("loading the embedded model and its codebook")
     vlm = VLM.from_pretrained()
     answers = _answers(vlm)
-    say("reading what every token of a picture says")
+    notify("reading what every token of a picture says")
     picture = _draw(vlm, PICTURES / next(iter(QUESTIONS)), out / "tokens.png")
-    say(f"comparing pruners on {LIMIT} questions that the model never saw")
+    notify(f"comparing pruners on {LIMIT} questions that the model never saw")
     methods = [pruners.make(f"{name}:keep={keep}") for keep in KEEPS[1:] for name in METHODS]
     results = compare(vlm, [Scenes()], methods, limit=LIMIT)
     results.save(out / "compare.json")
-    record = {
+    record: DemoRecord = {
+        "format": FORMAT,
         "answers": answers,
         "pictures": [str(picture)],
         "results": str(out / "compare.json"),
@@ -57,19 +81,19 @@ def tour(out: Path, *, say: Callable[[str], None] = print) -> Tour:
     return Tour(record, [_answer_table(answers), terminal(comparison(results.rows)), files])
 
 
-def _answers(vlm: VLM) -> list[dict[str, Any]]:
-    rows = []
+def _answers(vlm: VLM) -> list[DemoAnswers]:
+    rows: list[DemoAnswers] = []
     for name, questions in QUESTIONS.items():
         for question in questions:
-            said = {
+            answers = {
                 keep: vlm.answer(PICTURES / name, question, pruner=pruners.make(f"codebook:keep={keep}")).text
                 for keep in KEEPS
             }
-            rows.append({"picture": name, "question": question, "answers": said})
+            rows.append({"picture": name, "question": question, "answers": answers})
     return rows
 
 
-def _answer_table(answers: list[dict[str, Any]]) -> Table:
+def _answer_table(answers: list[DemoAnswers]) -> Table:
     table = Table(
         "picture", "question", *(f"{keep:.0%} of the tokens" for keep in KEEPS), box=None, pad_edge=False
     )
@@ -86,13 +110,13 @@ def _draw(vlm: VLM, picture: Path, path: Path) -> Path:
         image = file.convert("RGB")
     prompt = vlm.encode(image, probe.QUESTION)
     large = drawing.enlarged(image, drawing.boxes(image, prompt.visual))
-    where = drawing.boxes(large, prompt.visual)
-    said = [words[0] for words in probe.probe_tokens(vlm, prompt).words]
-    panels = [("what each token says alone", drawing.draw_words(large, where, said))]
+    boxes = drawing.boxes(large, prompt.visual)
+    words = [likeliest[0] for likeliest in probe.probe_tokens(vlm, prompt).words]
+    panels = [("what each token says alone", drawing.draw_words(large, boxes, words))]
     for keep in KEEPS[1:]:
         kept = pruners.make(f"codebook:keep={keep}")(prompt).visual.slot.tolist()
         panels.append(
-            (f"codebook, {keep:.0%} of the tokens kept", drawing.draw_kept(large, where, set(kept)))
+            (f"codebook, {keep:.0%} of the tokens kept", drawing.draw_kept(large, boxes, set(kept)))
         )
     with replacing(path) as draft:
         drawing.side_by_side(panels).save(draft, format="PNG")

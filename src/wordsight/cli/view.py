@@ -7,9 +7,20 @@ import webbrowser
 from typing import Annotated
 
 import typer
+from typing_extensions import TypedDict
 
-from wordsight.cli.common import AsJson, Model, load_vlm, say, show
-from wordsight.cli.explain import Book, Keeps, Pruners, asks
+from wordsight.cli.common import AsJson, Model, load_vlm, print_json, say
+from wordsight.cli.explain import Book, Keeps, Pruners, request_factory
+
+FORMAT = 1
+
+
+class ViewRecord(TypedDict):
+    """Where `wordsight view` serves which model."""
+
+    format: int
+    url: str
+    model: str
 
 
 def view(
@@ -20,23 +31,26 @@ def view(
     host: Annotated[
         str, typer.Option(help="an address of this machine; any but the default lets others in")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 is any that is free", min=0, max=65535)] = 8000,
-    max_upload: Annotated[int, typer.Option(help="of the files of a question, in MiB", min=1)] = 32,
+    port: Annotated[int, typer.Option(help="0 picks any that is free", min=0, max=65535)] = 8000,
+    max_upload: Annotated[
+        int, typer.Option(help="largest size of a question's files together, in MiB", min=1)
+    ] = 32,
     open: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Serve the page of explain on this machine: drop a picture, ask, see what every visual token says."""
     from wordsight.viewer.listener import Listener
 
-    with Listener.at(host, port) as door:
-        from wordsight.viewer.serve import serve  # the door has found the extra
+    with Listener.at(host, port) as listener:
+        from wordsight.viewer.serve import serve  # the listener has checked for the extra
 
-        asking = asks(pruner, keep, codebook, model)
-        asked = asking(names=())  # what is wrong with the options is told before the model is loaded
+        make_request = request_factory(pruner, keep, codebook, model)
+        request = make_request(names=())  # refuses wrong options before the model is loaded
         vlm = load_vlm(model)
-        asked.methods(vlm)  # and what does not fit the model, before anybody asks
-        show({"url": door.url, "model": vlm.name}, as_json, "")
-        sys.stdout.flush()  # whoever reads it waits for the address while the server goes on
+        request.methods(vlm)  # and refuses what does not fit the model before anybody asks
+        if as_json:
+            print_json(ViewRecord(format=FORMAT, url=listener.url, model=vlm.name))
+        sys.stdout.flush()  # a program that reads it waits for the address while the server goes on
         if open:
-            webbrowser.open(door.url)
-        serve(vlm, asking, door, max_upload=max_upload, say=say)
+            webbrowser.open(listener.url)
+        serve(vlm, make_request, listener, max_upload=max_upload, notify=say)

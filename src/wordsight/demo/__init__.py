@@ -8,6 +8,6 @@ CODEBOOK = FOLDER / "codebook"
 PICTURES = FOLDER / "pictures"
 QUESTIONS = {  # pictures of the test split, beyond those that the tasks ask about
     "garden.png": ("how many flowers are in the image?", "what color is the triangle?"),
-    "harbour.png": ("describe the image.", "what is at the top left of the image?"),
+    "harbor.png": ("describe the image.", "what is at the top left of the image?"),
     "night.png": ("is there a panda in the image?", "what is the background?"),
 }

@@ -6,30 +6,60 @@ best book has to beat random tokens AND a book of random tokens, on questions th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
-from wordsight.evaluation.environment import environment
+from wordsight.evaluation.environment import Environment, environment
 from wordsight.evaluation.prepared_task import PreparedTask
-from wordsight.evaluation.statistics import Scores
+from wordsight.evaluation.statistics import Interval, Scores
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.codebook import Codebook
-from wordsight.redundancy.criteria import CRITERIA
+from wordsight.redundancy.criteria import CRITERIA, ConditionRecord
 from wordsight.redundancy.evidence import Evidence
 from wordsight.tasks.base import Example, Task
 
+FORMAT = 1
 KEEPS = (0.2, 0.1, 0.05)
 SHARES = (0.3, 0.5, 0.7)
 CONTROL_SEEDS = (0, 1, 2)
+
+
+class QuestionCounts(TypedDict):
+    """How many questions chose the book, and how many tested it."""
+
+    choosing: int
+    testing: int
+
+
+class CalibrationRecord(TypedDict):
+    """How the best book was chosen and tested; accuracies are means over `keeps`."""
+
+    format: int
+    pays: Annotated[bool, "whether the book beats both controls"]
+    chosen: Annotated[str, "the criterion of the best book, with its quantile"]
+    settings: Annotated[ConditionRecord, "the condition of that criterion, as in the book's config"]
+    prototypes: int
+    task: str
+    keeps: list[float]
+    choosing: Annotated[
+        dict[str, float], "accuracy of every book that was tried, on the questions that choose"
+    ]
+    testing: Annotated[dict[str, float], "accuracy of the best book and its references, on those that test"]
+    difference_to: Annotated[dict[str, Interval], "accuracy of the best book minus that of a control, paired"]
+    level: Annotated[float, "of the intervals: 0.95, Bonferroni-corrected"]
+    questions: QuestionCounts
+    environment: Environment
 
 
 @dataclass(frozen=True)
@@ -37,7 +67,7 @@ class Calibration:
     """The best book and the record of how it was chosen and tested; `record["pays"]` is the verdict."""
 
     book: Codebook
-    record: dict[str, Any]
+    record: CalibrationRecord
 
 
 def calibrate(
@@ -54,42 +84,36 @@ def calibrate(
     of as many random tokens (three seeds), both paired 95 % intervals Bonferroni-corrected for the two.
     Raises UsageError if the evidence is of another model or no criterion leaves a prototype.
     """
-    examples = task.first(questions)
-    first, second = _halves(examples)
+    first, second = _halves(task.first(questions))
     random_codebook(evidence, 1).check(vlm)
     books = candidates(evidence, clustering or Clustering())
-    choosing = PreparedTask.of(vlm, task, first)
-    tried = track(books.items(), "trying criteria", len(books))
-    found = {name: mean_over(choosing, _pruners(book)) for name, book in tried}
-    best = max(found, key=lambda name: float(found[name].mean()))
+    choosing = _choosing(PreparedTask.of(vlm, task, first), books)
+    best = max(choosing, key=choosing.__getitem__)
     book = books[best]
     testing = PreparedTask.of(vlm, task, second)
-    controls = [random_codebook(evidence, len(book.prototypes), seed) for seed in CONTROL_SEEDS]
     scores = mean_over(testing, _pruners(book))
-    references = {
-        "random tokens": mean_over(testing, [Random(keep=keep) for keep in KEEPS]),
-        "codebooks of random tokens": np.mean(
-            [mean_over(testing, _pruners(control)) for control in controls], 0
-        ),
-    }
-    level = 1 - 0.05 / len(references)
+    controls = _controls(testing, evidence, len(book.prototypes))
+    level = 1 - 0.05 / len(controls)
+    condition = book.config["condition"]
+    assert not isinstance(condition, str), "a candidate is built by a condition"
     differences = {
         name: [float((scores - other).mean()), *testing.interval(scores - other, level=level)]
-        for name, other in references.items()
+        for name, other in controls.items()
     }
-    record = {
+    record: CalibrationRecord = {
+        "format": FORMAT,
         "pays": all(low > 0 for _, low, _ in differences.values()),
         "chosen": best,
-        "settings": book.config["condition"],
+        "settings": condition,
         "prototypes": len(book.prototypes),
         "task": spec(task),
         "keeps": list(KEEPS),
-        "choosing": {name: float(values.mean()) for name, values in found.items()},
+        "choosing": choosing,
         "testing": {
             "all visual tokens": float(testing.whole.mean()),
             "none": float(testing.blind.mean()),
             best: float(scores.mean()),
-            **{name: float(values.mean()) for name, values in references.items()},
+            **{name: float(values.mean()) for name, values in controls.items()},
         },
         "difference_to": differences,
         "level": level,
@@ -106,8 +130,8 @@ def candidates(
     books: dict[str, Codebook] = {}
     reasons = []
     for name, condition in CRITERIA.items():
-        tried = {f"{name} q{share}": condition.at(share) for share in shares}
-        for label, moved in tried.items() if condition.at(1) != condition else [(name, condition)]:
+        at_shares = {f"{name} q{share}": condition.at(share) for share in shares}
+        for label, moved in at_shares.items() if condition.at(1) != condition else [(name, condition)]:
             try:
                 books[label] = build_codebook(evidence, moved, clustering)
             except UsageError as error:
@@ -117,14 +141,10 @@ def candidates(
     return books
 
 
-def mean_over(sheet: PreparedTask, pruners: list[Pruner]) -> Scores:
+def mean_over(prepared: PreparedTask, pruners: Sequence[Pruner]) -> Scores:
     """The score of every question, mean over the pruners."""
-    scores: Scores = np.mean([sheet.run(pruner)[0] for pruner in pruners], 0)
+    scores: Scores = np.mean([prepared.run(pruner)[0] for pruner in pruners], 0)
     return scores
-
-
-def _pruners(book: Codebook) -> list[Pruner]:
-    return [CodebookPruner(codebook=book, keep=keep) for keep in KEEPS]
 
 
 def _halves(examples: list[Example]) -> tuple[list[Example], list[Example]]:
@@ -135,3 +155,22 @@ def _halves(examples: list[Example]) -> tuple[list[Example], list[Example]]:
     early = set(pictures[: len(pictures) // 2])
     first = [example for example in examples if example.picture_id in early]
     return first, [example for example in examples if example.picture_id not in early]
+
+
+def _choosing(prepared: PreparedTask, books: dict[str, Codebook]) -> dict[str, float]:
+    """The accuracy of every book."""
+    tried = track(books.items(), "trying criteria", len(books))
+    return {name: float(mean_over(prepared, _pruners(book)).mean()) for name, book in tried}
+
+
+def _pruners(book: Codebook) -> list[Pruner]:
+    return [CodebookPruner(codebook=book, keep=keep) for keep in KEEPS]
+
+
+def _controls(prepared: PreparedTask, evidence: Evidence, count: int) -> dict[str, Scores]:
+    """The scores of random tokens, and of books of so many random tokens."""
+    books = [random_codebook(evidence, count, seed) for seed in CONTROL_SEEDS]
+    return {
+        "random tokens": mean_over(prepared, [Random(keep=keep) for keep in KEEPS]),
+        "codebooks of random tokens": np.mean([mean_over(prepared, _pruners(book)) for book in books], 0),
+    }

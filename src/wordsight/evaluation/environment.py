@@ -5,16 +5,41 @@ from __future__ import annotations
 import platform
 from datetime import datetime, timezone
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated
 
 import torch
+from typing_extensions import NotRequired, TypedDict
 
 from wordsight.models.vlm import VLM
 
 
-def environment(vlm: VLM) -> dict[str, Any]:
+class Machine(TypedDict):
+    """When and on what something was measured."""
+
+    date: str
+    threads: Annotated[int, "of PyTorch on the CPU"]
+    machine: Annotated[str, "the processor's architecture"]
+    python: str
+    versions: Annotated[dict[str, str], "of the packages that decide the answers"]
+    command: NotRequired[Annotated[str, "the command line of the run"]]
+
+
+class Weights(TypedDict):
+    """What tells a model from others, and what it ran on."""
+
+    model: str
+    fingerprint: Annotated[str, "of the weights"]
+    dtype: str
+    device: Annotated[str, "the name of the GPU, or cpu"]
+
+
+class Environment(Machine, Weights):
+    """What it takes to run something again on one model."""
+
+
+def environment(vlm: VLM) -> Environment:
     """What a reader needs to know to run it again on one model."""
-    return machine() | describe_weights(vlm)
+    return {**machine(), **describe_weights(vlm)}
 
 
 def versions() -> dict[str, str]:
@@ -22,7 +47,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("wordsight", "torch", "transformers")}
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """When and on what something was measured, and with which versions."""
     return {
         "date": datetime.now(timezone.utc).date().isoformat(),
@@ -33,7 +58,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def describe_weights(vlm: VLM) -> dict[str, Any]:
+def describe_weights(vlm: VLM) -> Weights:
     """What tells a model from others, and what it runs on."""
     device = vlm.model.device
     return {

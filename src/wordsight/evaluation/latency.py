@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from math import comb
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from typing_extensions import TypedDict
 
-from wordsight.errors import UsageError
+from wordsight._utils.options import Count, check_options
+from wordsight.evaluation.statistics import Interval
 from wordsight.models.chat import TokenClock
 from wordsight.models.layer_hooks import cache_name
 from wordsight.models.prompt import Prompt
@@ -26,10 +29,43 @@ from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.tasks.base import Example
 
-STAGES = ("vision", "selection", "prefill", "decode")
-RATIOS = ("vision", "prefill", "decode", "total")  # selection is nothing where nothing is selected
+Span = Literal["vision", "selection", "prefill", "decode", "total"]
+STAGES: tuple[Span, ...] = ("vision", "selection", "prefill", "decode")
+SPANS: tuple[Span, ...] = (*STAGES, "total")
+RATIOS: tuple[Span, ...] = ("vision", "prefill", "decode", "total")  # the unpruned model selects nothing
 FEWEST_ROUNDS = 6  # the range of five values holds their median with 94 %
-Spans = dict[str, float]  # milliseconds a question, by stage and in total
+Spans = dict[Span, float]  # milliseconds a question
+ON_CPU = {  # PyTorch counts attention on a GPU but not the same operation on a CPU
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: int(
+        sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]  # torch has no types here
+    )
+}
+
+
+class Work(TypedDict):
+    """What a batch needs, counted, not timed."""
+
+    kv_cache_bytes: Annotated[int, "after the prompts are read"]
+    prefill_flops: Annotated[int, "of matrix products and attention"]
+    peak_memory_bytes: Annotated[int | None, "allocated on the GPU"]
+    peak_memory_note: Annotated[str | None, "why there is no peak memory"]
+
+
+class BatchLatency(Work):
+    """Times at one batch size: medians over the rounds, in milliseconds a question."""
+
+    batch: int
+    milliseconds: Spans
+    unpruned_milliseconds: Annotated[Spans, "in the same rounds"]
+    ratio: Annotated[dict[Span, Interval] | None, "pruned to unpruned time; null for the unpruned model"]
+
+
+class Latency(TypedDict):
+    """Times, memory and counted work of a pruner, or of the unpruned model."""
+
+    rounds: int
+    new_tokens: Annotated[int, "of every answer"]
+    batches: list[BatchLatency]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +75,14 @@ class Timing:
     Were the answers as long as the model likes, one that says less would look faster.
     """
 
-    rounds: int = 7
-    batch: int = 8
-    new_tokens: int = 8
+    rounds: Annotated[int, Ge(FEWEST_ROUNDS)] = 7
+    batch: Count = 8
+    new_tokens: Annotated[int, Ge(2)] = 8
 
     def __post_init__(self) -> None:
-        if self.rounds < FEWEST_ROUNDS or self.batch < 1 or self.new_tokens < 2:
-            raise UsageError(
-                f"expected rounds from {FEWEST_ROUNDS} on (fewer have no 95 % interval), batch from 1 on and "
-                f"new_tokens from 2 on; got {self.rounds}, {self.batch} and {self.new_tokens}"
-            )
+        check_options(self)
 
-    def measure(self, vlm: VLM, examples: Sequence[Example], pruner: Pruner | None) -> dict[str, Any]:
+    def measure(self, vlm: VLM, examples: Sequence[Example], pruner: Pruner | None) -> Latency:
         """Times, memory and counted work of a pruner (None: of the unpruned model), for every batch size."""
         return {
             "rounds": self.rounds,
@@ -61,7 +93,7 @@ class Timing:
             ],
         }
 
-    def _at(self, vlm: VLM, examples: list[Example], pruner: Pruner | None) -> dict[str, Any]:
+    def _at(self, vlm: VLM, examples: list[Example], pruner: Pruner | None) -> BatchLatency:
         size = len(examples) // self.rounds
         methods = [None, pruner] if pruner else [None]
         for method in methods:  # unmeasured: the first pass of a shape allocates and plans
@@ -86,17 +118,17 @@ class Timing:
         for example in batch:
             began = _now(vlm)
             prompt = _encoded(vlm, example, pruner)
-            seen = _now(vlm)
+            encoded = _now(vlm)
             prompts.append(pruner(prompt) if pruner else prompt)
-            vision, selection = vision + seen - began, selection + _now(vlm) - seen
+            vision, selection = vision + encoded - began, selection + _now(vlm) - encoded
         clock, began = _Clock(), _now(vlm)
         exactly = {"max_new_tokens": self.new_tokens, "min_new_tokens": self.new_tokens}
         vlm.generate(prompts, **exactly, clock=clock)
         spans = (vision, selection, clock.first - began, _now(vlm) - clock.first)
         each = [1000 * span / len(batch) for span in spans]
-        return {**dict(zip(STAGES, each, strict=True)), "total": sum(each)}
+        return dict(zip(SPANS, [*each, sum(each)], strict=True))
 
-    def _work(self, vlm: VLM, batch: list[Example], pruner: Pruner | None) -> dict[str, Any]:
+    def _work(self, vlm: VLM, batch: list[Example], pruner: Pruner | None) -> Work:
         """What the batch needs, counted, not timed; all of it in `vlm.generate`, whatever happens there."""
         device, peak = vlm.model.device, None
         if device.type == "cuda":
@@ -111,16 +143,6 @@ class Timing:
             "peak_memory_bytes": peak,
             "peak_memory_note": None if peak else "PyTorch counts what is allocated on a GPU only",
         }
-
-
-def _medians(rounds: list[Spans]) -> Spans:
-    return {stage: median(spans[stage] for spans in rounds) for stage in rounds[0]}
-
-
-def _ratio(pruned: list[Spans], whole: list[Spans], stage: str) -> list[float]:
-    """The median over rounds of the pruned time as a share of the unpruned one, and its interval."""
-    shares = [mine[stage] / theirs[stage] for mine, theirs in zip(pruned, whole, strict=True)]
-    return [median(shares), *median_interval(shares)]
 
 
 def is_gain(ratio: Sequence[float]) -> bool:
@@ -146,6 +168,55 @@ def kv_cache_bytes(vlm: VLM, prompts: Sequence[Prompt]) -> int:
     return sizes[0]
 
 
+def prefill_flops(vlm: VLM, prompts: Sequence[Prompt]) -> int:
+    """Floating-point operations of reading the prompts and predicting one token, as PyTorch counts them:
+    matrix products and attention, two for a multiplication and its addition.
+    """
+    with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
+        vlm.generate(prompts, max_new_tokens=1)
+    return int(counter.get_total_flops())
+
+
+def _spread(examples: Sequence[Example], count: int) -> list[Example]:
+    """So many of the examples, evenly spread, over and over if there are fewer."""
+    if count > len(examples):
+        return [examples[i % len(examples)] for i in range(count)]
+    return [examples[i * len(examples) // count] for i in range(count)]
+
+
+def _now(vlm: VLM) -> float:
+    _wait_for(vlm.model.device)
+    return perf_counter()
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _encoded(vlm: VLM, example: Example, pruner: Pruner | None) -> Prompt:
+    signals = pruner.required_signals if pruner else frozenset()
+    return vlm.encode(example.images, example.question, signals=signals)
+
+
+class _Clock(TokenClock):
+    """Waits for the work that a GPU has queued before it notes the time."""
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        _wait_for(input_ids.device)
+        return super().__call__(input_ids, scores, **kwargs)
+
+
+def _medians(rounds: list[Spans]) -> Spans:
+    return {stage: median(spans[stage] for spans in rounds) for stage in rounds[0]}
+
+
+def _ratio(pruned: list[Spans], whole: list[Spans], stage: Span) -> Interval:
+    """The median over rounds of the pruned time as a share of the unpruned one, and its interval."""
+    shares = [mine[stage] / theirs[stage] for mine, theirs in zip(pruned, whole, strict=True)]
+    return [median(shares), *median_interval(shares)]
+
+
 @contextmanager
 def _first_cache(vlm: VLM) -> Iterator[list[int]]:
     """A list that gets the bytes of the cache after every forward pass."""
@@ -160,50 +231,3 @@ def _first_cache(vlm: VLM) -> Iterator[list[int]]:
         yield sizes
     finally:
         hook.remove()
-
-
-def prefill_flops(vlm: VLM, prompts: Sequence[Prompt]) -> int:
-    """Floating-point operations of reading the prompts and predicting one token, as PyTorch counts them:
-    matrix products and attention, two for a multiplication and its addition.
-    """
-    with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
-        vlm.generate(prompts, max_new_tokens=1)
-    return int(counter.get_total_flops())
-
-
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]  # torch has no types here
-
-
-# PyTorch counts attention on a GPU but not the same operation on a CPU.
-ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-
-
-class _Clock(TokenClock):
-    """Waits for the work that a GPU has queued before it notes the time."""
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        _wait_for(input_ids.device)
-        return super().__call__(input_ids, scores, **kwargs)
-
-
-def _now(vlm: VLM) -> float:
-    _wait_for(vlm.model.device)
-    return perf_counter()
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _encoded(vlm: VLM, example: Example, pruner: Pruner | None) -> Prompt:
-    needs = pruner.required_signals if pruner else frozenset()
-    return vlm.encode(example.images, example.question, signals=needs)
-
-
-def _spread(examples: Sequence[Example], count: int) -> list[Example]:
-    """So many of the examples, evenly spread, over and over if there are fewer."""
-    if count > len(examples):
-        return [examples[i % len(examples)] for i in range(count)]
-    return [examples[i * len(examples) // count] for i in range(count)]

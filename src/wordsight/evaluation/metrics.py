@@ -1,4 +1,4 @@
-"""Rows: from the scores of every question to accuracy, intervals, differences and the easy and hard parts."""
+"""Metrics: from the scores of every question to accuracy, intervals, differences, the easy and hard parts."""
 
 from __future__ import annotations
 
@@ -6,16 +6,77 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
+from wordsight.evaluation.latency import Latency
 from wordsight.evaluation.result_cache import RunResult
-from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval, interval_of_tasks
+from wordsight.evaluation.statistics import DIFFERENCES, Interval, Scores, interval, interval_of_tasks
 from wordsight.tasks.base import Example
 
+UNPRUNED, BLIND, RESIZED = "none", "blind", "resized"  # what is measured beside the pruners
 RIGHT = 0.5  # a question that scores at least so much counts as answered
+
+
+class Part(TypedDict):
+    """Accuracy on some of the questions, with its 95 % interval; null where there are none."""
+
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    unpruned: Annotated[float | None, "accuracy of the unpruned model"]
+    questions: int
+
+
+class Split(TypedDict):
+    """VTC-Bench's split (https://arxiv.org/abs/2510.07143): a question is easy if the unpruned model answers
+    it when the picture itself is resized, to the share of its pixels that is kept of its tokens.
+    """
+
+    easy: Part
+    hard: Part
+
+
+class PartAccuracy(TypedDict):
+    """Accuracy on some of the questions, with its 95 % interval."""
+
+    accuracy: float
+    low: float
+    high: float
+
+
+class ByType(PartAccuracy):
+    """Accuracy on the questions of one type."""
+
+    blind: Annotated[float, "accuracy with no visual token"]
+    prior: Annotated[float, "the share of the commonest answer"]
+    questions: int
+
+
+class Metrics(TypedDict):
+    """What is measured of a pruner on a task, or as the mean over tasks; intervals are 95 % over pictures."""
+
+    accuracy: float
+    low: float
+    high: float
+    unpruned: Annotated[float, "accuracy of the unpruned model"]
+    retention: Annotated[float | None, "accuracy as a share of the unpruned one; null if that is 0"]
+    blind: Annotated[float, "accuracy with no visual token"]
+    image_contribution: Annotated[float | None, "(unpruned - blind) / blind; null if blind is 0"]
+    difference_to: Annotated[
+        dict[str, Interval], "accuracy minus that of the unpruned model or a pruner, paired"
+    ]
+    split: Annotated[Split | None, "null for the unpruned model, resized pictures and means over tasks"]
+    by_type: Annotated[dict[str, ByType], "by type of question; empty for means over tasks"]
+    tokens_total: Annotated[float, "visual tokens of a prompt, mean over questions"]
+    tokens_kept: Annotated[float, "of them read, mean over layers, questions and seeds"]
+    drops_all: Annotated[int, "pictures of which a threshold alone would have dropped every token"]
+    questions: int
+    pictures: int
+    timing: Annotated[Latency | None, "null where no times were measured"]
 
 
 @dataclass(frozen=True)
@@ -28,13 +89,13 @@ class Baselines:
     whole: RunResult
     blind: RunResult
 
-    def row(
-        self, cell: RunResult, references: Mapping[str, RunResult], resized: RunResult | None
-    ) -> dict[str, Any]:
-        """The row of a cell: 95 % bootstrap intervals over pictures, paired for the differences to
+    def metrics(
+        self, result: RunResult, references: Mapping[str, RunResult], resized: RunResult | None
+    ) -> Metrics:
+        """The metrics of a result: 95 % bootstrap intervals over pictures, paired for the differences to
         `references`. `resized` are the answers to smaller pictures, which part easy questions from hard ones.
         """
-        scores, whole, blind = (np.array(each.scores) for each in (cell, self.whole, self.blind))
+        scores, whole, blind = (np.array(each.scores) for each in (result, self.whole, self.blind))
         low, high = interval(scores, self.pictures)
         unpruned, without = float(whole.mean()), float(blind.mean())
         return {
@@ -46,20 +107,16 @@ class Baselines:
             "blind": without,
             "image_contribution": (unpruned - without) / without if without else None,
             "difference_to": {
-                name: [
-                    float((scores - other).mean()),
-                    *interval(scores - other, self.pictures, ends=DIFFERENCES),
-                ]
-                for name, other in ((name, np.array(each.scores)) for name, each in references.items())
+                name: self._difference(scores, np.array(each.scores)) for name, each in references.items()
             },
             "split": self._split(scores, resized) if resized else None,
             "by_type": self._by_type(scores),
             "tokens_total": self.whole.tokens_kept,
-            "tokens_kept": cell.tokens_kept,
-            "rescued": cell.rescued,
+            "tokens_kept": result.tokens_kept,
+            "drops_all": result.drops_all,
             "questions": len(scores),
             "pictures": len(set(self.pictures)),
-            "timing": cell.timing,
+            "timing": result.timing,
         }
 
     @cached_property
@@ -67,35 +124,37 @@ class Baselines:
         """What each question is about."""
         return [example.picture_id for example in self.examples]
 
-    def _part(self, scores: Scores, at: NDArray[np.bool_]) -> dict[str, float]:
-        """Accuracy of the questions at `at`, which are not none."""
+    def _difference(self, scores: Scores, others: Scores) -> Interval:
+        gaps = scores - others
+        return [float(gaps.mean()), *interval(gaps, self.pictures, ends=DIFFERENCES)]
+
+    def _split(self, scores: Scores, resized: RunResult) -> Split:
+        easy = np.array(resized.scores) >= RIGHT
+        return {"easy": self._part(scores, easy), "hard": self._part(scores, ~easy)}
+
+    def _part(self, scores: Scores, at: NDArray[np.bool_]) -> Part:
+        """The part of the questions at `at`, which may be none."""
+        if not at.any():
+            return {"accuracy": None, "low": None, "high": None, "unpruned": None, "questions": 0}
+        whole = np.array(self.whole.scores)
+        return {
+            **self._accuracy(scores, at),
+            "unpruned": float(whole[at].mean()),
+            "questions": int(at.sum()),
+        }
+
+    def _accuracy(self, scores: Scores, at: NDArray[np.bool_]) -> PartAccuracy:
+        """Accuracy on the questions at `at`, of which there is one at least."""
         low, high = interval(scores[at], [name for name, here in zip(self.pictures, at, strict=True) if here])
         return {"accuracy": float(scores[at].mean()), "low": low, "high": high}
 
-    def _split(self, scores: Scores, resized: RunResult) -> dict[str, dict[str, Any]]:
-        """VTC-Bench's split (https://arxiv.org/abs/2510.07143): a question is easy if the unpruned model
-        answers it when the picture itself is resized, to the share of its pixels that is kept of its tokens.
-        """
-        easy = np.array(resized.scores) >= RIGHT
-        whole = np.array(self.whole.scores)
-        nothing = {"accuracy": None, "low": None, "high": None}
-        return {
-            name: {
-                **(self._part(scores, at) if at.any() else nothing),
-                "unpruned": float(whole[at].mean()) if at.any() else None,
-                "questions": int(at.sum()),
-            }
-            for name, at in (("easy", easy), ("hard", ~easy))
-        }
-
-    def _by_type(self, scores: Scores) -> dict[str, dict[str, float]]:
-        """Accuracy of every type of question, its blind score and the share of its commonest answer."""
-        rows: dict[str, dict[str, float]] = {}
+    def _by_type(self, scores: Scores) -> dict[str, ByType]:
+        rows: dict[str, ByType] = {}
         for kind in sorted({example.type for example in self.examples}):
             at = np.array([example.type == kind for example in self.examples])
             answers = Counter(example.answer for example in self.examples if example.type == kind)
             rows[kind] = {
-                **self._part(scores, at),
+                **self._accuracy(scores, at),
                 "blind": float(np.array(self.blind.scores)[at].mean()),
                 "prior": max(answers.values()) / answers.total(),
                 "questions": answers.total(),
@@ -103,43 +162,52 @@ class Baselines:
         return rows
 
 
-def mean_row(
-    sticks: Sequence[Baselines], cells: Sequence[RunResult], references: Mapping[str, Sequence[RunResult]]
-) -> dict[str, Any]:
-    """The row of a pruner's cells on several tasks: every task counts alike, few questions or many."""
-    pictures = [stick.pictures for stick in sticks]
+def mean_metrics(
+    baselines: Sequence[Baselines],
+    results: Sequence[RunResult],
+    references: Mapping[str, Sequence[RunResult]],
+) -> Metrics:
+    """The metrics of a pruner over several tasks: every task counts alike, few questions or many."""
+    pictures = [each.pictures for each in baselines]
+    wholes, blinds = [each.whole for each in baselines], [each.blind for each in baselines]
+    low, high = interval_of_tasks(_scores(results), pictures)
+    unpruned, blind = _mean(wholes), _mean(blinds)
 
-    def scores(of: Sequence[RunResult]) -> list[Scores]:
-        return [np.array(cell.scores) for cell in of]
+    def difference(others: Sequence[RunResult]) -> Interval:
+        gaps = [mine - theirs for mine, theirs in zip(_scores(results), _scores(others), strict=True)]
+        return [_mean(results) - _mean(others), *interval_of_tasks(gaps, pictures, ends=DIFFERENCES)]
 
-    def mean(of: Sequence[RunResult]) -> float:
-        return float(np.mean([one.mean() for one in scores(of)]))
-
-    def difference(others: Sequence[RunResult]) -> list[float]:
-        gaps = [mine - theirs for mine, theirs in zip(scores(cells), scores(others), strict=True)]
-        return [mean(cells) - mean(others), *interval_of_tasks(gaps, pictures, ends=DIFFERENCES)]
-
-    low, high = interval_of_tasks(scores(cells), pictures)
-    pairs = list(zip(scores(cells), scores([stick.whole for stick in sticks]), strict=True))
-    possible = all(whole.any() for _, whole in pairs)
-    unpruned, blind = mean([stick.whole for stick in sticks]), mean([stick.blind for stick in sticks])
     return {
-        "accuracy": mean(cells),
+        "accuracy": _mean(results),
         "low": low,
         "high": high,
         "unpruned": unpruned,
-        "retention": float(np.mean([own.mean() / whole.mean() for own, whole in pairs]))
-        if possible
-        else None,
+        "retention": _mean_retention(results, wholes),
         "blind": blind,
         "image_contribution": (unpruned - blind) / blind if blind else None,
         "difference_to": {name: difference(others) for name, others in references.items()},
         "split": None,
         "by_type": {},
-        "tokens_total": float(np.mean([stick.whole.tokens_kept for stick in sticks])),
-        "tokens_kept": float(np.mean([cell.tokens_kept for cell in cells])),
-        "rescued": sum(cell.rescued for cell in cells),
+        "tokens_total": float(np.mean([each.tokens_kept for each in wholes])),
+        "tokens_kept": float(np.mean([each.tokens_kept for each in results])),
+        "drops_all": sum(each.drops_all for each in results),
         "questions": sum(map(len, pictures)),
-        "pictures": sum(len(set(about)) for about in pictures),
+        "pictures": sum(len(set(names)) for names in pictures),
         "timing": None,
     }
+
+
+def _scores(results: Sequence[RunResult]) -> list[Scores]:
+    return [np.array(each.scores) for each in results]
+
+
+def _mean(results: Sequence[RunResult]) -> float:
+    return float(np.mean([scores.mean() for scores in _scores(results)]))
+
+
+def _mean_retention(results: Sequence[RunResult], wholes: Sequence[RunResult]) -> float | None:
+    """None if the unpruned model is always wrong on one of the tasks."""
+    pairs = list(zip(_scores(results), _scores(wholes), strict=True))
+    if not all(whole.any() for _, whole in pairs):
+        return None
+    return float(np.mean([own.mean() / whole.mean() for own, whole in pairs]))

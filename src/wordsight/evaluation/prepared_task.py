@@ -37,12 +37,12 @@ class PreparedTask:
         cls, vlm: VLM, task: Task, examples: list[Example], *, signals: frozenset[str] = frozenset()
     ) -> PreparedTask:
         """These questions of a task; every picture is encoded once, with the signals named."""
-        seen: dict[str, VisualTokens] = {}
+        encoded: dict[str, VisualTokens] = {}
         prompts = []
         for example in track(examples, f"reading {spec(task)}", len(examples)):
-            known = seen.get(example.picture_id)
+            known = encoded.get(example.picture_id)
             prompt = vlm.encode(example.images, example.question, signals=signals, visual=known)
-            seen[example.picture_id] = prompt.visual
+            encoded[example.picture_id] = prompt.visual
             prompts.append(prompt)
         return cls(vlm, task, examples, prompts)
 
@@ -55,7 +55,7 @@ class PreparedTask:
     def blind(self) -> Scores:
         """The score of every example with no visual token."""
         none = torch.zeros(0, dtype=torch.long)
-        return self._score([replace(p, visual=p.visual.take(none)) for p in self.prompts])
+        return self._score([replace(prompt, visual=prompt.visual.take(none)) for prompt in self.prompts])
 
     def run(self, pruner: Pruner) -> tuple[Scores, float]:
         """The score of every example, mean over seeds, and the mean number of tokens that a layer reads.
@@ -83,8 +83,8 @@ class PreparedTask:
         return interval(differences, pictures, level, ends=DIFFERENCES)
 
     def _score(self, prompts: list[Prompt]) -> Scores:
-        said = self.vlm.answers(prompts, self.task.max_new_tokens)
-        pairs = zip(self.examples, said, strict=True)
+        answers = self.vlm.answers(prompts, self.task.max_new_tokens)
+        pairs = zip(self.examples, answers, strict=True)
         return np.array([self.task.score(example, text) for example, text in pairs])
 
 

@@ -1,4 +1,4 @@
-"""Recommend: which pruner at a budget, on this model and these questions, as far as they can tell.
+"""Recommend: which pruner at a budget, on this model and these questions, as far as they show.
 
 Losers are dropped early on the validation split (`race`); the one that leads there is confirmed once on the
 test split, against the unpruned model, the baselines that cost nothing, and the runner-up.
@@ -8,26 +8,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval as Between
 
 from wordsight import pruners as package
+from wordsight._utils.options import Count, check_options
 from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
-from wordsight.evaluation.environment import environment
-from wordsight.evaluation.latency import Timing
+from wordsight.evaluation.environment import Environment, environment
+from wordsight.evaluation.latency import BatchLatency, Timing
+from wordsight.evaluation.metrics import RESIZED, UNPRUNED
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.racing import LEVEL, Values, race
-from wordsight.evaluation.verdict import FREE, RESIZED, advise
+from wordsight.evaluation.verdict import (
+    FREE,
+    Candidate,
+    Confirmation,
+    Findings,
+    Time,
+    Verdict,
+    advise,
+)
 from wordsight.media.resize import resized
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.random import Random
 from wordsight.tasks.base import Example, Task
 
+FORMAT = 1
 ROUND = 40  # questions of a round of the race, at least
 CLOCK = Timing(rounds=16, batch=1)
 
@@ -42,46 +54,61 @@ class Requirements:
     limit        ask only the first so many questions of each split
     """
 
-    budget: float = 0.2
-    tolerance: float = 0.03
-    latency_ms: float | None = None
-    limit: int | None = None
+    budget: Annotated[float, "a share of the tokens", Between(gt=0, lt=1)] = 0.2
+    tolerance: Annotated[float, "a share of the quality", Between(ge=0, lt=1)] = 0.03
+    latency_ms: Annotated[float, "a number of milliseconds", Between(gt=0, lt=math.inf)] | None = None
+    limit: Count | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.budget < 1:
-            raise UsageError(f"budget must be a share of the tokens in (0, 1), as 0.2; got {self.budget}")
-        if not 0 <= self.tolerance < 1:
-            raise UsageError(f"tolerance must be a share of the quality in [0, 1), got {self.tolerance}")
-        if self.latency_ms is not None and not 0 < self.latency_ms < math.inf:
-            raise UsageError(f"latency_ms must be a number above 0, got {self.latency_ms}")
+        check_options(self)
+
+
+class Recommendation(Findings, Verdict):
+    """A race on the validation split, its confirmation on the test split, and what they support."""
+
+    format: int
+    environment: Environment
 
 
 def recommend(
-    vlm: VLM, *, validation: Task, test: Task, terms: Requirements, pruners: Sequence[Pruner] | None = None
-) -> dict[str, Any]:
+    vlm: VLM,
+    *,
+    validation: Task,
+    test: Task,
+    requirements: Requirements,
+    pruners: Sequence[Pruner] | None = None,
+) -> Recommendation:
     """The record of a race and its confirmation; `verdict` and `advice` say what it supports.
 
     `pruners`, by default all of the package that can run on the model, are taken at the budget; random
     tokens are always among them. Raises UsageError if one cannot run, or a split has fewer than two pictures.
     """
-    methods, left_out = _methods(vlm, pruners, terms.budget)
-    choosing, testing = _questions(validation, terms.limit), _questions(test, terms.limit)
-    taken = _milliseconds(vlm, choosing, methods) if terms.latency_ms else {}
-    slow = {name for name, ms in taken.items() if ms > (terms.latency_ms or math.inf)}
-    record: dict[str, Any] = {
+    methods, left_out = _methods(vlm, pruners, requirements.budget)
+    choosing, testing = (_questions(task, requirements.limit) for task in (validation, test))
+    longest = requirements.latency_ms
+    milliseconds = _milliseconds(vlm, choosing, methods) if longest else {}
+    slow = {name for name, taken in milliseconds.items() if longest and taken > longest}
+    findings: Findings = {
         "task": spec(test),
         "validation": sum(map(len, choosing)),
-        "terms": asdict(terms),
+        "terms": {
+            "budget": requirements.budget,
+            "tolerance": requirements.tolerance,
+            "latency_ms": longest,
+            "limit": requirements.limit,
+        },
         "level": LEVEL,
         "left_out": left_out,
-        "milliseconds": taken,
+        "milliseconds": milliseconds,
         "too_slow": sorted(slow),
     }
     if running := {name: method for name, method in methods.items() if name not in slow}:
-        record["candidates"] = _race(vlm, validation, choosing, running)
-        finalists = _finalists(methods, [*record["candidates"]])
-        record |= {"leader": next(iter(finalists)), **_confirm(vlm, test, testing, finalists)}
-    return record | advise(record) | {"environment": environment(vlm)}
+        findings["candidates"] = _race(vlm, validation, choosing, running)
+        finalists = _finalists(methods, [*findings["candidates"]])
+        leader = findings["leader"] = next(iter(finalists))
+        findings["test"] = _confirm(vlm, test, testing, finalists)
+        findings["time"] = _time(_timed(vlm, testing, finalists[leader]))
+    return {"format": FORMAT, **findings, **advise(findings), "environment": environment(vlm)}
 
 
 def _methods(
@@ -97,7 +124,7 @@ def _methods(
             except UsageError as error:
                 left_out[name] = str(error)
     drawn = [method for method in pruners if isinstance(method, Random)] or [Random()]
-    methods = {spec(method): replace(method, keep=budget) for method in [*drawn, *pruners]}
+    methods = {spec(method): replace(method, keep=budget, tokens=None) for method in [*drawn, *pruners]}
     for method in methods.values():
         _checked(method, vlm)
     return methods, left_out
@@ -108,8 +135,8 @@ def _checked(method: Pruner, vlm: VLM) -> Pruner:
     method.check(vlm)
     if not method.has_fixed_budget:
         raise UsageError(
-            f"{spec(method)} cannot be held to a budget: a threshold keeps as many tokens as it likes, and "
-            "the layers before those that drop some read all; `wordsight compare` tells how many are read"
+            f"{spec(method)} cannot be held to a budget: a threshold does not keep a fixed number, and the "
+            "layers before those that drop some read all; `wordsight compare` reports how many are read"
         )
     return method
 
@@ -120,63 +147,65 @@ def _milliseconds(vlm: VLM, pictures: list[list[Example]], methods: dict[str, Pr
     return {name: _timed(vlm, pictures, method)["milliseconds"]["total"] for name, method in timing}
 
 
-def _timed(vlm: VLM, pictures: list[list[Example]], method: Pruner) -> dict[str, Any]:
+def _timed(vlm: VLM, pictures: list[list[Example]], method: Pruner) -> BatchLatency:
     """What a method takes, one question at a time, each about another picture if there are enough."""
-    taken = CLOCK.measure(vlm, [questions[0] for questions in pictures], method)
-    at_one: dict[str, Any] = taken["batches"][0]
-    return at_one
+    return CLOCK.measure(vlm, [questions[0] for questions in pictures], method)["batches"][0]
 
 
 def _questions(task: Task, limit: int | None) -> list[list[Example]]:
     """The questions of a split, picture by picture, in a fixed random order of pictures."""
-    together: dict[str, list[Example]] = {}
+    by_picture: dict[str, list[Example]] = {}
     for example in task.first(limit):
-        together.setdefault(example.picture_id, []).append(example)
-    if len(together) < 2:
+        by_picture.setdefault(example.picture_id, []).append(example)
+    if len(by_picture) < 2:
+        first = "question" if limit == 1 else f"{limit} questions"
+        of_first = f" in its first {first}" if limit else ""
         raise UsageError(
-            f"the {task.split} split of {spec(task)} has too few pictures to choose by"
-            f"{f' in its first {limit} questions' if limit else ''}: expected two at least, better a hundred"
+            f"the {task.split} split of {spec(task)} has too few pictures to choose by{of_first}: expected "
+            "at least two, better a hundred"
         )
-    pictures = list(together.values())
+    pictures = list(by_picture.values())
     return [pictures[i] for i in np.random.default_rng(0).permutation(len(pictures))]
 
 
-def _race(vlm: VLM, task: Task, pictures: list[list[Example]], running: dict[str, Pruner]) -> dict[str, Any]:
+def _race(
+    vlm: VLM, task: Task, pictures: list[list[Example]], running: dict[str, Pruner]
+) -> dict[str, Candidate]:
     """How many questions each candidate was asked, and its accuracy, mean over pictures; the best first."""
 
-    def score(name: str, sheet: PreparedTask) -> Values:
-        scores, _ = sheet.run(running[name])
-        ids = [example.picture_id for example in sheet.examples]
+    def score(name: str, prepared: PreparedTask) -> Values:
+        scores, _ = prepared.run(running[name])
+        ids = [example.picture_id for example in prepared.examples]
         starts = [i for i, each in enumerate(ids) if i == 0 or each != ids[i - 1]]
         means: Values = np.add.reduceat(scores, starts) / np.diff([*starts, len(ids)])
         return means
 
-    outcome = race(list(running), _sheets(vlm, task, pictures, running), score)
+    result = race(list(running), _rounds(vlm, task, pictures, running), score)
     return {
         name: {
-            "questions": sum(map(len, pictures[: len(outcome.values[name])])),
-            "pictures": len(outcome.values[name]),
-            "accuracy": float(outcome.values[name].mean()),
-            "dropped": name not in outcome.left,
+            "questions": sum(map(len, pictures[: len(result.values[name])])),
+            "pictures": len(result.values[name]),
+            "accuracy": float(result.values[name].mean()),
+            "dropped": name not in result.left,
         }
-        for name in outcome.order
+        for name in result.order
     }
 
 
-def _sheets(
+def _rounds(
     vlm: VLM, task: Task, pictures: list[list[Example]], running: dict[str, Pruner]
 ) -> Iterator[PreparedTask]:
-    """Round by round, all questions about some more pictures; what is over is forgotten."""
+    """Round by round, all questions about some more pictures; those of a round that is over are released."""
     rounds: list[list[Example]] = [[]]
     for questions in pictures:
         if len(rounds[-1]) >= ROUND:
             rounds.append([])
         rounds[-1] += questions
     for examples in track(rounds, f"racing {len(running)} pruners", len(rounds)):
-        yield PreparedTask.of(vlm, task, examples, signals=_needs(running))
+        yield PreparedTask.of(vlm, task, examples, signals=_signals(running))
 
 
-def _needs(methods: dict[str, Pruner]) -> frozenset[str]:
+def _signals(methods: dict[str, Pruner]) -> frozenset[str]:
     return frozenset().union(*(method.required_signals for method in methods.values()))
 
 
@@ -188,43 +217,41 @@ def _finalists(methods: dict[str, Pruner], order: list[str]) -> dict[str, Pruner
 
 def _confirm(
     vlm: VLM, task: Task, pictures: list[list[Example]], finalists: dict[str, Pruner]
-) -> dict[str, Any]:
-    """What the first of the finalists does on questions that did not choose it, and what it takes."""
+) -> Confirmation:
+    """What the first of the finalists does on questions that did not choose it."""
     examples = [example for questions in pictures for example in questions]
-    sheet = PreparedTask.of(vlm, task, examples, signals=_needs(finalists))
+    prepared = PreparedTask.of(vlm, task, examples, signals=_signals(finalists))
     confirming = track(finalists.items(), "confirming", len(finalists))
-    runs = {name: sheet.run(method) for name, method in confirming}
+    runs = {name: prepared.run(method) for name, method in confirming}
     leader, budget = next(iter(finalists)), next(iter(finalists.values())).keep
     smaller = PreparedTask.of(
         vlm, task, [replace(each, images=resized(each.images, budget)) for each in examples]
     )
-    scores = {"none": sheet.whole} | {name: scores for name, (scores, _) in runs.items()}
+    scores = {UNPRUNED: prepared.whole} | {name: scores for name, (scores, _) in runs.items()}
     scores[RESIZED] = smaller.whole
     return {
-        "test": {
-            "questions": len(examples),
-            "pictures": len(pictures),
-            "blind": float(sheet.blind.mean()),
-            "accuracy": {name: float(each.mean()) for name, each in scores.items()},
-            "tokens": {"none": _tokens(sheet), RESIZED: _tokens(smaller)}
-            | {name: kept for name, (_, kept) in runs.items()},
-            "difference_to": {
-                name: [float((scores[leader] - each).mean()), *sheet.interval(scores[leader] - each)]
-                for name, each in scores.items()
-                if name != leader
-            },
+        "questions": len(examples),
+        "pictures": len(pictures),
+        "blind": float(prepared.blind.mean()),
+        "accuracy": {name: float(each.mean()) for name, each in scores.items()},
+        "tokens": {UNPRUNED: _tokens(prepared), RESIZED: _tokens(smaller)}
+        | {name: kept for name, (_, kept) in runs.items()},
+        "difference_to": {
+            name: [float((scores[leader] - each).mean()), *prepared.interval(scores[leader] - each)]
+            for name, each in scores.items()
+            if name != leader
         },
-        "time": _time(_timed(vlm, pictures, finalists[leader])),
     }
 
 
-def _tokens(sheet: PreparedTask) -> float:
+def _tokens(prepared: PreparedTask) -> float:
     """How many visual tokens a prompt has, the mean."""
-    return float(np.mean([len(prompt.visual) for prompt in sheet.prompts]))
+    return float(np.mean([len(prompt.visual) for prompt in prepared.prompts]))
 
 
-def _time(taken: dict[str, Any]) -> dict[str, Any]:
+def _time(taken: BatchLatency) -> Time:
     """Milliseconds of a question without and with pruning, medians, and how many times as fast it is."""
+    assert taken["ratio"] is not None, "a pruner was timed"
     ratio, low, high = taken["ratio"]["total"]
     return {
         "rounds": CLOCK.rounds,

@@ -1,4 +1,4 @@
-"""Cells: what a comparison has measured so far, kept on disk, so that a killed run goes on where it was."""
+"""Result cache: what a comparison has measured so far, on disk, so that a killed run goes on where it was."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from typing_extensions import TypedDict
 
 from wordsight._utils.files import replacing
-from wordsight.errors import UsageError
+from wordsight._utils.records import checked
+from wordsight.errors import FileError
+from wordsight.evaluation.latency import Latency
+
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -21,69 +27,122 @@ class RunResult:
 
     scores       of every question, mean over seeds.
     tokens_kept  visual tokens read, mean over questions and seeds.
-    rescued      pictures of which a threshold would have dropped every token.
+    drops_all    pictures of which a threshold alone would have dropped every token.
     """
 
     scores: list[float]
     tokens_kept: float
-    rescued: int = 0
-    timing: dict[str, Any] | None = None
+    drops_all: int = 0
+    timing: Latency | None = None
+
+
+class Place(TypedDict):
+    """Which result it is; `pruner` is a SPEC, none, resized or blind."""
+
+    model: str
+    task: str
+    pruner: str
+    keep: float | None
+    tokens: int | None
+
+
+class RunSettings(TypedDict):
+    """What all results of a run were made with."""
+
+    versions: dict[str, str]
+    limit: int | None
+    timing: Annotated[dict[str, int] | None, "the fields of Timing"]
+
+
+class MadeWith(RunSettings):
+    """What a result was made with, beside its place: if something of it is another, it is of another run."""
+
+    fingerprint: Annotated[str, "of the model"]
+    dtype: str
+    device: str
+    questions: Annotated[str, "a digest of pictures, questions and answers"]
+    codebook: Annotated[str | None, "a digest of the prototypes"]
+
+
+class CachedResult(TypedDict):
+    """A finished result as a file of the cache holds it."""
+
+    format: int
+    place: Place
+    made_with: MadeWith
+    result: RunResult
 
 
 @dataclass(frozen=True)
 class ResultCache:
-    """Finished cells, one file each in `folder`; without a folder, none is kept.
+    """The finished results of a run, one file each in `folder`; without a folder, none is kept.
 
-    `made_with` is what has to be the same for all of them. Raises UsageError if it is not: two runs are never
-    mixed.
+    Raises FileError if those in the folder were made with other settings: two runs are never mixed.
     """
 
-    folder: Path | None = None
-    made_with: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None
+    settings: RunSettings
 
     def __post_init__(self) -> None:
         for path in sorted(self.folder.glob("*.json")) if self.folder else ():
-            self._read(path, self.made_with)
+            self._read(path, self.settings)
 
-    def cell(
-        self, place: Mapping[str, Any], made_with: Mapping[str, Any], measure: Callable[[], RunResult]
-    ) -> RunResult:
-        """The cell that was finished at this place, or the one that is measured now.
+    def get(self, place: Place, made_with: MadeWith, measure: Callable[[], RunResult]) -> RunResult:
+        """The result that was finished at this place, or the one that is measured now.
 
-        `made_with` is what a cell found there must have been made with, beside what holds for all.
+        Raises FileError if what was finished there was made with something else.
         """
         if not self.folder:
             return measure()
         path = self.folder / f"{_digest(place)}.json"
-        expected = {**self.made_with, **made_with}
         if path.is_file():
-            return RunResult(**self._read(path, expected)["cell"])
-        cell = measure()
+            return self._read(path, made_with)["result"]
+        result = measure()
+        record = {"format": FORMAT, "place": place, "made_with": made_with, "result": asdict(result)}
         with replacing(path) as draft:
-            draft.write_text(json.dumps({"place": place, "made_with": expected, "cell": asdict(cell)}))
-        return cell
+            draft.write_text(json.dumps(record))
+        return result
 
-    def _read(self, path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads(path.read_text())
-            known = found["made_with"]
-        except (OSError, ValueError, KeyError) as error:
-            raise UsageError(
-                f"{path} is damaged ({error}); delete it and run the same command again"
-            ) from error
-        wrong = [name for name in expected if known.get(name) != expected[name]]
+    def _read(self, path: Path, expected: Mapping[str, object]) -> CachedResult:
+        record = _record(path)
+        made_with: Mapping[str, object] = record["made_with"]
+        wrong = [
+            f"{name} was {made_with[name]}, is {value}"
+            for name, value in expected.items()
+            if made_with[name] != value
+        ]
         if wrong:
-            told = "; ".join(f"{name} was {known.get(name)}, is {expected[name]}" for name in wrong)
-            raise UsageError(
-                f"{path.parent} holds unfinished results of another run ({told}): delete it to start anew, "
-                "or write to another file"
-            )
-        return found
+            raise _of_another(path.parent, f"run ({'; '.join(wrong)})")
+        return record
+
+
+def _record(path: Path) -> CachedResult:
+    try:
+        data: Any = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise _of_another(path.parent, "version of wordsight")
+    try:
+        return checked(CachedResult, data, "the record in it")
+    except FileError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> FileError:
+    return FileError(f"{path} is damaged ({error}); delete it and run the same command again")
+
+
+def _of_another(folder: Path, what: str) -> FileError:
+    return FileError(
+        f"{folder} holds unfinished results of another {what}: delete it to start anew, or write to another "
+        "file"
+    )
 
 
 @contextmanager
 def cache_beside(out: Path | None) -> Iterator[Path | None]:
-    """The folder for the cells of a results file, gone once the block ends well: then the file has it all.
+    """The folder for the cache of a results file, gone once the block ends well: then the file has it all.
     None where no file is to be written.
     """
     folder = Path(f"{out}.cells") if out else None
@@ -92,5 +151,5 @@ def cache_beside(out: Path | None) -> Iterator[Path | None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _digest(place: Mapping[str, Any]) -> str:
+def _digest(place: Place) -> str:
     return hashlib.sha256(json.dumps(place, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Len
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 RESAMPLES = 2000
 ENOUGH = 20  # pictures; a bootstrap over fewer is too narrow to be believed
 Scores = NDArray[np.float64]  # (questions,), each in [0, 1]
 ROUNDING = 1e-9  # resampled means of one fraction differ in their last digits
 SCORES, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)  # what means lie between
+Interval = Annotated[list[float], Len(3, 3), "a mean or median, and the low and high end of its interval"]
+
+
+class Estimate(TypedDict):
+    """A mean over pictures; of no value it is null, and so is the interval of one."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    pictures: Annotated[int, "that there is a value of"]
 
 
 def interval(
@@ -28,11 +40,8 @@ def interval(
     return interval_of_tasks([scores], [pictures], level, ends=ends)
 
 
-def estimate(values: Sequence[float | None], ends: tuple[float, float] = SCORES) -> dict[str, Any]:
-    """The mean of the values that there are, one for each picture, and its interval, as JSON.
-
-    "pictures" counts the values; the mean of none is None, and so is the interval of one.
-    """
+def estimate(values: Sequence[float | None], ends: tuple[float, float] = SCORES) -> Estimate:
+    """The mean of the values that there are, one for each picture, and its interval."""
     scores = np.array([value for value in values if value is not None])
     names = list(map(str, range(len(scores))))
     low, high = interval(scores, names, ends=ends) if len(scores) > 1 else (None, None)
@@ -53,14 +62,14 @@ def interval_of_tasks(
     is where some, not all, of the tasks show no spread.
     """
     drawn = [
-        _resampled(one, about, seed) for seed, (one, about) in enumerate(zip(scores, pictures, strict=True))
+        _resampled(one, names, seed) for seed, (one, names) in enumerate(zip(scores, pictures, strict=True))
     ]
     means = np.mean(drawn, 0)
     low, high = _between(means, level)
     if np.ptp(means) > ROUNDING:
         return low, high
     # So many pictures of all others, at most, may lie at either end without one of them having been seen.
-    share = min(1.0, -math.log(1 - level) * float(np.mean([1 / len(set(about)) for about in pictures])))
+    share = min(1.0, -math.log(1 - level) * float(np.mean([1 / len(set(names)) for names in pictures])))
     return low - share * (low - ends[0]), high + share * (ends[1] - high)
 
 

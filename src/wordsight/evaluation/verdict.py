@@ -3,34 +3,103 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Literal
+
+from typing_extensions import NotRequired, TypedDict
 
 from wordsight._utils.numbers import signed
-from wordsight.evaluation.statistics import ENOUGH
+from wordsight.evaluation.latency import Spans
+from wordsight.evaluation.metrics import RESIZED, UNPRUNED
+from wordsight.evaluation.statistics import ENOUGH, Interval
 
 FREE = ("random", "uniform", "pool")  # baselines that need no signal and no search
-RESIZED = "resized"  # no pruner: the pictures themselves, to that share of their pixels
-Record = dict[str, Any]
+Conclusion = Literal["pays", "does not pay", "cannot tell", "nothing to choose"]
 
 
-def advise(record: Record) -> Record:
+class Terms(TypedDict):
+    """What was asked of a pruner."""
+
+    budget: Annotated[float, "the share of the visual tokens to keep"]
+    tolerance: Annotated[float, "the share of the unpruned quality that may be lost"]
+    latency_ms: Annotated[float | None, "the longest that a question may take"]
+    limit: Annotated[int | None, "the first so many questions of each split are asked"]
+
+
+class Candidate(TypedDict):
+    """What a pruner did in the race on the validation split."""
+
+    questions: Annotated[int, "that it was asked"]
+    pictures: int
+    accuracy: Annotated[float, "mean over pictures"]
+    dropped: Annotated[bool, "whether it was given up early"]
+
+
+class Confirmation(TypedDict):
+    """What the finalists do on the test split; besides their SPECs, none is the unpruned model and resized
+    are smaller pictures.
+    """
+
+    questions: int
+    pictures: int
+    blind: Annotated[float, "accuracy with no visual token"]
+    accuracy: dict[str, float]
+    tokens: Annotated[dict[str, float], "visual tokens read, mean over questions"]
+    difference_to: Annotated[dict[str, Interval], "accuracy of the leader minus that of another, paired"]
+
+
+class Time(TypedDict):
+    """Milliseconds of a question, medians of rounds in which the unpruned model and the leader take turns."""
+
+    rounds: int
+    unpruned_ms: Spans
+    pruned_ms: Spans
+    speed_up: Annotated[Interval, "how many times as fast"]
+
+
+class Findings(TypedDict):
+    """What was measured of the candidates, by their SPECs; without `candidates` and what follows if all were
+    too slow.
+    """
+
+    task: str
+    validation: Annotated[int, "questions of the validation split"]
+    terms: Terms
+    level: Annotated[float, "the chance that the race drops the best"]
+    left_out: Annotated[dict[str, str], "pruners that cannot run, and why"]
+    milliseconds: Annotated[dict[str, float], "of a question, where latency_ms is given"]
+    too_slow: list[str]
+    candidates: NotRequired[Annotated[dict[str, Candidate], "the best first"]]
+    leader: NotRequired[str]
+    test: NotRequired[Confirmation]
+    time: NotRequired[Time]
+
+
+class Verdict(TypedDict):
+    """What the findings support."""
+
+    verdict: Conclusion
+    winner: Annotated[str | None, "the leader, if it pays and nothing that is free is as good"]
+    advice: Annotated[list[str], "in sentences"]
+
+
+def advise(record: Findings) -> Verdict:
     """The verdict, the winner if the intervals support one, and the advice in sentences.
 
-    The verdict is "pays", "does not pay", "cannot tell" (too few pictures) or "nothing to choose" (every
-    candidate is too slow, or the unpruned model is always wrong).
+    The verdict is "cannot tell" where there are too few pictures, "nothing to choose" where every candidate
+    is too slow or the unpruned model is always wrong.
     """
-    if told := _obstacle(record):
-        return {"verdict": "nothing to choose", "winner": None, "advice": [told]}
-    verdict, told = _verdict(record)
+    if obstacle := _obstacle(record):
+        return {"verdict": "nothing to choose", "winner": None, "advice": [obstacle]}
+    verdict, reason = _verdict(record)
     test = record["test"]
     is_enough = test["pictures"] >= ENOUGH
-    lines = [told, *(_comparison(record, name) for name in _others(record) if is_enough), _blind(record)]
+    lines = [reason, *(_comparison(record, name) for name in _others(record) if is_enough), _blind(record)]
     is_ahead = all(test["difference_to"][name][1] > 0 for name in _others(record) if _is_free(record, name))
     winner = record["leader"] if verdict == "pays" and is_ahead else None
     return {"verdict": verdict, "winner": winner, "advice": lines}
 
 
-def _obstacle(record: Record) -> str | None:
+def _obstacle(record: Findings) -> str | None:
     """Why there is nothing to say about any pruner."""
     if "leader" not in record:
         fastest = min(record["milliseconds"].values())
@@ -38,7 +107,7 @@ def _obstacle(record: Record) -> str | None:
             f"No candidate answers a question within {record['terms']['latency_ms']:g} ms; the fastest takes "
             f"{fastest:.0f} ms."
         )
-    if not record["test"]["accuracy"]["none"]:
+    if not record["test"]["accuracy"][UNPRUNED]:
         return (
             "The unpruned model answers no question of the test split right, so that there is no quality to "
             "keep; are the answers worded as the model words them?"
@@ -46,11 +115,11 @@ def _obstacle(record: Record) -> str | None:
     return None
 
 
-def _verdict(record: Record) -> tuple[str, str]:
+def _verdict(record: Findings) -> tuple[Conclusion, str]:
     """Whether pruning with the leader pays, in a word and in a sentence."""
     test, tolerance = record["test"], record["terms"]["tolerance"]
-    _, low, high = test["difference_to"]["none"]
-    lost = tolerance * test["accuracy"]["none"]  # as much quality may be lost
+    _, low, high = test["difference_to"][UNPRUNED]
+    lost = tolerance * test["accuracy"][UNPRUNED]  # as much quality may be lost
     _, slowest, fastest = record["time"]["speed_up"]
     figures = _figures(record)
     if test["pictures"] < ENOUGH or low < -lost <= high:
@@ -68,9 +137,9 @@ def _verdict(record: Record) -> tuple[str, str]:
     return "pays", f"Pruning pays, within a tolerance of {tolerance:.0%}. {figures}."
 
 
-def _figures(record: Record) -> str:
+def _figures(record: Findings) -> str:
     test, leader = record["test"], record["leader"]
-    kept, whole = (test["accuracy"][name] for name in (leader, "none"))
+    kept, whole = (test["accuracy"][name] for name in (leader, UNPRUNED))
     ratio, slowest, fastest = record["time"]["speed_up"]
     return (
         f"{leader} at {record['terms']['budget']:.0%} keeps {kept / whole:.0%} of the quality "
@@ -81,11 +150,11 @@ def _figures(record: Record) -> str:
     )
 
 
-def _wanted(test: Record, lost: float) -> str:
+def _wanted(test: Confirmation, lost: float) -> str:
     """How many pictures it takes until the interval is on one side of the tolerance: its width shrinks with
     the root of their number.
     """
-    mean, low, high = test["difference_to"]["none"]
+    mean, low, high = test["difference_to"][UNPRUNED]
     half, gap, count = (high - low) / 2, abs(mean + lost), test["pictures"]
     if gap * 10 < half:
         return f"more than {100 * max(count, ENOUGH)}"
@@ -94,11 +163,11 @@ def _wanted(test: Record, lost: float) -> str:
     return str(math.ceil(round(wanted / unit, 6)) * unit)
 
 
-def _others(record: Record) -> list[str]:
-    return [name for name in record["test"]["difference_to"] if name != "none"]
+def _others(record: Findings) -> list[str]:
+    return [name for name in record["test"]["difference_to"] if name != UNPRUNED]
 
 
-def _is_free(record: Record, name: str) -> bool:
+def _is_free(record: Findings, name: str) -> bool:
     """Whether a finalist needs nothing; resized pictures do where the model makes fewer tokens of them."""
     tokens = record["test"]["tokens"]
     if name == RESIZED:
@@ -106,7 +175,7 @@ def _is_free(record: Record, name: str) -> bool:
     return name.partition(":")[0] in FREE
 
 
-def _comparison(record: Record, name: str) -> str:
+def _comparison(record: Findings, name: str) -> str:
     """What can be said about the leader and another finalist."""
     difference, leader = record["test"]["difference_to"][name], record["leader"]
     _, low, high = difference
@@ -115,17 +184,19 @@ def _comparison(record: Record, name: str) -> str:
     if high < 0:
         return f"{leader}, which led on the validation split, is worse than {name} ({signed(difference)})."
     if _is_free(record, name):
-        return f"{name}, which costs nothing, is as good as far as these can tell ({signed(difference)})."
+        return f"{name}, which costs nothing, shows no significant difference ({signed(difference)})."
     if name == RESIZED:
         return (
-            f"Resized pictures are as good as far as these can tell ({signed(difference)}), but this model "
-            "makes more tokens of them."
+            f"Resized pictures show no significant difference ({signed(difference)}), but this model makes "
+            "more tokens of them."
         )
-    return f"{name}, the runner-up, cannot be told from it ({signed(difference)})."
+    return f"{name}, the runner-up, shows no significant difference ({signed(difference)})."
 
 
-def _blind(record: Record) -> str:
+def _blind(record: Findings) -> str:
     test = record["test"]
-    told = f"With no visual token at all the model scores {test['blind']:.3f}"
-    needless = test["blind"] >= (1 - record["terms"]["tolerance"]) * test["accuracy"]["none"]
-    return f"{told}{': these questions do not need their pictures, and tell nothing' * needless}."
+    needless = test["blind"] >= (1 - record["terms"]["tolerance"]) * test["accuracy"][UNPRUNED]
+    return (
+        f"With no visual token at all the model scores {test['blind']:.3f}"
+        f"{': these questions do not need their pictures, so they cannot compare pruners' * needless}."
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from typing_extensions import TypedDict
 
 from wordsight._utils.numbers import rounded, word_pairs
 from wordsight.models.prompt import Prompt
@@ -15,9 +16,23 @@ from wordsight.redundancy.probe import probe_tokens, with_embeddings
 WORDS = 3
 
 
-def nearest_prototypes(vlm: VLM, prompt: Prompt, book: Codebook) -> dict[str, Any]:
-    """Per visual token of the prompt the index of its nearest prototype and their cosine; what each of those
-    prototypes says to the prompt's question, alone in a token's place; and why there are no pictures of them.
+class PrototypesRecord(TypedDict):
+    """The prototypes of a codebook that tokens of a prompt are nearest to."""
+
+    prototypes: Annotated[int, "how many the codebook has"]
+    digest: str
+    nearest: Annotated[list[int], "per token the number of its nearest prototype"]
+    similarity: Annotated[list[float], "per token the cosine with that one"]
+    says: Annotated[
+        dict[str, list[list[Any]]],
+        "by its number, the likeliest words of each nearest prototype, with probabilities",
+    ]
+    pictures: Annotated[str, "why there are no pictures of the prototypes"]
+
+
+def nearest_prototypes(vlm: VLM, prompt: Prompt, book: Codebook) -> PrototypesRecord:
+    """The prototypes that the visual tokens of the prompt are nearest to, and what each says to the prompt's
+    question, alone in a token's place.
     """
     cosine, index = book.similarity(prompt.visual.embeds).max(-1)  # (N,) each
     occurring = torch.unique(index)

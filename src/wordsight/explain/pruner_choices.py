@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from wordsight._utils.numbers import exact
 from wordsight._utils.registry import spec
-from wordsight.algorithms.selection import highest
+from wordsight.algorithms.selection import top_indices
 from wordsight.models.layer_hooks import tokens_read
 from wordsight.models.layer_state import LayerState
 from wordsight.models.prompt import Prompt
@@ -24,44 +25,85 @@ from wordsight.pruners.layerwise import LayerPruner
 MAX_NEW_TOKENS = 64
 
 
+class ChoiceRecord(TypedDict):
+    """What a pruner keeps at a share of the tokens, and what is answered then."""
+
+    keep: Annotated[float | None, "the share; null if the pruner's own threshold decides"]
+    kept: Annotated[list[int], "the numbers of the tokens, in reading order"]
+    tokens_read: Annotated[float, "the mean over the layers of the language model"]
+    answer: str
+
+
+class ThresholdRecord(TypedDict):
+    """How a threshold of the scores is described, and the pruner's own."""
+
+    label: Annotated[str, "what the tokens that are kept have"]
+    sign: Annotated[Literal[-1, 1], "the scores times this are the values that a reader sets"]
+    value: Annotated[float | None, "the pruner's own threshold; null if it has none"]
+
+
+class MethodRecord(TypedDict):
+    """A pruner and its choices."""
+
+    name: Annotated[str, "its SPEC"]
+    selection: Annotated[str, "how it selects tokens, in words"]
+    scores: Annotated[list[float] | None, "per token, if the highest are what it keeps; else null"]
+    threshold: ThresholdRecord
+    choices: Annotated[list[ChoiceRecord], "one per keep, or the one of its own threshold"]
+
+
+class ChoicesRecord(TypedDict):
+    """The answer with all tokens, and the choices of pruners."""
+
+    answer: str
+    methods: list[MethodRecord]
+
+
+class AgreementRecord(TypedDict):
+    """By how many pruners each token is kept at a share."""
+
+    keep: float
+    kept_by: list[int]
+
+
 def pruner_choices(
     vlm: VLM, prompt: Prompt, pruners: Sequence[Pruner], keeps: Sequence[float]
-) -> dict[str, Any]:
-    """The answer with all tokens; and for each pruner ("methods") what it keeps and what is answered at every
-    keep, or by its own threshold. Tokens are counted without line breaks.
+) -> ChoicesRecord:
+    """The answer with all tokens; and for each pruner what it keeps and what is answered at every keep, or by
+    its own threshold. Tokens are counted without line breaks.
 
-    A method has scores if the highest of them are what it keeps; then any other choice follows from them.
+    A pruner has scores if the highest of them are what it keeps; then any other choice follows from them.
     """
-    made = [[_Choice.of(prompt, method, keep) for keep in _keeps(method, keeps)] for method in pruners]
-    prompts = [prompt, *(choice.prompt for some in made for choice in some)]
+    pruned = [[_Choice.of(prompt, pruner, keep) for keep in _keeps(pruner, keeps)] for pruner in pruners]
+    prompts = [prompt, *(choice.prompt for row in pruned for choice in row)]
     texts = iter(vlm.answers(prompts, MAX_NEW_TOKENS))
     answer = next(texts)
-    methods = []
-    for method, some in zip(pruners, made, strict=True):
-        told = [choice.as_json(vlm, next(texts)) for choice in some]
-        scores = _scores(method, prompt.visual, told)
+    methods: list[MethodRecord] = []
+    for pruner, row in zip(pruners, pruned, strict=True):
+        choices = [choice.as_json(vlm, next(texts)) for choice in row]
+        scores = _scores(pruner, prompt.visual, choices)
         methods.append(
             {
-                "name": spec(method),
-                "how": _how(vlm, method, scores is not None),
+                "name": spec(pruner),
+                "selection": _joint_selection(vlm, pruner) if scores is None else "by a score of each token",
                 "scores": scores,
-                "threshold": _threshold(method),
-                "choices": told,
+                "threshold": _threshold(pruner),
+                "choices": choices,
             }
         )
     return {"answer": answer, "methods": methods}
 
 
-def agreement(methods: Sequence[dict[str, Any]], keeps: Sequence[float], count: int) -> list[dict[str, Any]]:
+def agreement(methods: Sequence[MethodRecord], keeps: Sequence[float], count: int) -> list[AgreementRecord]:
     """Per keep, by how many of the methods each of `count` tokens is kept."""
-    found = []
+    records: list[AgreementRecord] = []
     for i, keep in enumerate(keeps):
         kept_by = [0] * count
         for method in methods:
             for token in method["choices"][i if len(method["choices"]) > 1 else 0]["kept"]:
                 kept_by[token] += 1
-        found.append({"keep": keep, "kept_by": kept_by})
-    return found
+        records.append({"keep": keep, "kept_by": kept_by})
+    return records
 
 
 @dataclass(frozen=True)
@@ -73,29 +115,33 @@ class _Choice:
     prompt: Prompt
 
     @classmethod
-    def of(cls, prompt: Prompt, method: Pruner, keep: float | None) -> _Choice:
-        asked = method if keep is None else replace(method, keep=keep)
-        if isinstance(asked, LayerPruner):
-            asked = RecordingPruner(method=asked)
-        return cls(keep, prompt.visual, asked(prompt))
+    def of(cls, prompt: Prompt, pruner: Pruner, keep: float | None) -> _Choice:
+        at_keep = pruner if keep is None else replace(pruner, keep=keep)
+        if isinstance(at_keep, LayerPruner):
+            at_keep = RecordingPruner(method=at_keep)
+        return cls(keep, prompt.visual, at_keep(prompt))
 
-    def as_json(self, vlm: VLM, answer: str) -> dict[str, Any]:
+    def as_json(self, vlm: VLM, answer: str) -> ChoiceRecord:
         """What is kept and answered, once the model has read the prompt."""
-        inside = self.prompt.layerwise
-        slots = inside.left(self.whole) if isinstance(inside, RecordingPruner) else self.prompt.visual.slot
-        shows = ~self.whole.is_break
-        place = shows.cumsum(0) - 1  # of each slot among tokens that are no line breaks
-        kept = place[slots[shows[slots]]].tolist()
-        read = round(tokens_read(vlm.model, self.prompt), 1)
-        return {"keep": self.keep, "kept": kept, "tokens_read": read, "answer": answer}
+        slots, layerwise = self.prompt.visual.slot, self.prompt.layerwise
+        if isinstance(layerwise, RecordingPruner):
+            slots = layerwise.kept_slots(self.whole)
+        is_content = ~self.whole.is_break
+        number = is_content.cumsum(0) - 1  # of each slot among tokens that are no line breaks
+        return {
+            "keep": self.keep,
+            "kept": number[slots[is_content[slots]]].tolist(),
+            "tokens_read": round(tokens_read(vlm.model, self.prompt), 1),
+            "answer": answer,
+        }
 
 
 @dataclass(kw_only=True)
 class RecordingPruner(LayerPruner):
-    """A method inside the language model; notes which visual tokens each of its steps leaves."""
+    """A pruner inside the language model that records which visual tokens each of its prunings keeps."""
 
     method: LayerPruner
-    steps: list[Tensor] = field(default_factory=list, repr=False)
+    kept: list[Tensor] = field(default_factory=list, repr=False)
 
     def layers(self, depth: int) -> Sequence[int]:
         return self.method.layers(depth)
@@ -107,46 +153,45 @@ class RecordingPruner(LayerPruner):
         self.method.check(vlm)
 
     def prune_layer(self, state: LayerState, count: int) -> LayerState:
-        found = self.method.prune_layer(state, count)
-        self.steps.append(torch.searchsorted(state.visual, found.visual))
-        return found
+        pruned = self.method.prune_layer(state, count)
+        self.kept.append(torch.searchsorted(state.visual, pruned.visual))
+        return pruned
 
-    def left(self, tokens: VisualTokens) -> Tensor:
-        """(K,) the slots of those of the tokens that the last step left."""
+    def kept_slots(self, tokens: VisualTokens) -> Tensor:
+        """(K,) the slots of those of the tokens that are left after the last pruning."""
         slots = tokens.slot
-        for step in self.steps:
-            slots = slots[step]
+        for indices in self.kept:
+            slots = slots[indices]
         return slots
 
 
-def _keeps(method: Pruner, keeps: Sequence[float]) -> Sequence[float | None]:
-    """The keeps, but for a method that has a threshold of its own instead."""
-    return [None] if getattr(method, "threshold", None) is not None else keeps
+def _keeps(pruner: Pruner, keeps: Sequence[float]) -> Sequence[float | None]:
+    """The keeps, but for a pruner that has a threshold of its own instead."""
+    return keeps if _threshold(pruner)["value"] is None else [None]
 
 
-def _scores(method: Pruner, tokens: VisualTokens, told: Sequence[dict[str, Any]]) -> list[float] | None:
-    """The score of each token that is no line break, if what the method keeps are the highest ones."""
-    if not isinstance(method, ScorePruner):
+def _scores(pruner: Pruner, tokens: VisualTokens, choices: Sequence[ChoiceRecord]) -> list[float] | None:
+    """The score of each token that is no line break, if what the pruner keeps are the highest ones."""
+    if not isinstance(pruner, ScorePruner):
         return None
-    scores = method.score(tokens.take((~tokens.is_break).nonzero()[:, 0])).float()
-    follows = all(sorted(highest(scores, len(choice["kept"])).tolist()) == choice["kept"] for choice in told)
+    scores = pruner.score(tokens.without_breaks()).float()
+    follows = all(
+        sorted(top_indices(scores, len(choice["kept"])).tolist()) == choice["kept"] for choice in choices
+    )
     return exact(scores) if follows and scores.isfinite().all() else None
 
 
-def _threshold(method: Pruner) -> dict[str, Any]:
-    """How a threshold of the scores is told: what lies on which side of it, and the method's own."""
-    if isinstance(method, CodebookPruner) and method.rule == "cosine":
-        return {"label": "redundancy below", "sign": -1, "own": method.threshold}
-    return {"label": "score above", "sign": 1, "own": None}
+def _threshold(pruner: Pruner) -> ThresholdRecord:
+    if isinstance(pruner, CodebookPruner) and pruner.rule == "cosine":
+        return {"label": "redundancy below", "sign": -1, "value": pruner.threshold}
+    return {"label": "score above", "sign": 1, "value": None}
 
 
-def _how(vlm: VLM, method: Pruner, has_scores: bool) -> str:
-    """How the method comes to its choice, for a reader who wants another keep."""
-    if has_scores:
-        return "by a score of each token"
-    if isinstance(method, LayerPruner):
-        last = max(method.layers(len(vlm.model.get_decoder().layers)))
-        return f"inside the language model; marked is what is left after layer {last}"
-    if isinstance(method, MergePruner):
-        return "merges tokens; marked are the places of those that are read"
-    return "chooses tokens together"
+def _joint_selection(vlm: VLM, pruner: Pruner) -> str:
+    """How a pruner without scores selects tokens, for a reader who wants another keep."""
+    if isinstance(pruner, LayerPruner):
+        last = max(pruner.layers(len(vlm.model.get_decoder().layers)))
+        return f"inside the language model (the tokens left after layer {last} are marked)"
+    if isinstance(pruner, MergePruner):
+        return "by merging (the positions of the merged tokens are marked)"
+    return "jointly, not one by one"

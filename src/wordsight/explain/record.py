@@ -1,4 +1,4 @@
-"""The story of a prompt: what every visual token says and does, who keeps it, and what is answered then.
+"""The record of a prompt: what every visual token says and does, who keeps it, and what is answered then.
 
 Plain JSON from end to end: the page shows it, `--json` prints it, a server can send it.
 """
@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from wordsight._utils.numbers import rounded, word_pairs
 from wordsight._utils.progress import subtask
 from wordsight._utils.registry import refuse_duplicates, spec
-from wordsight.analysis.token_maps import CLS, answer_effect, token_maps
-from wordsight.explain.nearest_prototypes import nearest_prototypes
-from wordsight.explain.panels import panels
-from wordsight.explain.pruner_choices import agreement, pruner_choices
+from wordsight.analysis.token_maps import CLS, MapLegend, MissingMap, answer_effect, token_maps
+from wordsight.explain.nearest_prototypes import PrototypesRecord, nearest_prototypes
+from wordsight.explain.panels import PanelRecord, panels
+from wordsight.explain.pruner_choices import AgreementRecord, MethodRecord, agreement, pruner_choices
 from wordsight.media.inputs import MediaInput
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
@@ -32,14 +33,53 @@ from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.evidence import measure_tokens
 
-FORMAT = 1
+# Before 2, "maps" were "layers", "missing" was "absent", "selection" "how", the "value" of a threshold "own".
+FORMAT = 2
 KEEPS = (0.1, 0.2, 0.5)
-STEPS = 5  # of explaining, told as progress
+STEPS = 5  # of explaining, reported as progress
+
+
+class TokensRecord(TypedDict):
+    """The tokens that are no line breaks, in reading order: a list of each property."""
+
+    cell: Annotated[list[list[int]], "per token its panel, crop, row and column"]
+    box: Annotated[list[list[float]], "per token left, top, right and bottom, as shares of the picture"]
+    words: Annotated[
+        list[list[list[Any]]], "per token its likeliest words when seen alone, with probabilities"
+    ]
+    values: Annotated[dict[str, list[float]], "by the name of a map, its value of each token"]
+
+
+class WordRecord(TypedDict):
+    """A word, and the tokens whose likeliest word it is."""
+
+    word: str
+    tokens: Annotated[int, "how many"]
+    confidence: Annotated[float, "their mean probability of the word"]
+
+
+class ExplainRecord(TypedDict):
+    """Everything that the page of `wordsight explain` shows."""
+
+    format: int
+    wordsight: Annotated[str, "the version that made the record"]
+    model: str
+    question: str
+    probe_question: Annotated[str, "the question to which words, confidence and divergences belong"]
+    answer: Annotated[str, "with all tokens"]
+    panels: Annotated[list[PanelRecord], "one per picture or frame"]
+    tokens: TokensRecord
+    maps: Annotated[list[MapLegend], "what the picture can be colored by"]
+    missing: Annotated[list[MissingMap], "the maps that could not be made"]
+    codebook: Annotated[PrototypesRecord | None, "null without a codebook"]
+    methods: Annotated[list[MethodRecord], "the pruners"]
+    agreement: Annotated[list[AgreementRecord], "one per keep"]
+    words: Annotated[list[WordRecord], "the commonest first"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainRequest:
-    """What to tell of a prompt.
+    """What to explain.
 
     names     of its pictures or videos.
     question  what is answered, and what the last token of the prompt attends to.
@@ -55,7 +95,7 @@ class ExplainRequest:
 
     def __post_init__(self) -> None:
         refuse_duplicates("pruner", [spec(method) for method in self.pruners or ()])
-        _ = self.codebook  # one that cannot be read is told before the long work
+        _ = self.codebook  # one that cannot be read is refused before the long work
 
     @cached_property
     def codebook(self) -> Codebook | None:
@@ -63,16 +103,18 @@ class ExplainRequest:
         return Codebook.from_pretrained(self.book) if self.book else None
 
     def methods(self, vlm: VLM) -> Sequence[Pruner]:
-        """The pruners to tell of. Raises UsageError if one of them, or the book, is not for this model."""
+        """The pruners to explain. Raises ModelError if one of them cannot run on this model, or it has no
+        picture map, and UsageError if a codebook is of another model.
+        """
         check_picture_map(vlm)
         if self.codebook:
             self.codebook.check(vlm)
-        methods = self._usual(vlm) if self.pruners is None else self.pruners
+        methods = self._default_pruners(vlm) if self.pruners is None else self.pruners
         for method in methods:
             method.check(vlm)
         return methods
 
-    def _usual(self, vlm: VLM) -> Sequence[Pruner]:
+    def _default_pruners(self, vlm: VLM) -> Sequence[Pruner]:
         with_book = [CodebookPruner(codebook=self.book)] if self.book else []
         with_cls = [ClsTopK()] if ClsTopK.required_signals <= vlm.signals else []
         return [*with_book, *with_cls, DivPrune()]
@@ -84,66 +126,67 @@ def explain_tokens(
     request: ExplainRequest,
     *,
     measure: Callable[..., dict[str, Tensor]] = measure_tokens,
-) -> dict[str, Any]:
+) -> ExplainRecord:
     """The record of a prompt. `measure` may be one that remembers: what it finds does not depend on the
     question.
 
     Tokens are those that are no line breaks, numbered from 0 in the order in which they are read. Raises
-    UsageError if a pruner or the codebook is not for this model, or the model has no picture map.
+    ModelError if a pruner cannot run on this model, or it has no picture map, and UsageError if a codebook
+    is of another model.
     """
     methods = request.methods(vlm)
     signals = frozenset[str]().union(*(method.required_signals for method in methods)) | (CLS & vlm.signals)
     with subtask(0, STEPS, "encoding the picture"):
         prompt = vlm.encode(media, request.question, signals=signals)
-        tokens = prompt.visual.take((~prompt.visual.is_break).nonzero()[:, 0])
+        tokens = prompt.visual.without_breaks()
         assert tokens.box is not None, "a family with a picture map gives boxes"
     with subtask(
         1, STEPS, f"asking each of {len(tokens)} visual tokens what it says, and what its absence changes"
     ):
         measured = measure(vlm, media, (probe.QUESTION,))
         words = probe.decode_ids(vlm, measured["words"])
-        said = [word_pairs(*row) for row in zip(words, measured["word_probabilities"], strict=True)]
+        pairs = [word_pairs(*row) for row in zip(words, measured["word_probabilities"], strict=True)]
         maps = token_maps(vlm, prompt, measured, request.codebook)
     with subtask(2, STEPS, "asking what the absence of each changes in the answer"):
         if request.question != probe.QUESTION:
-            maps = replace(maps, there=[*maps.there, answer_effect(vlm, prompt)])
-    book = None
+            maps = replace(maps, maps=[*maps.maps, answer_effect(vlm, prompt)])
+    prototypes = None
     with subtask(3, STEPS, "asking the prototypes of the codebook what they say"):
         if request.codebook:
             alone = vlm.encode(media, probe.QUESTION, visual=prompt.visual)
-            book = nearest_prototypes(vlm, replace(alone, visual=tokens), request.codebook)
+            prototypes = nearest_prototypes(vlm, replace(alone, visual=tokens), request.codebook)
     with subtask(4, STEPS, "answering the question with all tokens and with fewer"):
-        chosen = pruner_choices(vlm, prompt, methods, request.keeps)
+        choices = pruner_choices(vlm, prompt, methods, request.keeps)
     return {
         "format": FORMAT,
         "wordsight": version("wordsight"),
         "model": vlm.name,
         "question": request.question,
         "probe_question": probe.QUESTION,
-        "answer": chosen["answer"],
+        "answer": choices["answer"],
         "panels": panels(media, tokens, request.names),
         "tokens": {
             "cell": tokens.cell.tolist(),
             "box": rounded(tokens.box),
-            "words": said,
-            "values": {each.name: rounded(each.values) for each in maps.there},
+            "words": pairs,
+            "values": {each.name: rounded(each.values) for each in maps.maps},
         },
-        "layers": [each.as_json() for each in maps.there],
-        "absent": maps.absent,
-        "codebook": book,
-        "methods": chosen["methods"],
-        "agreement": agreement(chosen["methods"], request.keeps, len(tokens)),
-        "words": by_word(said),
+        "maps": [each.as_json() for each in maps.maps],
+        "missing": maps.missing,
+        "codebook": prototypes,
+        "methods": choices["methods"],
+        "agreement": agreement(choices["methods"], request.keeps, len(tokens)),
+        "words": by_word(pairs),
     }
 
 
-def by_word(said: Sequence[list[list[Any]]]) -> list[dict[str, Any]]:
+def by_word(pairs: Sequence[list[list[Any]]]) -> list[WordRecord]:
     """The likeliest words, with how many tokens say each and how surely on average, the commonest first."""
-    chances = defaultdict(list)
-    for (word, chance), *_ in said:
-        chances[word].append(chance)
-    rows = [
-        {"word": word, "tokens": len(found), "confidence": round(sum(found) / len(found), 4)}
-        for word, found in chances.items()
+    chances_of = defaultdict(list)
+    for (word, chance), *_ in pairs:
+        chances_of[word].append(chance)
+    rows: list[WordRecord] = [
+        {"word": word, "tokens": len(chances), "confidence": round(sum(chances) / len(chances), 4)}
+        for word, chances in chances_of.items()
     ]
-    return sorted(rows, key=lambda row: (-int(row["tokens"]), str(row["word"])))
+    return sorted(rows, key=lambda row: (-row["tokens"], row["word"]))

@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from typing_extensions import TypedDict
 
 from wordsight.algorithms.divergence import jensen_shannon
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import ablation, probe
 
+FORMAT = 1
 WORDS = 5
 
+_Context = TypedDict(  # by a call, since "global" is a keyword
+    "_Context",
+    {
+        "regional": Annotated[float, "how far leaving the token out of its neighborhood moves them, in nats"],
+        "global": Annotated[float, "how far leaving its neighborhood out of the picture moves them, in nats"],
+    },
+    total=False,
+)
 
-def token_rows(vlm: VLM, prompt: Prompt, *, with_context: bool = False) -> list[dict[str, Any]]:
-    """Rows with cell (image, crop, row, column), words and confidence in (0, 1].
 
-    With context also the Jensen-Shannon divergences in nats: "regional" and "global".
-    """
-    reading = probe.probe_tokens(vlm, prompt)
-    columns: dict[str, list[Any]] = {
-        "cell": prompt.visual.cell.tolist(),
-        "words": [[list(word) for word in words[:WORDS]] for words in reading.words],
-        "confidence": reading.confidence.tolist(),
-    }
-    if with_context:
-        columns["regional"] = ablation.ablate_regional(vlm, prompt).divergence(jensen_shannon).tolist()
-        columns["global"] = ablation.ablate_global(vlm, prompt).divergence(jensen_shannon).tolist()
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+class TokenRow(_Context):
+    """A visual token: where it is, its words, and, if asked for, what its absence changes in the words."""
+
+    cell: Annotated[list[int], "picture, crop, row and column"]
+    words: Annotated[list[list[Any]], "the likeliest words when it is seen alone, with probabilities"]
+    confidence: Annotated[float, "the probability of the likeliest word, in (0, 1]"]
+
+
+class ProbeRecord(TypedDict):
+    """What every visual token of a picture says."""
+
+    format: int
+    image: Annotated[str, "the path of the picture"]
+    model: str
+    question: str
+    tokens: list[TokenRow]
+
+
+def token_rows(vlm: VLM, prompt: Prompt) -> list[TokenRow]:
+    """The rows of all visual tokens, without divergences."""
+    probed = probe.probe_tokens(vlm, prompt)
+    return [
+        {"cell": cell, "words": [list(word) for word in words[:WORDS]], "confidence": confidence}
+        for cell, words, confidence in zip(
+            prompt.visual.cell.tolist(), probed.words, probed.confidence.tolist(), strict=True
+        )
+    ]
+
+
+def token_rows_with_divergences(vlm: VLM, prompt: Prompt) -> list[TokenRow]:
+    """The rows of all visual tokens, with the Jensen-Shannon divergences regional and global."""
+    rows = token_rows(vlm, prompt)
+    regional = ablation.ablate_regional(vlm, prompt).divergence(jensen_shannon).tolist()
+    among_all = ablation.ablate_global(vlm, prompt).divergence(jensen_shannon).tolist()
+    return [
+        {**row, "regional": one, "global": other}
+        for row, one, other in zip(rows, regional, among_all, strict=True)
+    ]

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Row:
+class PromptRow:
     """The tokens of a prompt that are really read: no gaps, features beside the positions they go to.
 
     sequence   per-position inputs, last axis L: input_ids (L,), position_ids (L,) or (4, L), ...
@@ -36,7 +36,7 @@ class Row:
     listed: bool
     modality: str
 
-    def part(self, start: int, end: int | None) -> Row:
+    def part(self, start: int, end: int | None) -> PromptRow:
         """The positions from `start` to `end`."""
         before, within = int(self.is_visual[:start].sum()), int(self.is_visual[start:end].sum())
         rows = slice(before, before + within)
@@ -48,7 +48,7 @@ class Row:
             deep=tuple(layer[rows] for layer in self.deep),
         )
 
-    def agreement(self, other: Row) -> int:
+    def common_prefix(self, other: PromptRow) -> int:
         """How many of the first tokens are the same in both rows."""
         length = min(len(self.is_visual), len(other.is_visual))
         mine, yours = self.part(0, length), other.part(0, length)
@@ -62,7 +62,7 @@ class Row:
         return int(same.int().cumprod(0).sum())
 
 
-def to_batch(rows: Sequence[Row]) -> dict[str, Any]:
+def to_batch(rows: Sequence[PromptRow]) -> dict[str, Any]:
     """Keyword arguments for `model(...)` and `model.generate(...)`: the rows as one left-padded batch.
 
     The attention mask is always there: without it, 1-D positions with gaps are read as packed sequences.
@@ -70,11 +70,11 @@ def to_batch(rows: Sequence[Row]) -> dict[str, Any]:
     longest = max(len(row.is_visual) for row in rows)
     batch: dict[str, Any] = {
         # M-RoPE positions are (axes, L): the batch axis goes second to last, as the models expect it.
-        name: torch.stack([_padded(row.sequence[name], longest) for row in rows], -2)
+        name: torch.stack([_pad_left(row.sequence[name], longest) for row in rows], -2)
         for name in rows[0].sequence
     }
     batch["attention_mask"] = torch.stack(
-        [_padded(torch.ones_like(row.is_visual, dtype=torch.long), longest) for row in rows]
+        [_pad_left(torch.ones_like(row.is_visual, dtype=torch.long), longest) for row in rows]
     )
     encoded = {}
     for modality in sorted({row.modality for row in rows if len(row.embeds)}):
@@ -91,7 +91,7 @@ def to_batch(rows: Sequence[Row]) -> dict[str, Any]:
     return batch | {"mm_encoder_outputs": encoded}
 
 
-def to_batch_after(rows: Sequence[Row], length: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def to_batch_after(rows: Sequence[PromptRow], length: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The first `length` tokens, which all rows share, as a batch of one; and the rest of every row.
 
     The rest is meant for a forward pass with the first part's key-value cache, repeated for every row.
@@ -103,11 +103,11 @@ def to_batch_after(rows: Sequence[Row], length: int) -> tuple[dict[str, Any], di
     return to_batch([rows[0].part(0, length)]), rest
 
 
-def shared_length(rows: Sequence[Row]) -> int:
+def shared_prefix_length(rows: Sequence[PromptRow]) -> int:
     """How many of the first tokens are the same in all rows; at least one token of each is left over."""
     shortest = min(len(row.is_visual) for row in rows) - 1
     for row in rows[1:]:
-        shortest = min(shortest, rows[0].agreement(row))
+        shortest = min(shortest, rows[0].common_prefix(row))
     return shortest
 
 
@@ -125,5 +125,5 @@ def batches(items: Iterable[T], length: Callable[[T], int], tokens: int) -> Iter
         yield batch
 
 
-def _padded(values: Tensor, length: int) -> Tensor:
+def _pad_left(values: Tensor, length: int) -> Tensor:
     return torch.nn.functional.pad(values, (length - values.shape[-1], 0))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
+from wordsight.errors import UsageError
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.processing import Turn
 from wordsight.models.prompt import Prompt, PromptPruner
@@ -85,6 +86,11 @@ class Chat:
     _kept: VisualTokens | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.pruner, (str, type)):
+            raise UsageError(
+                f"pruner must be an object, such as DivPrune(keep=0.2), got {self.pruner!r}; "
+                "wordsight.pruners.make makes one of a SPEC"
+            )
         if self.pruner:
             self.pruner.check(self.vlm)
         self._opened = MediaInput.of(self.media)

@@ -111,7 +111,7 @@ def tokens_read(model: Any, prompt: Prompt) -> float:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _KeptColumns:
     """The tokens of a prompt that are left: their columns (L,) in the batch as it came, and the places (N,)
     of the visual ones among them.
     """
@@ -120,17 +120,17 @@ class _Row:
     visual: Tensor
 
     @classmethod
-    def of(cls, prompt: Prompt, columns: int) -> _Row:
+    def of(cls, prompt: Prompt, columns: int) -> _KeptColumns:
         is_visual = prompt.is_visual[prompt.is_kept()]
         whole = torch.arange(columns - len(is_visual), columns, device=is_visual.device)
         return cls(whole, is_visual.nonzero()[:, 0])
 
-    def keep_only(self, visual: Tensor) -> tuple[_Row, Tensor]:
+    def keep_only(self, visual: Tensor) -> tuple[_KeptColumns, Tensor]:
         """Text and the visual tokens at these places; and the places (K,) of all of them."""
         stays = torch.ones_like(self.columns, dtype=torch.bool)
         stays[self.visual] = False
         stays[visual] = True
-        return _Row(self.columns[stays], stays.cumsum(0)[visual] - 1), stays.nonzero()[:, 0]
+        return _KeptColumns(self.columns[stays], stays.cumsum(0)[visual] - 1), stays.nonzero()[:, 0]
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class _Remaining:
     real: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[_Row]) -> _Remaining:
-        columns = _padded([row.columns for row in rows])
+    def of(cls, rows: Sequence[_KeptColumns]) -> _Remaining:
+        columns = _pad_with_first([row.columns for row in rows])
         padding = torch.tensor([columns.shape[1] - len(row.columns) for row in rows], device=columns.device)
         return cls(columns, torch.arange(columns.shape[1], device=columns.device) >= padding[:, None])
 
@@ -159,11 +159,11 @@ class _Remaining:
         """The columns, and if asked the rows, of a mask (B, K) or (B, 1, Q, K)."""
         real = self.real.to(mask.device)
         if mask.ndim == 2:
-            return _taken(mask, self.columns, -1).masked_fill(~real, 0)
+            return _take_along(mask, self.columns, -1).masked_fill(~real, 0)
         if rows:
-            mask = _taken(mask, self.columns[:, None, :, None], -2)
+            mask = _take_along(mask, self.columns[:, None, :, None], -2)
         never = torch.finfo(mask.dtype).min if mask.is_floating_point() else False
-        return _taken(mask, self.columns[:, None, None], -1).masked_fill(~real[:, None, None], never)
+        return _take_along(mask, self.columns[:, None, None], -1).masked_fill(~real[:, None, None], never)
 
 
 class _Run:
@@ -183,7 +183,7 @@ class _Run:
         ]
         self.cuts = sorted({cut for plan in self.plans for cut in plan})
         self.length = max(prompt.length for prompt in prompts)
-        self.starts = [_Row.of(prompt, self.length) for prompt in prompts]
+        self.starts = [_KeptColumns.of(prompt, self.length) for prompt in prompts]
         self.rows = self.starts
         self.embeds = torch.empty(0)  # (B, L, D) of the whole batch, once its first layer reads it
         self.left: dict[int, _Remaining] = {}
@@ -210,7 +210,7 @@ class _Run:
         if not self.generated:
             columns = self.left[cut].columns[..., None]
             changed["position_embeddings"] = tuple(
-                _taken(part, columns, -2) for part in given["position_embeddings"]
+                _take_along(part, columns, -2) for part in given["position_embeddings"]
             )
         return (hidden,), given | changed
 
@@ -227,7 +227,7 @@ class _Run:
             rows.append(row)
             left.append(states)
         self.rows, self.left[cut] = rows, _Remaining.of(rows)
-        return _padded(left)
+        return _pad_with_first(left)
 
     def state(self, cut: int, i: int, states: Tensor) -> LayerState:
         """Prompt `i` at the cut, where these are its hidden states (L, D)."""
@@ -253,13 +253,13 @@ class _Run:
         return left.with_generated(self.length, self.generated).of_mask(mask, rows=not self.generated)
 
 
-def _padded(rows: Sequence[Tensor]) -> Tensor:
+def _pad_with_first(rows: Sequence[Tensor]) -> Tensor:
     """(B, L, ...) rows (L_i, ...) as long as the longest, each padded on the left by its first entry."""
     longest = max(len(row) for row in rows)
     return torch.stack([torch.cat([row[:1].expand(longest - len(row), *row.shape[1:]), row]) for row in rows])
 
 
-def _taken(values: Tensor, index: Tensor, axis: int) -> Tensor:
+def _take_along(values: Tensor, index: Tensor, axis: int) -> Tensor:
     """The values at an index (B, ...) along an axis; leading axes are broadcast."""
     index = index.to(values.device).reshape((1,) * (values.ndim - index.ndim) + index.shape)
     return torch.take_along_dim(values, index, axis)

@@ -13,7 +13,7 @@ from wordsight.models.tokens import VisualTokens
 
 @dataclass(frozen=True)
 class Attention:
-    """What one layer asked and offered, positions rotated in.
+    """Queries and keys of one layer, after rotary embedding.
 
     queries  (H, L, width).
     keys     (G, L, width), each for H / G heads.
@@ -45,10 +45,10 @@ class Attention:
 class LayerState:
     """One prompt between two layers.
 
-    hidden     (L, D) what the next layer reads: all of the text, and the visual tokens that are left.
-    visual     (N,) the places of those in it, ascending.
-    attention  that of the layer before.
-    embeds     (M, D) what the first layer read, all visual tokens among them.
+    hidden           (L, D) what the next layer reads: all of the text, and the visual tokens that are left.
+    visual           (N,) the places of those in it, ascending.
+    attention        that of the layer before.
+    embeds           (M, D) what the first layer read, all visual tokens among them.
     visual_at_start  (K,) the places of those in it.
     """
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wordsight.errors import UsageError
 from wordsight.models import batching
-from wordsight.models.batching import Row
+from wordsight.models.batching import PromptRow
 from wordsight.models.layer_state import LayerwiseMethod
 from wordsight.models.tokens import VisualTokens
 
@@ -78,8 +78,8 @@ class Prompt:
         if self.layerwise:
             raise UsageError(
                 f"{type(self.layerwise).__name__} drops tokens between layers of the language model, which "
-                "inputs alone cannot do: give the prompt to VLM.logits or VLM.generate, or take a pruner "
-                "that chooses before the model"
+                "inputs alone cannot do: give [prompt] to VLM.logits or VLM.generate, or take a pruner that "
+                "chooses before the model"
             )
         return collate([self])
 
@@ -108,17 +108,17 @@ def collate_after(prompts: Sequence[Prompt], length: int) -> tuple[dict[str, Any
     return batching.to_batch_after([_row(prompt) for prompt in prompts], length)
 
 
-def shared_length(prompts: Sequence[Prompt]) -> int:
+def shared_prefix_length(prompts: Sequence[Prompt]) -> int:
     """How many of the first tokens are the same in all prompts; at least one token of each is left over.
 
     None are if tokens are dropped between layers of the language model: that looks at what comes after.
     """
     if any(prompt.layerwise for prompt in prompts):
         return 0
-    return batching.shared_length([_row(prompt) for prompt in prompts])
+    return batching.shared_prefix_length([_row(prompt) for prompt in prompts])
 
 
-def _row(prompt: Prompt) -> Row:
+def _row(prompt: Prompt) -> PromptRow:
     """What is really read of a prompt."""
     kept = prompt.is_kept()
     sequence = {name: values[..., kept] for name, values in prompt.sequence.items()}
@@ -126,4 +126,6 @@ def _row(prompt: Prompt) -> Row:
         # The first axis of M-RoPE only tells packed sequences apart: a gap in it would look like one.
         places[0] = torch.arange(places.shape[-1], device=places.device)
     visual = prompt.visual
-    return Row(sequence, prompt.is_visual[kept], visual.embeds, visual.deep, visual.listed, prompt.modality)
+    return PromptRow(
+        sequence, prompt.is_visual[kept], visual.embeds, visual.deep, visual.listed, prompt.modality
+    )

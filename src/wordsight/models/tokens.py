@@ -42,6 +42,10 @@ class VisualTokens:
         """(N,) which tokens are line breaks, learned vectors that show nothing."""
         return self.cell[:, 3] < 0
 
+    def without_breaks(self) -> VisualTokens:
+        """The tokens that show something."""
+        return self.take((~self.is_break).nonzero()[:, 0])
+
     def take(self, index: Tensor) -> VisualTokens:
         """The tokens at `index` (K,), put back into reading order."""
         index = index.sort().values

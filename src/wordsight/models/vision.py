@@ -28,7 +28,7 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
     collected: Mapping[str, Tensor] = {}
     with ExitStack() as hooks:
         if signals and (tower := family.tower(model)):
-            collected = hooks.enter_context(tower.collecting())
+            collected = hooks.enter_context(tower.collect_signals())
         output = encode(**given, return_dict=True)
     features = _items(output.pooler_output)
     embeds = torch.cat(features)  # (N, D)
@@ -51,9 +51,9 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
         torch.arange(len(embeds), device=embeds.device),
         torch.tensor(cells, device=embeds.device).reshape(-1, 4),
         tuple(torch.cat(_items(layer)) for layer in getattr(output, "deepstack_features", None) or ()),
-        {name: family.arranged(model, context, collected[name]) for name in sorted(signals)},
+        {name: family.arrange_signal(model, context, collected[name]) for name in sorted(signals)},
         not isinstance(output.pooler_output, Tensor),
-        torch.tensor(boxes, device=embeds.device).reshape(-1, 4) if family.mapped else None,
+        torch.tensor(boxes, device=embeds.device).reshape(-1, 4) if family.has_picture_map else None,
     )
 
 

@@ -41,7 +41,7 @@ class VisionTower:
         return SIGNALS | {"cls_similarity"} if self.has_cls else SIGNALS
 
     @contextmanager
-    def collecting(self) -> Iterator[Mapping[str, Tensor]]:
+    def collect_signals(self) -> Iterator[Mapping[str, Tensor]]:
         """While open, a pass of the tower fills the mapping with its signals, a row for each patch."""
         found: dict[str, Tensor] = {}
         # hidden_states[i] is what layer i - 1 returns: index -1 is the last layer, -2 the one before.
@@ -119,24 +119,24 @@ class PackedVisionTower(VisionTower):
         fused = module.qkv(states).unflatten(-1, (3, module.num_heads, -1))
         query, key, _ = fused.unbind(1)  # (patches, heads, width)
         lengths = options["cu_seqlens"].diff().tolist()
-        placed = (rotated(part, *options["position_embeddings"]) for part in (query, key))
+        placed = (apply_rotary(part, *options["position_embeddings"]) for part in (query, key))
         pairs = list(zip(*(torch.split(part, lengths) for part in placed), strict=True))
         whole = [(q.flatten(1)[:, None], k.flatten(1)[:, None]) for q, k in pairs]  # as if it had one head
         return {
-            "cls_attention": torch.cat([received(*pair) for pair in pairs]),
-            "cls_attention_undivided": torch.cat([received(*pair) for pair in whole]),
+            "cls_attention": torch.cat([received_attention(*pair) for pair in pairs]),
+            "cls_attention_undivided": torch.cat([received_attention(*pair) for pair in whole]),
             "keys": key.float(),
         }
 
 
-def rotated(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def apply_rotary(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Queries or keys (patches, heads, width) with their positions, cos and sin (patches, width)."""
     first, second = part.float().chunk(2, -1)
     turned = torch.cat([-second, first], -1)
     return (part * cos[:, None].float() + turned * sin[:, None].float()).to(part.dtype)
 
 
-def received(query: Tensor, key: Tensor) -> Tensor:
+def received_attention(query: Tensor, key: Tensor) -> Tensor:
     """(patches,) the attention that patches get from all, mean over heads; (patches, heads, width) each."""
     total = torch.zeros(len(key), device=key.device)
     for asking in torch.split(query, QUERIES):
@@ -145,7 +145,7 @@ def received(query: Tensor, key: Tensor) -> Tensor:
     return total / (query.shape[0] * query.shape[1])
 
 
-def pooled(signal: Tensor, factor: int, side: int) -> Tensor:
+def mean_pooled(signal: Tensor, factor: int, side: int) -> Tensor:
     """Means of blocks of patches, `factor` wide and high, in squares of `side` patches read row by row."""
     blocks = signal.reshape(-1, side // factor, factor, side // factor, factor, *signal.shape[1:])
     return blocks.mean((2, 4)).flatten(0, 2)

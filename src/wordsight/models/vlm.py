@@ -30,7 +30,7 @@ from wordsight.models.families import Family, family
 from wordsight.models.layer_hooks import cache_name, pruning_hooks, tokens_read
 from wordsight.models.loading import load
 from wordsight.models.processing import Turn, process
-from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_length
+from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vision import check_count, encode_images
@@ -142,7 +142,7 @@ class VLM:
         sequence = {"input_ids": processed.ids, "position_ids": self.family.positions(self.model, inputs)}
         sequence |= {name: inputs[name][0] for name in self.family.per_token}
         prompt = Prompt(sequence, is_visual, visual, processed.modality(config))
-        if not self.family.mapped and not self._checked:
+        if not self.family.has_picture_map and not self._checked:
             self._check(prompt, inputs)
         return prompt
 
@@ -167,7 +167,7 @@ class VLM:
 
         What all prompts begin with, text and visual tokens alike, is computed once.
         """
-        shared = shared_length(prompts) if len(prompts) > 1 and self.family.causal else 0
+        shared = shared_prefix_length(prompts) if len(prompts) > 1 and self.family.is_causal else 0
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)

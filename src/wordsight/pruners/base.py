@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from torch import Tensor
 
 from wordsight._utils.options import Count, Share, check_options
-from wordsight.algorithms.selection import highest
+from wordsight.algorithms.selection import top_indices
 from wordsight.errors import ModelError, UsageError
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
@@ -49,7 +49,7 @@ class Pruner:
         is_break = tokens.is_break
         if not is_break.any():
             return self.select(tokens)
-        kept = self.select(tokens.take((~is_break).nonzero()[:, 0]))
+        kept = self.select(tokens.without_breaks())
         return kept.with_breaks(tokens.take(is_break.nonzero()[:, 0]))
 
     def _check_finite(self, tokens: VisualTokens) -> None:
@@ -106,11 +106,6 @@ class Pruner:
         """Whether a threshold alone would drop all of these tokens, so that one is kept in spite of it."""
         return False
 
-    @property
-    def budget_setting(self) -> float | int:
-        """What was asked for: a share as float, or a number of tokens as int."""
-        return self.keep if self.tokens is None else self.tokens
-
     def budget(self, tokens: VisualTokens) -> int:
         """How many of these tokens to keep: at least one, if there is one."""
         count = self.tokens or max(1, round(self.keep * len(tokens)))
@@ -126,7 +121,7 @@ class ScorePruner(Pruner):
         raise NotImplementedError
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        return tokens.take(highest(self._checked_score(tokens), self.budget(tokens)))
+        return tokens.take(top_indices(self._checked_score(tokens), self.budget(tokens)))
 
     def _checked_score(self, tokens: VisualTokens) -> Tensor:
         scores = self.score(tokens)

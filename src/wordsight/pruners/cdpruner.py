@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wordsight.algorithms.selection import cosine, likeliest_subset, scaled
+from wordsight.algorithms.selection import cosine, greedy_dpp, min_max_scaled
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -26,6 +26,6 @@ class CDPruner(Pruner):
     required_signals: ClassVar[frozenset[str]] = frozenset({"question"})
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        relevance = scaled(tokens.signals["question"].float().mean(1))
+        relevance = min_max_scaled(tokens.signals["question"].float().mean(1))
         kernel = relevance[:, None] * cosine(tokens.embeds) * relevance
-        return tokens.take(likeliest_subset(kernel, self.budget(tokens)))
+        return tokens.take(greedy_dpp(kernel, self.budget(tokens)))

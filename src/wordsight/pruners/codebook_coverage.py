@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wordsight.algorithms.selection import cosine, widest_cover
+from wordsight.algorithms.selection import cosine, facility_location
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.book import BookPruner
 
@@ -19,4 +19,4 @@ class CodebookCoverage(BookPruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
-        return tokens.take(widest_cover(cosine(tokens.embeds), self.budget(tokens), quality))
+        return tokens.take(facility_location(cosine(tokens.embeds), self.budget(tokens), quality))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wordsight.algorithms.selection import cosine, likeliest_subset
+from wordsight.algorithms.selection import cosine, greedy_dpp
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.book import BookPruner
 
@@ -20,4 +20,4 @@ class CodebookDPP(BookPruner):
     def select(self, tokens: VisualTokens) -> VisualTokens:
         quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
         kernel = quality[:, None] * cosine(tokens.embeds) * quality
-        return tokens.take(likeliest_subset(kernel, self.budget(tokens)))
+        return tokens.take(greedy_dpp(kernel, self.budget(tokens)))

@@ -17,7 +17,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from wordsight._utils.options import Share
-from wordsight.algorithms.selection import highest
+from wordsight.algorithms.selection import top_indices
 from wordsight.errors import UsageError
 from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
@@ -52,8 +52,8 @@ class DART(LayerPruner):
     def prune_layer(self, state: LayerState, count: int) -> LayerState:
         sizes = state.attention.keys.float().abs().sum((0, 2))  # (L,)
         text = torch.arange(int(state.visual[-1]) + 1, len(sizes), device=sizes.device)
-        chosen = highest(sizes[state.visual], min(self.visual_pivots, count))
-        text_chosen = text[highest(sizes[text], self.text_pivots)]
+        chosen = top_indices(sizes[state.visual], min(self.visual_pivots, count))
+        text_chosen = text[top_indices(sizes[text], self.text_pivots)]
         pivots = torch.cat([state.visual[chosen], text_chosen])
         states = torch.nn.functional.normalize(state.hidden.float(), dim=-1)
         alike = states[pivots] @ states[state.visual].T  # (P, N)
@@ -67,5 +67,5 @@ def least_alike(alike: Tensor, chosen: Tensor, count: int) -> Tensor:
     share, more = divmod(count - len(chosen), len(alike))
     for i, row in enumerate(alike.clone()):
         row[chosen] = torch.inf
-        chosen = torch.cat([chosen, highest(-row, share + (i < more))])
+        chosen = torch.cat([chosen, top_indices(-row, share + (i < more))])
     return chosen

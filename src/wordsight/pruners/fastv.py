@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wordsight._utils.options import Share
-from wordsight.algorithms.selection import highest
+from wordsight.algorithms.selection import top_indices
 from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.layerwise import LayerPruner
@@ -35,4 +35,4 @@ class FastV(LayerPruner):
         return (self.budget(tokens),)
 
     def prune_layer(self, state: LayerState, count: int) -> LayerState:
-        return state.take(highest(state.last_row()[state.visual], count))
+        return state.take(top_indices(state.last_row()[state.visual], count))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
-from wordsight.algorithms.selection import highest, split_budget
+from wordsight.algorithms.selection import split_budget, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -39,7 +39,7 @@ class HiRED(Pruner):
         counts = split_budget(self.budget(tokens), weights, [len(part) for part in parts])
         attention = tokens.signals["cls_attention"].float()
         pairs = zip(parts, counts, strict=True)
-        return tokens.take(torch.cat([part[highest(attention[part], count)] for part, count in pairs]))
+        return tokens.take(torch.cat([part[top_indices(attention[part], count)] for part, count in pairs]))
 
     def _parts(self, tokens: VisualTokens, image: Tensor) -> Iterator[tuple[Tensor, float]]:
         """The tokens of a whole picture and of every part of it enlarged, with their shares of the budget."""
@@ -51,7 +51,7 @@ class HiRED(Pruner):
             return
         yield whole, share * self.alpha
         first = tokens.signals["cls_attention_first"].float()[whole]
-        attended = whole[highest(first, len(whole) // 2)]
+        attended = whole[top_indices(first, len(whole) // 2)]
         place = tokens.cell[:, 2:]
         small, great = place[whole].amax(0) + 1, place[large].amax(0) + 1  # rows, columns
         tiles = (great + small - 1) // small  # how many down and across

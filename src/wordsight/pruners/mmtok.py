@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 
 from wordsight._utils.options import NotNegative, Positive
-from wordsight.algorithms.selection import cosine, widest_cover
+from wordsight.algorithms.selection import cosine, facility_location
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -36,4 +36,4 @@ class MMTok(Pruner):
         others = (cosine(tokens.signals["features"]) / self.vision_temperature).softmax(1)  # (N, N)
         cover = torch.cat([words / max(1, len(words)), self.alpha * others / len(tokens)])  # of means
         worth = torch.ones(len(tokens), device=cover.device)
-        return tokens.take(widest_cover(cover, self.budget(tokens), worth))
+        return tokens.take(facility_location(cover, self.budget(tokens), worth))

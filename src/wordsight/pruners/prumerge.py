@@ -17,7 +17,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, highest
+from wordsight.algorithms.selection import cosine, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import MergePruner
 
@@ -36,7 +36,7 @@ class PruMerge(MergePruner):
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         attention = tokens.signals["cls_attention_undivided"].float()
-        best = highest(attention, len(attention))
+        best = top_indices(attention, len(attention))
         spread = min(round(count * self.evenly), count - 1)
         centers = best[: max(1, count - 1 - spread)]
         rest = best[len(centers) :].sort().values

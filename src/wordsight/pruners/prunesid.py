@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, highest, split_budget
+from wordsight.algorithms.selection import cosine, split_budget, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -65,7 +65,7 @@ def _ranked(group: Tensor, alike: Tensor, attention: Tensor, threshold: Tensor) 
     """The tokens of a group, those before all that are no duplicate of one with more attention; and how many
     they are.
     """
-    order = group[highest(attention[group], len(group))]
+    order = group[top_indices(attention[group], len(group))]
     is_double = (alike[order[:, None], order] > threshold).tolist()
     kept: list[int] = []
     for i in range(len(order)):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wordsight._utils.options import Share
-from wordsight.algorithms.selection import highest
+from wordsight.algorithms.selection import top_indices
 from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.layerwise import LayerPruner, check_stages, layers_at
@@ -42,4 +42,4 @@ class PyramidDrop(LayerPruner):
         return [round(first ** (1 - share) * last**share) for share in done]
 
     def prune_layer(self, state: LayerState, count: int) -> LayerState:
-        return state.take(highest(state.last_row()[state.visual], count))
+        return state.take(top_indices(state.last_row()[state.visual], count))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from wordsight._utils.options import NotNegative
-from wordsight.algorithms.selection import cosine, widest_cover
+from wordsight.algorithms.selection import cosine, facility_location
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -27,5 +27,5 @@ class Scope(Pruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         salience = tokens.signals["cls_attention"].float() ** self.alpha
-        chosen = widest_cover(cosine(tokens.signals["features"]), self.budget(tokens), salience)
+        chosen = facility_location(cosine(tokens.signals["features"]), self.budget(tokens), salience)
         return tokens.take(chosen)

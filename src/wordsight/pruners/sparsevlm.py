@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wordsight._utils.options import Fraction, Share
 from wordsight.algorithms.clustering import dpc_centers, nearest_centers
-from wordsight.algorithms.selection import highest
+from wordsight.algorithms.selection import top_indices
 from wordsight.models.layer_state import LayerState
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.layerwise import LayerPruner, check_stages, layers_at
@@ -57,7 +57,7 @@ class SparseVLM(LayerPruner):
 
     def prune_layer(self, state: LayerState, count: int) -> LayerState:
         scores = state.attention.rows(raters(state)).mean((0, 1))[state.visual]
-        order = highest(scores, len(scores))
+        order = top_indices(scores, len(scores))
         recycled = int(self.recycle * (len(order) - count))
         merged = min(recycled // 10 + 1, count - 1) if recycled else 0
         if not merged:

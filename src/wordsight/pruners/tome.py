@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, highest
+from wordsight.algorithms.selection import cosine, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import MergePruner
 
@@ -32,7 +32,7 @@ class ToMe(MergePruner):
             ours, theirs = left[::2], left[1::2]
             means = parts[left] / parts[left].sum(1, keepdim=True) @ embeds
             link, partner = cosine(means)[::2, 1::2].max(-1)
-            going = highest(link, min(len(left) - count, len(theirs)))
+            going = top_indices(link, min(len(left) - count, len(theirs)))
             merged, into = ours[going], theirs[partner[going]]
             parts = parts.index_add(0, into, parts[merged])
             left = left[~torch.isin(left, merged)]

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 
 from wordsight._utils.options import NotNegative
-from wordsight.algorithms.selection import cosine, scaled
+from wordsight.algorithms.selection import cosine, min_max_scaled
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -30,7 +30,7 @@ class TOPS(Pruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         alike = cosine(tokens.signals["features"])
-        relevance = scaled(tokens.signals["cls_attention"].float())
+        relevance = min_max_scaled(tokens.signals["cls_attention"].float())
         free = torch.ones(len(tokens), dtype=torch.bool, device=alike.device)
         nearest = torch.full_like(relevance, -torch.inf)  # cosine with the nearest picked
         chosen = relevance.argmax()[None]
@@ -39,6 +39,8 @@ class TOPS(Pruner):
             nearest = torch.maximum(nearest, alike[chosen[-1]])
             left = free.nonzero()[:, 0]
             gain = (alike[left][:, left] - nearest[left]).clamp(min=0).sum(1)
-            worth = relevance[left] + self.coverage * scaled(gain) + self.diversity * (1 - nearest[left])
+            worth = (
+                relevance[left] + self.coverage * min_max_scaled(gain) + self.diversity * (1 - nearest[left])
+            )
             chosen = torch.cat([chosen, left[worth.argmax()][None]])
         return tokens.take(chosen)

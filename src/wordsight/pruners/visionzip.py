@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
-from wordsight.algorithms.selection import cosine, highest
+from wordsight.algorithms.selection import cosine, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import MergePruner
 
@@ -33,7 +33,7 @@ class VisionZip(MergePruner):
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         merged = round(count * self.contextual)
-        best = highest(tokens.signals["cls_attention"], len(tokens))
+        best = top_indices(tokens.signals["cls_attention"], len(tokens))
         dominant, rest = best[: count - merged], best[count - merged :].sort().values
         everyone = torch.eye(len(tokens), device=rest.device)  # (N, N)
         if not merged:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
-from wordsight.algorithms.selection import cosine, highest
+from wordsight.algorithms.selection import cosine, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -30,7 +30,7 @@ class VisPruner(Pruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         count = self.budget(tokens)
-        best = highest(tokens.signals["cls_attention"], len(tokens))
+        best = top_indices(tokens.signals["cls_attention"], len(tokens))
         important = int(count * self.important)
         alike = cosine(tokens.signals["features"])
         return tokens.take(
@@ -46,7 +46,7 @@ def _distinct(tokens: Tensor, alike: Tensor, count: int) -> Tensor:
         ours, others = tokens[::2], tokens[1::2]
         if not len(others):
             return tokens[:count]
-        order = highest(alike[ours[:, None], others].amax(-1), len(ours))
+        order = top_indices(alike[ours[:, None], others].amax(-1), len(ours))
         going = min(AT_ONCE, len(tokens) - count, len(ours))
         tokens = torch.cat([ours[order[going:]], others])
     return tokens

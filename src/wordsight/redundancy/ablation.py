@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wordsight._utils.progress import subtask, subtasks
 from wordsight.algorithms.divergence import Divergence
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.probe import keep_only
@@ -47,8 +47,8 @@ def neighborhoods(cell: Tensor) -> Tensor:
         height, width = (cell[inside, 2:].max(0).values + 1).tolist() if inside.any() else (0, 0)
         for i in inside.nonzero()[:, 0].tolist():
             ys, xs = _span(int(cell[i, 2]), height), _span(int(cell[i, 3]), width)
-            found = [places[image, crop, y, x] for y in ys for x in xs if (image, crop, y, x) in places]
-            rows[i, : len(found)] = torch.tensor(found)
+            around = [places[image, crop, y, x] for y in ys for x in xs if (image, crop, y, x) in places]
+            rows[i, : len(around)] = torch.tensor(around)
     lone = rows[:, 0] < 0
     rows[lone, 0] = torch.arange(len(cell))[lone]
     return rows
@@ -60,9 +60,9 @@ def _span(middle: int, size: int) -> range:
 
 
 def check_picture_map(vlm: VLM) -> None:
-    """Raises UsageError if it is not known where in a picture the model's tokens are."""
-    if not vlm.family.mapped:
-        raise UsageError(
+    """Raises ModelError if it is not known where in a picture the model's tokens are."""
+    if not vlm.family.has_picture_map:
+        raise ModelError(
             f"{vlm.name} ({vlm.model.config.model_type}) has no picture map, so that its tokens have no "
             "place in a picture and no neighbors; CONTRIBUTING.md says how to add a family"
         )
@@ -75,7 +75,7 @@ def ablate_regional(vlm: VLM, prompt: Prompt) -> LogitPair:
         intact, where = _distinct(vlm, [keep_only(prompt, row) for row in around], around)
     with subtask(1, 2):
         ablated = vlm.logits(
-            [_padded(vlm, keep_only(prompt, row), [row.index(i)]) for i, row in enumerate(around)]
+            [_with_padding_at(vlm, keep_only(prompt, row), [row.index(i)]) for i, row in enumerate(around)]
         )
     return LogitPair(intact[where], ablated)
 
@@ -91,7 +91,7 @@ def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
     firsts = sorted({_row_start(prompt, row) for row in distinct})
     for first in subtasks(firsts, len(firsts)):
         group = [row for row in distinct if _row_start(prompt, row) == first]
-        logits = vlm.logits([_padded(vlm, prompt, row) for row in group])
+        logits = vlm.logits([_with_padding_at(vlm, prompt, row) for row in group])
         parts |= dict(zip(group, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
     return LogitPair(intact.expand_as(ablated), ablated)
@@ -107,7 +107,7 @@ def _row_start(prompt: Prompt, window: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(prompt.visual.cell[window[0], :3].tolist())
 
 
-def _padded(vlm: VLM, prompt: Prompt, places: list[int] | tuple[int, ...]) -> Prompt:
+def _with_padding_at(vlm: VLM, prompt: Prompt, places: list[int] | tuple[int, ...]) -> Prompt:
     """The prompt with the visual tokens at `places` replaced by the padding embedding, in place."""
     embeds = prompt.visual.embeds.clone()
     embeds[list(places)] = vlm.pad_embedding.to(embeds.dtype)

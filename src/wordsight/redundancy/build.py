@@ -77,8 +77,9 @@ def build_codebook(
         "prototypes": len(chosen),
     }
     if not len(chosen):
+        steps = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
         raise UsageError(
-            f"no prototype is left ({', '.join(f'{n} {name}' for name, n in counts.items()).replace('_', ' ')}); "
+            f"no prototype is left ({steps}); "
             "give more pictures, raise the thresholds of the condition, or lower --min-images"
         )
     manifest = evidence.manifest

@@ -22,8 +22,8 @@ from wordsight import demo
 from wordsight._utils.files import check_folder, replacing
 from wordsight._utils.records import checked, read_json, renamed
 from wordsight.algorithms.clustering import Scale
-from wordsight.algorithms.selection import leaders
-from wordsight.errors import UsageError
+from wordsight.algorithms.selection import greedy_dominating_set
+from wordsight.errors import FileError, UsageError
 from wordsight.redundancy.criteria import ConditionRecord
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Codebook:
         near = (self.repetition() >= similarity - ROUNDING).fill_diagonal_(True)
         # The place in the order of the vectors themselves, so that equals are not told apart by index.
         place = torch.unique(self.prototypes, dim=0, return_inverse=True)[1]
-        stay = leaders(near, place)
+        stay = greedy_dominating_set(near, place)
         larger: Compacted = {
             "similarity": similarity,
             "prototypes": len(self.prototypes),
@@ -173,7 +173,7 @@ class Codebook:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write codebook.safetensors and config.json into the folder, both or neither.
 
-        Raises UsageError if the folder holds anything else: a book takes the place of a book only.
+        Raises FileError if the folder holds anything else: a book takes the place of a book only.
         """
         root = Path(folder)
         check_destination(root)
@@ -184,17 +184,17 @@ class Codebook:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Codebook:
-        """Load a book; "demo" is the embedded model's. Raises UsageError if it is not one or is damaged."""
+        """Load a book; "demo" is the embedded model's. Raises FileError if it is not one or is damaged."""
         root = demo.CODEBOOK if folder == "demo" else Path(folder)
         if root.is_file():
-            raise UsageError(
+            raise FileError(
                 f"{root} is a file; expected a folder with codebook.safetensors and config.json; "
                 "a released .pt book is converted by `wordsight codebook import`"
             )
         try:
             return cls(_read_prototypes(root / "codebook.safetensors"), _read_config(root / "config.json"))
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise UsageError(
+            raise FileError(
                 f"no codebook in {root}: expected config.json and codebook.safetensors that can be read "
                 f"({error})"
             ) from error
@@ -228,9 +228,9 @@ def _read_config(path: Path) -> CodebookConfig:
 
 
 def check_destination(folder: Path) -> None:
-    """Raises UsageError if a book cannot be saved there: a book takes the place of a book only."""
+    """Raises FileError if a book cannot be saved there: a book takes the place of a book only."""
     if other := sorted({path.name for path in folder.glob("*")} - set(FILES)):
-        raise UsageError(f"{folder} holds {other[0]}, which is not of a codebook; choose another folder")
+        raise FileError(f"{folder} holds {other[0]}, which is not of a codebook; choose another folder")
     check_folder(folder)
 
 
@@ -239,12 +239,12 @@ def import_released(file: str | Path, model: str) -> Codebook:
     try:
         prototypes = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its unpickler meets in a damaged file
-        raise UsageError(
+        raise FileError(
             f"cannot read {file}: expected a .pt file that holds one tensor and nothing else "
             f"({type(error).__name__})"
         ) from error
     if not isinstance(prototypes, Tensor) or prototypes.ndim != 2 or not prototypes.is_floating_point():
-        raise UsageError(f"{file} does not hold prototypes: expected one float tensor (M, D)")
+        raise FileError(f"{file} does not hold prototypes: expected one float tensor (M, D)")
     config: CodebookConfig = {
         "format": FORMAT,
         "model": model,

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from wordsight._utils.options import Share, check_options
 from wordsight.algorithms.ranking import ranks
-from wordsight.errors import UsageError
+from wordsight.errors import unknown
 
 TokenSignal = Literal["confidence", "certainty", "blind_divergence", "questions", "questions_divergence"]
 Measure = Literal["jensen_shannon", "released_divergence"]  # those of algorithms/divergence.py
@@ -160,5 +160,5 @@ def criterion(name: str) -> Condition:
     """The criterion of a name, or the default one. Raises UsageError if there is none."""
     named = {"default": DEFAULT, **CRITERIA}
     if name not in named:
-        raise UsageError(f"no criterion {name!r}; expected one of {', '.join(named)}")
+        raise unknown("criterion", name, named)
     return named[name]

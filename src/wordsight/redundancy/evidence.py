@@ -20,7 +20,7 @@ from wordsight._utils.files import replacing
 from wordsight._utils.progress import subtask, subtasks, track
 from wordsight._utils.records import checked, read_json, renamed
 from wordsight.algorithms.divergence import MEASURES
-from wordsight.errors import UsageError
+from wordsight.errors import FileError, UsageError
 from wordsight.media.images import load_picture
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.vlm import VLM
@@ -38,7 +38,7 @@ SIGNALS = (
 T = TypeVar("T")
 
 
-class ExaminedPicture(TypedDict):
+class EvidencePicture(TypedDict):
     """A picture whose tokens are examined."""
 
     name: str
@@ -52,7 +52,7 @@ class EvidenceManifest(TypedDict):
     model: str
     fingerprint: Annotated[str, "of the model's weights"]
     questions: Annotated[list[str], "that every token is asked"]
-    pictures: list[ExaminedPicture]
+    pictures: list[EvidencePicture]
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,18 @@ class Evidence:
 
     @classmethod
     def load(cls, folder: str | Path) -> Evidence:
-        """The evidence in a folder. Raises UsageError if there is none or a file of it is missing."""
+        """The evidence in a folder. Raises FileError if there is none or a file of it is missing."""
         root = Path(folder)
         data = _read_manifest(root)
         if data.get("format") != FORMAT:
-            raise UsageError(
+            raise FileError(
                 f"evidence in {root} has format {data.get('format')}, expected {FORMAT}: "
                 "collect it again in another folder"
             )
         manifest = checked(EvidenceManifest, data, root / MANIFEST)
         names = [_shard_name(i) for i in range(len(_shards(manifest["pictures"])))]
         if missing := [name for name in names if not (root / name).is_file()]:
-            raise UsageError(
+            raise FileError(
                 f"evidence in {root} is unfinished, {missing[0]} is missing: run the same command again"
             )
         shards = [_load_shard(root / name) for name in names]
@@ -214,7 +214,7 @@ def _load_shard(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise UsageError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+        raise FileError(f"{path} is damaged ({error}); delete it and run the same command again") from error
 
 
 def _shards(pictures: list[T]) -> list[list[T]]:
@@ -236,9 +236,9 @@ def _claim(root: Path, manifest: EvidenceManifest) -> None:
         with replacing(root / MANIFEST) as draft:
             draft.write_text(json.dumps(manifest, indent=1))
         return
-    found = _read_manifest(root)
-    if different := [key for key, value in manifest.items() if found.get(key) != value]:
-        raise UsageError(
+    there = _read_manifest(root)
+    if different := [key for key, value in manifest.items() if there.get(key) != value]:
+        raise FileError(
             f"{root} holds evidence of another run (what differs: {', '.join(different)}); "
             "expected the same run to go on: choose another folder, or delete this one"
         )
@@ -248,8 +248,8 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     """What the manifest holds, whatever its format."""
     try:
         data = read_json(root / MANIFEST, "the manifest of evidence")
-    except UsageError as error:
-        raise UsageError(f"no evidence in {root}: {error}") from error
+    except FileError as error:
+        raise FileError(f"no evidence in {root}: {error}") from error
     if not isinstance(data, dict):
-        raise UsageError(f"no evidence in {root}: {MANIFEST} is not one")
+        raise FileError(f"no evidence in {root}: {MANIFEST} is not one")
     return data

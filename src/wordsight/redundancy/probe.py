@@ -1,7 +1,7 @@
 """Token-centric: what does the model say when it sees one visual token alone, and how surely?
 
 "Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540,
-single-input experiment. Differs from the released code: every token is read, all of a picture in one batch.
+single-input experiment. Differs from the released code: every token is probed, all of a picture in one batch.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def probe_tokens(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) ->
     """Read every visual token of the prompt alone, with the prompt's own question (`QUESTION` is the
     paper's).
 
-    Each token is shown `repeat` times and nothing else is, with contiguous positions: the prompt really
+    Each token is in its prompt `repeat` times, alone and with contiguous positions: the prompt really
     holds that many tokens. Where the first word said is a bare article, the next one is read, as in the
     released code.
     """
@@ -73,7 +73,7 @@ def probe_tokens(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) ->
 
 
 def probe_blind(vlm: VLM, prompt: Prompt, top: int = 50) -> TokenProbe:
-    """What the model says to the prompt's question without any visual token, as the one row of a reading."""
+    """What the model says to the prompt's question without any visual token, as a probe of one row."""
     blind = _first_words(vlm, [keep_only(prompt, [])])
     return _probed(vlm, blind, blind, top)
 
@@ -93,9 +93,9 @@ def _probed(vlm: VLM, logits: Tensor, blind: Tensor, top: int) -> TokenProbe:
 def _first_words(vlm: VLM, prompts: list[Prompt]) -> Tensor:
     """(B, V) logits of the first word said that is not a bare article."""
     logits = vlm.logits(prompts)
-    said, articles = logits.argmax(-1).tolist(), _article_ids(vlm)
-    if late := [i for i, token in enumerate(said) if token in articles]:
-        logits[late] = vlm.logits([prompts[i].followed_by(said[i], vlm.family.generated) for i in late])
+    first, articles = logits.argmax(-1).tolist(), _article_ids(vlm)
+    if late := [i for i, token in enumerate(first) if token in articles]:
+        logits[late] = vlm.logits([prompts[i].followed_by(first[i], vlm.family.generated) for i in late])
     return logits
 
 
@@ -152,5 +152,8 @@ def _article_ids(vlm: VLM) -> set[int]:
     spellings = [
         form for word in ARTICLES for form in (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
     ]
-    coded = vlm.processor.tokenizer(spellings, add_special_tokens=False)["input_ids"]
-    return {ids[0] for ids in coded if len(ids) == 1}
+    tokenizer = vlm.processor.tokenizer
+    coded = tokenizer(spellings, add_special_tokens=False)["input_ids"]
+    # Where a text begins with a space of its own, only the vocabulary has the spellings without.
+    bare = set(tokenizer.convert_tokens_to_ids(spellings)) - {None, tokenizer.unk_token_id}
+    return {ids[0] for ids in coded if len(ids) == 1} | bare

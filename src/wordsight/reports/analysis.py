@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Literal
 
+from rich.console import RenderableType
 from rich.text import Text
 
+from wordsight.analysis.intermediate_states import Analysis, Half
+from wordsight.evaluation.statistics import Estimate
 from wordsight.reports.formats import terminal
 from wordsight.reports.tables import Table
 
-Record = dict[str, Any]
 ORDERED = (
     "Every picture's tokens are ordered by themselves. The authors' notebook adds attention up over pictures "
     "before it orders, which mixes places with tokens; nothing here is made that way."
@@ -19,46 +21,49 @@ LOW = "tokens that intermediate states rank low"
 ANSWERS = {
     "yes": f"Yes, {LOW} carry recognizable information",
     "no": f"No, {LOW} carry hardly any recognizable information",
-    "not told": f"These pictures do not tell whether {LOW} carry recognizable information",
+    "inconclusive": f"These pictures do not show whether {LOW} carry recognizable information",
 }
-WORTH = {
+EFFECTS = {
     "less": "dropping them moves the first word of the answer less than dropping random ones",
     "more": "dropping them moves the first word of the answer more than dropping random ones",
-    "not told": "whether dropping them moves the first word of the answer more or less than dropping random "
-    "ones is not told",
+    "inconclusive": "whether dropping them moves the first word of the answer more or less than dropping "
+    "random ones is inconclusive",
 }
-TOLD = {"less": "less", "more": "more", "not told": "no difference is told"}
+DIRECTIONS = {"less": "less", "more": "more", "inconclusive": "no clear difference"}
 
 
-def for_terminal(record: Record) -> list[Any]:
+def for_terminal(record: Analysis) -> list[RenderableType]:
     """The tables and then the sentences, for rich."""
-    return [*map(terminal, analysis_tables(record)), *(Text(f"\n{told}") for told in sentences(record))]
+    return [
+        *map(terminal, analysis_tables(record)),
+        *(Text(f"\n{sentence}") for sentence in sentences(record)),
+    ]
 
 
-def sentences(record: Record) -> list[str]:
+def sentences(record: Analysis) -> list[str]:
     """The answer, its figures, what dropping the tokens does, and what has to be known of all that."""
     half, rule = record["halves"][headline(record)], record["rule"]
     concluded = half["conclusion"]
     return [
-        f"{ANSWERS[concluded['recognizable']]}; {WORTH[concluded['divergence']]}.",
+        f"{ANSWERS[concluded['recognizable']]}; {EFFECTS[concluded['divergence']]}.",
         _saying_of(record, half),
         _dropping_of(half),
-        f"Information is told where the interval of the share that says another word lies above "
-        f"{rule['share']:.0%}, its absence where that of the share that says any lies below, nothing with "
+        f"The answer is yes where the interval of the share that says another word lies above "
+        f"{rule['share']:.0%}, no where that of the share that says any lies below it, and neither with "
         f"fewer than {rule['pictures']} pictures. A word may be said surely and be wrong.",
         ORDERED,
         f"{record['tokens']} tokens of {len(record['pictures'])} pictures; means over pictures with 95 % "
-        "bootstrap intervals over pictures, not corrected for how many there are.",
-        *(f"{row['label']} is absent: {row['why']}." for row in record["absent"]),
+        "bootstrap intervals over pictures, not corrected for multiple comparisons.",
+        *(f"{order['label']} is absent: {order['why']}." for order in record["absent"]),
     ]
 
 
-def headline(record: Record) -> str:
+def headline(record: Analysis) -> str:
     """The name of the half that the answer is of."""
-    return "all" if "all" in record["halves"] else str(record["orders"][0]["name"])
+    return "all" if "all" in record["halves"] else record["orders"][0]["name"]
 
 
-def _saying_of(record: Record, half: Record) -> str:
+def _saying_of(record: Analysis, half: Half) -> str:
     says, other = half["says"], half["says_other"]["low"]
     blind = ", ".join(word for word, _ in record["blind"][:3])
     return (
@@ -66,49 +71,49 @@ def _saying_of(record: Record, half: Record) -> str:
         f"({half['tokens']:.1f} of a picture), {share(says['low'])} say a word with a "
         f"confidence of {record['sure']:g} or more, {share(other)} another word than is said without a "
         f"picture ({blind}). Of as many that rank highest, {share(says['high'])} say one; lowest minus "
-        f"highest: {gap(says['low_minus_high'])} points, {TOLD[half['conclusion']['says']]}."
+        f"highest: {gap(says['low_minus_high'])} points, {DIRECTIONS[half['conclusion']['says']]}."
     )
 
 
-def _dropping_of(half: Record) -> str:
+def _dropping_of(half: Half) -> str:
     moved, changed, concluded = half["divergence"], half["changed"], half["conclusion"]
     return (
         f"Dropping them moves the first word of the answer by {nats(moved['low'])} nats (Jensen-Shannon "
         f"divergence), as many random tokens by {nats(moved['random'])}, as many that rank highest by "
         f"{nats(moved['high'])}; lowest minus random: {nats_gap(moved['low_minus_random'])}, "
-        f"{TOLD[concluded['divergence']]}. Another answer is given for {share(changed['low'])} of the "
+        f"{DIRECTIONS[concluded['divergence']]}. Another answer is given for {share(changed['low'])} of the "
         f"pictures, without random tokens for {share(changed['random'])}, without the highest for "
         f"{share(changed['high'])}; lowest minus random: {gap(changed['low_minus_random'])} points, "
-        f"{TOLD[concluded['changed']]}."
+        f"{DIRECTIONS[concluded['changed']]}."
     )
 
 
-def analysis_tables(record: Record) -> list[Table]:
+def analysis_tables(record: Analysis) -> list[Table]:
     """Correlations, what the lowest halves say, and what dropping them changes."""
     return [_correlations(record), _saying(record), _moving(record), _changing(record)]
 
 
-def _correlations(record: Record) -> Table:
-    said = record["said"]
+def _correlations(record: Analysis) -> Table:
+    measures, spearman = record["measures"], record["spearman"]
     body = [
         (
             order["label"],
-            *(rho(record["spearman"][order["name"]][what["name"]]) for what in said),
+            *(rho(spearman[order["name"]][measure["name"]]) for measure in measures),
         )
         for order in record["orders"]
     ]
     notes = [
-        f"{order['label']} and {what['label']}: of {found['pictures']} pictures; on the others one of them "
-        "is the same for all tokens."
+        f"{order['label']} and {measure['label']}: of {count} pictures; on the others one of them is the "
+        "same for all tokens."
         for order in record["orders"]
-        for what in said
-        if (found := record["spearman"][order["name"]][what["name"]])["pictures"] < len(record["pictures"])
+        for measure in measures
+        if (count := spearman[order["name"]][measure["name"]]["pictures"]) < len(record["pictures"])
     ]
-    head = ("order", *(f"with {what['label']}" for what in said))
+    head = ("order", *(f"with {measure['label']}" for measure in measures))
     return Table("Spearman's rho, mean over pictures [95 %]", head, body, tuple(notes))
 
 
-def _saying(record: Record) -> Table:
+def _saying(record: Analysis) -> Table:
     body = [
         (
             _label(record, name),
@@ -130,26 +135,30 @@ def _saying(record: Record) -> Table:
     return Table("What the tokens that rank lowest say", head, body, _left_out(record, "says"))
 
 
-def _moving(record: Record) -> Table:
+def _moving(record: Analysis) -> Table:
     title = "How far dropping them moves the first word of the answer, in nats"
     return _dropping(record, title, "divergence", nats, nats_gap)
 
 
-def _changing(record: Record) -> Table:
+def _changing(record: Analysis) -> Table:
     return _dropping(
         record, "For which share of the pictures the answer becomes another", "changed", share, gap
     )
 
 
 def _dropping(
-    record: Record, title: str, measure: str, of: Callable[[Record], str], between: Callable[[Record], str]
+    record: Analysis,
+    title: str,
+    measure: Literal["divergence", "changed"],
+    of: Callable[[Estimate], str],
+    between: Callable[[Estimate], str],
 ) -> Table:
     """A measure of the effect of dropping a half, beside as many random tokens."""
     body = [
         (
             _label(record, name),
-            *(of(half[measure][side]) for side in ("low", "random", "high")),
-            *(between(half[measure][f"{side}_minus_random"]) for side in ("low", "high")),
+            *map(of, (half[measure]["low"], half[measure]["random"], half[measure]["high"])),
+            *map(between, (half[measure]["low_minus_random"], half[measure]["high_minus_random"])),
         )
         for name, half in record["halves"].items()
     ]
@@ -157,7 +166,7 @@ def _dropping(
     return Table(title, head, body, _left_out(record, measure))
 
 
-def _left_out(record: Record, what: str) -> tuple[str, ...]:
+def _left_out(record: Analysis, what: Literal["says", "divergence", "changed"]) -> tuple[str, ...]:
     """Of which halves pictures are left out, and why."""
     total = len(record["pictures"])
     return tuple(
@@ -172,40 +181,41 @@ def _why(name: str) -> str:
     return f"{constant}, or no token is low in every order" if name == "all" else constant
 
 
-def _label(record: Record, name: str) -> str:
+def _label(record: Analysis, name: str) -> str:
     labels = {order["name"]: order["label"] for order in record["orders"]}
-    return str(labels.get(name, f"all {len(labels)} orders"))
+    return labels.get(name, f"all {len(labels)} orders")
 
 
-def _with_interval(found: Record, form: Callable[[float], str]) -> str:
+def _with_interval(estimate: Estimate, form: Callable[[float], str]) -> str:
     """An estimate, a dash if there is none."""
-    if found["mean"] is None:
+    mean, low, high = estimate["mean"], estimate["low"], estimate["high"]
+    if mean is None:
         return "-"
-    if found["low"] is None:
-        return f"{form(found['mean'])} [one picture]"
-    return f"{form(found['mean'])} [{form(found['low'])}, {form(found['high'])}]"
+    if low is None or high is None:
+        return f"{form(mean)} [one picture]"
+    return f"{form(mean)} [{form(low)}, {form(high)}]"
 
 
-def share(found: Record) -> str:
+def share(estimate: Estimate) -> str:
     """An estimate of a share."""
-    return _with_interval(found, lambda value: f"{value:.0%}")
+    return _with_interval(estimate, lambda value: f"{value:.0%}")
 
 
-def gap(found: Record) -> str:
+def gap(estimate: Estimate) -> str:
     """An estimate of a difference of shares, in points."""
-    return _with_interval(found, lambda value: f"{100 * value:+.1f}")
+    return _with_interval(estimate, lambda value: f"{100 * value:+.1f}")
 
 
-def rho(found: Record) -> str:
+def rho(estimate: Estimate) -> str:
     """An estimate of a correlation."""
-    return _with_interval(found, lambda value: f"{value:+.2f}")
+    return _with_interval(estimate, lambda value: f"{value:+.2f}")
 
 
-def nats(found: Record) -> str:
+def nats(estimate: Estimate) -> str:
     """An estimate of a divergence."""
-    return _with_interval(found, lambda value: f"{value:.2g}")
+    return _with_interval(estimate, lambda value: f"{value:.2g}")
 
 
-def nats_gap(found: Record) -> str:
+def nats_gap(estimate: Estimate) -> str:
     """An estimate of a difference of divergences."""
-    return _with_interval(found, lambda value: f"{value:+.2g}")
+    return _with_interval(estimate, lambda value: f"{value:+.2g}")

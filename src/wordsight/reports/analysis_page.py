@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
-from typing import Any
 
+from wordsight.analysis.intermediate_states import Analysis
 from wordsight.reports.analysis import analysis_tables, sentences
 from wordsight.reports.analysis_figure import draw
 from wordsight.reports.folder import write_files
-from wordsight.reports.ink import LIGHT
-from wordsight.reports.page import figure, page
+from wordsight.reports.page import figure, render
+from wordsight.reports.palette import DARK, LIGHT
 
 
-def write_analysis(record: dict[str, Any], folder: Path) -> None:
-    """Write ANALYSIS_FILES of `wordsight.reports` into the folder, or none."""
-    text = page(
+def write_analysis(record: Analysis, folder: Path) -> None:
+    """Write ANALYSIS_FILES of reports/folder.py into the folder, or none."""
+    light, dark = draw(record, LIGHT), draw(record, DARK)
+    text = render(
         "analysis.html",
-        "wordsight analyze",
-        analysis_tables(record),
-        record["environment"],
+        title="wordsight analyze",
+        tables=analysis_tables(record),
+        environment=record["environment"],
         record=record,
         sentences=sentences(record),
-        figures=[figure(partial(draw, record))],
+        figures=[figure(light, dark)],
     )
     contents: dict[str, bytes | str] = {
         "analysis.html": text,
         "analysis.json": json.dumps(record, indent=1) + "\n",
-        "analysis.png": draw(record, LIGHT),
+        "analysis.png": light,
     }
     write_files(folder, contents)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from wordsight.analysis.prototypes import Cluster, Inspection
 from wordsight.reports.tables import Table
 
-Record = dict[str, Any]
 
-
-def sentences(record: Record) -> list[str]:
+def sentences(record: Inspection) -> list[str]:
     """What there is to know of the book, the flag first if it has one."""
     says, count = record["says"], len(record["prototypes"])
     sure = f"say a word with a confidence of {says['sure']:g} or more"
@@ -20,24 +17,24 @@ def sentences(record: Record) -> list[str]:
             f"Flagged: {says['prototypes']} of {count} prototypes ({says['share']:.0%}) {sure}: {common}. "
             "What a prototype stands for should say nothing recognizable."
         )
-    told = [
+    lines = [
         flag,
-        f"{count} prototypes for {record['book']['model']}, read alone and compared with {record['tokens']} "
-        f"tokens of {len(record['pictures'])} pictures.",
+        f"{count} prototypes for {record['book']['model']}, each read alone and compared with "
+        f"{record['tokens']} tokens of {len(record['pictures'])} pictures.",
     ]
     if repeats := record["repetition"]:
-        told.append(
+        lines.append(
             f"Half of the prototypes have another at a cosine of {repeats['median']:.3f} or more; "
             "`wordsight codebook compact` leaves out those that repeat another."
         )
-    told.append(
+    lines.append(
         f"At keep {record['keep']:.0%}, {record['dropped']} tokens are dropped; {record['idle']} prototypes "
-        "are the nearest one of none of them."
+        "are not the nearest prototype of any dropped token."
     )
-    return told
+    return lines
 
 
-def cluster_table(record: Record) -> Table:
+def cluster_table(record: Inspection) -> Table:
     """A row for every cluster of prototypes."""
     dropped = max(1, record["dropped"])
     body = [
@@ -54,6 +51,6 @@ def cluster_table(record: Record) -> Table:
     return Table("Clusters", head, body, tuple(sentences(record)))
 
 
-def words_of(cluster: Record) -> str:
+def words_of(cluster: Cluster) -> str:
     """The commonest words of a cluster, and how many prototypes say them."""
     return ", ".join(f"{word} ({times})" for word, times in cluster["words"])

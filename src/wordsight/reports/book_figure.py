@@ -8,43 +8,45 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from wordsight.reports.ink import COLORS, Ink, new_figure, style_axis, to_png
+from wordsight.analysis.prototypes import Inspection
+from wordsight.reports.figures import new_figure, style_axis, to_png
+from wordsight.reports.palette import LINES, Palette
 
 MARKERS = "o^s"  # with six colors, as many looks as there are clusters, and more
 BINS = 30
 
 
-def draw(record: dict[str, Any], ink: Ink) -> bytes:
+def draw(record: Inspection, palette: Palette) -> bytes:
     """A PNG of four panels."""
-    figure = new_figure((10, 7.6), ink)
+    figure = new_figure((10, 7.6), palette)
     axes = figure.subplots(2, 2)
     _draw_map(axes[0][0], record)
     twins = [each["nearest"][1] for each in record["prototypes"] if each["nearest"]]
     repeats = record["repetition"]
-    _draw_shares(axes[0][1], twins, repeats and repeats["median"], ink)
+    _draw_shares(axes[0][1], twins, repeats and repeats["median"], palette)
     axes[0][1].set(title="How they repeat each other", xlabel="cosine with the nearest other; line: median")
     says = record["says"]
-    _draw_shares(axes[1][0], [each["confidence"] for each in record["prototypes"]], says["sure"], ink)
+    _draw_shares(axes[1][0], [each["confidence"] for each in record["prototypes"]], says["sure"], palette)
     axes[1][0].set(title="How surely they say a word", xlabel="confidence, read alone; line: says it surely")
     axes[1][0].set_xlim(0, 1)
     _draw_pruning(axes[1][1], record)
     for axis in axes.flat:
-        style_axis(axis, ink)
+        style_axis(axis, palette)
     handles, names = axes[0][0].get_legend_handles_labels()
     legend = figure.legend(handles, names, loc="outside right upper", frameon=False, title="cluster")
     for text in (legend.get_title(), *legend.get_texts()):
-        text.set_color(ink.text)
+        text.set_color(palette.text)
     return to_png(figure)
 
 
-def _draw_map(axis: Axes, record: dict[str, Any]) -> None:
+def _draw_map(axis: Axes, record: Inspection) -> None:
     for number, name in enumerate(_names(record)):
         own = [each for each in record["prototypes"] if each["cluster"] == number]
         places = np.array([each["map"] for each in own])
         sizes = [12 + 60 * each["prunes"] / max(1, record["dropped"]) ** 0.5 for each in own]
         look: dict[str, Any] = {
-            "color": COLORS[number % len(COLORS)],
-            "marker": MARKERS[number // len(COLORS) % len(MARKERS)],
+            "color": LINES[number % len(LINES)],
+            "marker": MARKERS[number // len(LINES) % len(MARKERS)],
         }
         axis.scatter(places[:, 0], places[:, 1], sizes, alpha=0.7, linewidths=0, label=name, **look)
     first, second = record["map_explains"]
@@ -55,27 +57,27 @@ def _draw_map(axis: Axes, record: dict[str, Any]) -> None:
     )
 
 
-def _names(record: dict[str, Any]) -> list[str]:
+def _names(record: Inspection) -> list[str]:
     """A cluster's number and its commonest word."""
     return [f"{each['number']} {each['words'][0][0][:14]}".replace("$", r"\$") for each in record["clusters"]]
 
 
-def _draw_shares(axis: Axes, values: list[float], mark: float | None, ink: Ink) -> None:
+def _draw_shares(axis: Axes, values: list[float], mark: float | None, palette: Palette) -> None:
     """What share of the prototypes has which value."""
     weights = np.full(len(values), 1 / max(1, len(values)))
-    axis.hist(values, bins=BINS, weights=weights, color=COLORS[0])
+    axis.hist(values, bins=BINS, weights=weights, color=LINES[0])
     axis.set_ylabel("share of the prototypes")
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     if mark is not None:
-        axis.axvline(mark, color=ink.text, linestyle="--", linewidth=1)
+        axis.axvline(mark, color=palette.text, linestyle="--", linewidth=1)
 
 
-def _draw_pruning(axis: Axes, record: dict[str, Any]) -> None:
+def _draw_pruning(axis: Axes, record: Inspection) -> None:
     prunes = np.sort([each["prunes"] for each in record["prototypes"]])[::-1]
     axis.plot(
         np.arange(len(prunes) + 1),
         np.concatenate([[0], prunes.cumsum() / max(1, record["dropped"])]),
-        color=COLORS[1],
+        color=LINES[1],
     )
     axis.set(
         title="Which of them prune",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from rich.console import RenderableType
 from rich.table import Table
 
 from wordsight._utils.numbers import signed
+from wordsight.evaluation.calibration import CalibrationRecord
 
 
-def calibration_tables(record: dict[str, Any]) -> list[Any]:
+def calibration_tables(record: CalibrationRecord) -> list[RenderableType]:
     """The record of a calibration for the terminal, the verdict last."""
     tried = Table(
         "criterion", "accuracy", title=f"on {record['questions']['choosing']} questions that choose"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from wordsight.analysis.compaction import Compaction
 from wordsight.reports.tables import Table
 
 
-def compaction_table(record: dict[str, Any]) -> Table:
+def compaction_table(record: Compaction) -> Table:
     """What was merged, and on pictures how many of the kept tokens are the same."""
-    before, after = (record["prototypes"][name] for name in ("before", "after"))
+    before, after = record["prototypes"]["before"], record["prototypes"]["after"]
     notes = [
         f"{after} of {before} prototypes stay; each that went has a cosine of {record['similarity']:g} or "
         "more with one of them.",
@@ -20,8 +19,8 @@ def compaction_table(record: dict[str, Any]) -> Table:
     if on := record.get("on_pictures"):
         fall = on["redundancy"]
         notes.append(
-            f"On {on['tokens']} tokens of {on['pictures']} pictures it fell by {fall['largest_fall']:.4f} at "
-            f"most, {fall['mean_fall']:.4f} on average."
+            f"On {on['tokens']} tokens of {on['pictures']} pictures redundancy fell by "
+            f"{fall['largest_fall']:.4f} at most, {fall['mean_fall']:.4f} on average."
         )
         body = [
             (f"{kept['keep']:.0%}", f"{kept['by_both']:.1%}", f"{kept['least']:.1%}", f"{kept['keep']:.0%}")

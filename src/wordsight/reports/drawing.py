@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
+from wordsight.reports.palette import OUTLINE
 
 CELL = 72  # pixels of a token in a drawing: enough for a word
 Box = tuple[int, int, int, int]
@@ -31,20 +32,22 @@ def boxes(picture: Image.Image, tokens: VisualTokens) -> list[Box]:
     return [(left, top, right, bottom) for left, top, right, bottom in edges.round().int().tolist()]
 
 
-def enlarged(picture: Image.Image, where: Sequence[Box]) -> Image.Image:
+def enlarged(picture: Image.Image, token_boxes: Sequence[Box]) -> Image.Image:
     """The picture at a size at which a word fits on each of its tokens."""
-    smallest = min(min(right - left, bottom - top) for left, top, right, bottom in where)
+    smallest = min(min(right - left, bottom - top) for left, top, right, bottom in token_boxes)
     factor = max(1.0, CELL / max(1, smallest))
     size = (round(picture.width * factor), round(picture.height * factor))
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def draw_words(picture: Image.Image, where: Sequence[Box], said: Sequence[tuple[str, float]]) -> Image.Image:
-    """Every token's word and confidence on the picture; the surer, the darker its label."""
+def draw_words(
+    picture: Image.Image, token_boxes: Sequence[Box], words: Sequence[tuple[str, float]]
+) -> Image.Image:
+    """The picture with every token's word on it; the more confident, the darker its label."""
     drawing = picture.convert("RGBA")
     labels = Image.new("RGBA", drawing.size)
     draw = ImageDraw.Draw(labels)
-    for (left, top, right, bottom), (word, confidence) in zip(where, said, strict=True):
+    for (left, top, right, bottom), (word, confidence) in zip(token_boxes, words, strict=True):
         shade = int(60 + 190 * confidence)
         draw.rectangle((left, top, right, bottom), outline=(255, 255, 255, 90))
         font = _fitting(word, right - left - 6)
@@ -62,14 +65,14 @@ def _fitting(word: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageF
     return font
 
 
-def draw_kept(picture: Image.Image, where: Sequence[Box], kept: set[int]) -> Image.Image:
-    """The picture with every dropped token faded to gray; `kept` are indices into `where`."""
+def draw_kept(picture: Image.Image, token_boxes: Sequence[Box], kept: set[int]) -> Image.Image:
+    """The picture with every dropped token faded to gray; `kept` are indices into `token_boxes`."""
     faded = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, "white"), 0.75)
     for i in kept:
-        faded.paste(picture.crop(where[i]), where[i][:2])
+        faded.paste(picture.crop(token_boxes[i]), token_boxes[i][:2])
     draw = ImageDraw.Draw(faded)
     for i in kept:
-        draw.rectangle(where[i], outline=(220, 30, 90), width=2)
+        draw.rectangle(token_boxes[i], outline=OUTLINE, width=2)
     return faded
 
 
@@ -77,20 +80,20 @@ def side_by_side(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     """Pictures of one height next to each other, each under its caption."""
     gap, title = 12, 34
     height = max(picture.height for _, picture in panels)
-    sheet = Image.new("RGB", (sum(p.width + gap for _, p in panels) + gap, height + title + gap), "white")
-    draw, left = ImageDraw.Draw(sheet), gap
+    canvas = Image.new("RGB", (sum(p.width + gap for _, p in panels) + gap, height + title + gap), "white")
+    draw, left = ImageDraw.Draw(canvas), gap
     for caption, picture in panels:
         draw.text((left, 8), caption, "black", ImageFont.load_default(16))
-        sheet.paste(picture, (left, title))
+        canvas.paste(picture, (left, title))
         left += picture.width + gap
-    return sheet
+    return canvas
 
 
-def terminal_grid(tokens: VisualTokens, said: Sequence[tuple[str, float]]) -> Table:
-    """One whole grid for the terminal: its words, the surer the brighter."""
+def terminal_grid(tokens: VisualTokens, words: Sequence[tuple[str, float]]) -> Table:
+    """One whole grid for the terminal: its words, the more confident the brighter."""
     height, width = (tokens.cell[:, 2:].max(0).values + 1).tolist()
     grid: list[list[Text]] = [[Text("") for _ in range(width)] for _ in range(height)]
-    for (row, column), (word, confidence) in zip(tokens.cell[:, 2:].tolist(), said, strict=True):
+    for (row, column), (word, confidence) in zip(tokens.cell[:, 2:].tolist(), words, strict=True):
         level = int(70 + 185 * confidence)
         grid[row][column] = Text(word[:7], style=f"rgb({level},{level},{level})")
     table = Table.grid(padding=(0, 1))

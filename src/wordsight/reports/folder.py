@@ -1,31 +1,30 @@
-"""Report: what a comparison found, as a folder of a figure, a page, and tables for Markdown and LaTeX."""
+"""Report: the results of a comparison as a folder of a figure, a page, and tables for Markdown and LaTeX."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from wordsight._utils.files import check_folder, replacing
-from wordsight.errors import UsageError
+from wordsight.errors import FileError, UsageError
 from wordsight.evaluation.results import Results
 from wordsight.reports.formats import latex, markdown
 from wordsight.reports.tables import tables
 
 ANALYSIS_FILES = ("analysis.html", "analysis.json", "analysis.png")
-FILES = ("pareto.png", "comparison.html", "comparison.md", "comparison.tex")
+COMPARISON_FILES = ("pareto.png", "comparison.html", "comparison.md", "comparison.tex")
 BOOK_FILES = ("book.html", "book.json", "book.png")
 
 
-def check_report(folder: Path, files: Sequence[str] = FILES) -> None:
-    """Raises UsageError if a report of these files could not be written there, before the work that it
-    reports on.
+def check_report(folder: Path, files: Sequence[str] = COMPARISON_FILES) -> None:
+    """Raises UsageError without matplotlib and FileError if a report of these files could not be written
+    there, before the work that it reports on.
     """
-    if missing := [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]:
-        raise UsageError(f"a report needs {missing[0]}: pip install 'wordsight[report]'")
+    if find_spec("matplotlib") is None:
+        raise UsageError("a report needs matplotlib: pip install 'wordsight[report]'")
     if other := sorted({path.name for path in folder.glob("*")} - set(files)):
-        raise UsageError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
+        raise FileError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
     check_folder(folder)
 
 
@@ -39,20 +38,24 @@ def write_files(folder: Path, contents: Mapping[str, bytes | str]) -> None:
 
 
 def write_report(results: Results, folder: Path) -> None:
-    """Write all FILES into the folder, or none."""
+    """Write all COMPARISON_FILES into the folder, or none."""
     # Only here: reports are an extra, and tables are not.
-    from wordsight.reports.ink import LIGHT
-    from wordsight.reports.page import figure, page
+    from wordsight.reports.page import figure, render
+    from wordsight.reports.palette import DARK, LIGHT
     from wordsight.reports.pareto import draw
 
-    found = tables(results.rows)
-    drawn = figure(partial(draw, results.rows))
+    all_tables = tables(results.rows)
+    light, dark = draw(results.rows, LIGHT), draw(results.rows, DARK)
     contents: dict[str, bytes | str] = {
-        "pareto.png": draw(results.rows, LIGHT),
-        "comparison.html": page(
-            "page.html", "wordsight compare", found, results.environment, figures=[drawn]
+        "pareto.png": light,
+        "comparison.html": render(
+            "comparison.html",
+            title="wordsight compare",
+            tables=all_tables,
+            environment=results.environment,
+            figures=[figure(light, dark)],
         ),
-        "comparison.md": "\n".join(map(markdown, found)),
-        "comparison.tex": "\n".join(map(latex, found)),
+        "comparison.md": "\n".join(map(markdown, all_tables)),
+        "comparison.tex": "\n".join(map(latex, all_tables)),
     }
     write_files(folder, contents)

@@ -42,11 +42,11 @@ def latex(table: Table) -> str:
     """A table environment with the rules of booktabs; everything that LaTeX would read as a command is
     escaped.
     """
-    told = " ".join([f"{table.title}.", *table.notes])
+    caption = " ".join([f"{table.title}.", *table.notes])
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escaped(told)}}}",
+        rf"\caption{{{escaped(caption)}}}",
         rf"\begin{{tabular}}{{{'l' * len(table.head)}}}",
         r"\toprule",
         _ended(table.head),

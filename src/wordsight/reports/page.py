@@ -1,32 +1,49 @@
-"""The page: one HTML file that asks nothing of anybody, with figures, tables and the environment."""
+"""Pages: every HTML page of wordsight is a template of jinja2 in one palette, and asks nothing of anybody."""
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from wordsight.reports.ink import DARK, LIGHT, Ink
-from wordsight.reports.tables import Table
+from wordsight.reports.palette import css
 
-TEMPLATES = Environment(
-    autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(Path(__file__).parent)
-)
+TEMPLATES = Path(__file__).parent
 
 
-def page(
-    template: str, title: str, tables: Sequence[Table], environment: Mapping[str, Any], **own: Any
-) -> str:
-    """The page that a template beside this file makes of these tables and of what is its own."""
-    return TEMPLATES.get_template(template).render(title=title, tables=tables, environment=environment, **own)
+def render(template: str, *, folder: Path = TEMPLATES, **context: object) -> str:
+    """The page that a template of the folder, or one beside this file, makes of the context."""
+    return _environment(folder).get_template(template).render(context)
 
 
-def figure(draw: Callable[[Ink], bytes]) -> dict[str, str]:
+@cache
+def _environment(folder: Path) -> Environment:
+    """`palette` is a page's colors; `source(NAME)` the text of a file of ours, for a style or script element;
+    `record | embedded` a record as JSON, for a script element.
+    """
+    loader = FileSystemLoader([folder, TEMPLATES])
+    templates = Environment(autoescape=True, undefined=StrictUndefined, loader=loader)
+    templates.globals |= {
+        "palette": Markup(css()),
+        "source": lambda name: Markup(loader.get_source(templates, name)[0]),
+    }
+    templates.filters["embedded"] = _embedded
+    return templates
+
+
+def _embedded(record: Mapping[str, object]) -> Markup:
+    """The JSON of a record as it can stand in a script element: none of its words can end that."""
+    return Markup(json.dumps(record, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def figure(light: bytes, dark: bytes) -> dict[str, str]:
     """A figure for light and for dark screens, as the addresses of two PNGs that hold themselves."""
-    return {"light": inline(draw(LIGHT), "png"), "dark": inline(draw(DARK), "png")}
+    return {"light": inline(light, "png"), "dark": inline(dark, "png")}
 
 
 def inline(picture: bytes, kind: str) -> str:

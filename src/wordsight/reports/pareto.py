@@ -11,13 +11,16 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from wordsight.reports.ink import COLORS, Ink, new_figure, style_axis, to_png
-from wordsight.reports.tables import Row
+from wordsight.evaluation.metrics import UNPRUNED
+from wordsight.evaluation.results import Row
+from wordsight.reports.figures import new_figure, style_axis, to_png
+from wordsight.reports.palette import LINES, Palette
 
 MARKERS = "osD^vPX*<>h"
 FEW = 16  # lines that a small panel can show
-STYLES = ("-", "--", ":")
+DASHES = ("-", "--", ":")
 Cost = Callable[[Sequence[Row]], list[float | None]]
+Style = dict[str, Any]  # keyword arguments of Axes.plot
 
 
 @dataclass(frozen=True)
@@ -28,24 +31,24 @@ class Point:
     quality: float
 
 
-def draw(rows: Sequence[Row], ink: Ink) -> bytes:
+def draw(rows: Sequence[Row], palette: Palette) -> bytes:
     """A PNG: a line for every pruner, a row of panels for every model."""
     costs = [("visual tokens read", _tokens)]
     if any(row["timing"] for row in rows):
         costs.append(("milliseconds a question, one at a time", _milliseconds))
     models = list(dict.fromkeys(row["model"] for row in rows))
-    looks = _looks(rows, ink)
-    size = 1.0 if len(looks) <= FEW else 1.7  # many lines need room
-    columns = math.ceil(len(looks) / (FEW * size * len(models)))  # of the legend
-    figure = new_figure((2.4 * columns + 4.4 * size * len(costs), 0.6 + 3.4 * size * len(models)), ink)
+    styles = _styles(rows, palette)
+    size = 1.0 if len(styles) <= FEW else 1.7  # many lines need room
+    columns = math.ceil(len(styles) / (FEW * size * len(models)))  # of the legend
+    figure = new_figure((2.4 * columns + 4.4 * size * len(costs), 0.6 + 3.4 * size * len(models)), palette)
     axes = figure.subplots(len(models), len(costs), squeeze=False)
     for model, panels in zip(models, axes, strict=True):
         own = [row for row in rows if row["model"] == model and row["tasks"] == 1]
         for axis, (label, cost) in zip(panels, costs, strict=True):
-            _draw_lines(axis, points(own, cost), looks)
+            _draw_lines(axis, points(own, cost), styles)
             axis.set(xlabel=label, ylabel="accuracy kept, mean over tasks", title=model)
             axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            style_axis(axis, ink)
+            style_axis(axis, palette)
         panels[0].set_xscale("log", base=2)
         panels[0].xaxis.set_major_formatter("{x:g}")
     lines, names = axes[0][0].get_legend_handles_labels()
@@ -54,34 +57,36 @@ def draw(rows: Sequence[Row], ink: Ink) -> bytes:
         names,
         loc="outside right upper",
         frameon=False,
-        labelcolor=ink.text,
+        labelcolor=palette.text,
         ncols=columns,
         fontsize="medium" if columns == 1 else "small",
     )
-    figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=ink.text)
+    figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=palette.text)
     return to_png(figure)
 
 
 def points(rows: Sequence[Row], cost: Cost) -> dict[str, list[Point]]:
     """The points of every pruner on one model, those of lower cost first; what has no cost is left out."""
-    told: dict[tuple[str, str], list[Point]] = {}
+    by_task: dict[tuple[str, float | None, int | None], list[Point]] = {}
     for row, spent in zip(rows, cost(rows), strict=True):
         if spent is not None and row["retention"] is not None:
-            told.setdefault((row["pruner"], repr(row["keep"])), []).append(Point(spent, row["retention"]))
-    found: dict[str, list[Point]] = {}
-    for (pruner, _), each in told.items():
+            point = Point(spent, row["retention"])
+            by_task.setdefault((row["pruner"], row["keep"], row["tokens"]), []).append(point)
+    lines: dict[str, list[Point]] = {}
+    for (pruner, *_), each in by_task.items():
         mean = Point(fmean(point.cost for point in each), fmean(point.quality for point in each))
-        found[pruner] = sorted([*found.get(pruner, []), mean], key=lambda point: point.cost)
-    return found
+        lines[pruner] = sorted([*lines.get(pruner, []), mean], key=lambda point: point.cost)
+    return lines
 
 
-def front(found: Sequence[Point]) -> set[Point]:
+def front(candidates: Sequence[Point]) -> set[Point]:
     """The points that no other beats: none costs as little and keeps as much, and is better in one."""
     return {
         mine
-        for mine in found
+        for mine in candidates
         if not any(
-            other != mine and other.cost <= mine.cost and other.quality >= mine.quality for other in found
+            other != mine and other.cost <= mine.cost and other.quality >= mine.quality
+            for other in candidates
         )
     }
 
@@ -103,21 +108,21 @@ def _milliseconds(rows: Sequence[Row]) -> list[float | None]:
     ]
 
 
-def _looks(rows: Sequence[Row], ink: Ink) -> dict[str, dict[str, Any]]:
+def _styles(rows: Sequence[Row], palette: Palette) -> dict[str, Style]:
     """Color, marker and dashes of every pruner: no two share all three, and few share two."""
-    names = [name for name in dict.fromkeys(row["pruner"] for row in rows) if name != "none"]
-    looks: dict[str, dict[str, Any]] = {"none": {"color": ink.text, "marker": "*", "markersize": 11}}
+    names = [name for name in dict.fromkeys(row["pruner"] for row in rows) if name != UNPRUNED]
+    styles: dict[str, Style] = {UNPRUNED: {"color": palette.text, "marker": "*", "markersize": 11}}
     for i, name in enumerate(names):
-        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
-        looks[name] = {"color": color, "marker": marker, "linestyle": STYLES[i // len(COLORS) % len(STYLES)]}
-    return looks
+        color, marker = LINES[i % len(LINES)], MARKERS[i % len(MARKERS)]
+        styles[name] = {"color": color, "marker": marker, "linestyle": DASHES[i // len(LINES) % len(DASHES)]}
+    return styles
 
 
-def _draw_lines(axis: Axes, found: dict[str, list[Point]], looks: dict[str, dict[str, Any]]) -> None:
-    best = front([point for line in found.values() for point in line])
-    for name, line in found.items():
+def _draw_lines(axis: Axes, lines: dict[str, list[Point]], styles: dict[str, Style]) -> None:
+    best = front([point for line in lines.values() for point in line])
+    for name, line in lines.items():
         x, y = [point.cost for point in line], [point.quality for point in line]
-        axis.plot(x, y, label=name, markerfacecolor="none", **looks[name])
-        beaten = {"linestyle": "none", "markerfacecolor": looks[name]["color"]}
+        axis.plot(x, y, label=name, markerfacecolor="none", **styles[name])
+        filled = {"linestyle": "none", "markerfacecolor": styles[name]["color"]}
         at = [i for i, point in enumerate(line) if point in best]
-        axis.plot([x[i] for i in at], [y[i] for i in at], **{**looks[name], **beaten})
+        axis.plot([x[i] for i in at], [y[i] for i in at], **{**styles[name], **filled})

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from wordsight.media.images import load_picture
+from wordsight.reports.palette import OUTLINE
 
 SIDE = 56  # pixels of a patch
 COLUMNS = 24
@@ -63,5 +64,5 @@ def around(picture: Image.Image, box: Sequence[float]) -> Image.Image:
         fillcolor=GRAY,
     )
     corners = [round(scale * edge) for edge in (left - x, top - y, right - x, bottom - y)]
-    ImageDraw.Draw(patch).rectangle([*corners[:2], corners[2] - 1, corners[3] - 1], outline=(220, 30, 90))
+    ImageDraw.Draw(patch).rectangle([*corners[:2], corners[2] - 1, corners[3] - 1], outline=OUTLINE)
     return patch

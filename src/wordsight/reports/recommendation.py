@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from rich.console import RenderableType
 from rich.table import Table
 
 from wordsight._utils.numbers import signed
+from wordsight.evaluation.metrics import UNPRUNED
+from wordsight.evaluation.recommendation import Recommendation
 
-Record = dict[str, Any]
 
-
-def recommendation_tables(record: Record) -> list[Any]:
+def recommendation_tables(record: Recommendation) -> list[RenderableType]:
     """The record for the terminal, the advice last."""
-    shown: list[Any] = []
+    parts: list[RenderableType] = []
     if "leader" in record:
-        shown += [*_race_table(record), "", *_test_table(record), "", *_time_table(record), ""]
+        parts += [*_race_table(record), "", *_test_table(record), "", *_time_table(record), ""]
     if slow := record["too_slow"]:
-        told = ", ".join(f"{name} ({record['milliseconds'][name]:.0f} ms)" for name in slow)
-        shown.append(f"Left out, slower than {record['terms']['latency_ms']:g} ms a question: {told}.")
-    if record["left_out"]:
-        shown += [f"Left out: {reason}." for reason in dict.fromkeys(record["left_out"].values())]
-    return [*shown, *record["advice"]]
+        names = ", ".join(f"{name} ({record['milliseconds'][name]:.0f} ms)" for name in slow)
+        parts.append(f"Left out, slower than {record['terms']['latency_ms']:g} ms a question: {names}.")
+    parts += [f"Left out: {reason}." for reason in dict.fromkeys(record["left_out"].values())]
+    return [*parts, *record["advice"]]
 
 
 def _table(*columns: str) -> Table:
     return Table(*columns, box=None, pad_edge=False)
 
 
-def _race_table(record: Record) -> tuple[str, Table]:
+def _race_table(record: Recommendation) -> tuple[str, Table]:
     asked = [row["questions"] for row in record["candidates"].values()]
     title = (
         f"Race on the validation split: {sum(asked)} questions asked, of {len(asked) * record['validation']}"
@@ -40,7 +38,7 @@ def _race_table(record: Record) -> tuple[str, Table]:
     return title, table
 
 
-def _test_table(record: Record) -> tuple[str, Table]:
+def _test_table(record: Recommendation) -> tuple[str, Table]:
     test = record["test"]
     title = f"Test split: {test['questions']} questions about {test['pictures']} pictures"
     table = _table("pruner", "tokens", "accuracy", f"{record['leader']} minus this [95 %]")
@@ -50,10 +48,10 @@ def _test_table(record: Record) -> tuple[str, Table]:
     return title, table
 
 
-def _time_table(record: Record) -> tuple[str, Table]:
+def _time_table(record: Recommendation) -> tuple[str, Table]:
     time = record["time"]
     title = f"Milliseconds a question, medians of {time['rounds']} rounds in turns"
     table = _table("pruner", *time["unpruned_ms"])
-    for name, key in (("none", "unpruned_ms"), (record["leader"], "pruned_ms")):
-        table.add_row(name, *(f"{each:.1f}" for each in time[key].values()))
+    for name, spans in ((UNPRUNED, time["unpruned_ms"]), (record["leader"], time["pruned_ms"])):
+        table.add_row(name, *(f"{each:.1f}" for each in spans.values()))
     return title, table

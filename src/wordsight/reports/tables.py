@@ -1,21 +1,20 @@
-"""Tables: what the rows of a comparison say, cell by cell, whatever they are shown in."""
+"""Tables: the rows of a comparison as cells of text, for every format."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from wordsight._utils.numbers import percent, signed
-from wordsight.evaluation.latency import RATIOS, STAGES, is_gain
-from wordsight.evaluation.statistics import ENOUGH
-
-Row = dict[str, Any]
+from wordsight.evaluation.latency import RATIOS, SPANS, Span, is_gain
+from wordsight.evaluation.metrics import UNPRUNED, Part
+from wordsight.evaluation.results import Row
+from wordsight.evaluation.statistics import ENOUGH, Interval
 
 
 @dataclass(frozen=True)
 class Table:
-    """A title, the names of the columns, the cells row by row, and what has to be said below."""
+    """A title, the names of the columns, the cells row by row, and the notes below."""
 
     title: str
     head: tuple[str, ...]
@@ -24,7 +23,7 @@ class Table:
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """All that the rows say: accuracies, what the pictures add, and times where they were measured."""
+    """All tables of the rows: accuracies, what the pictures add, and times where they were measured."""
     timed = [row for row in rows if row["timing"]]
     return [summary(rows), comparison(rows), contributions(rows), *([times(timed)] if timed else [])]
 
@@ -32,43 +31,46 @@ def tables(rows: Sequence[Row]) -> list[Table]:
 def summary(rows: Sequence[Row]) -> Table:
     """A line for every pruner, a column for every keep: accuracy on the task, or the mean over tasks."""
     most = max((row["tasks"] for row in rows), default=1)
-    whose: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row["tasks"] == most:
-            whose.setdefault(_whose(row), []).append(row)
-    keeps = list(dict.fromkeys(_keep(row["keep"]) for row in rows if row["pruner"] != "none"))
+            groups.setdefault(_model_and_task(row), []).append(row)
+    keeps = list(dict.fromkeys(_keep(row) for row in rows if row["pruner"] != UNPRUNED))
     body, notes = [], []
-    for about, own in whose.items():
+    for group, own in groups.items():
         pruners = dict.fromkeys(row["pruner"] for row in own)
-        notes += [told for pruner in pruners if (told := _more_read(pruner, own))]
-        found = {(row["pruner"], _keep(row["keep"])): _accuracy(row) for row in own}
+        notes += [note for pruner in pruners if (note := _more_read(pruner, own))]
+        accuracies = {(row["pruner"], _keep(row)): _accuracy(row) for row in own}
         for pruner in pruners:
-            at = [found.get((pruner, "100%" if pruner == "none" else keep), "") for keep in keeps]
-            body.append((*about, pruner, *at))
-        body.append((*about, "(blind)", *(f"{own[0]['blind']:.3f}" for _ in keeps)))
+            at = [accuracies.get((pruner, "100%" if pruner == UNPRUNED else keep), "") for keep in keeps]
+            body.append((*group, pruner, *at))
+        body.append((*group, "(blind)", *(f"{own[0]['blind']:.3f}" for _ in keeps)))
     head = ("model", "task", "pruner", *keeps)
     return _without_one_model(Table("By keep, accuracy [95 %]", head, body, tuple(notes)))
 
 
 def _more_read(pruner: str, rows: Sequence[Row]) -> str:
-    """What has to be said of a pruner that reads more tokens than its keep."""
+    """The note on a pruner that reads more tokens than its keep, empty for another."""
     more = [
         row for row in rows if row["pruner"] == pruner and row["tokens_kept"] > max(1, 1.1 * _budget(row))
     ]
     if not more:
         return ""
-    counts = ", ".join(f"{row['tokens_kept']:.1f} at {_keep(row['keep'])}" for row in more)
+    counts = ", ".join(f"{row['tokens_kept']:.1f} at {_keep(row)}" for row in more)
     return f"{pruner} reads {counts}, of {more[0]['tokens_total']:.1f} tokens (the mean over layers)."
 
 
 def _budget(row: Row) -> float:
-    keep = row["keep"]
-    return float(keep * row["tokens_total"] if isinstance(keep, float) else keep)
+    """How many tokens were to be kept."""
+    if row["keep"] is not None:
+        return row["keep"] * row["tokens_total"]
+    assert row["tokens"] is not None, "one of the two is given"
+    return row["tokens"]
 
 
 def comparison(rows: Sequence[Row]) -> Table:
     """Accuracy of every pruner; the blind score of a task is its last line."""
-    others = sorted({name for row in rows for name in row["difference_to"]} - {"none"})
+    others = sorted({name for row in rows for name in row["difference_to"]} - {UNPRUNED})
     head = (
         *("model", "task", "pruner", "keep", "tokens", "accuracy [95 %]", "kept quality"),
         *(f"minus {name} [95 %]" for name in ("unpruned", *others)),
@@ -76,20 +78,19 @@ def comparison(rows: Sequence[Row]) -> Table:
     )
     body: list[tuple[str, ...]] = []
     for i, row in enumerate(rows):
-        differences = [signed(row["difference_to"].get(name)) for name in ("none", *others)]
+        differences = [signed(row["difference_to"].get(name)) for name in (UNPRUNED, *others)]
         body.append(
             (
-                *_about(row),
+                *_key(row),
                 f"{row['tokens_kept']:.1f}",
                 _accuracy(row),
                 percent(row["retention"]),
                 *differences,
-                _part(row["split"], "easy"),
-                _part(row["split"], "hard"),
+                *((_part(row["split"]["easy"]), _part(row["split"]["hard"])) if row["split"] else ("", "")),
             )
         )
-        if i + 1 == len(rows) or _whose(rows[i + 1]) != _whose(row):
-            blind = (*_whose(row), "(blind)", "0%", "0.0", f"{row['blind']:.3f}")
+        if i + 1 == len(rows) or _model_and_task(rows[i + 1]) != _model_and_task(row):
+            blind = (*_model_and_task(row), "(blind)", "0%", "0.0", f"{row['blind']:.3f}")
             body.append(blind + ("",) * (len(head) - len(blind)))
     few = {
         (row["task"], row["questions"], row["pictures"])
@@ -102,10 +103,10 @@ def comparison(rows: Sequence[Row]) -> Table:
         for task, questions, pictures in sorted(few)
     ]
     notes += [
-        f"{row['pruner']} at keep {_keep(row['keep'])} on {row['task']}: the threshold alone would have "
-        f"dropped all tokens of {row['rescued']} of {row['pictures']} pictures; one of each was kept."
+        f"{row['pruner']} at keep {_keep(row)} on {row['task']}: the threshold alone would have "
+        f"dropped all tokens of {row['drops_all']} of {row['pictures']} pictures; one of each was kept."
         for row in rows
-        if row["rescued"]
+        if row["drops_all"]
     ]
     return _without_one_model(Table("Accuracy", head, body, tuple(notes)))
 
@@ -121,46 +122,47 @@ def contributions(rows: Sequence[Row]) -> Table:
         "none (blind)",
         "image contribution",
     )
-    first = {_whose(row): row for row in reversed(rows)}
+    first = {_model_and_task(row): row for row in reversed(rows)}
     body = [
         (
-            *whose,
+            *group,
             f"{row['questions']}",
             f"{row['pictures']}",
             f"{row['unpruned']:.3f}",
             f"{row['blind']:.3f}",
             percent(row["image_contribution"]),
         )
-        for whose, row in reversed(first.items())
+        for group, row in reversed(first.items())
     ]
     return _without_one_model(Table("What the pictures add", head, body))
 
 
 def times(rows: Sequence[Row]) -> Table:
     """Milliseconds a question, their ratio to the unpruned model's, and the work that was counted."""
-    head = ("model", "task", "pruner", "keep", "batch", *(f"{stage} ms" for stage in (*STAGES, "total")))
-    head += (*(f"{stage} ratio" for stage in RATIOS), "KV cache MB", "prefill GFLOPs", "peak memory MB")
+    head = ("model", "task", "pruner", "keep", "batch", *(f"{span} ms" for span in SPANS))
+    head += (*(f"{span} ratio" for span in RATIOS), "KV cache MB", "prefill GFLOPs", "peak memory MB")
+    timed = [(row, row["timing"]) for row in rows if row["timing"]]
     body = [
         (
-            *_about(row),
+            *_key(row),
             f"{taken['batch']}",
-            *(f"{taken['milliseconds'][stage]:.1f}" for stage in (*STAGES, "total")),
-            *(_ratio(taken["ratio"], stage) for stage in RATIOS),
+            *(f"{taken['milliseconds'][span]:.1f}" for span in SPANS),
+            *(_ratio(taken["ratio"], span) for span in RATIOS),
             f"{taken['kv_cache_bytes'] / 1e6:.2f}",
             f"{taken['prefill_flops'] / 1e9:.2f}",
             f"{taken['peak_memory_bytes'] / 1e6:.0f}" if taken["peak_memory_bytes"] else "-",
         )
-        for row in rows
-        for taken in row["timing"]["batches"]
+        for row, timing in timed
+        for taken in timing["batches"]
     ]
-    rounds = rows[0]["timing"]["rounds"]
-    said = (
-        f"Medians of {rounds} rounds in which the unpruned and the pruned model take turns; ratios are those "
-        "of pruned to unpruned, with the 95 % interval of their median. Where it reaches 1 there is no gain."
+    how = (
+        f"Medians of {timed[0][1]['rounds']} rounds in which the unpruned and the pruned model take turns; "
+        "ratios are those of pruned to unpruned, with the 95 % interval of their median. Where it reaches 1 "
+        "there is no gain."
     )
-    reasons = {taken["peak_memory_note"] for row in rows for taken in row["timing"]["batches"]} - {None}
-    untold = (f"Peak memory is not told: {reason}." for reason in reasons)
-    return _without_one_model(Table("Time and memory", head, body, (said, *untold)))
+    reasons = {taken["peak_memory_note"] for _, timing in timed for taken in timing["batches"]} - {None}
+    missing = (f"Peak memory is not told: {reason}." for reason in reasons)
+    return _without_one_model(Table("Time and memory", head, body, (how, *missing)))
 
 
 def _without_one_model(table: Table) -> Table:
@@ -174,29 +176,26 @@ def _accuracy(row: Row) -> str:
     return f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
-def _about(row: Row) -> tuple[str, ...]:
-    return (*_whose(row), row["pruner"], _keep(row["keep"]))
+def _key(row: Row) -> tuple[str, ...]:
+    return (*_model_and_task(row), row["pruner"], _keep(row))
 
 
-def _whose(row: Row) -> tuple[str, str]:
+def _model_and_task(row: Row) -> tuple[str, str]:
     return row["model"], row["task"]
 
 
-def _keep(keep: float | int) -> str:
-    return f"{100 * keep:.4g}%" if isinstance(keep, float) else str(keep)
+def _keep(row: Row) -> str:
+    return str(row["tokens"]) if row["keep"] is None else f"{100 * row['keep']:.4g}%"
 
 
-def _part(split: dict[str, Any] | None, name: str) -> str:
-    """Accuracy on the easy or the hard questions and how many they are."""
-    if split is None:
-        return ""
-    part = split[name]
+def _part(part: Part) -> str:
+    """Accuracy on the questions of a part and how many they are."""
     return f"{part['accuracy']:.3f} ({part['questions']})" if part["questions"] else "- (0)"
 
 
-def _ratio(ratios: dict[str, list[float]] | None, stage: str) -> str:
+def _ratio(ratios: dict[Span, Interval] | None, span: Span) -> str:
     if ratios is None:
         return ""
-    middle, low, high = ratios[stage]
-    told = f"{middle:.2f} [{low:.2f}, {high:.2f}]"
-    return told if is_gain(ratios[stage]) else f"no gain: {told}"
+    middle, low, high = ratios[span]
+    text = f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    return text if is_gain(ratios[span]) else f"no gain: {text}"

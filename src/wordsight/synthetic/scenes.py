@@ -52,6 +52,7 @@ TEXTURES = {
 UPPER, LOWER = ("sky", "night", "brick", "wood"), ("grass", "water", "sand", "snow")
 CATEGORIES = {name: tuple(words.split()) for name, words in EMOJI.items()} | {"shape": SHAPES}
 NOUNS = tuple(word for words in CATEGORIES.values() for word in words)
+EMOJI_NOUNS = [noun for noun in NOUNS if noun not in SHAPES]
 # Every label a patch can have: emoji, shape and color together, named background, plain (no name).
 CLASSES = (
     *(word for words in EMOJI.values() for word in words.split()),

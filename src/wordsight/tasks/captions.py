@@ -52,11 +52,11 @@ class Captions(Task):
 
     def score(self, example: Example, generated: str) -> float:
         """The F1 of what is named: 1 if it is all that is there and nothing else, 0 if nothing of it is."""
-        true, claimed = named(example.answer), named(generated)
+        true, claimed = count_names(example.answer), count_names(generated)
         return 2 * (true & claimed).total() / (true.total() + claimed.total())
 
 
-def named(text: str) -> Counter[str]:
+def count_names(text: str) -> Counter[str]:
     """How many of each thing a description names, a shape with its color; a background is there once.
 
     "Two red stars, a fish and another fish on grass" is {"red star": 2, "fish": 2, "grass": 1}; "the fish" is

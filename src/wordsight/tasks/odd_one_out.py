@@ -15,10 +15,9 @@ import numpy as np
 from annotated_types import Interval
 
 from wordsight.synthetic.questions import ORDINALS
-from wordsight.synthetic.scenes import NOUNS, SHAPES, SPLITS, Scene, compose, draw_background
+from wordsight.synthetic.scenes import EMOJI_NOUNS, SPLITS, Scene, compose, draw_background
 from wordsight.tasks.base import Example, Task
 
-EMOJI = [noun for noun in NOUNS if noun not in SHAPES]
 MOST_OTHERS = 2  # things of a picture that are not asked about
 
 
@@ -40,7 +39,7 @@ class OddOneOut(Task):
 
 def draw_three(rng: np.random.Generator) -> tuple[list[Scene], list[str]]:
     """Three scenes and three nouns: the first scene lacks the first noun and has the others, and so on."""
-    nouns = rng.permutation(EMOJI).tolist()
+    nouns = rng.permutation(EMOJI_NOUNS).tolist()
     asked, others = nouns[: len(ORDINALS)], nouns[len(ORDINALS) :]
     more = int(rng.integers(MOST_OTHERS + 1))
     scenes = []

@@ -17,19 +17,9 @@ from annotated_types import Interval
 
 from wordsight.synthetic.clips import Clip, Track, film
 from wordsight.synthetic.questions import NUMBERS
-from wordsight.synthetic.scenes import (
-    NOUNS,
-    SHAPES,
-    SPLITS,
-    Box,
-    draw_background,
-    draw_sprite,
-    free_box,
-    tint,
-)
+from wordsight.synthetic.scenes import EMOJI_NOUNS, SPLITS, Box, draw_background, draw_sprite, free_box, tint
 from wordsight.tasks.base import Example, Task
 
-EMOJI = [noun for noun in NOUNS if noun not in SHAPES]
 TIMES = {1: "once", 2: "twice", 3: "thrice"}
 COUNT = 8  # frames; with fewer, one or two of them tell too much
 SEEN = (3, 4)  # fewest and most frames that show a thing
@@ -57,7 +47,7 @@ class Repeats(Task):
 def come_and_go(rng: np.random.Generator) -> Clip:
     """A clip of three things: the first comes once, the second twice, the third three times."""
     background = draw_background(rng)[0]
-    nouns = rng.permutation(EMOJI)[: len(TIMES)].tolist()
+    nouns = rng.permutation(EMOJI_NOUNS)[: len(TIMES)].tolist()
     sprites = [tint(rng, draw_sprite(rng, noun, rng.uniform(30, 52))) for noun in nouns]
     places = _places(rng, [(sprite.shape[1], sprite.shape[0]) for sprite in sprites])
     count_visible = int(rng.integers(SEEN[0], SEEN[1] + 1))

@@ -1,1 +1,1 @@
-"""View: the page of `explain`, served live on this machine."""
+"""The viewer: the page of `explain`, served live on this machine."""

@@ -1,4 +1,4 @@
-"""Teller: what the server does with a question, the page and the record of `explain`."""
+"""The handler: what the server makes of a question, the page and the record of `explain`."""
 
 from __future__ import annotations
 
@@ -19,44 +19,42 @@ from wordsight.redundancy.probe import QUESTION
 
 
 @dataclass(frozen=True)
-class Question:
-    """A question about pictures or videos; `digest` is of their files, `text` may be empty."""
+class ViewRequest:
+    """A question about pictures or videos; `digest` is of their files, `question` may be empty."""
 
-    shown: MediaInput
+    media: MediaInput
     names: Sequence[str]
     digest: str
-    text: str
+    question: str
 
 
 @dataclass(frozen=True)
 class ExplainResult:
-    """The story of a question: its answer, its record as JSON, and its page."""
+    """What came of a question: its answer, its record as JSON, and its page."""
 
     answer: str
     record: str
-    render_page: str
+    page: str
 
 
-class Handler:
-    """Tells questions one after another. What the tokens of pictures say is remembered until others come;
-    what their absence changes in the answer is asked for every question.
+class RequestHandler:
+    """Explains one question after another. What is measured of the tokens of pictures is kept until other
+    pictures come; what their absence changes in the answer is measured for every question.
     """
 
-    def __init__(self, vlm: VLM, asking: Callable[..., ExplainRequest]) -> None:
-        self._vlm, self._asking = vlm, asking
-        self._digest, self._examined = "", dict[str, Tensor]()
+    def __init__(self, vlm: VLM, make_request: Callable[..., ExplainRequest]) -> None:
+        self._vlm, self._make_request = vlm, make_request
+        self._digest, self._measured = "", dict[str, Tensor]()
 
-    def __call__(self, question: Question) -> ExplainResult:
-        asked = self._asking(names=numbered(question.names), question=question.text or QUESTION)
+    def __call__(self, request: ViewRequest) -> ExplainResult:
+        to_explain = self._make_request(names=numbered(request.names), question=request.question or QUESTION)
 
-        def remembered(*given: Any) -> dict[str, Tensor]:
-            if question.digest != self._digest:
-                self._examined = measure_tokens(*given)
-                self._digest = question.digest
-            return self._examined
+        def measure(*given: Any) -> dict[str, Tensor]:
+            if request.digest != self._digest:
+                self._measured = measure_tokens(*given)
+                self._digest = request.digest
+            return self._measured
 
-        story = explain_tokens(self._vlm, question.shown, asked, measure=remembered)
-        record = json.dumps(story, allow_nan=False)
-        return ExplainResult(
-            story["answer"], record, render_page(story, pictures(question.shown, story["panels"]))
-        )
+        record = explain_tokens(self._vlm, request.media, to_explain, measure=measure)
+        page = render_page(record, pictures(request.media, record["panels"]))
+        return ExplainResult(record["answer"], json.dumps(record, allow_nan=False), page)

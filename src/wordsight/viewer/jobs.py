@@ -1,4 +1,4 @@
-"""Jobs: one thread that does jobs one after another, a bounded queue before it, and what became of them."""
+"""Jobs: one thread that does jobs one after another, a bounded queue before it, and their results."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any, Literal
 from wordsight._utils.progress import Progress, report_progress
 from wordsight.errors import WordsightError
 
-WAITING = 4  # jobs behind the one at work
-KEPT = 16  # jobs that are remembered
-PATIENCE = 5  # seconds for the job at work to notice that the end has come
+WAITING = 4  # jobs behind the one that is being done
+KEPT = 16  # jobs that are kept
+PATIENCE = 5  # seconds for the job that is being done to notice the end
 
 State = Literal["waiting", "working", "done", "failed"]
 log = logging.getLogger(__name__)
@@ -27,27 +27,27 @@ class Busy(WordsightError):
 
 
 class Forgotten(WordsightError):
-    """There is no such job, or not any more."""
+    """There is no such job, or no longer."""
 
 
 class Stopped(WordsightError):
-    """The end has come while a job was at work."""
+    """The server was stopped while a job was being done."""
 
 
 def internal_error(error: Exception) -> str:
-    """What is told of something that should not have happened."""
-    return f"{type(error).__name__}: the terminal that the server runs in tells more"
+    """What a client learns of an error that should not have happened: not where, nor with what data."""
+    return f"internal error ({type(error).__name__}); see the terminal that the server runs in"
 
 
 @dataclass(eq=False)
 class Job:
-    """What was asked, how far it is, and what came of it.
+    """A request, its progress and its result.
 
     says   what is being done, or why it failed.
-    share  how much of all of it is done, in [0, 1]; None where nothing is being done.
+    share  how much of all of its work is done, in [0, 1]; None while nothing is being done.
     """
 
-    asked: Any
+    request: Any
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     state: State = "waiting"
     says: str = "waiting"
@@ -59,7 +59,7 @@ class Job:
         return self.state in ("done", "failed")
 
     def end(self, state: State, text: str) -> None:
-        """Nothing more is being done; the state is set last, for those who wait for it."""
+        """Set the final state, and that last: others wait for it."""
         self.says, self.share = text, None
         self.state = state
 
@@ -67,12 +67,12 @@ class Job:
 class JobQueue:
     """Does jobs in a thread of its own, while a `with` block lasts.
 
-    >>> with JobQueue(lambda asked: asked + 1) as jobs:
+    >>> with JobQueue(lambda request: request + 1) as jobs:
     ...     job = jobs.submit(1)                         # in a while, job.result is 2
     """
 
-    def __init__(self, do: Callable[[Any], Any]) -> None:
-        self._do = do
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
         self._jobs: dict[str, Job] = {}  # the oldest first
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._lock = threading.RLock()
@@ -88,13 +88,13 @@ class JobQueue:
         self._queue.put(None)
         self._thread.join(PATIENCE)
 
-    def submit(self, asked: Any) -> Job:
+    def submit(self, request: Any) -> Job:
         """A job at the end of the queue. Raises Busy if that is full."""
-        job = Job(asked)
+        job = Job(request)
         with self._lock:
             self.check()
             self._jobs[job.id] = job
-            for old in list(self._jobs)[:-KEPT]:  # all over: at most 1 + WAITING, the newest, are not
+            for old in list(self._jobs)[:-KEPT]:  # these are over: at most 1 + WAITING, the newest, are not
                 del self._jobs[old]
             self._queue.put(job)
         return job
@@ -103,7 +103,8 @@ class JobQueue:
         """Raises Busy if a job would find the queue full."""
         if (unfinished := self.ahead()) > WAITING:
             raise Busy(
-                f"busy: a question is being answered and {unfinished - 1} are waiting; ask again in a while"
+                f"busy: a question is being answered and {unfinished - 1} are waiting; "
+                "try again in a few seconds"
             )
 
     def job(self, id: str) -> Job:
@@ -111,7 +112,7 @@ class JobQueue:
         with self._lock:
             if id not in self._jobs:
                 raise Forgotten(
-                    f"no such question: the last {KEPT} are remembered, until the server stops; ask it again"
+                    f"no such question: only the last {KEPT} are kept, until the server stops; ask it again"
                 )
             return self._jobs[id]
 
@@ -125,10 +126,10 @@ class JobQueue:
             self._finish(job)
 
     def _finish(self, job: Job) -> None:
-        """Do the job; what goes wrong with it is told, and ends nothing else."""
-        asked, job.asked = job.asked, None  # pictures are large: the job may be remembered for long
+        """Do the job; if it fails, the next one is done all the same."""
+        request, job.request = job.request, None  # pictures are large, and the job is kept for long
 
-        def note(progress: Progress) -> None:
+        def update(progress: Progress) -> None:
             if self._is_ending:
                 raise Stopped("the server was stopped")
             job.says = progress.description or job.says
@@ -136,8 +137,8 @@ class JobQueue:
 
         job.state = "working"
         try:
-            with report_progress(note):
-                job.result = self._do(asked)
+            with report_progress(update):
+                job.result = self._function(request)
             job.end("done", "done")
         except WordsightError as error:
             job.end("failed", str(error))

@@ -1,4 +1,4 @@
-"""Door: where the server is reached, and by what names; found shut before the model is loaded."""
+"""The listener: where the server is reached, and by what names; it is opened before the model is loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERYWHERE = frozenset({"0.0.0.0", "::"})
 
 @dataclass(frozen=True)
 class Listener(AbstractContextManager["Listener"]):
-    """A socket that listens, and the host that was asked for."""
+    """A socket that listens, and the host that the user gave."""
 
     socket: socket.socket
     host: str
@@ -31,13 +31,13 @@ class Listener(AbstractContextManager["Listener"]):
         if missing := [name for name in PACKAGES if find_spec(name) is None]:
             raise UsageError(f"the server needs {', '.join(missing)}: pip install 'wordsight[view]'")
         if not host:
-            raise UsageError("--host is empty, which would let others in; give an address, as 127.0.0.1")
+            raise UsageError("--host is empty, which would let others in; give an address, such as 127.0.0.1")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
             return cls(socket.create_server(address, family=family), host)
         except (OSError, ValueError) as error:
-            # In brackets it tells host and port again; what is wrong with a name's letters has no strerror.
+            # Brackets repeat host and port; what is wrong with the letters of a name has no strerror.
             why = str(getattr(error, "strerror", None) or error).partition(" (")[0]
             raise UsageError(
                 f"cannot listen on {host}:{port}: {why}; give another --port, or 0 for any that is free"
@@ -59,8 +59,8 @@ class Listener(AbstractContextManager["Listener"]):
         return self.host in LOOPBACK or self.host.startswith("127.")
 
     def is_known_as(self, name: str) -> bool:
-        """Whether a browser may have come by this name. A page of another site can make its own name lead
-        here, and ask in the name of who looks at it; it has no say over addresses.
+        """Whether a browser may have used this name. A page of another site can make its own name lead here
+        (DNS rebinding), but not an address.
         """
         if name in LOOPBACK | {self.host.lower()}:
             return True

@@ -1,4 +1,4 @@
-"""Serve: one model, behind a door, until somebody stops it."""
+"""Serve one model until somebody stops it."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from fastapi import FastAPI
 
 from wordsight.explain.record import ExplainRequest
 from wordsight.models.vlm import VLM
-from wordsight.viewer.handler import Handler
+from wordsight.viewer.handler import RequestHandler
 from wordsight.viewer.jobs import JobQueue
 from wordsight.viewer.listener import Listener
 from wordsight.viewer.server import app
 from wordsight.viewer.uploads import MIB
 
-VISITORS = 64  # requests at a time
+CONCURRENCY = 64  # requests at a time
 
 
 def serve(
     vlm: VLM,
-    asking: Callable[..., ExplainRequest],
-    door: Listener,
+    make_request: Callable[..., ExplainRequest],
+    listener: Listener,
     *,
     max_upload: int,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> None:
-    """Serve the page of what `asking` makes of names and questions, of files of at most `max_upload` MiB
-    together; returns after Ctrl-C.
+    """Serve pages of what `make_request` makes of names and questions, about files of at most `max_upload`
+    MiB together, until Ctrl-C. `notify` gets a sentence when it starts.
     """
-    site = app(JobQueue(Handler(vlm, asking)), door, model=vlm.name, max_upload=max_upload * MIB)
-    if not door.is_private:
-        say(f"warning: whoever reaches this machine on {door.host} can ask, without a password")
-    say(f"serving on {door.url}, Ctrl-C stops")
+    jobs = JobQueue(RequestHandler(vlm, make_request))
+    site = app(jobs, listener, model=vlm.name, max_upload=max_upload * MIB)
+    if not listener.is_private:
+        notify(f"warning: anyone who can reach this machine on {listener.host} can ask, without a password")
+    notify(f"serving on {listener.url}, Ctrl-C stops")
     with suppress(KeyboardInterrupt):
-        server(site).run(sockets=[door.socket])
+        server(site).run(sockets=[listener.socket])
 
 
 def server(site: FastAPI) -> uvicorn.Server:
-    """What speaks HTTP for the application, quietly."""
+    """A quiet HTTP server of the application."""
     return uvicorn.Server(
         uvicorn.Config(
             site,
@@ -47,7 +48,7 @@ def server(site: FastAPI) -> uvicorn.Server:
             log_level="warning",
             access_log=False,
             server_header=False,
-            limit_concurrency=VISITORS,
+            limit_concurrency=CONCURRENCY,
             timeout_graceful_shutdown=2,
         )
     )

@@ -14,14 +14,14 @@ from wordsight.errors import UsageError, WordsightError
 from wordsight.media.images import FORMATS, read_picture
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.media.video import Video, is_video
-from wordsight.viewer.handler import Question
+from wordsight.viewer.handler import ViewRequest
 
 MIB = 2**20
 MEDIA, QUESTION = "media", "question"  # the fields of the form
 FILES = 16
 PIXELS = 80_000_000  # of all pictures or frames of a question: what they take in memory
-LETTERS = 2000  # of a question
-NAME = 80  # letters of a file's name that are shown
+CHARACTERS = 2000  # of a question
+NAME = 80  # characters of a file's name that are shown
 
 
 class TooLarge(WordsightError):
@@ -43,7 +43,7 @@ async def receive_form(request: Request, limit: int) -> tuple[list[tuple[str, by
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
-    """What `receive` gives, until it is too much: a length that was announced may be a lie, or missing."""
+    """What `receive` gives, until it is too much: the announced length may be wrong or missing."""
     total = 0
 
     async def receive_counted() -> Message:
@@ -79,17 +79,19 @@ def _label(file: UploadFile) -> str:
     return (file.filename or "").replace("\\", "/").rpartition("/")[2][-NAME:] or "unnamed"
 
 
-def open_uploads(files: Sequence[tuple[str, bytes]], text: str) -> Question:
-    """The question about these files. Raises UsageError if one cannot be read, or all are too much."""
-    if len(text) > LETTERS:
-        raise UsageError(f"the question has {len(text)} letters; expected at most {LETTERS}")
+def open_uploads(files: Sequence[tuple[str, bytes]], question: str) -> ViewRequest:
+    """The question about these files. Raises MediaError if one cannot be read or they have too many pixels,
+    and UsageError if the question is too long.
+    """
+    if len(question) > CHARACTERS:
+        raise UsageError(f"the question has {len(question)} characters; expected at most {CHARACTERS}")
     media: list[Media] = []
     pixels = 0
     for name, data in files:
         media.append(_read(name, data, PIXELS - pixels))
         pixels += sum(frame.width * frame.height for frame in MediaInput.of(media[-1]).frames)
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data in files)).hexdigest()
-    return Question(MediaInput.of(media), [name for name, _ in files], digest, text)
+    return ViewRequest(MediaInput.of(media), [name for name, _ in files], digest, question)
 
 
 def _read(name: str, data: bytes, room: int) -> Media:

@@ -1,4 +1,5 @@
-// Small things for making elements. Words of a model may hold anything: they become text, never markup.
+// DOM: makes elements and rows of tables, and writes words and shares. Words of a model may hold anything: they become
+// text, never markup.
 
 /** An element with text, attributes and children. */
 function make(tag, { text, of = [], ...attributes } = {}) {
@@ -11,12 +12,12 @@ function make(tag, { text, of = [], ...attributes } = {}) {
 
 /** A row of a table, its first cell a head; numbers are set to the right. */
 function row(cells, tag = "td") {
-  const made = cells.map((cell, i) => {
+  const elements = cells.map((cell, i) => {
     const kind = i === 0 || tag === "th" ? "th" : "td";
     const scope = kind === "th" ? (tag === "th" ? "col" : "row") : null;
     return make(kind, cell instanceof Node ? { scope, of: [cell] } : { scope, text: cell });
   });
-  return make("tr", { of: made });
+  return make("tr", { of: elements });
 }
 
 /** A word as it can be seen. */
@@ -25,5 +26,5 @@ function visible(word) {
 }
 
 function percent(share) {
-  return `${Number((100 * share).toPrecision(3))} %`;
+  return `${Number((100 * share).toPrecision(3))}%`;
 }

@@ -1,5 +1,5 @@
-// Which tokens a pruner keeps. Every number here has to be the one that Python gets: the counts are those of
-// Pruner.budget, the order is that of `highest` in pruners/base.py.
+// Kept: computes which tokens a pruner keeps at a share or threshold. Every number has to be the one that Python gets:
+// the counts are those of Pruner.budget, the order is that of `highest` in algorithms/selection.py.
 
 /** Python's round(): halves go to the even neighbor. */
 function roundHalfEven(value) {
@@ -15,32 +15,50 @@ function budget(share, count) {
 
 /** What the page knows of one pruner: scores from which any choice follows, or choices made before. */
 class Method {
-  constructor(told, count) {
-    Object.assign(this, { name: told.name, how: told.how, choices: told.choices, count });
-    this.side = told.threshold; // which side of a threshold is kept, and how that is said
-    this.limit = told.threshold.own; // as the reader has it; null where the share decides
-    if (!told.scores) return;
-    this.scores = Float32Array.from(told.scores);
+  constructor({ name, selection, choices, threshold, scores }, count) {
+    Object.assign(this, { name, selection, choices, threshold, count });
+    this.limit = threshold.value; // as the reader has it; null where the share decides
+    if (!scores) return;
+    this.scores = Float32Array.from(scores);
     // The sort is stable: equal scores stay in reading order.
     this.order = [...this.scores.keys()].sort((a, b) => this.scores[b] - this.scores[a]);
     this.ends = [this.order.at(-1), this.order[0]]
-      .map((token) => told.threshold.sign * this.scores[token]).sort((a, b) => a - b);
+      .map((token) => threshold.sign * this.scores[token]).sort((a, b) => a - b);
   }
 
   /** The tokens kept at a share, or by the threshold; and in a word what decided. */
   kept(share) {
     if (this.scores && this.limit !== null) return { tokens: this.order.slice(0, this.above()), by: "threshold" };
     if (this.scores) return { tokens: this.order.slice(0, budget(share, this.count)), by: "share" };
-    const apart = (choice) => (choice.keep === null ? 0 : Math.abs(choice.keep - share));
-    const nearest = this.choices.reduce((best, one) => (apart(one) < apart(best) ? one : best));
-    return { tokens: nearest.kept, by: apart(nearest) < 1e-9 ? "share" : "nearest", keep: nearest.keep };
+    const distance = (choice) => (choice.keep === null ? 0 : Math.abs(choice.keep - share));
+    const nearest = this.choices.reduce((best, one) => (distance(one) < distance(best) ? one : best));
+    return { tokens: nearest.kept, by: distance(nearest) < 1e-9 ? "share" : "nearest", keep: nearest.keep };
   }
 
   /** How many scores are beyond the threshold, at least one. It is compared as Python does, as float32. */
   above() {
-    const limit = this.side.sign * Math.fround(this.limit);
+    const limit = this.threshold.sign * Math.fround(this.limit);
     let number = 0;
     while (number < this.count && this.scores[this.order[number]] > limit) number += 1;
     return Math.max(1, number);
   }
+
+  /** What was kept, of all tokens, and what decided if it was not the share chosen. */
+  keptText({ tokens, by, keep }) {
+    const reason = { share: "", threshold: ", by threshold", nearest: `, computed at ${percent(keep ?? 0)}` }[by];
+    return `${tokens.length} of ${this.count}${keep === null ? ", by its own threshold" : reason}`;
+  }
+}
+
+/** By how many pruners each of `count` tokens is kept, given the tokens that each keeps. */
+function votes(keptTokens, count) {
+  const counts = new Array(count).fill(0);
+  for (const tokens of keptTokens) for (const token of tokens) counts[token] += 1;
+  return counts;
+}
+
+/** How far `number` pruners with these votes agree. */
+function agreementText(counts, number) {
+  const all = counts.filter((count) => count === number).length, none = counts.filter((count) => count === 0).length;
+  return `Tokens kept by all ${number} pruners: ${all}; by some: ${counts.length - all - none}; by none: ${none}.`;
 }

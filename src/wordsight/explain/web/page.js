@@ -1,72 +1,75 @@
-// The page: what is shown of the story, and what a hand on a control changes.
+// Page: holds the state, and connects the controls to panels, details and tables; onToken decides which token a
+// hover or click selects.
 
-const story = JSON.parse(document.getElementById("record").textContent);
+const record = JSON.parse(document.getElementById("record").textContent);
 const at = (id) => document.getElementById(id);
-const count = story.tokens.cell.length;
-const methods = story.methods.map((told) => new Method(told, count));
-const panels = story.panels.map((_, number) => new Panel(story, number, chosen));
-const { keep: share } = story.agreement[Math.floor(story.agreement.length / 2)];
-const state = { layer: story.layers[0].name, method: 0, share, word: null, shown: null, pinned: null };
+const count = record.tokens.cell.length;
+const methods = record.methods.map((method) => new Method(method, count));
+const panels = record.panels.map((_, number) => new Panel(record, number, onToken));
+const { keep: share } = record.agreement[Math.floor(record.agreement.length / 2)];
+const state = { map: record.maps[0].name, method: 0, share, word: null, selected: null, pinned: null };
 let kept = []; // per pruner: what it keeps (Method.kept), and of every token whether it does (`has`)
 
-/** A layer's choice in the list is its name, "kept:I" of a pruner, "votes" of all, or "none". */
-function layerOptions() {
+/** What the picture can be colored by: the name of a map, "kept:I" of a pruner, "votes" of all, or "none". */
+function mapOptions() {
   const option = (value, text) => make("option", { value, text });
-  const groups = [["what tokens say and do", story.layers.map(({ name, label }) => option(name, label))]];
-  const keepers = methods.map(({ name }, i) => option(`kept:${i}`, `kept by ${name}`));
-  if (methods.length > 1) keepers.push(option("votes", "where pruners disagree"));
-  if (keepers.length) groups.push(["who keeps them", keepers]);
+  const groups = [["what tokens say and do", record.maps.map(({ name, label }) => option(name, label))]];
+  const pruners = methods.map(({ name }, i) => option(`kept:${i}`, `kept by ${name}`));
+  if (methods.length > 1) pruners.push(option("votes", "where pruners disagree"));
+  if (pruners.length) groups.push(["what pruners keep", pruners]);
   groups.push(["the picture", [option("none", "no color")]]);
   return groups.map(([label, of]) => make("optgroup", { label, of }));
 }
 
-/** The layer as colors.js takes it, or null where there is no scale. */
-function scaled() {
-  if (state.layer !== "votes") {
-    const layer = story.layers.find(({ name }) => name === state.layer);
-    return layer ? { ...layer, clipped: layer.high > layer.low } : null;
+/** The map as colors.js takes it, or null where there is no color scale. */
+function coloring() {
+  if (state.map !== "votes") {
+    const map = record.maps.find(({ name }) => name === state.map);
+    return map ? { ...map, clipped: map.high > map.low } : null;
   }
   const steps = Array.from({ length: methods.length + 1 }, (_, i) => String(i));
   return { scale: "linear", low: 0, high: methods.length, steps };
 }
 
-/** What the layer is, in a sentence. */
+/** What the picture is colored by, in a sentence. */
 function about() {
-  if (state.layer === "votes") return "how many of the pruners keep the token at the share chosen";
-  if (state.layer === "none") return "the picture as it is";
-  if (!state.layer.startsWith("kept:")) return story.layers.find(({ name }) => name === state.layer).about;
-  return `${methods[state.method].name}, ${methods[state.method].how}; dropped tokens are covered`;
+  if (state.map === "votes") return "how many of the pruners keep the token at the share chosen";
+  if (state.map === "none") return "the picture as it is";
+  if (!state.map.startsWith("kept:")) return record.maps.find(({ name }) => name === state.map).about;
+  return `it selects tokens ${methods[state.method].selection}; dropped tokens are covered`;
 }
 
 /** How tokens are to be painted: see Panel.paint. */
-function look() {
-  const style = getComputedStyle(document.documentElement), strength = at("strength").value / 100;
-  const isKept = state.layer.startsWith("kept:"), layer = scaled();
-  const values = state.layer === "votes" ? votes() : story.tokens.values[state.layer];
+function tokenStyle() {
+  const page = getComputedStyle(document.documentElement), color = (name) => page.getPropertyValue(`--${name}`).trim();
+  const strength = at("strength").value / 100, cover = translucent(color("paper"), strength);
+  const isKept = state.map.startsWith("kept:"), map = coloring();
+  const values = state.map === "votes" ? currentVotes() : record.tokens.values[state.map];
   const fill = (token) => {
-    if (isKept) return kept[state.method].has[token] ? null : `rgba(${style.getPropertyValue("--veil")}, ${strength})`;
-    return layer ? `rgba(${colorAt(placeOf(layer, values[token]))}, ${strength})` : null;
+    if (isKept) return kept[state.method].has[token] ? null : cover;
+    return map ? translucent(colorAt(placeOf(map, values[token])), strength) : null;
   };
   const ring = (token) =>
-    (state.word === null ? isKept && kept[state.method].has[token] : story.tokens.words[token][0][0] === state.word);
-  return { fill, ring, mark: style.getPropertyValue("--mark"), isWritten: at("written").checked };
+    (state.word === null ? isKept && kept[state.method].has[token] === 1 : record.tokens.words[token][0][0] === state.word);
+  const [mark, label, halo] = ["mark", "label", "halo"].map(color);
+  return { fill, ring, mark, label, halo, hasWords: at("show-words").checked };
 }
 
 /** By how many pruners each token is kept. */
-function votes() {
-  return story.tokens.cell.map((_, token) => kept.reduce((sum, { has }) => sum + has[token], 0));
+function currentVotes() {
+  return votes(kept.map(({ tokens }) => tokens), count);
 }
 
 function paint() {
-  const how = look();
-  for (const panel of panels) panel.paint(how);
+  const style = tokenStyle();
+  for (const panel of panels) panel.paint(style);
 }
 
-function showLayer() {
-  at("layer").value = state.layer;
-  at("about").textContent = `${at("layer").selectedOptions[0].textContent}: ${about()}.`;
-  drawScale(scaled());
-  at("panels").classList.toggle("colored", scaled() !== null);
+function showMap() {
+  at("map").value = state.map;
+  at("about").textContent = `${at("map").selectedOptions[0].textContent}: ${about()}.`;
+  drawScale(coloring());
+  at("panels").classList.toggle("colored", coloring() !== null);
   paint();
 }
 
@@ -79,28 +82,19 @@ function showKept() {
   });
   at("keep").value = state.share;
   at("share").textContent = `${percent(state.share)} = ${budget(state.share, count)} of ${count}`;
-  kept.forEach(({ tokens, by, keep }, i) => {
-    const when = { share: "", threshold: ", by threshold", nearest: `, computed at ${percent(keep ?? 0)}` }[by];
-    const told = keep === null ? ", by its own threshold" : when;
-    at(`count-${i}`).textContent = `${tokens.length} of ${count}${told}`;
-  });
+  methods.forEach((method, i) => { at(`count-${i}`).textContent = method.keptText(kept[i]); });
   showThreshold();
-  if (methods.length > 1) {
-    const counts = votes(), all = counts.filter((number) => number === methods.length).length;
-    const none = counts.filter((number) => number === 0).length;
-    at("agreement").textContent =
-      `Tokens kept by all ${methods.length} pruners: ${all}; by some: ${count - all - none}; by none: ${none}.`;
-  }
+  if (methods.length > 1) at("agreement").textContent = agreementText(currentVotes(), methods.length);
   paint();
   showToken();
 }
 
 function showThreshold() {
   const method = methods[state.method];
-  at("sieve").hidden = !method?.scores;
+  at("threshold-control").hidden = !method?.scores;
   if (!method?.scores) return;
   const [low, high] = method.ends, limit = method.limit;
-  at("threshold-label").textContent = `or, of ${method.name}, those with a ${method.side.label}`;
+  at("threshold-label").textContent = `or, for ${method.name}, the tokens with a ${method.threshold.label}`;
   at("limit").textContent = limit === null ? "not set" : limit.toPrecision(4);
   if (limit !== null && document.activeElement !== at("threshold")) {
     at("threshold").value = high > low ? Math.round((1000 * (limit - low)) / (high - low)) : 0;
@@ -109,59 +103,59 @@ function showThreshold() {
 }
 
 /** A token was pointed at, focused or clicked: what is pinned stays until it is let go. */
-function chosen(token, how) {
-  if (how === "escape" || (how === "click" && state.pinned === token)) state.pinned = null;
-  else if (how === "click") state.pinned = token;
-  else if (how === "focus" && state.pinned !== null) state.pinned = token;
-  const shown = state.pinned ?? token ?? state.shown;
-  if (shown === state.shown && how !== "click") return;
-  state.shown = shown;
+function onToken(token, action) {
+  if (action === "escape" || (action === "click" && state.pinned === token)) state.pinned = null;
+  else if (action === "click") state.pinned = token;
+  else if (action === "focus" && state.pinned !== null) state.pinned = token;
+  const selected = state.pinned ?? token ?? state.selected;
+  if (selected === state.selected && action !== "click") return;
+  state.selected = selected;
   showToken();
 }
 
 function showToken() {
-  document.querySelector(".shown")?.classList.remove("shown");
-  document.querySelector(`[data-token="${state.shown}"]`)?.classList.add("shown");
-  describe(story, panels, state.shown, methods.map(({ name }, i) => [name, kept[i].has[state.shown] === 1]));
+  document.querySelector(".selected")?.classList.remove("selected");
+  document.querySelector(`[data-token="${state.selected}"]`)?.classList.add("selected");
+  showDetails(record, panels, state.selected, methods.map(({ name }, i) => [name, kept[i].has[state.selected] === 1]));
 }
 
 function build() {
-  at("layer").replaceChildren(...layerOptions());
-  at("layer").addEventListener("change", () => {
-    state.layer = at("layer").value;
-    if (state.layer.startsWith("kept:")) chooseMethod(Number(state.layer.slice(5)));
-    showLayer();
+  at("map").replaceChildren(...mapOptions());
+  at("map").addEventListener("change", () => {
+    state.map = at("map").value;
+    if (state.map.startsWith("kept:")) chooseMethod(Number(state.map.slice(5)));
+    showMap();
   });
-  const crops = new Map(story.panels.flatMap(({ crops }) => crops.map(({ crop, label }) => [crop, label])));
+  const crops = new Map(record.panels.flatMap(({ crops }) => crops.map(({ crop, label }) => [crop, label])));
   at("crop").replaceChildren(...[...crops].map(([value, text]) => make("option", { value, text })));
   at("crops").hidden = crops.size < 2;
   at("crop").addEventListener("change", showCrop);
-  for (const id of ["strength", "written"]) at(id).addEventListener("input", paint);
+  for (const id of ["strength", "show-words"]) at(id).addEventListener("input", paint);
   at("panels").append(...panels.map(({ element }) => element));
   at("panels").classList.toggle("several", panels.length > 1);
   at("details").addEventListener("click", ({ target }) => {
     if (target.id !== "close") return;
-    state.shown = state.pinned = null;
+    state.selected = state.pinned = null;
     showToken();
   });
   buildStrip();
   buildMethods();
-  drawAnswers(story, chooseShare);
-  drawWords(story, (word) => {
+  drawAnswers(record, chooseShare);
+  drawWords(record, (word) => {
     state.word = word;
     paint();
   });
-  drawNotes(story);
+  drawNotes(record);
 }
 
 function buildStrip() {
   at("strip").hidden = panels.length < 2;
-  at("strip").replaceChildren(...panels.map(({ told, element }, i) => {
-    const button = make("button", { type: "button", of: [make("img", { src: told.picture, alt: told.title })] });
+  at("strip").replaceChildren(...panels.map(({ data, element }, i) => {
+    const button = make("button", { type: "button", of: [make("img", { src: data.picture, alt: data.title })] });
     button.addEventListener("click", () => {
       element.scrollIntoView({ block: "nearest" });
       const { grid } = panels[i];
-      grid.cells.get(grid.reached).focus({ preventScroll: true });
+      grid.cells.get(grid.reachable).focus({ preventScroll: true });
     });
     return button;
   }));
@@ -174,8 +168,8 @@ function buildMethods() {
     input.checked = i === state.method;
     input.addEventListener("change", () => {
       chooseMethod(i);
-      state.layer = `kept:${i}`;
-      showLayer();
+      state.map = `kept:${i}`;
+      showMap();
     });
     return make("label", { of: [input, make("span", { text: name }), make("span", { id: `count-${i}`, class: "count" })] });
   }));
@@ -208,6 +202,6 @@ function showCrop() {
 build();
 for (const panel of panels) panel.show(Number(at("crop").value));
 showKept();
-showLayer();
+showMap();
 new ResizeObserver(paint).observe(at("panels"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);

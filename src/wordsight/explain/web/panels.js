@@ -1,29 +1,31 @@
-// Panels: a picture or frame, its tokens as a grid that keyboard and pointer walk over, and their colors.
+// Panels: draws a picture or frame with its tokens as a grid, and reports hover, focus, clicks and keys on them;
+// what the page says on hover of a token is in details.js.
 
 const LEAST_FOR_WORDS = 26; // pixels of a token's width, below which a word on it could not be read
 const LARGEST = 20; // pixels of a word's height
 const PAGE = 5; // rows that Page Up and Page Down go
 
 class Panel {
-  /** The panel of story.panels[number]; `chosen(token, how)` hears what is pointed at, focused or clicked. */
-  constructor(story, number, chosen) {
-    const told = story.panels[number];
-    Object.assign(this, { story, told, chosen, grids: new Map() });
-    this.picture = make("img", { src: told.picture, alt: `${told.title}, the picture under the tokens` });
+  /** The panel of record.panels[number]; `onToken(token, action)` is called when a token is pointed at, focused or
+   *  clicked, with null for none. */
+  constructor(record, number, onToken) {
+    const data = record.panels[number];
+    Object.assign(this, { record, data, onToken, grids: new Map() });
+    this.picture = make("img", { src: data.picture, alt: `${data.title}, the picture under the tokens` });
     this.canvas = make("canvas", { "aria-hidden": "true" });
     this.stage = make("div", { class: "stage", of: [this.picture, this.canvas] });
-    this.element = make("figure", { of: [this.stage, make("figcaption", { text: told.title })] });
-    const [left, top, right, bottom] = told.extent;
-    this.stage.style.aspectRatio = (told.width * (right - left)) / (told.height * (bottom - top));
+    this.element = make("figure", { of: [this.stage, make("figcaption", { text: data.title })] });
+    const [left, top, right, bottom] = data.extent;
+    this.stage.style.aspectRatio = (data.width * (right - left)) / (data.height * (bottom - top));
     this.place(this.picture, [0, 0, 1, 1]);
-    const tokens = [...story.tokens.cell.keys()].filter((token) => story.tokens.cell[token][0] === number);
-    this.byCrop = new Map(told.crops.map(({ crop }) =>
-      [crop, tokens.filter((token) => story.tokens.cell[token][1] === crop)]));
+    const tokens = [...record.tokens.cell.keys()].filter((token) => record.tokens.cell[token][0] === number);
+    this.byCrop = new Map(data.crops.map(({ crop }) =>
+      [crop, tokens.filter((token) => record.tokens.cell[token][1] === crop)]));
   }
 
   /** A box in shares of the picture, in shares of the stage. */
   within([left, top, right, bottom]) {
-    const [l, t, r, b] = this.told.extent;
+    const [l, t, r, b] = this.data.extent;
     return [(left - l) / (r - l), (top - t) / (b - t), (right - l) / (r - l), (bottom - t) / (b - t)];
   }
 
@@ -34,18 +36,18 @@ class Panel {
     });
   }
 
-  /** Show the tokens of a crop, or of the first one if there is no such crop. */
-  show(crop) {
-    const { crop: shown, ...told } = this.told.crops.find((one) => one.crop === crop) ?? this.told.crops[0];
-    this.tokens = this.byCrop.get(shown);
-    if (!this.grids.has(shown)) this.grids.set(shown, new Grid(this, this.tokens, told));
+  /** Show the tokens of the crop of this number, or of the first one if there is no such crop. */
+  show(number) {
+    const crop = this.data.crops.find((one) => one.crop === number) ?? this.data.crops[0];
+    this.tokens = this.byCrop.get(crop.crop);
+    if (!this.grids.has(crop.crop)) this.grids.set(crop.crop, new Grid(this, this.tokens, crop));
     this.grid?.element.remove();
-    this.grid = this.grids.get(shown);
+    this.grid = this.grids.get(crop.crop);
     this.stage.append(this.grid.element);
   }
 
-  /** Color every token: `look.fill(token)` is a CSS color or null, `look.ring(token)` says whether to ring it. */
-  paint(look) {
+  /** Color every token: `style.fill(token)` is a CSS color or null, `style.ring(token)` whether to ring it. */
+  paint(style) {
     const ratio = window.devicePixelRatio || 1, { clientWidth, clientHeight } = this.stage;
     const width = Math.round(clientWidth * ratio), height = Math.round(clientHeight * ratio);
     if (this.canvas.width !== width) this.canvas.width = width;
@@ -53,27 +55,27 @@ class Panel {
     const pen = this.canvas.getContext("2d");
     pen.clearRect(0, 0, width, height);
     for (const token of this.tokens) {
-      const [left, top, right, bottom] = this.within(this.story.tokens.box[token])
+      const [left, top, right, bottom] = this.within(this.record.tokens.box[token])
         .map((share, i) => Math.round(share * (i % 2 ? height : width)));
-      const fill = look.fill(token);
+      const fill = style.fill(token);
       if (fill) {
         pen.fillStyle = fill;
         pen.fillRect(left, top, right - left, bottom - top);
       }
-      if (look.ring(token)) {
+      if (style.ring(token)) {
         pen.lineWidth = Math.max(1, Math.min(3 * ratio, (right - left) / 8));
-        pen.strokeStyle = look.mark;
+        pen.strokeStyle = style.mark;
         const inset = pen.lineWidth / 2;
         pen.strokeRect(left + inset, top + inset, right - left - 2 * inset, bottom - top - 2 * inset);
       }
-      if (look.isWritten && right - left >= LEAST_FOR_WORDS * ratio) {
-        this.write(pen, visible(this.story.tokens.words[token][0][0]), [left, top, right, bottom]);
+      if (style.hasWords && right - left >= LEAST_FOR_WORDS * ratio) {
+        this.write(pen, visible(this.record.tokens.words[token][0][0]), [left, top, right, bottom], style);
       }
     }
   }
 
   /** A word in the middle of a token, small enough to fit. */
-  write(pen, word, [left, top, right, bottom]) {
+  write(pen, word, [left, top, right, bottom], { label, halo }) {
     const room = right - left - 4;
     let size = Math.min((bottom - top) / 3, (right - left) / 3.2, LARGEST * (window.devicePixelRatio || 1));
     pen.font = `${size}px system-ui, sans-serif`;
@@ -84,8 +86,8 @@ class Panel {
     pen.textAlign = "center";
     pen.textBaseline = "middle";
     pen.lineWidth = size / 4;
-    pen.strokeStyle = "rgba(0, 0, 0, .75)";
-    pen.fillStyle = "#ffffff";
+    pen.strokeStyle = halo;
+    pen.fillStyle = label;
     pen.lineJoin = "round";
     pen.strokeText(word, (left + right) / 2, (top + bottom) / 2);
     pen.fillText(word, (left + right) / 2, (top + bottom) / 2);
@@ -93,9 +95,9 @@ class Panel {
 
   /** What a token shows, cut out of the picture; a share of the picture's own size. */
   patch(token) {
-    const [left, top, right, bottom] = this.story.tokens.box[token].map((edge) => Math.min(Math.max(edge, 0), 1));
+    const [left, top, right, bottom] = this.record.tokens.box[token].map((edge) => Math.min(Math.max(edge, 0), 1));
     const { naturalWidth: width, naturalHeight: height } = this.picture;
-    const canvas = make("canvas", { width: 64, height: 64, role: "img", "aria-label": place(this.story, token) });
+    const canvas = make("canvas", { width: 64, height: 64, role: "img", "aria-label": place(this.record, token) });
     const cut = [left * width, top * height, Math.max(1, (right - left) * width), Math.max(1, (bottom - top) * height)];
     if (width) canvas.getContext("2d").drawImage(this.picture, ...cut, 0, 0, 64, 64);
     return canvas;
@@ -105,83 +107,83 @@ class Panel {
 /** A grid of ARIA over a panel: one of its tokens is in the order of Tab, arrow keys go to the others. */
 class Grid {
   constructor(panel, tokens, { label, rows, columns }) {
-    const { story, told } = panel;
+    const { record } = panel;
     this.cells = new Map();
     this.rows = [];
     for (const token of tokens) {
-      const [, , row, column] = story.tokens.cell[token];
+      const [, , row, column] = record.tokens.cell[token];
       (this.rows[row] ??= [])[column] = token;
     }
     this.rows = this.rows.map((line) => line.filter((token) => token !== undefined)).filter((line) => line.length);
-    const name = `${told.title}, ${label}: ${rows} rows and ${columns} columns of tokens`;
+    const name = `${panel.data.title}, ${label}: ${rows} rows and ${columns} columns of tokens`;
     this.element = make("div", { role: "grid", "aria-label": name, "aria-rowcount": rows, "aria-colcount": columns });
     this.element.style.cssText = "position: absolute; inset: 0";
     for (const line of this.rows) {
       const of = line.map((token) => this.cell(panel, token));
-      this.element.append(make("div", { role: "row", "aria-rowindex": story.tokens.cell[line[0]][2] + 1, of }));
+      this.element.append(make("div", { role: "row", "aria-rowindex": record.tokens.cell[line[0]][2] + 1, of }));
     }
-    this.reach(this.rows[0][0]);
+    this.makeReachable(this.rows[0][0]);
     const token = (event) => Number(event.target.dataset.token ?? -1);
-    const tell = (how) => (event) => token(event) >= 0 && panel.chosen(token(event), how);
+    const report = (action) => (event) => token(event) >= 0 && panel.onToken(token(event), action);
     // Not "pointerover": a token that comes to lie under a resting pointer was not pointed at.
-    this.element.addEventListener("pointermove", tell("point"));
-    this.element.addEventListener("pointerleave", () => panel.chosen(null, "leave"));
-    this.element.addEventListener("click", tell("click"));
+    this.element.addEventListener("pointermove", report("point"));
+    this.element.addEventListener("pointerleave", () => panel.onToken(null, "leave"));
+    this.element.addEventListener("click", report("click"));
     this.element.addEventListener("focusin", (event) => {
-      this.reach(token(event));
-      event.target.setAttribute("aria-label", summary(story, token(event)));
-      panel.chosen(token(event), "focus");
+      this.makeReachable(token(event));
+      event.target.setAttribute("aria-label", summary(record, token(event)));
+      panel.onToken(token(event), "focus");
     });
     this.element.addEventListener("keydown", (event) => this.key(event, token(event), panel));
   }
 
   cell(panel, token) {
-    const { story } = panel, [, , , column] = story.tokens.cell[token];
+    const { record } = panel, [, , , column] = record.tokens.cell[token];
     const cell = make("div", {
       role: "gridcell", tabindex: -1, "data-token": token, "aria-colindex": column + 1,
-      "aria-label": `${place(story, token)}: ${visible(story.tokens.words[token][0][0])}`,
+      "aria-label": `${place(record, token)}: ${visible(record.tokens.words[token][0][0])}`,
     });
-    panel.place(cell, story.tokens.box[token]);
+    panel.place(cell, record.tokens.box[token]);
     this.cells.set(token, cell);
     return cell;
   }
 
   /** Make this the token that Tab leads to. */
-  reach(token) {
-    if (this.reached !== undefined) this.cells.get(this.reached).tabIndex = -1;
-    this.reached = token;
+  makeReachable(token) {
+    if (this.reachable !== undefined) this.cells.get(this.reachable).tabIndex = -1;
+    this.reachable = token;
     this.cells.get(token).tabIndex = 0;
   }
 
   key(event, token, panel) {
-    if (event.key === "Enter" || event.key === " ") panel.chosen(token, "click");
-    else if (event.key === "Escape") panel.chosen(null, "escape");
+    if (event.key === "Enter" || event.key === " ") panel.onToken(token, "click");
+    else if (event.key === "Escape") panel.onToken(null, "escape");
     else {
-      const next = this.next(event, token);
+      const next = nextToken(this.rows, token, event);
       if (next === undefined) return;
       this.cells.get(next).focus();
     }
     event.preventDefault();
   }
+}
 
-  /** The token that a key leads to; undefined if it is no key of ours. */
-  next({ key, ctrlKey }, token) {
-    const y = this.rows.findIndex((line) => line.includes(token)), line = this.rows[y], x = line.indexOf(token);
-    const last = this.rows.length - 1;
-    const across = (to) => line[Math.min(Math.max(to, 0), line.length - 1)];
-    const down = (to) => {
-      const other = this.rows[Math.min(Math.max(to, 0), last)];
-      return other[Math.min(x, other.length - 1)];
-    };
-    return {
-      ArrowLeft: () => across(x - 1),
-      ArrowRight: () => across(x + 1),
-      ArrowUp: () => down(y - 1),
-      ArrowDown: () => down(y + 1),
-      PageUp: () => down(y - PAGE),
-      PageDown: () => down(y + PAGE),
-      Home: () => (ctrlKey ? this.rows[0][0] : line[0]),
-      End: () => (ctrlKey ? this.rows[last].at(-1) : line.at(-1)),
-    }[key]?.();
-  }
+/** The token that a key leads to from a token of a grid of `rows`; undefined if the key leads nowhere. */
+function nextToken(rows, token, { key, ctrlKey }) {
+  const y = rows.findIndex((line) => line.includes(token)), line = rows[y], x = line.indexOf(token);
+  const last = rows.length - 1;
+  const across = (to) => line[Math.min(Math.max(to, 0), line.length - 1)];
+  const down = (to) => {
+    const other = rows[Math.min(Math.max(to, 0), last)];
+    return other[Math.min(x, other.length - 1)];
+  };
+  return {
+    ArrowLeft: () => across(x - 1),
+    ArrowRight: () => across(x + 1),
+    ArrowUp: () => down(y - 1),
+    ArrowDown: () => down(y + 1),
+    PageUp: () => down(y - PAGE),
+    PageDown: () => down(y + PAGE),
+    Home: () => (ctrlKey ? rows[0][0] : line[0]),
+    End: () => (ctrlKey ? rows[last].at(-1) : line.at(-1)),
+  }[key]?.();
 }

@@ -1,61 +1,70 @@
-// The tables under the picture: answers side by side, words by how many tokens say them, and notes.
+// Tables: fills what is under the picture: answers side by side, words by how many tokens say them, and notes.
 
 const FIRST_WORDS = 20;
 
-/** Answers with all tokens and with fewer; `wanted(share)` hears which share is to be shown. */
-function drawAnswers(story, wanted) {
-  document.getElementById("asked").textContent = `${story.model} was asked: ${story.question}`;
+/** An answer of a pruner and how many tokens it took. */
+function answerText({ keep, kept, tokens_read: read, answer }, answerOfAll) {
+  const number = read === kept.length ? `${read} tokens` : `${kept.length} tokens left, ${read} read on average`;
+  const differs = answer !== answerOfAll;
+  return {
+    differs,
+    answer: `${differs ? "≠ " : ""}${visible(answer)}`,
+    number: keep === null ? `${number}, by its own threshold` : number,
+  };
+}
+
+/** Answers with all tokens and with fewer; `onShare(share)` is called with the share that is to be shown. */
+function drawAnswers(record, onShare) {
+  document.getElementById("asked").textContent = `${record.model} was asked: ${record.question}`;
   document.getElementById("answered").replaceChildren(
-    `With all ${story.tokens.cell.length} tokens it says: `, make("strong", { text: visible(story.answer) }));
-  const keeps = story.agreement.map(({ keep }) => keep);
+    `With all ${record.tokens.cell.length} tokens it answers: `, make("strong", { text: visible(record.answer) }));
+  const keeps = record.agreement.map(({ keep }) => keep);
   const shares = keeps.map((keep) => {
     const button = make("button", { type: "button", text: percent(keep), title: "show what is kept at this share" });
-    button.addEventListener("click", () => wanted(keep));
+    button.addEventListener("click", () => onShare(keep));
     return button;
   });
   const across = (name, cells) => {
-    const made = row([name, ...cells]);
-    if (cells.length === 1) made.lastChild.colSpan = keeps.length;
-    return made;
+    const line = row([name, ...cells]);
+    if (cells.length === 1) line.lastChild.colSpan = keeps.length;
+    return line;
   };
-  const rows = [across("all tokens", [visible(story.answer)])];
-  for (const { name, choices } of story.methods) {
-    const cells = choices.map(({ keep, kept, tokens_read: read, answer }) => {
-      const differs = answer !== story.answer;
-      const number = read === kept.length ? `${read} tokens` : `${kept.length} tokens left, ${read} read on average`;
-      const when = keep === null ? `${number}, by its own threshold` : number;
+  const rows = [across("all tokens", [visible(record.answer)])];
+  for (const { name, choices } of record.methods) {
+    const cells = choices.map((choice) => {
+      const { differs, answer, number } = answerText(choice, record.answer);
       return make("span", { of: [
-        make("span", { text: `${differs ? "≠ " : ""}${visible(answer)}`, class: differs ? "differs" : null }),
-        make("br"), make("small", { text: when }),
+        make("span", { text: answer, class: differs ? "differs" : null }),
+        make("br"), make("small", { text: number }),
       ] });
     });
     rows.push(across(name, cells));
   }
   document.getElementById("answer-table").replaceChildren(
-    make("caption", { text: "≠ marks an answer that is not the one with all tokens." }),
+    make("caption", { text: "≠ marks an answer that differs from the one with all tokens." }),
     make("thead", { of: [row(["pruner", ...shares], "th")] }),
     make("tbody", { of: rows }),
   );
 }
 
-/** Words and how many tokens say them first; `wanted(word)` hears which one is to be ringed, or null. */
-function drawWords(story, wanted) {
-  const table = document.getElementById("word-table"), all = story.words.length;
+/** Words and how many tokens say them first; `onWord(word)` is called with the one to outline, or null. */
+function drawWords(record, onWord) {
+  const table = document.getElementById("word-table"), all = record.words.length;
   let pressed = null;
-  const rows = story.words.map(({ word, tokens, confidence }, i) => {
+  const rows = record.words.map(({ word, tokens, confidence }, i) => {
     const button = make("button", { type: "button", "aria-pressed": "false", text: visible(word) });
     button.addEventListener("click", () => {
       pressed?.setAttribute("aria-pressed", "false");
       pressed = pressed === button ? null : button;
       pressed?.setAttribute("aria-pressed", "true");
-      wanted(pressed ? word : null);
+      onWord(pressed ? word : null);
     });
-    const made = row([button, String(tokens), shortly(confidence)]);
-    made.hidden = i >= FIRST_WORDS;
-    return made;
+    const line = row([button, String(tokens), shortly(confidence)]);
+    line.hidden = i >= FIRST_WORDS;
+    return line;
   });
   table.replaceChildren(
-    make("caption", { text: "A word's button rings the tokens that say it first." }),
+    make("caption", { text: "Click a word to outline the tokens whose likeliest word it is." }),
     make("thead", { of: [row(["word", "tokens", "mean confidence"], "th")] }),
     make("tbody", { of: rows }),
   );
@@ -68,22 +77,26 @@ function drawWords(story, wanted) {
   table.parentElement.after(more);
 }
 
-/** What is absent and why, and what the page was made of. */
-function drawNotes(story) {
-  const notes = story.absent.map(({ label, why }) => `No ${label}: ${why}.`);
-  notes.push(`Words, confidence and divergences belong to the probe question: “${story.probe_question}”; ` +
-    "the effect on the answer, text-to-image attention and answers to the question asked.");
-  if (story.panels.length > 1) {
-    notes.push("A token alone still has the text around every picture before it, and its place in the whole prompt: " +
-      "it may say something else than if its picture were the only one.");
+/** What is missing and why, and what the page was made of: sentences. */
+function notes(record) {
+  const sentences = record.missing.map(({ label, why }) => `No ${label}: ${why}.`);
+  sentences.push(`Words, confidence and divergences come from the probe question: “${record.probe_question}”; ` +
+    "the effect on the answer, text-to-image attention and the answers come from the question asked.");
+  if (record.panels.length > 1) {
+    sentences.push("A token seen alone still follows the text around every picture and keeps its position in the " +
+      "whole prompt: it may say something else than if its picture were the only one.");
   }
-  if (story.codebook) {
-    const { prototypes, digest, pictures } = story.codebook;
-    notes.push(`The codebook has ${prototypes} prototypes (digest ${digest}); ${pictures}.`);
+  if (record.codebook) {
+    const { prototypes, digest, pictures } = record.codebook;
+    sentences.push(`The codebook has ${prototypes} prototypes (digest ${digest}); ${pictures}.`);
   }
-  for (const { name, how } of story.methods.filter(({ scores }) => !scores)) {
-    notes.push(`${name} ${how}: only the shares that were computed can be shown.`);
+  for (const { name, selection } of record.methods.filter(({ scores }) => !scores)) {
+    sentences.push(`${name} selects tokens ${selection}: only the shares that were computed can be shown.`);
   }
-  notes.push(`Made by wordsight ${story.wordsight} with ${story.model}; pictures are smaller copies.`);
-  document.getElementById("absent").replaceChildren(...notes.map((text) => make("li", { text })));
+  sentences.push(`Made by wordsight ${record.wordsight} with ${record.model}; pictures are smaller copies.`);
+  return sentences;
+}
+
+function drawNotes(record) {
+  document.getElementById("note-list").replaceChildren(...notes(record).map((text) => make("li", { text })));
 }

@@ -47,8 +47,8 @@ def family(model_type: str) -> Family:
 class Unmapped(Family):
     """A model type without a file: all tokens count as one row, and VLM reads its first prompt both ways."""
 
-    mapped = False
-    causal = False
+    has_picture_map = False
+    is_causal = False
 
     def grids(self, context: VisionContext) -> list[Grid]:
         return [Grid(0, 0, 1, sum(context.counts))]

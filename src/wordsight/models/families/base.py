@@ -92,16 +92,16 @@ class Grid:
 class Family:
     """One model type; by itself, one that we know nothing about.
 
-    mapped      whether it is known which part of which picture a token is.
-    per_token   inputs beside ids and positions that the language model takes for every token.
-    generated        the values of those for a token that the model has said.
-    causal      whether no token reads a later one; if not, prompts share no beginning.
+    has_picture_map  whether it is known which part of which picture a token is.
+    per_token        inputs beside ids and positions that the language model takes for every token.
+    generated        the values of those for a generated token.
+    is_causal        whether no token reads a later one; if not, prompts share no beginning.
     """
 
-    mapped: ClassVar[bool] = True
+    has_picture_map: ClassVar[bool] = True
     per_token: ClassVar[tuple[str, ...]] = ()
     generated: ClassVar[Mapping[str, int]] = {}
-    causal: ClassVar[bool] = True
+    is_causal: ClassVar[bool] = True
 
     def grids(self, context: VisionContext) -> list[Grid]:
         """The grids of all tokens of the prompt, in the order in which they are read; here a square one for
@@ -136,7 +136,7 @@ class Family:
         vision = getattr(model.config, "vision_config", None)
         return len(getattr(vision, "deepstack_visual_indexes", None) or ())
 
-    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+    def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         """(N, ...) a signal of the tower's tokens as one of the tokens that the language model reads."""
         return signal
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from wordsight.models.families.base import Family, VisionContext, square_side
-from wordsight.models.vision_tower import VisionTower, pooled
+from wordsight.models.vision_tower import VisionTower, mean_pooled
 
 
 class Gemma3(Family):
@@ -16,16 +16,16 @@ class Gemma3(Family):
 
     per_token = ("token_type_ids",)
     generated: ClassVar[Mapping[str, int]] = {"token_type_ids": 0}
-    causal = False
+    is_causal = False
 
     def tower(self, model: Any) -> VisionTower:
         tower = model.model.vision_tower
         return VisionTower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
 
-    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+    def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         vision = context.config.vision_config
         side = vision.image_size // vision.patch_size
-        return pooled(signal, side // square_side(context.config.mm_tokens_per_image), side)
+        return mean_pooled(signal, side // square_side(context.config.mm_tokens_per_image), side)
 
 
 FAMILY = Gemma3()

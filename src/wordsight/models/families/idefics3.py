@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wordsight.models.families.base import Family, Grid, VisionContext, square_side
-from wordsight.models.vision_tower import VisionTower, pooled
+from wordsight.models.vision_tower import VisionTower, mean_pooled
 
 TAG = re.compile(r"row_(\d+)_col_(\d+)")
 
@@ -39,9 +39,9 @@ class Idefics3(Family):
         tower = model.model.vision_model
         return VisionTower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
 
-    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+    def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         vision = context.config.vision_config
-        return pooled(signal, context.config.scale_factor, vision.image_size // vision.patch_size)
+        return mean_pooled(signal, context.config.scale_factor, vision.image_size // vision.patch_size)
 
     def projector(self, model: Any) -> nn.Module:
         connector: nn.Module = model.model.connector

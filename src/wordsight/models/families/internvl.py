@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
 from wordsight.models.families.base import Family, Grid, VisionContext, square_side
-from wordsight.models.vision_tower import VisionTower, pooled
+from wordsight.models.vision_tower import VisionTower, mean_pooled
 
 
 class InternVL(Family):
@@ -39,9 +39,9 @@ class InternVL(Family):
         attentions = [block.attention for block in tower.encoder.layer]
         return VisionTower(tower, attentions, None if layer == -1 else layer, has_cls=True)
 
-    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+    def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         factor = round(1 / context.config.downsample_ratio)
-        return pooled(signal, factor, factor * square_side(context.config.image_seq_length))
+        return mean_pooled(signal, factor, factor * square_side(context.config.image_seq_length))
 
 
 def _columns(pixels: Any, size: tuple[int, int]) -> int:

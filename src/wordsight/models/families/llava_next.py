@@ -30,7 +30,7 @@ class LlavaNext(Llava):
             found += [whole, Grid(image, 1, rows, columns, region=region, row_breaks=True)]
         return found
 
-    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+    def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         config, sizes = context.config, context.inputs["image_sizes"]
         tile, patches = config.vision_config.image_size, context.config.image_seq_length
         tiles = [image_size_to_num_patches(size, config.image_grid_pinpoints, tile) for size in sizes]

@@ -23,9 +23,9 @@ class LlavaNextVideo(LlavaNext):
             for frame, size in enumerate(context.sizes)
         ]
 
-    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+    def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         if not context.is_video:
-            return super().arranged(model, context, signal)
+            return super().arrange_signal(model, context, signal)
         side = square_side(len(signal) // len(context.sizes)) // 2
         return (
             signal.reshape(len(context.sizes), side, 2, side, 2, -1)

@@ -36,7 +36,7 @@ class LlavaOnevision(Llava):
         rows, columns = self._shrunk(context.config, *unpadded)
         return [Grid(0, 0, side, side), Grid(0, 1, rows, columns, region=region, row_breaks=True)]
 
-    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+    def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         config = context.config
         side = config.vision_config.image_size // config.vision_config.patch_size
         rows = signal.reshape(-1, side**2, signal[0].numel())  # (tiles, patches, C)

@@ -18,7 +18,7 @@ class PaliGemma(Family):
 
     per_token = ("token_type_ids",)
     generated: ClassVar[Mapping[str, int]] = {"token_type_ids": 1}
-    causal = False
+    is_causal = False
 
     def tower(self, model: Any) -> VisionTower:
         tower = model.model.vision_tower

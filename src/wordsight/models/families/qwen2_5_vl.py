@@ -16,14 +16,14 @@ class Qwen25VL(Qwen2VL):
     `cls_attention_first` compares are the patches of one window.
     """
 
-    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+    def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         """Signals leave the tower window by window, tokens picture by picture and row by row."""
         vision = context.config.vision_config
         side = vision.window_size // vision.spatial_merge_size // vision.patch_size  # of a window, in tokens
         cells = [cell for grid in self.grids(context) for cell in grid.cells()]
         windows = [(image, row // side, column // side) for image, _, row, column in cells]
         order = sorted(range(len(windows)), key=windows.__getitem__)  # row by row inside a window
-        merged = super().arranged(model, context, signal)
+        merged = super().arrange_signal(model, context, signal)
         return merged[torch.tensor(order, device=merged.device).argsort()]
 
 

@@ -32,7 +32,7 @@ class Qwen2VL(Family):
         tower = model.model.visual
         return PackedVisionTower(tower, [block.attn for block in tower.blocks])
 
-    def arranged(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
+    def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         """Means of the patches that are merged into one token: the processor has them one after another."""
         patches = context.config.vision_config.spatial_merge_size**2
         return signal.reshape(-1, patches, *signal.shape[1:]).mean(1)

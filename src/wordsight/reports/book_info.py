@@ -1,0 +1,106 @@
+"""What a codebook says of itself, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from wordsight.redundancy.codebook import ClusteringRecord, CodebookConfig, CodebookInfo, Counts
+from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord, TokenSignal
+
+SIGNALS: dict[TokenSignal, str] = {
+    "confidence": "confidence",
+    "certainty": "certainty",
+    "blind_divergence": "divergence from the blind answer",
+    "questions": "highest confidence over all questions",
+    "questions_divergence": "highest divergence from the blind answer over all questions",
+}
+MEASURES: dict[Measure, str] = {
+    "jensen_shannon": "Jensen-Shannon",
+    "released_divergence": "the measure of the authors' code",
+}
+
+
+def info_lines(info: CodebookInfo) -> list[str]:
+    """The model, the prototypes, how they were chosen and with which versions, aligned."""
+    rows = [
+        ("model", info["model"]),
+        ("fingerprint", info["fingerprint"] or "unknown: any model of this width is accepted"),
+        ("prototypes", f"{info['prototypes']} of width {info['width']}"),
+        *_origin(info),
+        *_building(info),
+        *_listed("questions", info.get("questions", [])),
+    ]
+    if "versions" in info:
+        rows.append(("versions", ", ".join(f"{name} {number}" for name, number in info["versions"].items())))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {text}" for name, text in rows]
+
+
+def _listed(name: str, texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Rows of which only the first is named."""
+    return [("" if number else name, text) for number, text in enumerate(texts)]
+
+
+def _origin(config: CodebookConfig) -> list[tuple[str, str]]:
+    """The file or the larger books that a book comes from."""
+    rows = [("imported from", config["imported_from"])] if "imported_from" in config else []
+    for larger in config.get("compacted", []):
+        text = f"from {larger['prototypes']} prototypes; one stays of those at a cosine of"
+        rows.append(("compacted", f"{text} {larger['similarity']:g} or more"))
+    return rows
+
+
+def _building(config: CodebookConfig) -> list[tuple[str, str]]:
+    """From what and how a book was built."""
+    rows = []
+    if "tokens" in (counts := config.get("counts", Counts())):
+        rows.append(("built from", _counted(counts)))
+    if isinstance(condition := config.get("condition"), str):
+        rows.append(("condition", condition))
+    elif condition:
+        rows.append(("redundant if", _redundant(condition, config.get("thresholds"))))
+    if "clustering" in config:
+        rows += _listed("clustering", _clustered(config["clustering"]))
+    return rows
+
+
+def _counted(counts: Counts) -> str:
+    text = f"{counts['tokens']} tokens of {counts['pictures']} pictures"
+    if "redundant" not in counts:
+        return text
+    small = f"{counts['redundant_in_small_clusters']} of them in small clusters"
+    return f"{text}: {counts['redundant']} redundant, {small}"
+
+
+def _redundant(condition: ConditionRecord, thresholds: ConditionRecord | None) -> str:
+    """Which tokens are redundant, quantiles with the values that they were in the evidence."""
+    values, halves = thresholds or condition, []
+    if (threshold := condition["confidence"]) is not None:
+        halves.append(f"{SIGNALS[condition['signal']]} below {_limit(threshold, values['confidence'])}")
+    if (threshold := condition["divergence"]) is not None:
+        halves.append(f"{_divergence(condition)} below {_limit(threshold, values['divergence'])}")
+    return " and ".join(halves) or "always"
+
+
+def _divergence(condition: ConditionRecord) -> str:
+    """The weighted sum of both divergences."""
+    weights = {"regional": condition["regional_weight"], "global": condition["global_weight"]}
+    terms = [name if weight == 1 else f"{weight:g} x {name}" for name, weight in weights.items() if weight]
+    return f"{' + '.join(terms) or 'no'} divergence ({MEASURES[condition['measure']]})"
+
+
+def _limit(threshold: float | QuantileRecord, value: float | QuantileRecord | None) -> str:
+    if not isinstance(threshold, Mapping):
+        return f"{threshold:g}"
+    quantile = f"the {threshold['quantile']:g} quantile"
+    return quantile if value is None or isinstance(value, Mapping) else f"{value:.4g}, {quantile}"
+
+
+def _clustered(clustering: ClusteringRecord) -> list[str]:
+    return [
+        f"{clustering['image_clusters']} clusters in each picture; those of more than "
+        f"{clustering['largest']} tokens are left out",
+        f"{clustering['clusters']} clusters over all pictures; those in no more than "
+        f"{clustering['images']} pictures are left out",
+        f"{clustering['neighbors']} neighbors, distances scaled by {clustering['scale']}",
+    ]

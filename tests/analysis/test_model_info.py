@@ -1,0 +1,19 @@
+"""What wordsight makes of the tiny model; tests/families has the same of every family."""
+
+import json
+
+from wordsight._utils.records import checked
+from wordsight.analysis.model_info import ModelInfo, describe_model
+
+
+def test_a_record_is_plain_json(tiny):
+    plain = json.loads(json.dumps(describe_model(tiny), allow_nan=False))
+    assert checked(ModelInfo, plain, "here") == plain
+
+
+def test_the_tokens_of_the_tiny_model(tiny):
+    info = describe_model(tiny, (300, 200))
+    assert (info["visual_tokens"], info["line_breaks"]) == (144, 0)
+    assert info["grids"] == [{"crop": 0, "rows": 12, "columns": 12}]
+    assert info["picture"] == [300, 200]
+    assert info["pruners"]["divprune"] is None

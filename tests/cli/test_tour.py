@@ -1,0 +1,29 @@
+"""The tour of `wordsight demo`: its record, and what it writes."""
+
+import json
+
+from PIL import Image
+
+from wordsight._utils.records import checked
+from wordsight.cli import tour
+from wordsight.demo import QUESTIONS
+
+
+def test_the_record_of_the_tour_has_its_type_and_names_what_was_written(tmp_path, monkeypatch, embedded):
+    monkeypatch.setattr(tour, "LIMIT", 4)
+    monkeypatch.setattr(tour.VLM, "from_pretrained", lambda: embedded)
+    steps = []
+    shown = tour.tour(tmp_path, notify=steps.append)
+    record = shown.record
+    assert checked(tour.DemoRecord, record, "the record") == record
+    assert record["format"] == 1
+    assert [(row["picture"], row["question"]) for row in record["answers"]] == [
+        (picture, question) for picture, questions in QUESTIONS.items() for question in questions
+    ]
+    assert all(list(row["answers"]) == list(tour.KEEPS) for row in record["answers"])
+    (picture,) = record["pictures"]
+    with Image.open(picture) as drawn:
+        assert drawn.width > 3 * drawn.height * 0.8, "three pictures side by side"
+    with open(record["results"]) as file:
+        assert json.load(file)["rows"] == json.loads(json.dumps(record["rows"]))
+    assert [step.split()[0] for step in steps] == ["loading", "reading", "comparing"]

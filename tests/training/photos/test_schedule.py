@@ -1,0 +1,51 @@
+"""A run that was cut off ends like one that was not."""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def run(recipe, tmp_path, monkeypatch):
+    """Trains a vector for two minutes of a clock that ticks once a look; can be cut off at a step."""
+    monkeypatch.setattr(recipe.schedule, "SAVE_EVERY", 10)
+
+    def train(name, cut=None):
+        ticks = iter(range(10_000))
+        monkeypatch.setattr(recipe.schedule.time, "process_time", lambda: float(next(ticks)))
+        part = torch.nn.Linear(2, 1, bias=False)
+        torch.nn.init.ones_(part.weight)
+
+        def loss_of(step):
+            if step == cut:
+                raise KeyboardInterrupt
+            return (part(torch.tensor([1.0, step % 3])) - 5).square().mean()
+
+        stepper = torch.optim.AdamW(part.parameters(), lr=0.05)
+        schedule = recipe.schedule.Schedule(tmp_path / f"{name}.pt", part, stepper, {"names": [name]})
+        schedule.run(2.0, loss_of)
+        return part.weight.detach(), torch.load(tmp_path / f"{name}.pt", weights_only=True)["step"]
+
+    return train
+
+
+def test_a_run_goes_on_from_its_checkpoint(run):
+    whole, steps = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("cut", cut=47)
+    again, same_steps = run("cut")
+    assert steps == same_steps
+    torch.testing.assert_close(again, whole)
+
+
+def test_a_checkpoint_of_other_names_is_refused(recipe, run, tmp_path):
+    run("one")
+    with pytest.raises(SystemExit, match="was trained with another names"):
+        recipe.schedule.load(tmp_path / "one.pt", {"names": ["two"]})
+
+
+def test_the_rate_rises_then_falls(recipe):
+    shares = [recipe.schedule.rate_share(step, step / 1000) for step in range(1000)]
+    top = shares.index(max(shares))
+    assert shares[:top] == sorted(shares[:top])
+    assert shares[top:] == sorted(shares[top:], reverse=True)
+    assert shares[-1] == pytest.approx(0.03)
