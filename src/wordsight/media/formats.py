@@ -1,4 +1,4 @@
-"""Formats: what is read as a picture and what as a film, everywhere alike, and how large it may be."""
+"""Formats: what is read as a picture and what as a video, everywhere alike, and how large it may be."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ PICTURES = {
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
 }
-ANIMATED = frozenset({"AVIF", "GIF", "PNG", "WEBP"})  # others hold pages, or a thumbnail beside the picture
+ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")  # others hold pages, or a thumbnail beside the picture
 # Names of FFmpeg's demuxers. A playlist, which makes a decoder open other files, is none of them.
-FILMS = "asf,avi,flv,matroska,mov,mp4,mpeg,mpegts,mpegvideo,ogg,webm"
-FILM_SUFFIXES = frozenset(
+VIDEOS = "asf,avi,flv,matroska,mov,mp4,mpeg,mpegts,mpegvideo,ogg,webm"
+VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm"}
     | {".wmv"}
 )
 PICTURE_SUFFIXES = frozenset(suffix for suffixes in PICTURES.values() for suffix in suffixes)
-PIXELS = 128_000_000  # of a picture, or of all frames of a film: 384 MB as RGB
+PIXELS = 150_000_000  # of a picture, or of all frames of a video: 450 MB as RGB
+BYTES = 2**29  # of what comes through a pipe, which has to be kept
 READ = "PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF, JPEG 2000 or PPM (HEIC with the extra wordsight[heic])"
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 def pillow_formats() -> tuple[str, ...]:
@@ -39,28 +41,17 @@ def pillow_formats() -> tuple[str, ...]:
     return tuple(PICTURES)
 
 
-def is_film(path: str | Path) -> bool:
-    """Whether this is the path of a film, by its suffix."""
-    return Path(path).suffix.lower() in FILM_SUFFIXES
+def file_chooser() -> str:
+    """The suffixes of all files that this installation reads, as a file chooser of a web page takes them."""
+    pictures = {suffix for name in pillow_formats() for suffix in PICTURES[name]}
+    return ",".join(sorted(pictures | VIDEO_SUFFIXES))
+
+
+def has_video_suffix(path: str | Path) -> bool:
+    """Whether this is called as videos are."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def is_heic(head: bytes) -> bool:
-    """Whether a file that begins like this is HEIC."""
-    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1")
-
-
-def looks_like_film(head: bytes) -> bool:
-    """Whether a file that begins like this is a film, whatever it is called."""
-    if head[4:8] == b"ftyp":
-        return not is_heic(head) and head[8:12] not in (b"avif", b"avis")
-    if head[:4] == b"RIFF":
-        return head[8:12] == b"AVI "
-    starts = (
-        b"\x1aE\xdf\xa3",
-        b"FLV",
-        b"OggS",
-        b"\x00\x00\x01\xba",
-        b"\x00\x00\x01\xb3",
-        b"0&\xb2u\x8ef\xcf\x11",
-    )
-    return head.startswith(starts) or (head[:1] == b"G" and head[188:189] == b"G")
+    """Whether a file that begins with these 12 bytes is HEIC."""
+    return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS

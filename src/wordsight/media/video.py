@@ -1,53 +1,67 @@
-"""Video: frames of a film, sampled by time, from a file, an animated picture or pictures."""
+"""Video: frames sampled by time, from a file of a film, an animated picture, or pictures."""
 
 from __future__ import annotations
 
-import io
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import IO, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
-from PIL import Image, ImageSequence
+from annotated_types import Interval
+from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from wordsight._utils.options import check_options
 from wordsight.errors import MediaError, UsageError
 from wordsight.media import formats
-from wordsight.media.images import DAMAGE, Picture, check_pixels, load_picture, local_path, upright_rgb
+from wordsight.media.images import (
+    DAMAGE,
+    File,
+    Picture,
+    check_pixels,
+    is_single,
+    load_picture,
+    open_picture,
+    seekable,
+    upright_rgb,
+)
 
+FRAMES = 8  # unless something else is asked for
 MARGIN = 2**16  # pixels around small frames that decoders work with
 SKIP = 0.5  # seconds that are sooner decoded than sought
-HEAD = 512  # bytes that tell what a file is
 CUT = 0.1  # share of a film that its end may lack without its being cut short
+SHORTEST, USUAL = 10, 100  # milliseconds: frames of animations that say less are shown as long as in browsers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Which frames of a film: `frames` of them, evenly over its time (8 by default); or `fps` a second."""
+    """Which frames of a video: `frames` of them, evenly over its time, 8 by default; or `fps` a second."""
 
-    frames: Annotated[int, Ge(1)] | None = None
-    fps: Annotated[float, Gt(0)] | None = None
+    frames: Annotated[int, Interval(ge=1, le=10_000)] | None = None
+    fps: Annotated[float, Interval(gt=0, le=1000)] | None = None
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.fps is not None and (self.frames is not None or math.isinf(self.fps)):
+        if self.fps is not None and self.frames is not None:
             raise UsageError(
-                f"expected frames or a finite fps, one of the two; got frames={self.frames}, fps={self.fps}"
+                f"expected frames or fps, one of the two; got frames={self.frames}, fps={self.fps}"
             )
 
-    def times(self, first: float, last: float, end: float) -> list[float]:
-        """When to look at a film whose frames are shown from `first` to `last`, the last one until `end`."""
+    def count(self, first: float, end: float) -> int:
+        """How often to look at a film that lasts from `first` to `end`."""
         if self.fps is None:
-            count = 8 if self.frames is None else self.frames
-            return [first + i * (last - first) / max(1, count - 1) for i in range(count)]
-        return [first + i / self.fps for i in range(max(1, math.ceil((end - first) * self.fps - 1e-6)))]
+            return self.frames or FRAMES
+        return max(1, math.ceil((end - first) * self.fps - 1e-6))
+
+    def times(self, first: float, last: float, end: float) -> Iterator[float]:
+        """When to look at a film whose frames are shown from `first` to `last`, the last one until `end`."""
+        count = self.count(first, end)
+        step = (last - first) / max(1, count - 1) if self.fps is None else 1 / self.fps
+        return (first + i * step for i in range(count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +83,13 @@ class Video:
         """A video of pictures that are shown `fps` a second. Raises MediaError if they are none or differ in
         size.
         """
+        if is_single(pictures) and getattr(pictures, "ndim", 0) != 4:
+            raise MediaError(
+                f"a video is made of a list of pictures; got {type(pictures).__name__}; "
+                "Video.open reads a film"
+            )
+        if not 0 < fps < math.inf:
+            raise UsageError(f"fps must be a number above 0, got {fps}")
         frames = tuple(load_picture(picture) for picture in pictures)
         if not frames:
             raise MediaError("a video needs at least one frame; got none")
@@ -76,18 +97,10 @@ class Video:
             raise MediaError(
                 f"the frames of a video are of one size; got {frames[0].size} and {sorted(sizes)[0]}"
             )
-        if not 0 < fps < math.inf:
-            raise UsageError(f"fps must be a number above 0, got {fps}")
         return cls(frames, tuple(i / fps for i in range(len(frames))), len(frames) / fps)
 
     @classmethod
-    def open(
-        cls,
-        source: str | os.PathLike[str] | bytes | BinaryIO,
-        *,
-        frames: int | None = None,
-        fps: float | None = None,
-    ) -> Video:
+    def open(cls, file: File, *, frames: int | None = None, fps: float | None = None) -> Video:
         """So many `frames` of a file, evenly over its time from its first to its last (8 by default), or
         `fps` of them a second: at each of these times, the frame that is on the screen.
 
@@ -96,18 +109,45 @@ class Video:
         film, is damaged or cut short, or holds no frame.
         """
         sampling = Sampling(frames=frames, fps=fps)
-        if isinstance(source, (bytes, bytearray)):
-            return read_film(io.BytesIO(source), "the bytes given", sampling)
-        if isinstance(source, (str, os.PathLike)):
-            path = local_path(source, "video")
-            return read_film(path, str(path), sampling)
-        return read_film(source, str(getattr(source, "name", "the file object")), sampling)
+        opened, name = seekable(file, "video")
+        if kind_of(opened, name) == "picture":
+            raise MediaError(f"{name} is a single picture; expected a film, or use Video.of for pictures")
+        return read_film(opened, name, sampling)
 
 
-def read_film(file: Path | BinaryIO, name: str, sampling: Sampling, *, pixels: int = formats.PIXELS) -> Video:
-    """The frames of a file, which errors call `name`, of at most so many pixels in all of them."""
+def kind_of(file: Path | IO[bytes], name: str) -> Literal["picture", "animation", "film"]:
+    """What a file holds, by its content; what is neither a picture nor an animation may be a film.
+
+    Raises MediaError for HEIC if what reads it is not installed.
+    """
     try:
-        if _is_animation(file):
+        with open_picture(file) as image:
+            is_moving = image.format in formats.ANIMATED and getattr(image, "is_animated", False)
+            return "animation" if is_moving else "picture"
+    except UnidentifiedImageError:
+        if formats.is_heic(_head(file)):
+            raise MediaError(f"{name} is HEIC; to read it, pip install 'wordsight[heic]'") from None
+        return "film"
+    except (*DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return "picture"  # whose reader says what is wrong with it
+
+
+def _head(file: Path | IO[bytes]) -> bytes:
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return opened.read(12)
+    file.seek(0)
+    return file.read(12)
+
+
+def read_film(
+    file: Path | IO[bytes], name: str, sampling: Sampling, *, pixels: int = formats.PIXELS
+) -> Video:
+    """The frames of a file that can be read more than once, which errors call `name`, of at most so many
+    pixels in all of them.
+    """
+    try:
+        if kind_of(file, name) == "animation":
             return _animation(file, name, sampling, pixels)
         try:
             return _sampled(_Film(file, name, can_seek=True), sampling, pixels)
@@ -116,52 +156,38 @@ def read_film(file: Path | BinaryIO, name: str, sampling: Sampling, *, pixels: i
     except UsageError:
         raise
     except (*DAMAGE, AttributeError) as error:  # FFmpeg's errors are OSErrors or ValueErrors
-        raise MediaError(f"{name} is no video that can be read, or is damaged ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"{name} is no video that can be read, or is damaged ({reason})") from error
 
 
-def is_moving(file: Path | BinaryIO) -> bool:
-    """Whether a file holds a film or an animated picture, by its content."""
-    return formats.looks_like_film(_head(file)) or _is_animation(file)
-
-
-def _head(file: Path | BinaryIO) -> bytes:
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            return opened.read(HEAD)
-    file.seek(0)
-    head = file.read(HEAD)
-    file.seek(0)
-    return head
-
-
-def _is_animation(file: Path | BinaryIO) -> bool:
-    """Whether the file is a picture that moves."""
-    try:
-        with Image.open(file, formats=sorted(formats.ANIMATED)) as image:
-            return bool(getattr(image, "is_animated", False))
-    except DAMAGE:
-        return False
-    finally:
-        if not isinstance(file, Path):
-            file.seek(0)
-
-
-def _animation(file: Path | BinaryIO, name: str, sampling: Sampling, pixels: int) -> Video:
+def _animation(file: Path | IO[bytes], name: str, sampling: Sampling, pixels: int) -> Video:
     """The frames of an animated picture, by the durations that it gives them."""
-    with Image.open(file, formats=sorted(formats.ANIMATED)) as image:
+    with open_picture(file) as image:
+        skipped = int(getattr(image, "default_image", False))  # of a PNG, for readers that know no animations
         starts, end = [], 0.0
-        for frame in ImageSequence.Iterator(image):
+        for frame in list_frames(image, skipped):
             frame.load()  # some formats give the duration only then
             starts.append(end)
-            end += max(10.0, float(frame.info.get("duration", 100))) / 1000  # browsers' rule for no duration
+            shown = float(frame.info.get("duration", 0))
+            end += (shown if shown > SHORTEST else USUAL) / 1000
         wanted = sampling.times(0.0, starts[-1], end)
-        check_pixels(name, image.width * image.height * len(wanted), pixels)
         chosen = {max(i for i, start in enumerate(starts) if start <= time + 1e-6): None for time in wanted}
-        found = {}
-        for i, frame in enumerate(ImageSequence.Iterator(image)):
-            if i in chosen:
-                found[i] = upright_rgb(frame.convert("RGBA") if frame.has_transparency_data else frame, name)
+        check_pixels(name, image.width * image.height * len(chosen), pixels)
+        found = {
+            i: upright_rgb(frame.convert("RGBA") if frame.has_transparency_data else frame, name)
+            for i, frame in enumerate(list_frames(image, skipped))
+            if i in chosen
+        }
     return Video(tuple(found[i] for i in chosen), tuple(starts[i] for i in chosen), end)
+
+
+def list_frames(image: Image.Image, skipped: int) -> Iterator[Image.Image]:
+    """The frames of an animation but the first so many."""
+    return (frame for i, frame in enumerate(ImageSequence.Iterator(image)) if i >= skipped)
+
+
+class UnknownFilm(MediaError):
+    """A file is of no format of films."""
 
 
 class _CannotSeekError(Exception):
@@ -172,26 +198,38 @@ class _CannotSeekError(Exception):
 class _Film:
     """A file of a film, which errors call `name`; its frames are sought, or read one after another."""
 
-    file: Path | BinaryIO
+    file: Path | IO[bytes]
     name: str
     can_seek: bool
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Any, Any]]:
         """The container from its beginning, and its stream of pictures. A cover is none."""
-        if find_spec("av") is None:
-            raise MediaError("reading videos needs PyAV: pip install 'wordsight[video]'")
-        given: Any = str(self.file) if isinstance(self.file, Path) else self.file
-        if not isinstance(self.file, Path):
-            self.file.seek(0)
-        with import_module("av").open(given, options={"format_whitelist": formats.FILMS}) as container:
-            if not container.streams.video:
-                raise MediaError(f"{self.name} has no pictures, only sound or text")
-            stream = container.streams.best("video") or container.streams.video[0]
+        with self._container() as container:
+            cover = import_module("av.stream").Disposition.attached_pic
+            streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+            if not streams:
+                raise MediaError(f"{self.name} has no moving pictures, only sound, text or a cover")
+            best = container.streams.best("video")
+            stream = best if best in streams else streams[0]
             if stream.codec_context is None:
-                raise MediaError(f"{self.name}: its pictures are coded in a way that is not known here")
+                raise MediaError(f"the pictures of {self.name} are coded in a way that is not known here")
             stream.codec_context.thread_type = "AUTO"
             yield container, stream
+
+    def _container(self) -> Any:
+        if find_spec("av") is None:
+            raise UnknownFilm(f"{self.name} is no picture; to read videos, pip install 'wordsight[video]'")
+        given: Any = f"file:{self.file.absolute()}" if isinstance(self.file, Path) else self.file
+        if not isinstance(self.file, Path):
+            self.file.seek(0)
+        try:
+            return import_module("av").open(given, options={"format_whitelist": formats.VIDEOS})
+        except DAMAGE as error:  # FFmpeg's errors are OSErrors or ValueErrors
+            reason = getattr(error, "strerror", None) or error
+            raise UnknownFilm(
+                f"{self.name} is no video that can be read, or is damaged ({reason})"
+            ) from error
 
     def sought(self, container: Any, stream: Any, time: float) -> Iterator[Any]:
         """The frames from one that is on the screen at this time, or a little before."""
@@ -210,60 +248,88 @@ class _Film:
 def _sampled(film: _Film, sampling: Sampling, pixels: int) -> Video:
     with film.opened() as (container, stream):
         stream.codec_context.options = {"max_pixels": str(2 * pixels + MARGIN)}
-        first = next(_frames(container, stream), None)
+        frames = _frames(container, stream)
+        first = next(frames, None)
         if first is None:
             raise MediaError(f"{film.name} is a video with no frames")
-        last, end = _last(film, container, stream, first)
-    wanted = sampling.times(first.time, last, end)
-    check_pixels(film.name, first.width * first.height * len(wanted), pixels)
+        last, end = _last(film, container, stream, chain([first], frames))
+        most = min(sampling.count(first.time, end), _count(stream, end - first.time))
+    check_pixels(film.name, first.width * first.height * most, pixels)
+    times: list[float] = []
+    pictures: list[Image.Image] = []
+    total = 0
     with film.opened() as (container, stream):
-        chosen = {frame.time: _upright(frame, stream) for frame in _at(film, container, stream, wanted)}
-    size = next(iter(chosen.values())).size
-    frames = (
-        each if each.size == size else each.resize(size, Image.Resampling.BICUBIC) for each in chosen.values()
-    )
-    return Video(tuple(frames), tuple(time - first.time for time in chosen), end - first.time)
+        for frame in _at(film, container, stream, sampling.times(first.time, last, end)):
+            total += frame.width * frame.height  # the header may lie
+            check_pixels(film.name, total, pixels)
+            picture = _upright(frame, stream)
+            size = pictures[0].size if pictures else picture.size
+            resized = picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
+            pictures.append(resized)
+            times.append(frame.time - first.time)
+    return Video(tuple(pictures), tuple(times), end - first.time)
+
+
+def _count(stream: Any, seconds: float) -> float:
+    """How many frames there are at most, by the header."""
+    rate = float(stream.average_rate or 0)
+    return stream.frames or (math.ceil(seconds * rate) + 2 if rate else math.inf)
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    """The frames that are presented, from where the container stands."""
-    return (frame for frame in container.decode(stream) if frame.pts is not None)
+    """The frames that are presented, from the first key frame after where the container stands."""
+    is_complete = False  # a frame before a key frame is made of what is not there
+    for packet in container.demux(stream):
+        is_complete = is_complete or packet.is_keyframe
+        if is_complete:
+            yield from (frame for frame in packet.decode() if frame.pts is not None)
 
 
-def _last(film: _Film, container: Any, stream: Any, first: Any) -> tuple[float, float]:
-    """When the last frame is shown, and until when. Raises MediaError if the header announces far more."""
-    announced = _announced(container, stream)
+def _last(film: _Film, container: Any, stream: Any, frames: Iterator[Any]) -> tuple[float, float]:
+    """When the last of the frames is shown, and until when. Raises MediaError if the header announces far
+    more.
+    """
+    announced = _announced(stream)
+    about = announced or float(((container.start_time or 0) + (container.duration or 0)) / 1e6)
+    last = end = start = next(frames).time
+    if film.can_seek and about > start + 1:
+        frames = film.sought(container, stream, about - 1)
+    for frame in frames:
+        last = max(last, frame.time)
+        end = max(end, frame.time + float((frame.duration or 0) * stream.time_base))
     step = 1 / float(stream.average_rate) if stream.average_rate else 0.0
-    frames = _frames(container, stream)
-    if film.can_seek and announced > first.time + 1:
-        frames = film.sought(container, stream, announced - 1)
-    last = max((frame.time for frame in frames), default=first.time)
-    if announced - last > max(2 * step + 0.1, CUT * (announced - first.time)):
+    if announced - end > max(2 * step + 0.1, CUT * (announced - start)):
         raise MediaError(
             f"{film.name} is cut short: its header announces {announced:.1f} s, its last picture is at "
             f"{last:.1f} s; save it again"
         )
-    return last, max(announced, last + step)
+    return last, max(announced, end, last + step)
 
 
-def _announced(container: Any, stream: Any) -> float:
-    """The end that the header gives, in seconds; 0 if it gives none."""
+def _announced(stream: Any) -> float:
+    """The end that the header gives the stream, in seconds, or its tag in Matroska and WebM; else 0."""
     if stream.duration:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-    return float(((container.start_time or 0) + (container.duration or 0)) / 1e6)
+    tag = stream.metadata.get("DURATION", "0:0:0").split(":")
+    return float(sum(60**power * float(part) for power, part in enumerate(reversed(tag))))
 
 
-def _at(film: _Film, container: Any, stream: Any, wanted: Sequence[float]) -> Iterator[Any]:
-    """For every time, ascending, the frame that is on the screen: the last that begins by then."""
+def _at(film: _Film, container: Any, stream: Any, times: Iterable[float]) -> Iterator[Any]:
+    """The frames that are on the screen at these times, which ascend, each once: the last that begins by
+    then.
+    """
     coming = _frames(container, stream)
-    current = following = next(coming)
-    for time in wanted:
+    current = shown = None
+    following = next(coming)
+    for time in times:
         if film.can_seek and following is not None and time - following.time > SKIP:
             coming = film.sought(container, stream, time)
             following = next(coming, None)
-        while following is not None and following.time <= time + 1e-6:
+        while following is not None and (following.time <= time + 1e-6 or current is None):
             current, following = following, next(coming, None)
-        yield current
+        if current is not shown:
+            yield current
+        shown = current
 
 
 def _upright(frame: Any, stream: Any) -> Image.Image:

@@ -11,19 +11,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import StoppingCriteriaList
 
 from wordsight._utils.progress import subtasks
 from wordsight.errors import ModelError, UsageError
+from wordsight.media.images import is_single
 from wordsight.media.inputs import Media, MediaInput
-from wordsight.media.video import Video
 from wordsight.models.batching import batches
 from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock
 from wordsight.models.families import Family, family
@@ -275,7 +273,7 @@ class VLM:
         """
         if isinstance(question, str):
             return self.chat(media, pruner=pruner).ask(question, max_new_tokens=max_new_tokens)
-        if isinstance(media, (str, Path, Image.Image, Video)) or len(media) != len(question):
+        if is_single(media) or len(media) != len(question):
             raise UsageError(
                 f"{len(question)} questions need a list of as many images or lists of images; got "
                 f"{len(media) if isinstance(media, Sequence) else type(media).__name__}"
