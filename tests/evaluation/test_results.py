@@ -147,7 +147,7 @@ ANSWERS = [
 def answered(earlier):
     """Results that say what was said."""
     results = Results.load(earlier({}))
-    return Results(results.rows, results.environment, ANSWERS)
+    return Results(results.rows, results.environment, answers=ANSWERS)
 
 
 def test_answers_are_read_again(answered, tmp_path):
@@ -205,7 +205,9 @@ def test_a_number_that_is_none_is_refused(answered, tmp_path, number):
 
 def test_parquet_has_what_was_said(tmp_path):
     row = DRAWN | {"model": "demo", "task": "scenes", "keep": 0.1, "tokens": None}
-    Results([WHOLE | {"model": "demo", "task": "scenes"}, row], {}, ANSWERS).save(tmp_path / "r.parquet")
+    Results([WHOLE | {"model": "demo", "task": "scenes"}, row], {}, answers=ANSWERS).save(
+        tmp_path / "r.parquet"
+    )
     table = parquet.read_table(tmp_path / "r.parquet")
     assert table["texts"].to_pylist() == [None, [["yes", "no"]]]
     assert table["scores"].to_pylist() == [None, [[1, 0]]]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from wordsight import tasks
 from wordsight.errors import UsageError
+from wordsight.media.images import load_picture
 from wordsight.models.prompt import Prompt
 from wordsight.tasks import question_files
 from wordsight.tasks.digest import media_digest
@@ -197,8 +198,8 @@ def test_a_table_of_vlmevalkit_is_read():
     assert (first.answers, first.scorer, first.type) == (("B",), "choice", "x")
     assert first.options == (("A", "cat"), ("B", "dog"))
     assert first.picture_id == third.picture_id != second.picture_id
-    assert [picture.size for picture in first.images] == [(64, 64)]
-    assert second.images[0].getpixel((0, 0)) == (255, 0, 0)
+    assert load_picture(first.images).size == (64, 64)
+    assert load_picture(second.images).getpixel((0, 0)) == (255, 0, 0)
     assert media_digest(first.images) == media_digest(third.images) != media_digest(second.images)
 
 
@@ -206,7 +207,10 @@ def test_several_embedded_pictures_are_a_list():
     texts = [base64.b64encode(png(color)).decode() for color in ("red", "blue")]
     for written in (json.dumps(texts), repr(texts)):
         (example,) = read(kit(written), "q.csv")
-        assert [picture.getpixel((0, 0)) for picture in example.images] == [(255, 0, 0), (0, 0, 255)]
+        assert [load_picture(picture).getpixel((0, 0)) for picture in example.images] == [
+            (255, 0, 0),
+            (0, 0, 255),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +223,7 @@ def test_several_embedded_pictures_are_a_list():
 )
 def test_a_picture_in_the_field_is_one(given):
     (example,) = read([{"image": [given, "0.png"], "question": "?", "answer": "x"}])
-    assert [picture.getpixel((0, 0)) for picture in example.images] == [(255, 0, 0), (0, 0, 0)]
+    assert [load_picture(picture).getpixel((0, 0)) for picture in example.images] == [(255, 0, 0), (0, 0, 0)]
 
 
 def test_bytes_and_paths_of_a_data_set_are_pictures():
@@ -228,7 +232,7 @@ def test_bytes_and_paths_of_a_data_set_are_pictures():
         {"image": {"bytes": None, "path": "0.png"}, "question": "?", "answer": "x"},
     ]
     one, two = read(rows, "q.parquet")
-    assert one.images[0].getpixel((0, 0)) == (255, 0, 0)
+    assert load_picture(one.images).getpixel((0, 0)) == (255, 0, 0)
     assert two.images == "0.png"
 
 

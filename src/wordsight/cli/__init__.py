@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Annotated, NoReturn
 
 import typer
 
+from wordsight._utils.notes import listen_to_notes
 from wordsight.cli import (
     analyze,
     answers,
@@ -64,7 +66,7 @@ def main() -> None:
     With --json a failure is a record on stdout too.
     """
     try:
-        with progress_bars():
+        with progress_bars(), listen_to_notes(cache(say)):
             code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
         hint = "see `wordsight --help`, or --help after a command for its options"

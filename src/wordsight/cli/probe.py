@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import AsJson, Model, load_vlm, print_json, print_tables, save_picture
+from wordsight.cli.common import AsJson, Model, load_vlm, open_picture, print_json, print_tables, save_picture
 
 
 def probe(
@@ -22,11 +22,10 @@ def probe(
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
     from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows, token_rows_with_divergences
-    from wordsight.media.images import load_picture
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports import drawing
 
-    picture, vlm = load_picture(image), load_vlm(model)
+    picture, vlm = open_picture(image), load_vlm(model)
     asked = question or QUESTION
     prompt = vlm.encode(picture, asked)
     rows = token_rows_with_divergences(vlm, prompt) if ablation else token_rows(vlm, prompt)

@@ -33,6 +33,8 @@ def media_digest(media: Any) -> str:
         return str(known)
     if isinstance(media, (str, Path)):
         return file_digest(media)
+    if isinstance(media, bytes):
+        return sha256(media).hexdigest()
     if isinstance(media, Image.Image):
         return sha256(f"{media.mode} {media.size} ".encode() + media.tobytes()).hexdigest()
     if isinstance(media, Video):

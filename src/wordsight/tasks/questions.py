@@ -21,7 +21,6 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
-import io
 import json
 import math
 import os
@@ -29,16 +28,16 @@ import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from PIL import Image
-
+from wordsight._utils.notes import listen_to_notes
 from wordsight.errors import MediaError, UsageError, unknown
-from wordsight.media.images import load_picture, read_picture
-from wordsight.media.video import Video, is_video
+from wordsight.media.formats import has_video_suffix
+from wordsight.media.inputs import MediaInput
+from wordsight.media.video import Video
 from wordsight.tasks.base import Example, Task
 from wordsight.tasks.digest import file_digest
 from wordsight.tasks.question_files import Fields, Problems, Row, number_text, read_rows
@@ -111,15 +110,10 @@ class Questions(Task):
 
 @dataclass(frozen=True)
 class _File:
-    """A picture or video on disk; `name` is how the file has it, and tells it from others."""
+    """A picture or video on disk; `name` is how the questions have it, and tells it from others."""
 
     name: str
     path: str
-
-    @property
-    def digest(self) -> str:
-        """Of its content."""
-        return file_digest(self.path)
 
 
 @dataclass(frozen=True)
@@ -128,17 +122,9 @@ class _Embedded:
 
     content: bytes = field(repr=False)
 
-    @property
+    @cached_property
     def name(self) -> str:
-        return f"picture {self.digest[:16]}"
-
-    @property
-    def digest(self) -> str:
-        """Of its content."""
-        return sha256(self.content).hexdigest()
-
-    def open(self) -> Image.Image:
-        return read_picture(io.BytesIO(self.content), "the picture in field 'image'")
+        return f"picture {sha256(self.content).hexdigest()[:16]}"
 
 
 _Medium = _File | _Embedded
@@ -153,24 +139,6 @@ class _Line:
 
 
 @dataclass(frozen=True)
-class _Pictures(Sequence[Any]):
-    """Pictures of which some are embedded, decoded when they are looked at: all do not fit into memory."""
-
-    media: tuple[_Medium, ...]
-
-    @property
-    def digest(self) -> str:
-        return " ".join(medium.digest for medium in self.media)
-
-    def __len__(self) -> int:
-        return len(self.media)
-
-    def __getitem__(self, index: Any) -> Any:
-        picked = self.media[index]
-        return [_opened(each) for each in picked] if isinstance(index, slice) else _opened(picked)
-
-
-@dataclass(frozen=True)
 class _Films(Sequence[Video]):
     """Videos, decoded when they are looked at."""
 
@@ -180,7 +148,7 @@ class _Films(Sequence[Video]):
 
     @property
     def digest(self) -> str:
-        return " ".join([*(medium.digest for medium in self.media), f"{self.frames} {self.fps}"])
+        return " ".join([*(file_digest(medium.path) for medium in self.media), f"{self.frames} {self.fps}"])
 
     def __len__(self) -> int:
         return len(self.media)
@@ -198,14 +166,9 @@ def _decoded(path: str, frames: int | None, fps: float | None) -> Video:
     return Video.open(path, frames=frames, fps=fps)
 
 
-def _opened(medium: _Medium) -> Image.Image:
-    return medium.open() if isinstance(medium, _Embedded) else load_picture(medium.path)
-
-
 def _check_decodes(images: Any) -> None:
-    for item in [images] if isinstance(images, str) else images:
-        if isinstance(item, str):
-            load_picture(item)
+    with listen_to_notes(lambda _: None):  # they are told when the model is given the pictures
+        MediaInput.of(images)
 
 
 def _read(path: Path, scorer: Scorer | None) -> list[_Line]:
@@ -292,7 +255,7 @@ def _picture(given: Any, folder: Path) -> _Medium:
     if content := _decoded_base64(text):
         return _Embedded(content)
     file = _file(text, folder, "image")
-    if is_video(file.path):
+    if has_video_suffix(file.path):
         raise UsageError(f"{text} is a video; name it in field 'video'")
     return file
 
@@ -331,14 +294,12 @@ def _file(text: str, folder: Path, kind: str) -> _File:
 
 
 def _images(media: tuple[_Medium, ...], fields: Fields) -> Any:
-    """As an Example has them: paths where they are paths, else what opens them one by one."""
+    """As an Example has them: paths and the bytes of pictures, or films that are opened one by one."""
     frames, fps = _rate(fields)
-    files = tuple(medium for medium in media if isinstance(medium, _File))
     if "video" in fields:
-        return _Films(files, frames, fps)
-    if len(files) < len(media):
-        return _Pictures(media)
-    return [file.path for file in files] if len(files) > 1 else files[0].path
+        return _Films(tuple(medium for medium in media if isinstance(medium, _File)), frames, fps)
+    pictures = [medium.path if isinstance(medium, _File) else medium.content for medium in media]
+    return pictures if len(pictures) > 1 else pictures[0]
 
 
 def _rate(fields: Fields) -> tuple[int | None, float | None]:
