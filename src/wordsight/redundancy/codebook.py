@@ -24,7 +24,7 @@ from wordsight.algorithms.clustering import Scale
 from wordsight.algorithms.selection import greedy_dominating_set
 from wordsight.errors import FileError, UsageError
 from wordsight.redundancy.criteria import ConditionRecord
-from wordsight.redundancy.evidence import MeasuredWith
+from wordsight.redundancy.measured_with import MeasuredWith
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
