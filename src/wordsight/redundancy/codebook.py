@@ -88,7 +88,7 @@ class CodebookConfig(TypedDict):
 
 
 class CodebookFile(CodebookConfig):
-    """config.json of a codebook."""
+    """The config of a codebook as its file has it."""
 
     prototypes_sha256: NotRequired[Annotated[str | None, "of the tensors; null if of an earlier format"]]
 
