@@ -33,7 +33,7 @@ from wordsight.analysis.token_maps import (
 )
 from wordsight.errors import FileError, MediaError, ModelError
 from wordsight.evaluation.environment import Environment, environment
-from wordsight.evaluation.statistics import DIFFERENCES, SCORES, Estimate, estimate
+from wordsight.evaluation.statistics import DIFFERENCES, FEWEST_PICTURES, SCORES, Estimate, estimate
 from wordsight.media.images import load_picture, read_picture, readable
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
@@ -50,7 +50,6 @@ from wordsight.redundancy.probe import QUESTION, decode_ids, probe_blind
 
 FORMAT = 1
 MEASURES = ("confidence", "regional", "global")
-FEWEST_PICTURES = 10  # with fewer, a bootstrap interval is too narrow to conclude from
 NEGLIGIBLE = 0.05  # share of the tokens up to which hardly any say something
 WORDS = 10
 Direction = Literal["less", "more", "inconclusive"]

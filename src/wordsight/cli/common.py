@@ -22,7 +22,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")
 EvidenceFolder = Annotated[
     Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
 ]
-Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures", min=1)]
+Pictures = Annotated[
+    int | None, typer.Option("--pictures", "--limit", help="use only the first so many pictures", min=1)
+]
+Questions = Annotated[
+    int | None,
+    typer.Option(help="ask only so many questions of a task, about as many pictures as possible", min=1),
+]
+QuestionPictures = Annotated[
+    int | None, typer.Option(help="ask only about the first so many pictures", min=1)
+]
 Frames = Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)]
 Fps = Annotated[float | None, typer.Option(help="or so many frames a second")]
 Kind = TypeVar("Kind", bound=Mapping[str, Any])  # of a record
