@@ -142,7 +142,10 @@ def evidence_of():
                 "model": "made-up",
                 "fingerprint": "f00d",
                 "questions": ["what is it?", "what color is it?"],
-                "measured_with": {"dtype": "torch.float32", "device": "cpu", "threads": 1, "versions": {}},
+                "measured_with": {
+                    "dtype": "torch.float32", "device": "cpu", "threads": 1,
+                    "attention": "sdpa", "pass_tokens": 4096, "versions": {},
+                },
                 "pictures": [{"name": name, "sha256": None} for name in names],
             },
         )

@@ -20,15 +20,22 @@ from wordsight.redundancy.criteria import Condition
 from wordsight.redundancy.evidence import SHARDS, SIGNALS, Evidence, collect_evidence
 
 WIDTH, NUMBER = 8, 6
+
+
+def runs_in(dtype):
+    """What is asked of a model that is never run."""
+    config = SimpleNamespace(_attn_implementation="sdpa")
+    return SimpleNamespace(dtype=dtype, device=torch.device("cpu"), config=config)
+
+
 MODEL = SimpleNamespace(
     name="made-up",
     fingerprint="f00d",
-    model=SimpleNamespace(dtype=torch.float32, device=torch.device("cpu")),
+    model=runs_in(torch.float32),
+    pass_tokens=4096,
     pad_embedding=torch.ones(WIDTH),
 )
-HALF = SimpleNamespace(
-    **{**vars(MODEL), "model": SimpleNamespace(dtype=torch.half, device=torch.device("cpu"))}
-)
+HALF = SimpleNamespace(**{**vars(MODEL), "model": runs_in(torch.half)})
 
 
 def measured(vlm, picture, questions):
@@ -245,7 +252,9 @@ def test_without_its_manifest_evidence_does_not_become_that_of_other_pictures(pi
 
 
 @pytest.mark.parametrize(
-    "other", [{"name": "b"}, {"fingerprint": "beef"}, {"model": HALF.model}], ids=["name", "weights", "dtype"]
+    "other",
+    [{"name": "b"}, {"fingerprint": "beef"}, {"model": HALF.model}, {"pass_tokens": 1}],
+    ids=["name", "weights", "dtype", "passes"],
 )
 def test_without_its_manifest_evidence_does_not_become_that_of_another_model(pictures, whole, other):
     (whole / "manifest.json").unlink()
@@ -376,9 +385,6 @@ RECORDS = {
     "another model": {"model": "b"},
     "other weights": {"fingerprint": "beef"},
     "other questions": {"questions": ["why?"]},
-    "other threads": {
-        "measured_with": {"dtype": "torch.float32", "device": "cpu", "threads": 9, "versions": {}}
-    },
     "no pictures": {"pictures": []},
     "other tokens": {"pictures": [{"name": f"{n}.png", "sha256": None, "tokens": -3} for n in (0, 1)]},
     "many tokens": {"pictures": [{"name": f"{n}.png", "sha256": None, "tokens": 10**15} for n in (0, 1)]},

@@ -20,6 +20,8 @@ class MeasuredWith(TypedDict):
     dtype: str
     device: str
     threads: Annotated[int, "of PyTorch on the CPU"]
+    attention: Annotated[str, "how the model computes it"]
+    pass_tokens: Annotated[int, "of the prompts that are read at a time"]
     versions: dict[str, str]
 
 
@@ -29,6 +31,8 @@ def measured_with(vlm: VLM) -> MeasuredWith:
         "dtype": str(vlm.model.dtype),
         "device": vlm.model.device.type,
         "threads": torch.get_num_threads(),
+        "attention": str(vlm.model.config._attn_implementation),
+        "pass_tokens": vlm.pass_tokens,
         "versions": versions(),
     }
 
