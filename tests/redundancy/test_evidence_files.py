@@ -283,6 +283,19 @@ def test_a_run_goes_on_on_the_threads_that_it_was_begun_on(pictures, folder, mon
     assert book(found).config["measured_with"]["threads"] == 2
 
 
+def test_files_measured_on_other_threads_are_not_mixed(pictures, whole, folder):
+    torch.set_num_threads(2)
+    try:
+        collect_evidence(MODEL, pictures, folder)
+    finally:
+        torch.set_num_threads(1)
+    (whole / "000001.safetensors").write_bytes((folder / "000001.safetensors").read_bytes())
+    with pytest.raises(
+        FileError, match=r"000001\.safetensors is of another run .*measured_with was .*'threads': 2"
+    ):
+        Evidence.load(whole)
+
+
 def test_a_run_begun_in_another_dtype_is_not_finished_in_this_one(pictures, whole):
     (whole / "000001.safetensors").unlink()
     with pytest.raises(FileError, match=r"begun otherwise \(dtype was torch\.float32, is torch\.float16\)"):
