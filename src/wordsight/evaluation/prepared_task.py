@@ -50,6 +50,11 @@ class PreparedTask:
         return cls(vlm, task, examples, prompts)
 
     @cached_property
+    def pictures(self) -> list[str]:
+        """What each question is about."""
+        return [example.picture_id for example in self.examples]
+
+    @cached_property
     def whole(self) -> Scores:
         """The score of every example with all visual tokens."""
         return self._score(self.prompts)
@@ -78,12 +83,11 @@ class PreparedTask:
         return totals / len(seeded(pruner)), float(np.mean(counts))
 
     def interval(self, differences: Scores, level: float = 0.95) -> tuple[float, float]:
-        """The bootstrap interval of the mean difference of two runs' scores.
-
-        Pictures are resampled: questions about one picture are not independent.
-        """
-        pictures = [example.picture_id for example in self.examples]
-        return interval(differences, pictures, level, ends=DIFFERENCES)
+        """The interval of the mean difference of two runs' scores, over pictures, of which there are two."""
+        low, high = interval(differences, self.pictures, level, ends=DIFFERENCES)
+        assert low is not None, "there are two pictures or more"
+        assert high is not None, "there are two pictures or more"
+        return low, high
 
     def _score(self, prompts: list[Prompt]) -> Scores:
         answers = self.vlm.answers(prompts, self.task.max_new_tokens)

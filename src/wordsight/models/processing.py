@@ -12,6 +12,7 @@ from torch import Tensor
 from wordsight.errors import UsageError
 from wordsight.media.inputs import MediaInput
 from wordsight.media.video import Video
+from wordsight.models.failures import as_model_error
 from wordsight.models.questions import check_question, check_text
 
 Turn = tuple[str, str]  # a question that was asked before, and its answer
@@ -62,15 +63,10 @@ def process(processor: Any, media: MediaInput, question: str, turns: Sequence[Tu
     tokenizer = processor.tokenizer
     if tokenizer.bos_token and text.startswith(tokenizer.bos_token):
         given["add_special_tokens"] = False  # the template has begun the text already
-    try:
-        inputs = processor(text=[text], return_tensors="pt", **given)
-        return Processed(processor, media, inputs, len(turns))
-    except (ValueError, TypeError, IndexError) as error:
-        sizes = ", ".join(f"{frame.width}x{frame.height}" for frame in media.frames[:3])
-        raise UsageError(
-            f"{type(processor).__name__} cannot prepare these pictures ({sizes}): "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
-        ) from error
+    sizes = ", ".join(f"{frame.width}x{frame.height}" for frame in media.frames[:3])
+    lacks = ", as its patch_size is not set" if getattr(processor, "patch_size", 0) is None else ""
+    with as_model_error(f"{type(processor).__name__} cannot prepare these pictures ({sizes}){lacks}"):
+        return Processed(processor, media, processor(text=[text], return_tensors="pt", **given), len(turns))
 
 
 def as_taken(processor: Any, media: MediaInput) -> MediaInput:
@@ -102,15 +98,15 @@ def prompt_text(processor: Any, media: MediaInput, question: str, turns: Sequenc
                 f"{type(processor).__name__} has no chat template, so that it takes one question about "
                 "pictures and no earlier turns"
             )
-        return f"{processor.image_token * len(media.pictures)}{question}"
+        return f"{str(processor.image_token) * len(media.pictures)}{question}"
     kind, count = ("video", len(media.videos)) if media.videos else ("image", len(media.pictures))
     messages = []
     for asked, answered in turns:
         messages += [_message("user", asked), _message("assistant", answered)]
     messages.append(_message("user", question))
     messages[0]["content"][:0] = [{"type": kind} for _ in range(count)]
-    text: str = processor.apply_chat_template(messages, add_generation_prompt=True)
-    return text
+    with as_model_error(f"the chat template of {type(processor).__name__} cannot lay out a question"):
+        return str(processor.apply_chat_template(messages, add_generation_prompt=True))
 
 
 def _message(role: str, text: str) -> dict[str, Any]:

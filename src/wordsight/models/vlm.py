@@ -8,7 +8,7 @@ import copy
 import hashlib
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
@@ -26,8 +26,9 @@ from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.batching import batches
 from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, check_pruner, closes_gaps
 from wordsight.models.context import PromptLength, check_length
+from wordsight.models.failures import as_model_error
 from wordsight.models.families import Family, family
-from wordsight.models.layer_hooks import cache_name, pruning_hooks, tokens_read
+from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
 from wordsight.models.loading import load
 from wordsight.models.preflight import Preflight
 from wordsight.models.processing import Processed, Turn, process
@@ -168,11 +169,14 @@ class VLM:
         inputs = processed.inputs.to(self.model.device)
         is_visual = processed.is_visual(config)
         if visual is None:
-            visual = encode_images(self.model, self.family, processed, signals - TEXT_SIGNALS)
+            with self._reading():
+                visual = encode_images(self.model, self.family, processed, signals - TEXT_SIGNALS)
         check_count(int(is_visual.sum()), len(visual))
         tokenizer = self.processor.tokenizer
         visual = with_text_signals(self.model, tokenizer, visual, question, signals & TEXT_SIGNALS)
-        sequence = {"input_ids": processed.ids, "position_ids": self.family.positions(self.model, inputs)}
+        with self._reading():
+            positions = self.family.positions(self.model, inputs)
+        sequence = {"input_ids": processed.ids, "position_ids": positions}
         sequence |= {name: inputs[name][0] for name in self.family.per_token}
         prompt = Prompt(sequence, is_visual, visual, processed.modality(config))
         if not self.family.has_picture_map and not self._checked:
@@ -182,10 +186,11 @@ class VLM:
     def _check(self, prompt: Prompt, inputs: Any) -> None:
         """Read the first prompt of an unknown family both ways: what we do not know of it may change it."""
         given = {name: value for name, value in inputs.items() if name != "labels"}
-        theirs, ours = (
-            self.model(**way, use_cache=False, logits_to_keep=1).logits.float()
-            for way in (given, prompt.inputs())
-        )
+        with self._reading():
+            theirs, ours = (
+                self.model(**way, use_cache=False, logits_to_keep=1).logits.float()
+                for way in (given, prompt.inputs())
+            )
         if not (drift := float((theirs - ours).abs().max() / theirs.abs().max())) <= DRIFT:
             raise ModelError(
                 f"{self.name} ({self.model.config.model_type}): given its own visual tokens, the model "
@@ -206,18 +211,21 @@ class VLM:
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)
-            cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[cache_name(self.model)]
+            with self._reading():
+                cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[cache_name(self.model)]
         longest = max(prompt.length for prompt in prompts) - shared
         rows = max(1, self.pass_tokens // longest)
         parts = []
         starts = range(0, len(prompts), rows)
         for start in subtasks(starts, len(starts)):
             chunk = prompts[start : start + rows]
-            _, rest = collate_after(chunk, shared)
+            # With a cache, FlashAttention reads one row with gaps as packed sequences, unless it is padded.
+            padding = int(shared > 0 and len(chunk) == 1 and is_flash(self.model.config.get_text_config()))
+            _, rest = collate_after(chunk, shared, padding)
             past = copy.deepcopy(cache)
-            if past is not None:
-                past.batch_repeat_interleave(len(chunk))
-            with self._layerwise(chunk) as extra:
+            with self._reading(*chunk), self._layerwise(chunk) as extra:
+                if past is not None:
+                    past.batch_repeat_interleave(len(chunk))
                 given = {**rest, cache_name(self.model): past, **extra}
                 output = self.model(**given, use_cache=True, logits_to_keep=1)
             parts.append(output.logits[:, -1].float())
@@ -241,7 +249,7 @@ class VLM:
         length = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
         watch = StoppingCriteriaList([clock] if clock else [])
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
-        with self._layerwise(prompts) as extra:
+        with self._reading(*prompts), self._layerwise(prompts) as extra:
             output = self.model.generate(
                 **inputs, **length, **extra, do_sample=False, use_cache=True, stopping_criteria=watch
             )
@@ -253,6 +261,14 @@ class VLM:
         for prompt in prompts:
             length = PromptLength.of(prompt.sequence["position_ids"], prompt.is_visual)
             check_length(self.name, self.model.config, length, new_tokens)
+
+    def _reading(self, *prompts: Prompt) -> AbstractContextManager[None]:
+        """What the model raises while it reads prompts, as one sentence; but a layerwise method may have
+        raised it.
+        """
+        if any(prompt.layerwise for prompt in prompts):
+            return nullcontext()
+        return as_model_error(f"{self.name} ({self.model.config.model_type}) cannot read this prompt")
 
     def _layerwise(self, prompts: Sequence[Prompt]) -> AbstractContextManager[dict[str, Any]]:
         """The hooks of the prompts' layerwise methods, which are checked before."""
