@@ -59,7 +59,7 @@ class Scenario:
 
 
 def main(
-    draws: Annotated[int, typer.Option(help="of every scenario and number of pictures")] = 10_000,
+    draws: Annotated[int, typer.Option(help="of every scenario and number of pictures")] = 4000,
     trials: Annotated[int, typer.Option(help="of the number of pictures needed")] = 1000,
 ) -> None:
     """Write results/coverage.json and the tables of docs/results.md."""
