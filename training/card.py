@@ -49,8 +49,8 @@ On two CPU cores; `training/README.md` has times, commands and the detours that 
 ## What real models do not get
 Labels, places and centers on every patch (the labels are what keeps tokens local), an alignment of patches to
 their words, prompts with few visual tokens during training, and a world of 46 nouns. Nothing found on this
-model says anything about LLaVA-1.5, LLaVA-NeXT or LLaVA-OneVision: it learned to answer pruned prompts, so that
-pruning may cost it less than it costs them.
+model says anything about LLaVA-1.5, LLaVA-NeXT or LLaVA-OneVision: it learned to answer pruned prompts, so
+that pruning may cost it less than it costs them.
 
 ## Gates and accuracy on test questions, every token read
 {accuracy}
