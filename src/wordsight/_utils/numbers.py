@@ -47,3 +47,8 @@ def with_interval(
     if low is None or high is None:
         return f"{form(mean)} [one picture]"
     return f"{form(mean)} [{form(low)}, {form(high)}]"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, as "1 picture" or "2,000 pictures"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

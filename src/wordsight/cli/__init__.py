@@ -9,7 +9,7 @@ import typer
 
 from wordsight.cli import analyze, ask, codebook, compare, demo, explain, info, probe, recommend, view
 from wordsight.cli.common import print_json, progress_bars, say
-from wordsight.errors import UsageError, WordsightError
+from wordsight.errors import ModelError, UsageError, WordsightError
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -58,6 +58,12 @@ def main() -> None:
         _fail(UsageError(f"{_one_line(error)}; {hint}"))
     except WordsightError as error:
         _fail(error)
+    except Exception as error:
+        from wordsight.models.failures import known_reason
+
+        if not (reason := known_reason(error)):
+            raise
+        _fail(ModelError(reason))
     if code == INTERRUPTED:
         _fail(
             WordsightError(

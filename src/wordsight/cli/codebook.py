@@ -210,7 +210,7 @@ def _evidence(vlm: VLM, pictures: list[Path], folder: Path) -> Evidence:
     from wordsight.redundancy.evidence import collect_evidence
 
     evidence = collect_evidence(vlm, pictures, folder)
-    say_skipped(evidence.skipped(folder))
+    say_skipped(evidence.skipped)
     return evidence
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from wordsight._utils.records import json_text
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_js
 
 def print_json(record: Mapping[str, Any]) -> None:
     """A record on stdout."""
-    print_text(json.dumps(record, indent=1) + "\n")
+    print_text(json_text(record) + "\n")
 
 
 def print_text(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from wordsight._utils.records import json_text
 from wordsight.cli.common import (
     SPEC,
     AsJson,
@@ -66,5 +66,5 @@ def recommend(
     record["environment"]["command"] = f"wordsight {' '.join(sys.argv[1:])}"
     if out:
         with replacing(out) as draft:
-            draft.write_text(json.dumps(record, indent=1) + "\n")
+            draft.write_text(json_text(record) + "\n")
     print_result(record, recommendation_tables, as_json=as_json)

@@ -17,7 +17,7 @@ from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
 from wordsight.evaluation.environment import Environment, environment
-from wordsight.evaluation.prepared_task import PreparedTask
+from wordsight.evaluation.prepared_task import PreparedTask, check_examples
 from wordsight.evaluation.statistics import FEWEST_PICTURES, Interval, Scores
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
@@ -87,7 +87,7 @@ def calibrate(
     FEWEST_PICTURES pictures or more.
     Raises UsageError if the evidence is of another model or no criterion leaves a prototype.
     """
-    first, second = _halves(task.first(questions))
+    first, second = split_questions(vlm, task, questions)
     random_codebook(evidence, 1).check(vlm)
     books = candidates(evidence, clustering or Clustering())
     choosing = _choosing(PreparedTask.of(vlm, task, first), books)
@@ -154,14 +154,18 @@ def mean_over(prepared: PreparedTask, pruners: Sequence[Pruner]) -> Scores:
     return scores
 
 
-def _halves(examples: list[Example]) -> tuple[list[Example], list[Example]]:
-    """The examples in two parts that share no picture."""
+def split_questions(vlm: VLM, task: Task, questions: int) -> tuple[list[Example], list[Example]]:
+    """The first questions of the task in two parts that share no picture. Raises UsageError if they are about
+    fewer than two, or one of them cannot be asked.
+    """
+    examples = task.first(questions)
     pictures = list(dict.fromkeys(example.picture_id for example in examples))
     if len(pictures) < 4:
         raise UsageError(
             f"expected questions about at least four pictures, two to choose by and two to test, got "
             f"{len(pictures)}"
         )
+    check_examples(vlm, task, examples)
     early = set(pictures[: len(pictures) // 2])
     first = [example for example in examples if example.picture_id in early]
     return first, [example for example in examples if example.picture_id not in early]

@@ -17,7 +17,7 @@ from wordsight.errors import UsageError, unknown
 from wordsight.evaluation.environment import Weights, describe_weights, machine, versions
 from wordsight.evaluation.latency import Timing
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED, Baselines, Metrics, mean_metrics
-from wordsight.evaluation.prepared_task import PreparedTask, seeded
+from wordsight.evaluation.prepared_task import PreparedTask, check_examples, seeded
 from wordsight.evaluation.result_cache import ResultCache, RunResult, Selection
 from wordsight.evaluation.results import Results, Row
 from wordsight.media.resize import resized
@@ -68,7 +68,7 @@ def compare(
     be a generator: one at a time is held.
 
     Raises UsageError if two models, tasks or pruners are the same, the reference is none of the pruners, a
-    pruner cannot run on a model, or the cache holds results of another run.
+    pruner cannot run on a model, a question cannot be asked, or the cache holds results of another run.
     """
     settings = settings or Settings()
     refuse_duplicates("task", [spec(task) for task in tasks])
@@ -89,6 +89,8 @@ def compare(
         runs = [
             TaskRun(vlm, task, _questions(task, chosen), ordered, cache, settings.timing) for task in tasks
         ]
+        for run in runs:
+            check_examples(vlm, run.task, run.examples, settings.timing.new_tokens if settings.timing else 0)
         for run in runs:
             rows.extend(run.rows(reference))
             run.release()

@@ -22,7 +22,7 @@ from wordsight.errors import UsageError
 from wordsight.evaluation.environment import Environment, environment
 from wordsight.evaluation.latency import BatchLatency, Timing
 from wordsight.evaluation.metrics import RESIZED, UNPRUNED
-from wordsight.evaluation.prepared_task import PreparedTask
+from wordsight.evaluation.prepared_task import PreparedTask, check_examples
 from wordsight.evaluation.racing import LEVEL, Values, race
 from wordsight.evaluation.statistics import FEWEST_PICTURES, pictures_needed
 from wordsight.evaluation.verdict import (
@@ -88,6 +88,8 @@ def recommend(
     """
     methods, left_out = _methods(vlm, pruners, requirements.budget)
     choosing, testing = (_questions(task, requirements) for task in (validation, test))
+    for task, pictures in ((validation, choosing), (test, testing)):
+        check_examples(vlm, task, [example for questions in pictures for example in questions])
     longest = requirements.latency_ms
     milliseconds = _milliseconds(vlm, choosing, methods) if longest else {}
     slow = {name for name, taken in milliseconds.items() if longest and taken > longest}

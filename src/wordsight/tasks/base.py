@@ -19,7 +19,7 @@ Split = Literal["validation", "test"]
 class Example:
     """One question about one or more images, or a video; those with the same `picture_id` are about the same.
 
-    `others` are answers that are as right as `answer`.
+    `others` are answers that are as right as `answer`. `source` is where it was written, for errors.
     """
 
     images: Picture | Sequence[Picture | Video]
@@ -28,6 +28,7 @@ class Example:
     answer: str
     type: str
     others: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(kw_only=True)
