@@ -156,7 +156,7 @@ def test_a_damaged_result_is_named(tiny, tmp_path):
 
 
 PLACE = {"model": "m", "task": "a", "pruner": "uniform", "keep": 0.1, "tokens": None}
-SETTINGS = {"versions": {"wordsight": "1"}, "limit": None, "timing": None}
+SETTINGS = {"versions": {"wordsight": "1"}, "limit": None, "pictures": None, "timing": None}
 MADE_WITH = SETTINGS | {
     "fingerprint": "f00d",
     "dtype": "x",

@@ -149,14 +149,14 @@ def print_text(text: str) -> None:
 
 
 def print_tables(*renderables: Any) -> None:
-    """Tables on stdout, as wide as they need where it is no terminal."""
+    """Tables on stdout, as wide as they need where it is no terminal; a narrow one wraps their lines."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = 240
     with writing():
-        console.print(*renderables, sep="\n")
+        console.print(*renderables, sep="\n", crop=False)
 
 
 @contextmanager
