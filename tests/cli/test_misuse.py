@@ -25,12 +25,12 @@ BUILD = ("codebook", "build", "photos", "--limit", "1", *EVERYTHING)
 CALIBRATE = ("codebook", "calibrate", "--images", "photos", "--out", "out")
 RECOMMEND = ("recommend", "--task", "scenes", "--limit", "30")
 MISUSES = [
-    (("ask", "nowhere.png", "what?"), "no such picture: nowhere.png"),
-    (("ask", "text.png", "what?"), "text.png is not an image"),
+    (("ask", "nowhere.png", "what?"), "no such picture or video: nowhere.png"),
+    (("ask", "text.png", "what?"), "text.png is no picture"),
     (("ask", "cut.png", "what?"), "cut.png is damaged or cut short"),
-    (("ask", "empty", "what?"), "empty is a folder; expected the path of an image file"),
+    (("ask", "empty", "what?"), "empty is a folder; expected the path of a picture"),
     (("probe", "nowhere.png"), "no such picture: nowhere.png"),
-    (("probe", "text.png"), "text.png is not an image"),
+    (("probe", "text.png"), "text.png is no picture"),
     (("probe", "cut.png"), "cut.png is damaged or cut short"),
     (("codebook", "build", "empty", "--out", "out"), "no pictures in empty"),
     (("codebook", "build", "nowhere", "--out", "out"), "no such folder: nowhere"),
@@ -183,7 +183,7 @@ MISUSES = [
     (("ask", "good.png"), "got only 'good.png'"),
     (
         ("ask", "good.png", "what is it?", "--frames", "3"),
-        "--frames and --fps are for videos; good.png is none",
+        "frames and fps are for videos, and what was given is none",
     ),
     ((*ASK, "--frob"), "--frob"),
     (("compare", "--task", "scenes"), "pruner"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -16,6 +16,7 @@ from wordsight._utils.records import json_text
 from wordsight.errors import UsageError, WordsightError, shown
 
 if TYPE_CHECKING:
+    from wordsight.media.inputs import MediaInput
     from wordsight.pruners.base import Pruner
 
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
@@ -85,19 +86,35 @@ def as_share(text: str) -> float:
     return float(parse_option(Pruner, "keep", text))
 
 
-def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list[Any]:
-    """The pictures and videos at these paths. Raises UsageError if frames are asked of a picture."""
-    from wordsight.media.images import load_picture
-    from wordsight.media.video import SUFFIXES, Video, is_video
+def open_media(
+    given: Sequence[str | Path], frames: int | None = None, fps: float | None = None
+) -> MediaInput:
+    """The pictures or videos at these paths; - is standard input. Raises UsageError if frames are asked of a
+    picture.
+    """
+    from wordsight.media.inputs import MediaInput
 
-    if (frames or fps) and not any(map(is_video, paths)):
+    return MediaInput.of(
+        [_standard_input() if str(path) == "-" else path for path in given], frames=frames, fps=fps
+    )
+
+
+def open_picture(path: str | Path) -> Any:
+    """The picture at this path; - is standard input."""
+    from wordsight.media.images import load_picture
+
+    return load_picture(_standard_input() if str(path) == "-" else path)
+
+
+def _standard_input() -> IO[bytes]:
+    from wordsight.media.images import NamedBytes
+
+    if sys.stdin.isatty():
         raise UsageError(
-            f"--frames and --fps are for videos; {paths[0].name} is none by its suffix (expected one of "
-            f"{', '.join(sorted(SUFFIXES))})"
+            "- reads a picture or video from standard input, which is a terminal here; pipe one into it, or "
+            "give its path"
         )
-    return [
-        Video.open(path, frames=frames, fps=fps) if is_video(path) else load_picture(path) for path in paths
-    ]
+    return NamedBytes(sys.stdin.buffer.read(), "standard input")
 
 
 def check_question(question: str) -> None:

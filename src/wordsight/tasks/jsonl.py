@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from wordsight.errors import UsageError, unknown
+from wordsight.media.formats import has_video_suffix
 from wordsight.media.images import load_picture
-from wordsight.media.video import Video, is_video
+from wordsight.media.video import Video
 from wordsight.tasks.base import Example, Task, words
 
 FIELDS = ("image", "video", "frames", "fps", "question", "answer", "type", "id")
@@ -154,7 +155,7 @@ def _line(number: int, row: dict[str, Any], folder: Path) -> _Line:
     for path in paths:
         if not (folder / path).is_file():
             raise UsageError(f"no such {kind}: {folder / path}")
-        if kind == "image" and is_video(path):
+        if kind == "image" and has_video_suffix(path):
             raise UsageError(f"{path} is a video; name it in field 'video'")
     frames, fps = _rate(row)
     files = [str(folder / path) for path in paths]
