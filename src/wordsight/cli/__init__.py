@@ -10,7 +10,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from wordsight._utils.notes import listen_to_notes
-from wordsight.cli import analyze, ask, codebook, compare, demo, explain, info, probe, recommend, view
+from wordsight.cli import (
+    analyze,
+    answers,
+    ask,
+    codebook,
+    compare,
+    demo,
+    explain,
+    info,
+    probe,
+    recommend,
+    view,
+)
 from wordsight.cli.common import print_json, progress_bars, say, writing
 from wordsight.errors import LONGEST, ModelError, UsageError, WordsightError
 
@@ -22,6 +34,7 @@ for command in (
     explain.explain,
     view.view,
     compare.compare,
+    answers.answers,
     recommend.recommend,
     analyze.analyze,
     info.info,

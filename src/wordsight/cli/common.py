@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Show = Annotated[
+    Literal["wrong", "all"] | None, typer.Option(help="list what was said, all of it or what is wrong")
+]
 EvidenceFolder = Annotated[
     Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
 ]
