@@ -20,6 +20,7 @@ from wordsight.redundancy.criteria import criterion
 from wordsight.redundancy.probe import QUESTION
 from wordsight.reports.folder import COMPARISON_FILES
 from wordsight.synthetic.scenes import render
+from wordsight.tasks.scenes import Scenes
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
 ASK = ("ask", "good.png", "what is it?")
@@ -151,6 +152,29 @@ def test_compare_as_json_tells_rows_and_environment(run):
     assert record["format"] == 3
     assert [row["tokens_kept"] for row in record["rows"]] == [144, 144, 14]
     assert record["environment"]["command"] == " ".join(["wordsight", *COMPARE, "--json"])
+
+
+@pytest.mark.parametrize(
+    ("options", "questions", "pictures"),
+    [
+        (("--limit", "3"), 3, 3),
+        (("--limit", "3", "--pictures", "2"), 3, 2),
+        (("--pictures", "1"), sum(example.picture_id == "0" for example in Scenes().first(None, 1)), 1),
+    ],
+)
+def test_compare_asks_as_many_pictures_as_there_are(run, options, questions, pictures):
+    record = parsed(run(*COMPARE[:3], *COMPARE[5:], *options, "--json"))
+    assert {(row["questions"], row["pictures"]) for row in record["rows"]} == {(questions, pictures)}
+    limit = questions if "--limit" in options else None
+    assert record["asked"] == {"limit": limit, "pictures": pictures if "--pictures" in options else None}
+
+
+def test_compare_of_one_picture_says_so_where_an_interval_would_be(run):
+    code, out, _ = run(*COMPARE)
+    assert code == 0
+    assert "[one picture]" in out
+    assert "What is found on one picture, fewer than 20, is not to be believed." in out
+    assert "[-1" not in out
 
 
 def test_compare_runs_every_pruner_at_every_keep(run):

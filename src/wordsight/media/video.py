@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
@@ -206,6 +206,10 @@ class _Film:
     def opened(self) -> Iterator[tuple[Any, Any]]:
         """The container from its beginning, and its stream of pictures. A cover is none."""
         with self._container() as container:
+            if not len(container.streams):
+                raise UnknownFilm(
+                    f"{self.name} is no video that can be read, or is damaged (it holds nothing)"
+                )
             cover = import_module("av.stream").Disposition.attached_pic
             streams = [stream for stream in container.streams.video if not stream.disposition & cover]
             if not streams:
@@ -291,19 +295,20 @@ def _last(film: _Film, container: Any, stream: Any, frames: Iterator[Any]) -> tu
     """
     announced = _announced(stream)
     about = announced or float(((container.start_time or 0) + (container.duration or 0)) / 1e6)
-    last = end = start = next(frames).time
-    if film.can_seek and about > start + 1:
+    first = next(frames)
+    frames = chain([first], frames)
+    if film.can_seek and about > first.time + 1:
         frames = film.sought(container, stream, about - 1)
-    for frame in frames:
-        last = max(last, frame.time)
-        end = max(end, frame.time + float((frame.duration or 0) * stream.time_base))
-    step = 1 / float(stream.average_rate) if stream.average_rate else 0.0
-    if announced - end > max(2 * step + 0.1, CUT * (announced - start)):
+    tail = sorted((frame.time, float((frame.duration or 0) * stream.time_base)) for frame in frames)
+    last, shown = tail[-1]
+    shown = max(shown, 1 / float(stream.average_rate) if stream.average_rate else 0.0)
+    gap = max((later - time for (time, _), (later, _) in pairwise(tail)), default=0.0)
+    if announced - last - shown > max(0.1, gap, CUT * (announced - first.time)):
         raise MediaError(
             f"{film.name} is cut short: its header announces {announced:.1f} s, its last picture is at "
             f"{last:.1f} s; save it again"
         )
-    return last, max(announced, end, last + step)
+    return last, max(announced, last + shown)
 
 
 def _announced(stream: Any) -> float:

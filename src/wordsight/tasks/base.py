@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from wordsight._utils.options import check_options
+from wordsight._utils.options import Count, check_options, check_value
 from wordsight.media.images import Picture
 from wordsight.media.video import Video
 from wordsight.tasks.scoring import Scorer, score
@@ -63,6 +63,8 @@ class Task:
         Pictures take turns: the first question about each of them, then the second of each, and so on, so
         that a few questions are about many pictures.
         """
+        for name, count in (("limit", limit), ("pictures", pictures)):
+            check_value(name, count, Count | None)
         most = min((count for count in (limit, pictures) if count is not None), default=None)
         by_picture: dict[str, list[Example]] = {}
         for example in self.examples():
