@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from wordsight._utils.numbers import counted
 from wordsight.errors import MediaError
 
 Picture = Image.Image | str | Path
@@ -112,5 +113,5 @@ def readable(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
             skipped[str(path)] = str(error)
     if not good:
         reason = next(iter(skipped.values()), "there is none")
-        raise MediaError(f"none of {len(pictures)} pictures can be read: {reason}")
+        raise MediaError(f"none of {counted(len(pictures), 'picture')} can be read: {reason}")
     return good, skipped
