@@ -26,12 +26,12 @@ BUILD = ("codebook", "build", "photos", "--limit", "1", *EVERYTHING)
 CALIBRATE = ("codebook", "calibrate", "--images", "photos", "--out", "out")
 RECOMMEND = ("recommend", "--task", "scenes", "--limit", "30")
 MISUSES = [
-    (("ask", "nowhere.png", "what?"), "no such picture: nowhere.png"),
-    (("ask", "text.png", "what?"), "text.png is not an image"),
+    (("ask", "nowhere.png", "what?"), "no such picture or video: nowhere.png"),
+    (("ask", "text.png", "what?"), "text.png is no picture"),
     (("ask", "cut.png", "what?"), "cut.png is damaged or cut short"),
-    (("ask", "empty", "what?"), "empty is a folder; expected the path of an image file"),
+    (("ask", "empty", "what?"), "empty is a folder; expected the path of a picture"),
     (("probe", "nowhere.png"), "no such picture: nowhere.png"),
-    (("probe", "text.png"), "text.png is not an image"),
+    (("probe", "text.png"), "text.png is no picture"),
     (("probe", "cut.png"), "cut.png is damaged or cut short"),
     (("codebook", "build", "empty", "--out", "out"), "no pictures in empty"),
     (("codebook", "build", "nowhere", "--out", "out"), "no such folder: nowhere"),
@@ -56,7 +56,10 @@ MISUSES = [
     ((*COMPARE, "--report", "file/report"), "cannot write file/report"),
     ((*COMPARE, "--report", "good.png"), "cannot write good.png: it is a file"),
     ((*COMPARE, "--report", "photos"), "photos holds one.png, which is not of such a report"),
-    ((*COMPARE, "--out", "left.json"), r"left.json.cells holds unfinished .*version"),
+    ((*COMPARE, "--out", "left.json"), r"left.json.cells/1.json has format None, .*: delete it"),
+    (("answers", "nowhere.json"), "cannot read nowhere.json"),
+    (("answers", "text.png"), "cannot read text.png: expected results"),
+    (("answers", "left.json", "--show", "right"), "right"),
     ((*COMPARE, "--keep", "0"), "keep must be a share .* got '?0"),
     ((*COMPARE, "--keep", "2"), "keep must be a share .* got '?2"),
     ((*COMPARE, "--keep", "abc"), "keep must be a share .* got 'abc'"),
@@ -184,7 +187,7 @@ MISUSES = [
     (("ask", "good.png"), "got only 'good.png'"),
     (
         ("ask", "good.png", "what is it?", "--frames", "3"),
-        "--frames and --fps are for videos; good.png is none",
+        "frames and fps are for videos, and what was given is none",
     ),
     ((*ASK, "--frob"), "--frob"),
     (("compare", "--task", "scenes"), "pruner"),

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from functools import cache
 from typing import Annotated, NoReturn
 
 import typer
 
-from wordsight.cli import analyze, ask, codebook, compare, demo, explain, info, probe, recommend, view
+from wordsight._utils.notes import listen_to_notes
+from wordsight.cli import (
+    analyze,
+    answers,
+    ask,
+    codebook,
+    compare,
+    demo,
+    explain,
+    info,
+    probe,
+    recommend,
+    view,
+)
 from wordsight.cli.common import print_json, progress_bars, say, writing
 from wordsight.errors import LONGEST, ModelError, UsageError, WordsightError
 
@@ -20,6 +34,7 @@ for command in (
     explain.explain,
     view.view,
     compare.compare,
+    answers.answers,
     recommend.recommend,
     analyze.analyze,
     info.info,
@@ -54,7 +69,7 @@ def main() -> None:
     if sys.stdout is None:
         _fail(WordsightError("stdout is closed, where the result would go; send it to a file, or /dev/null"))
     try:
-        with progress_bars(), writing():
+        with progress_bars(), listen_to_notes(cache(say)), writing():
             code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
         hint = "see `wordsight --help`, or --help after a command for its options"

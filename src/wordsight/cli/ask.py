@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -81,7 +80,7 @@ def ask(
     method = make_pruner(pruner, **dict(*asked_for))
     if method is None and asked_for:
         raise UsageError("--keep and --tokens need a pruner, got none; add one, such as --pruner divprune")
-    opened = open_media([Path(path) for path in paths], frames, fps)
+    opened = open_media(paths, frames, fps)
     chat = load_vlm(model).chat(opened, pruner=method)
     first, *more = [_answer_record(asked, chat.ask(asked)) for asked in (question, *(then or ()))]
     if as_json:

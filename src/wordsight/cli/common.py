@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -17,10 +17,14 @@ from wordsight._utils.records import json_text
 from wordsight.errors import UsageError, WordsightError, shown
 
 if TYPE_CHECKING:
+    from wordsight.media.inputs import MediaInput
     from wordsight.pruners.base import Pruner
 
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Show = Annotated[
+    Literal["wrong", "all"] | None, typer.Option(help="list what was said, all of it or what is wrong")
+]
 EvidenceFolder = Annotated[
     Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
 ]
@@ -95,19 +99,35 @@ def as_share(text: str) -> float:
     return float(parse_option(Pruner, "keep", text))
 
 
-def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list[Any]:
-    """The pictures and videos at these paths. Raises UsageError if frames are asked of a picture."""
-    from wordsight.media.images import load_picture
-    from wordsight.media.video import SUFFIXES, Video, is_video
+def open_media(
+    given: Sequence[str | Path], frames: int | None = None, fps: float | None = None
+) -> MediaInput:
+    """The pictures or videos at these paths; - is standard input. Raises UsageError if frames are asked of a
+    picture.
+    """
+    from wordsight.media.inputs import MediaInput
 
-    if (frames or fps) and not any(map(is_video, paths)):
+    return MediaInput.of(
+        [_standard_input() if str(path) == "-" else path for path in given], frames=frames, fps=fps
+    )
+
+
+def open_picture(path: str | Path) -> Any:
+    """The picture at this path; - is standard input."""
+    from wordsight.media.images import load_picture
+
+    return load_picture(_standard_input() if str(path) == "-" else path)
+
+
+def _standard_input() -> IO[bytes]:
+    from wordsight.media.images import NamedBytes
+
+    if sys.stdin.isatty():
         raise UsageError(
-            f"--frames and --fps are for videos; {paths[0].name} is none by its suffix (expected one of "
-            f"{', '.join(sorted(SUFFIXES))})"
+            "- reads a picture or video from standard input, which is a terminal here; pipe one into it, or "
+            "give its path"
         )
-    return [
-        Video.open(path, frames=frames, fps=fps) if is_video(path) else load_picture(path) for path in paths
-    ]
+    return NamedBytes(sys.stdin.buffer.read(), "standard input")
 
 
 def check_question(question: str) -> None:
@@ -159,14 +179,14 @@ def print_text(text: str) -> None:
 
 
 def print_tables(*renderables: Any) -> None:
-    """Tables on stdout, as wide as they need where it is no terminal."""
+    """Tables on stdout, as wide as they need where it is no terminal; a narrow one wraps their lines."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = 240
     with writing():
-        console.print(*renderables, sep="\n")
+        console.print(*renderables, sep="\n", crop=False)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from wordsight.cli.common import (
     Model,
     check_question,
     load_vlm,
+    open_picture,
     print_json,
     print_tables,
     print_text,
@@ -31,13 +32,12 @@ def probe(
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
     from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows, token_rows_with_divergences
-    from wordsight.media.images import load_picture
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports import drawing
 
     asked = QUESTION if question is None else question
     check_question(asked)
-    picture, vlm = load_picture(image), load_vlm(model)
+    picture, vlm = open_picture(image), load_vlm(model)
     prompt = vlm.encode(picture, asked)
     rows = token_rows_with_divergences(vlm, prompt) if ablation else token_rows(vlm, prompt)
     finest = drawing.finest(prompt.visual)

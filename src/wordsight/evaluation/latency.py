@@ -197,7 +197,7 @@ def _wait_for(device: torch.device) -> None:
 
 def _encoded(vlm: VLM, example: Example, pruner: Pruner | None) -> Prompt:
     signals = pruner.required_signals if pruner else frozenset()
-    return vlm.encode(example.images, example.question, signals=signals)
+    return vlm.encode(example.images, example.question, turns=example.turns, signals=signals)
 
 
 class _Clock(TokenClock):

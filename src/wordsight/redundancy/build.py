@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +27,7 @@ from wordsight.media.images import load_picture
 from wordsight.redundancy.codebook import FORMAT, ClusteringRecord, Codebook, CodebookConfig, Counts
 from wordsight.redundancy.criteria import DEFAULT, Condition
 from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.measured_with import versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def build_codebook(
         "clustering": clustering.as_json(),
         "pictures_sha256": digest,
         "counts": counts,
-        "versions": {name: version(name) for name in ("wordsight", "torch", "transformers")},
+        "versions": versions(),
         "measured_with": manifest["measured_with"],
     }
     return Codebook(evidence.embeds[chosen].float().contiguous(), config)
