@@ -13,6 +13,7 @@ import torch
 
 from wordsight import cli
 from wordsight.pruners import names
+from wordsight.redundancy.build import Clustering
 from wordsight.redundancy.codebook import Codebook
 from wordsight.synthetic.scenes import render
 
@@ -111,10 +112,10 @@ MISUSES = [
     ((*CALIBRATE, "--limit", "0"), "limit"),
     ((*CALIBRATE, "--criterion", "certainty"), "--criterion"),
     (
-        (*CALIBRATE, "--evidence", "foreign"),
+        (*CALIBRATE, "--min-images", "0", "--evidence", "foreign"),
         "foreign holds evidence of another run .what differs: model, fingerprint, questions",
     ),
-    ((*CALIBRATE, "--evidence", "file/found"), "cannot write file/found"),
+    ((*CALIBRATE, "--min-images", "0", "--evidence", "file/found"), "cannot write file/found"),
     ((*CALIBRATE[:4], "--out", "file/book"), "cannot write file/"),
     ((*CALIBRATE[:4], "--out", "photos"), "photos holds one.png, which is not of a codebook"),
     ((*BUILD, "--out", "out", "--limit", "0"), "limit"),
@@ -299,8 +300,8 @@ def test_a_folder_of_no_pictures_is_told_before_the_model_is_loaded(run, monkeyp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--min-images", "2"), "no prototype is left"),
-        (("--task", "scenes:pictures=1"), "at least two pictures"),
+        (("--min-images", "2"), "2 pictures cannot make a codebook"),
+        (("--min-images", "0", "--task", "scenes:pictures=1"), "at least four pictures"),
     ],
 )
 def test_a_calibration_that_cannot_be_is_told_in_one_line_and_writes_no_book(run, folder, options, message):
@@ -314,10 +315,33 @@ def test_a_folder_in_which_no_picture_can_be_read_is_a_misuse(run, folder):
     code, out, err = run("codebook", "build", "bad", "--out", "out")
     assert code == 2
     assert out == ""
-    *aside, error = err.splitlines()
-    assert [re.search(r"^skipped .*(cut|text)\.png: ", line)[1] for line in aside] == ["cut", "text"]
-    assert error.startswith("error: no prototype is left")
+    assert err.startswith("error: 0 pictures cannot make a codebook: ")
+    assert re.search(r"; 2 could not be read, the first because bad/cut\.png is damaged", err)
+    assert err.count("\n") == 1
     assert not (folder / "out").exists()
+    assert not (folder / "out.evidence").exists()
+
+
+@pytest.mark.parametrize("command", [("codebook", "build", "photos"), CALIBRATE[:4]])
+@pytest.mark.parametrize(
+    ("options", "needed"), [((), 17), (("--min-images", "2"), 3), (("--limit", "1", "--min-images", "1"), 2)]
+)
+def test_too_few_pictures_are_told_before_the_model_is_loaded(run, monkeypatch, command, options, needed):
+    monkeypatch.setattr(cli.codebook, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    code, _, err = run(*command, "--out", "out", *options)
+    there = "1 picture" if "--limit" in options else "2 pictures"
+    assert code == 2
+    assert err == (
+        f"error: {there} cannot make a codebook: a prototype has to be found in more than {needed - 1}; give "
+        f"{needed} pictures or more, or lower --min-images (images of Clustering)\n"
+    )
+    assert not Path("out.evidence").exists()
+
+
+def test_the_help_of_the_command_line_has_the_settings_of_the_library(run):
+    out = " ".join(run("codebook", "build", "--help")[1].replace("│", " ").split())
+    assert f"of more tokens than this, {Clustering().largest} by default" in out
+    assert f"in more pictures than this, {Clustering().images} by default" in out
 
 
 def test_a_folder_that_is_no_model_is_told_in_one_line(folder, monkeypatch, capsys):

@@ -52,7 +52,7 @@ def test_compact_as_json_tells_what_changed_on_pictures(run):
 def test_compact_shows_the_share_kept_by_both(run):
     code, out, _ = run(*COMPACT, "--images", "photos", "--limit", "1")
     assert code == 0
-    assert [part in out for part in ("kept by both", "144 tokens of 1 pictures", "20%")] == [True] * 3
+    assert [part in out for part in ("kept by both", "144 tokens of 1 picture ", "20%")] == [True] * 3
 
 
 def test_compact_names_pictures_that_cannot_be_read(run):

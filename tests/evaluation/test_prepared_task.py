@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from wordsight.errors import UsageError
-from wordsight.evaluation.prepared_task import PreparedTask, scores_of, seeded
+from wordsight.evaluation.comparison import compare
+from wordsight.evaluation.prepared_task import PreparedTask, check_examples, scores_of, seeded
+from wordsight.media.inputs import MediaInput
 from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
@@ -180,3 +182,61 @@ def test_a_score_that_is_none_is_refused(score):
 
     with pytest.raises(UsageError, match=r"Odd scores an answer .*; expected a number from 0 to 1"):
         scores_of(Odd(), EXAMPLES[:1], ["cat"])
+
+
+@pytest.fixture
+def no_pass(tiny, monkeypatch):
+    for module in (tiny.model.model.vision_tower, tiny.model.model.language_model):
+        monkeypatch.setattr(module, "forward", lambda *given, **named: pytest.fail("the model ran"))
+
+
+def asked(*questions, images=PICTURES[0], source=""):
+    return [Example(images, "one", question, "cat", "any", source=source) for question in questions]
+
+
+@dataclass(kw_only=True)
+class Asking(Task):
+    """One question."""
+
+    question: str = "what?"
+
+    def examples(self):
+        yield from asked(self.question)
+
+
+def test_a_question_that_cannot_be_asked_is_named_before_the_model_runs(tiny, no_pass):
+    task = Asking()
+    for examples, message in (
+        (asked("what?", "what </s>?"), r"^question 2 of .*Asking.*: the question holds '</s>'"),
+        (asked("what?", " ", source="q.jsonl, line 7"), r"^q.jsonl, line 7: the question is empty"),
+        (asked("what?", "b.jpg", source="q.jsonl, line 7"), r"^q.jsonl, line 7: the question is 'b.jpg'"),
+        (asked("what?", images=[PICTURES[0]] * 20), r"^question 1 .* made for 2,048: give fewer pictures"),
+        (asked("what?", "is it? " * 2000), r"^question 2 .* made for 2,048: ask something shorter"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            check_examples(tiny, task, examples)
+
+
+def test_the_answer_that_a_task_may_give_counts(tiny, no_pass):
+    media = MediaInput.of(PICTURES[0])
+    length = tiny.length_of(tiny.process(media, "what?", new_tokens=None))
+    with pytest.MonkeyPatch.context() as patch:
+        config = tiny.model.config.text_config
+        patch.setattr(config, "max_position_embeddings", length.positions + Asking.max_new_tokens)
+        check_examples(tiny, Asking(), asked("what?"))
+        with pytest.raises(UsageError, match="question 1 of"):
+            check_examples(tiny, Asking(), asked("what?"), Asking.max_new_tokens + 1)
+
+
+def test_a_picture_is_opened_once_for_all_of_its_questions(tiny, no_pass, tmp_path, monkeypatch):
+    PICTURES[0].save(tmp_path / "one.png")
+    opened, real = [], MediaInput.of
+    monkeypatch.setattr(MediaInput, "of", lambda *given, **rate: opened.append(1) or real(*given, **rate))
+    check_examples(tiny, Asking(), asked("what?", "is it?", "how many?", images=str(tmp_path / "one.png")))
+    assert len(opened) == 1
+
+
+def test_a_comparison_checks_all_tasks_before_the_first_pass(tiny, no_pass):
+    tasks = [Asking(), Asking(question="what </s>?")]
+    with pytest.raises(UsageError, match=r"question 1 of .*question=what </s>\?: the question holds"):
+        compare(tiny, tasks, [Uniform(keep=0.1)])

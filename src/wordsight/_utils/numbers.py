@@ -50,5 +50,5 @@ def with_interval(
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things, as "1 picture" or "2,000 pictures"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    """A number of things, as "1 picture" or "2 pictures"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

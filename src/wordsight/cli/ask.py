@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typing_extensions import TypedDict
 
+from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
     SHARE,
     SPEC,
@@ -93,7 +94,7 @@ def ask(
         print_json(record)
         return
     print_text("".join(f"{answer['answer']}\n" for answer in (first, *more)))
-    say(f"{first['tokens_kept']} of {first['tokens_total']} visual tokens read")
+    say(f"{first['tokens_kept']} of {counted(first['tokens_total'], 'visual token')} read")
 
 
 def _answer_record(question: str, answer: Answer) -> AnswerRecord:

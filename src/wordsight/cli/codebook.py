@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
     SHARE,
     AsJson,
@@ -27,6 +28,7 @@ from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
+    from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import Codebook
     from wordsight.redundancy.criteria import Condition, Quantile
     from wordsight.redundancy.evidence import Evidence
@@ -36,8 +38,12 @@ app = typer.Typer(help="Build, calibrate, import, compact and inspect codebooks 
 Threshold = Annotated[
     str | None, typer.Option(help="another threshold than the criterion's: a value, or q0.5 for a quantile")
 ]
-Largest = Annotated[int, typer.Option(help="drop an image's clusters of more tokens than this", min=1)]
-MinImages = Annotated[int, typer.Option(help="keep clusters found in more pictures than this", min=0)]
+Largest = Annotated[
+    int | None, typer.Option(help="drop an image's clusters of more tokens than this, 12 by default", min=1)
+]
+MinImages = Annotated[
+    int | None, typer.Option(help="keep clusters found in more pictures than this, 16 by default", min=0)
+]
 
 
 @app.command()
@@ -51,21 +57,22 @@ def build(
     ] = "default",
     confidence: Threshold = None,
     divergence: Threshold = None,
-    largest: Largest = 12,
-    min_images: MinImages = 16,
+    largest: Largest = None,
+    min_images: MinImages = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
     """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
     from wordsight.media.images import find_pictures
-    from wordsight.redundancy.build import Clustering, build_codebook
+    from wordsight.redundancy.build import build_codebook
     from wordsight.redundancy.codebook import check_destination
 
-    condition = _condition(criterion, confidence, divergence)
+    condition, clustering = _condition(criterion, confidence, divergence), _clustering(largest, min_images)
     check_destination(out)
     pictures = find_pictures(photos)[:limit]
+    clustering.check_readable(pictures)
     collected = _evidence(load_vlm(model), pictures, evidence_folder(evidence, out))
-    book = build_codebook(collected, condition, Clustering(largest=largest, images=min_images))
+    book = build_codebook(collected, condition, clustering)
     _save(book, out, as_json)
 
 
@@ -81,28 +88,36 @@ def calibrate(
     ] = 600,
     evidence: EvidenceFolder = None,
     limit: Pictures = None,
-    largest: Largest = 12,
-    min_images: MinImages = 16,
+    largest: Largest = None,
+    min_images: MinImages = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
     """Try every criterion on a validation split, and say whether the best book beats its controls."""
     from wordsight import tasks
     from wordsight.evaluation.calibration import calibrate as run
+    from wordsight.evaluation.calibration import split_questions
+    from wordsight.evaluation.statistics import FEWEST_PICTURES
     from wordsight.media.images import find_pictures
-    from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import check_destination
     from wordsight.reports.calibration import calibration_tables
 
-    validation = replace(tasks.make(task), split="validation")
+    validation, clustering = replace(tasks.make(task), split="validation"), _clustering(largest, min_images)
     check_destination(out)
-    pictures, vlm = find_pictures(images)[:limit], load_vlm(model)
+    pictures = find_pictures(images)[:limit]
+    clustering.check_readable(pictures)
+    vlm = load_vlm(model)
+    _, testing = split_questions(vlm, validation, questions)  # refuses what cannot be asked, before the work
+    if (count := len({example.picture_id for example in testing})) < FEWEST_PICTURES:
+        say(
+            f"note: {counted(count, 'picture')} will test the book, and none pays on fewer than "
+            f"{FEWEST_PICTURES}; more --questions are about more pictures"
+        )
     collected = _evidence(vlm, pictures, evidence_folder(evidence, out))
-    clustering = Clustering(largest=largest, images=min_images)
     calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
     if calibration.record["pays"]:
         calibration.book.save_pretrained(out)
-        say(f"{len(calibration.book.prototypes)} prototypes in {out}")
+        say(f"{counted(len(calibration.book.prototypes), 'prototype')} in {out}")
     else:
         say("no codebook written: the best of these does not pay on this model and task")
     print_result(calibration.record, calibration_tables, as_json=as_json)
@@ -166,7 +181,7 @@ def compact(
         say_skipped(record["skipped"])
         record["on_pictures"] = compare_codebooks(load_vlm(model), whole, smaller, pictures)
     smaller.save_pretrained(out)
-    say(f"{len(smaller.prototypes)} of {len(whole.prototypes)} prototypes in {out}")
+    say(f"{len(smaller.prototypes)} of {counted(len(whole.prototypes), 'prototype')} in {out}")
     print_result(record, lambda record: [terminal(compaction_table(record))], as_json=as_json)
 
 
@@ -220,7 +235,17 @@ def _save(book: Codebook, out: Path, as_json: bool) -> None:
     if as_json:
         print_json(book.info)
     else:
-        print_text(f"{len(book.prototypes)} prototypes in {out}\n")
+        print_text(f"{counted(len(book.prototypes), 'prototype')} in {out}\n")
+
+
+def _clustering(largest: int | None, min_images: int | None) -> Clustering:
+    from wordsight.redundancy.build import Clustering
+
+    usual = Clustering()
+    return Clustering(
+        largest=usual.largest if largest is None else largest,
+        images=usual.images if min_images is None else min_images,
+    )
 
 
 def _condition(name: str, confidence: str | None, divergence: str | None) -> Condition:

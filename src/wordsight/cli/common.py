@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -72,8 +73,17 @@ def make_pruner(spec: str, **budget: Any) -> Pruner | None:
 
     if spec == "none":
         return None
+    method = pruners.make(spec)
+    for name, value in budget.items():
+        note_unused_budget(spec, f"--{name} {value} holds")
     # A count would win over a share: what is asked for last holds.
-    return replace(pruners.make(spec), **({"tokens": None} if "keep" in budget else {}) | budget)
+    return replace(method, **({"tokens": None} if "keep" in budget else {}) | budget)
+
+
+def note_unused_budget(spec: str, instead: str) -> None:
+    """Say that what a SPEC says of how much is kept is not what holds."""
+    if stated := re.search(r"[:,]((?:keep|tokens)=[^,]*)", spec):
+        say(f"note: {stated[1]} of {spec!r} is not used: {instead}")
 
 
 def budgets(keep: list[str] | None, tokens: list[int] | None) -> list[dict[str, Any]]:

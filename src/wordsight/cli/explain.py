@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
     SHARE,
     SPEC,
@@ -20,6 +21,7 @@ from wordsight.cli.common import (
     check_question,
     load_vlm,
     make_pruner,
+    note_unused_budget,
     open_media,
     print_json,
     print_text,
@@ -71,7 +73,7 @@ def explain(
     if as_json:
         print_json(record)
     else:
-        print_text(f"{len(record['tokens']['cell'])} visual tokens in {out}\n")
+        print_text(f"{counted(len(record['tokens']['cell']), 'visual token')} in {out}\n")
 
 
 def request_factory(
@@ -95,6 +97,7 @@ def _pruners(specs: list[str], book: str | None) -> list[Pruner]:
 
     pruners = []
     for spec in specs:
+        note_unused_budget(spec, "every pruner is shown at each --keep")
         pruner = make_pruner(spec)
         if isinstance(pruner, BookPruner) and book and "codebook=" not in spec:
             pruner = replace(pruner, codebook=book)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wordsight._utils.numbers import counted
 from wordsight._utils.options import Count, check_options
 from wordsight._utils.progress import track
 from wordsight._utils.registry import refuse_duplicates, spec
@@ -133,7 +134,7 @@ class Budget:
         return cls(keep=pruner.keep) if pruner.tokens is None else cls(tokens=pruner.tokens)
 
     def __str__(self) -> str:
-        return f"keep {self.keep!r}" if self.tokens is None else f"{self.tokens} tokens"
+        return f"keep {self.keep!r}" if self.tokens is None else counted(self.tokens, "token")
 
     def share_of(self, tokens: VisualTokens) -> float:
         """What share of these tokens is kept, line breaks not counted."""

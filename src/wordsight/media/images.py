@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wordsight._utils.notes import note
+from wordsight._utils.numbers import counted
 from wordsight.errors import MediaError
 from wordsight.media import formats
 from wordsight.media.levels import SCALED, SIXTEEN_BITS, check_colors, in_eight_bits, picture_of_array
@@ -309,5 +310,5 @@ def readable(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
             skipped[str(path)] = str(error)
     if not good:
         reason = next(iter(skipped.values()), "there is none")
-        raise MediaError(f"none of {len(pictures)} pictures can be read: {reason}")
+        raise MediaError(f"none of {counted(len(pictures), 'picture')} can be read: {reason}")
     return good, skipped

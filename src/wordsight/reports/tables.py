@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wordsight._utils.numbers import percent, signed, with_interval
+from wordsight._utils.numbers import counted, percent, signed, with_interval
 from wordsight.evaluation.latency import RATIOS, SPANS, Span, is_gain
 from wordsight.evaluation.metrics import UNPRUNED, Part
 from wordsight.evaluation.results import Row
@@ -103,7 +103,8 @@ def comparison(rows: Sequence[Row]) -> Table:
     ]
     notes += [
         f"{row['pruner']} at keep {_keep(row)} on {row['task']}: the threshold alone would have "
-        f"dropped all tokens of {row['drops_all']} of {row['pictures']} pictures; one of each was kept."
+        f"dropped all tokens of {row['drops_all']} of {counted(row['pictures'], 'picture')}; one of each was "
+        "kept."
         for row in rows
         if row["drops_all"]
     ]
