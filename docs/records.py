@@ -24,6 +24,7 @@ from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
 from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
 from wordsight.redundancy.evidence import EvidenceManifest, EvidenceShard
+from wordsight.reports.answers import AnswersRecord
 from wordsight.viewer.server import ExamplesRecord, HealthRecord, JobRecord
 
 PAGE = Path(__file__).with_name("records.md")
@@ -47,6 +48,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "GET /health": HealthRecord,
     "GET /examples": ExamplesRecord,
     "wordsight compare": ResultsRecord,
+    "wordsight answers": AnswersRecord,
     "OUT.cells/*.json": CachedResult,
     "wordsight recommend": Recommendation,
     "wordsight analyze": Analysis,
