@@ -13,13 +13,13 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from wordsight.tasks.jsonl import Jsonl
 
 from wordsight import MediaInput, UsageError, Video
 from wordsight._utils.notes import listen_to_notes
 from wordsight.cli.common import open_media, open_picture
 from wordsight.media import formats
 from wordsight.media.images import find_pictures, load_picture
-from wordsight.tasks.jsonl import Jsonl
 from wordsight.viewer.uploads import open_uploads
 
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
