@@ -243,7 +243,7 @@ def test_a_folder_of_no_pictures_is_told_before_the_model_is_loaded(run, monkeyp
     ("options", "message"),
     [
         (("--min-images", "2"), "no prototype is left"),
-        (("--task", "scenes:pictures=1"), "at least two pictures"),
+        (("--task", "scenes:pictures=3"), "at least four pictures, two to choose by and two to test, got 3"),
     ],
 )
 def test_a_calibration_that_cannot_be_is_told_in_one_line_and_writes_no_book(run, folder, options, message):
