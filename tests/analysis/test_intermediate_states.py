@@ -1,6 +1,7 @@
 """What an analysis tells of a model and pictures, against slow loops and cases made by hand."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
@@ -352,3 +353,55 @@ def test_signals_that_are_not_finite_are_refused(tiny, photos, made_up, tmp_path
     made_up([up / 0, up], [up / 200, up / 200])
     with pytest.raises(UsageError, match=r"attention of tokens of .*1.png is NaN or infinite"):
         analyze(tiny, photos[:2], tmp_path)
+
+
+def gone(path):
+    path.unlink()
+    return "cannot read"
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+    return "cannot read"
+
+
+def replaced(path):
+    render(99).image.save(path)
+    return "is another picture"
+
+
+@pytest.mark.parametrize("happens", [gone, a_folder, replaced])
+def test_a_picture_that_is_not_there_any_more_is_named(tiny, photos, tmp_path, monkeypatch, happens):
+    copies = [tmp_path / photo.name for photo in photos[:2]]
+    for photo, copy in zip(photos, copies, strict=False):
+        shutil.copy(photo, copy)
+    told = []
+
+    def collected(*given):
+        found = collect_evidence(*given)
+        told.append(happens(copies[1]))
+        return found
+
+    monkeypatch.setattr(library, "collect_evidence", collected)
+    with pytest.raises(UsageError, match=rf"{copies[1]}.*(expected|put)") as error:
+        analyze(tiny, copies, tmp_path / "evidence")
+    assert told[0] in str(error.value)
+
+
+def test_a_picture_without_evidence_is_left_to_the_next_run(tiny, photos, tmp_path, monkeypatch):
+    copy = tmp_path / "copy.png"
+    shutil.copy(photos[1], copy)
+
+    def collected(vlm, pictures, folder):
+        copy.rename(tmp_path / "away")
+        try:
+            return collect_evidence(vlm, pictures, folder)
+        finally:
+            (tmp_path / "away").rename(copy)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "collect_evidence", collected)
+        with pytest.raises(UsageError, match=r"copy\.png could not be read .*; run the same command again"):
+            analyze(tiny, [photos[0], copy], tmp_path / "evidence")
+    assert analyze(tiny, [photos[0], copy], tmp_path / "evidence")["skipped"] == {}

@@ -271,3 +271,31 @@ def test_import_writes_a_book(run, folder):
 
 def test_the_version_is_told(run):
     assert run("--version") == (0, f"wordsight {__version__}\n", "")
+
+
+ANSWERS = ("answers", "out.json", "--show", "all", "--json")
+
+
+def test_a_comparison_keeps_what_was_said_and_lists_it_again(run, tiny, folder, monkeypatch):
+    rows = [{"image": "good.png", "question": f"what {i}?", "answer": "unsayable"} for i in range(3)]
+    Path("q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr(cli.compare, "load_vlm", lambda name: tiny)
+    asked = ("compare", "--task", "q.jsonl", "--pruner", "uniform", "--keep", "0.1", "--out", "out.json")
+    code, out, _ = run(*asked, "--show", "wrong")
+    assert code == 0
+    expected = [tiny.answer("good.png", f"what {i}?", max_new_tokens=32).text for i in range(3)]
+    monkeypatch.setattr(VLM, "from_pretrained", interrupt)
+    listed = json.loads(run(*ANSWERS, "--pruner", "none")[1])["answers"]
+    assert [(each["question"], each["said"], each["score"]) for each in listed] == [
+        (f"what {i}?", said, 0.0) for i, said in enumerate(expected)
+    ]
+    everything = json.loads(run(*ANSWERS)[1])["answers"]
+    assert [each["pruner"] for each in everything] == [
+        name for name in ("none", "resized", "uniform", "blind") for _ in range(3)
+    ]
+    table = run(*ANSWERS[:2])[1]
+    assert "12 answers" in out
+    assert "12 answers" in table
+    assert "unsayable" in table
+    code, _, err = run(*ANSWERS[:2], "--pruner", "unifrom")
+    assert (code, "did you mean 'uniform'" in err) == (2, True)

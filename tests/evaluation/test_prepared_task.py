@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from wordsight.evaluation.prepared_task import PreparedTask, seeded
+from wordsight.errors import UsageError
+from wordsight.evaluation.prepared_task import PreparedTask, scores_of, seeded
 from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
@@ -89,7 +90,7 @@ class Lengths(Task):
                 yield Example(images, str(number), f"{word}?", "any", "any")
 
     def score(self, example, said):
-        return len(said) / 20
+        return len(said) / 40
 
 
 EXAMPLES = Lengths().first(None)
@@ -105,7 +106,7 @@ def one_by_one(vlm, pruner):
         vlm.answer(example.images, example.question, pruner=pruner, max_new_tokens=3).text
         for example in EXAMPLES
     ]
-    return [len(text) / 20 for text in said]
+    return [len(text) / 40 for text in said]
 
 
 class Nothing(Uniform):
@@ -169,3 +170,13 @@ def test_signals_are_collected_where_they_are_named(tiny, prepared):
     with_signal = PreparedTask.of(tiny, Lengths(), EXAMPLES[:1], signals=frozenset({"cls_attention"}))
     assert set(with_signal.prompts[0].visual.signals) == {"cls_attention"}
     assert not prepared.prompts[0].visual.signals
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.5, float("nan"), float("inf")])
+def test_a_score_that_is_none_is_refused(score):
+    class Odd(Lengths):
+        def score(self, example, said):
+            return score
+
+    with pytest.raises(UsageError, match=r"Odd scores an answer .*; expected a number from 0 to 1"):
+        scores_of(Odd(), EXAMPLES[:1], ["cat"])

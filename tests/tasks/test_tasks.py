@@ -48,7 +48,7 @@ def own_questions(tmp_path_factory):
         for question in ("what is it?", "how red is it?"):
             rows.append({"image": f"{number}.png", "question": question, "answer": f"red {number}"})
     (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    NEEDED["jsonl"] = f",path={folder / 'questions.jsonl'}"
+    NEEDED["questions"] = f",path={folder / 'questions.jsonl'}"
 
 
 def made(name, split="test"):
