@@ -124,13 +124,8 @@ MISUSES = [
     ((*CALIBRATE, "--limit", "0"), "limit"),
     ((*CALIBRATE, "--criterion", "certainty"), "--criterion"),
     (
-<<<<<<< HEAD
         (*CALIBRATE, "--min-images", "0", "--evidence", "foreign"),
-        "foreign holds evidence of another run .what differs: model, fingerprint, questions",
-=======
-        (*CALIBRATE, "--evidence", "foreign"),
         r"foreign/manifest\.json has format 2, .* reads 3 of the manifest of evidence: collect",
->>>>>>> c55c5d0df333c5a86ca4e31402df696120535334
     ),
     ((*CALIBRATE, "--min-images", "0", "--evidence", "file/found"), "cannot write file/found"),
     ((*CALIBRATE[:4], "--out", "file/book"), "cannot write file/"),
@@ -317,13 +312,11 @@ def test_a_folder_of_no_pictures_is_told_before_the_model_is_loaded(run, monkeyp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-<<<<<<< HEAD
         (("--min-images", "2"), "2 pictures cannot make a codebook"),
-        (("--min-images", "0", "--task", "scenes:pictures=1"), "at least four pictures"),
-=======
-        (("--min-images", "2"), "no prototype is left"),
-        (("--task", "scenes:pictures=1"), "at least four pictures"),
->>>>>>> c55c5d0df333c5a86ca4e31402df696120535334
+        (
+            ("--min-images", "0", "--task", "scenes:pictures=3"),
+            "at least four pictures, two to choose by and two to test, got 3",
+        ),
     ],
 )
 def test_a_calibration_that_cannot_be_is_told_in_one_line_and_writes_no_book(run, folder, options, message):
