@@ -16,6 +16,7 @@ from wordsight.cli.common import (
     Frames,
     Model,
     budgets,
+    check_question,
     load_vlm,
     make_pruner,
     open_media,
@@ -70,6 +71,8 @@ def ask(
     if len(given) < 2:
         raise UsageError(f"expected pictures or videos and then a question about them; got only {given[0]!r}")
     *paths, question = given
+    for asked in (question, *(then or ())):
+        check_question(asked)
     asked_for = budgets([keep] if keep else None, [tokens] if tokens else None)
     if len(asked_for) > 1:
         raise UsageError("expected --keep or --tokens, one of the two")

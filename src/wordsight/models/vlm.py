@@ -146,7 +146,8 @@ class VLM:
         """How many positions the whole prompt takes, before the vision tower has run."""
         config, media = self.model.config, processed.media
         item, items = ("frame", len(media.frames)) if media.videos else ("picture", len(media.pictures))
-        positions = self.family.positions(self.model, processed.inputs)
+        with self._reading():
+            positions = self.family.positions(self.model, processed.inputs)
         is_visual = processed.is_visual(config)
         return PromptLength.of(positions, is_visual, item=item, items=items, turns=processed.turns)
 
