@@ -12,11 +12,11 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
-from annotated_types import Interval
+from annotated_types import Ge, Interval
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from wordsight._utils.options import check_options
-from wordsight.errors import MediaError, UsageError
+from wordsight.errors import MediaError, UsageError, shown
 from wordsight.media import formats
 from wordsight.media.images import (
     DAMAGE,
@@ -40,20 +40,24 @@ SHORTEST, USUAL = 10, 100  # milliseconds: frames of animations that say less ar
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Which frames of a video: `frames` of them, evenly over its time, 8 by default; or `fps` a second."""
+    """Which frames of a video: `frames` of them, evenly over its time, 8 by default; or `fps` a second; or
+    those of these `numbers`, from 0.
+    """
 
     frames: Annotated[int, Interval(ge=1, le=10_000)] | None = None
     fps: Annotated[float, Interval(gt=0, le=1000)] | None = None
+    numbers: tuple[Annotated[int, Ge(0)], ...] | None = None
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.fps is not None and self.frames is not None:
-            raise UsageError(
-                f"expected frames or fps, one of the two; got frames={self.frames}, fps={self.fps}"
-            )
+        given = [name for name in ("frames", "fps", "numbers") if getattr(self, name) is not None]
+        if len(given) > 1 or self.numbers == ():
+            raise UsageError(f"expected frames, fps or numbers, one of them; got {shown(self)}")
 
     def count(self, first: float, end: float) -> int:
         """How often to look at a film that lasts from `first` to `end`."""
+        if self.numbers is not None:
+            return len(set(self.numbers))
         if self.fps is None:
             return self.frames or FRAMES
         return max(1, math.ceil((end - first) * self.fps - 1e-6))
@@ -101,15 +105,23 @@ class Video:
         return cls(frames, tuple(i / fps for i in range(len(frames))), len(frames) / fps)
 
     @classmethod
-    def open(cls, file: File, *, frames: int | None = None, fps: float | None = None) -> Video:
+    def open(
+        cls,
+        file: File,
+        *,
+        frames: int | None = None,
+        fps: float | None = None,
+        numbers: Iterable[int] | None = None,
+    ) -> Video:
         """So many `frames` of a file, evenly over its time from its first to its last (8 by default), or
-        `fps` of them a second: at each of these times, the frame that is on the screen.
+        `fps` of them a second: at each of these times, the frame that is on the screen. Or the frames of
+        these `numbers`, counted from 0, in the order of the film.
 
         Edit lists, rotation, flips and the shape of pixels are honored; frames of another size than the
         first are scaled to it. Animated GIF, WebP, PNG and AVIF are films too. Raises MediaError if it is no
         film, is damaged or cut short, or holds no frame.
         """
-        sampling = Sampling(frames=frames, fps=fps)
+        sampling = Sampling(frames=frames, fps=fps, numbers=numbers if numbers is None else tuple(numbers))
         opened, name = seekable(file, "video")
         if kind_of(opened, name) == "picture":
             raise MediaError(f"{name} is a single picture; expected a film, or use Video.of for pictures")
@@ -173,6 +185,9 @@ def _animation(file: Path | IO[bytes], name: str, sampling: Sampling, pixels: in
             end += (shown if shown > SHORTEST else USUAL) / 1000
         wanted = sampling.times(0.0, starts[-1], end)
         chosen = {max(i for i, start in enumerate(starts) if start <= time + EXACT): None for time in wanted}
+        if sampling.numbers is not None:
+            _check_number(name, max(sampling.numbers), len(starts))
+            chosen = dict.fromkeys(sorted(sampling.numbers))
         check_pixels(name, image.width * image.height * len(chosen), pixels)
         found = {
             i: upright_rgb(frame.convert("RGBA") if frame.has_transparency_data else frame, name)
@@ -270,6 +285,16 @@ class _Film:
                 yield current
             shown = current
 
+    def numbered(self, numbers: set[int]) -> Iterator[Any]:
+        """The frames of these numbers, from the first. Raises MediaError if there are not as many."""
+        count = 0
+        for count, frame in enumerate(self.frames(), 1):
+            if count - 1 in numbers:
+                yield frame
+            if count > max(numbers):
+                return
+        _check_number(self.name, max(numbers), count)
+
     def _is_far(self, frame: Any, time: float) -> bool:
         """Whether this time is sooner sought than reached by decoding what follows the frame."""
         if not self.can_seek or frame is None or time - frame.time < SOON:
@@ -287,12 +312,15 @@ def _sampled(file: Path | IO[bytes], name: str, sampling: Sampling, pixels: int,
         first, last, end = film.ends()
         most = min(sampling.count(first.time, end), _count(film.stream, end - first.time))
         check_pixels(name, first.width * first.height * most, pixels)
-        if not can_seek:
+        if not can_seek or sampling.numbers is not None:
             film = opened.enter_context(_opened(file, name, can_seek))
         times: list[float] = []
         pictures: list[Image.Image] = []
         total = 0
-        for frame in film.at(sampling.times(first.time, last.time, end), first, last):
+        chosen = film.at(sampling.times(first.time, last.time, end), first, last)
+        if sampling.numbers is not None:
+            chosen = film.numbered(set(sampling.numbers))
+        for frame in chosen:
             total += frame.width * frame.height  # the header may lie
             check_pixels(name, total, pixels)
             picture = _upright(frame, film.stream)
@@ -333,6 +361,11 @@ def _container(file: Path | IO[bytes], name: str) -> Any:
     except DAMAGE as error:  # FFmpeg's errors are OSErrors or ValueErrors
         reason = getattr(error, "strerror", None) or error
         raise UnknownFilm(f"{name} is no video that can be read, or is damaged ({reason})") from error
+
+
+def _check_number(name: str, number: int, count: int) -> None:
+    if number >= count:
+        raise MediaError(f"{name} has {count} frames, counted from 0; there is no frame {number}")
 
 
 def _count(stream: Any, seconds: float) -> float:
