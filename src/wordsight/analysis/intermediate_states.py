@@ -10,12 +10,11 @@ attention, against what they say (redundancy/probe.py) and what their absence ch
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
-from torch import Tensor
 from typing_extensions import TypedDict
 
 from wordsight._utils.progress import track
@@ -34,6 +33,7 @@ from wordsight.errors import FileError, MediaError, ModelError
 from wordsight.evaluation.environment import Environment, environment
 from wordsight.evaluation.statistics import DIFFERENCES, SCORES, Estimate, estimate
 from wordsight.media.images import load_picture, readable
+from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.ablation import check_picture_map
@@ -256,17 +256,9 @@ def _states(
             "collect it again in another folder"
         )
     measures = {measure.name: measure.values[rows] for measure in _measures(evidence)}
-    _check_finite(picture, orders | measures)
+    check_finite(f"the tokens of {picture}", orders | measures)
     words = [row[0] for row in decode_ids(vlm, evidence.words[rows, :1])]
     return PictureStates(orders, measures, words, probe_blind(vlm, probed).spelled[0][0])
-
-
-def _check_finite(picture: Path, signals: Mapping[str, Tensor]) -> None:
-    if broken := [name for name, values in signals.items() if not values.isfinite().all()]:
-        raise ModelError(
-            f"{broken[0]} of tokens of {picture} is NaN or infinite; is the checkpoint damaged, or its dtype "
-            "too narrow? try bfloat16 or float32"
-        )
 
 
 def _measures(evidence: Evidence) -> list[TokenMap]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wordsight.errors import ModelError
 from wordsight.models.families.base import Family, VisionContext, inner_model
+from wordsight.models.finite import check_finite
 from wordsight.models.processing import Processed
 from wordsight.models.tokens import VisualTokens
 
@@ -33,6 +34,7 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
     features = _items(output.pooler_output)
     embeds = torch.cat(features)  # (N, D)
     check_count(int(processed.is_visual(model.config).sum()), len(embeds))
+    check_finite(f"{type(model).__name__} ({model.config.model_type})", {"its visual tokens": embeds}, model)
     media = processed.media
     sizes = [frame.size for frame in media.frames]
     context = VisionContext(

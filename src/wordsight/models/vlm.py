@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from wordsight._utils.progress import subtasks
 from wordsight.errors import ModelError, UsageError
@@ -28,6 +28,7 @@ from wordsight.models.batching import batches
 from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock
 from wordsight.models.failures import as_model_error
 from wordsight.models.families import Family, family
+from wordsight.models.finite import FiniteLogits, check_logits
 from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
 from wordsight.models.loading import load
 from wordsight.models.processing import Turn, process
@@ -158,6 +159,7 @@ class VLM:
                 self.model(**way, use_cache=False, logits_to_keep=1).logits.float()
                 for way in (given, prompt.inputs())
             )
+        check_logits(self.name, theirs[:, -1], self.model)
         if not (drift := float((theirs - ours).abs().max() / theirs.abs().max())) <= DRIFT:
             raise ModelError(
                 f"{self.name} ({self.model.config.model_type}): given its own visual tokens, the model "
@@ -194,6 +196,7 @@ class VLM:
                 given = {**rest, cache_name(self.model): past, **extra}
                 output = self.model(**given, use_cache=True, logits_to_keep=1)
             parts.append(output.logits[:, -1].float())
+            check_logits(self.name, parts[-1], self.model)
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -208,11 +211,14 @@ class VLM:
         """The greedy answers to the prompts, read as one left-padded batch."""
         inputs = collate(prompts)
         length = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
-        watch = StoppingCriteriaList([clock] if clock else [])
+        watch = {
+            "stopping_criteria": StoppingCriteriaList([clock] if clock else []),
+            "logits_processor": LogitsProcessorList([FiniteLogits(self.name, self.model)]),
+        }
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
         with self._reading(*prompts), self._layerwise(prompts) as extra:
             output = self.model.generate(
-                **inputs, **length, **extra, do_sample=False, use_cache=True, stopping_criteria=watch
+                **inputs, **length, **extra, **watch, do_sample=False, use_cache=True
             )
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
