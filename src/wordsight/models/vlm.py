@@ -31,6 +31,7 @@ from wordsight.models.families import Family, family
 from wordsight.models.finite import FiniteLogits, check_logits
 from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
 from wordsight.models.loading import load
+from wordsight.models.offloading import input_device, onloaded
 from wordsight.models.processing import Turn, process
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
@@ -91,13 +92,12 @@ class VLM:
     def fingerprint(self) -> str:
         """A digest of the projector and the input embeddings: the space that visual tokens live in."""
         digest = hashlib.sha256()
-        weights = self.family.projector(self.model).state_dict()
-        weights["embeddings"] = self.model.get_input_embeddings().weight
-        for key in sorted(weights):
-            digest.update(key.encode())
-            digest.update(
-                weights[key].detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy()
-            )
+        projector, embeddings = self.family.projector(self.model), self.model.get_input_embeddings()
+        with onloaded(projector), onloaded(embeddings):
+            weights = projector.state_dict() | {"embeddings": embeddings.weight}
+            for key in sorted(weights):
+                digest.update(key.encode())
+                digest.update(_bytes(weights[key].detach()))
         return digest.hexdigest()[:16]
 
     @property
@@ -107,7 +107,8 @@ class VLM:
         if token is None:
             raise ModelError(f"{self.name} has no padding token; set processor.tokenizer.pad_token")
         embed = self.model.get_input_embeddings()  # called: Gemma scales what it looks up
-        embedding: Tensor = embed(torch.tensor([token], device=embed.weight.device))[0].detach()
+        with onloaded(embed):
+            embedding: Tensor = embed(torch.tensor([token], device=embed.weight.device))[0].detach()
         return embedding
 
     @torch.no_grad()
@@ -134,7 +135,7 @@ class VLM:
                 f"{', '.join(sorted(self.signals))}"
             )
         processed = process(self.processor, MediaInput.of(media), question, turns)
-        inputs = processed.inputs.to(self.model.device)
+        inputs = processed.inputs.to(input_device(self.model))
         is_visual = processed.is_visual(config)
         if visual is None:
             with self._reading():
@@ -305,3 +306,8 @@ class VLM:
         pairs = zip(media, question, strict=True)
         prepared = (self.chat(item, pruner=pruner).prepare(asked) for item, asked in pairs)
         return list(self.answer_prepared(prepared, max_new_tokens))
+
+
+def _bytes(weight: Tensor) -> Any:
+    """What a weight of any shape holds, in bfloat16, as an array of bytes."""
+    return weight.to("cpu", torch.bfloat16).reshape(-1).view(torch.uint8).numpy()
