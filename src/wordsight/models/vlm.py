@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from wordsight._utils.progress import subtasks
@@ -310,4 +311,6 @@ class VLM:
 
 def _bytes(weight: Tensor) -> Any:
     """What a weight of any shape holds, in bfloat16, as an array of bytes."""
+    if is_traceable_wrapper_subclass(weight):  # as torchao quantizes it
+        weight = weight.dequantize()
     return weight.to("cpu", torch.bfloat16).reshape(-1).view(torch.uint8).numpy()
