@@ -64,11 +64,14 @@ def _encoder(model: Any, processed: Processed) -> tuple[Any, dict[str, Any]]:
     inputs, modality = processed.inputs, processed.modality(model.config)
     encode = getattr(inner_model(model), f"get_{modality}_features", None)
     takes = inspect.signature(encode).parameters if encode else {}
-    # The first is what the pictures or frames are given as.
-    if not any(name in inputs for name in list(takes)[:1]):
+    needed = [
+        one.name for one in takes.values() if one.default is one.empty and one.kind is not one.VAR_KEYWORD
+    ]
+    if not takes or not all(name in inputs for name in needed):
+        kind = "videos" if processed.media.videos else "pictures"
         raise ModelError(
-            f"{type(model).__name__} ({model.config.model_type}) takes {modality}s in a way that wordsight "
-            f"does not know: its processor made {', '.join(inputs)}, which its encoder does not read"
+            f"{type(model).__name__} ({model.config.model_type}) takes {kind} in a way that wordsight "
+            f"does not know: its processor made {', '.join(inputs)}"
         )
     given = {
         name: inputs[name].to(model.dtype) if inputs[name].is_floating_point() else inputs[name]
