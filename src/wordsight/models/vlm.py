@@ -64,6 +64,11 @@ class VLM:
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if hasattr(self.model, "merge_and_unload"):
+            raise ModelError(
+                f"{self.name}: {type(self.model).__name__} wraps a model and its adapter; give the model "
+                "that its merge_and_unload() returns"
+            )
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
