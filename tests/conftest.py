@@ -137,11 +137,12 @@ def evidence_of():
             signals={name: torch.as_tensor(signals.get(name, [9.0] * count)) for name in SIGNALS},
             pictures=tuple(names),
             manifest={
-                "format": 2,
+                "format": 3,
                 "model": "made-up",
                 "fingerprint": "f00d",
                 "questions": ["what is it?", "what color is it?"],
-                "pictures": [{"name": name, "sha256": name} for name in names],
+                "measured_with": {"dtype": "torch.float32", "device": "cpu", "threads": 1, "versions": {}},
+                "pictures": [{"name": name, "sha256": None} for name in names],
             },
         )
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from wordsight import demo
+from wordsight._utils.artifacts import sealed
 from wordsight.errors import UsageError
 from wordsight.redundancy.build import Clustering
 from wordsight.redundancy.codebook import Codebook, import_released
@@ -22,7 +23,7 @@ RELEASED = Path(__file__).parents[2] / ".." / "shared" / "released_codebooks"
 @pytest.fixture
 def book():
     prototypes = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
-    return Codebook(prototypes, {"format": 2, "model": "made-up", "fingerprint": "f00d"})
+    return Codebook(prototypes, {"format": 3, "model": "made-up", "fingerprint": "f00d"})
 
 
 def files(folder):
@@ -106,7 +107,7 @@ def with_an_empty_config(root):
 
 
 def with_a_config_of_another_version(root):
-    change_config(root, format=3)
+    change_config(root, format=4)
 
 
 def with_counts_that_are_no_numbers(root):
@@ -119,8 +120,10 @@ def with_a_condition_of_an_unknown_signal(root):
 
 
 def change_config(root, **changes):
+    """A config as another program might write it: its digest is right."""
     config = json.loads((root / "config.json").read_text())
-    (root / "config.json").write_text(json.dumps(config | changes))
+    del config["digest"]
+    (root / "config.json").write_text(json.dumps(sealed(config | changes)))
 
 
 def with_flat_prototypes(root):
@@ -156,7 +159,7 @@ def test_a_damaged_book_is_refused_with_its_place(book, tmp_path, damage):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (with_a_config_of_another_version, "has format 3, this version reads 1 and 2"),
+        (with_a_config_of_another_version, "has format 4, .* reads 1 and 2 and 3"),
         (with_counts_that_are_no_numbers, r"counts\.pictures"),
         (with_a_condition_of_an_unknown_signal, "signal"),
     ],
@@ -182,7 +185,7 @@ def test_a_book_of_format_1_is_read_with_its_fields_called_as_today(book, tmp_pa
         clustering=before,
     )
     config = Codebook.from_pretrained(tmp_path / "book").config
-    assert config["format"] == 2
+    assert config["format"] == 3
     assert config["condition"] == today
     assert config["thresholds"] == today | {"confidence": 0.5}
     assert config["clustering"] == clustering

@@ -10,8 +10,8 @@ import typer
 from wordsight.cli.common import (
     AsJson,
     EvidenceFolder,
-    Limit,
     Model,
+    Pictures,
     evidence_folder,
     load_vlm,
     print_result,
@@ -25,7 +25,7 @@ def analyze(
     images: Annotated[Path, typer.Option(help="a folder of pictures")],
     out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
     evidence: EvidenceFolder = None,
-    limit: Limit = None,
+    limit: Pictures = None,
     question: Annotated[
         str | None,
         typer.Option(help="the question that is answered; the paper's probe question by default"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from wordsight._utils.records import json_text
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")
 EvidenceFolder = Annotated[
     Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
 ]
-Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures", min=1)]
+Pictures = Annotated[
+    int | None, typer.Option("--pictures", "--limit", help="use only the first so many pictures", min=1)
+]
+Questions = Annotated[
+    int | None,
+    typer.Option(help="ask only so many questions of a task, about as many pictures as possible", min=1),
+]
+QuestionPictures = Annotated[
+    int | None, typer.Option(help="ask only about the first so many pictures", min=1)
+]
 Frames = Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)]
 Fps = Annotated[float | None, typer.Option(help="or so many frames a second")]
 Kind = TypeVar("Kind", bound=Mapping[str, Any])  # of a record
@@ -109,7 +118,7 @@ def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_js
 
 def print_json(record: Mapping[str, Any]) -> None:
     """A record on stdout."""
-    print_text(json.dumps(record, indent=1) + "\n")
+    print_text(json_text(record) + "\n")
 
 
 def print_text(text: str) -> None:

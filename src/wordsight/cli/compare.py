@@ -13,6 +13,8 @@ from wordsight.cli.common import (
     SPEC,
     TOKENS,
     AsJson,
+    QuestionPictures,
+    Questions,
     budgets,
     load_vlm,
     make_pruner,
@@ -28,9 +30,8 @@ def compare(
     pruner: Annotated[list[str], typer.Option(help=SPEC)],
     keep: Annotated[list[str] | None, typer.Option(help=SHARE)] = None,
     tokens: Annotated[list[int] | None, typer.Option(help=TOKENS, min=1)] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="ask only the first so many questions of a task", min=1)
-    ] = None,
+    limit: Questions = None,
+    pictures: QuestionPictures = None,
     reference: Annotated[
         str | None, typer.Option(help="compare with this pruner at the same keep; random by default")
     ] = None,
@@ -77,7 +78,7 @@ def compare(
         check_report(report)
     with cache_beside(out) as cache:
         clock = Timing(rounds=timing, batch=batch) if timing else None
-        settings = Settings(reference=asked, timing=clock, cache=cache)
+        settings = Settings(reference=asked, timing=clock, cache=cache, pictures=pictures)
         results = run(map(load_vlm, models), chosen, methods, limit=limit, settings=settings)
         results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
         if report:

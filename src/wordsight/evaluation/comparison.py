@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from wordsight._utils.options import check_options
+from wordsight._utils.options import Count, check_options
 from wordsight._utils.progress import track
 from wordsight._utils.registry import refuse_duplicates, spec
 from wordsight.errors import UsageError, unknown
 from wordsight.evaluation.environment import Weights, describe_weights, machine, versions
 from wordsight.evaluation.latency import Timing
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED, Baselines, Metrics, mean_metrics
-from wordsight.evaluation.prepared_task import PreparedTask, seeded
-from wordsight.evaluation.result_cache import ResultCache, RunResult, RunSettings
+from wordsight.evaluation.prepared_task import PreparedTask, check_examples, seeded
+from wordsight.evaluation.result_cache import ResultCache, RunResult, Selection
 from wordsight.evaluation.results import Results, Row
 from wordsight.media.resize import resized
 from wordsight.models.prompt import Prompt
@@ -39,11 +39,13 @@ class Settings:
                unpruned model; random by default, if it is among the pruners.
     timing     measure times and memory too.
     cache      the folder to keep finished results in: a run that was killed goes on from them.
+    pictures   ask only about the first so many pictures of each task.
     """
 
     reference: str | None = None
     timing: Timing | None = None
     cache: Path | None = None
+    pictures: Count | None = None
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -57,23 +59,24 @@ def compare(
     limit: int | None = None,
     settings: Settings | None = None,
 ) -> Results:
-    """Accuracy of the unpruned model, on resized pictures too, and of every pruner, on the first `limit`
-    questions of each task.
+    """Accuracy of the unpruned model, on resized pictures too, and of every pruner, on `limit` questions of
+    each task, which its pictures take turns to ask (`Task.first`).
 
     Rows of the mean over tasks follow, if there are several, in which every task counts alike. Every picture
     is encoded once and pruned once per method. A pruner that draws runs with three seeds,
-    averaged. Intervals are 95 % bootstraps over pictures, paired where two methods are compared. Models may
+    averaged. Intervals are of 95 % over pictures, paired where two methods are compared. Models may
     be a generator: one at a time is held.
 
     Raises UsageError if two models, tasks or pruners are the same, the reference is none of the pruners, a
-    pruner cannot run on a model, or the cache holds results of another run.
+    pruner cannot run on a model, a question cannot be asked, or the cache holds results of another run.
     """
     settings = settings or Settings()
     refuse_duplicates("task", [spec(task) for task in tasks])
     refuse_duplicates("pruner", [f"{spec(pruner)} at {Budget.of(pruner)}" for pruner in pruners])
     reference = _reference(settings.reference, [spec(pruner) for pruner in pruners])
     timing = asdict(settings.timing) if settings.timing else None
-    cache = ResultCache(settings.cache, RunSettings(versions=versions(), limit=limit, timing=timing))
+    chosen: Selection = {"limit": limit, "pictures": settings.pictures}
+    cache = ResultCache(settings.cache, {"versions": versions(), **chosen, "timing": timing})
     described: list[Weights] = []
     rows: list[Row] = []
 
@@ -84,8 +87,10 @@ def compare(
             pruner.check(vlm)
         ordered = _by_budget(pruners)
         runs = [
-            TaskRun(vlm, task, _questions(task, limit), ordered, cache, settings.timing) for task in tasks
+            TaskRun(vlm, task, _questions(task, chosen), ordered, cache, settings.timing) for task in tasks
         ]
+        for run in runs:
+            check_examples(vlm, run.task, run.examples, settings.timing.new_tokens if settings.timing else 0)
         for run in runs:
             rows.extend(run.rows(reference))
             run.release()
@@ -94,7 +99,7 @@ def compare(
 
     for _ in map(of_model, [models] if isinstance(models, VLM) else models):
         pass  # map lets go of a model before it asks for the next
-    return Results(rows, {**machine(), "models": described})
+    return Results(rows, {**machine(), "models": described}, chosen)
 
 
 @dataclass(frozen=True)
@@ -286,8 +291,8 @@ def _by_budget(pruners: Sequence[Pruner]) -> list[Pruner]:
     return sorted(pruners, key=lambda pruner: budgets.index(Budget.of(pruner)))
 
 
-def _questions(task: Task, limit: int | None) -> list[Example]:
-    examples = task.first(limit)
+def _questions(task: Task, chosen: Selection) -> list[Example]:
+    examples = task.first(**chosen)
     if not examples:
         raise UsageError(f"task {spec(task)} has no questions; expected one at least")
     return examples

@@ -11,8 +11,11 @@ import torch
 
 from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
+from wordsight.errors import located
 from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval
+from wordsight.media.inputs import MediaInput
 from wordsight.models.layer_hooks import tokens_read
+from wordsight.models.preflight import Preflight
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -47,6 +50,11 @@ class PreparedTask:
         return cls(vlm, task, examples, prompts)
 
     @cached_property
+    def pictures(self) -> list[str]:
+        """What each question is about."""
+        return [example.picture_id for example in self.examples]
+
+    @cached_property
     def whole(self) -> Scores:
         """The score of every example with all visual tokens."""
         return self._score(self.prompts)
@@ -75,17 +83,29 @@ class PreparedTask:
         return totals / len(seeded(pruner)), float(np.mean(counts))
 
     def interval(self, differences: Scores, level: float = 0.95) -> tuple[float, float]:
-        """The bootstrap interval of the mean difference of two runs' scores.
-
-        Pictures are resampled: questions about one picture are not independent.
-        """
-        pictures = [example.picture_id for example in self.examples]
-        return interval(differences, pictures, level, ends=DIFFERENCES)
+        """The interval of the mean difference of two runs' scores, over pictures, of which there are two."""
+        low, high = interval(differences, self.pictures, level, ends=DIFFERENCES)
+        assert low is not None, "there are two pictures or more"
+        assert high is not None, "there are two pictures or more"
+        return low, high
 
     def _score(self, prompts: list[Prompt]) -> Scores:
         answers = self.vlm.answers(prompts, self.task.max_new_tokens)
         pairs = zip(self.examples, answers, strict=True)
         return np.array([self.task.score(example, text) for example, text in pairs])
+
+
+def check_examples(vlm: VLM, task: Task, examples: Sequence[Example], new_tokens: int = 0) -> None:
+    """Raises UsageError, which says of which question, if one is no text to the tokenizer, or all of its
+    visual tokens and an answer (of `new_tokens` at least) exceed the model's context. The model does not run.
+    """
+    preflight, wanted = Preflight(vlm), max(task.max_new_tokens, new_tokens)
+    picture_id, media = None, None
+    for number, example in enumerate(track(examples, f"checking {spec(task)}", len(examples)), 1):
+        with located(example.source or f"question {number} of {spec(task)}"):
+            if media is None or example.picture_id != picture_id:
+                picture_id, media = example.picture_id, MediaInput.of(example.images)
+            preflight.check(media, example.question, wanted)
 
 
 def seeded(pruner: Pruner) -> Sequence[Pruner]:

@@ -46,11 +46,17 @@ class Place(TypedDict):
     tokens: int | None
 
 
-class RunSettings(TypedDict):
+class Selection(TypedDict):
+    """Which questions of a task are asked; null asks all."""
+
+    limit: Annotated[int | None, "so many, which pictures take turns to ask"]
+    pictures: Annotated[int | None, "about the first so many pictures"]
+
+
+class RunSettings(Selection):
     """What all results of a run were made with."""
 
     versions: dict[str, str]
-    limit: int | None
     timing: Annotated[dict[str, int] | None, "the fields of Timing"]
 
 

@@ -10,13 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from wordsight._utils.files import check_file, replacing
 from wordsight._utils.records import checked, read_json, renamed
 from wordsight.errors import FileError, UsageError
 from wordsight.evaluation.environment import Machine, Weights
 from wordsight.evaluation.metrics import Metrics
+from wordsight.evaluation.result_cache import Selection
 
 FORMAT = 2
 PARQUET = ".parquet"
@@ -51,6 +52,7 @@ class ResultsRecord(TypedDict):
     format: int
     rows: list[Row]
     environment: ComparisonEnvironment
+    asked: NotRequired[Annotated[Selection, "of every task"]]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Results:
 
     rows: list[Row]
     environment: ComparisonEnvironment
+    asked: Selection | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
@@ -73,11 +76,12 @@ class Results:
                 raise FileError(
                     f"{path} is damaged: the row of {row['pruner']} has both keep and tokens, or neither"
                 )
-        return cls(record["rows"], record["environment"])
+        return cls(record["rows"], record["environment"], record.get("asked"))
 
     def as_json(self) -> ResultsRecord:
         """What `load` reads again."""
-        return {"format": FORMAT, "rows": self.rows, "environment": self.environment}
+        record: ResultsRecord = {"format": FORMAT, "rows": self.rows, "environment": self.environment}
+        return record if self.asked is None else {**record, "asked": self.asked}
 
     def save(self, path: str | Path) -> None:
         """Write both, whole or not at all: as parquet if the file is called so, else as JSON.
@@ -97,7 +101,8 @@ class Results:
         rows = [dict(_flat(row)) for row in self.rows]
         columns = dict.fromkeys(name for row in rows for name in row)
         table = arrow.table({name: [row.get(name) for row in rows] for name in columns})
-        metadata = {"format": json.dumps(FORMAT), "environment": json.dumps(self.environment)}
+        rest = {name: value for name, value in self.as_json().items() if name != "rows"}
+        metadata = {name: json.dumps(value) for name, value in rest.items()}
         import_module("pyarrow.parquet").write_table(table.replace_schema_metadata(metadata), path)
 
 
@@ -150,4 +155,4 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_interval(value: list[Any]) -> bool:
-    return len(value) == 3 and all(isinstance(item, float) for item in value)
+    return len(value) == 3 and all(isinstance(item, float | None) for item in value)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import ClassVar, Literal
 
 from wordsight._utils.options import check_options
@@ -19,7 +19,7 @@ Split = Literal["validation", "test"]
 class Example:
     """One question about one or more images, or a video; those with the same `picture_id` are about the same.
 
-    `others` are answers that are as right as `answer`.
+    `others` are answers that are as right as `answer`. `source` is where it was written, for errors.
     """
 
     images: Picture | Sequence[Picture | Video]
@@ -28,6 +28,7 @@ class Example:
     answer: str
     type: str
     others: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(kw_only=True)
@@ -44,9 +45,22 @@ class Task:
         """The questions of the split, always in the same order, those about one picture together."""
         raise NotImplementedError
 
-    def first(self, limit: int | None) -> list[Example]:
-        """The first `limit` questions, or all of them."""
-        return list(islice(self.examples(), limit))
+    def first(self, limit: int | None, pictures: int | None = None) -> list[Example]:
+        """`limit` of the questions about the first `pictures` pictures, those about one picture together.
+
+        Pictures take turns: the first question about each of them, then the second of each, and so on, so
+        that a few questions are about many pictures.
+        """
+        most = min((count for count in (limit, pictures) if count is not None), default=None)
+        by_picture: dict[str, list[Example]] = {}
+        for example in self.examples():
+            if example.picture_id not in by_picture and len(by_picture) == most:
+                break
+            by_picture.setdefault(example.picture_id, []).append(example)
+        groups = list(by_picture.values())
+        turns = sorted((turn, i) for i, group in enumerate(groups) for turn in range(len(group)))
+        taken = Counter(i for _, i in turns[:limit])
+        return [example for i, group in enumerate(groups) for example in group[: taken[i]]]
 
     def score(self, example: Example, generated: str) -> float:
         """1 if the answer is right, 0 if it is not: the same words, whatever their case and punctuation."""

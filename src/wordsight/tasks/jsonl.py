@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -63,7 +63,8 @@ class Jsonl(Task):
         for lines in together.values():
             with _place(self.path, lines[0].number):
                 _check_decodes(lines[0].example.images)
-            yield from (line.example for line in lines)
+            for line in lines:
+                yield replace(line.example, source=f"{self.path}, line {line.number}")
 
 
 @dataclass(frozen=True)
