@@ -103,7 +103,7 @@ def test_a_placeholder_that_is_no_plain_text_is_known(loaded, picture, monkeypat
     monkeypatch.setattr(processor, "image_token", AddedToken("<image>"))
     media = MediaInput.of(picture(40, 40, 0))
     assert prompt_text(processor, media, QUESTION, ()) == f"<image>{QUESTION}"
-    with pytest.raises(UsageError, match="'<image>'; leave it out"):
+    with pytest.raises(UsageError, match="the question holds '<image>'"):
         prompt_text(processor, media, "what is <image>?", ())
 
 

@@ -20,7 +20,7 @@ from wordsight.models.tokens import VisualTokens
 def encode_images(model: Any, family: Family, processed: Processed, signals: frozenset[str]) -> VisualTokens:
     """The visual tokens of the media that were processed, with the tower's signals named."""
     inputs = processed.inputs
-    encode, given = _encoder(model, processed)
+    encode, given = find_encoder(model, processed)
     collected: Mapping[str, Tensor] = {}
     with ExitStack() as hooks:
         if signals and (tower := family.tower(model)):
@@ -59,8 +59,11 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
     )
 
 
-def _encoder(model: Any, processed: Processed) -> tuple[Any, dict[str, Any]]:
-    """What makes visual tokens of the media, and what it is given of the inputs."""
+def find_encoder(model: Any, processed: Processed) -> tuple[Any, dict[str, Any]]:
+    """What makes visual tokens of the media, and what it is given of the inputs.
+
+    Raises ModelError if that is not known.
+    """
     inputs, modality = processed.inputs, processed.modality(model.config)
     encode = getattr(inner_model(model), f"get_{modality}_features", None)
     takes = inspect.signature(encode).parameters if encode else {}

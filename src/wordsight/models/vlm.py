@@ -38,7 +38,7 @@ from wordsight.models.processing import Processed, Turn, process
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
 from wordsight.models.tokens import VisualTokens
-from wordsight.models.vision import check_count, encode_images
+from wordsight.models.vision import check_count, encode_images, find_encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -146,6 +146,7 @@ class VLM:
         an answer of `new_tokens` exceed the model's context; None does not ask.
         """
         processed = process(self.processor, media, question, turns)
+        find_encoder(self.model, processed)  # media that the model takes otherwise are refused first
         if new_tokens is not None:
             check_length(self.name, self.model.config, self.length_of(processed), new_tokens)
         return processed
