@@ -232,6 +232,12 @@ def test_a_shard_that_is_missing_is_named(folder, tiny):
         VLM.from_pretrained(str(folder))
 
 
+def test_a_processor_of_an_unknown_class_is_told(folder):
+    change(folder / "processor_config.json", processor_class="Unknown")
+    with pytest.raises(ModelError, match="not a processor of pictures and text; is its processor_config"):
+        VLM.from_pretrained(str(folder))
+
+
 def test_a_processor_without_patch_size_is_told(folder, picture):
     change(folder / "processor_config.json", patch_size=None)
     with pytest.raises(ModelError, match="as its patch_size is not set"):

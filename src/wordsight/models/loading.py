@@ -39,6 +39,11 @@ def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any
         given = {"trust_remote_code": False, "local_files_only": _only_cached(source)}
         _check_type(source, given)
         processor = AutoProcessor.from_pretrained(source, **given)
+        if not hasattr(processor, "tokenizer"):
+            raise ModelError(
+                f"cannot load model {name!r}: its files make a {type(processor).__name__}, not a processor "
+                "of pictures and text; is its processor_config.json or preprocessor_config.json damaged?"
+            )
         model, report = AutoModelForImageTextToText.from_pretrained(
             source, dtype=precision, output_loading_info=True, **given, **placement
         )
