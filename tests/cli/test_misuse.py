@@ -399,3 +399,23 @@ def test_a_failure_is_a_record_where_json_is_asked_for(run, arguments, kind, cod
     assert found == code
     assert err == f"error: {record['error']['message']}\n"
     assert record == {"error": {"message": record["error"]["message"], "kind": kind}}
+
+
+@pytest.mark.parametrize("command", [ASK, COMPARE])
+def test_a_model_whose_weights_are_no_numbers_gives_no_answer_and_no_row(run, tiny, monkeypatch, command):
+    weight = tiny.model.model.language_model.norm.weight
+    monkeypatch.setattr(weight, "data", weight.data * float("nan"))
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert "some values of its logits are NaN or infinite, as are some of" in err
+    assert "language_model.norm.weight" in err
+
+
+def test_a_torchvision_that_does_not_fit_is_a_sentence(run, monkeypatch):
+    def fail(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("wordsight.cli.info.load_vlm", fail)
+    code, out, err = run("info")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: the installed torchvision does not fit the installed torch; ")
