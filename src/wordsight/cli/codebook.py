@@ -21,6 +21,7 @@ from wordsight.cli.common import (
     print_result,
     print_text,
     say,
+    say_replaced,
     say_skipped,
 )
 from wordsight.errors import UsageError
@@ -62,9 +63,11 @@ def build(
     from wordsight.redundancy.codebook import check_destination
 
     condition = _condition(criterion, confidence, divergence)
-    check_destination(out)
     pictures = find_pictures(photos)[:limit]
-    collected = _evidence(load_vlm(model), pictures, evidence_folder(evidence, out))
+    collected_in = evidence_folder(evidence, out, photos)
+    check_destination(out, apart=[photos, collected_in])
+    say_replaced(out)
+    collected = _evidence(load_vlm(model), pictures, collected_in)
     book = build_codebook(collected, condition, Clustering(largest=largest, images=min_images))
     _save(book, out, as_json)
 
@@ -95,9 +98,12 @@ def calibrate(
     from wordsight.reports.calibration import calibration_tables
 
     validation = replace(tasks.make(task), split="validation")
-    check_destination(out)
-    pictures, vlm = find_pictures(images)[:limit], load_vlm(model)
-    collected = _evidence(vlm, pictures, evidence_folder(evidence, out))
+    pictures = find_pictures(images)[:limit]
+    collected_in = evidence_folder(evidence, out, images)
+    check_destination(out, apart=[images, collected_in, task])
+    say_replaced(out)
+    vlm = load_vlm(model)
+    collected = _evidence(vlm, pictures, collected_in)
     clustering = Clustering(largest=largest, images=min_images)
     calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
     if calibration.record["pays"]:
@@ -116,8 +122,10 @@ def import_book(
     as_json: AsJson = False,
 ) -> None:
     """Convert a codebook that the paper's authors released."""
-    from wordsight.redundancy.codebook import import_released
+    from wordsight.redundancy.codebook import check_destination, import_released
 
+    check_destination(out, apart=[file])
+    say_replaced(out)
     _save(import_released(file, model), out, as_json)
 
 
@@ -156,10 +164,9 @@ def compact(
     from wordsight.reports.formats import terminal
 
     whole = Codebook.from_pretrained(book)
-    if out.resolve() == Path(book).resolve():
-        raise UsageError(f"--out is {book} itself, which it would replace; name another folder")
+    check_destination(out, apart=[book, *filter(None, [images])])
+    say_replaced(out)
     smaller = whole.compact(similarity)
-    check_destination(out)
     record = describe_compaction(whole, smaller, similarity)
     if images:
         pictures, record["skipped"] = readable(find_pictures(images)[:limit])
@@ -193,7 +200,8 @@ def inspect(
 
     share = as_share(keep)
     opened = Codebook.from_pretrained(book)
-    check_report(out, BOOK_FILES)
+    check_report(out, BOOK_FILES, apart=[book, images])
+    say_replaced(out)
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.book_page import write_book_report
 

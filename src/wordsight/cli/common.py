@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -31,9 +32,23 @@ TOKENS = "or a number of tokens to keep"
 SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
 
 
-def evidence_folder(evidence: Path | None, out: Path) -> Path:
-    """The folder that --evidence names, else the one beside --out."""
-    return evidence or Path(f"{out}.evidence")
+def evidence_folder(evidence: Path | None, out: Path, pictures: Path) -> Path:
+    """The folder that --evidence names, else the one beside --out. Raises FileError if nothing can be written
+    into it, or it is not apart from the pictures.
+    """
+    from wordsight._utils.files import check_file
+
+    folder = evidence or Path(f"{out}.evidence")
+    check_file(folder / "manifest.json", apart=[pictures])
+    return folder
+
+
+def say_replaced(out: Path) -> None:
+    """A line on stderr, before the work, if something older is to be replaced."""
+    from wordsight._utils.files import is_stream
+
+    if out.exists() and not is_stream(out):
+        say(f"{out} is there already; it is replaced once this is finished")
 
 
 def load_vlm(name: str) -> Any:
@@ -90,15 +105,6 @@ def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list
     ]
 
 
-def save_picture(picture: Any, path: Path) -> None:
-    """Write a PNG, whole or not at all, and say where."""
-    from wordsight._utils.files import replacing
-
-    with replacing(path) as draft:
-        picture.save(draft, format="PNG")
-    say(f"wrote {path}")
-
-
 def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_json: bool) -> None:
     """The result on stdout: the record where --json asks for it, else its tables."""
     if as_json:
@@ -115,6 +121,26 @@ def print_json(record: Mapping[str, Any]) -> None:
 def print_text(text: str) -> None:
     """Text on stdout, which ends its last line itself."""
     sys.stdout.write(text)
+
+
+def closed_streams() -> list[str]:
+    """Those of stdout and stderr that were closed from outside: from now on, what is printed there is lost.
+
+    Else the next files to be opened would get their numbers, and what is printed.
+    """
+    closed = [name for name in ("stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:
+        setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    return closed
+
+
+def flush_stdout() -> None:
+    """Have what was printed leave. Raises OSError if it cannot, as on a full disk; then it is given up."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at its end
+        raise
 
 
 def print_tables(*renderables: Any) -> None:
@@ -173,4 +199,5 @@ def say_skipped(reasons: dict[str, str]) -> None:
 
 def say(text: str) -> None:
     """A line beside the result, on stderr."""
-    print(text, file=sys.stderr)
+    with suppress(OSError):  # nobody listens any more, which the result does not depend on
+        print(text, file=sys.stderr)

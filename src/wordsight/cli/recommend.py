@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import SPEC, AsJson, Model, load_vlm, make_pruner, print_result
+from wordsight.cli.common import SPEC, AsJson, Model, load_vlm, make_pruner, print_result, say_replaced
 from wordsight.errors import UsageError
 
 
@@ -36,6 +36,7 @@ def recommend(
     """Say which pruner to take: race them on a validation split, confirm the leader on the test split."""
     from wordsight import tasks
     from wordsight._utils.files import check_file, replacing
+    from wordsight._utils.records import check_replaced
     from wordsight.evaluation.recommendation import Requirements
     from wordsight.evaluation.recommendation import recommend as run
     from wordsight.reports.recommendation import recommendation_tables
@@ -47,7 +48,9 @@ def recommend(
     test = tasks.make(task)
     validation, test = (replace(test, split=split) for split in ("validation", "test"))
     if out:
-        check_file(out)
+        check_file(out, (".json",), apart=[task])
+        check_replaced(out, "terms")
+        say_replaced(out)
     record = run(
         load_vlm(model),
         validation=validation,

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
-from wordsight._utils.files import check_file, replacing
-from wordsight._utils.records import checked, read_json, renamed
+from wordsight._utils.files import check_file, check_suffix, replacing
+from wordsight._utils.records import check_replaced, checked, read_json, renamed
 from wordsight.errors import FileError, UsageError
 from wordsight.evaluation.environment import Machine, Weights
 from wordsight.evaluation.metrics import Metrics
 
 FORMAT = 2
 PARQUET = ".parquet"
+SUFFIXES = (".json", PARQUET)
 EARLIER = {"rescued": "drops_all"}  # what fields of a row were called in format 1
 
 
@@ -64,7 +66,7 @@ class Results:
     def load(cls, path: str | Path) -> Results:
         """The results in a JSON file, of this or an earlier version. Raises FileError if it holds none."""
         path = Path(path)
-        if path.suffix == PARQUET:
+        if path.suffix.lower() == PARQUET:
             raise FileError(f"results are read from .json; {path.name} is a table for other programs")
         data = _migrated(read_json(path, "results of `wordsight compare`"), path)
         record = checked(ResultsRecord, data, path)
@@ -86,27 +88,30 @@ class Results:
         interval is three columns, its mean, low and high; format and environment are JSON in the schema's
         metadata.
         """
-        with replacing(Path(path)) as draft:
-            if draft.suffix == PARQUET:
-                self._write_parquet(draft)
-                return
-            draft.write_text(json.dumps(self.as_json(), indent=1) + "\n")
+        path = Path(path)
+        check_suffix(path, SUFFIXES)
+        with replacing(path) as draft:
+            if path.suffix.lower() == PARQUET:
+                draft.write_bytes(self._as_parquet())
+            else:
+                draft.write_text(json.dumps(self.as_json(), indent=1) + "\n")
 
-    def _write_parquet(self, path: Path) -> None:
+    def _as_parquet(self) -> bytes:
         arrow = import_module("pyarrow")
         rows = [dict(_flat(row)) for row in self.rows]
         columns = dict.fromkeys(name for row in rows for name in row)
         table = arrow.table({name: [row.get(name) for row in rows] for name in columns})
         metadata = {"format": json.dumps(FORMAT), "environment": json.dumps(self.environment)}
-        import_module("pyarrow.parquet").write_table(table.replace_schema_metadata(metadata), path)
+        file = BytesIO()
+        import_module("pyarrow.parquet").write_table(table.replace_schema_metadata(metadata), file)
+        return file.getvalue()
 
 
-def check_results(path: Path) -> None:
+def check_results(path: Path, apart: Iterable[str | Path] = ()) -> None:
     """Raises UsageError if results could not be written there, before the work that makes them."""
-    check_file(path)
-    if path.suffix not in (".json", PARQUET):
-        raise UsageError(f"results are written as .json or {PARQUET}; got {path.name!r}")
-    if path.suffix == PARQUET and find_spec("pyarrow") is None:
+    check_file(path, SUFFIXES, apart)
+    check_replaced(path, "rows")
+    if path.suffix.lower() == PARQUET and find_spec("pyarrow") is None:
         raise UsageError("writing parquet needs pyarrow: pip install 'wordsight[report]'")
 
 

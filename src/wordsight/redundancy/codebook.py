@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
@@ -179,7 +180,8 @@ class Codebook:
         check_destination(root)
         with replacing(root) as draft:
             draft.mkdir()
-            save_file({"prototypes": self.prototypes.contiguous()}, draft / "codebook.safetensors")
+            # Not save_file: what it raises where there is no room is no OSError.
+            (draft / "codebook.safetensors").write_bytes(save({"prototypes": self.prototypes.contiguous()}))
             (draft / "config.json").write_text(json.dumps(self.config, indent=1) + "\n")
 
     @classmethod
@@ -227,11 +229,9 @@ def _read_config(path: Path) -> CodebookConfig:
     return checked(CodebookConfig, config | parts | {"format": FORMAT}, path)
 
 
-def check_destination(folder: Path) -> None:
+def check_destination(folder: Path, apart: Iterable[str | Path] = ()) -> None:
     """Raises FileError if a book cannot be saved there: a book takes the place of a book only."""
-    if other := sorted({path.name for path in folder.glob("*")} - set(FILES)):
-        raise FileError(f"{folder} holds {other[0]}, which is not of a codebook; choose another folder")
-    check_folder(folder)
+    check_folder(folder, FILES, apart)
 
 
 def import_released(file: str | Path, model: str) -> Codebook:

@@ -12,15 +12,16 @@ from typing import Annotated, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from typing_extensions import TypedDict
 
+from wordsight._utils.drafts import sweep
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import subtask, subtasks, track
 from wordsight._utils.records import checked, read_json, renamed
 from wordsight.algorithms.divergence import MEASURES
-from wordsight.errors import FileError, UsageError
+from wordsight.errors import FileError, MediaError, UsageError
 from wordsight.media.images import load_picture
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.vlm import VLM
@@ -194,7 +195,7 @@ def _write_shard(vlm: VLM, root: Path, questions: Sequence[str], job: tuple[int,
         parts = [_no_rows(vlm)]
     shard = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     with replacing(root / _shard_name(number)) as draft:
-        save_file(shard, draft, {"skipped": json.dumps(skipped)})
+        draft.write_bytes(save(shard, {"skipped": json.dumps(skipped)}))
 
 
 def _no_rows(vlm: VLM) -> dict[str, Tensor]:
@@ -226,12 +227,16 @@ def _shard_name(number: int) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """What tells the content of a file from that of others."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """What tells the content of a picture's file from that of others. Raises MediaError if it is gone."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise MediaError(f"cannot read {path}: {error.strerror}; has it been moved or renamed?") from error
 
 
 def _claim(root: Path, manifest: EvidenceManifest) -> None:
     """Write the manifest, or check that the one that is there says the same."""
+    sweep(root)
     if not (root / MANIFEST).is_file():
         with replacing(root / MANIFEST) as draft:
             draft.write_text(json.dumps(manifest, indent=1))
