@@ -156,7 +156,7 @@ def test_a_run_killed_inside_a_shard_leaves_no_part_of_it(tiny, pictures, tmp_pa
     def killed(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evidence, "save_file", killed)
+    monkeypatch.setattr(evidence, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         collect_evidence(tiny, pictures[:1], tmp_path)
     assert list(files(tmp_path)) == ["manifest.json"]

@@ -43,9 +43,9 @@ def check_file(path: Path, suffixes: Collection[str] = (), apart: Iterable[str |
     if is_stream(path):
         _check_stream(path)
         return
-    check_suffix(path, suffixes)
     if os.path.isdir(path):
         raise FileError(f"cannot write {path}: it is a folder; give the name of a file in it")
+    check_suffix(path, suffixes)
     _check_place(path, apart)
 
 
