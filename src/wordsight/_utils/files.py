@@ -5,6 +5,7 @@ Everything that this package writes goes through `replacing`, and is checked bef
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ from tempfile import TemporaryDirectory
 from wordsight._utils.drafts import draft_beside, swap_in
 from wordsight.errors import FileError, WordsightError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a person did nothing wrong about
 STREAMS = (1, 2)  # stdout and stderr
 
 
@@ -118,7 +120,8 @@ def _check_place(path: Path, apart: Iterable[str | Path]) -> None:
             new.touch()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise FileError(f"cannot write {path}: {why}; choose a place that can be written") from error
+        kind = WordsightError if getattr(error, "errno", None) in NO_ROOM else FileError
+        raise kind(f"cannot write {path}: {why}; choose a place that can be written") from error
 
 
 def _check_apart(path: Path, place: Path, other: Path) -> None:

@@ -68,7 +68,8 @@ def tour(out: Path, *, notify: Callable[[str], None] = print) -> Tour:
     vlm = VLM.from_pretrained()
     answers = _answers(vlm)
     notify("reading what every token of a picture says")
-    picture = _draw(vlm, PICTURES / next(iter(QUESTIONS)), drawn)
+    with replacing(drawn) as draft:
+        _drawn(vlm, PICTURES / next(iter(QUESTIONS))).save(draft, format="PNG")
     notify(f"comparing pruners on {LIMIT} questions that the model never saw")
     methods = [pruners.make(f"{name}:keep={keep}") for keep in KEEPS[1:] for name in METHODS]
     results = compare(vlm, [Scenes()], methods, limit=LIMIT)
@@ -76,11 +77,11 @@ def tour(out: Path, *, notify: Callable[[str], None] = print) -> Tour:
     record: DemoRecord = {
         "format": FORMAT,
         "answers": answers,
-        "pictures": [str(picture)],
+        "pictures": [str(drawn)],
         "results": str(results_file),
         "rows": results.rows,
     }
-    files = f"What the tokens say: {picture}\nThe comparison, with its environment: {results_file}"
+    files = f"What the tokens say: {drawn}\nThe comparison, with its environment: {results_file}"
     return Tour(record, [_answer_table(answers), terminal(comparison(results.rows)), files])
 
 
@@ -105,7 +106,7 @@ def _answer_table(answers: list[DemoAnswers]) -> Table:
     return table
 
 
-def _draw(vlm: VLM, picture: Path, path: Path) -> Path:
+def _drawn(vlm: VLM, picture: Path) -> Image.Image:
     """The picture, what its tokens say, and the fifth and tenth of them that the codebook keeps, side by
     side.
     """
@@ -121,6 +122,4 @@ def _draw(vlm: VLM, picture: Path, path: Path) -> Path:
         panels.append(
             (f"codebook, {keep:.0%} of the tokens kept", drawing.draw_kept(large, boxes, set(kept)))
         )
-    with replacing(path) as draft:
-        drawing.side_by_side(panels).save(draft, format="PNG")
-    return path
+    return drawing.side_by_side(panels)
