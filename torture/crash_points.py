@@ -42,9 +42,11 @@ from wordsight.analysis import intermediate_states, prototypes
 from wordsight.cli import tour
 from wordsight.evaluation import calibration, recommendation
 from wordsight.explain import record, token_table
+from wordsight.media.images import find_pictures, load_picture
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import evidence
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.probe import QUESTIONS
 from wordsight.reports import analysis_page, book_page, pareto
 from wordsight.synthetic.scenes import save_scenes
 
@@ -59,7 +61,8 @@ COMMANDS = {  # each writes below out/, from what is in in/
     "recommend": "recommend --task scenes --limit 10 --pruner divprune --pruner pool --out out/advice.json",
     "analyze": "analyze --images in/pictures --out out/states --evidence out/evidence",
     "codebook build": f"codebook build in/pictures --out out/book {BUILD}",
-    "codebook calibrate": f"codebook calibrate --images in/pictures --questions 20 --json --out out/book {BUILD}",
+    "codebook calibrate": "codebook calibrate --images in/pictures --questions 20 --json --out out/book "
+    + BUILD,
     "codebook import": "codebook import in/released.pt --out out/book --model llava-1.5-7b",
     "codebook compact": "codebook compact demo --out out/small --similarity 0.9",
     "codebook inspect": "codebook inspect demo --images in/pictures --limit 1 --out out/report",
@@ -92,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the counts into this JSON file")
     parser.add_argument(
-        "--points", type=int, default=8, help="of each command, with and without older result"
+        "--points", type=int, default=5, help="of each command, with and without older result"
     )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--command", choices=COMMANDS, action="append")
@@ -117,7 +120,7 @@ def _tried(name: str, points: int) -> Report:
     with TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
-            _make_inputs()
+            _make_inputs(Path("in"))
             counts, faults = dict.fromkeys(WAYS, (0, 0)), []
             for older in (False, True):
                 for way, fault in _stops(shlex.split(COMMANDS[name]), older, points):
@@ -279,14 +282,14 @@ def _put(start: dict[str, bytes]) -> None:
         Path(path).write_bytes(_older_content(path))
 
 
-def _make_inputs() -> None:
-    save_scenes("in/pictures", 2)
-    torch.save(torch.randn(4, 32, generator=torch.Generator().manual_seed(0)), "in/released.pt")
+def _make_inputs(root: Path) -> None:
+    save_scenes(root / "pictures", 2)
+    torch.save(torch.randn(4, 32, generator=torch.Generator().manual_seed(0)), root / "released.pt")
     lines = [
         {"image": f"pictures/scene_{number:05}.png", "question": "what is it?", "answer": "cat"}
         for number in range(2)
     ]
-    Path("in/questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (root / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _compute_once() -> None:
@@ -317,6 +320,10 @@ def _compute_once() -> None:
         *((Codebook, "compact"), (tour, "_answers"), (tour, "_drawn"), (tour, "compare")),
     ):
         setattr(owner, name, _remembered(getattr(owner, name)))
+    with TemporaryDirectory() as folder:  # of what several commands ask for
+        _make_inputs(Path(folder))
+        for path in find_pictures(folder):
+            evidence.measure_tokens(vlm, load_picture(path), QUESTIONS)
     gc.freeze()  # a fork copies what a collection touches
 
 

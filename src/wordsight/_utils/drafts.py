@@ -35,10 +35,14 @@ def draft_beside(place: Path) -> Iterator[Path]:
         (folder / NEW).mkdir()
         yield folder / NEW / place.name
     finally:
-        with suppress(OSError):  # then the next run sweeps it
-            _remove(folder)
-        if lock is not None:
-            os.close(lock)
+        try:
+            _discard(folder)
+        except BaseException:  # Ctrl-C in the midst of it
+            _discard(folder)
+            raise
+        finally:
+            if lock is not None:
+                os.close(lock)
 
 
 def sweep(parent: Path) -> None:
@@ -73,14 +77,12 @@ def _locked_folder(parent: Path) -> tuple[Path, int | None]:
         folder = Path(mkdtemp(prefix=PREFIX, dir=parent))
         try:
             return folder, _take(folder, os.O_RDWR | os.O_CREAT)
-        except (BlockingIOError, FileNotFoundError):
-            continue  # another process swept it before it was locked
-        except OSError as error:
-            if error.errno in NO_LOCKS:
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in NO_LOCKS:
                 return folder, None
-            with suppress(OSError):
-                _remove(folder)
-            raise
+            _discard(folder)
+            if not isinstance(error, (BlockingIOError, FileNotFoundError)):
+                raise  # any other: another process swept it before it was locked
 
 
 def _take(folder: Path, flags: int) -> int:
@@ -104,6 +106,12 @@ def _restore(folder: Path) -> None:
     for older in (folder / OLDER).glob("*"):
         if not (place := folder.parent / older.name).exists():
             os.rename(older, place)
+
+
+def _discard(folder: Path) -> None:
+    """Remove a draft as far as it can be; what is left, the next run sweeps."""
+    with suppress(OSError):
+        _remove(folder)
 
 
 def _remove(folder: Path) -> None:
