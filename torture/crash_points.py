@@ -299,7 +299,7 @@ def _compute_once() -> None:
     VLM.from_pretrained = classmethod(lambda cls, name="demo", **options: vlm)  # type: ignore[assignment,method-assign]
     VLM.answers = lambda self, prompts, *limit, **options: ["cat"] * len(prompts)  # type: ignore[method-assign]
     calibrate, analyze, states = calibration.calibrate, intermediate_states.analyze, []
-    tour.LIMIT, tour.METHODS = 12, ("random",)
+    tour.COMPARED, tour.METHODS = 2, ("random",)
 
     def pays(*given: Any, **options: Any) -> calibration.Calibration:
         found = calibrate(*given, **options)
@@ -323,7 +323,7 @@ def _compute_once() -> None:
     with TemporaryDirectory() as folder:  # of what several commands ask for
         _make_inputs(Path(folder))
         for path in find_pictures(folder):
-            evidence.measure_tokens(vlm, load_picture(path), QUESTIONS)
+            evidence.measure_tokens(vlm, load_picture(path), list(QUESTIONS))
     gc.freeze()  # a fork copies what a collection touches
 
 

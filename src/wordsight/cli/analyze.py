@@ -10,8 +10,9 @@ import typer
 from wordsight.cli.common import (
     AsJson,
     EvidenceFolder,
-    Limit,
     Model,
+    Pictures,
+    check_question,
     evidence_folder,
     load_vlm,
     print_result,
@@ -25,7 +26,7 @@ def analyze(
     images: Annotated[Path, typer.Option(help="a folder of pictures")],
     out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
     evidence: EvidenceFolder = None,
-    limit: Limit = None,
+    limit: Pictures = None,
     question: Annotated[
         str | None,
         typer.Option(help="the question that is answered; the paper's probe question by default"),
@@ -49,6 +50,8 @@ def analyze(
     from wordsight.reports.analysis import for_terminal
     from wordsight.reports.folder import ANALYSIS_FILES, check_report
 
+    asked = QUESTION if question is None else question
+    check_question(asked)
     pictures = find_pictures(images)[:limit]
     collected_in = evidence_folder(evidence, out, images)
     check_report(out, ANALYSIS_FILES, apart=[images, collected_in])
@@ -56,7 +59,7 @@ def analyze(
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.analysis_page import write_analysis
 
-    record = run(load_vlm(model), pictures, collected_in, question=question or QUESTION, sure=sure)
+    record = run(load_vlm(model), pictures, collected_in, question=asked, sure=sure)
     say_skipped(record["skipped"])
     write_analysis(record, out)
     say(f"wrote {out / ANALYSIS_FILES[0]}")

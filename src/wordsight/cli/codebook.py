@@ -12,8 +12,8 @@ from wordsight.cli.common import (
     SHARE,
     AsJson,
     EvidenceFolder,
-    Limit,
     Model,
+    Pictures,
     as_share,
     evidence_folder,
     load_vlm,
@@ -46,7 +46,7 @@ def build(
     photos: Annotated[Path, typer.Argument(help="a folder of pictures")],
     out: Annotated[Path, typer.Option(help="the folder to write the book to")],
     evidence: EvidenceFolder = None,
-    limit: Limit = None,
+    limit: Pictures = None,
     criterion: Annotated[
         str, typer.Option(help="what makes a token redundant; paper is the paper's exact condition")
     ] = "default",
@@ -83,7 +83,7 @@ def calibrate(
         int, typer.Option(help="validation questions: half choose the book, half test it", min=20)
     ] = 600,
     evidence: EvidenceFolder = None,
-    limit: Limit = None,
+    limit: Pictures = None,
     largest: Largest = 12,
     min_images: MinImages = 16,
     model: Model = "demo",
@@ -152,7 +152,7 @@ def compact(
     images: Annotated[
         Path | None, typer.Option(help="a folder of pictures on which to compare what both books keep")
     ] = None,
-    limit: Limit = None,
+    limit: Pictures = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
@@ -186,7 +186,7 @@ def inspect(
     sure: Annotated[
         float, typer.Option(help="flag prototypes that say a word with at least this confidence")
     ] = 0.5,
-    limit: Limit = None,
+    limit: Pictures = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
@@ -218,7 +218,7 @@ def _evidence(vlm: VLM, pictures: list[Path], folder: Path) -> Evidence:
     from wordsight.redundancy.evidence import collect_evidence
 
     evidence = collect_evidence(vlm, pictures, folder)
-    say_skipped(evidence.skipped(folder))
+    say_skipped(evidence.skipped)
     return evidence
 
 

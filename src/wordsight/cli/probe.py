@@ -10,7 +10,9 @@ import typer
 from wordsight.cli.common import (
     AsJson,
     Model,
+    check_question,
     load_vlm,
+    open_picture,
     print_json,
     print_tables,
     print_text,
@@ -32,15 +34,15 @@ def probe(
     """Show what every visual token says when the model sees it alone."""
     from wordsight._utils.files import check_file, replacing
     from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows, token_rows_with_divergences
-    from wordsight.media.images import load_picture
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports import drawing
 
+    asked = QUESTION if question is None else question
+    check_question(asked)
     if out:
         check_file(out, (".png",), apart=[image])
         say_replaced(out)
-    picture, vlm = load_picture(image), load_vlm(model)
-    asked = question or QUESTION
+    picture, vlm = open_picture(image), load_vlm(model)
     prompt = vlm.encode(picture, asked)
     rows = token_rows_with_divergences(vlm, prompt) if ablation else token_rows(vlm, prompt)
     finest = drawing.finest(prompt.visual)

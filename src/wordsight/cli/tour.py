@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from wordsight import pruners
 from wordsight._utils.files import check_file, replacing
 from wordsight.demo import PICTURES, QUESTIONS
-from wordsight.evaluation.comparison import compare
+from wordsight.evaluation.comparison import Settings, compare
 from wordsight.evaluation.results import Row, check_results
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import probe
@@ -28,7 +28,7 @@ from wordsight.tasks.scenes import Scenes
 FORMAT = 1
 KEEPS = (1.0, 0.2, 0.1)
 METHODS = ("random", "cls_topk", "divprune", "codebook")
-LIMIT = 250  # of 21 pictures: an interval over fewer than 20 is too narrow to be believed
+COMPARED = 21  # pictures: what is found on fewer than 20 is not to be believed
 
 
 class DemoAnswers(TypedDict):
@@ -70,9 +70,9 @@ def tour(out: Path, *, notify: Callable[[str], None] = print) -> Tour:
     notify("reading what every token of a picture says")
     with replacing(drawn) as draft:
         _drawn(vlm, PICTURES / next(iter(QUESTIONS))).save(draft, format="PNG")
-    notify(f"comparing pruners on {LIMIT} questions that the model never saw")
+    notify(f"comparing pruners on all questions about {COMPARED} pictures that the model never saw")
     methods = [pruners.make(f"{name}:keep={keep}") for keep in KEEPS[1:] for name in METHODS]
-    results = compare(vlm, [Scenes()], methods, limit=LIMIT)
+    results = compare(vlm, [Scenes()], methods, settings=Settings(pictures=COMPARED))
     results.save(results_file)
     record: DemoRecord = {
         "format": FORMAT,

@@ -11,25 +11,25 @@ import torch
 from torch import Tensor
 
 from wordsight.errors import ModelError
-from wordsight.models.families.base import Family, VisionContext
+from wordsight.models.families.base import Family, VisionContext, inner_model
 from wordsight.models.processing import Processed
 from wordsight.models.tokens import VisualTokens
 
 
 def encode_images(model: Any, family: Family, processed: Processed, signals: frozenset[str]) -> VisualTokens:
     """The visual tokens of the media that were processed, with the tower's signals named."""
-    inputs, modality = processed.inputs, processed.modality(model.config)
-    encode = getattr(model.model, f"get_{modality}_features")
-    given = {
-        name: inputs[name].to(model.dtype) if inputs[name].is_floating_point() else inputs[name]
-        for name in inspect.signature(encode).parameters
-        if name in inputs
-    }
+    inputs = processed.inputs
+    encode, given = _encoder(model, processed)
     collected: Mapping[str, Tensor] = {}
     with ExitStack() as hooks:
         if signals and (tower := family.tower(model)):
             collected = hooks.enter_context(tower.collect_signals())
         output = encode(**given, return_dict=True)
+    if output.pooler_output is None:
+        raise ModelError(
+            f"{type(model).__name__} ({model.config.model_type}) does not return visual tokens where others "
+            "do (pooler_output), so that wordsight cannot take them"
+        )
     features = _items(output.pooler_output)
     embeds = torch.cat(features)  # (N, D)
     check_count(int(processed.is_visual(model.config).sum()), len(embeds))
@@ -57,12 +57,31 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
     )
 
 
+def _encoder(model: Any, processed: Processed) -> tuple[Any, dict[str, Any]]:
+    """What makes visual tokens of the media, and what it is given of the inputs."""
+    inputs, modality = processed.inputs, processed.modality(model.config)
+    encode = getattr(inner_model(model), f"get_{modality}_features", None)
+    takes = inspect.signature(encode).parameters if encode else {}
+    # The first is what the pictures or frames are given as.
+    if not any(name in inputs for name in list(takes)[:1]):
+        raise ModelError(
+            f"{type(model).__name__} ({model.config.model_type}) takes {modality}s in a way that wordsight "
+            f"does not know: its processor made {', '.join(inputs)}, which its encoder does not read"
+        )
+    given = {
+        name: inputs[name].to(model.dtype) if inputs[name].is_floating_point() else inputs[name]
+        for name in takes
+        if name in inputs
+    }
+    return encode, given
+
+
 def check_count(placeholders: int, tokens: int) -> None:
     """Raises ModelError if the prompt has not as many placeholders as there are visual tokens."""
     if placeholders != tokens:
         raise ModelError(
-            f"the prompt has {placeholders} image placeholders for {tokens} visual tokens; is the processor "
-            "the one of this model?"
+            f"the prompt has {placeholders} image placeholders for {tokens} visual tokens; is the processor, "
+            "with its chat template, the one of this model?"
         )
 
 

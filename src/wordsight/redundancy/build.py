@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Annotated
 
 import torch
@@ -24,6 +23,7 @@ from wordsight.errors import UsageError
 from wordsight.redundancy.codebook import FORMAT, ClusteringRecord, Codebook, CodebookConfig, Counts
 from wordsight.redundancy.criteria import DEFAULT, Condition
 from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.measured_with import versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def build_codebook(
     pool = (redundant & small).nonzero()[:, 0]
     chosen = pool[_in_common_clusters(evidence.embeds[pool], evidence.image[pool], clustering)]
     counts: Counts = {
-        "pictures": len(evidence.pictures),
+        "pictures": len(torch.unique(evidence.image)),
         "tokens": len(evidence),
         "redundant": int(redundant.sum()),
         "redundant_in_small_clusters": len(pool),
@@ -83,7 +83,8 @@ def build_codebook(
             "give more pictures, raise the thresholds of the condition, or lower --min-images"
         )
     manifest = evidence.manifest
-    digest = hashlib.sha256(json.dumps(manifest["pictures"]).encode()).hexdigest()
+    pictures = [manifest["pictures"][number] for number in torch.unique(evidence.image).tolist()]
+    digest = hashlib.sha256(json.dumps(pictures).encode()).hexdigest()
     config: CodebookConfig = {
         "format": FORMAT,
         "model": manifest["model"],
@@ -94,7 +95,8 @@ def build_codebook(
         "clustering": clustering.as_json(),
         "pictures_sha256": digest,
         "counts": counts,
-        "versions": {name: version(name) for name in ("wordsight", "torch", "transformers")},
+        "versions": versions(),
+        "measured_with": manifest["measured_with"],
     }
     return Codebook(evidence.embeds[chosen].float().contiguous(), config)
 
@@ -112,7 +114,11 @@ def random_codebook(evidence: Evidence, count: int, seed: int = 0) -> Codebook:
         "fingerprint": evidence.manifest["fingerprint"],
         "questions": evidence.manifest["questions"],
         "condition": "none: drawn at random",
-        "counts": {"pictures": len(evidence.pictures), "tokens": len(evidence), "prototypes": len(rows)},
+        "counts": {
+            "pictures": len(torch.unique(evidence.image)),
+            "tokens": len(evidence),
+            "prototypes": len(rows),
+        },
     }
     return Codebook(evidence.embeds[rows].float().contiguous(), config)
 
