@@ -58,7 +58,7 @@ def test_a_stopped_command_ends_in_one_line(run, monkeypatch, arguments):
     for module in (cli.ask, cli.codebook, cli.compare, cli.probe):
         monkeypatch.setattr(module, "load_vlm", interrupt)
     code, out, err = run(*arguments)
-    assert code == 1
+    assert code == 130
     assert out == ""
     assert err.count("\n") == 1
     assert "stopped" in err
@@ -66,7 +66,7 @@ def test_a_stopped_command_ends_in_one_line(run, monkeypatch, arguments):
 
 def test_a_stopped_build_leaves_no_half_of_a_book(run, folder, monkeypatch):
     monkeypatch.setattr(evidence, "measure_tokens", interrupt)
-    assert run(*BUILD, "--out", "out")[0] == 1
+    assert run(*BUILD, "--out", "out")[0] == 130
     assert not (folder / "out").exists()
     assert [path.name for path in (folder / "out.evidence").iterdir()] == ["manifest.json"]
 
@@ -214,7 +214,7 @@ def test_a_stopped_comparison_goes_on_with_the_same_command(run, folder, monkeyp
     asked = (*COMPARE, "--pruner", "divprune", "--out", "results.json", "--json")
     with monkeypatch.context() as patch:
         patch.setattr(DivPrune, "prune", interrupt)
-        assert run(*asked)[0] == 1
+        assert run(*asked)[0] == 130
     assert not (folder / "results.json").exists()
     assert len(list((folder / "results.json.cells").iterdir())) == 4
     monkeypatch.setattr(Uniform, "prune", lambda *_: pytest.fail("uniform was run again"))

@@ -237,10 +237,10 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_page(run, folder, quick,
     monkeypatch.setattr(page_module, "render_page", lambda record, pictures: "new")
     monkeypatch.setattr(Path, "write_text", full)
     code, out, err = run(*EXPLAIN)
-    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert (code, out, err.count("\n")) == (1, "", 2)
     assert "cannot write page.html: No space left on device; make room" in err
     assert Path("page.html").read_bytes() == b"old"
-    assert not list(folder.glob(".page*"))
+    assert not list(folder.glob(".wordsight*"))
 
 
 def test_where_the_page_goes_is_checked_before_the_model_is_loaded(run, folder, monkeypatch):

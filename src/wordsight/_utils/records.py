@@ -85,6 +85,20 @@ def read_json(path: Path, what: str) -> Any:
         raise FileError(f"cannot read {path}: expected {what} ({error})") from error
 
 
+def check_replaced(path: Path, field: str) -> None:
+    """Raises FileError if a .json file is there that is no older record with this field: a configuration of a
+    model, say, must not be lost.
+    """
+    if not path.is_file() or path.suffix.lower() != ".json":
+        return
+    try:
+        there = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        there = None
+    if not isinstance(there, dict) or field not in there:
+        raise FileError(f"cannot write {path}: what is there is something else; give another name")
+
+
 def renamed(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """The record with its fields called as in this version: `names` maps earlier names to those of today."""
     return {names.get(name, name): value for name, value in record.items()}

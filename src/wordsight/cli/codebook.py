@@ -22,6 +22,7 @@ from wordsight.cli.common import (
     print_result,
     print_text,
     say,
+    say_replaced,
     say_skipped,
 )
 from wordsight.errors import UsageError
@@ -68,10 +69,12 @@ def build(
     from wordsight.redundancy.codebook import check_destination
 
     condition, clustering = _condition(criterion, confidence, divergence), _clustering(largest, min_images)
-    check_destination(out)
     pictures = find_pictures(photos)[:limit]
+    collected_in = evidence_folder(evidence, out, photos)
+    check_destination(out, apart=[photos, collected_in])
     clustering.check_readable(pictures)
-    collected = _evidence(load_vlm(model), pictures, evidence_folder(evidence, out))
+    say_replaced(out)
+    collected = _evidence(load_vlm(model), pictures, collected_in)
     book = build_codebook(collected, condition, clustering)
     _save(book, out, as_json)
 
@@ -103,8 +106,9 @@ def calibrate(
     from wordsight.reports.calibration import calibration_tables
 
     validation, clustering = replace(tasks.make(task), split="validation"), _clustering(largest, min_images)
-    check_destination(out)
     pictures = find_pictures(images)[:limit]
+    collected_in = evidence_folder(evidence, out, images)
+    check_destination(out, apart=[images, collected_in, task])
     clustering.check_readable(pictures)
     vlm = load_vlm(model)
     _, testing = split_questions(vlm, validation, questions)  # refuses what cannot be asked, before the work
@@ -113,7 +117,8 @@ def calibrate(
             f"note: {counted(count, 'picture')} will test the book, and none pays on fewer than "
             f"{FEWEST_PICTURES}; more --questions are about more pictures"
         )
-    collected = _evidence(vlm, pictures, evidence_folder(evidence, out))
+    say_replaced(out)
+    collected = _evidence(vlm, pictures, collected_in)
     calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
     if calibration.record["pays"]:
         calibration.book.save_pretrained(out)
@@ -131,8 +136,10 @@ def import_book(
     as_json: AsJson = False,
 ) -> None:
     """Convert a codebook that the paper's authors released."""
-    from wordsight.redundancy.codebook import import_released
+    from wordsight.redundancy.codebook import check_destination, import_released
 
+    check_destination(out, apart=[file])
+    say_replaced(out)
     _save(import_released(file, model), out, as_json)
 
 
@@ -171,10 +178,9 @@ def compact(
     from wordsight.reports.formats import terminal
 
     whole = Codebook.from_pretrained(book)
-    if out.resolve() == Path(book).resolve():
-        raise UsageError(f"--out is {book} itself, which it would replace; name another folder")
+    check_destination(out, apart=[book, *filter(None, [images])])
+    say_replaced(out)
     smaller = whole.compact(similarity)
-    check_destination(out)
     record = describe_compaction(whole, smaller, similarity)
     if images:
         pictures, record["skipped"] = readable(find_pictures(images)[:limit])
@@ -208,7 +214,8 @@ def inspect(
 
     share = as_share(keep)
     opened = Codebook.from_pretrained(book)
-    check_report(out, BOOK_FILES)
+    check_report(out, BOOK_FILES, apart=[book, images])
+    say_replaced(out)
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.book_page import write_book_report
 

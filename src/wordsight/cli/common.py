@@ -46,9 +46,23 @@ TOKENS = "or a number of tokens to keep"
 SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
 
 
-def evidence_folder(evidence: Path | None, out: Path) -> Path:
-    """The folder that --evidence names, else the one beside --out."""
-    return evidence or Path(f"{out}.evidence")
+def evidence_folder(evidence: Path | None, out: Path, pictures: Path) -> Path:
+    """The folder that --evidence names, else the one beside --out. Raises FileError if nothing can be written
+    into it, or it is not apart from the pictures.
+    """
+    from wordsight._utils.files import check_file
+
+    folder = evidence or Path(f"{out}.evidence")
+    check_file(folder / "manifest.json", apart=[pictures])
+    return folder
+
+
+def say_replaced(out: Path) -> None:
+    """A line on stderr, before the work, if something older is to be replaced."""
+    from wordsight._utils.files import is_stream
+
+    if out.exists() and not is_stream(out):
+        say(f"{out} is there already; it is replaced once this is finished")
 
 
 def load_vlm(name: str) -> Any:
@@ -148,15 +162,6 @@ def _exists(text: str) -> bool:
         return Path(text).exists()
     except (OSError, ValueError):  # too long for a name, or with a null byte
         return False
-
-
-def save_picture(picture: Any, path: Path) -> None:
-    """Write a PNG, whole or not at all, and say where."""
-    from wordsight._utils.files import replacing
-
-    with replacing(path) as draft:
-        picture.save(draft, format="PNG")
-    say(f"wrote {path}")
 
 
 def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_json: bool) -> None:

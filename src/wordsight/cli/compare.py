@@ -20,6 +20,7 @@ from wordsight.cli.common import (
     load_vlm,
     make_pruner,
     print_result,
+    say_replaced,
 )
 from wordsight.errors import UsageError
 
@@ -77,9 +78,11 @@ def compare(
     models = model or ["demo"]
     refuse_duplicates("model", models)
     if out:
-        check_results(out)
+        check_results(out, apart=task)
+        say_replaced(out)
     if report:
-        check_report(report)
+        check_report(report, apart=[*task, *filter(None, [out])])
+        say_replaced(report)
     with cache_beside(out) as cache:
         clock = Timing(rounds=timing, batch=batch) if timing else None
         settings = Settings(reference=asked, timing=clock, cache=cache, pictures=pictures)

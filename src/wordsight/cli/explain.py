@@ -25,6 +25,7 @@ from wordsight.cli.common import (
     open_media,
     print_json,
     print_text,
+    say_replaced,
 )
 
 if TYPE_CHECKING:
@@ -57,14 +58,15 @@ def explain(
 ) -> None:
     """Write a page that shows what every visual token says, and which ones pruners keep."""
     from wordsight._utils.files import check_file
-    from wordsight.explain.page import write_page
+    from wordsight.explain.page import SUFFIXES, write_page
     from wordsight.explain.panels import numbered
     from wordsight.explain.record import explain_tokens
     from wordsight.redundancy.probe import QUESTION
 
     asked = QUESTION if question is None else question
     check_question(asked)
-    check_file(out)
+    check_file(out, SUFFIXES, apart=given)
+    say_replaced(out)
     media = open_media(given, frames, fps)
     make_request = request_factory(pruner, keep, codebook, model)
     request = make_request(names=numbered([path.name for path in given]), question=asked)

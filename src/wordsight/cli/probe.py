@@ -16,7 +16,8 @@ from wordsight.cli.common import (
     print_json,
     print_tables,
     print_text,
-    save_picture,
+    say,
+    say_replaced,
 )
 
 
@@ -31,12 +32,16 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
+    from wordsight._utils.files import check_file, replacing
     from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows, token_rows_with_divergences
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports import drawing
 
     asked = QUESTION if question is None else question
     check_question(asked)
+    if out:
+        check_file(out, (".png",), apart=[image])
+        say_replaced(out)
     picture, vlm = open_picture(image), load_vlm(model)
     prompt = vlm.encode(picture, asked)
     rows = token_rows_with_divergences(vlm, prompt) if ablation else token_rows(vlm, prompt)
@@ -45,7 +50,9 @@ def probe(
     grid = prompt.visual.take(finest)
     if out:
         large = drawing.enlarged(picture, drawing.boxes(picture, grid))
-        save_picture(drawing.draw_words(large, drawing.boxes(large, grid), likeliest), out)
+        with replacing(out) as draft:
+            drawing.draw_words(large, drawing.boxes(large, grid), likeliest).save(draft, format="PNG")
+        say(f"wrote {out}")
     if as_json:
         record = ProbeRecord(format=FORMAT, image=str(image), model=model, question=asked, tokens=rows)
         print_json(record)

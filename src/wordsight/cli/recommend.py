@@ -19,6 +19,7 @@ from wordsight.cli.common import (
     load_vlm,
     make_pruner,
     print_result,
+    say_replaced,
 )
 from wordsight.errors import UsageError
 
@@ -44,6 +45,7 @@ def recommend(
     """Say which pruner to take: race them on a validation split, confirm the leader on the test split."""
     from wordsight import tasks
     from wordsight._utils.files import check_file, replacing
+    from wordsight._utils.records import check_replaced
     from wordsight.evaluation.recommendation import Requirements
     from wordsight.evaluation.recommendation import recommend as run
     from wordsight.reports.recommendation import recommendation_tables
@@ -55,7 +57,9 @@ def recommend(
     test = tasks.make(task)
     validation, test = (replace(test, split=split) for split in ("validation", "test"))
     if out:
-        check_file(out)
+        check_file(out, (".json",), apart=[task])
+        check_replaced(out, "terms")
+        say_replaced(out)
     record = run(
         load_vlm(model),
         validation=validation,

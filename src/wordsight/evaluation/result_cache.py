@@ -7,9 +7,8 @@ counts as right can change. A file is named by all that its answers depend on: w
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,8 @@ from annotated_types import Ge
 from typing_extensions import TypedDict
 
 from wordsight._utils.artifacts import Artifact
-from wordsight._utils.files import replacing
+from wordsight._utils.drafts import sweep
+from wordsight._utils.files import is_stream, replacing
 from wordsight._utils.records import json_text
 from wordsight.evaluation.latency import Latency
 
@@ -159,10 +159,14 @@ def cache_beside(out: Path | None) -> Iterator[Path | None]:
     """The folder for the cache of a results file, gone once the block ends well: then the file has it all.
     None where no file is to be written.
     """
-    folder = Path(f"{out}.cells") if out else None
+    folder = Path(f"{out}.cells") if out and not is_stream(out) else None
     yield folder
     if folder:
-        shutil.rmtree(folder, ignore_errors=True)
+        sweep(folder)
+        for path in folder.glob("*.json"):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or something else is in it
+            folder.rmdir()
 
 
 def _digest(place: Place, made_with: MadeWith) -> str:

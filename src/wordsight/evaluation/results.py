@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,8 @@ from annotated_types import Interval
 from typing_extensions import NotRequired, TypedDict
 
 from wordsight._utils.artifacts import DIGEST, sealed
-from wordsight._utils.files import check_file, replacing
-from wordsight._utils.records import checked, json_text, read_json, renamed
+from wordsight._utils.files import check_file, check_suffix, replacing
+from wordsight._utils.records import check_replaced, checked, json_text, read_json, renamed
 from wordsight.errors import FileError, UsageError
 from wordsight.evaluation.environment import Machine, Weights
 from wordsight.evaluation.metrics import Metrics
@@ -23,6 +24,7 @@ from wordsight.evaluation.result_cache import Selection
 
 FORMAT = 3
 PARQUET = ".parquet"
+SUFFIXES = (".json", PARQUET)
 EARLIER = {"rescued": "drops_all"}  # what fields of a row were called in format 1
 
 
@@ -99,7 +101,7 @@ class Results:
     def load(cls, path: str | Path) -> Results:
         """The results in a JSON file, of this or an earlier version. Raises FileError if it holds none."""
         path = Path(path)
-        if path.suffix == PARQUET:
+        if path.suffix.lower() == PARQUET:
             raise FileError(f"results are read from .json; {path.name} is a table for other programs")
         data = _unsealed(read_json(path, "results of `wordsight compare`"), path)
         record = checked(ResultsRecord, _migrated(data, path), path)
@@ -128,13 +130,15 @@ class Results:
         interval is three columns, its mean, low and high. What was said is in two columns, `texts` and
         `scores`; format, environment and questions are JSON in the schema's metadata.
         """
-        with replacing(Path(path)) as draft:
-            if draft.suffix == PARQUET:
-                self._write_parquet(draft)
-                return
-            draft.write_text(json_text(sealed(self.as_json())) + "\n")
+        path = Path(path)
+        check_suffix(path, SUFFIXES)
+        with replacing(path) as draft:
+            if path.suffix.lower() == PARQUET:
+                draft.write_bytes(self._as_parquet())
+            else:
+                draft.write_text(json_text(sealed(self.as_json())) + "\n")
 
-    def _write_parquet(self, path: Path) -> None:
+    def _as_parquet(self) -> bytes:
         arrow = import_module("pyarrow")
         rows = [dict(_flat(row)) | self._said(row) for row in self.rows]
         columns = dict.fromkeys(name for row in rows for name in row)
@@ -145,7 +149,9 @@ class Results:
             for each in self.answers
         ]
         metadata = {name: json.dumps(value) for name, value in rest.items()}
-        import_module("pyarrow.parquet").write_table(table.replace_schema_metadata(metadata), path)
+        file = BytesIO()
+        import_module("pyarrow.parquet").write_table(table.replace_schema_metadata(metadata), file)
+        return file.getvalue()
 
     def _said(self, row: Row) -> dict[str, Any]:
         """What was said for a row, none where it is a mean over tasks."""
@@ -157,12 +163,11 @@ class Results:
         return {}
 
 
-def check_results(path: Path) -> None:
+def check_results(path: Path, apart: Iterable[str | Path] = ()) -> None:
     """Raises UsageError if results could not be written there, before the work that makes them."""
-    check_file(path)
-    if path.suffix not in (".json", PARQUET):
-        raise UsageError(f"results are written as .json or {PARQUET}; got {path.name!r}")
-    if path.suffix == PARQUET and find_spec("pyarrow") is None:
+    check_file(path, SUFFIXES, apart)
+    check_replaced(path, "rows")
+    if path.suffix.lower() == PARQUET and find_spec("pyarrow") is None:
         raise UsageError("writing parquet needs pyarrow: pip install 'wordsight[report]'")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -256,11 +257,9 @@ def _wrong_prototypes(prototypes: Tensor) -> str:
     return ""
 
 
-def check_destination(folder: Path) -> None:
+def check_destination(folder: Path, apart: Iterable[str | Path] = ()) -> None:
     """Raises FileError if a book cannot be saved there: a book takes the place of a book only."""
-    if other := sorted({path.name for path in folder.glob("*")} - set(FILES)):
-        raise FileError(f"{folder} holds {other[0]}, which is not of a codebook; choose another folder")
-    check_folder(folder)
+    check_folder(folder, FILES, apart)
 
 
 def import_released(file: str | Path, model: str) -> Codebook:

@@ -24,6 +24,7 @@ from wordsight._utils.artifacts import (
     tensors_digest,
     write_tensors,
 )
+from wordsight._utils.drafts import sweep
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import subtask, subtasks, track
 from wordsight.algorithms.divergence import MEASURES
@@ -385,6 +386,7 @@ def _claim(root: Path, manifest: EvidenceManifest) -> EvidenceManifest:
 
     Raises FileError if there is one of something else.
     """
+    sweep(root)
     there = _read_manifest(root) if (root / MANIFEST).exists() else manifest
     if different := _difference(there, manifest):
         raise FileError(
