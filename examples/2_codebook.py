@@ -11,6 +11,6 @@ photos = save_scenes(folder / "photos", 2)
 evidence = collect_evidence(vlm, photos, folder / "evidence")
 condition = Condition(confidence=Quantile(0.6), divergence=Quantile(0.6))
 # For two pictures; for hundreds, Clustering() asks for clusters that many of them share.
-book = build_codebook(evidence, condition, Clustering(largest=144, images=0))
+book = build_codebook(evidence, condition, Clustering(images=0))
 print(book.config["counts"])
 print(vlm.answer(photos[0], "describe the image.", pruner=CodebookPruner(codebook=book, keep=0.2)))

@@ -5,7 +5,11 @@ do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+LONGEST = 60  # characters of a value that an error repeats
 
 
 class WordsightError(Exception):
@@ -31,6 +35,10 @@ class MediaError(UsageError):
     kind = "media"
 
 
+class MediaNote(UserWarning):
+    """What had to be assumed about a picture or video, such as which of its values is white."""
+
+
 class ModelError(UsageError):
     """A model cannot be used: there is no such checkpoint, it is damaged, or it cannot do what is asked."""
 
@@ -48,4 +56,22 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UsageError(f"unknown {kind} {name!r}: {hint}choose from {', '.join(names)}")
+    return UsageError(f"unknown {kind} {shown(name)}: {hint}choose from {', '.join(names)}")
+
+
+def shown(value: Any) -> str:
+    """A value as an error repeats it: its repr, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return f"a number of {value.bit_length()} bits"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """Errors raised in the block begin with where it was."""
+    try:
+        yield
+    except WordsightError as error:
+        raise type(error)(f"{place}: {error}") from error

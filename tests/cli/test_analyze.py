@@ -64,7 +64,7 @@ def test_a_run_that_was_stopped_goes_on(run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("wordsight.analysis.picture_states.effects", stop)
         code, out, err = run(*ANALYZE)
-    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert (code, out, err.count("\n")) == (130, "", 1)
     assert not Path("out").exists()
     monkeypatch.setattr(evidence, "measure_tokens", lambda *given: pytest.fail("examined again"))
     assert run(*ANALYZE)[0] == 0
@@ -74,7 +74,7 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_named(run):
     Path("photos/0.png").write_text("no picture")
     code, out, err = run(*ANALYZE, "--json")
     assert code == 0
-    assert err.startswith("skipped photos/0.png: photos/0.png is not an image")
+    assert err.startswith("skipped photos/0.png: photos/0.png is no picture")
     record = json.loads(out)
     assert record["pictures"] == ["1.png", "2.png"]
     assert list(record["skipped"]) == ["photos/0.png"]
@@ -93,11 +93,14 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_named(run):
         ((*ANALYZE[1:], "--sure", "1.5"), "sure must be a probability in (0, 1], got 1.5"),
         ((*ANALYZE[1:], "--sure", "nan"), "sure must be a probability in (0, 1], got nan"),
         ((*ANALYZE[1:], "--sure", "very"), "sure"),
-        (("--images", "photos", "--out", "one"), "one holds 1.png, which is not of such a report"),
+        (("--images", "photos", "--out", "one"), "one: it holds 1.png, which would be gone"),
         (("--images", "photos", "--out", "file"), "cannot write file: it is a file"),
         (("--images", "photos", "--out", "file/out"), "cannot write file/out"),
-        (("--images", "photos", "--out", "photos/out"), "its figure would be one of the pictures next time"),
-        ((*ANALYZE[1:], "--evidence", "out/found"), "would be in the report out"),
+        (("--images", "photos", "--out", "photos/out"), "photos/out: it is in photos, which is used too"),
+        (
+            (*ANALYZE[1:], "--evidence", "out/found"),
+            "cannot write out: out/found, which is used too, is in it",
+        ),
         ((*ANALYZE[1:], "--evidence", "file/found"), "cannot write file/found"),
         (("--images", "photos"), "out"),
     ],

@@ -80,7 +80,9 @@ def test_calibrate_as_json_tells_the_record_and_writes_a_book_only_if_it_pays(ru
     assert set(record["choosing"]) == {f"certainty q{share}" for share in calibrate.SHARES}
     assert sum(record["questions"].values()) == 20
     assert (folder / "out").exists() == record["pays"]
-    assert err == (
+    note, last = err.splitlines(keepends=True)
+    assert note.startswith("note: 10 pictures will test the book, and none pays on fewer than 20")
+    assert last == (
         f"{record['prototypes']} prototypes in out\n"
         if record["pays"]
         else "no codebook written: the best of these does not pay on this model and task\n"
@@ -139,14 +141,14 @@ def examined(monkeypatch):
 @pytest.mark.parametrize("options", [("--out", "out"), ("--out", "new", "--evidence", "out.evidence")])
 def test_evidence_that_is_there_is_read_again(run, verdict, examined, options):
     calls = verdict(pays=False)
-    assert run(*CALIBRATE[:4], *options)[0] == 0
+    assert run(*CALIBRATE[:4], *options, "--min-images", "0")[0] == 0
     assert not examined
     assert len(calls[0][0]) == 2 * 144
 
 
 def test_evidence_that_is_not_there_is_collected_and_kept_beside_the_book(run, folder, verdict, examined):
     verdict(pays=False)
-    assert run(*CALIBRATE[:4], "--out", "new", "--limit", "1")[0] == 0
+    assert run(*CALIBRATE[:4], "--out", "new", "--limit", "1", "--min-images", "0")[0] == 0
     assert len(examined) == 1
     assert len(Evidence.load(folder / "new.evidence")) == 144
     assert not (folder / "new").exists()
@@ -154,11 +156,15 @@ def test_evidence_that_is_not_there_is_collected_and_kept_beside_the_book(run, f
 
 def test_a_bad_picture_is_named_and_the_calibration_goes_on(run, folder, verdict):
     verdict(pays=False)
-    for path in (folder / "photos").iterdir():
-        path.write_text("not a picture")
-    code, _, err = run(*CALIBRATE[:4], "--out", "new")
+    (folder / "photos" / "1.png").write_text("not a picture")
+    code, _, err = run(*CALIBRATE[:4], "--out", "new", "--min-images", "0")
     assert code == 0
-    assert [line.split(":")[0] for line in err.splitlines()[:2]] == [
-        "skipped photos/1.png",
-        "skipped photos/2.png",
-    ]
+    assert err.startswith("skipped photos/1.png: ")
+
+
+def test_too_few_questions_are_told_before_a_token_is_examined(run, folder, examined):
+    code, _, err = run(*CALIBRATE[:4], "--out", "new", "--min-images", "0", "--task", "scenes:pictures=1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "questions about at least four pictures" in err
+    assert not examined
+    assert not (folder / "new.evidence").exists()

@@ -13,22 +13,25 @@ import torch
 
 from wordsight import cli
 from wordsight.pruners import names
+from wordsight.redundancy.build import Clustering
 from wordsight.redundancy.codebook import Codebook
 from wordsight.synthetic.scenes import render
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
 ASK = ("ask", "good.png", "what is it?")
 COMPARE = ("compare", "--task", "scenes", "--limit", "1", "--pruner", "uniform", "--keep", "0.1")
+ALL = ("compare", "--pruner", "uniform", "--keep", "0.1")
+EXPLAIN = ("--out", "page.html", "--codebook", "book")
 BUILD = ("codebook", "build", "photos", "--limit", "1", *EVERYTHING)
 CALIBRATE = ("codebook", "calibrate", "--images", "photos", "--out", "out")
 RECOMMEND = ("recommend", "--task", "scenes", "--limit", "30")
 MISUSES = [
-    (("ask", "nowhere.png", "what?"), "no such picture: nowhere.png"),
-    (("ask", "text.png", "what?"), "text.png is not an image"),
+    (("ask", "nowhere.png", "what?"), "no such picture or video: nowhere.png"),
+    (("ask", "text.png", "what?"), "text.png is no picture"),
     (("ask", "cut.png", "what?"), "cut.png is damaged or cut short"),
-    (("ask", "empty", "what?"), "empty is a folder; expected the path of an image file"),
+    (("ask", "empty", "what?"), "empty is a folder; expected the path of a picture"),
     (("probe", "nowhere.png"), "no such picture: nowhere.png"),
-    (("probe", "text.png"), "text.png is not an image"),
+    (("probe", "text.png"), "text.png is no picture"),
     (("probe", "cut.png"), "cut.png is damaged or cut short"),
     (("codebook", "build", "empty", "--out", "out"), "no pictures in empty"),
     (("codebook", "build", "nowhere", "--out", "out"), "no such folder: nowhere"),
@@ -48,12 +51,15 @@ MISUSES = [
     ((*COMPARE, "--reference", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
     ((*COMPARE, "--timing", "5"), "timing"),
     ((*COMPARE, "--timing", "6", "--batch", "1"), "batch"),
-    ((*COMPARE, "--out", "results.csv"), "results are written as .json or .parquet; got 'results.csv'"),
+    ((*COMPARE, "--out", "results.csv"), "results.csv: expected a name that ends in .json or .parquet"),
     ((*COMPARE, "--out", "file/results.parquet"), "cannot write file/results.parquet"),
     ((*COMPARE, "--report", "file/report"), "cannot write file/report"),
     ((*COMPARE, "--report", "good.png"), "cannot write good.png: it is a file"),
-    ((*COMPARE, "--report", "photos"), "photos holds one.png, which is not of such a report"),
-    ((*COMPARE, "--out", "left.json"), r"left.json.cells holds unfinished .*version"),
+    ((*COMPARE, "--report", "photos"), "photos: it holds one.png, which would be gone"),
+    ((*COMPARE, "--out", "left.json"), r"left.json.cells/1.json has format None, .*: delete it"),
+    (("answers", "nowhere.json"), "cannot read nowhere.json"),
+    (("answers", "text.png"), "cannot read text.png: expected results"),
+    (("answers", "left.json", "--show", "right"), "right"),
     ((*COMPARE, "--keep", "0"), "keep must be a share .* got '?0"),
     ((*COMPARE, "--keep", "2"), "keep must be a share .* got '?2"),
     ((*COMPARE, "--keep", "abc"), "keep must be a share .* got 'abc'"),
@@ -69,12 +75,24 @@ MISUSES = [
     ((*ASK, "--pruner", "codebook:codebook=book,threshold=abc"), "threshold must be .* 'abc'"),
     ((*ASK, "--pruner", "codebook:codebook=narrow"), "codebook is for D=16 .* this model has D=32"),
     ((*COMPARE, "--pruner", "codebook:codebook=narrow"), "codebook is for D=16 .* this model has D=32"),
-    ((*ASK, "--pruner", "codebook:codebook=corrupted"), "no codebook in corrupted"),
-    ((*ASK, "--pruner", "codebook:codebook=pickled"), "no codebook in pickled"),
+    (
+        (*ASK, "--pruner", "codebook:codebook=corrupted"),
+        r"corrupted/codebook\.safetensors cannot be used as .*: take another copy of the codebook",
+    ),
+    (
+        (*ASK, "--pruner", "codebook:codebook=pickled"),
+        r"pickled/codebook\.safetensors cannot be used as .*: take another copy of the codebook",
+    ),
     ((*ASK, "--pruner", "codebook:codebook=nowhere"), "no codebook in nowhere"),
     ((*ASK, "--pruner", "codebook:codebook=released.pt"), "released.pt is a file; expected a folder"),
-    (("codebook", "info", "corrupted"), "no codebook in corrupted"),
-    (("codebook", "info", "pickled"), "no codebook in pickled"),
+    (
+        ("codebook", "info", "corrupted"),
+        r"corrupted/codebook\.safetensors cannot be used as .*: take another copy of the codebook",
+    ),
+    (
+        ("codebook", "info", "pickled"),
+        r"pickled/codebook\.safetensors cannot be used as .*: take another copy of the codebook",
+    ),
     (("codebook", "info", "nowhere"), "no codebook in nowhere"),
     (("codebook", "import", "trap.pt", "--out", "out", "--model", "m"), "cannot read trap.pt"),
     (("codebook", "import", "text.png", "--out", "out", "--model", "m"), "cannot read text.png"),
@@ -106,12 +124,12 @@ MISUSES = [
     ((*CALIBRATE, "--limit", "0"), "limit"),
     ((*CALIBRATE, "--criterion", "certainty"), "--criterion"),
     (
-        (*CALIBRATE, "--evidence", "foreign"),
-        "foreign holds evidence of another run .what differs: model, fingerprint, questions",
+        (*CALIBRATE, "--min-images", "0", "--evidence", "foreign"),
+        r"foreign/manifest\.json has format 2, .* reads 3 of the manifest of evidence: collect",
     ),
-    ((*CALIBRATE, "--evidence", "file/found"), "cannot write file/found"),
+    ((*CALIBRATE, "--min-images", "0", "--evidence", "file/found"), "cannot write file/found"),
     ((*CALIBRATE[:4], "--out", "file/book"), "cannot write file/"),
-    ((*CALIBRATE[:4], "--out", "photos"), "photos holds one.png, which is not of a codebook"),
+    ((*CALIBRATE[:4], "--out", "photos"), "photos: it holds one.png, which would be gone"),
     ((*BUILD, "--out", "out", "--limit", "0"), "limit"),
     ((*COMPARE, "--task", "scene"), "unknown task 'scene': did you mean 'scenes'"),
     ((*COMPARE, "--task", "scenes:pictures=0"), "pictures must be a whole number in .1, 100000."),
@@ -135,6 +153,45 @@ MISUSES = [
     ((*RECOMMEND, "--task", "one.jsonl"), "one.jsonl: its (test|validation) split is empty"),
     ((*RECOMMEND, "--task", "scenes:pictures=1"), "validation split of .* has too few pictures"),
     ((*RECOMMEND, "--pruner", "codebook:codebook=narrow"), "codebook is for D=16 .* this model has D=32"),
+    (("ask", "good.png", "photos/one.png"), "question is missing: 'photos/one.png' is a file"),
+    (("ask", "good.png", "gone.JPG"), "question is missing: 'gone.JPG' is a file, or the name of one"),
+    (("ask", "good.png", "film.mp4"), "question is missing: 'film.mp4'"),
+    (("ask", "good.png", "https://example.org/cat"), "question is missing: 'https://example.org/cat'"),
+    (("ask", "good.png", "one.jsonl"), "question is missing: 'one.jsonl' is a file"),
+    (("ask", "good.png", "good.png"), "question is missing: 'good.png' is a file"),
+    (("ask", "good.png", " "), "the question is empty"),
+    ((*ASK, "--then", "photos/two.png"), "question is missing: 'photos/two.png'"),
+    ((*ASK, "--then", ""), "the question is empty"),
+    (("probe", "good.png", "--question", "photos/one.png"), "question is missing"),
+    (("probe", "good.png", "--question", ""), "the question is empty"),
+    (("explain", "good.png", "--out", "page.html", "--question", "good.png"), "question is missing"),
+    (("explain", "good.png", "--out", "page.html", "--question", ""), "the question is empty"),
+    (("analyze", "--images", "photos", "--out", "out", "--question", ""), "the question is empty"),
+    (("ask", "good.png", "what </s>?"), "the question holds '</s>', which .* control token"),
+    (("ask", "good.png", "<image> what?"), "the question holds '<image>', the place of a picture"),
+    (("probe", "good.png", "--question", "<pad>"), "the question holds '<pad>'"),
+    (("explain", "good.png", *EXPLAIN, "--question", "<unk>?"), "the question holds '<unk>'"),
+    ((*ASK, "--then", "what </s>?"), "the question holds '</s>'"),
+    (
+        ("ask", *["good.png"] * 20, "what is it?"),
+        "takes 2,9.. positions .* tiny was made for 2,048: give fewer",
+    ),
+    (
+        ("explain", *["good.png"] * 20, *EXPLAIN),
+        "made for 2,048: give fewer pictures .1. of 20 fit.",
+    ),
+    (("ask", "good.png", "what? " * 2000), "was made for 2,048: ask something shorter .the text alone takes"),
+    (
+        (*ALL, "--task", "long.jsonl"),
+        "long.jsonl, line 2: the prompt takes .* made for 2,048: give fewer",
+    ),
+    ((*ALL, "--task", "marked.jsonl"), "marked.jsonl, line 3: the question holds '</s>'"),
+    (("info", "demo", "--size", "9" * 25), "--size must be WIDTHxHEIGHT"),
+    (("info", "demo", "--size", f"{'9' * 25}x{'9' * 25}"), "--size must be .* at most 4 digits"),
+    ((*COMPARE, "--limit", "9" * 5000), "exceeded maximum size|not a valid int"),
+    ((*ASK, "--pruner", f"random:seed={'9' * 5000}"), "seed must be a whole number, got '999"),
+    ((*ASK, "--keep", "9" * 5000), "keep must be a share of the tokens in .0, 1., got"),
+    ((*COMPARE, "--timing", "9" * 25), "rounds must be a whole number in .6, 10000."),
     (("akc", "good.png"), "akc"),
     (("codebook", "biuld"), "biuld"),
     (("codebook",), ""),
@@ -142,7 +199,7 @@ MISUSES = [
     (("ask", "good.png"), "got only 'good.png'"),
     (
         ("ask", "good.png", "what is it?", "--frames", "3"),
-        "--frames and --fps are for videos; good.png is none",
+        "frames and fps are for videos, and what was given is none",
     ),
     ((*ASK, "--frob"), "--frob"),
     (("compare", "--task", "scenes"), "pruner"),
@@ -182,6 +239,19 @@ def folder(tmp_path, monkeypatch):
     Path("left.json.cells/1.json").write_text('{"made_with": {"versions": {"wordsight": "0.0.1"}}}')
     row = '{"image": "good.png", "question": "what is it?"'
     Path("one.jsonl").write_text(row + ', "answer": "cat"}\n')
+    Path("long.jsonl").write_text(
+        row
+        + ', "answer": "cat"}\n{"image": '
+        + json.dumps(["good.png"] * 20)
+        + ', "question": "?", "answer": "a"}\n'
+    )
+    Path("marked.jsonl").write_text(
+        "".join(
+            json.dumps({"image": f"photos/{name}.png", "question": f"what is it{mark}?", "answer": "cat"})
+            + "\n"
+            for name, mark in (("one", ""), ("two", ""), ("one", "</s>"))
+        )
+    )
     Path("bad.jsonl").write_text(f'{row}, "answer": "cat"}}\n{row}}}\n')
     for name, width in (("book", 32), ("narrow", 16), ("corrupted", 32), ("pickled", 32)):
         made_up_book(width).save_pretrained(name)
@@ -198,7 +268,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), MISUSES, ids=[" ".join(arguments) for arguments, _ in MISUSES]
+    ("arguments", "message"), MISUSES, ids=[" ".join(arguments)[:80] for arguments, _ in MISUSES]
 )
 def test_a_misuse_is_told_in_one_line_and_leaves_nothing_behind(run, folder, arguments, message):
     before = files(folder)
@@ -242,8 +312,11 @@ def test_a_folder_of_no_pictures_is_told_before_the_model_is_loaded(run, monkeyp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--min-images", "2"), "no prototype is left"),
-        (("--task", "scenes:pictures=1"), "at least two pictures"),
+        (("--min-images", "2"), "2 pictures cannot make a codebook"),
+        (
+            ("--min-images", "0", "--task", "scenes:pictures=3"),
+            "at least four pictures, two to choose by and two to test, got 3",
+        ),
     ],
 )
 def test_a_calibration_that_cannot_be_is_told_in_one_line_and_writes_no_book(run, folder, options, message):
@@ -257,10 +330,33 @@ def test_a_folder_in_which_no_picture_can_be_read_is_a_misuse(run, folder):
     code, out, err = run("codebook", "build", "bad", "--out", "out")
     assert code == 2
     assert out == ""
-    *aside, error = err.splitlines()
-    assert [re.search(r"^skipped .*(cut|text)\.png: ", line)[1] for line in aside] == ["cut", "text"]
-    assert error.startswith("error: no prototype is left")
+    assert err.startswith("error: 0 pictures cannot make a codebook: ")
+    assert re.search(r"; 2 could not be read, the first because bad/cut\.png is damaged", err)
+    assert err.count("\n") == 1
     assert not (folder / "out").exists()
+    assert not (folder / "out.evidence").exists()
+
+
+@pytest.mark.parametrize("command", [("codebook", "build", "photos"), CALIBRATE[:4]])
+@pytest.mark.parametrize(
+    ("options", "needed"), [((), 17), (("--min-images", "2"), 3), (("--limit", "1", "--min-images", "1"), 2)]
+)
+def test_too_few_pictures_are_told_before_the_model_is_loaded(run, monkeypatch, command, options, needed):
+    monkeypatch.setattr(cli.codebook, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    code, _, err = run(*command, "--out", "out", *options)
+    there = "1 picture" if "--limit" in options else "2 pictures"
+    assert code == 2
+    assert err == (
+        f"error: {there} cannot make a codebook: a prototype has to be found in more than {needed - 1}; give "
+        f"{needed} pictures or more, or lower --min-images (images of Clustering)\n"
+    )
+    assert not Path("out.evidence").exists()
+
+
+def test_the_help_of_the_command_line_has_the_settings_of_the_library(run):
+    out = " ".join(run("codebook", "build", "--help")[1].replace("│", " ").split())
+    assert f"of more tokens than this, {Clustering().largest} by default" in out
+    assert f"in more pictures than this, {Clustering().images} by default" in out
 
 
 def test_a_folder_that_is_no_model_is_told_in_one_line(folder, monkeypatch, capsys):
@@ -303,3 +399,23 @@ def test_a_failure_is_a_record_where_json_is_asked_for(run, arguments, kind, cod
     assert found == code
     assert err == f"error: {record['error']['message']}\n"
     assert record == {"error": {"message": record["error"]["message"], "kind": kind}}
+
+
+@pytest.mark.parametrize("command", [ASK, COMPARE])
+def test_a_model_whose_weights_are_no_numbers_gives_no_answer_and_no_row(run, tiny, monkeypatch, command):
+    weight = tiny.model.model.language_model.norm.weight
+    monkeypatch.setattr(weight, "data", weight.data * float("nan"))
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert "some values of its logits are NaN or infinite, as are some of" in err
+    assert "language_model.norm.weight" in err
+
+
+def test_a_torchvision_that_does_not_fit_is_a_sentence(run, monkeypatch):
+    def fail(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("wordsight.cli.info.load_vlm", fail)
+    code, out, err = run("info")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: the installed torchvision does not fit the installed torch; ")

@@ -52,7 +52,7 @@ def test_compact_as_json_tells_what_changed_on_pictures(run):
 def test_compact_shows_the_share_kept_by_both(run):
     code, out, _ = run(*COMPACT, "--images", "photos", "--limit", "1")
     assert code == 0
-    assert [part in out for part in ("kept by both", "144 tokens of 1 pictures", "20%")] == [True] * 3
+    assert [part in out for part in ("kept by both", "144 tokens of 1 picture ", "20%")] == [True] * 3
 
 
 def test_compact_names_pictures_that_cannot_be_read(run):
@@ -66,8 +66,8 @@ def test_compact_names_pictures_that_cannot_be_read(run):
     ("arguments", "told"),
     [
         (("nowhere", "--out", "small"), "no codebook in nowhere"),
-        (("book", "--out", "photos"), "which is not of a codebook"),
-        (("book", "--out", "photos/../book"), "--out is book itself"),
+        (("book", "--out", "photos"), "it holds 1.png, which would be gone"),
+        (("book", "--out", "photos/../book"), "the same command uses book"),
         (("book", "--out", "small", "--similarity", "1.5"), "similarity must be a cosine in (0, 1]"),
         (("book", "--out", "small", "--images", "nowhere"), "no such folder: nowhere"),
         (("foreign", "--out", "small", "--images", "photos"), "prototypes mean nothing in another model"),
@@ -113,7 +113,7 @@ def test_inspect_as_json_is_the_record_that_is_written(run, tiny):
         (("nowhere", *INSPECT[3:]), "no codebook in nowhere"),
         (("foreign", *INSPECT[3:]), "prototypes mean nothing in another model"),
         (("book", "--images", "nowhere", "--out", "out"), "no such folder: nowhere"),
-        (("book", "--images", "photos", "--out", "photos"), "which is not of such a report"),
+        (("book", "--images", "photos", "--out", "photos"), "it holds 1.png, which would be gone"),
         ((*INSPECT[2:], "--sure", "1.5"), "sure must be a probability in (0, 1], got 1.5"),
         ((*INSPECT[2:], "--keep", "7"), "keep must be a share of the tokens in (0, 1], got 7"),
     ],

@@ -44,6 +44,26 @@ def test_a_question_with_a_placeholder_is_refused(vlm, picture):
         vlm.encode(picture(40, 40, 0), f"what is {vlm.processor.image_token}?")
 
 
+def test_a_prompt_longer_than_the_context_is_refused_before_the_tower_runs(vlm, picture, monkeypatch):
+    """To the position: what fills the context is answered, one token more is not."""
+    from wordsight.media.inputs import MediaInput
+
+    media = MediaInput.of([picture(90, 40, 0), picture(50, 50, 1)])
+    length = vlm.length_of(vlm.process(media, QUESTION, new_tokens=None))
+    text = vlm.model.config.get_text_config()
+    monkeypatch.setattr(text, "max_position_embeddings", length.positions + 3)
+    assert vlm.answer(media, QUESTION, max_new_tokens=3).tokens_total == length.visual
+    monkeypatch.setattr("wordsight.models.vlm.encode_images", lambda *_: pytest.fail("the tower ran"))
+    with pytest.raises(UsageError, match=f"{length.positions:,} positions .* was made for"):
+        vlm.answer(media, QUESTION, max_new_tokens=4)
+
+
+def test_a_control_token_in_a_question_is_refused(vlm, picture):
+    for mark in vlm.processor.tokenizer.all_special_tokens:
+        with pytest.raises(UsageError, match="leave it out"):
+            vlm.encode(picture(40, 40, 0), f"what {mark} is it?")
+
+
 def test_a_template_that_forgets_the_picture_is_refused(vlm, picture):
     if not vlm.processor.chat_template:
         return

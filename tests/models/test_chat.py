@@ -48,7 +48,7 @@ def test_answers_do_not_depend_on_how_many_fit_into_a_pass(tiny, picture, monkey
 
 @pytest.mark.parametrize("media", ["one.png", [Image.new("RGB", (9, 9))], []])
 def test_as_many_pictures_as_questions_are_needed(tiny, media):
-    with pytest.raises(UsageError, match="2 questions need a list of as many"):
+    with pytest.raises(UsageError, match="a list of 2 questions needs a list of as many"):
         tiny.answer(media, [FIRST, SECOND])
 
 

@@ -290,5 +290,5 @@ def test_attention_that_cannot_be_captured_is_refused(deep, picture, monkeypatch
         return torch.zeros_like(hidden_states), None
 
     monkeypatch.setattr(attention, "forward", forward)
-    with pytest.raises(UsageError, match="attention of layer 2 was computed by code of its own"):
+    with pytest.raises(UsageError, match="LlamaDecoderLayer computes attention by code of its own"):
         deep.logits([FastV()(prompt)])

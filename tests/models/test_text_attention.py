@@ -50,6 +50,6 @@ def test_a_model_whose_attention_cannot_be_captured_is_refused(tiny, prompt, mon
     monkeypatch.setattr("wordsight.models.text_attention.decoder_layers", lambda model: [layer])
     with pytest.raises(
         UsageError,
-        match=r"LlavaForConditionalGeneration \(llava\): its attention is computed by code of its own",
+        match=r"SimpleNamespace computes attention by code of its own",
     ):
         text_attention(tiny.model, prompt)

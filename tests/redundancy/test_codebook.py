@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from wordsight.errors import UsageError
+from wordsight.media.images import load_picture
+from wordsight.redundancy import build
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import Condition, Quantile
@@ -64,7 +67,7 @@ def test_a_cluster_must_occur_in_more_images_than_the_number_given(made_up):
         len(build_codebook(evidence, LOOSE, replace(CLUSTERING, images=IMAGES - 1)).prototypes)
         == is_margin.sum()
     )
-    with pytest.raises(UsageError, match="no prototype is left"):
+    with pytest.raises(UsageError, match="6 pictures cannot make a codebook"):
         build_codebook(evidence, LOOSE, replace(CLUSTERING, images=IMAGES))
 
 
@@ -106,8 +109,33 @@ def test_a_book_without_a_prototype_tells_the_option_that_there_is(made_up):
         build_codebook(made_up[0], LOOSE, replace(CLUSTERING, images=IMAGES))
 
 
+def test_what_to_change_depends_on_the_step_that_left_none(made_up):
+    evidence, _ = made_up
+    for condition, clustering, remedy in (
+        (Condition(confidence=0.0), CLUSTERING, "raise the thresholds of the condition, --confidence"),
+        (LOOSE, replace(CLUSTERING, image_clusters=1, largest=1), "raise --largest, or the thresholds"),
+        (LOOSE, replace(CLUSTERING, clusters=60, images=5), "give more pictures, lower --min-images"),
+    ):
+        with pytest.raises(UsageError, match=f"no prototype is left .*; {remedy}"):
+            build_codebook(evidence, condition, clustering)
+
+
+def test_only_as_many_pictures_are_opened_as_are_needed(tmp_path, monkeypatch):
+    pictures = [tmp_path / f"{number}.png" for number in range(9)]
+    for number, path in enumerate(pictures):
+        path.write_text("no picture") if number in (1, 2) else Image.new("RGB", (9, 9)).save(path)
+    opened = []
+    monkeypatch.setattr(build, "load_picture", lambda path: opened.append(path) or load_picture(path))
+    Clustering(images=2).check_readable(pictures)
+    assert opened == pictures[:5]
+    with pytest.raises(
+        UsageError, match=r"7 pictures cannot .* give 8 pictures or more.*; 2 could not be read"
+    ):
+        Clustering(images=7).check_readable(pictures)
+
+
 def test_evidence_without_a_token_is_refused(evidence_of):
-    with pytest.raises(UsageError, match="no prototype is left"):
+    with pytest.raises(UsageError, match="0 pictures cannot make a codebook"):
         build_codebook(evidence_of({"confidence": torch.zeros(0)}))
 
 
@@ -116,7 +144,7 @@ def test_without_a_condition_both_medians_are_taken(made_up):
     moving = torch.arange(102) / 102
     signals = evidence.signals | {"confidence": moving, "global/jensen_shannon": moving.flip(0)}
     with pytest.raises(UsageError, match="102 tokens, 0 redundant"):
-        build_codebook(replace(evidence, signals=signals))
+        build_codebook(replace(evidence, signals=signals), clustering=CLUSTERING)
 
 
 def test_the_same_evidence_gives_the_same_files_byte_for_byte(made_up, tmp_path):

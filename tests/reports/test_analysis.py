@@ -185,6 +185,6 @@ def test_the_figure_is_as_wide_as_there_are_orders(tmp_path, orders):
 
 def test_a_folder_of_other_files_is_left_as_it_is(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"holds mine.txt, which is not of such a report"):
+    with pytest.raises(UsageError, match=r"it holds mine.txt, which would be gone"):
         write_analysis(record_of(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -172,7 +172,7 @@ def test_a_report_takes_the_place_of_a_report(folder):
 
 def test_a_report_never_takes_the_place_of_other_files(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(UsageError, match=r"holds thesis\.tex, which is not of such a report"):
+    with pytest.raises(UsageError, match=r"it holds thesis\.tex, which would be gone"):
         write_report(RESULTS, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -7,6 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 
 import wordsight
+from wordsight.errors import WordsightError
 from wordsight.explain.page import WEB as EXPLAIN
 from wordsight.reports.page import TEMPLATES, render
 from wordsight.reports.palette import DARK, LIGHT, LINES, css
@@ -81,5 +82,5 @@ def test_a_record_cannot_end_its_script_element(tmp_path):
     assert render("own.html", folder=tmp_path, record={"a": "</script>&'"}) == (
         """<script>{"a":"\\u003c/script>&'"}</script>"""
     )
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(WordsightError, match="nan at a"):
         render("own.html", folder=tmp_path, record={"a": float("nan")})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,9 +33,22 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
-def signed(difference: Iterable[float] | None) -> str:
+def signed(difference: Iterable[float | None] | None) -> str:
     """A difference with its interval, empty if there is none."""
-    if difference is None:
-        return ""
-    mean, low, high = difference
-    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return "" if difference is None else with_interval(*difference, form="{:+.3f}".format)
+
+
+def with_interval(
+    mean: float | None, low: float | None, high: float | None, *, form: Callable[[float], str]
+) -> str:
+    """A mean with its interval, which one picture has not; a dash if there is no mean."""
+    if mean is None:
+        return "-"
+    if low is None or high is None:
+        return f"{form(mean)} [one picture]"
+    return f"{form(mean)} [{form(low)}, {form(high)}]"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, as "1 picture" or "2 pictures"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
 
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, shown
 
 # A text in Annotated is what the value is called in the sentence that refuses another.
 Share = Annotated[float, "a share of the tokens", Interval(gt=0, le=1)]
@@ -19,6 +19,7 @@ Fraction = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(1)]
+NewTokens = Annotated[int, Interval(ge=1, le=1_000_000)]  # of an answer
 
 
 def check_options(owner: Any) -> None:
@@ -27,9 +28,13 @@ def check_options(owner: Any) -> None:
     hints = _hints(kind)
     for field in dataclasses.fields(owner):
         if field.init:
-            value = getattr(owner, field.name)
-            if not _fits(value, hints[field.name]):
-                raise _refusal(field.name, value, hints[field.name])
+            check_value(field.name, getattr(owner, field.name), hints[field.name])
+
+
+def check_value(name: str, value: Any, hint: Any) -> None:
+    """Raises UsageError if the value of this name is not what an annotation asks for."""
+    if not _fits(value, hint):
+        raise _refusal(name, value, hint)
 
 
 def parse_option(owner: type, name: str, text: str) -> Any:
@@ -50,8 +55,8 @@ def parse_option(owner: type, name: str, text: str) -> Any:
 
 def share_hint(value: Any) -> str:
     """What somebody meant who gave this as a share, if it can be told: "; did you mean ...?"."""
-    text = str(value).strip()
     try:
+        text = str(value).strip()
         number = float(text.removesuffix("%"))
     except ValueError:
         return ""
@@ -84,7 +89,7 @@ def _fits(value: Any, hint: Any) -> bool:
     except ValidationError:
         return False
     numbers = value if isinstance(value, tuple) else (value,)
-    return not any(isinstance(number, float) and math.isnan(number) for number in numbers)
+    return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
 
 @cache
@@ -127,7 +132,7 @@ def _several(text: str, kinds: Iterable[Any]) -> tuple[float, ...] | None:
 def _refusal(name: str, value: Any, hint: Any) -> UsageError:
     expected = " or ".join(dict.fromkeys(map(_expected, _alternatives(hint))))
     more = share_hint(value) if name == "keep" else ""
-    return UsageError(f"{name} must be {expected}, got {value!r}{more}")
+    return UsageError(f"{name} must be {expected}, got {shown(value)}{more}")
 
 
 def _expected(kind: Any) -> str:

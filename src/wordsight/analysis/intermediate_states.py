@@ -10,12 +10,13 @@ attention, against what they say (redundancy/probe.py) and what their absence ch
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
-from torch import Tensor
+from PIL.Image import Image
 from typing_extensions import TypedDict
 
 from wordsight._utils.progress import track
@@ -32,17 +33,23 @@ from wordsight.analysis.token_maps import (
 )
 from wordsight.errors import FileError, MediaError, ModelError
 from wordsight.evaluation.environment import Environment, environment
-from wordsight.evaluation.statistics import DIFFERENCES, SCORES, Estimate, estimate
-from wordsight.media.images import load_picture, readable
+from wordsight.evaluation.statistics import DIFFERENCES, FEWEST_PICTURES, SCORES, Estimate, estimate
+from wordsight.media.images import load_picture, read_picture, readable
+from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.ablation import check_picture_map
-from wordsight.redundancy.evidence import Evidence, collect_evidence, file_digest
+from wordsight.redundancy.evidence import (
+    Evidence,
+    EvidencePicture,
+    check_unchanged,
+    collect_evidence,
+    read_picture_file,
+)
 from wordsight.redundancy.probe import QUESTION, decode_ids, probe_blind
 
 FORMAT = 1
 MEASURES = ("confidence", "regional", "global")
-FEWEST_PICTURES = 10  # with fewer, a bootstrap interval is too narrow to conclude from
 NEGLIGIBLE = 0.05  # share of the tokens up to which hardly any say something
 WORDS = 10
 Direction = Literal["less", "more", "inconclusive"]
@@ -144,17 +151,18 @@ def analyze(
     number is a mean over pictures with its interval, as by `statistics.estimate`.
 
     Raises MediaError if fewer than two different pictures can be read, ModelError if the model has no order
-    or it is not known where its tokens are, and FileError if the evidence is of other tokens.
+    or it is not known where its tokens are, and FileError if the evidence is of other pictures or tokens.
     """
     check_confidence(sure)
     check_picture_map(vlm)
     good, skipped = _distinct(pictures)
-    orders = _orders(vlm, _encoded(vlm, good[0], question)[0])
+    orders = _orders(vlm, _encoded(vlm, load_picture(good[0]), question)[0])
     evidence = collect_evidence(vlm, pictures, folder)
     numbers = [number for number, path in enumerate(pictures) if path in good]
     states, dropped = [], []
     for number in track(numbers, "dropping tokens", len(numbers)):
-        prompts = _encoded(vlm, pictures[number], question)
+        picture = _unchanged(pictures[number], evidence.manifest["pictures"][number])
+        prompts = _encoded(vlm, picture, question)
         states.append(_states(vlm, evidence, number, prompts, pictures[number]))
         dropped.append(states[-1].dropping(vlm, prompts[0]))
     blind = Counter(each.blind for each in states)
@@ -215,7 +223,7 @@ def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     readable_ones, skipped = readable(pictures)
     firsts: dict[str, Path] = {}
     for path in readable_ones:
-        first = firsts.setdefault(file_digest(path), path)
+        first = firsts.setdefault(read_picture_file(path)[1], path)
         if first != path:
             skipped[str(path)] = f"the same file as {first}"
     good = list(firsts.values())
@@ -236,9 +244,15 @@ def _orders(vlm: VLM, prompt: Prompt) -> TokenMaps:
     return orders
 
 
-def _encoded(vlm: VLM, path: Path, question: str) -> tuple[Prompt, Prompt]:
+def _unchanged(path: Path, expected: EvidencePicture) -> Image:
+    """The picture that there is evidence of. Raises MediaError or FileError if it is gone or another one."""
+    content, digest = read_picture_file(path)
+    check_unchanged(path, digest, expected)
+    return read_picture(BytesIO(content), str(path))
+
+
+def _encoded(vlm: VLM, picture: Image, question: str) -> tuple[Prompt, Prompt]:
     """The prompts of the question, with the [CLS] signals that there are, and of the probe question."""
-    picture = load_picture(path)
     prompt = vlm.encode(picture, question, signals=CLS & vlm.signals)
     return prompt, vlm.encode(picture, QUESTION, visual=prompt.visual)
 
@@ -249,6 +263,10 @@ def _states(
     """What is known of the tokens of a picture. Raises FileError if the evidence is of other tokens."""
     prompt, probed = prompts
     rows = evidence.image == number
+    if not rows.any():
+        raise MediaError(
+            f"{picture} could not be read when its evidence was collected; run the same command again"
+        )
     orders = {order.name: order.values.cpu() for order in _orders(vlm, prompt).maps}
     if {len(order) for order in orders.values()} != {int(rows.sum())}:
         raise FileError(
@@ -256,17 +274,9 @@ def _states(
             "collect it again in another folder"
         )
     measures = {measure.name: measure.values[rows] for measure in _measures(evidence)}
-    _check_finite(picture, orders | measures)
+    check_finite(f"the tokens of {picture}", orders | measures)
     words = [row[0] for row in decode_ids(vlm, evidence.words[rows, :1])]
     return PictureStates(orders, measures, words, probe_blind(vlm, probed).spelled[0][0])
-
-
-def _check_finite(picture: Path, signals: Mapping[str, Tensor]) -> None:
-    if broken := [name for name, values in signals.items() if not values.isfinite().all()]:
-        raise ModelError(
-            f"{broken[0]} of tokens of {picture} is NaN or infinite; is the checkpoint damaged, or its dtype "
-            "too narrow? try bfloat16 or float32"
-        )
 
 
 def _measures(evidence: Evidence) -> list[TokenMap]:

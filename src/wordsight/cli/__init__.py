@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from functools import cache
 from typing import Annotated, NoReturn
 
 import typer
 
-from wordsight.cli import analyze, ask, codebook, compare, demo, explain, info, probe, recommend, view
-from wordsight.cli.common import print_json, progress_bars, say
-from wordsight.errors import UsageError, WordsightError
+from wordsight._utils.notes import listen_to_notes
+from wordsight.cli import (
+    analyze,
+    answers,
+    ask,
+    codebook,
+    compare,
+    demo,
+    explain,
+    info,
+    probe,
+    recommend,
+    view,
+)
+from wordsight.cli.common import print_json, progress_bars, say, writing
+from wordsight.cli.signals import Stopped, signals_raised
+from wordsight.errors import LONGEST, ModelError, UsageError, WordsightError
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
+STOPPED = (
+    "stopped; nothing half-written is left, and finished evidence and results are found again by the same "
+    "command"
+)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 for command in (
     ask.ask,
@@ -19,6 +39,7 @@ for command in (
     explain.explain,
     view.view,
     compare.compare,
+    answers.answers,
     recommend.recommend,
     analyze.analyze,
     info.info,
@@ -46,35 +67,54 @@ def options(
 
 
 def main() -> None:
-    """Run the command line: 0 is done, 1 a failure, 2 a misuse, each a sentence on stderr.
+    """Run the command line: 0 is done, 1 a failure, 2 a misuse, each a sentence on stderr; 130 is Ctrl-C, and
+    143 that another program asked it to end.
 
-    With --json a failure is a record on stdout too.
+    With --json a failure is a record on stdout too. Where nobody reads stdout any more, it is 1 without one.
     """
+    if sys.stdout is None:
+        _fail(WordsightError("stdout is closed, where the result would go; send it to a file, or /dev/null"))
     try:
-        with progress_bars():
+        with signals_raised(), progress_bars(), listen_to_notes(cache(say)):
             code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+            with writing():
+                pass  # what is printed without us, as help
     except typer.TyperException as error:
         hint = "see `wordsight --help`, or --help after a command for its options"
         _fail(UsageError(f"{_one_line(error)}; {hint}"))
     except WordsightError as error:
         _fail(error)
+    except Stopped as stop:
+        _fail(WordsightError(STOPPED), stop.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        _fail(_known(error))
     if code == INTERRUPTED:
-        _fail(
-            WordsightError(
-                "stopped; nothing half-written is left, and finished evidence and results are found again by "
-                "the same command"
-            )
-        )
+        _fail(WordsightError(STOPPED), INTERRUPTED)
 
 
-def _fail(error: WordsightError) -> NoReturn:
+def _fail(error: WordsightError, code: int | None = None) -> NoReturn:
     """End with the error: a sentence on stderr, and a record on stdout where --json asks for one."""
-    if "--json" in sys.argv:
-        print_json({"error": {"message": str(error), "kind": error.kind}})
+    if "--json" in sys.argv and sys.stdout is not None:
+        with suppress(OSError, WordsightError):  # of stdout itself: it is said on stderr all the same
+            print_json({"error": {"message": str(error), "kind": error.kind}})
     say(f"error: {error}")
-    sys.exit(error.exit_code)
+    sys.exit(code or error.exit_code)
+
+
+def _known(error: Exception) -> WordsightError:
+    """A sentence for what somebody can do something about. Raises the error itself if it is none."""
+    from wordsight.models.failures import known_reason
+
+    if reason := known_reason(error):
+        return ModelError(reason)
+    if isinstance(error, OSError) and error.filename:
+        return WordsightError(f"cannot read or write {error.filename}: {error.strerror}")
+    raise error
 
 
 def _one_line(error: Exception) -> str:
     format_message = getattr(error, "format_message", lambda: str(error))
-    return " ".join(format_message().split()).rstrip(".")
+    words = (word if len(word) <= LONGEST else f"{word[:LONGEST]}..." for word in format_message().split())
+    return " ".join(words).rstrip(".")

@@ -10,22 +10,23 @@ import typer
 from wordsight.cli.common import (
     AsJson,
     EvidenceFolder,
-    Limit,
     Model,
+    Pictures,
+    check_question,
     evidence_folder,
     load_vlm,
     print_result,
     say,
+    say_replaced,
     say_skipped,
 )
-from wordsight.errors import UsageError
 
 
 def analyze(
     images: Annotated[Path, typer.Option(help="a folder of pictures")],
     out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
     evidence: EvidenceFolder = None,
-    limit: Limit = None,
+    limit: Pictures = None,
     question: Annotated[
         str | None,
         typer.Option(help="the question that is answered; the paper's probe question by default"),
@@ -49,28 +50,17 @@ def analyze(
     from wordsight.reports.analysis import for_terminal
     from wordsight.reports.folder import ANALYSIS_FILES, check_report
 
-    collected_in = evidence_folder(evidence, out)
-    _check_apart(images, out, collected_in)
+    asked = QUESTION if question is None else question
+    check_question(asked)
     pictures = find_pictures(images)[:limit]
-    check_report(out, ANALYSIS_FILES)
+    collected_in = evidence_folder(evidence, out, images)
+    check_report(out, ANALYSIS_FILES, apart=[images, collected_in])
+    say_replaced(out)
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.analysis_page import write_analysis
 
-    record = run(load_vlm(model), pictures, collected_in, question=question or QUESTION, sure=sure)
+    record = run(load_vlm(model), pictures, collected_in, question=asked, sure=sure)
     say_skipped(record["skipped"])
     write_analysis(record, out)
     say(f"wrote {out / ANALYSIS_FILES[0]}")
     print_result(record, for_terminal, as_json=as_json)
-
-
-def _check_apart(images: Path, out: Path, evidence: Path) -> None:
-    """Raises UsageError if what is written to one folder would be in the way of the other."""
-    if images.resolve() in out.resolve().parents:
-        raise UsageError(
-            f"{out} is in {images}: its figure would be one of the pictures next time; choose a folder that "
-            "is not among them"
-        )
-    if out.resolve() in (evidence.resolve(), *evidence.resolve().parents):
-        raise UsageError(
-            f"the evidence in {evidence} would be in the report {out}; choose a folder that is not in it"
-        )

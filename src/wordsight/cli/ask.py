@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typing_extensions import TypedDict
 
+from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
     SHARE,
     SPEC,
@@ -17,6 +17,7 @@ from wordsight.cli.common import (
     Frames,
     Model,
     budgets,
+    check_question,
     load_vlm,
     make_pruner,
     open_media,
@@ -55,7 +56,9 @@ class AskRecord(AnswerRecord):
 
 
 def ask(
-    given: Annotated[list[str], typer.Argument(metavar="PICTURE|VIDEO... QUESTION")],
+    given: Annotated[
+        list[str], typer.Argument(metavar="PICTURE|VIDEO... QUESTION", help="- is standard input")
+    ],
     then: Annotated[list[str] | None, typer.Option(help="ask this next; the same tokens are read")] = None,
     frames: Frames = None,
     fps: Fps = None,
@@ -71,13 +74,15 @@ def ask(
     if len(given) < 2:
         raise UsageError(f"expected pictures or videos and then a question about them; got only {given[0]!r}")
     *paths, question = given
+    for asked in (question, *(then or ())):
+        check_question(asked)
     asked_for = budgets([keep] if keep else None, [tokens] if tokens else None)
     if len(asked_for) > 1:
         raise UsageError("expected --keep or --tokens, one of the two")
     method = make_pruner(pruner, **dict(*asked_for))
     if method is None and asked_for:
         raise UsageError("--keep and --tokens need a pruner, got none; add one, such as --pruner divprune")
-    opened = open_media([Path(path) for path in paths], frames, fps)
+    opened = open_media(paths, frames, fps)
     chat = load_vlm(model).chat(opened, pruner=method)
     first, *more = [_answer_record(asked, chat.ask(asked)) for asked in (question, *(then or ()))]
     if as_json:
@@ -91,7 +96,7 @@ def ask(
         print_json(record)
         return
     print_text("".join(f"{answer['answer']}\n" for answer in (first, *more)))
-    say(f"{first['tokens_kept']} of {first['tokens_total']} visual tokens read")
+    say(f"{first['tokens_kept']} of {counted(first['tokens_total'], 'visual token')} read")
 
 
 def _answer_record(question: str, answer: Answer) -> AnswerRecord:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
     SHARE,
     AsJson,
     EvidenceFolder,
-    Limit,
     Model,
+    Pictures,
     as_share,
     evidence_folder,
     load_vlm,
@@ -21,12 +22,14 @@ from wordsight.cli.common import (
     print_result,
     print_text,
     say,
+    say_replaced,
     say_skipped,
 )
 from wordsight.errors import UsageError
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
+    from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import Codebook
     from wordsight.redundancy.criteria import Condition, Quantile
     from wordsight.redundancy.evidence import Evidence
@@ -36,8 +39,12 @@ app = typer.Typer(help="Build, calibrate, import, compact and inspect codebooks 
 Threshold = Annotated[
     str | None, typer.Option(help="another threshold than the criterion's: a value, or q0.5 for a quantile")
 ]
-Largest = Annotated[int, typer.Option(help="drop an image's clusters of more tokens than this", min=1)]
-MinImages = Annotated[int, typer.Option(help="keep clusters found in more pictures than this", min=0)]
+Largest = Annotated[
+    int | None, typer.Option(help="drop an image's clusters of more tokens than this, 12 by default", min=1)
+]
+MinImages = Annotated[
+    int | None, typer.Option(help="keep clusters found in more pictures than this, 16 by default", min=0)
+]
 
 
 @app.command()
@@ -45,27 +52,30 @@ def build(
     photos: Annotated[Path, typer.Argument(help="a folder of pictures")],
     out: Annotated[Path, typer.Option(help="the folder to write the book to")],
     evidence: EvidenceFolder = None,
-    limit: Limit = None,
+    limit: Pictures = None,
     criterion: Annotated[
         str, typer.Option(help="what makes a token redundant; paper is the paper's exact condition")
     ] = "default",
     confidence: Threshold = None,
     divergence: Threshold = None,
-    largest: Largest = 12,
-    min_images: MinImages = 16,
+    largest: Largest = None,
+    min_images: MinImages = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
     """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
     from wordsight.media.images import find_pictures
-    from wordsight.redundancy.build import Clustering, build_codebook
+    from wordsight.redundancy.build import build_codebook
     from wordsight.redundancy.codebook import check_destination
 
-    condition = _condition(criterion, confidence, divergence)
-    check_destination(out)
+    condition, clustering = _condition(criterion, confidence, divergence), _clustering(largest, min_images)
     pictures = find_pictures(photos)[:limit]
-    collected = _evidence(load_vlm(model), pictures, evidence_folder(evidence, out))
-    book = build_codebook(collected, condition, Clustering(largest=largest, images=min_images))
+    collected_in = evidence_folder(evidence, out, photos)
+    check_destination(out, apart=[photos, collected_in])
+    clustering.check_readable(pictures)
+    say_replaced(out)
+    collected = _evidence(load_vlm(model), pictures, collected_in)
+    book = build_codebook(collected, condition, clustering)
     _save(book, out, as_json)
 
 
@@ -80,29 +90,39 @@ def calibrate(
         int, typer.Option(help="validation questions: half choose the book, half test it", min=20)
     ] = 600,
     evidence: EvidenceFolder = None,
-    limit: Limit = None,
-    largest: Largest = 12,
-    min_images: MinImages = 16,
+    limit: Pictures = None,
+    largest: Largest = None,
+    min_images: MinImages = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
     """Try every criterion on a validation split, and say whether the best book beats its controls."""
     from wordsight import tasks
     from wordsight.evaluation.calibration import calibrate as run
+    from wordsight.evaluation.calibration import split_questions
+    from wordsight.evaluation.statistics import FEWEST_PICTURES
     from wordsight.media.images import find_pictures
-    from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import check_destination
     from wordsight.reports.calibration import calibration_tables
 
-    validation = replace(tasks.make(task), split="validation")
-    check_destination(out)
-    pictures, vlm = find_pictures(images)[:limit], load_vlm(model)
-    collected = _evidence(vlm, pictures, evidence_folder(evidence, out))
-    clustering = Clustering(largest=largest, images=min_images)
+    validation, clustering = replace(tasks.make(task), split="validation"), _clustering(largest, min_images)
+    pictures = find_pictures(images)[:limit]
+    collected_in = evidence_folder(evidence, out, images)
+    check_destination(out, apart=[images, collected_in, task])
+    clustering.check_readable(pictures)
+    vlm = load_vlm(model)
+    _, testing = split_questions(vlm, validation, questions)  # refuses what cannot be asked, before the work
+    if (count := len({example.picture_id for example in testing})) < FEWEST_PICTURES:
+        say(
+            f"note: {counted(count, 'picture')} will test the book, and none pays on fewer than "
+            f"{FEWEST_PICTURES}; more --questions are about more pictures"
+        )
+    say_replaced(out)
+    collected = _evidence(vlm, pictures, collected_in)
     calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
     if calibration.record["pays"]:
         calibration.book.save_pretrained(out)
-        say(f"{len(calibration.book.prototypes)} prototypes in {out}")
+        say(f"{counted(len(calibration.book.prototypes), 'prototype')} in {out}")
     else:
         say("no codebook written: the best of these does not pay on this model and task")
     print_result(calibration.record, calibration_tables, as_json=as_json)
@@ -116,8 +136,10 @@ def import_book(
     as_json: AsJson = False,
 ) -> None:
     """Convert a codebook that the paper's authors released."""
-    from wordsight.redundancy.codebook import import_released
+    from wordsight.redundancy.codebook import check_destination, import_released
 
+    check_destination(out, apart=[file])
+    say_replaced(out)
     _save(import_released(file, model), out, as_json)
 
 
@@ -144,7 +166,7 @@ def compact(
     images: Annotated[
         Path | None, typer.Option(help="a folder of pictures on which to compare what both books keep")
     ] = None,
-    limit: Limit = None,
+    limit: Pictures = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
@@ -156,17 +178,16 @@ def compact(
     from wordsight.reports.formats import terminal
 
     whole = Codebook.from_pretrained(book)
-    if out.resolve() == Path(book).resolve():
-        raise UsageError(f"--out is {book} itself, which it would replace; name another folder")
+    check_destination(out, apart=[book, *filter(None, [images])])
+    say_replaced(out)
     smaller = whole.compact(similarity)
-    check_destination(out)
     record = describe_compaction(whole, smaller, similarity)
     if images:
         pictures, record["skipped"] = readable(find_pictures(images)[:limit])
         say_skipped(record["skipped"])
         record["on_pictures"] = compare_codebooks(load_vlm(model), whole, smaller, pictures)
     smaller.save_pretrained(out)
-    say(f"{len(smaller.prototypes)} of {len(whole.prototypes)} prototypes in {out}")
+    say(f"{len(smaller.prototypes)} of {counted(len(whole.prototypes), 'prototype')} in {out}")
     print_result(record, lambda record: [terminal(compaction_table(record))], as_json=as_json)
 
 
@@ -179,7 +200,7 @@ def inspect(
     sure: Annotated[
         float, typer.Option(help="flag prototypes that say a word with at least this confidence")
     ] = 0.5,
-    limit: Limit = None,
+    limit: Pictures = None,
     model: Model = "demo",
     as_json: AsJson = False,
 ) -> None:
@@ -193,7 +214,8 @@ def inspect(
 
     share = as_share(keep)
     opened = Codebook.from_pretrained(book)
-    check_report(out, BOOK_FILES)
+    check_report(out, BOOK_FILES, apart=[book, images])
+    say_replaced(out)
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.book_page import write_book_report
 
@@ -210,7 +232,7 @@ def _evidence(vlm: VLM, pictures: list[Path], folder: Path) -> Evidence:
     from wordsight.redundancy.evidence import collect_evidence
 
     evidence = collect_evidence(vlm, pictures, folder)
-    say_skipped(evidence.skipped(folder))
+    say_skipped(evidence.skipped)
     return evidence
 
 
@@ -220,7 +242,17 @@ def _save(book: Codebook, out: Path, as_json: bool) -> None:
     if as_json:
         print_json(book.info)
     else:
-        print_text(f"{len(book.prototypes)} prototypes in {out}\n")
+        print_text(f"{counted(len(book.prototypes), 'prototype')} in {out}\n")
+
+
+def _clustering(largest: int | None, min_images: int | None) -> Clustering:
+    from wordsight.redundancy.build import Clustering
+
+    usual = Clustering()
+    return Clustering(
+        largest=usual.largest if largest is None else largest,
+        images=usual.images if min_images is None else min_images,
+    )
 
 
 def _condition(name: str, confidence: str | None, divergence: str | None) -> Condition:

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-import json
+import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from wordsight.errors import UsageError
+from wordsight._utils.records import json_text
+from wordsight.errors import UsageError, WordsightError, shown
 
 if TYPE_CHECKING:
+    from wordsight.media.inputs import MediaInput
     from wordsight.pruners.base import Pruner
 
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Show = Annotated[
+    Literal["wrong", "all"] | None, typer.Option(help="list what was said, all of it or what is wrong")
+]
 EvidenceFolder = Annotated[
     Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
 ]
-Limit = Annotated[int | None, typer.Option(help="use only the first so many pictures", min=1)]
+Pictures = Annotated[
+    int | None, typer.Option("--pictures", "--limit", help="use only the first so many pictures", min=1)
+]
+Questions = Annotated[
+    int | None,
+    typer.Option(help="ask only so many questions of a task, about as many pictures as possible", min=1),
+]
+QuestionPictures = Annotated[
+    int | None, typer.Option(help="ask only about the first so many pictures", min=1)
+]
 Frames = Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)]
 Fps = Annotated[float | None, typer.Option(help="or so many frames a second")]
 Kind = TypeVar("Kind", bound=Mapping[str, Any])  # of a record
@@ -31,9 +46,23 @@ TOKENS = "or a number of tokens to keep"
 SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
 
 
-def evidence_folder(evidence: Path | None, out: Path) -> Path:
-    """The folder that --evidence names, else the one beside --out."""
-    return evidence or Path(f"{out}.evidence")
+def evidence_folder(evidence: Path | None, out: Path, pictures: Path) -> Path:
+    """The folder that --evidence names, else the one beside --out. Raises FileError if nothing can be written
+    into it, or it is not apart from the pictures.
+    """
+    from wordsight._utils.files import check_file
+
+    folder = evidence or Path(f"{out}.evidence")
+    check_file(folder / "manifest.json", apart=[pictures])
+    return folder
+
+
+def say_replaced(out: Path) -> None:
+    """A line on stderr, before the work, if something older is to be replaced."""
+    from wordsight._utils.files import is_stream
+
+    if out.exists() and not is_stream(out):
+        say(f"{out} is there already; it is replaced once this is finished")
 
 
 def load_vlm(name: str) -> Any:
@@ -58,8 +87,17 @@ def make_pruner(spec: str, **budget: Any) -> Pruner | None:
 
     if spec == "none":
         return None
+    method = pruners.make(spec)
+    for name, value in budget.items():
+        note_unused_budget(spec, f"--{name} {value} holds")
     # A count would win over a share: what is asked for last holds.
-    return replace(pruners.make(spec), **({"tokens": None} if "keep" in budget else {}) | budget)
+    return replace(method, **({"tokens": None} if "keep" in budget else {}) | budget)
+
+
+def note_unused_budget(spec: str, instead: str) -> None:
+    """Say that what a SPEC says of how much is kept is not what holds."""
+    if stated := re.search(r"[:,]((?:keep|tokens)=[^,]*)", spec):
+        say(f"note: {stated[1]} of {spec!r} is not used: {instead}")
 
 
 def budgets(keep: list[str] | None, tokens: list[int] | None) -> list[dict[str, Any]]:
@@ -75,28 +113,55 @@ def as_share(text: str) -> float:
     return float(parse_option(Pruner, "keep", text))
 
 
-def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list[Any]:
-    """The pictures and videos at these paths. Raises UsageError if frames are asked of a picture."""
+def open_media(
+    given: Sequence[str | Path], frames: int | None = None, fps: float | None = None
+) -> MediaInput:
+    """The pictures or videos at these paths; - is standard input. Raises UsageError if frames are asked of a
+    picture.
+    """
+    from wordsight.media.inputs import MediaInput
+
+    return MediaInput.of(
+        [_standard_input() if str(path) == "-" else path for path in given], frames=frames, fps=fps
+    )
+
+
+def open_picture(path: str | Path) -> Any:
+    """The picture at this path; - is standard input."""
     from wordsight.media.images import load_picture
-    from wordsight.media.video import SUFFIXES, Video, is_video
 
-    if (frames or fps) and not any(map(is_video, paths)):
+    return load_picture(_standard_input() if str(path) == "-" else path)
+
+
+def _standard_input() -> IO[bytes]:
+    from wordsight.media.images import NamedBytes
+
+    if sys.stdin.isatty():
         raise UsageError(
-            f"--frames and --fps are for videos; {paths[0].name} is none by its suffix (expected one of "
-            f"{', '.join(sorted(SUFFIXES))})"
+            "- reads a picture or video from standard input, which is a terminal here; pipe one into it, or "
+            "give its path"
         )
-    return [
-        Video.open(path, frames=frames, fps=fps) if is_video(path) else load_picture(path) for path in paths
-    ]
+    return NamedBytes(sys.stdin.buffer.read(), "standard input")
 
 
-def save_picture(picture: Any, path: Path) -> None:
-    """Write a PNG, whole or not at all, and say where."""
-    from wordsight._utils.files import replacing
+def check_question(question: str) -> None:
+    """Raises UsageError if this is no question but a file, since the question was forgotten, or empty."""
+    from wordsight.models.questions import names_media
 
-    with replacing(path) as draft:
-        picture.save(draft, format="PNG")
-    say(f"wrote {path}")
+    if not question.strip():
+        raise UsageError("the question is empty; ask something")
+    if names_media(question) or _exists(question):
+        raise UsageError(
+            f"the question is missing: {shown(question)} is a file, or the name of one; add what is asked, "
+            "in quotes"
+        )
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long for a name, or with a null byte
+        return False
 
 
 def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_json: bool) -> None:
@@ -109,22 +174,40 @@ def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_js
 
 def print_json(record: Mapping[str, Any]) -> None:
     """A record on stdout."""
-    print_text(json.dumps(record, indent=1) + "\n")
+    print_text(json_text(record) + "\n")
 
 
 def print_text(text: str) -> None:
     """Text on stdout, which ends its last line itself."""
-    sys.stdout.write(text)
+    with writing():
+        sys.stdout.write(text)
 
 
 def print_tables(*renderables: Any) -> None:
-    """Tables on stdout, as wide as they need where it is no terminal."""
+    """Tables on stdout, as wide as they need where it is no terminal; a narrow one wraps their lines."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = 240
-    console.print(*renderables, sep="\n")
+    with writing():
+        console.print(*renderables, sep="\n", crop=False)
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Whatever keeps the result from stdout is told now, not when Python ends. Raises WordsightError, and
+    BrokenPipeError where nobody reads it any more.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise WordsightError(f"cannot write the result to stdout: {error.strerror}") from error
 
 
 @contextmanager
@@ -133,7 +216,7 @@ def progress_bars() -> Iterator[None]:
 
     Bars stop when their part is done: a live display would be drawn over the result that follows.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
@@ -172,5 +255,7 @@ def say_skipped(reasons: dict[str, str]) -> None:
 
 
 def say(text: str) -> None:
-    """A line beside the result, on stderr."""
-    print(text, file=sys.stderr)
+    """A line beside the result, on stderr, if anybody can read it there."""
+    if sys.stderr is not None:  # print would take stdout instead
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)

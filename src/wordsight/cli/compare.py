@@ -13,10 +13,14 @@ from wordsight.cli.common import (
     SPEC,
     TOKENS,
     AsJson,
+    QuestionPictures,
+    Questions,
+    Show,
     budgets,
     load_vlm,
     make_pruner,
     print_result,
+    say_replaced,
 )
 from wordsight.errors import UsageError
 
@@ -28,9 +32,8 @@ def compare(
     pruner: Annotated[list[str], typer.Option(help=SPEC)],
     keep: Annotated[list[str] | None, typer.Option(help=SHARE)] = None,
     tokens: Annotated[list[int] | None, typer.Option(help=TOKENS, min=1)] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="ask only the first so many questions of a task", min=1)
-    ] = None,
+    limit: Questions = None,
+    pictures: QuestionPictures = None,
     reference: Annotated[
         str | None, typer.Option(help="compare with this pruner at the same keep; random by default")
     ] = None,
@@ -47,11 +50,13 @@ def compare(
     model: Annotated[
         list[str] | None, typer.Option(help="a Hugging Face folder or hub name; demo by default")
     ] = None,
+    show: Show = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare pruners on tasks and models in one run, with 95 % intervals, blind scores and token counts.
 
     With --out, what is finished is kept in OUT.cells until all of it is: a run that was killed goes on there.
+    OUT has every answer, which `wordsight answers OUT` lists.
     """
     from wordsight import pruners, tasks
     from wordsight._utils.registry import refuse_duplicates, spec
@@ -60,6 +65,7 @@ def compare(
     from wordsight.evaluation.latency import Timing
     from wordsight.evaluation.result_cache import cache_beside
     from wordsight.evaluation.results import check_results
+    from wordsight.reports.answers import answers_record, answers_table
     from wordsight.reports.folder import check_report, write_report
     from wordsight.reports.formats import terminal
     from wordsight.reports.tables import tables
@@ -72,16 +78,23 @@ def compare(
     models = model or ["demo"]
     refuse_duplicates("model", models)
     if out:
-        check_results(out)
+        check_results(out, apart=task)
+        say_replaced(out)
     if report:
-        check_report(report)
+        check_report(report, apart=[*task, *filter(None, [out])])
+        say_replaced(report)
     with cache_beside(out) as cache:
         clock = Timing(rounds=timing, batch=batch) if timing else None
-        settings = Settings(reference=asked, timing=clock, cache=cache)
+        settings = Settings(reference=asked, timing=clock, cache=cache, pictures=pictures)
         results = run(map(load_vlm, models), chosen, methods, limit=limit, settings=settings)
         results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
         if report:
             write_report(results, report)
         if out:
             results.save(out)
-    print_result(results.as_json(), lambda record: map(terminal, tables(record["rows"])), as_json=as_json)
+    listed = [answers_table(answers_record(results, show))] if show else []
+    print_result(
+        results.as_json(),
+        lambda record: map(terminal, [*tables(record["rows"]), *listed]),
+        as_json=as_json,
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
     SHARE,
     SPEC,
@@ -17,11 +18,14 @@ from wordsight.cli.common import (
     Frames,
     Model,
     as_share,
+    check_question,
     load_vlm,
     make_pruner,
+    note_unused_budget,
     open_media,
     print_json,
     print_text,
+    say_replaced,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +42,7 @@ Book = Annotated[
 
 
 def explain(
-    given: Annotated[list[Path], typer.Argument(metavar="PICTURE|VIDEO...")],
+    given: Annotated[list[Path], typer.Argument(metavar="PICTURE|VIDEO...", help="- is standard input")],
     out: Annotated[Path, typer.Option(help="write the page into this HTML file")],
     question: Annotated[
         str | None,
@@ -54,22 +58,24 @@ def explain(
 ) -> None:
     """Write a page that shows what every visual token says, and which ones pruners keep."""
     from wordsight._utils.files import check_file
-    from wordsight.explain.page import write_page
+    from wordsight.explain.page import SUFFIXES, write_page
     from wordsight.explain.panels import numbered
     from wordsight.explain.record import explain_tokens
-    from wordsight.media.inputs import MediaInput
     from wordsight.redundancy.probe import QUESTION
 
-    check_file(out)
-    media = MediaInput.of(open_media(given, frames, fps))
+    asked = QUESTION if question is None else question
+    check_question(asked)
+    check_file(out, SUFFIXES, apart=given)
+    say_replaced(out)
+    media = open_media(given, frames, fps)
     make_request = request_factory(pruner, keep, codebook, model)
-    request = make_request(names=numbered([path.name for path in given]), question=question or QUESTION)
+    request = make_request(names=numbered([path.name for path in given]), question=asked)
     record = explain_tokens(load_vlm(model), media, request)
     write_page(record, media, out)
     if as_json:
         print_json(record)
     else:
-        print_text(f"{len(record['tokens']['cell'])} visual tokens in {out}\n")
+        print_text(f"{counted(len(record['tokens']['cell']), 'visual token')} in {out}\n")
 
 
 def request_factory(
@@ -93,6 +99,7 @@ def _pruners(specs: list[str], book: str | None) -> list[Pruner]:
 
     pruners = []
     for spec in specs:
+        note_unused_budget(spec, "every pruner is shown at each --keep")
         pruner = make_pruner(spec)
         if isinstance(pruner, BookPruner) and book and "codebook=" not in spec:
             pruner = replace(pruner, codebook=book)

@@ -7,11 +7,22 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import AsJson, Model, load_vlm, print_json, print_tables, save_picture
+from wordsight.cli.common import (
+    AsJson,
+    Model,
+    check_question,
+    load_vlm,
+    open_picture,
+    print_json,
+    print_tables,
+    print_text,
+    say,
+    say_replaced,
+)
 
 
 def probe(
-    image: Path,
+    image: Annotated[Path, typer.Argument(help="- is standard input")],
     ablation: Annotated[bool, typer.Option(help="also how much the words change without each token")] = False,
     out: Annotated[Path | None, typer.Option(help="draw the words on the picture, into this PNG")] = None,
     question: Annotated[
@@ -21,13 +32,17 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
+    from wordsight._utils.files import check_file, replacing
     from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows, token_rows_with_divergences
-    from wordsight.media.images import load_picture
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports import drawing
 
-    picture, vlm = load_picture(image), load_vlm(model)
-    asked = question or QUESTION
+    asked = QUESTION if question is None else question
+    check_question(asked)
+    if out:
+        check_file(out, (".png",), apart=[image])
+        say_replaced(out)
+    picture, vlm = open_picture(image), load_vlm(model)
     prompt = vlm.encode(picture, asked)
     rows = token_rows_with_divergences(vlm, prompt) if ablation else token_rows(vlm, prompt)
     finest = drawing.finest(prompt.visual)
@@ -35,7 +50,9 @@ def probe(
     grid = prompt.visual.take(finest)
     if out:
         large = drawing.enlarged(picture, drawing.boxes(picture, grid))
-        save_picture(drawing.draw_words(large, drawing.boxes(large, grid), likeliest), out)
+        with replacing(out) as draft:
+            drawing.draw_words(large, drawing.boxes(large, grid), likeliest).save(draft, format="PNG")
+        say(f"wrote {out}")
     if as_json:
         record = ProbeRecord(format=FORMAT, image=str(image), model=model, question=asked, tokens=rows)
         print_json(record)
@@ -43,4 +60,4 @@ def probe(
     print_tables(drawing.terminal_grid(grid, likeliest))
     for row in rows if ablation else []:
         words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
-        print(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}")
+        print_text(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import SPEC, AsJson, Model, load_vlm, make_pruner, print_result
+from wordsight._utils.records import json_text
+from wordsight.cli.common import (
+    SPEC,
+    AsJson,
+    Model,
+    QuestionPictures,
+    Questions,
+    load_vlm,
+    make_pruner,
+    print_result,
+    say_replaced,
+)
 from wordsight.errors import UsageError
 
 
@@ -26,9 +36,8 @@ def recommend(
     pruner: Annotated[
         list[str] | None, typer.Option(help=f"{SPEC}; by default all that can run on the model")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="ask only the first so many questions of each split", min=1)
-    ] = None,
+    limit: Questions = None,
+    pictures: QuestionPictures = None,
     out: Annotated[Path | None, typer.Option(help="write the record into this JSON file")] = None,
     model: Model = "demo",
     as_json: AsJson = False,
@@ -36,18 +45,21 @@ def recommend(
     """Say which pruner to take: race them on a validation split, confirm the leader on the test split."""
     from wordsight import tasks
     from wordsight._utils.files import check_file, replacing
+    from wordsight._utils.records import check_replaced
     from wordsight.evaluation.recommendation import Requirements
     from wordsight.evaluation.recommendation import recommend as run
     from wordsight.reports.recommendation import recommendation_tables
 
-    requirements = Requirements(budget, tolerance, latency_ms, limit)
+    requirements = Requirements(budget, tolerance, latency_ms, limit, pictures)
     methods = [method for spec in pruner or () if (method := make_pruner(spec, keep=budget))]
     if len(methods) < len(pruner or ()):
         raise UsageError("none is no candidate: every pruner is compared with it; leave out --pruner none")
     test = tasks.make(task)
     validation, test = (replace(test, split=split) for split in ("validation", "test"))
     if out:
-        check_file(out)
+        check_file(out, (".json",), apart=[task])
+        check_replaced(out, "terms")
+        say_replaced(out)
     record = run(
         load_vlm(model),
         validation=validation,
@@ -58,5 +70,5 @@ def recommend(
     record["environment"]["command"] = f"wordsight {' '.join(sys.argv[1:])}"
     if out:
         with replacing(out) as draft:
-            draft.write_text(json.dumps(record, indent=1) + "\n")
+            draft.write_text(json_text(record) + "\n")
     print_result(record, recommendation_tables, as_json=as_json)

@@ -14,10 +14,10 @@ from rich.table import Table
 from typing_extensions import TypedDict
 
 from wordsight import pruners
-from wordsight._utils.files import replacing
+from wordsight._utils.files import check_file, replacing
 from wordsight.demo import PICTURES, QUESTIONS
-from wordsight.evaluation.comparison import compare
-from wordsight.evaluation.results import Row
+from wordsight.evaluation.comparison import Settings, compare
+from wordsight.evaluation.results import Row, check_results
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import probe
 from wordsight.reports import drawing
@@ -28,7 +28,7 @@ from wordsight.tasks.scenes import Scenes
 FORMAT = 1
 KEEPS = (1.0, 0.2, 0.1)
 METHODS = ("random", "cls_topk", "divprune", "codebook")
-LIMIT = 250  # of 21 pictures: an interval over fewer than 20 is too narrow to be believed
+COMPARED = 21  # pictures: what is found on fewer than 20 is not to be believed
 
 
 class DemoAnswers(TypedDict):
@@ -61,23 +61,27 @@ def tour(out: Path, *, notify: Callable[[str], None] = print) -> Tour:
     """Run the main job on the embedded model and write its pictures and results into `out`; `notify` gets a
     sentence at the beginning of each step.
     """
+    drawn, results_file = out / "tokens.png", out / "compare.json"
+    check_file(drawn)
+    check_results(results_file)
     notify("loading the embedded model and its codebook")
     vlm = VLM.from_pretrained()
     answers = _answers(vlm)
     notify("reading what every token of a picture says")
-    picture = _draw(vlm, PICTURES / next(iter(QUESTIONS)), out / "tokens.png")
-    notify(f"comparing pruners on {LIMIT} questions that the model never saw")
+    with replacing(drawn) as draft:
+        _drawn(vlm, PICTURES / next(iter(QUESTIONS))).save(draft, format="PNG")
+    notify(f"comparing pruners on all questions about {COMPARED} pictures that the model never saw")
     methods = [pruners.make(f"{name}:keep={keep}") for keep in KEEPS[1:] for name in METHODS]
-    results = compare(vlm, [Scenes()], methods, limit=LIMIT)
-    results.save(out / "compare.json")
+    results = compare(vlm, [Scenes()], methods, settings=Settings(pictures=COMPARED))
+    results.save(results_file)
     record: DemoRecord = {
         "format": FORMAT,
         "answers": answers,
-        "pictures": [str(picture)],
-        "results": str(out / "compare.json"),
+        "pictures": [str(drawn)],
+        "results": str(results_file),
         "rows": results.rows,
     }
-    files = f"What the tokens say: {picture}\nThe comparison, with its environment: {out / 'compare.json'}"
+    files = f"What the tokens say: {drawn}\nThe comparison, with its environment: {results_file}"
     return Tour(record, [_answer_table(answers), terminal(comparison(results.rows)), files])
 
 
@@ -102,7 +106,7 @@ def _answer_table(answers: list[DemoAnswers]) -> Table:
     return table
 
 
-def _draw(vlm: VLM, picture: Path, path: Path) -> Path:
+def _drawn(vlm: VLM, picture: Path) -> Image.Image:
     """The picture, what its tokens say, and the fifth and tenth of them that the codebook keeps, side by
     side.
     """
@@ -118,6 +122,4 @@ def _draw(vlm: VLM, picture: Path, path: Path) -> Path:
         panels.append(
             (f"codebook, {keep:.0%} of the tokens kept", drawing.draw_kept(large, boxes, set(kept)))
         )
-    with replacing(path) as draft:
-        drawing.side_by_side(panels).save(draft, format="PNG")
-    return path
+    return drawing.side_by_side(panels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import webbrowser
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from typing_extensions import TypedDict
 
 from wordsight.cli.common import AsJson, Model, load_vlm, print_json, say
 from wordsight.cli.explain import Book, Keeps, Pruners, request_factory
+from wordsight.cli.signals import Stopped
 
 FORMAT = 1
 
@@ -53,4 +55,5 @@ def view(
         sys.stdout.flush()  # a program that reads it waits for the address while the server goes on
         if open:
             webbrowser.open(listener.url)
-        serve(vlm, make_request, listener, max_upload=max_upload, notify=say)
+        with suppress(Stopped):  # as after Ctrl-C
+            serve(vlm, make_request, listener, max_upload=max_upload, notify=say)

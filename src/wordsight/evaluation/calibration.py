@@ -17,8 +17,8 @@ from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
 from wordsight.evaluation.environment import Environment, environment
-from wordsight.evaluation.prepared_task import PreparedTask
-from wordsight.evaluation.statistics import Interval, Scores
+from wordsight.evaluation.prepared_task import PreparedTask, check_examples
+from wordsight.evaluation.statistics import FEWEST_PICTURES, Interval, Scores
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.codebook import CodebookPruner
@@ -46,7 +46,9 @@ class CalibrationRecord(TypedDict):
     """How the best book was chosen and tested; accuracies are means over `keeps`."""
 
     format: int
-    pays: Annotated[bool, "whether the book beats both controls"]
+    pays: Annotated[bool, "whether the book beats both controls, on enough pictures"]
+    pictures: Annotated[int, "that the questions which tested it are about"]
+    enough_pictures: Annotated[bool, f"false if they are fewer than {FEWEST_PICTURES}: not to be believed"]
     chosen: Annotated[str, "the criterion of the best book, with its quantile"]
     settings: Annotated[ConditionRecord, "the condition of that criterion, as in the book's config"]
     prototypes: int
@@ -81,10 +83,11 @@ def calibrate(
     """Build a book for every criterion and share, choose on one half of the questions, test on the other.
 
     A book pays if its accuracy, mean over KEEPS, is above that of random tokens (three seeds) and of books
-    of as many random tokens (three seeds), both paired 95 % intervals Bonferroni-corrected for the two.
+    of as many random tokens (three seeds), both paired 95 % intervals Bonferroni-corrected for the two, on
+    FEWEST_PICTURES pictures or more.
     Raises UsageError if the evidence is of another model or no criterion leaves a prototype.
     """
-    first, second = _halves(task.first(questions))
+    first, second = split_questions(vlm, task, questions)
     random_codebook(evidence, 1).check(vlm)
     books = candidates(evidence, clustering or Clustering())
     choosing = _choosing(PreparedTask.of(vlm, task, first), books)
@@ -100,9 +103,13 @@ def calibrate(
         name: [float((scores - other).mean()), *testing.interval(scores - other, level=level)]
         for name, other in controls.items()
     }
+    pictures = len(set(testing.pictures))
+    enough = pictures >= FEWEST_PICTURES
     record: CalibrationRecord = {
         "format": FORMAT,
-        "pays": all(low > 0 for _, low, _ in differences.values()),
+        "pays": enough and all(low > 0 for _, low, _ in differences.values()),
+        "pictures": pictures,
+        "enough_pictures": enough,
         "chosen": best,
         "settings": condition,
         "prototypes": len(book.prototypes),
@@ -147,11 +154,18 @@ def mean_over(prepared: PreparedTask, pruners: Sequence[Pruner]) -> Scores:
     return scores
 
 
-def _halves(examples: list[Example]) -> tuple[list[Example], list[Example]]:
-    """The examples in two parts that share no picture."""
+def split_questions(vlm: VLM, task: Task, questions: int) -> tuple[list[Example], list[Example]]:
+    """The first questions of the task in two parts that share no picture. Raises UsageError if they are about
+    fewer than two, or one of them cannot be asked.
+    """
+    examples = task.first(questions)
     pictures = list(dict.fromkeys(example.picture_id for example in examples))
-    if len(pictures) < 2:
-        raise UsageError(f"expected questions about at least two pictures, got {len(pictures)}")
+    if len(pictures) < 4:
+        raise UsageError(
+            f"expected questions about at least four pictures, two to choose by and two to test, got "
+            f"{len(pictures)}"
+        )
+    check_examples(vlm, task, examples)
     early = set(pictures[: len(pictures) // 2])
     first = [example for example in examples if example.picture_id in early]
     return first, [example for example in examples if example.picture_id not in early]

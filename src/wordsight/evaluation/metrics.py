@@ -10,11 +10,18 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from wordsight.evaluation.latency import Latency
 from wordsight.evaluation.result_cache import RunResult
-from wordsight.evaluation.statistics import DIFFERENCES, Interval, Scores, interval, interval_of_tasks
+from wordsight.evaluation.statistics import (
+    DIFFERENCES,
+    FEWEST_PICTURES,
+    Difference,
+    Scores,
+    interval,
+    interval_of_tasks,
+)
 from wordsight.tasks.base import Example
 
 UNPRUNED, BLIND, RESIZED = "none", "blind", "resized"  # what is measured beside the pruners
@@ -41,11 +48,11 @@ class Split(TypedDict):
 
 
 class PartAccuracy(TypedDict):
-    """Accuracy on some of the questions, with its 95 % interval."""
+    """Accuracy on some of the questions, with its 95 % interval, null where they are about one picture."""
 
     accuracy: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class ByType(PartAccuracy):
@@ -57,17 +64,19 @@ class ByType(PartAccuracy):
 
 
 class Metrics(TypedDict):
-    """What is measured of a pruner on a task, or as the mean over tasks; intervals are 95 % over pictures."""
+    """What is measured of a pruner on a task, or as the mean over tasks; intervals are 95 % over pictures,
+    and null where a task has one picture.
+    """
 
     accuracy: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     unpruned: Annotated[float, "accuracy of the unpruned model"]
     retention: Annotated[float | None, "accuracy as a share of the unpruned one; null if that is 0"]
     blind: Annotated[float, "accuracy with no visual token"]
     image_contribution: Annotated[float | None, "(unpruned - blind) / blind; null if blind is 0"]
     difference_to: Annotated[
-        dict[str, Interval], "accuracy minus that of the unpruned model or a pruner, paired"
+        dict[str, Difference], "accuracy minus that of the unpruned model or a pruner, paired"
     ]
     split: Annotated[Split | None, "null for the unpruned model, resized pictures and means over tasks"]
     by_type: Annotated[dict[str, ByType], "by type of question; empty for means over tasks"]
@@ -76,6 +85,9 @@ class Metrics(TypedDict):
     drops_all: Annotated[int, "pictures of which a threshold alone would have dropped every token"]
     questions: int
     pictures: int
+    enough_pictures: NotRequired[
+        Annotated[bool, f"false where a task has fewer than {FEWEST_PICTURES}: not to be believed"]
+    ]
     timing: Annotated[Latency | None, "null where no times were measured"]
 
 
@@ -92,7 +104,7 @@ class Baselines:
     def metrics(
         self, result: RunResult, references: Mapping[str, RunResult], resized: RunResult | None
     ) -> Metrics:
-        """The metrics of a result: 95 % bootstrap intervals over pictures, paired for the differences to
+        """The metrics of a result: 95 % intervals over pictures, paired for the differences to
         `references`. `resized` are the answers to smaller pictures, which part easy questions from hard ones.
         """
         scores, whole, blind = (np.array(each.scores) for each in (result, self.whole, self.blind))
@@ -115,7 +127,8 @@ class Baselines:
             "tokens_kept": result.tokens_kept,
             "drops_all": result.drops_all,
             "questions": len(scores),
-            "pictures": len(set(self.pictures)),
+            "pictures": (pictures := len(set(self.pictures))),
+            "enough_pictures": pictures >= FEWEST_PICTURES,
             "timing": result.timing,
         }
 
@@ -124,7 +137,7 @@ class Baselines:
         """What each question is about."""
         return [example.picture_id for example in self.examples]
 
-    def _difference(self, scores: Scores, others: Scores) -> Interval:
+    def _difference(self, scores: Scores, others: Scores) -> Difference:
         gaps = scores - others
         return [float(gaps.mean()), *interval(gaps, self.pictures, ends=DIFFERENCES)]
 
@@ -170,10 +183,11 @@ def mean_metrics(
     """The metrics of a pruner over several tasks: every task counts alike, few questions or many."""
     pictures = [each.pictures for each in baselines]
     wholes, blinds = [each.whole for each in baselines], [each.blind for each in baselines]
+    counts = [len(set(names)) for names in pictures]
     low, high = interval_of_tasks(_scores(results), pictures)
     unpruned, blind = _mean(wholes), _mean(blinds)
 
-    def difference(others: Sequence[RunResult]) -> Interval:
+    def difference(others: Sequence[RunResult]) -> Difference:
         gaps = [mine - theirs for mine, theirs in zip(_scores(results), _scores(others), strict=True)]
         return [_mean(results) - _mean(others), *interval_of_tasks(gaps, pictures, ends=DIFFERENCES)]
 
@@ -192,7 +206,8 @@ def mean_metrics(
         "tokens_kept": float(np.mean([each.tokens_kept for each in results])),
         "drops_all": sum(each.drops_all for each in results),
         "questions": sum(map(len, pictures)),
-        "pictures": sum(len(set(names)) for names in pictures),
+        "pictures": sum(counts),
+        "enough_pictures": min(counts) >= FEWEST_PICTURES,
         "timing": None,
     }
 

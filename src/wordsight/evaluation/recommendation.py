@@ -22,8 +22,9 @@ from wordsight.errors import UsageError
 from wordsight.evaluation.environment import Environment, environment
 from wordsight.evaluation.latency import BatchLatency, Timing
 from wordsight.evaluation.metrics import RESIZED, UNPRUNED
-from wordsight.evaluation.prepared_task import PreparedTask
+from wordsight.evaluation.prepared_task import PreparedTask, check_examples
 from wordsight.evaluation.racing import LEVEL, Values, race
+from wordsight.evaluation.statistics import FEWEST_PICTURES, pictures_needed
 from wordsight.evaluation.verdict import (
     FREE,
     Candidate,
@@ -51,13 +52,15 @@ class Requirements:
     budget       the share of the visual tokens to keep, in (0, 1)
     tolerance    the share of the unpruned quality that may be lost, in [0, 1)
     latency_ms   the longest that a question may take from picture to answer, median
-    limit        ask only the first so many questions of each split
+    limit        ask only so many questions of each split, which its pictures take turns to ask
+    pictures     ask only about the first so many pictures of each split
     """
 
     budget: Annotated[float, "a share of the tokens", Between(gt=0, lt=1)] = 0.2
     tolerance: Annotated[float, "a share of the quality", Between(ge=0, lt=1)] = 0.03
     latency_ms: Annotated[float, "a number of milliseconds", Between(gt=0, lt=math.inf)] | None = None
     limit: Count | None = None
+    pictures: Count | None = None
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -84,7 +87,9 @@ def recommend(
     tokens are always among them. Raises UsageError if one cannot run, or a split has fewer than two pictures.
     """
     methods, left_out = _methods(vlm, pruners, requirements.budget)
-    choosing, testing = (_questions(task, requirements.limit) for task in (validation, test))
+    choosing, testing = (_questions(task, requirements) for task in (validation, test))
+    for task, pictures in ((validation, choosing), (test, testing)):
+        check_examples(vlm, task, [example for questions in pictures for example in questions])
     longest = requirements.latency_ms
     milliseconds = _milliseconds(vlm, choosing, methods) if longest else {}
     slow = {name for name, taken in milliseconds.items() if longest and taken > longest}
@@ -96,6 +101,7 @@ def recommend(
             "tolerance": requirements.tolerance,
             "latency_ms": longest,
             "limit": requirements.limit,
+            "pictures": requirements.pictures,
         },
         "level": LEVEL,
         "left_out": left_out,
@@ -106,7 +112,7 @@ def recommend(
         findings["candidates"] = _race(vlm, validation, choosing, running)
         finalists = _finalists(methods, [*findings["candidates"]])
         leader = findings["leader"] = next(iter(finalists))
-        findings["test"] = _confirm(vlm, test, testing, finalists)
+        findings["test"] = _confirm(vlm, test, testing, finalists, requirements.tolerance)
         findings["time"] = _time(_timed(vlm, testing, finalists[leader]))
     return {"format": FORMAT, **findings, **advise(findings), "environment": environment(vlm)}
 
@@ -152,17 +158,16 @@ def _timed(vlm: VLM, pictures: list[list[Example]], method: Pruner) -> BatchLate
     return CLOCK.measure(vlm, [questions[0] for questions in pictures], method)["batches"][0]
 
 
-def _questions(task: Task, limit: int | None) -> list[list[Example]]:
+def _questions(task: Task, asked: Requirements) -> list[list[Example]]:
     """The questions of a split, picture by picture, in a fixed random order of pictures."""
     by_picture: dict[str, list[Example]] = {}
-    for example in task.first(limit):
+    for example in task.first(asked.limit, asked.pictures):
         by_picture.setdefault(example.picture_id, []).append(example)
     if len(by_picture) < 2:
-        first = "question" if limit == 1 else f"{limit} questions"
-        of_first = f" in its first {first}" if limit else ""
+        which = " of which one is asked about" if 1 in (asked.limit, asked.pictures) else ""
         raise UsageError(
-            f"the {task.split} split of {spec(task)} has too few pictures to choose by{of_first}: expected "
-            "at least two, better a hundred"
+            f"the {task.split} split of {spec(task)} has too few pictures to choose by{which}: expected at "
+            "least two, better a hundred"
         )
     pictures = list(by_picture.values())
     return [pictures[i] for i in np.random.default_rng(0).permutation(len(pictures))]
@@ -216,7 +221,7 @@ def _finalists(methods: dict[str, Pruner], order: list[str]) -> dict[str, Pruner
 
 
 def _confirm(
-    vlm: VLM, task: Task, pictures: list[list[Example]], finalists: dict[str, Pruner]
+    vlm: VLM, task: Task, pictures: list[list[Example]], finalists: dict[str, Pruner], tolerance: float
 ) -> Confirmation:
     """What the first of the finalists does on questions that did not choose it."""
     examples = [example for questions in pictures for example in questions]
@@ -229,9 +234,12 @@ def _confirm(
     )
     scores = {UNPRUNED: prepared.whole} | {name: scores for name, (scores, _) in runs.items()}
     scores[RESIZED] = smaller.whole
+    lost = tolerance * float(prepared.whole.mean())  # as much quality may be lost
     return {
         "questions": len(examples),
         "pictures": len(pictures),
+        "enough_pictures": len(pictures) >= FEWEST_PICTURES,
+        "pictures_needed": pictures_needed(scores[leader] - prepared.whole, prepared.pictures, lost),
         "blind": float(prepared.blind.mean()),
         "accuracy": {name: float(each.mean()) for name, each in scores.items()},
         "tokens": {UNPRUNED: _tokens(prepared), RESIZED: _tokens(smaller)}

@@ -1,22 +1,32 @@
-"""Bootstrap: how far off a mean over questions may be, where questions about one picture hang together."""
+"""Intervals: how far off a mean over questions may be, where questions about one picture hang together.
+
+How often they hold what they claim is measured by benchmarks/coverage.py: docs/results.md has the table.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from annotated_types import Len
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
-RESAMPLES = 2000
-ENOUGH = 20  # pictures; a bootstrap over fewer is too narrow to be believed
+FEWEST_PICTURES = 20  # what is found on fewer is not to be believed
+POWER = 0.8  # the chance to see what is there, with as many pictures as are needed
 Scores = NDArray[np.float64]  # (questions,), each in [0, 1]
-ROUNDING = 1e-9  # resampled means of one fraction differ in their last digits
+ROUNDING = 1e-9  # means of one fraction differ in their last digits
 SCORES, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)  # what means lie between
+ANGLES = np.linspace(0, math.pi / 2, 20_001)
+Ends = tuple[float, float] | tuple[None, None]  # of an interval; of one picture there is none
 Interval = Annotated[list[float], Len(3, 3), "a mean or median, and the low and high end of its interval"]
+Difference = Annotated[
+    list[float | None], Len(3, 3), "a mean, and the low and high end of its interval, null for one picture"
+]
 
 
 class Estimate(TypedDict):
@@ -30,12 +40,14 @@ class Estimate(TypedDict):
 
 def interval(
     scores: Scores, pictures: Sequence[str], level: float = 0.95, *, ends: tuple[float, float] = SCORES
-) -> tuple[float, float]:
-    """The bootstrap interval of the mean score; `pictures` (questions,) names what each question is about.
+) -> Ends:
+    """The interval of the mean score; `pictures` (questions,) names what each question is about.
 
-    Pictures are resampled, not questions. The interval of a difference of scores is a paired one, between
-    other `ends`. Where no picture differs from the others, a bootstrap sees no spread: then up to three in
-    their number may, at a level of 0.95 (the rule of three, Hanley and Lippman-Hand 1983).
+    Pictures, not questions, are what there may be others of: the spread is that of their sums, and the
+    quantile that of Student's t. Scores have it in the form of Wilson (1927), in which the spread depends on
+    the mean; a difference of scores, between other `ends`, is a paired one. Where no picture differs from the
+    others, there is no spread to see: then 3.69 in their number may, at a level of 0.95, at either end (the
+    rule of three, Hanley and Lippman-Hand 1983, for both sides).
     """
     return interval_of_tasks([scores], [pictures], level, ends=ends)
 
@@ -43,10 +55,10 @@ def interval(
 def estimate(values: Sequence[float | None], ends: tuple[float, float] = SCORES) -> Estimate:
     """The mean of the values that there are, one for each picture, and its interval."""
     scores = np.array([value for value in values if value is not None])
-    names = list(map(str, range(len(scores))))
-    low, high = interval(scores, names, ends=ends) if len(scores) > 1 else (None, None)
-    mean = float(scores.mean()) if len(scores) else None
-    return {"mean": mean, "low": low, "high": high, "pictures": len(scores)}
+    if not len(scores):
+        return {"mean": None, "low": None, "high": None, "pictures": 0}
+    low, high = interval(scores, list(map(str, range(len(scores)))), ends=ends)
+    return {"mean": float(scores.mean()), "low": low, "high": high, "pictures": len(scores)}
 
 
 def interval_of_tasks(
@@ -55,35 +67,84 @@ def interval_of_tasks(
     level: float = 0.95,
     *,
     ends: tuple[float, float] = SCORES,
-) -> tuple[float, float]:
+) -> Ends:
     """The same of the mean over tasks of their mean scores.
 
-    The pictures of every task are drawn by themselves: of tasks on the same pictures it is too narrow, and it
-    is where some, not all, of the tasks show no spread.
+    The distances of the mean to its ends are those of the tasks, squared and added (Zou and Donner 2008). Of
+    tasks on the same pictures it is too narrow: they are taken as independent.
     """
-    drawn = [
-        _resampled(one, names, seed) for seed, (one, names) in enumerate(zip(scores, pictures, strict=True))
-    ]
-    means = np.mean(drawn, 0)
-    low, high = _between(means, level)
-    if np.ptp(means) > ROUNDING:
-        return low, high
-    # So many pictures of all others, at most, may lie at either end without one of them having been seen.
-    share = min(1.0, -math.log(1 - level) * float(np.mean([1 / len(set(names)) for names in pictures])))
-    return low - share * (low - ends[0]), high + share * (ends[1] - high)
+    means = [clustered_mean(one, names) for one, names in zip(scores, pictures, strict=True)]
+    if any(each.pictures < 2 for each in means):
+        return None, None
+    intervals = [_interval(each, level, ends) for each in means]
+    mean = sum(each.value for each in means) / len(means)
+    below = math.hypot(*(each.value - low for each, (low, _) in zip(means, intervals, strict=True)))
+    above = math.hypot(*(high - each.value for each, (_, high) in zip(means, intervals, strict=True)))
+    return mean - below / len(means), mean + above / len(means)
 
 
-def _resampled(scores: Scores, pictures: Sequence[str], seed: int) -> Scores:
-    """(RESAMPLES,) mean scores of pictures drawn with replacement."""
+class ClusteredMean(NamedTuple):
+    """A mean over questions, its standard error over pictures (NaN for one), and how many they are."""
+
+    value: float
+    error: float
+    pictures: int
+
+
+def clustered_mean(scores: Scores, pictures: Sequence[str]) -> ClusteredMean:
+    """The mean score, with the error of a ratio of two sums over pictures: of scores and of questions."""
     ids, index = np.unique(pictures, return_inverse=True)
-    totals = np.bincount(index, weights=scores)
-    counts = np.bincount(index)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), RESAMPLES)
-    means: Scores = (weights @ totals) / (weights @ counts)
-    return means
+    count, mean = len(ids), float(scores.mean())
+    rest = np.bincount(index, weights=scores - mean)
+    error = math.sqrt(count / (count - 1) * float(rest @ rest)) / len(scores) if count > 1 else math.nan
+    return ClusteredMean(mean, error, count)
 
 
-def _between(means: Scores, level: float) -> tuple[float, float]:
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def margin(pictures: int, level: float = 0.95) -> float:
+    """The share of all other pictures that may be unlike these, where these are all alike."""
+    return min(1.0, -math.log((1 - level) / 2) / pictures)
+
+
+def pictures_needed(
+    differences: Scores, pictures: Sequence[str], effect: float, level: float = 0.95
+) -> int | None:
+    """How many pictures, with as many questions about each, tell a mean difference of `effect` from none in
+    four draws of five; None if no number does.
+
+    The spread is that of these pictures, but at least that of independent questions: a few pictures may agree
+    by chance. Where hardly any picture differs, it takes as many as show one that does, or as leave no more
+    than the effect unseen.
+    """
+    if effect <= 0:
+        return None
+    mean = clustered_mean(differences, pictures)
+    alone = float(differences.std()) / math.sqrt(max(1, len(differences) - 1))
+    error = alone if mean.pictures == 1 else max(alone, mean.error)
+    reach = NormalDist().inv_cdf((1 + level) / 2) + NormalDist().inv_cdf(POWER)
+    differing = len({name for name, each in zip(pictures, differences, strict=True) if each})
+    unseen = -math.log((1 - level) / 2) * min(1 / effect, mean.pictures / max(differing, 1e-9))
+    return math.ceil(max(FEWEST_PICTURES, mean.pictures * (reach * error / effect) ** 2, unseen))
+
+
+@lru_cache
+def student_quantile(level: float, degrees: int) -> float:
+    """The t that a variable of Student's distribution lies within, both ways, with a chance of `level`."""
+    # The tangent of an angle whose density is cos ** (degrees - 1) is distributed so, but for its scale.
+    density = np.cos(ANGLES) ** (degrees - 1)
+    chance = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    return math.sqrt(degrees) * math.tan(float(np.interp(level, chance / chance[-1], ANGLES)))
+
+
+def _interval(mean: ClusteredMean, level: float, ends: tuple[float, float]) -> tuple[float, float]:
+    """The interval of a mean over two pictures or more."""
+    value, least, most = mean.value, *ends
+    if mean.error <= ROUNDING:
+        share = margin(mean.pictures, level)
+        return value - share * (value - least), value + share * (most - value)
+    reach = student_quantile(level, mean.pictures - 1) * mean.error
+    if ends == DIFFERENCES:
+        return max(least, value - reach), min(most, value + reach)
+    variance = value * (1 - value)  # of a score that is 0 or 1
+    weight = reach**2 / variance
+    center, half = value + weight / 2, math.sqrt(reach**2 + weight**2 / 4)
+    return (center - half) / (1 + weight), (center + half) / (1 + weight)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 from typing_extensions import NotRequired, TypedDict
@@ -10,7 +9,7 @@ from typing_extensions import NotRequired, TypedDict
 from wordsight._utils.numbers import signed
 from wordsight.evaluation.latency import Spans
 from wordsight.evaluation.metrics import RESIZED, UNPRUNED
-from wordsight.evaluation.statistics import ENOUGH, Interval
+from wordsight.evaluation.statistics import FEWEST_PICTURES, Interval
 
 FREE = ("random", "uniform", "pool")  # baselines that need no signal and no search
 Conclusion = Literal["pays", "does not pay", "cannot tell", "nothing to choose"]
@@ -22,7 +21,8 @@ class Terms(TypedDict):
     budget: Annotated[float, "the share of the visual tokens to keep"]
     tolerance: Annotated[float, "the share of the unpruned quality that may be lost"]
     latency_ms: Annotated[float | None, "the longest that a question may take"]
-    limit: Annotated[int | None, "the first so many questions of each split are asked"]
+    limit: Annotated[int | None, "so many questions of each split are asked"]
+    pictures: Annotated[int | None, "about the first so many pictures of each"]
 
 
 class Candidate(TypedDict):
@@ -41,6 +41,10 @@ class Confirmation(TypedDict):
 
     questions: int
     pictures: int
+    enough_pictures: Annotated[bool, f"false if they are fewer than {FEWEST_PICTURES}: not to be believed"]
+    pictures_needed: Annotated[
+        int | None, "to tell a loss of the tolerance from none in four draws of five; null if none do"
+    ]
     blind: Annotated[float, "accuracy with no visual token"]
     accuracy: dict[str, float]
     tokens: Annotated[dict[str, float], "visual tokens read, mean over questions"]
@@ -86,14 +90,15 @@ def advise(record: Findings) -> Verdict:
     """The verdict, the winner if the intervals support one, and the advice in sentences.
 
     The verdict is "cannot tell" where there are too few pictures, "nothing to choose" where every candidate
-    is too slow or the unpruned model is always wrong.
+    is too slow or the unpruned model is always wrong. A winner is better than all that is free, each by an
+    interval of its own: a claim of all of them needs no correction for their number.
     """
     if obstacle := _obstacle(record):
         return {"verdict": "nothing to choose", "winner": None, "advice": [obstacle]}
     verdict, reason = _verdict(record)
     test = record["test"]
-    is_enough = test["pictures"] >= ENOUGH
-    lines = [reason, *(_comparison(record, name) for name in _others(record) if is_enough), _blind(record)]
+    comparable = _others(record) if test["enough_pictures"] else []
+    lines = [reason, *(_comparison(record, name) for name in comparable), _blind(record)]
     is_ahead = all(test["difference_to"][name][1] > 0 for name in _others(record) if _is_free(record, name))
     winner = record["leader"] if verdict == "pays" and is_ahead else None
     return {"verdict": verdict, "winner": winner, "advice": lines}
@@ -122,11 +127,8 @@ def _verdict(record: Findings) -> tuple[Conclusion, str]:
     lost = tolerance * test["accuracy"][UNPRUNED]  # as much quality may be lost
     _, slowest, fastest = record["time"]["speed_up"]
     figures = _figures(record)
-    if test["pictures"] < ENOUGH or low < -lost <= high:
-        return "cannot tell", (
-            f"Too few pictures to tell whether pruning pays: roughly {_wanted(test, lost)} would be needed "
-            f"for a tolerance of {tolerance:.0%}, here are {test['pictures']}. {figures}."
-        )
+    if not test["enough_pictures"] or low < -lost <= high:
+        return "cannot tell", f"{_undecided(test, tolerance)} {figures}."
     if high < -lost:
         return "does not pay", (
             f"Pruning does not pay: it costs more than {tolerance:.0%} of the quality. {figures}."
@@ -150,17 +152,27 @@ def _figures(record: Findings) -> str:
     )
 
 
-def _wanted(test: Confirmation, lost: float) -> str:
-    """How many pictures it takes until the interval is on one side of the tolerance: its width shrinks with
-    the root of their number.
-    """
-    mean, low, high = test["difference_to"][UNPRUNED]
-    half, gap, count = (high - low) / 2, abs(mean + lost), test["pictures"]
-    if gap * 10 < half:
-        return f"more than {100 * max(count, ENOUGH)}"
-    wanted = max(ENOUGH, count * (half / gap) ** 2)
-    unit = 10 ** max(0, math.floor(math.log10(wanted)) - 1)
-    return str(math.ceil(round(wanted / unit, 6)) * unit)
+def _undecided(test: Confirmation, tolerance: float) -> str:
+    """Why it cannot be told whether pruning pays, and what it would take."""
+    here, needed = test["pictures"], test["pictures_needed"]
+    if needed is None:
+        return "No number of pictures shows that pruning loses nothing at all: allow for some tolerance."
+    if needed <= here:
+        return (
+            f"These {here} pictures do not tell whether pruning pays: what it costs is too near to the "
+            f"tolerance of {tolerance:.0%}."
+        )
+    few = "" if test["enough_pictures"] else f", fewer than {FEWEST_PICTURES}: nothing is to be believed yet"
+    return (
+        f"Too few pictures to tell whether pruning pays: roughly {_rounded_up(needed)} are needed to tell a "
+        f"loss of {tolerance:.0%} from none, here are {here}{few}."
+    )
+
+
+def _rounded_up(count: int) -> int:
+    """To two digits."""
+    unit: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // unit) * unit
 
 
 def _others(record: Findings) -> list[str]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from wordsight._utils.files import replacing
+from wordsight._utils.files import check_suffix, replacing
 from wordsight.explain.panels import pictures
 from wordsight.explain.record import ExplainRecord
 from wordsight.media.inputs import MediaInput
 from wordsight.reports.page import render
 
+SUFFIXES = (".html", ".htm")
 WEB = Path(__file__).with_name("web")
 SCRIPTS = ("dom.js", "kept.js", "colors.js", "details.js", "panels.js", "tables.js", "page.js")
 
 
 def write_page(record: ExplainRecord, media: MediaInput, path: Path) -> None:
-    """Write the page of the record of these pictures or videos, whole or not at all."""
+    """Write the page of the record of these pictures or videos into an .html file, whole or not at all."""
+    check_suffix(path, SUFFIXES)
     text = render_page(record, pictures(media, record["panels"]))
     with replacing(path) as draft:
         draft.write_text(text, "utf-8")

@@ -21,8 +21,15 @@ from wordsight._utils.registry import refuse_duplicates, spec
 from wordsight.analysis.token_maps import CLS, MapLegend, MissingMap, answer_effect, token_maps
 from wordsight.explain.nearest_prototypes import PrototypesRecord, nearest_prototypes
 from wordsight.explain.panels import PanelRecord, panels
-from wordsight.explain.pruner_choices import AgreementRecord, MethodRecord, agreement, pruner_choices
+from wordsight.explain.pruner_choices import (
+    MAX_NEW_TOKENS,
+    AgreementRecord,
+    MethodRecord,
+    agreement,
+    pruner_choices,
+)
 from wordsight.media.inputs import MediaInput
+from wordsight.models.preflight import Preflight
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.cls_topk import ClsTopK
@@ -68,6 +75,7 @@ class ExplainRecord(TypedDict):
     probe_question: Annotated[str, "the question to which words, confidence and divergences belong"]
     answer: Annotated[str, "with all tokens"]
     panels: Annotated[list[PanelRecord], "one per picture or frame"]
+    notes: Annotated[list[str], "what had to be assumed about the pictures"]
     tokens: TokensRecord
     maps: Annotated[list[MapLegend], "what the picture can be colored by"]
     missing: Annotated[list[MissingMap], "the maps that could not be made"]
@@ -132,9 +140,12 @@ def explain_tokens(
 
     Tokens are those that are no line breaks, numbered from 0 in the order in which they are read. Raises
     ModelError if a pruner cannot run on this model, or it has no picture map, and UsageError if a codebook
-    is of another model.
+    is of another model, or the prompt and its answer exceed the model's context.
     """
     methods = request.methods(vlm)
+    preflight = Preflight(vlm)
+    for question in (request.question, probe.QUESTION):
+        preflight.check(media, question, MAX_NEW_TOKENS)
     signals = frozenset[str]().union(*(method.required_signals for method in methods)) | (CLS & vlm.signals)
     with subtask(0, STEPS, "encoding the picture"):
         prompt = vlm.encode(media, request.question, signals=signals)
@@ -165,6 +176,7 @@ def explain_tokens(
         "probe_question": probe.QUESTION,
         "answer": choices["answer"],
         "panels": panels(media, tokens, request.names),
+        "notes": list(media.notes),
         "tokens": {
             "cell": tokens.cell.tolist(),
             "box": rounded(tokens.box),

@@ -62,12 +62,13 @@ class PromptRow:
         return int(same.int().cumprod(0).sum())
 
 
-def to_batch(rows: Sequence[PromptRow]) -> dict[str, Any]:
-    """Keyword arguments for `model(...)` and `model.generate(...)`: the rows as one left-padded batch.
+def to_batch(rows: Sequence[PromptRow], padding: int = 0) -> dict[str, Any]:
+    """Keyword arguments for `model(...)` and `model.generate(...)`: the rows as one left-padded batch, with
+    so much more padding than the longest needs.
 
     The attention mask is always there: without it, 1-D positions with gaps are read as packed sequences.
     """
-    longest = max(len(row.is_visual) for row in rows)
+    longest = max(len(row.is_visual) for row in rows) + padding
     batch: dict[str, Any] = {
         # M-RoPE positions are (axes, L): the batch axis goes second to last, as the models expect it.
         name: torch.stack([_pad_left(row.sequence[name], longest) for row in rows], -2)
@@ -91,12 +92,14 @@ def to_batch(rows: Sequence[PromptRow]) -> dict[str, Any]:
     return batch | {"mm_encoder_outputs": encoded}
 
 
-def to_batch_after(rows: Sequence[PromptRow], length: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def to_batch_after(
+    rows: Sequence[PromptRow], length: int, padding: int = 0
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The first `length` tokens, which all rows share, as a batch of one; and the rest of every row.
 
     The rest is meant for a forward pass with the first part's key-value cache, repeated for every row.
     """
-    rest = to_batch([row.part(length, None) for row in rows])
+    rest = to_batch([row.part(length, None) for row in rows], padding)
     rest["attention_mask"] = torch.cat(
         [rest["attention_mask"].new_ones(len(rows), length), rest["attention_mask"]], 1
     )

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
+from wordsight._utils.options import NewTokens, check_value
 from wordsight.errors import UsageError
 from wordsight.media.inputs import Media, MediaInput
-from wordsight.models.processing import Turn
+from wordsight.models.processing import Processed, Turn
 from wordsight.models.prompt import Prompt, PromptPruner
 from wordsight.models.tokens import VisualTokens
 
@@ -52,14 +53,12 @@ class PreparedPrompt:
 class ChatModel(Protocol):
     """What a chat needs of a `VLM`."""
 
-    def encode(
-        self,
-        media: MediaInput,
-        question: str,
-        *,
-        turns: Sequence[Turn],
-        signals: frozenset[str],
-        visual: VisualTokens | None,
+    def process(
+        self, media: MediaInput, question: str, *, new_tokens: int | None, turns: Sequence[Turn]
+    ) -> Processed: ...
+
+    def encode_processed(
+        self, processed: Processed, question: str, *, signals: frozenset[str], visual: VisualTokens | None
     ) -> Prompt: ...
 
     def answer_prepared(
@@ -86,34 +85,48 @@ class Chat:
     _kept: VisualTokens | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.pruner, (str, type)):
-            raise UsageError(
-                f"pruner must be an object, such as DivPrune(keep=0.2), got {self.pruner!r}; "
-                "wordsight.pruners.make makes one of a SPEC"
-            )
-        if self.pruner:
-            self.pruner.check(self.vlm)
+        check_pruner(self.vlm, self.pruner)
         self._opened = MediaInput.of(self.media)
 
     def ask(self, question: str, *, max_new_tokens: int = 64) -> Answer:
-        """The answer to a question after all turns before; both are remembered."""
-        (answer,) = self.vlm.answer_prepared([self.prepare(question)], max_new_tokens)
+        """The answer to a question after all turns before; both are remembered.
+
+        Raises UsageError if all turns, the pictures among them, and the answer exceed the model's context.
+        """
+        (answer,) = self.vlm.answer_prepared([self.prepare(question, max_new_tokens)], max_new_tokens)
         self.turns.append((question, answer.text))
         return answer
 
-    def prepare(self, question: str) -> PreparedPrompt:
-        """The pruned prompt of a question after all turns before."""
+    def prepare(self, question: str, max_new_tokens: int = 64) -> PreparedPrompt:
+        """The pruned prompt of a question after all turns before, for an answer of so many tokens."""
+        check_value("max_new_tokens", max_new_tokens, NewTokens)
         began = perf_counter()
         signals = self.pruner.required_signals if self.pruner else frozenset()
-        prompt = self.vlm.encode(
-            self._opened, question, turns=self.turns, signals=signals, visual=self._whole
-        )
+        new_tokens = None if closes_gaps(self.pruner) else max_new_tokens
+        processed = self.vlm.process(self._opened, question, turns=self.turns, new_tokens=new_tokens)
+        prompt = self.vlm.encode_processed(processed, question, signals=signals, visual=self._whole)
         encoded = perf_counter()
         self._whole = prompt.visual
         if self._kept is None or (self.pruner and self.pruner.reads_question):
             self._kept = self.pruner.prune(prompt.visual) if self.pruner else prompt.visual
         kept = self.pruner.apply(prompt, self._kept) if self.pruner else prompt
         return PreparedPrompt(kept, len(prompt.visual), encoded - began, perf_counter() - encoded)
+
+
+def check_pruner(vlm: Any, pruner: PromptPruner | None) -> None:
+    """Raises UsageError if this is no pruner, or cannot run on the model."""
+    if isinstance(pruner, (str, type)):
+        raise UsageError(
+            f"pruner must be an object, such as DivPrune(keep=0.2), got {pruner!r}; "
+            "wordsight.pruners.make makes one of a SPEC"
+        )
+    if pruner:
+        pruner.check(vlm)
+
+
+def closes_gaps(pruner: PromptPruner | None) -> bool:
+    """Whether the pruned prompt is shorter than the whole one: how long is known when tokens are chosen."""
+    return pruner is not None and pruner.positions == "contiguous"
 
 
 class TokenClock(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here

@@ -54,6 +54,11 @@ def cache_name(model: Any) -> str:
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
+def is_flash(config: Any) -> bool:
+    """Whether a language model of this config attends by FlashAttention, of any version."""
+    return "flash" in (config._attn_implementation or "")
+
+
 @contextmanager
 def capture_attention(attention: Any) -> Iterator[dict[str, Any]]:
     """While open, the first call of this attention goes into the mapping: queries, keys, mask, options."""
@@ -76,6 +81,14 @@ def capture_attention(attention: Any) -> Iterator[dict[str, Any]]:
     finally:
         attention.config = config
         del ALL_ATTENTION_FUNCTIONS[name]
+
+
+def not_captured(layer: Any) -> ModelError:
+    """The error for a layer whose attention is not known."""
+    return ModelError(
+        f"{type(layer).__name__} computes attention by code of its own, not by a function of transformers "
+        "that can be captured"
+    )
 
 
 def attention_of_row(captured: Mapping[str, Any], i: int, length: int) -> Attention:
@@ -176,8 +189,8 @@ class _Run:
     """
 
     def __init__(self, prompts: Sequence[Prompt], layers: Sequence[Any]) -> None:
-        self.prompts, depth = prompts, len(layers)
-        self.is_flash = "flash" in layers[0].self_attn.config._attn_implementation
+        self.prompts, self.layer, depth = prompts, layers[0], len(layers)
+        self.is_flash = is_flash(layers[0].self_attn.config)
         self.plans = [
             prompt.layerwise.plan(prompt.visual, depth) if prompt.layerwise else {} for prompt in prompts
         ]
@@ -192,6 +205,11 @@ class _Run:
 
     def before(self, number: int, layer: Any, args: Any, given: dict[str, Any]) -> Any:
         """A layer's pre-hook: what it would read, without what is dropped."""
+        if len(args) != 1 or "position_embeddings" not in given:
+            raise ModelError(
+                f"{type(layer).__name__} takes more of a token than its hidden state and rotary embedding, "
+                "so that none can be dropped before it; take a method that prunes before the language model"
+            )
         (hidden,) = args
         if number == 0 and len(self.embeds):
             self.generated += hidden.shape[1]
@@ -232,10 +250,7 @@ class _Run:
     def state(self, cut: int, i: int, states: Tensor) -> LayerState:
         """Prompt `i` at the cut, where these are its hidden states (L, D)."""
         if not (captured := self.captured.get(cut)):
-            raise ModelError(
-                f"{type(self.prompts[i].layerwise).__name__}: the attention of layer {cut} was computed by "
-                "code of its own, not by a function of transformers that can be captured"
-            )
+            raise not_captured(self.layer)
         attention, start = attention_of_row(captured, i, len(states)), self.starts[i]
         embeds = self.embeds[i, -len(start.columns) :]
         return LayerState(states, self.rows[i].visual, attention, embeds, start.visual)

@@ -12,17 +12,22 @@ from torch import Tensor
 from wordsight.errors import UsageError
 from wordsight.media.inputs import MediaInput
 from wordsight.media.video import Video
+from wordsight.models.failures import as_model_error
+from wordsight.models.questions import check_question, check_text
 
 Turn = tuple[str, str]  # a question that was asked before, and its answer
 
 
 @dataclass(frozen=True)
 class Processed:
-    """What a processor made of one question and its media: `inputs` by name, a batch of one."""
+    """What a processor made of one question and its media: `inputs` by name, a batch of one; `turns` is how
+    many earlier ones there are.
+    """
 
     processor: Any
     media: MediaInput
     inputs: Any
+    turns: int = 0
 
     @property
     def ids(self) -> Tensor:
@@ -44,10 +49,9 @@ def process(processor: Any, media: MediaInput, question: str, turns: Sequence[Tu
     """The inputs of a question after earlier turns. Videos go to a processor that takes them as such, to any
     other as pictures.
 
-    Raises UsageError if the question holds a placeholder, or the processor refuses what it is given.
+    Raises UsageError if a text is none to the tokenizer, or the processor refuses what it is given.
     """
-    if media.videos and getattr(processor, "video_processor", None) is None:
-        media = MediaInput(pictures=tuple(media.frames))
+    media = as_taken(processor, media)
     text = prompt_text(processor, media, question, turns)
     given: dict[str, Any] = {"images": [list(media.pictures)]} if media.pictures else {}
     if media.videos:
@@ -59,14 +63,17 @@ def process(processor: Any, media: MediaInput, question: str, turns: Sequence[Tu
     tokenizer = processor.tokenizer
     if tokenizer.bos_token and text.startswith(tokenizer.bos_token):
         given["add_special_tokens"] = False  # the template has begun the text already
-    try:
-        return Processed(processor, media, processor(text=[text], return_tensors="pt", **given))
-    except (ValueError, TypeError, IndexError) as error:
-        sizes = ", ".join(f"{frame.width}x{frame.height}" for frame in media.frames[:3])
-        raise UsageError(
-            f"{type(processor).__name__} cannot prepare these pictures ({sizes}): "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
-        ) from error
+    sizes = ", ".join(f"{frame.width}x{frame.height}" for frame in media.frames[:3])
+    lacks = ", as its patch_size is not set" if getattr(processor, "patch_size", 0) is None else ""
+    with as_model_error(f"{type(processor).__name__} cannot prepare these pictures ({sizes}){lacks}"):
+        return Processed(processor, media, processor(text=[text], return_tensors="pt", **given), len(turns))
+
+
+def as_taken(processor: Any, media: MediaInput) -> MediaInput:
+    """The media as the processor takes them: a video as pictures, if it takes none as such."""
+    if media.videos and getattr(processor, "video_processor", None) is None:
+        return MediaInput(pictures=tuple(media.frames))
+    return media
 
 
 def _metadata(video: Video) -> dict[str, Any]:
@@ -81,24 +88,25 @@ def _metadata(video: Video) -> dict[str, Any]:
 
 def prompt_text(processor: Any, media: MediaInput, question: str, turns: Sequence[Turn]) -> str:
     """The prompt as the chat template lays it out, with one placeholder for each picture or video."""
-    for mark in (getattr(processor, name, None) for name in ("image_token", "video_token")):
-        if mark and any(mark in text for text in (question, *(part for turn in turns for part in turn))):
-            raise UsageError(f"the question holds the image token {mark!r}; leave it out")
+    check_question(processor, question)
+    for asked, answered in turns:
+        check_question(processor, asked, "an earlier question")
+        check_text(processor, answered, "an earlier answer")
     if not processor.chat_template:
         if turns or not media.pictures:
             raise UsageError(
                 f"{type(processor).__name__} has no chat template, so that it takes one question about "
                 "pictures and no earlier turns"
             )
-        return f"{processor.image_token * len(media.pictures)}{question}"
+        return f"{str(processor.image_token) * len(media.pictures)}{question}"
     kind, count = ("video", len(media.videos)) if media.videos else ("image", len(media.pictures))
     messages = []
     for asked, answered in turns:
         messages += [_message("user", asked), _message("assistant", answered)]
     messages.append(_message("user", question))
     messages[0]["content"][:0] = [{"type": kind} for _ in range(count)]
-    text: str = processor.apply_chat_template(messages, add_generation_prompt=True)
-    return text
+    with as_model_error(f"the chat template of {type(processor).__name__} cannot lay out a question"):
+        return str(processor.apply_chat_template(messages, add_generation_prompt=True))
 
 
 def _message(role: str, text: str) -> dict[str, Any]:

@@ -91,6 +91,8 @@ class PromptPruner(Protocol):
     def required_signals(self) -> frozenset[str]: ...
     @property
     def reads_question(self) -> bool: ...
+    @property
+    def positions(self) -> str: ...
     def check(self, vlm: Any) -> None: ...
     def prune(self, tokens: VisualTokens) -> VisualTokens: ...
     def apply(self, prompt: Prompt, kept: VisualTokens) -> Prompt: ...
@@ -101,11 +103,14 @@ def collate(prompts: Sequence[Prompt]) -> dict[str, Any]:
     return batching.to_batch([_row(prompt) for prompt in prompts])
 
 
-def collate_after(prompts: Sequence[Prompt], length: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def collate_after(
+    prompts: Sequence[Prompt], length: int, padding: int = 0
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The first `length` read tokens, which all prompts share, as a batch of one; and the rest of every
-    prompt, for a pass with the first part's key-value cache.
+    prompt, with so much more padding than the longest needs, for a pass with the first part's key-value
+    cache.
     """
-    return batching.to_batch_after([_row(prompt) for prompt in prompts], length)
+    return batching.to_batch_after([_row(prompt) for prompt in prompts], length, padding)
 
 
 def shared_prefix_length(prompts: Sequence[Prompt]) -> int:

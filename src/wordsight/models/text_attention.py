@@ -8,8 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordsight.errors import ModelError
-from wordsight.models.layer_hooks import attention_of_row, capture_attention, decoder_layers
+from wordsight.models.layer_hooks import (
+    attention_of_row,
+    capture_attention,
+    decoder_layers,
+    not_captured,
+)
 from wordsight.models.prompt import Prompt
 
 
@@ -27,10 +31,7 @@ def text_attention(model: Any, prompt: Prompt) -> Tensor:
         ]
         model(**prompt.inputs(), use_cache=False, logits_to_keep=1)
     if not all(captured):
-        raise ModelError(
-            f"{type(model).__name__} ({model.config.model_type}): its attention is computed by code of its "
-            "own, not by a function of transformers that can be captured"
-        )
+        raise not_captured(decoder_layers(model)[0])
     last = torch.tensor([prompt.length - 1], device=visual.device)
     rows = [attention_of_row(one, 0, prompt.length).rows(last)[:, 0].mean(0)[visual] for one in captured]
     return torch.stack(rows)

@@ -8,32 +8,37 @@ import copy
 import hashlib
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
-from PIL import Image
 from torch import Tensor
-from transformers import StoppingCriteriaList
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
+from wordsight._utils.numbers import counted
+from wordsight._utils.options import NewTokens, check_value
 from wordsight._utils.progress import subtasks
-from wordsight.errors import ModelError, UsageError
+from wordsight.errors import ModelError, UsageError, located, shown
 from wordsight.media.inputs import Media, MediaInput
-from wordsight.media.video import Video
 from wordsight.models.batching import batches
-from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock
+from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, check_pruner, closes_gaps
+from wordsight.models.context import PromptLength, check_length
+from wordsight.models.failures import as_model_error
 from wordsight.models.families import Family, family
-from wordsight.models.layer_hooks import cache_name, pruning_hooks, tokens_read
+from wordsight.models.finite import FiniteLogits, check_logits
+from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
 from wordsight.models.loading import load
-from wordsight.models.processing import Turn, process
+from wordsight.models.offloading import input_device, onloaded
+from wordsight.models.preflight import Preflight
+from wordsight.models.processing import Processed, Turn, process
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
 from wordsight.models.tokens import VisualTokens
-from wordsight.models.vision import check_count, encode_images
+from wordsight.models.vision import check_count, encode_images, find_encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -60,6 +65,11 @@ class VLM:
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if hasattr(self.model, "merge_and_unload"):
+            raise ModelError(
+                f"{self.name}: {type(self.model).__name__} wraps a model and its adapter; give the model "
+                "that its merge_and_unload() returns"
+            )
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
@@ -89,13 +99,12 @@ class VLM:
     def fingerprint(self) -> str:
         """A digest of the projector and the input embeddings: the space that visual tokens live in."""
         digest = hashlib.sha256()
-        weights = self.family.projector(self.model).state_dict()
-        weights["embeddings"] = self.model.get_input_embeddings().weight
-        for key in sorted(weights):
-            digest.update(key.encode())
-            digest.update(
-                weights[key].detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy()
-            )
+        projector, embeddings = self.family.projector(self.model), self.model.get_input_embeddings()
+        with onloaded(projector), onloaded(embeddings):
+            weights = projector.state_dict() | {"embeddings": embeddings.weight}
+            for key in sorted(weights):
+                digest.update(key.encode())
+                digest.update(_bytes(weights[key].detach()))
         return digest.hexdigest()[:16]
 
     @property
@@ -105,7 +114,8 @@ class VLM:
         if token is None:
             raise ModelError(f"{self.name} has no padding token; set processor.tokenizer.pad_token")
         embed = self.model.get_input_embeddings()  # called: Gemma scales what it looks up
-        embedding: Tensor = embed(torch.tensor([token], device=embed.weight.device))[0].detach()
+        with onloaded(embed):
+            embedding: Tensor = embed(torch.tensor([token], device=embed.weight.device))[0].detach()
         return embedding
 
     @torch.no_grad()
@@ -123,24 +133,61 @@ class VLM:
 
         `signals` are those that a pruner needs (its `required_signals`). `visual` are the visual tokens of
         the same images from an earlier prompt: the tower does not run again. Raises UsageError for a signal
-        that the model does not have.
+        that the model does not have, and for a text that is none to the tokenizer. A prompt may be longer
+        than the model's context here: a pruner that closes gaps may make it fit.
         """
+        processed = process(self.processor, MediaInput.of(media), question, turns)
+        return self.encode_processed(processed, question, signals=signals, visual=visual)
+
+    def process(
+        self, media: MediaInput, question: str, *, new_tokens: int | None, turns: Sequence[Turn] = ()
+    ) -> Processed:
+        """What the processor makes of a question, for `encode_processed`. Raises UsageError if all of it and
+        an answer of `new_tokens` exceed the model's context; None does not ask.
+        """
+        processed = process(self.processor, media, question, turns)
+        find_encoder(self.model, processed)  # media that the model takes otherwise are refused first
+        if new_tokens is not None:
+            check_length(self.name, self.model.config, self.length_of(processed), new_tokens)
+        return processed
+
+    def length_of(self, processed: Processed) -> PromptLength:
+        """How many positions the whole prompt takes, before the vision tower has run."""
+        config, media = self.model.config, processed.media
+        item, items = ("frame", len(media.frames)) if media.videos else ("picture", len(media.pictures))
+        with self._reading():
+            positions = self.family.positions(self.model, processed.inputs)
+        is_visual = processed.is_visual(config)
+        return PromptLength.of(positions, is_visual, item=item, items=items, turns=processed.turns)
+
+    @torch.no_grad()
+    def encode_processed(
+        self,
+        processed: Processed,
+        question: str,
+        *,
+        signals: frozenset[str] = frozenset(),
+        visual: VisualTokens | None = None,
+    ) -> Prompt:
+        """The prompt of what the processor made of this question, see `encode`."""
         config = self.model.config
         if missing := signals - self.signals:
             raise ModelError(
                 f"{self.name} ({config.model_type}) has no signal {', '.join(sorted(missing))}; it has "
                 f"{', '.join(sorted(self.signals))}"
             )
-        processed = process(self.processor, MediaInput.of(media), question, turns)
-        inputs = processed.inputs.to(self.model.device)
+        inputs = processed.inputs.to(input_device(self.model))
         is_visual = processed.is_visual(config)
         if visual is None:
-            visual = encode_images(self.model, self.family, processed, signals - TEXT_SIGNALS)
+            with self._reading():
+                visual = encode_images(self.model, self.family, processed, signals - TEXT_SIGNALS)
         check_count(int(is_visual.sum()), len(visual))
         tokenizer = self.processor.tokenizer
         visual = with_text_signals(self.model, tokenizer, visual, question, signals & TEXT_SIGNALS)
-        sequence = {"input_ids": processed.ids, "position_ids": self.family.positions(self.model, inputs)}
-        sequence |= {name: inputs[name][0] for name in self.family.per_token}
+        with self._reading():
+            positions = self.family.positions(self.model, inputs)
+            sequence = {"input_ids": processed.ids, "position_ids": positions}
+            sequence |= {name: inputs[name][0] for name in self.family.per_token}
         prompt = Prompt(sequence, is_visual, visual, processed.modality(config))
         if not self.family.has_picture_map and not self._checked:
             self._check(prompt, inputs)
@@ -149,10 +196,12 @@ class VLM:
     def _check(self, prompt: Prompt, inputs: Any) -> None:
         """Read the first prompt of an unknown family both ways: what we do not know of it may change it."""
         given = {name: value for name, value in inputs.items() if name != "labels"}
-        theirs, ours = (
-            self.model(**way, use_cache=False, logits_to_keep=1).logits.float()
-            for way in (given, prompt.inputs())
-        )
+        with self._reading():
+            theirs, ours = (
+                self.model(**way, use_cache=False, logits_to_keep=1).logits.float()
+                for way in (given, prompt.inputs())
+            )
+        check_logits(self.name, theirs[:, -1], self.model)
         if not (drift := float((theirs - ours).abs().max() / theirs.abs().max())) <= DRIFT:
             raise ModelError(
                 f"{self.name} ({self.model.config.model_type}): given its own visual tokens, the model "
@@ -165,27 +214,33 @@ class VLM:
     def logits(self, prompts: Sequence[Prompt]) -> Tensor:
         """(B, V) float32 logits of the first generated token of every prompt.
 
-        What all prompts begin with, text and visual tokens alike, is computed once.
+        What all prompts begin with, text and visual tokens alike, is computed once. Raises UsageError if one
+        exceeds the model's context.
         """
+        self.check_lengths(prompts)
         shared = shared_prefix_length(prompts) if len(prompts) > 1 and self.family.is_causal else 0
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)
-            cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[cache_name(self.model)]
+            with self._reading():
+                cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[cache_name(self.model)]
         longest = max(prompt.length for prompt in prompts) - shared
         rows = max(1, self.pass_tokens // longest)
         parts = []
         starts = range(0, len(prompts), rows)
         for start in subtasks(starts, len(starts)):
             chunk = prompts[start : start + rows]
-            _, rest = collate_after(chunk, shared)
+            # With a cache, FlashAttention reads one row with gaps as packed sequences, unless it is padded.
+            padding = int(shared > 0 and len(chunk) == 1 and is_flash(self.model.config.get_text_config()))
+            _, rest = collate_after(chunk, shared, padding)
             past = copy.deepcopy(cache)
-            if past is not None:
-                past.batch_repeat_interleave(len(chunk))
-            with self._layerwise(chunk) as extra:
+            with self._reading(*chunk), self._layerwise(chunk) as extra:
+                if past is not None:
+                    past.batch_repeat_interleave(len(chunk))
                 given = {**rest, cache_name(self.model): past, **extra}
                 output = self.model(**given, use_cache=True, logits_to_keep=1)
             parts.append(output.logits[:, -1].float())
+            check_logits(self.name, parts[-1], self.model)
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -197,17 +252,38 @@ class VLM:
         min_new_tokens: int = 0,
         clock: TokenClock | None = None,
     ) -> list[str]:
-        """The greedy answers to the prompts, read as one left-padded batch."""
+        """The greedy answers to the prompts, read as one left-padded batch. Raises UsageError if a prompt and
+        its answer exceed the model's context.
+        """
+        check_value("max_new_tokens", max_new_tokens, NewTokens)
+        self.check_lengths(prompts, max_new_tokens)
         inputs = collate(prompts)
         length = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
-        watch = StoppingCriteriaList([clock] if clock else [])
+        watch = {
+            "stopping_criteria": StoppingCriteriaList([clock] if clock else []),
+            "logits_processor": LogitsProcessorList([FiniteLogits(self.name, self.model)]),
+        }
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
-        with self._layerwise(prompts) as extra:
+        with self._reading(*prompts), self._layerwise(prompts) as extra:
             output = self.model.generate(
-                **inputs, **length, **extra, do_sample=False, use_cache=True, stopping_criteria=watch
+                **inputs, **length, **extra, **watch, do_sample=False, use_cache=True
             )
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
+
+    def check_lengths(self, prompts: Iterable[Prompt], new_tokens: int = 0) -> None:
+        """Raises UsageError if a prompt and an answer of so many tokens exceed the model's context."""
+        for prompt in prompts:
+            length = PromptLength.of(prompt.sequence["position_ids"], prompt.is_visual)
+            check_length(self.name, self.model.config, length, new_tokens)
+
+    def _reading(self, *prompts: Prompt) -> AbstractContextManager[None]:
+        """What the model raises while it reads prompts, as one sentence; but a layerwise method may have
+        raised it.
+        """
+        if any(prompt.layerwise for prompt in prompts):
+            return nullcontext()
+        return as_model_error(f"{self.name} ({self.model.config.model_type}) cannot read this prompt")
 
     def _layerwise(self, prompts: Sequence[Prompt]) -> AbstractContextManager[dict[str, Any]]:
         """The hooks of the prompts' layerwise methods, which are checked before."""
@@ -271,15 +347,33 @@ class VLM:
     ) -> Answer | list[Answer]:
         """Ask a question about one or more images or videos, pruned before if a pruner is given.
 
-        A list of questions, with as many images (or lists of them), is answered in batches.
+        A list of questions, with as many images (or lists of them), is answered in batches. Raises UsageError
+        before any of them is, if one cannot be.
         """
+        check_value("max_new_tokens", max_new_tokens, NewTokens)
         if isinstance(question, str):
             return self.chat(media, pruner=pruner).ask(question, max_new_tokens=max_new_tokens)
-        if isinstance(media, (str, Path, Image.Image, Video)) or len(media) != len(question):
+        if not isinstance(question, Sequence) or isinstance(question, bytes):
+            raise UsageError(f"a question must be text, or a list of texts, got {shown(question)}")
+        is_list = isinstance(media, Sequence) and not isinstance(media, (str, bytes))
+        if not is_list or len(media) != len(question):
             raise UsageError(
-                f"{len(question)} questions need a list of as many images or lists of images; got "
-                f"{len(media) if isinstance(media, Sequence) else type(media).__name__}"
+                f"a list of {counted(len(question), 'question')} needs a list of as many images or lists of "
+                f"images; got {len(media) if is_list else type(media).__name__}"
             )
-        pairs = zip(media, question, strict=True)
-        prepared = (self.chat(item, pruner=pruner).prepare(asked) for item, asked in pairs)
+        pairs = list(zip(media, question, strict=True))
+        check_pruner(self, pruner)
+        new_tokens = None if closes_gaps(pruner) else max_new_tokens
+        preflight = Preflight(self)
+        for number, (item, asked) in enumerate(pairs, 1):
+            with located(f"question {number}"):
+                preflight.check(MediaInput.of(item), asked, new_tokens)
+        prepared = (self.chat(item, pruner=pruner).prepare(asked, max_new_tokens) for item, asked in pairs)
         return list(self.answer_prepared(prepared, max_new_tokens))
+
+
+def _bytes(weight: Tensor) -> Any:
+    """What a weight of any shape holds, in bfloat16, as an array of bytes."""
+    if is_traceable_wrapper_subclass(weight):  # as torchao quantizes it
+        weight = weight.dequantize()
+    return weight.to("cpu", torch.bfloat16).reshape(-1).view(torch.uint8).numpy()

@@ -10,40 +10,70 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from wordsight._utils.numbers import counted
 from wordsight._utils.options import Count, check_options
 from wordsight.algorithms.clustering import Scale, dpc_knn
-from wordsight.errors import UsageError
+from wordsight.errors import MediaError, UsageError
+from wordsight.media.images import load_picture
 from wordsight.redundancy.codebook import FORMAT, ClusteringRecord, Codebook, CodebookConfig, Counts
 from wordsight.redundancy.criteria import DEFAULT, Condition
 from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.measured_with import versions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clustering:
-    """How redundant tokens become prototypes (paper, section 3.3; LLaVA-1.5's settings as defaults).
+    """How redundant tokens become prototypes (paper, section 3.3).
 
     Within an image all tokens are put into `image_clusters`, and clusters of more than `largest` tokens, the
     image's bulk, give nothing. Over all images the rest is put into `clusters`, and those that occur in more
-    than `images` distinct images are kept. The paper examines 96 tokens per image.
+    than `images` distinct images are kept. The paper examines 96 tokens per image, and has largest=8 and
+    images=64 for LLaVA-1.5, of which nothing may be left of a few hundred images.
     """
 
     image_clusters: Count = 8
-    largest: Count = 8
+    largest: Count = 12
     clusters: Count = 64
-    images: Annotated[int, Ge(0)] = 64
+    images: Annotated[int, Ge(0)] = 16
     neighbors: Count = 5
     scale: Scale = "mean"
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    def check_pictures(self, count: int, more: str = "") -> None:
+        """Raises UsageError, which ends with `more`, if no cluster can be in enough of so many pictures."""
+        if count <= self.images:
+            raise UsageError(
+                f"{counted(count, 'picture')} cannot make a codebook: a prototype has to be found in more "
+                f"than {self.images}; give {counted(self.images + 1, 'picture')} or more, or lower "
+                f"--min-images (images of Clustering){more}"
+            )
+
+    def check_readable(self, pictures: Sequence[Path]) -> None:
+        """The same of those pictures that can be read, before they are examined; only as many are opened as
+        are needed.
+        """
+        count, reasons = 0, list[str]()
+        for path in pictures:
+            try:
+                load_picture(path)
+            except MediaError as error:
+                reasons.append(str(error))
+                continue
+            if (count := count + 1) > self.images:
+                return
+        unread = f"; {len(reasons)} could not be read, the first because {reasons[0]}" if reasons else ""
+        self.check_pictures(count, unread)
 
     def as_json(self) -> ClusteringRecord:
         """The fields."""
@@ -65,12 +95,13 @@ def build_codebook(
     Raises UsageError if no prototype is left.
     """
     condition, clustering = condition or DEFAULT, clustering or Clustering()
+    clustering.check_pictures(len(torch.unique(evidence.image)))
     redundant = condition.holds(evidence.signals)
     small = _in_small_clusters(evidence, clustering)
     pool = (redundant & small).nonzero()[:, 0]
     chosen = pool[_in_common_clusters(evidence.embeds[pool], evidence.image[pool], clustering)]
     counts: Counts = {
-        "pictures": len(evidence.pictures),
+        "pictures": len(torch.unique(evidence.image)),
         "tokens": len(evidence),
         "redundant": int(redundant.sum()),
         "redundant_in_small_clusters": len(pool),
@@ -78,12 +109,10 @@ def build_codebook(
     }
     if not len(chosen):
         steps = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
-        raise UsageError(
-            f"no prototype is left ({steps}); "
-            "give more pictures, raise the thresholds of the condition, or lower --min-images"
-        )
+        raise UsageError(f"no prototype is left ({steps}); {_remedy(counts)}")
     manifest = evidence.manifest
-    digest = hashlib.sha256(json.dumps(manifest["pictures"]).encode()).hexdigest()
+    pictures = [manifest["pictures"][number] for number in torch.unique(evidence.image).tolist()]
+    digest = hashlib.sha256(json.dumps(pictures).encode()).hexdigest()
     config: CodebookConfig = {
         "format": FORMAT,
         "model": manifest["model"],
@@ -94,9 +123,19 @@ def build_codebook(
         "clustering": clustering.as_json(),
         "pictures_sha256": digest,
         "counts": counts,
-        "versions": {name: version(name) for name in ("wordsight", "torch", "transformers")},
+        "versions": versions(),
+        "measured_with": manifest["measured_with"],
     }
     return Codebook(evidence.embeds[chosen].float().contiguous(), config)
+
+
+def _remedy(counts: Counts) -> str:
+    """What to change where no prototype is left: what comes before the step that left none."""
+    if not counts["redundant"]:
+        return "raise the thresholds of the condition, --confidence or --divergence"
+    if not counts["redundant_in_small_clusters"]:
+        return "raise --largest, or the thresholds of the condition"
+    return "give more pictures, lower --min-images, or raise the thresholds of the condition"
 
 
 def random_codebook(evidence: Evidence, count: int, seed: int = 0) -> Codebook:
@@ -112,7 +151,11 @@ def random_codebook(evidence: Evidence, count: int, seed: int = 0) -> Codebook:
         "fingerprint": evidence.manifest["fingerprint"],
         "questions": evidence.manifest["questions"],
         "condition": "none: drawn at random",
-        "counts": {"pictures": len(evidence.pictures), "tokens": len(evidence), "prototypes": len(rows)},
+        "counts": {
+            "pictures": len(torch.unique(evidence.image)),
+            "tokens": len(evidence),
+            "prototypes": len(rows),
+        },
     }
     return Codebook(evidence.embeds[rows].float().contiguous(), config)
 
@@ -127,7 +170,7 @@ def _in_small_clusters(evidence: Evidence, clustering: Clustering) -> Tensor:
         labels = dpc_knn(
             evidence.embeds[rows], clustering.image_clusters, clustering.neighbors, clustering.scale
         )
-        small[rows] = labels.bincount()[labels] <= clustering.largest
+        small[rows] = labels.bincount()[labels] <= min(clustering.largest, len(rows))
     return small
 
 

@@ -7,29 +7,30 @@ https://arxiv.org/abs/2503.20540.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
 from wordsight import demo
+from wordsight._utils.artifacts import Artifact, read_tensors, tensors_digest, write_tensors
 from wordsight._utils.files import check_folder, replacing
-from wordsight._utils.records import checked, read_json, renamed
+from wordsight._utils.records import renamed
 from wordsight.algorithms.clustering import Scale
 from wordsight.algorithms.selection import greedy_dominating_set
 from wordsight.errors import FileError, UsageError
 from wordsight.redundancy.criteria import ConditionRecord
+from wordsight.redundancy.measured_with import MeasuredWith
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
 
-FORMAT = 2
+FORMAT = 3
 EARLIER = {  # what parts of a config of format 1 called their fields
     "condition": {"says": "signal"},
     "thresholds": {"says": "signal"},
@@ -37,6 +38,7 @@ EARLIER = {  # what parts of a config of format 1 called their fields
 }
 FILES = ("codebook.safetensors", "config.json")
 ROUNDING = 1e-12  # of a cosine in double precision
+SHORTEST = 1e-12  # length of a vector that has a direction, as torch.nn.functional.normalize sees it
 
 
 class ClusteringRecord(TypedDict):
@@ -81,8 +83,15 @@ class CodebookConfig(TypedDict):
     pictures_sha256: NotRequired[Annotated[str, "of the names and digests of the pictures"]]
     counts: NotRequired[Counts]
     versions: NotRequired[Annotated[dict[str, str], "of the packages that built it"]]
+    measured_with: NotRequired[Annotated[MeasuredWith, "what the evidence was collected on"]]
     imported_from: NotRequired[Annotated[str, "the file that the paper's authors released"]]
     compacted: NotRequired[Annotated[list[Compacted], "the larger books, the first one first"]]
+
+
+class CodebookFile(CodebookConfig):
+    """The config of a codebook as its file has it."""
+
+    prototypes_sha256: NotRequired[Annotated[str | None, "of the tensors; null if of an earlier format"]]
 
 
 class CodebookInfo(CodebookConfig):
@@ -177,61 +186,80 @@ class Codebook:
         """
         root = Path(folder)
         check_destination(root)
+        if wrong := _wrong_prototypes(self.prototypes):
+            raise UsageError(
+                f"cannot save the codebook to {root}: {wrong}; is the model's checkpoint damaged?"
+            )
+        tensors = {"prototypes": self.prototypes}
+        config = {**self.config, "format": FORMAT, "prototypes_sha256": tensors_digest(tensors)}
         with replacing(root) as draft:
             draft.mkdir()
-            save_file({"prototypes": self.prototypes.contiguous()}, draft / "codebook.safetensors")
-            (draft / "config.json").write_text(json.dumps(self.config, indent=1) + "\n")
+            write_tensors(draft / FILES[0], tensors)
+            (draft / FILES[1]).write_text(CONFIGS.text(config), "utf-8")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Codebook:
         """Load a book; "demo" is the embedded model's. Raises FileError if it is not one or is damaged."""
         root = demo.CODEBOOK if folder == "demo" else Path(folder)
-        if root.is_file():
+        if os.path.isfile(root):  # which knows no names that are too long
             raise FileError(
                 f"{root} is a file; expected a folder with codebook.safetensors and config.json; "
                 "a released .pt book is converted by `wordsight codebook import`"
             )
-        try:
-            return cls(_read_prototypes(root / "codebook.safetensors"), _read_config(root / "config.json"))
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        if missing := [name for name in FILES if not os.path.isfile(root / name)]:
             raise FileError(
-                f"no codebook in {root}: expected config.json and codebook.safetensors that can be read "
-                f"({error})"
-            ) from error
+                f"no codebook in {root}: {missing[0]} is missing; expected a folder that `wordsight codebook "
+                "build` or `import` wrote, or demo"
+            )
+        config = CONFIGS.read(root / FILES[1])
+        tensors = read_tensors(root / FILES[0], CONFIGS)
+        digest = config.pop("prototypes_sha256", "")
+        if digest not in (None, tensors_digest(tensors)):
+            raise CONFIGS.unusable(root / FILES[0], "its prototypes are not those of config.json")
+        if "prototypes" not in tensors:
+            raise CONFIGS.unusable(root / FILES[0], "there are no prototypes in it")
+        if wrong := _wrong_prototypes(tensors["prototypes"]):
+            raise CONFIGS.unusable(root / FILES[0], wrong)
+        return cls(tensors["prototypes"], config)
 
 
-def _read_prototypes(path: Path) -> Tensor:
-    prototypes = load_file(path)["prototypes"]
-    if prototypes.ndim != 2:
-        raise ValueError(f"prototypes have the shape {tuple(prototypes.shape)}, expected (M, D)")
-    if not prototypes.isfinite().all():
-        raise ValueError("some prototypes are NaN or infinite")
-    return prototypes
-
-
-def _read_config(path: Path) -> CodebookConfig:
-    """A config, that of format 1 with its fields called as in this version."""
-    config = read_json(path, "the config of a codebook")
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no config")
-    if config.get("format") not in (1, FORMAT):
-        raise ValueError(
-            f"{path} has format {config.get('format')}, this version reads 1 and {FORMAT}; install the "
-            "version that wrote it"
-        )
+def _of_earlier(config: dict[str, Any]) -> dict[str, Any]:
+    """A config of format 1 or 2, which knew no digest of the prototypes, with its fields called as today."""
     parts = {
         name: renamed(config[name], names)
         for name, names in EARLIER.items()
         if isinstance(config.get(name), dict)  # the condition of a random book is a sentence
     }
-    return checked(CodebookConfig, config | parts | {"format": FORMAT}, path)
+    return config | parts | {"prototypes_sha256": None}
 
 
-def check_destination(folder: Path) -> None:
+CONFIGS = Artifact(
+    name="the config of a codebook",
+    record=CodebookFile,
+    format=FORMAT,
+    remedy="take another copy of the codebook, or build it again",
+    earlier={1: _of_earlier, 2: _of_earlier},
+)
+
+
+def _wrong_prototypes(prototypes: Tensor) -> str:
+    """Why these are no prototypes, "" if they are: (M, D) floats, each with a direction."""
+    if prototypes.ndim != 2 or not prototypes.numel():
+        return f"prototypes have the shape {tuple(prototypes.shape)}, expected (M, D)"
+    if not prototypes.is_floating_point():
+        return f"prototypes are {prototypes.dtype}, expected floating-point numbers"
+    lengths = prototypes.float().norm(dim=-1)
+    if wrong := (~((lengths > SHORTEST) & lengths.isfinite())).nonzero()[:, 0].tolist():
+        return (
+            f"prototype {wrong[0]} has the length {lengths[wrong[0]]:g}, and so no direction; expected one "
+            "above 0 and finite"
+        )
+    return ""
+
+
+def check_destination(folder: Path, apart: Iterable[str | Path] = ()) -> None:
     """Raises FileError if a book cannot be saved there: a book takes the place of a book only."""
-    if other := sorted({path.name for path in folder.glob("*")} - set(FILES)):
-        raise FileError(f"{folder} holds {other[0]}, which is not of a codebook; choose another folder")
-    check_folder(folder)
+    check_folder(folder, FILES, apart)
 
 
 def import_released(file: str | Path, model: str) -> Codebook:
@@ -243,8 +271,10 @@ def import_released(file: str | Path, model: str) -> Codebook:
             f"cannot read {file}: expected a .pt file that holds one tensor and nothing else "
             f"({type(error).__name__})"
         ) from error
-    if not isinstance(prototypes, Tensor) or prototypes.ndim != 2 or not prototypes.is_floating_point():
+    if not isinstance(prototypes, Tensor) or prototypes.layout != torch.strided or prototypes.is_meta:
         raise FileError(f"{file} does not hold prototypes: expected one float tensor (M, D)")
+    if wrong := _wrong_prototypes(prototypes):
+        raise FileError(f"{file} does not hold prototypes: expected one float tensor (M, D), but {wrong}")
     config: CodebookConfig = {
         "format": FORMAT,
         "model": model,

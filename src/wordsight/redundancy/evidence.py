@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typing_extensions import TypedDict
 
+from wordsight._utils.artifacts import (
+    Artifact,
+    differences,
+    read_metadata,
+    read_tensors,
+    tensors_digest,
+    write_tensors,
+)
+from wordsight._utils.drafts import sweep
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import subtask, subtasks, track
-from wordsight._utils.records import checked, read_json, renamed
 from wordsight.algorithms.divergence import MEASURES
-from wordsight.errors import FileError, UsageError
-from wordsight.media.images import load_picture
+from wordsight.errors import FileError, MediaError
+from wordsight.media.images import read_picture
 from wordsight.media.inputs import Media, MediaInput
+from wordsight.models.finite import check_finite
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.criteria import TOKEN_SIGNALS
+from wordsight.redundancy.measured_with import MeasuredWith, measured_with, on_threads
 
 SHARD = 4  # pictures in a file: what a killed run has to do again
 WORDS = 5  # words kept of every token
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 SIGNALS = (
     *TOKEN_SIGNALS,
     *(f"{scope}/{measure}" for scope in ("regional", "global") for measure in MEASURES),
 )
+INDICES = ("image", "cell", "words")  # the columns of whole numbers
+SHAPES = {  # of a row of every column but `embeds`, whose width is the model's
+    **dict.fromkeys(("embeds", "image", *SIGNALS), ()),
+    "cell": (4,),
+    "words": (WORDS,),
+    "word_probabilities": (WORDS,),
+}
 T = TypeVar("T")
 
 
@@ -42,7 +59,7 @@ class EvidencePicture(TypedDict):
     """A picture whose tokens are examined."""
 
     name: str
-    sha256: Annotated[str, "of the file"]
+    sha256: Annotated[str | None, "of the file; null if it could not be read so far"]
 
 
 class EvidenceManifest(TypedDict):
@@ -52,7 +69,41 @@ class EvidenceManifest(TypedDict):
     model: str
     fingerprint: Annotated[str, "of the model's weights"]
     questions: Annotated[list[str], "that every token is asked"]
+    measured_with: MeasuredWith
     pictures: list[EvidencePicture]
+
+
+class ExaminedPicture(EvidencePicture):
+    """A picture whose tokens were examined, or that was skipped."""
+
+    tokens: Annotated[int, "0 if it could not be read"]
+
+
+class EvidenceShard(TypedDict):
+    """What one file of evidence is of."""
+
+    format: int
+    model: str
+    fingerprint: Annotated[str, "of the model's weights"]
+    questions: Annotated[list[str], "that every token is asked"]
+    measured_with: MeasuredWith
+    pictures: list[ExaminedPicture]
+    skipped: Annotated[dict[str, str], "the pictures that could not be read, and why"]
+    columns_sha256: Annotated[str, "of the columns in the file"]
+
+
+MANIFESTS = Artifact(
+    name="the manifest of evidence",
+    record=EvidenceManifest,
+    format=FORMAT,
+    remedy="collect the evidence again in another folder",
+)
+SHARDS = Artifact(
+    name="a file of evidence",
+    record=EvidenceShard,
+    format=FORMAT,
+    remedy="delete it and run the same command again",
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +111,8 @@ class Evidence:
     """One row per visual token of all pictures.
 
     embeds (T, D); image (T,) index into `pictures`; cell (T, 4); words and word_probabilities (T, 5), the
-    answers to the first question; signals (T,) each, see `measure_tokens`.
+    answers to the first question; signals (T,) each, see `measure_tokens`. Of `skipped` pictures, which could
+    not be read, there are reasons instead of rows.
     """
 
     embeds: Tensor
@@ -71,40 +123,31 @@ class Evidence:
     signals: dict[str, Tensor]
     pictures: tuple[str, ...]
     manifest: EvidenceManifest
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.embeds)
 
     @classmethod
     def load(cls, folder: str | Path) -> Evidence:
-        """The evidence in a folder. Raises FileError if there is none or a file of it is missing."""
+        """The evidence in a folder. Raises FileError if there is none, or a file of it is missing, damaged or
+        of other evidence.
+        """
         root = Path(folder)
-        data = _read_manifest(root)
-        if data.get("format") != FORMAT:
-            raise FileError(
-                f"evidence in {root} has format {data.get('format')}, expected {FORMAT}: "
-                "collect it again in another folder"
-            )
-        manifest = checked(EvidenceManifest, data, root / MANIFEST)
-        names = [_shard_name(i) for i in range(len(_shards(manifest["pictures"])))]
-        if missing := [name for name in names if not (root / name).is_file()]:
-            raise FileError(
-                f"evidence in {root} is unfinished, {missing[0]} is missing: run the same command again"
-            )
-        shards = [_load_shard(root / name) for name in names]
-        columns = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
+        manifest = _read_manifest(root)
+        shards = [_read_shard(root, manifest, number) for number in range(len(_shards(manifest["pictures"])))]
+        if len({columns["embeds"].shape[1] for _, columns in shards}) > 1:
+            raise FileError(f"files in {root} have tokens of several widths: {MANIFESTS.remedy}")
+        columns = {key: torch.cat([columns[key] for _, columns in shards]) for key in shards[0][1]}
         signals = {key: columns.pop(key) for key in SIGNALS}
-        pictures = tuple(entry["name"] for entry in manifest["pictures"])
-        return cls(**columns, signals=signals, pictures=pictures, manifest=manifest)
-
-    def skipped(self, folder: str | Path) -> dict[str, str]:
-        """The pictures that could not be read, with the reason."""
-        reasons: dict[str, str] = {}
-        for i in range(len(_shards(self.manifest["pictures"]))):
-            with safe_open(Path(folder) / _shard_name(i), "pt") as shard:
-                metadata = renamed(shard.metadata(), {"set_aside": "skipped"})
-                reasons |= json.loads(metadata["skipped"])
-        return reasons
+        manifest["pictures"] = [
+            {"name": picture["name"], "sha256": picture["sha256"]}
+            for record, _ in shards
+            for picture in record["pictures"]
+        ]
+        names = tuple(picture["name"] for picture in manifest["pictures"])
+        skipped = {path: reason for record, _ in shards for path, reason in record["skipped"].items()}
+        return cls(**columns, signals=signals, pictures=names, manifest=manifest, skipped=skipped)
 
 
 def measure_tokens(
@@ -157,44 +200,97 @@ def collect_evidence(
 ) -> Evidence:
     """Examine every token of the pictures, one file for every few of them, and load the result.
 
-    A run that was stopped goes on where it was; a picture that cannot be read is skipped and named. `map`
-    may be any parallel map (function, jobs): each job writes its own file.
+    A run that was stopped goes on where it was, on as many threads as it was begun on, since the last digits
+    depend on their number. A picture that cannot be read is skipped and named, and tried again by the next
+    run. `map` may be any parallel map (function, jobs): each job writes its own file.
+
+    Raises FileError if the folder holds evidence of something else, or a picture is replaced meanwhile, and
+    ModelError if what is measured is no number.
     """
     root = Path(folder)
-    manifest: EvidenceManifest = {
+    now: EvidenceManifest = {
         "format": FORMAT,
         "model": vlm.name,
         "fingerprint": vlm.fingerprint,
         "questions": list(questions),
-        "pictures": [{"name": path.name, "sha256": file_digest(path)} for path in pictures],
+        "measured_with": measured_with(vlm),
+        "pictures": [{"name": path.name, "sha256": _digest_if_readable(path)} for path in pictures],
     }
-    _claim(root, manifest)
-    shards = _shards(list(pictures))
-    jobs = [(i, shard) for i, shard in enumerate(shards) if not (root / _shard_name(i)).is_file()]
-    work = map(partial(_write_shard, vlm, root, questions), jobs)
-    for _ in track(work, "examining pictures", len(jobs)):
-        pass
+    manifest = _claim(root, now)
+    jobs = [job for job in enumerate(_shards(list(pictures))) if not _is_done(root, manifest, job)]
+    threads = manifest["measured_with"]["threads"]
+    begun = differences(manifest["measured_with"], {**now["measured_with"], "threads": threads})
+    if jobs and begun:
+        raise FileError(
+            f"the evidence in {root} was begun otherwise ({begun}): finish it as it was begun, or choose "
+            "another folder"
+        )
+    with on_threads(threads):  # and not only in every job: jobs may share what they would change
+        work = map(partial(_write_shard, vlm, root, manifest), jobs)
+        for _ in track(work, "examining pictures", len(jobs)):
+            pass
     return Evidence.load(root)
 
 
-def _write_shard(vlm: VLM, root: Path, questions: Sequence[str], job: tuple[int, list[Path]]) -> None:
-    number, pictures = job
+def read_picture_file(path: Path) -> tuple[bytes, str]:
+    """What is in the file of a picture, and the digest of that. Raises MediaError if it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise MediaError(
+            f"cannot read {path}: {error.strerror}; expected the path of an image file"
+        ) from error
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def check_unchanged(path: Path, digest: str, expected: EvidencePicture) -> None:
+    """Raises FileError if a picture is no longer the one that evidence is of."""
+    if expected["sha256"] not in (None, digest):
+        raise FileError(
+            f"{path} is another picture than when its evidence was begun: put the former one back, or "
+            "collect the evidence again in another folder"
+        )
+
+
+def _digest_if_readable(path: Path) -> str | None:
+    try:
+        return read_picture_file(path)[1]
+    except MediaError:
+        return None
+
+
+def _write_shard(vlm: VLM, root: Path, manifest: EvidenceManifest, job: tuple[int, list[Path]]) -> None:
+    number, paths = job
+    known = _shards(manifest["pictures"])[number]
+    pictures: list[ExaminedPicture] = []
     parts: list[dict[str, Tensor]] = []
     skipped: dict[str, str] = {}
-    for offset, path in enumerate(pictures):
+    for path, expected in zip(paths, known, strict=True):
+        digest = None
         try:
-            picture = load_picture(path)
-        except UsageError as error:
+            content, digest = read_picture_file(path)
+            check_unchanged(path, digest, expected)
+            picture = read_picture(BytesIO(content), str(path))
+        except MediaError as error:
             skipped[str(path)] = str(error)
+            pictures.append({"name": path.name, "sha256": digest, "tokens": 0})
             continue
-        columns = measure_tokens(vlm, picture, questions)
-        image = torch.full((len(columns["embeds"]),), number * SHARD + offset)
-        parts.append(columns | {"image": image})
-    if not parts:
-        parts = [_no_rows(vlm)]
-    shard = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        with on_threads(manifest["measured_with"]["threads"]):  # a job may run in another process
+            columns = measure_tokens(vlm, picture, manifest["questions"])
+        check_finite(f"the tokens of {path}", columns)
+        tokens = len(columns["embeds"])
+        parts.append(columns | {"image": torch.full((tokens,), number * SHARD + len(pictures))})
+        pictures.append({"name": path.name, "sha256": digest, "tokens": tokens})
+    parts = parts or [_no_rows(vlm)]
+    columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    record: EvidenceShard = {
+        **manifest,
+        "pictures": pictures,
+        "skipped": skipped,
+        "columns_sha256": tensors_digest(columns),
+    }
     with replacing(root / _shard_name(number)) as draft:
-        save_file(shard, draft, {"skipped": json.dumps(skipped)})
+        write_tensors(draft, columns, SHARDS.text(record))
 
 
 def _no_rows(vlm: VLM) -> dict[str, Tensor]:
@@ -210,11 +306,71 @@ def _no_rows(vlm: VLM) -> dict[str, Tensor]:
     }
 
 
-def _load_shard(path: Path) -> dict[str, Tensor]:
+def _is_done(root: Path, manifest: EvidenceManifest, job: tuple[int, list[Path]]) -> bool:
+    """Whether the shard of a job is there and skipped no picture that can be read now. Raises FileError if it
+    is damaged or of other evidence.
+    """
+    number, paths = job
+    if not (root / _shard_name(number)).exists():
+        return False
+    pictures = _read_record(root, manifest, number)["pictures"]
+    return not any(
+        _can_be_read(path) for path, picture in zip(paths, pictures, strict=True) if not picture["tokens"]
+    )
+
+
+def _can_be_read(path: Path) -> bool:
     try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise FileError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+        read_picture(BytesIO(read_picture_file(path)[0]), str(path))
+    except MediaError:
+        return False
+    return True
+
+
+def _read_record(root: Path, manifest: EvidenceManifest, number: int) -> EvidenceShard:
+    """What a shard is of. Raises FileError if that is not what the manifest says."""
+    path = root / _shard_name(number)
+    record = read_metadata(path, SHARDS)
+    expected = {**manifest, "pictures": _shards(manifest["pictures"])[number]}
+    if different := _difference(record, expected, also=("measured_with",)):
+        raise FileError(
+            f"{path} is of another run than {MANIFEST} beside it (what differs: {different}): "
+            f"{MANIFESTS.remedy}, or {SHARDS.remedy}"
+        )
+    return record
+
+
+def _read_shard(
+    root: Path, manifest: EvidenceManifest, number: int
+) -> tuple[EvidenceShard, dict[str, Tensor]]:
+    path = root / _shard_name(number)
+    if not path.is_file():
+        raise FileError(
+            f"evidence in {root} is unfinished, {path.name} is missing: run the same command again"
+        )
+    record, columns = _read_record(root, manifest, number), read_tensors(path, SHARDS)
+    if tensors_digest(columns) != record["columns_sha256"]:
+        raise SHARDS.unusable(path, "its columns are not what was written, so it is damaged or edited")
+    numbered = enumerate(record["pictures"], number * SHARD)
+    tokens = {image: picture["tokens"] for image, picture in numbered if picture["tokens"]}
+    if wrong := _wrong(columns, tokens):
+        raise SHARDS.unusable(path, wrong)
+    return record, columns
+
+
+def _wrong(columns: Mapping[str, Tensor], tokens: Mapping[int, int]) -> str:
+    """What is wrong with the columns of images of so many tokens, "" if nothing is."""
+    if columns.keys() != SHAPES.keys():
+        return "its columns are not those of evidence"
+    rows, shapes = sum(tokens.values()), {**SHAPES, "embeds": tuple(columns["embeds"].shape[-1:])}
+    for name, column in columns.items():
+        is_typed = column.dtype == torch.long if name in INDICES else column.is_floating_point()
+        if column.shape != (rows, *shapes[name]) or not is_typed:
+            return f"{name} has the shape {tuple(column.shape)} and holds {column.dtype}"
+        if not column.isfinite().all():
+            return f"{name} is NaN or infinite"
+    images = dict(Counter(columns["image"].tolist()))
+    return "" if images == tokens else "its tokens are of other pictures"
 
 
 def _shards(pictures: list[T]) -> list[list[T]]:
@@ -225,31 +381,46 @@ def _shard_name(number: int) -> str:
     return f"{number:06d}.safetensors"
 
 
-def file_digest(path: Path) -> str:
-    """What tells the content of a file from that of others."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _claim(root: Path, manifest: EvidenceManifest) -> EvidenceManifest:
+    """The manifest that is in the folder, or this one, which is written if there is none or it knows more.
 
-
-def _claim(root: Path, manifest: EvidenceManifest) -> None:
-    """Write the manifest, or check that the one that is there says the same."""
-    if not (root / MANIFEST).is_file():
-        with replacing(root / MANIFEST) as draft:
-            draft.write_text(json.dumps(manifest, indent=1))
-        return
-    there = _read_manifest(root)
-    if different := [key for key, value in manifest.items() if there.get(key) != value]:
+    Raises FileError if there is one of something else.
+    """
+    sweep(root)
+    there = _read_manifest(root) if (root / MANIFEST).exists() else manifest
+    if different := _difference(there, manifest):
         raise FileError(
-            f"{root} holds evidence of another run (what differs: {', '.join(different)}); "
+            f"{root} holds evidence of another run (what differs: {different}); "
             "expected the same run to go on: choose another folder, or delete this one"
         )
+    pairs = zip(there["pictures"], manifest["pictures"], strict=True)
+    merged = [now if old["sha256"] is None else old for old, now in pairs]
+    if merged != there["pictures"] or not (root / MANIFEST).exists():
+        there = {**there, "pictures": merged}
+        with replacing(root / MANIFEST) as draft:
+            draft.write_text(MANIFESTS.text(there), "utf-8")
+    return there
 
 
-def _read_manifest(root: Path) -> dict[str, Any]:
-    """What the manifest holds, whatever its format."""
-    try:
-        data = read_json(root / MANIFEST, "the manifest of evidence")
-    except FileError as error:
-        raise FileError(f"no evidence in {root}: {error}") from error
-    if not isinstance(data, dict):
-        raise FileError(f"no evidence in {root}: {MANIFEST} is not one")
-    return data
+def _difference(there: Mapping[str, Any], now: Mapping[str, Any], also: Sequence[str] = ()) -> str:
+    """What tells the evidence of one run from that of another, "" if it is of the same one; a picture that
+    was not read may be any of its name.
+    """
+    names = ("model", "fingerprint", "questions", *also)
+    found = [differences(there, {name: now[name] for name in names})]
+    pairs = zip_longest(there["pictures"], now["pictures"])
+    if other := [new or old for old, new in pairs if not _may_be_same(old, new)]:
+        found.append(f"{len(other)} pictures, {other[0]['name']} first")
+    return "; ".join(filter(None, found))
+
+
+def _may_be_same(old: EvidencePicture | None, new: EvidencePicture | None) -> bool:
+    if old is None or new is None or old["name"] != new["name"]:
+        return False
+    return None in (old["sha256"], new["sha256"]) or old["sha256"] == new["sha256"]
+
+
+def _read_manifest(root: Path) -> EvidenceManifest:
+    if not (root / MANIFEST).is_file():
+        raise FileError(f"no evidence in {root}: {MANIFEST} is missing; expected a folder with evidence")
+    return MANIFESTS.read(root / MANIFEST)

@@ -8,10 +8,11 @@ from typing import Literal
 from rich.console import RenderableType
 from rich.text import Text
 
+from wordsight._utils.numbers import with_interval
 from wordsight.analysis.intermediate_states import Analysis, Half
 from wordsight.evaluation.statistics import Estimate
 from wordsight.reports.formats import terminal
-from wordsight.reports.tables import Table
+from wordsight.reports.tables import Table, too_few
 
 ORDERED = (
     "Every picture's tokens are ordered by themselves. The authors' notebook adds attention up over pictures "
@@ -53,7 +54,8 @@ def sentences(record: Analysis) -> list[str]:
         f"fewer than {rule['pictures']} pictures. A word may be said surely and be wrong.",
         ORDERED,
         f"{record['tokens']} tokens of {len(record['pictures'])} pictures; means over pictures with 95 % "
-        "bootstrap intervals over pictures, not corrected for multiple comparisons.",
+        "intervals over pictures, not corrected for multiple comparisons.",
+        *([too_few(len(record["pictures"]))] if len(record["pictures"]) < rule["pictures"] else []),
         *(f"{order['label']} is absent: {order['why']}." for order in record["absent"]),
     ]
 
@@ -188,12 +190,7 @@ def _label(record: Analysis, name: str) -> str:
 
 def _with_interval(estimate: Estimate, form: Callable[[float], str]) -> str:
     """An estimate, a dash if there is none."""
-    mean, low, high = estimate["mean"], estimate["low"], estimate["high"]
-    if mean is None:
-        return "-"
-    if low is None or high is None:
-        return f"{form(mean)} [one picture]"
-    return f"{form(mean)} [{form(low)}, {form(high)}]"
+    return with_interval(estimate["mean"], estimate["low"], estimate["high"], form=form)
 
 
 def share(estimate: Estimate) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from wordsight._utils.records import json_text
 from wordsight.analysis.intermediate_states import Analysis
 from wordsight.reports.analysis import analysis_tables, sentences
 from wordsight.reports.analysis_figure import draw
@@ -27,7 +27,7 @@ def write_analysis(record: Analysis, folder: Path) -> None:
     )
     contents: dict[str, bytes | str] = {
         "analysis.html": text,
-        "analysis.json": json.dumps(record, indent=1) + "\n",
+        "analysis.json": json_text(record) + "\n",
         "analysis.png": light,
     }
     write_files(folder, contents)

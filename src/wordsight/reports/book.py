@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wordsight._utils.numbers import counted
 from wordsight.analysis.prototypes import Cluster, Inspection
 from wordsight.reports.tables import Table
 
@@ -14,13 +15,14 @@ def sentences(record: Inspection) -> list[str]:
     if says["flagged"]:
         common = ", ".join(f"{word} ({times})" for word, times in says["words"][:10])
         flag = (
-            f"Flagged: {says['prototypes']} of {count} prototypes ({says['share']:.0%}) {sure}: {common}. "
+            f"Flagged: {says['prototypes']} of {counted(count, 'prototype')} ({says['share']:.0%}) {sure}: "
+            f"{common}. "
             "What a prototype stands for should say nothing recognizable."
         )
     lines = [
         flag,
-        f"{count} prototypes for {record['book']['model']}, each read alone and compared with "
-        f"{record['tokens']} tokens of {len(record['pictures'])} pictures.",
+        f"{counted(count, 'prototype')} for {record['book']['model']}, each read alone and compared with "
+        f"{counted(record['tokens'], 'token')} of {counted(len(record['pictures']), 'picture')}.",
     ]
     if repeats := record["repetition"]:
         lines.append(

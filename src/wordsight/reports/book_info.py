@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from wordsight._utils.numbers import counted
 from wordsight.redundancy.codebook import ClusteringRecord, CodebookConfig, CodebookInfo, Counts
 from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord, TokenSignal
 
@@ -45,7 +46,7 @@ def _origin(config: CodebookConfig) -> list[tuple[str, str]]:
     """The file or the larger books that a book comes from."""
     rows = [("imported from", config["imported_from"])] if "imported_from" in config else []
     for larger in config.get("compacted", []):
-        text = f"from {larger['prototypes']} prototypes; one stays of those at a cosine of"
+        text = f"from {counted(larger['prototypes'], 'prototype')}; one stays of those at a cosine of"
         rows.append(("compacted", f"{text} {larger['similarity']:g} or more"))
     return rows
 
@@ -65,7 +66,7 @@ def _building(config: CodebookConfig) -> list[tuple[str, str]]:
 
 
 def _counted(counts: Counts) -> str:
-    text = f"{counts['tokens']} tokens of {counts['pictures']} pictures"
+    text = f"{counted(counts['tokens'], 'token')} of {counted(counts['pictures'], 'picture')}"
     if "redundant" not in counts:
         return text
     small = f"{counts['redundant_in_small_clusters']} of them in small clusters"
@@ -99,8 +100,8 @@ def _limit(threshold: float | QuantileRecord, value: float | QuantileRecord | No
 def _clustered(clustering: ClusteringRecord) -> list[str]:
     return [
         f"{clustering['image_clusters']} clusters in each picture; those of more than "
-        f"{clustering['largest']} tokens are left out",
+        f"{counted(clustering['largest'], 'token')} are left out",
         f"{clustering['clusters']} clusters over all pictures; those in no more than "
-        f"{clustering['images']} pictures are left out",
+        f"{counted(clustering['images'], 'picture')} are left out",
         f"{clustering['neighbors']} neighbors, distances scaled by {clustering['scale']}",
     ]

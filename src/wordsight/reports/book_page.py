@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from wordsight._utils.records import json_text
 from wordsight.analysis.prototypes import Cluster, Inspection, NearestToken, Prototype
 from wordsight.reports.book import sentences, words_of
 from wordsight.reports.book_figure import draw
@@ -48,7 +48,7 @@ def write_book_report(record: Inspection, pictures: Sequence[Path], folder: Path
     )
     contents: dict[str, bytes | str] = {
         "book.html": text,
-        "book.json": json.dumps(record, indent=1) + "\n",
+        "book.json": json_text(record) + "\n",
         "book.png": light,
     }
     write_files(folder, contents)

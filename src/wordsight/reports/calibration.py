@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from rich.console import RenderableType
-from rich.table import Table
 
 from wordsight._utils.numbers import signed
 from wordsight.evaluation.calibration import CalibrationRecord
+from wordsight.reports.formats import terminal
+from wordsight.reports.tables import Table, too_few
 
 
 def calibration_tables(record: CalibrationRecord) -> list[RenderableType]:
     """The record of a calibration for the terminal, the verdict last."""
+    ranked = sorted(record["choosing"].items(), key=lambda item: -item[1])
     tried = Table(
-        "criterion", "accuracy", title=f"on {record['questions']['choosing']} questions that choose"
+        f"on {record['questions']['choosing']} questions that choose",
+        ("criterion", "accuracy"),
+        [(name, f"{accuracy:.3f}") for name, accuracy in ranked],
     )
-    for name, accuracy in sorted(record["choosing"].items(), key=lambda item: -item[1]):
-        tried.add_row(name, f"{accuracy:.3f}")
     tested = Table(
-        "", "accuracy", "best minus this", title=f"on {record['questions']['testing']} questions that test"
+        f"on {record['questions']['testing']} questions that test",
+        ("", "accuracy", "best minus this"),
+        [
+            (name, f"{accuracy:.3f}", signed(record["difference_to"].get(name)))
+            for name, accuracy in record["testing"].items()
+        ],
+        () if record["enough_pictures"] else (too_few(record["pictures"]),),
     )
-    for name, accuracy in record["testing"].items():
-        gap = record["difference_to"].get(name)
-        tested.add_row(name, f"{accuracy:.3f}", signed(gap))
     verdict = "pays" if record["pays"] else "does not pay"
     shares = ", ".join(f"{keep:.0%}" for keep in record["keeps"])
     return [
-        tried,
-        tested,
+        terminal(tried),
+        terminal(tested),
         f"The best codebook {verdict} on this model and task, mean over {shares} of tokens.",
     ]

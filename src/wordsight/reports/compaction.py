@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wordsight._utils.numbers import counted
 from wordsight.analysis.compaction import Compaction
 from wordsight.reports.tables import Table
 
@@ -10,8 +11,8 @@ def compaction_table(record: Compaction) -> Table:
     """What was merged, and on pictures how many of the kept tokens are the same."""
     before, after = record["prototypes"]["before"], record["prototypes"]["after"]
     notes = [
-        f"{after} of {before} prototypes stay; each that went has a cosine of {record['similarity']:g} or "
-        "more with one of them.",
+        f"{after} of {counted(before, 'prototype')} stay; each that went has a cosine of "
+        f"{record['similarity']:g} or more with one of them.",
         f"No token's redundancy rises, and none falls by more than {record['largest_fall_possible']:.3f}, "
         "whatever the picture.",
     ]
@@ -19,7 +20,7 @@ def compaction_table(record: Compaction) -> Table:
     if on := record.get("on_pictures"):
         fall = on["redundancy"]
         notes.append(
-            f"On {on['tokens']} tokens of {on['pictures']} pictures redundancy fell by "
+            f"On {counted(on['tokens'], 'token')} of {counted(on['pictures'], 'picture')} redundancy fell by "
             f"{fall['largest_fall']:.4f} at most, {fall['mean_fall']:.4f} on average."
         )
         body = [

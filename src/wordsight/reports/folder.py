@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from wordsight._utils.files import check_folder, replacing
-from wordsight.errors import FileError, UsageError
+from wordsight.errors import UsageError
 from wordsight.evaluation.results import Results
 from wordsight.reports.formats import latex, markdown
 from wordsight.reports.tables import tables
@@ -17,15 +17,15 @@ COMPARISON_FILES = ("pareto.png", "comparison.html", "comparison.md", "compariso
 BOOK_FILES = ("book.html", "book.json", "book.png")
 
 
-def check_report(folder: Path, files: Sequence[str] = COMPARISON_FILES) -> None:
+def check_report(
+    folder: Path, files: Sequence[str] = COMPARISON_FILES, apart: Iterable[str | Path] = ()
+) -> None:
     """Raises UsageError without matplotlib and FileError if a report of these files could not be written
-    there, before the work that it reports on.
+    there, `apart` from what else is used, before the work that it reports on.
     """
     if find_spec("matplotlib") is None:
         raise UsageError("a report needs matplotlib: pip install 'wordsight[report]'")
-    if other := sorted({path.name for path in folder.glob("*")} - set(files)):
-        raise FileError(f"{folder} holds {other[0]}, which is not of such a report; choose another folder")
-    check_folder(folder)
+    check_folder(folder, files, apart)
 
 
 def write_files(folder: Path, contents: Mapping[str, bytes | str]) -> None:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rich.console import Group
-from rich.markup import escape
-from rich.table import Table as RichTable
-from rich.text import Text
-
+from wordsight.reports.fitting import FittedTable
 from wordsight.reports.tables import Table
 
 ESCAPES = {
@@ -20,12 +16,9 @@ ESCAPES = {
 }
 
 
-def terminal(table: Table) -> Group:
+def terminal(table: Table) -> FittedTable:
     """The table and its notes for rich."""
-    drawn = RichTable(*map(escape, table.head), title=table.title, box=None, pad_edge=False)
-    for cells in table.body:
-        drawn.add_row(*(Text(cell) for cell in cells))
-    return Group(drawn, *(Text(note) for note in table.notes))
+    return FittedTable(table)
 
 
 def markdown(table: Table) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Mapping
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from wordsight._utils.records import json_text
 from wordsight.reports.palette import css
 
 TEMPLATES = Path(__file__).parent
@@ -38,7 +38,7 @@ def _environment(folder: Path) -> Environment:
 
 def _embedded(record: Mapping[str, object]) -> Markup:
     """The JSON of a record as it can stand in a script element: none of its words can end that."""
-    return Markup(json.dumps(record, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
+    return Markup(json_text(record, indent=None).replace("<", "\\u003c"))
 
 
 def figure(light: bytes, dark: bytes) -> dict[str, str]:

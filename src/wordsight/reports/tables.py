@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wordsight._utils.numbers import percent, signed
+from wordsight._utils.numbers import counted, percent, signed, with_interval
 from wordsight.evaluation.latency import RATIOS, SPANS, Span, is_gain
 from wordsight.evaluation.metrics import UNPRUNED, Part
 from wordsight.evaluation.results import Row
-from wordsight.evaluation.statistics import ENOUGH, Interval
+from wordsight.evaluation.statistics import FEWEST_PICTURES, Interval
 
 
 @dataclass(frozen=True)
 class Table:
-    """A title, the names of the columns, the cells row by row, and the notes below."""
+    """A title, the names of the columns, the cells row by row, and the notes below; the first `keys` columns
+    tell a row from the others.
+    """
 
     title: str
     head: tuple[str, ...]
     body: Sequence[tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    keys: int = 1
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
@@ -46,7 +49,7 @@ def summary(rows: Sequence[Row]) -> Table:
             body.append((*group, pruner, *at))
         body.append((*group, "(blind)", *(f"{own[0]['blind']:.3f}" for _ in keeps)))
     head = ("model", "task", "pruner", *keeps)
-    return _without_one_model(Table("By keep, accuracy [95 %]", head, body, tuple(notes)))
+    return _without_one_model(Table("By keep, accuracy [95 %]", head, body, tuple(notes), keys=3))
 
 
 def _more_read(pruner: str, rows: Sequence[Row]) -> str:
@@ -92,23 +95,20 @@ def comparison(rows: Sequence[Row]) -> Table:
         if i + 1 == len(rows) or _model_and_task(rows[i + 1]) != _model_and_task(row):
             blind = (*_model_and_task(row), "(blind)", "0%", "0.0", f"{row['blind']:.3f}")
             body.append(blind + ("",) * (len(head) - len(blind)))
-    few = {
-        (row["task"], row["questions"], row["pictures"])
-        for row in rows
-        if row["tasks"] == 1 and row["pictures"] < ENOUGH
-    }
+    asked = {(row["task"], row["questions"], row["pictures"]) for row in rows if row["tasks"] == 1}
     notes = [
-        f"{task}: {questions} questions about {pictures} pictures; intervals over fewer than {ENOUGH} "
-        "pictures are too narrow to be believed."
-        for task, questions, pictures in sorted(few)
+        f"{task}, {questions} questions: {too_few(pictures)}"
+        for task, questions, pictures in sorted(asked)
+        if pictures < FEWEST_PICTURES
     ]
     notes += [
         f"{row['pruner']} at keep {_keep(row)} on {row['task']}: the threshold alone would have "
-        f"dropped all tokens of {row['drops_all']} of {row['pictures']} pictures; one of each was kept."
+        f"dropped all tokens of {row['drops_all']} of {counted(row['pictures'], 'picture')}; one of each was "
+        "kept."
         for row in rows
         if row["drops_all"]
     ]
-    return _without_one_model(Table("Accuracy", head, body, tuple(notes)))
+    return _without_one_model(Table("Accuracy", head, body, tuple(notes), keys=4))
 
 
 def contributions(rows: Sequence[Row]) -> Table:
@@ -134,7 +134,7 @@ def contributions(rows: Sequence[Row]) -> Table:
         )
         for group, row in reversed(first.items())
     ]
-    return _without_one_model(Table("What the pictures add", head, body))
+    return _without_one_model(Table("What the pictures add", head, body, keys=2))
 
 
 def times(rows: Sequence[Row]) -> Table:
@@ -162,18 +162,25 @@ def times(rows: Sequence[Row]) -> Table:
     )
     reasons = {taken["peak_memory_note"] for _, timing in timed for taken in timing["batches"]} - {None}
     missing = (f"Peak memory is not told: {reason}." for reason in reasons)
-    return _without_one_model(Table("Time and memory", head, body, (how, *missing)))
+    return _without_one_model(Table("Time and memory", head, body, (how, *missing), keys=5))
 
 
 def _without_one_model(table: Table) -> Table:
     """The table without its first column, if that names one model all along."""
     if len({cells[0] for cells in table.body}) > 1:
         return table
-    return replace(table, head=table.head[1:], body=[cells[1:] for cells in table.body])
+    body = [cells[1:] for cells in table.body]
+    return replace(table, head=table.head[1:], body=body, keys=table.keys - 1)
+
+
+def too_few(pictures: int) -> str:
+    """The note on a table of so few pictures."""
+    count = "one picture" if pictures == 1 else f"{pictures} pictures"
+    return f"What is found on {count}, fewer than {FEWEST_PICTURES}, is not to be believed."
 
 
 def _accuracy(row: Row) -> str:
-    return f"{row['accuracy']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    return with_interval(row["accuracy"], row["low"], row["high"], form="{:.3f}".format)
 
 
 def _key(row: Row) -> tuple[str, ...]:

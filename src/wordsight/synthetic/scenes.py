@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from wordsight._utils.files import replacing
+
 SIZE, PATCH = 192, 16
 GRID = SIZE // PATCH
 SPLITS = {"train": 0, "validation": 1_000_000, "test": 2_000_000}  # first seed of each split
@@ -292,8 +294,8 @@ def save_scenes(folder: str | Path, count: int, split: str = "train") -> list[Pa
     files.
     """
     root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
     paths = [root / f"scene_{number:05d}.png" for number in range(count)]
     for number, path in enumerate(paths):
-        render(SPLITS[split] + number).image.save(path)
+        with replacing(path) as draft:
+            render(SPLITS[split] + number).image.save(draft)
     return paths

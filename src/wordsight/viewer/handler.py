@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from wordsight._utils.records import json_text
 from wordsight.explain.page import render_page
 from wordsight.explain.panels import numbered, pictures
 from wordsight.explain.record import ExplainRequest, explain_tokens
@@ -57,4 +57,4 @@ class RequestHandler:
 
         record = explain_tokens(self._vlm, request.media, to_explain, measure=measure)
         page = render_page(record, pictures(request.media, record["panels"]))
-        return ExplainResult(record["answer"], json.dumps(record, allow_nan=False), page)
+        return ExplainResult(record["answer"], json_text(record, indent=None), page)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wordsight._utils import registry
 from wordsight.errors import UsageError
-from wordsight.models.families.base import Family, Grid, VisionContext
+from wordsight.models.families.base import Family, Grid, VisionContext, inner_model
 from wordsight.models.families.qwen2_vl import Qwen2VL
 
 __all__ = ["Family", "family", "names"]
@@ -55,11 +55,19 @@ class Unmapped(Family):
 
     def projector(self, model: Any) -> nn.Module:
         """Whatever it is called, it is the first module of a known name; else all of the model counts."""
-        names = ("multi_modal_projector", "connector", "aligner", "projector", "embed_vision")
-        found = (getattr(model.model, name, None) for name in names)
-        return next((module for module in found if isinstance(module, nn.Module)), model.model)
+        names = (
+            "multi_modal_projector",
+            "connector",
+            "aligner",
+            "projector",
+            "embed_vision",
+            "language_projection",
+        )
+        inner: nn.Module = inner_model(model)
+        found = (getattr(inner, name, None) for name in names)
+        return next((module for module in found if isinstance(module, nn.Module)), inner)
 
     def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
-        if hasattr(model.model, "get_rope_index"):
+        if hasattr(inner_model(model), "get_rope_index"):
             return Qwen2VL().positions(model, inputs)
         return super().positions(model, inputs)

@@ -141,6 +141,11 @@ class Family:
         return signal
 
 
+def inner_model(model: Any) -> Any:
+    """The model under its language head; of a few types, all of it."""
+    return getattr(model, "model", model)
+
+
 def square_of(size: tuple[int, int], *, inside: bool) -> Region:
     """The square in the middle of a picture of `size` (width, height), or the smallest around it."""
     side = min(size) if inside else max(size)
