@@ -3,14 +3,20 @@
 An input survives if it is read, or refused with one sentence, within the time there is, and stays as it was;
 of files with a digest, what is read has to be what was written. Each parser runs in a process of its own, of
 bounded memory; where that dies or hangs, the input is a failure and the next one goes on.
+
+    python torture/fuzz.py --out torture/results/fuzz.json
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import multiprocessing
 import resource
+import shlex
 import shutil
 import sys
+import time
 import traceback
 import warnings
 from collections import Counter
@@ -24,7 +30,9 @@ from typing import Any
 
 import parsers
 from parsers import Parser
+from wordsight._utils.files import replacing
 from wordsight.errors import WordsightError
+from wordsight.evaluation.environment import machine
 
 LIMIT = 30.0  # seconds for one input
 MEMORY = 8 * 2**30  # bytes of address space for a parser, most of which is the loaded libraries
@@ -39,6 +47,37 @@ class Failure:
     parser: str
     number: int
     what: str
+
+
+def main() -> None:
+    """Try all, print the counts, and exit with 1 if an input did not survive."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--out", type=Path, help="write the counts into this JSON file")
+    options.add_argument("--keep", type=Path, help="a folder for the inputs that do not survive")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--share", type=float, default=1.0, help="of the inputs of a full run")
+    given = options.parse_args()
+    begin = time.monotonic()
+    counts, failures = fuzz(given.seed, given.share, given.keep)
+    tried, survived = sum(counts.values()), sum(counts.values()) - len(failures)
+    print(f"{survived} of {tried} inputs survived")
+    if given.out:
+        record = {
+            "command": shlex.join(["python", *sys.argv]),
+            **machine(),
+            "seconds": round(time.monotonic() - begin),
+            "tried": tried,
+            "survived": survived,
+            "parsers": {
+                name: {"tried": count, "survived": count - sum(each.parser == name for each in failures)}
+                for name, count in counts.items()
+            },
+        }
+        with replacing(given.out) as draft:
+            draft.write_text(json.dumps(record, indent=1) + "\n")
+    sys.exit(bool(failures))
 
 
 def fuzz(seed: int, share: float, keep: Path | None) -> tuple[dict[str, int], list[Failure]]:
@@ -150,4 +189,4 @@ def _where(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    fuzz(0, float(sys.argv[1]), Path("/tmp/fuzzkeep"))
+    main()

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from mutations import NUMBERS, mutate_bytes, mutate_json, mutate_text
 from wordsight import VLM, Codebook, pruners, tasks
 from wordsight.cli import main
-from wordsight.evaluation.result_cache import ResultCache, RunResult
+from wordsight.evaluation.result_cache import ResultCache
 from wordsight.evaluation.results import Results
 from wordsight.media.inputs import MediaInput
 from wordsight.redundancy.codebook import import_released
@@ -259,25 +259,27 @@ def _evidence(vlm: VLM, folder: Path) -> Files:
 def _evidence_rows(folder: Path) -> Any:
     evidence = Evidence.load(folder)
     columns = [evidence.embeds, evidence.image, evidence.words, *evidence.signals.values()]
-    return [column.tolist() for column in columns], evidence.pictures, evidence.skipped(folder)
+    return [column.tolist() for column in columns], evidence.pictures, evidence.skipped
 
 
-SETTINGS: Any = {"versions": {"torch": "2"}, "limit": None, "timing": None}
+SETTINGS: Any = {"versions": {"torch": "2"}, "timing": None}
 PLACE: Any = {"model": "demo", "task": "scenes", "pruner": "random", "keep": 0.2, "tokens": None}
-MADE: Any = SETTINGS | {"fingerprint": "f", "dtype": "d", "device": "cpu", "questions": "q", "codebook": None}
+MADE: Any = SETTINGS | {"fingerprint": "f", "dtype": "d", "device": "cpu", "threads": 1, "attention": "sdpa"}
+MADE |= {"pass_tokens": 1, "questions": "q", "count": 3, "seeds": 1, "max_new_tokens": 12, "codebook": None}
+MADE |= {"code": None}
+
+
+def _measured() -> Any:
+    return {"answers": [["a", "b", "c"]], "tokens_kept": 28.0, "drops_all": 0, "timing": None}
 
 
 def _cell(folder: Path) -> Files:
-    result = RunResult([0.0, 1.0, 0.5], 28.0)
-    ResultCache(folder / "cells", SETTINGS).get(PLACE, MADE, lambda: result)
+    ResultCache(folder / "cells", SETTINGS).get(PLACE, MADE, _measured)
     return files(folder / "cells")
 
 
 def _cell_result(folder: Path) -> Any:
-    def measured() -> RunResult:
-        return RunResult([0.0, 1.0, 0.5], 28.0)
-
-    return ResultCache(folder, SETTINGS).get(PLACE, MADE, measured)
+    return ResultCache(folder, SETTINGS).get(PLACE, MADE, _measured)
 
 
 def _results() -> Files:
