@@ -168,7 +168,7 @@ def read_film(
             return _sampled(file, name, sampling, pixels, False)
     except UsageError:
         raise
-    except (*DAMAGE, AttributeError) as error:  # FFmpeg's errors are OSErrors or ValueErrors
+    except _damage() as error:
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"{name} is no video that can be read, or is damaged ({reason})") from error
 
@@ -234,7 +234,7 @@ class _Film:
                 self.container.seek(math.floor((time - early) / self.stream.time_base), stream=self.stream)
                 frames = self.frames()
                 begin = next(frames, None)
-            except DAMAGE:
+            except _damage():
                 continue
             if begin is not None and begin.time <= time + EXACT:
                 return chain([begin], frames)
@@ -350,6 +350,13 @@ def _opened(file: Path | IO[bytes], name: str, can_seek: bool) -> Iterator[_Film
         yield _Film(name, container, stream, can_seek)
 
 
+def _damage() -> tuple[type[Exception], ...]:
+    """What Pillow and FFmpeg raise where a file is damaged."""
+    if find_spec("av") is None:
+        return DAMAGE
+    return (*DAMAGE, AttributeError, import_module("av").FFmpegError)
+
+
 def _container(file: Path | IO[bytes], name: str) -> Any:
     if find_spec("av") is None:
         raise UnknownFilm(f"{name} is no picture; to read videos, pip install 'wordsight[video]'")
@@ -358,7 +365,7 @@ def _container(file: Path | IO[bytes], name: str) -> Any:
         file.seek(0)
     try:
         return import_module("av").open(given, options={"format_whitelist": formats.VIDEOS})
-    except DAMAGE as error:  # FFmpeg's errors are OSErrors or ValueErrors
+    except _damage() as error:
         reason = getattr(error, "strerror", None) or error
         raise UnknownFilm(f"{name} is no video that can be read, or is damaged ({reason})") from error
 
