@@ -5,21 +5,28 @@ do.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 LONGEST = 60  # characters of a value that an error repeats
+ENDLESS = re.compile(r"[^\s;]{500,}")  # no word or path, but something that was given
 
 
 class WordsightError(Exception):
     """Base of every error that the command line shows as one sentence; this one exits with 1.
 
-    `kind` is what `--json` calls it.
+    Whatever the message repeats of what was given, it is one line, and endless words are cut. `kind` is what
+    `--json` calls it.
     """
 
     exit_code = 1
     kind = "failure"
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(part.strip() for part in message.splitlines())
+        super().__init__(ENDLESS.sub(lambda word: f"{word[0][:LONGEST]}...", line))
 
 
 class UsageError(WordsightError, ValueError):

@@ -247,7 +247,7 @@ REFUSED = [
     (GOOD | {"answer": True}, "field 'answer' must be text, in quotes; got true"),
     (GOOD | {"answer": []}, "field 'answer' is an empty list"),
     (GOOD | {"answer": ["cat", None]}, "field 'answer' must be text, in quotes; got null"),
-    (GOOD | {"answer": "?"}, r"an answer needs a letter or a digit .* got '\?'"),
+    (GOOD | {"answer": "?"}, r"an answer needs a letter or a digit .* got \"\?\""),
     (GOOD | {"type": ["x"]}, "field 'type' must be text"),
 ]
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
+import json
 import math
 import os
 import re
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from wordsight._utils.notes import listen_to_notes
-from wordsight.errors import MediaError, UsageError, shown, unknown
+from wordsight.errors import MediaError, UsageError, unknown
 from wordsight.media.formats import has_video_suffix
 from wordsight.media.inputs import MediaInput
 from wordsight.media.video import Video
@@ -310,9 +311,9 @@ def _rate(fields: Fields) -> tuple[int | None, float | None]:
     if frames is not None and fps is not None:
         raise UsageError("expected field 'frames' or field 'fps', not both")
     if frames is not None and (type(frames) is not int or not 1 <= frames < 10**6):
-        raise UsageError(f"field 'frames' must be a whole number from 1 on, got {shown(frames)}")
+        raise UsageError(f"field 'frames' must be a whole number from 1 on, got {_shown(frames)}")
     if fps is not None and (type(fps) not in (int, float) or not 0 < fps < math.inf):
-        raise UsageError(f"field 'fps' must be a number above 0, got {shown(fps)}")
+        raise UsageError(f"field 'fps' must be a number above 0, got {_shown(fps)}")
     return frames, fps
 
 
@@ -401,9 +402,11 @@ def _accepted(given: Any, options: Mapping[str, str]) -> list[str]:
         raise UsageError("field 'answer' is an empty list")
     answers = list(dict.fromkeys(_answer_text(each, "answer") for each in listed))
     if options and any(isinstance(each, int) for each in listed):  # an index, or a text?
-        raise UsageError(f"answer {shown(given)} is a number; expected an option's letter or text, in quotes")
+        raise UsageError(
+            f"answer {_shown(given)} is a number; expected an option's letter or text, in quotes"
+        )
     if silent := [answer for answer in answers if not words(answer)]:
-        raise UsageError(f"an answer needs a letter or a digit to be compared by; got {shown(silent[0])}")
+        raise UsageError(f"an answer needs a letter or a digit to be compared by; got {_shown(silent[0])}")
     return [_letter(answer, options) for answer in answers] if options else answers
 
 
@@ -413,8 +416,8 @@ def _letter(answer: str, options: Mapping[str, str]) -> str:
     letter = chosen(answer, options)
     if letter is None or (by_letter and by_letter != letter):
         raise UsageError(
-            f"answer {shown(answer)} is none of the options: expected one of {', '.join(options)}, or a text "
-            "that only one of them has"
+            f"answer {_shown(answer)} is none of the options: expected one of {', '.join(options)}, or a "
+            "text that only one of them has"
         )
     return letter
 
@@ -428,7 +431,7 @@ def _scorer(fields: Fields, answers: Sequence[str], options: Mapping[str, str]) 
         raise unknown("scorer", str(name), get_args(Scorer))
     if (name == "choice") != bool(options):
         raise UsageError(
-            f"scorer {shown(name)} is for questions {'with' if name == 'choice' else 'without'} options"
+            f"scorer {_shown(name)} is for questions {'with' if name == 'choice' else 'without'} options"
         )
     found: Scorer = name
     return found
@@ -436,7 +439,7 @@ def _scorer(fields: Fields, answers: Sequence[str], options: Mapping[str, str]) 
 
 def _text(fields: Fields, key: str) -> str:
     if not isinstance(fields[key], str) or not fields[key].strip():
-        raise UsageError(f"field {key!r} must be text, in quotes; got {shown(fields[key])}")
+        raise UsageError(f"field {key!r} must be text, in quotes; got {_shown(fields[key])}")
     return str(fields[key])
 
 
@@ -445,6 +448,15 @@ def _answer_text(given: Any, key: str) -> str:
     if isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given):
         return number_text(given)
     return _text({key: given}, key)
+
+
+def _shown(value: Any) -> str:
+    """A value as the file has it, cut where it is long."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        text = repr(value) if not isinstance(value, int) else "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _splits(lines: list[_Line]) -> dict[str, str]:
