@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from run import write_between
 from wordsight._utils.files import replacing
 from wordsight._utils.numbers import signed
 from wordsight.evaluation.calibration import KEEPS
+from wordsight.evaluation.statistics import clustered_mean, student_quantile
 from wordsight.redundancy.criteria import CRITERIA
 
 HERE = Path(__file__).parent
@@ -21,6 +24,7 @@ RESULTS = HERE / "results"
 FINDINGS = HERE.parent / "docs" / "findings.md"
 DRAWS = 20_000
 MODELS = 3
+REPEATS = 20  # of the bootstrap
 WAYS = ("codebook", "direct", "codebook + diversity", "direct + diversity")
 REFERENCES = ("all visual tokens", "no visual tokens", "random", "uniform", "[CLS] attention", "divprune")
 FAMILIES = {
@@ -44,11 +48,12 @@ def main() -> None:
     seeds = [load_file(path.with_suffix(".safetensors")) for path in paths]
     scores = pooled(seeds)
     names, index = np.unique([picture for picture, _ in asked], return_inverse=True)
-    draws = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
-    families = {
-        family: compared(scores, [pair for pair in pairs if set(pair) <= set(scores)], draws, index)
-        for family, pairs in FAMILIES.items()
+    draws = resamples(len(names), 0)
+    measured = {
+        family: [pair for pair in pairs if set(pair) <= set(scores)] for family, pairs in FAMILIES.items()
     }
+    families = {family: compared(scores, pairs, draws, index) for family, pairs in measured.items()}
+    every = [pair for pairs in measured.values() for pair in pairs]
     validation = {
         name: float(np.mean([r["validation"][r["chosen_on_validation"][name]] for r in records]))
         for name in CRITERIA
@@ -70,6 +75,16 @@ def main() -> None:
         "true_objects_minus_random_at_5_percent": gate,
         "gate_passes": min(gate) >= 0,
         "questions": len(asked),
+        "pictures": len(names),
+        "comparisons": len(every),
+        "differences_corrected_for_all": compared(scores, every, draws, index),
+        "errors": {
+            method: {
+                other: errors(seeds, scores, (method, other), index) for one, other in every if one == method
+            }
+            for method, _ in every
+        },
+        "decided_by_draws": decided_by_draws(scores, measured, index),
         "environments": [record["environment"] for record in records],
     }
     with replacing(RESULTS / "verdict.json") as draft:
@@ -101,6 +116,48 @@ def compared(
         low, high = np.quantile(means, [tail, 1 - tail])
         gaps.setdefault(method, {})[reference] = [float(gap.mean()), float(low), float(high)]
     return gaps
+
+
+def resamples(pictures: int, seed: int) -> NDArray[np.int64]:
+    """(DRAWS, pictures) how often each picture is drawn."""
+    return np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1 / pictures), DRAWS)
+
+
+def errors(
+    seeds: list[dict[str, Scores]], scores: dict[str, Scores], pair: tuple[str, str], index: NDArray[np.int64]
+) -> dict[str, Any]:
+    """The difference of each model, its standard error over pictures with these models and over models with
+    these pictures, and its interval if both are drawn: of 95 %, not corrected for other comparisons.
+    """
+    method, other = pair
+    by_model = [float(np.mean(pooled([seed])[method] - pooled([seed])[other])) for seed in seeds]
+    mean = clustered_mean(scores[method] - scores[other], index)
+    over_models = float(np.std(by_model, ddof=1) / math.sqrt(MODELS))
+    error = math.hypot(mean.error, over_models)
+    degrees = error**4 / (mean.error**4 / (mean.pictures - 1) + over_models**4 / (MODELS - 1))
+    reach = student_quantile(0.95, int(degrees)) * error
+    return {
+        "by_model": by_model,
+        "over_pictures": mean.error,
+        "over_models": over_models,
+        "both_drawn": [mean.value, mean.value - reach, mean.value + reach],
+    }
+
+
+def decided_by_draws(
+    scores: dict[str, Scores], families: dict[str, list[tuple[str, str]]], index: NDArray[np.int64]
+) -> dict[str, list[str]]:
+    """By family the comparisons whose interval includes zero or not, as the draws of the bootstrap fall."""
+    found: dict[str, list[str]] = {}
+    for family, pairs in families.items():
+        zero = Counter[str]()
+        for seed in range(REPEATS):
+            gaps = compared(scores, pairs, resamples(1 + int(max(index)), seed), index)
+            for method, other in pairs:
+                _, low, high = gaps[method][other]
+                zero[f"{method} - {other}"] += low <= 0 <= high
+        found[family] = [name for name, count in zero.items() if 0 < count < REPEATS]
+    return found
 
 
 def tables(verdict: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -37,6 +38,7 @@ from wordsight.redundancy.build import build_codebook, random_codebook
 from wordsight.redundancy.criteria import CRITERIA, Condition
 from wordsight.redundancy.evidence import collect_evidence
 from wordsight.synthetic.scenes import SPLITS, render, save_scenes
+from wordsight.tasks.base import Example
 from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
@@ -95,7 +97,7 @@ def judge(
     vlm = VLM.from_pretrained(model)
     evidence = collected(vlm, evidence_root, "train", pictures)
     validation = PreparedTask.of(
-        vlm, task := Scenes(split="validation", pictures=400), task.first(VALIDATION)
+        vlm, task := Scenes(split="validation", pictures=400), _first(task, VALIDATION)
     )
     books = candidates(evidence, CLUSTERING)
     tried = {label: _mean(validation, _book_method(book)) for label, book in books.items()}
@@ -108,7 +110,7 @@ def judge(
     condition = CRITERIA[best.split(" q")[0]].at(float(best.partition(" q")[2] or 1))
     settings = _vary(validation, evidence, condition)
     test = PreparedTask.of(
-        vlm, task := Scenes(pictures=400), task.first(TEST), signals=frozenset({"cls_attention"})
+        vlm, task := Scenes(pictures=400), _first(task, TEST), signals=frozenset({"cls_attention"})
     )
     known = _known(vlm, test, evidence_root)
     methods = _methods(evidence, {name: books[label] for name, label in chosen.items()}, known)
@@ -133,6 +135,11 @@ def judge(
         save_file({method: values.astype(np.float32) for method, values in scores.items()}, draft)
     with replacing(results / f"verdict_{name}.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _first(task: Scenes, count: int) -> list[Example]:
+    """The first questions, picture after picture, as the protocol has them."""
+    return list(islice(task.examples(), count))
 
 
 def collected(vlm: VLM, root: Path, split: str, pictures: int) -> Evidence:

@@ -7,7 +7,7 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from typing_extensions import is_typeddict
+from typing_extensions import NotRequired, is_typeddict
 
 from wordsight.analysis.compaction import Compaction
 from wordsight.analysis.intermediate_states import Analysis
@@ -22,8 +22,9 @@ from wordsight.evaluation.result_cache import CachedResult
 from wordsight.evaluation.results import ResultsRecord
 from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
-from wordsight.redundancy.codebook import CodebookConfig
-from wordsight.redundancy.evidence import EvidenceManifest
+from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
+from wordsight.redundancy.evidence import EvidenceManifest, EvidenceShard
+from wordsight.reports.answers import AnswersRecord
 from wordsight.viewer.server import ExamplesRecord, HealthRecord, JobRecord
 
 PAGE = Path(__file__).with_name("records.md")
@@ -31,7 +32,9 @@ HEAD = """# Records
 
 What every command prints with `--json`, and what is kept in files, field by field. This page is
 generated from the types in the code (`python docs/records.py`). A record carries the number of its
-`format`; one of an earlier format is still read, or refused in a sentence.
+`format`; one of an earlier format is still read, or refused in a sentence. A file that is read again also has
+a `digest` of all else in it, and one of tensors is named in a record beside them or in their metadata: what
+is damaged or edited is refused.
 
 A command that fails prints `{"error": {"message": ..., "kind": ...}}` instead, with the same exit code: 1 for
 a failure, 2 for a misuse. `kind` is `usage`, `media`, `model`, `file` or `failure`.
@@ -45,13 +48,16 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "GET /health": HealthRecord,
     "GET /examples": ExamplesRecord,
     "wordsight compare": ResultsRecord,
+    "wordsight answers": AnswersRecord,
     "OUT.cells/*.json": CachedResult,
     "wordsight recommend": Recommendation,
     "wordsight analyze": Analysis,
     "wordsight info": ModelInfo,
     "wordsight demo": DemoRecord,
-    "wordsight codebook build, import and info; config.json of a codebook": CodebookConfig,
+    "wordsight codebook build, import and info": CodebookInfo,
+    "config.json of a codebook": CodebookFile,
     "manifest.json of evidence": EvidenceManifest,
+    "the record in a file of evidence": EvidenceShard,
     "wordsight codebook calibrate": CalibrationRecord,
     "wordsight codebook compact": Compaction,
     "wordsight codebook inspect": Inspection,
@@ -75,7 +81,7 @@ def _section(title: str, kind: Any, parts: dict[str, Any]) -> str:
     about = " ".join((inspect.getdoc(kind) or "").split())
     rows = []
     for name, hint in get_type_hints(kind, include_extras=True).items():
-        note = ""
+        hint, note = get_args(hint)[0] if get_origin(hint) is NotRequired else hint, ""
         if get_origin(hint) is Annotated:
             hint, *notes = get_args(hint)
             note = "; ".join(text for text in notes if isinstance(text, str))

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import shutil
 import sys
 import threading
@@ -141,12 +142,39 @@ def evidence_of():
                 "model": "made-up",
                 "fingerprint": "f00d",
                 "questions": ["what is it?", "what color is it?"],
-                "measured_with": {"dtype": "torch.float32", "device": "cpu", "threads": 1, "versions": {}},
+                "measured_with": {
+                    "dtype": "torch.float32",
+                    "device": "cpu",
+                    "threads": 1,
+                    "attention": "sdpa",
+                    "pass_tokens": 4096,
+                    "versions": {},
+                },
                 "pictures": [{"name": name, "sha256": None} for name in names],
             },
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def damages():
+    """A function that makes damaged copies of bytes up: with a flipped bit, cut short, with a span of zeros,
+    with two spans exchanged.
+    """
+
+    def copies(content, count):
+        chance = random.Random(0)
+        for _ in range(count):
+            changed = bytearray(content)
+            first, second = sorted(chance.sample(range(len(content)), 2))
+            changed[first] ^= 1 << chance.randrange(8)
+            yield bytes(changed)
+            yield content[:second]
+            yield content[:first] + bytes(second - first) + content[second:]
+            yield content[:first] + content[second:] + content[first:second]
+
+    return lambda content, count=25: [copy for copy in copies(content, count) if copy != content]
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def test_python_block_of_the_readme_runs(source):
 def test_shell_lines_of_the_readme_run_in_order(monkeypatch, capsys):
     monkeypatch.setattr(recommendation, "CLOCK", Timing(rounds=6, batch=1, new_tokens=2))
     for line in "".join(blocks("sh")).splitlines():
-        few = re.sub(r"--limit \d+", "--limit 20", line)  # two pictures: enough to run it
+        few = re.sub(r"--(limit|pictures) \d+", "--pictures 2", line)  # enough to run it
         monkeypatch.setattr(sys, "argv", shlex.split(few, comments=True))
         cli.main()
     assert "random" in capsys.readouterr().out.lower()

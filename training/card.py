@@ -49,13 +49,14 @@ On two CPU cores; `training/README.md` has times, commands and the detours that 
 ## What real models do not get
 Labels, places and centers on every patch (the labels are what keeps tokens local), an alignment of patches to
 their words, prompts with few visual tokens during training, and a world of 46 nouns. Nothing found on this
-model says anything about LLaVA-1.5, LLaVA-NeXT or LLaVA-OneVision.
+model says anything about LLaVA-1.5, LLaVA-NeXT or LLaVA-OneVision: it learned to answer pruned prompts, so
+that pruning may cost it less than it costs them.
 
 ## Gates and accuracy on test questions, every token read
 {accuracy}
 
 Targets were set before training. Blind is the shipped model without visual tokens; prior is the share of the
-commonest answer; the bracket is a 95 % bootstrap interval over pictures. `order` names the two
+commonest answer; the bracket is a 95 % interval over pictures. `order` names the two
 things to choose from: a coin would answer half of it. (`benchmarks/gates.py`, {questions})
 {missed}
 
@@ -69,7 +70,8 @@ things to choose from: a coin would answer half of it. (`benchmarks/gates.py`, {
 
 ## What it cannot do
 It knows nothing outside its scenes: no photographs, text, people, other words. Its words are lower case, its
-answers short. It was not run on a GPU.
+answers short. It was never trained on a second turn: expect wrong answers to one. It was
+not run on a GPU.
 """
 
 

@@ -35,6 +35,10 @@ class MediaError(UsageError):
     kind = "media"
 
 
+class MediaNote(UserWarning):
+    """What had to be assumed about a picture or video, such as which of its values is white."""
+
+
 class ModelError(UsageError):
     """A model cannot be used: there is no such checkpoint, it is damaged, or it cannot do what is asked."""
 

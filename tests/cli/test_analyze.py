@@ -74,7 +74,7 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_named(run):
     Path("photos/0.png").write_text("no picture")
     code, out, err = run(*ANALYZE, "--json")
     assert code == 0
-    assert err.startswith("skipped photos/0.png: photos/0.png is not an image")
+    assert err.startswith("skipped photos/0.png: photos/0.png is no picture")
     record = json.loads(out)
     assert record["pictures"] == ["1.png", "2.png"]
     assert list(record["skipped"]) == ["photos/0.png"]

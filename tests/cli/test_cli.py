@@ -20,6 +20,7 @@ from wordsight.redundancy.criteria import criterion
 from wordsight.redundancy.probe import QUESTION
 from wordsight.reports.folder import COMPARISON_FILES
 from wordsight.synthetic.scenes import render
+from wordsight.tasks.scenes import Scenes
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
 ASK = ("ask", "good.png", "what is it?")
@@ -147,10 +148,33 @@ def test_probe_draws_a_picture(run, folder):
 
 def test_compare_as_json_tells_rows_and_environment(run):
     record = parsed(run(*COMPARE, "--json"))
-    assert set(record) == {"format", "rows", "environment"}
+    assert set(record) == {"format", "rows", "environment", "asked"}
     assert record["format"] == 2
     assert [row["tokens_kept"] for row in record["rows"]] == [144, 144, 14]
     assert record["environment"]["command"] == " ".join(["wordsight", *COMPARE, "--json"])
+
+
+@pytest.mark.parametrize(
+    ("options", "questions", "pictures"),
+    [
+        (("--limit", "3"), 3, 3),
+        (("--limit", "3", "--pictures", "2"), 3, 2),
+        (("--pictures", "1"), sum(example.picture_id == "0" for example in Scenes().first(None, 1)), 1),
+    ],
+)
+def test_compare_asks_as_many_pictures_as_there_are(run, options, questions, pictures):
+    record = parsed(run(*COMPARE[:3], *COMPARE[5:], *options, "--json"))
+    assert {(row["questions"], row["pictures"]) for row in record["rows"]} == {(questions, pictures)}
+    limit = questions if "--limit" in options else None
+    assert record["asked"] == {"limit": limit, "pictures": pictures if "--pictures" in options else None}
+
+
+def test_compare_of_one_picture_says_so_where_an_interval_would_be(run):
+    code, out, _ = run(*COMPARE)
+    assert code == 0
+    assert "[one picture]" in out
+    assert "What is found on one picture, fewer than 20, is not to be believed." in out
+    assert "[-1" not in out
 
 
 def test_compare_runs_every_pruner_at_every_keep(run):
@@ -247,3 +271,31 @@ def test_import_writes_a_book(run, folder):
 
 def test_the_version_is_told(run):
     assert run("--version") == (0, f"wordsight {__version__}\n", "")
+
+
+ANSWERS = ("answers", "out.json", "--show", "all", "--json")
+
+
+def test_a_comparison_keeps_what_was_said_and_lists_it_again(run, tiny, folder, monkeypatch):
+    rows = [{"image": "good.png", "question": f"what {i}?", "answer": "unsayable"} for i in range(3)]
+    Path("q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr(cli.compare, "load_vlm", lambda name: tiny)
+    asked = ("compare", "--task", "q.jsonl", "--pruner", "uniform", "--keep", "0.1", "--out", "out.json")
+    code, out, _ = run(*asked, "--show", "wrong")
+    assert code == 0
+    expected = [tiny.answer("good.png", f"what {i}?", max_new_tokens=32).text for i in range(3)]
+    monkeypatch.setattr(VLM, "from_pretrained", interrupt)
+    listed = json.loads(run(*ANSWERS, "--pruner", "none")[1])["answers"]
+    assert [(each["question"], each["said"], each["score"]) for each in listed] == [
+        (f"what {i}?", said, 0.0) for i, said in enumerate(expected)
+    ]
+    everything = json.loads(run(*ANSWERS)[1])["answers"]
+    assert [each["pruner"] for each in everything] == [
+        name for name in ("none", "resized", "uniform", "blind") for _ in range(3)
+    ]
+    table = run(*ANSWERS[:2])[1]
+    assert "12 answers" in out
+    assert "12 answers" in table
+    assert "unsayable" in table
+    code, _, err = run(*ANSWERS[:2], "--pruner", "unifrom")
+    assert (code, "did you mean 'uniform'" in err) == (2, True)

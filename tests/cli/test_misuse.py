@@ -19,16 +19,18 @@ from wordsight.synthetic.scenes import render
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
 ASK = ("ask", "good.png", "what is it?")
 COMPARE = ("compare", "--task", "scenes", "--limit", "1", "--pruner", "uniform", "--keep", "0.1")
+ALL = ("compare", "--pruner", "uniform", "--keep", "0.1")
+EXPLAIN = ("--out", "page.html", "--codebook", "book")
 BUILD = ("codebook", "build", "photos", "--limit", "1", *EVERYTHING)
 CALIBRATE = ("codebook", "calibrate", "--images", "photos", "--out", "out")
 RECOMMEND = ("recommend", "--task", "scenes", "--limit", "30")
 MISUSES = [
-    (("ask", "nowhere.png", "what?"), "no such picture: nowhere.png"),
-    (("ask", "text.png", "what?"), "text.png is not an image"),
+    (("ask", "nowhere.png", "what?"), "no such picture or video: nowhere.png"),
+    (("ask", "text.png", "what?"), "text.png is no picture"),
     (("ask", "cut.png", "what?"), "cut.png is damaged or cut short"),
-    (("ask", "empty", "what?"), "empty is a folder; expected the path of an image file"),
+    (("ask", "empty", "what?"), "empty is a folder; expected the path of a picture"),
     (("probe", "nowhere.png"), "no such picture: nowhere.png"),
-    (("probe", "text.png"), "text.png is not an image"),
+    (("probe", "text.png"), "text.png is no picture"),
     (("probe", "cut.png"), "cut.png is damaged or cut short"),
     (("codebook", "build", "empty", "--out", "out"), "no pictures in empty"),
     (("codebook", "build", "nowhere", "--out", "out"), "no such folder: nowhere"),
@@ -53,7 +55,10 @@ MISUSES = [
     ((*COMPARE, "--report", "file/report"), "cannot write file/report"),
     ((*COMPARE, "--report", "good.png"), "cannot write good.png: it is a file"),
     ((*COMPARE, "--report", "photos"), "photos holds one.png, which is not of such a report"),
-    ((*COMPARE, "--out", "left.json"), r"left.json.cells holds unfinished .*version"),
+    ((*COMPARE, "--out", "left.json"), r"left.json.cells/1.json has format None, .*: delete it"),
+    (("answers", "nowhere.json"), "cannot read nowhere.json"),
+    (("answers", "text.png"), "cannot read text.png: expected results"),
+    (("answers", "left.json", "--show", "right"), "right"),
     ((*COMPARE, "--keep", "0"), "keep must be a share .* got '?0"),
     ((*COMPARE, "--keep", "2"), "keep must be a share .* got '?2"),
     ((*COMPARE, "--keep", "abc"), "keep must be a share .* got 'abc'"),
@@ -135,6 +140,45 @@ MISUSES = [
     ((*RECOMMEND, "--task", "one.jsonl"), "one.jsonl: its (test|validation) split is empty"),
     ((*RECOMMEND, "--task", "scenes:pictures=1"), "validation split of .* has too few pictures"),
     ((*RECOMMEND, "--pruner", "codebook:codebook=narrow"), "codebook is for D=16 .* this model has D=32"),
+    (("ask", "good.png", "photos/one.png"), "question is missing: 'photos/one.png' is a file"),
+    (("ask", "good.png", "gone.JPG"), "question is missing: 'gone.JPG' is a file, or the name of one"),
+    (("ask", "good.png", "film.mp4"), "question is missing: 'film.mp4'"),
+    (("ask", "good.png", "https://example.org/cat"), "question is missing: 'https://example.org/cat'"),
+    (("ask", "good.png", "one.jsonl"), "question is missing: 'one.jsonl' is a file"),
+    (("ask", "good.png", "good.png"), "question is missing: 'good.png' is a file"),
+    (("ask", "good.png", " "), "the question is empty"),
+    ((*ASK, "--then", "photos/two.png"), "question is missing: 'photos/two.png'"),
+    ((*ASK, "--then", ""), "the question is empty"),
+    (("probe", "good.png", "--question", "photos/one.png"), "question is missing"),
+    (("probe", "good.png", "--question", ""), "the question is empty"),
+    (("explain", "good.png", "--out", "page.html", "--question", "good.png"), "question is missing"),
+    (("explain", "good.png", "--out", "page.html", "--question", ""), "the question is empty"),
+    (("analyze", "--images", "photos", "--out", "out", "--question", ""), "the question is empty"),
+    (("ask", "good.png", "what </s>?"), "the question holds '</s>', which .* control token"),
+    (("ask", "good.png", "<image> what?"), "the question holds '<image>', the place of a picture"),
+    (("probe", "good.png", "--question", "<pad>"), "the question holds '<pad>'"),
+    (("explain", "good.png", *EXPLAIN, "--question", "<unk>?"), "the question holds '<unk>'"),
+    ((*ASK, "--then", "what </s>?"), "the question holds '</s>'"),
+    (
+        ("ask", *["good.png"] * 20, "what is it?"),
+        "takes 2,9.. positions .* tiny was made for 2,048: give fewer",
+    ),
+    (
+        ("explain", *["good.png"] * 20, *EXPLAIN),
+        "made for 2,048: give fewer pictures .1. of 20 fit.",
+    ),
+    (("ask", "good.png", "what? " * 2000), "was made for 2,048: ask something shorter .the text alone takes"),
+    (
+        (*ALL, "--task", "long.jsonl"),
+        "long.jsonl, line 2: the prompt takes .* made for 2,048: give fewer",
+    ),
+    ((*ALL, "--task", "marked.jsonl"), "marked.jsonl, line 3: the question holds '</s>'"),
+    (("info", "demo", "--size", "9" * 25), "--size must be WIDTHxHEIGHT"),
+    (("info", "demo", "--size", f"{'9' * 25}x{'9' * 25}"), "--size must be .* at most 4 digits"),
+    ((*COMPARE, "--limit", "9" * 5000), "exceeded maximum size|not a valid int"),
+    ((*ASK, "--pruner", f"random:seed={'9' * 5000}"), "seed must be a whole number, got '999"),
+    ((*ASK, "--keep", "9" * 5000), "keep must be a share of the tokens in .0, 1., got"),
+    ((*COMPARE, "--timing", "9" * 25), "rounds must be a whole number in .6, 10000."),
     (("akc", "good.png"), "akc"),
     (("codebook", "biuld"), "biuld"),
     (("codebook",), ""),
@@ -142,7 +186,7 @@ MISUSES = [
     (("ask", "good.png"), "got only 'good.png'"),
     (
         ("ask", "good.png", "what is it?", "--frames", "3"),
-        "--frames and --fps are for videos; good.png is none",
+        "frames and fps are for videos, and what was given is none",
     ),
     ((*ASK, "--frob"), "--frob"),
     (("compare", "--task", "scenes"), "pruner"),
@@ -182,6 +226,19 @@ def folder(tmp_path, monkeypatch):
     Path("left.json.cells/1.json").write_text('{"made_with": {"versions": {"wordsight": "0.0.1"}}}')
     row = '{"image": "good.png", "question": "what is it?"'
     Path("one.jsonl").write_text(row + ', "answer": "cat"}\n')
+    Path("long.jsonl").write_text(
+        row
+        + ', "answer": "cat"}\n{"image": '
+        + json.dumps(["good.png"] * 20)
+        + ', "question": "?", "answer": "a"}\n'
+    )
+    Path("marked.jsonl").write_text(
+        "".join(
+            json.dumps({"image": f"photos/{name}.png", "question": f"what is it{mark}?", "answer": "cat"})
+            + "\n"
+            for name, mark in (("one", ""), ("two", ""), ("one", "</s>"))
+        )
+    )
     Path("bad.jsonl").write_text(f'{row}, "answer": "cat"}}\n{row}}}\n')
     for name, width in (("book", 32), ("narrow", 16), ("corrupted", 32), ("pickled", 32)):
         made_up_book(width).save_pretrained(name)
@@ -198,7 +255,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), MISUSES, ids=[" ".join(arguments) for arguments, _ in MISUSES]
+    ("arguments", "message"), MISUSES, ids=[" ".join(arguments)[:80] for arguments, _ in MISUSES]
 )
 def test_a_misuse_is_told_in_one_line_and_leaves_nothing_behind(run, folder, arguments, message):
     before = files(folder)

@@ -47,10 +47,11 @@ def test_recommend_hands_its_options_on(run, folder, monkeypatch):
         return {"environment": {}}
 
     monkeypatch.setattr(library, "recommend", noted)
-    options = ("--tolerance", "0.1", "--latency-ms", "70", "--limit", "3", "--json")
+    options = ("--tolerance", "0.1", "--latency-ms", "70", "--limit", "30", "--pictures", "25", "--json")
     assert run(*RECOMMEND, *options)[0] == 0
     (call,) = calls
-    assert call["requirements"] == library.Requirements(budget=0.1, tolerance=0.1, latency_ms=70, limit=3)
+    asked = {"latency_ms": 70, "limit": 30, "pictures": 25}
+    assert call["requirements"] == library.Requirements(budget=0.1, tolerance=0.1, **asked)
     assert (call["validation"].split, call["test"].split) == ("validation", "test")
     assert [repr(pruner) for pruner in call["pruners"]] == [
         "Uniform(keep=0.1, tokens=None, positions='original')"

@@ -10,7 +10,7 @@ from wordsight.demo import QUESTIONS
 
 
 def test_the_record_of_the_tour_has_its_type_and_names_what_was_written(tmp_path, monkeypatch, embedded):
-    monkeypatch.setattr(tour, "LIMIT", 4)
+    monkeypatch.setattr(tour, "COMPARED", 1)
     monkeypatch.setattr(tour.VLM, "from_pretrained", lambda: embedded)
     steps = []
     shown = tour.tour(tmp_path, notify=steps.append)

@@ -1,7 +1,6 @@
 """Calibration of a model that tells which tokens it was shown, on evidence with and without a signal."""
 
 import json
-import random
 import statistics
 from dataclasses import dataclass, replace
 
@@ -67,6 +66,14 @@ class Share(Task):
 FIRST, SECOND = frozenset(range(PICTURES // 2)), frozenset(range(PICTURES // 2, PICTURES))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unchecked():
+    """What is shown here is no picture that a processor could count the tokens of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wordsight.evaluation.calibration.check_examples", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def teller(tiny):
     return Teller(tiny.model, tiny.processor, "teller")
@@ -125,8 +132,8 @@ def test_the_first_half_does_not_test(teller, planted):
 
 def test_the_halves_share_no_picture(good, teller, planted):
     assert good.record["questions"] == {"choosing": PICTURES, "testing": PICTURES}
-    # Four pictures, the last of them with one question.
-    assert run(teller, planted, questions=7).record["questions"] == {"choosing": 4, "testing": 3}
+    # Seven pictures take turns to ask one of their questions.
+    assert run(teller, planted, questions=7).record["questions"] == {"choosing": 3, "testing": 4}
 
 
 def slow_scores(teller, pruners):
@@ -162,20 +169,15 @@ def test_accuracies_are_means_over_keeps_and_seeds_on_the_second_half(good, by_h
         assert testing[name] == pytest.approx(statistics.fmean(by_hand[name]))
 
 
-def slow_interval(differences, level, resamples=8000):
-    """Pictures drawn with replacement; both questions of a picture have the same difference."""
-    draw, each = random.Random(0), differences[::2]
-    means = sorted(statistics.fmean(draw.choices(each, k=len(each))) for _ in range(resamples))
-    return means[int((1 - level) / 2 * resamples)], means[int((1 + level) / 2 * resamples)]
-
-
 @pytest.mark.parametrize("control", ["random tokens", "codebooks of random tokens"])
 def test_intervals_are_corrected_for_two_comparisons(good, by_hand, control):
     differences = [a - b for a, b in zip(by_hand["book"], by_hand[control], strict=True)]
     mean, low, high = good.record["difference_to"][control]
     assert good.record["level"] == 0.975
     assert mean == pytest.approx(statistics.fmean(differences))
-    assert (low, high) == pytest.approx(slow_interval(differences, 0.975), abs=0.003)
+    # Both questions about a picture have the same difference; t of 19 degrees of freedom at 97.5 %.
+    reach = 2.43344 * statistics.stdev(differences[::2]) / 20**0.5
+    assert (low, high) == pytest.approx((mean - reach, mean + reach), abs=1e-5)
 
 
 @pytest.mark.parametrize("lows", [(0.1, -0.01), (-0.01, 0.1), (0.1, 0.0)])
@@ -226,10 +228,17 @@ def test_evidence_of_another_width_is_refused(teller, planted):
         run(teller, replace(planted, embeds=planted.embeds[:, :31]))
 
 
-@pytest.mark.parametrize("questions", [1, 2])
-def test_questions_about_one_picture_are_refused(teller, planted, questions):
-    with pytest.raises(UsageError, match="about at least two pictures, got 1"):
+@pytest.mark.parametrize("questions", [1, 3])
+def test_questions_about_too_few_pictures_are_refused(teller, planted, questions):
+    with pytest.raises(UsageError, match=f"about at least four pictures, .* got {questions}"):
         run(teller, planted, questions=questions)
+
+
+def test_a_book_that_too_few_pictures_test_does_not_pay(teller, planted, good):
+    record = run(teller, planted, questions=38).record
+    assert (record["pictures"], record["enough_pictures"], record["pays"]) == (19, False, False)
+    assert all(low > 0 for _, low, _ in record["difference_to"].values())
+    assert (good.record["pictures"], good.record["enough_pictures"]) == (20, True)
 
 
 def test_evidence_of_which_no_criterion_leaves_a_prototype_is_refused(teller, planted):

@@ -43,7 +43,7 @@ class Lengths(Task):
 
 KEYS = frozenset(
     (
-        *("model", "task", "tasks", "questions", "pictures", "tokens_total"),
+        *("model", "task", "tasks", "questions", "pictures", "enough_pictures", "tokens_total"),
         *("unpruned", "blind", "image_contribution", "by_type", "split"),
         *("pruner", "keep", "tokens", "tokens_kept", "drops_all", "seeds", "timing"),
         *("accuracy", "low", "high", "retention", "difference_to"),

@@ -169,9 +169,9 @@ def test_a_gain_is_below_one_all_through(ratio, gain):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"rounds": 5}, "rounds must be a whole number from 6 on, got 5"),
-        ({"batch": 0}, "batch must be a whole number from 1 on, got 0"),
-        ({"new_tokens": 1}, "new_tokens must be a whole number from 2 on, got 1"),
+        ({"rounds": 5}, "rounds must be a whole number in .6, 10000., got 5"),
+        ({"batch": 0}, "batch must be a whole number in .1, 10000., got 0"),
+        ({"new_tokens": 1}, "new_tokens must be a whole number in .2, 10000., got 1"),
     ],
 )
 def test_what_cannot_be_timed_is_refused(wrong, message):

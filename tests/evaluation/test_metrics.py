@@ -1,12 +1,14 @@
 """Rows from scores made up by hand: differences, intervals, the easy and the hard part."""
 
-import random
+import math
 import statistics
 
+import numpy as np
 import pytest
 
 from wordsight.evaluation.metrics import Baselines, mean_metrics
 from wordsight.evaluation.result_cache import RunResult
+from wordsight.evaluation.statistics import interval
 from wordsight.tasks.base import Example
 
 NAMES = [0, 0, 1, 1, 2, 2]
@@ -20,29 +22,23 @@ BASELINES = Baselines(EXAMPLES, WHOLE, BLIND)
 ROW = BASELINES.metrics(PRUNED, {"none": WHOLE, "other": OTHER}, RESIZED)
 
 
-def slow_interval(values):
-    """Draw pictures with replacement, take the mean over all of their questions, sort, cut."""
-    draw = random.Random(1)
-    pictures = [[value for value, name in zip(values, NAMES, strict=True) if name == one] for one in range(3)]
-    means = sorted(
-        statistics.fmean(value for picture in draw.choices(pictures, k=3) for value in picture)
-        for _ in range(4000)
-    )
-    return means[100], means[-101]
-
-
 def test_a_row_tells_accuracy_and_what_it_is_of_the_unpruned_one():
     assert ROW["accuracy"] == pytest.approx(4 / 6)
     assert ROW["unpruned"] == pytest.approx(5 / 6)
     assert ROW["retention"] == pytest.approx(4 / 5)
-    assert (ROW["low"], ROW["high"]) == pytest.approx(slow_interval(PRUNED.scores), abs=0.02)
+    # Of three pictures with two questions each, .5, 1 and .5 right: an error of 1/6, and t of two degrees.
+    for end in (ROW["low"], ROW["high"]):
+        spread = end * (1 - end) / (4 / 6 * 2 / 6)
+        assert abs(end - 4 / 6) == pytest.approx(4.30265 * (1 / 6) * math.sqrt(spread), abs=1e-4)
+    assert ROW["low"] < ROW["accuracy"] < ROW["high"]
 
 
 def test_differences_are_those_of_pairs():
-    to_whole = [0, -1, 0, 1, -1, 0]
-    to_other = [1, 0, 0, 1, -0.5, 0]
-    assert ROW["difference_to"]["none"] == pytest.approx([-1 / 6, *slow_interval(to_whole)], abs=0.02)
-    assert ROW["difference_to"]["other"] == pytest.approx([1.5 / 6, *slow_interval(to_other)], abs=0.02)
+    # Over the three pictures -.5, .5 and -.5, and .5, .5 and -.25, with t of two degrees of freedom.
+    for name, means in (("none", (-0.5, 0.5, -0.5)), ("other", (0.5, 0.5, -0.25))):
+        mean, reach = statistics.fmean(means), 4.30265 * statistics.stdev(means) / math.sqrt(3)
+        expected = [mean, max(-1.0, mean - reach), min(1.0, mean + reach)]
+        assert ROW["difference_to"][name] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_image_contribution_is_what_the_pictures_add_to_the_blind_score():
@@ -100,16 +96,36 @@ def test_a_mean_over_tasks_counts_every_task_alike():
     assert (row["questions"], row["pictures"], row["drops_all"]) == (9, 5, 3)
 
 
-def test_the_interval_of_a_mean_over_tasks_draws_the_pictures_of_each_by_themselves():
+def test_the_interval_of_a_mean_over_tasks_adds_those_of_the_tasks():
     row = mean_metrics([BASELINES, SECOND], [PRUNED, LATER], {})
-    draw = random.Random(2)
-    groups = [[[1, 0], [1, 1], [0, 1]], [[1, 0], [0]]]
-    means = []
-    for _ in range(4000):
-        of_tasks = [
-            statistics.fmean(value for picture in draw.choices(task, k=len(task)) for value in picture)
-            for task in groups
-        ]
-        means.append(statistics.fmean(of_tasks))
-    means.sort()
-    assert (row["low"], row["high"]) == pytest.approx((means[100], means[-101]), abs=0.03)
+    first = interval(np.array(PRUNED.scores, float), BASELINES.pictures)
+    second = interval(np.array(LATER.scores, float), SECOND.pictures)
+    below = math.hypot(4 / 6 - first[0], 1 / 3 - second[0]) / 2
+    above = math.hypot(first[1] - 4 / 6, second[1] - 1 / 3) / 2
+    assert (row["low"], row["high"]) == pytest.approx((row["accuracy"] - below, row["accuracy"] + above))
+
+
+@pytest.mark.parametrize(("counts", "expected"), [((20,), True), ((19,), False), ((20, 19), False)])
+def test_a_row_says_whether_every_task_has_enough_pictures(counts, expected):
+    tasks = [
+        Baselines(
+            [Example("x.png", str(i), "?", "yes", "a") for i in range(count)],
+            *[RunResult([1] * count, 9)] * 2,
+        )
+        for count in counts
+    ]
+    row = tasks[0].metrics(tasks[0].whole, {}, None)
+    if len(counts) > 1:
+        row = mean_metrics(tasks, [task.whole for task in tasks], {})
+    assert row["enough_pictures"] is expected
+
+
+def test_one_picture_has_no_interval():
+    one = [Example("x.png", "0", "?", "yes", "a")] * 2
+    baselines = Baselines(one, RunResult([1, 1], 9.0), RunResult([0, 0], 0.0))
+    row = baselines.metrics(RunResult([1, 0], 3.0), {"none": baselines.whole}, RunResult([1, 0], 9.0))
+    assert (row["low"], row["high"]) == (None, None)
+    assert row["difference_to"] == {"none": [-0.5, None, None]}
+    assert row["by_type"]["a"]["low"] is None
+    mean = mean_metrics([BASELINES, baselines], [PRUNED, baselines.whole], {})
+    assert (mean["low"], mean["high"]) == (None, None)

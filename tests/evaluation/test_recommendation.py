@@ -13,6 +13,7 @@ import torch
 from wordsight.errors import UsageError
 from wordsight.evaluation import recommendation as module
 from wordsight.evaluation.recommendation import Requirements, recommend
+from wordsight.evaluation.statistics import pictures_needed
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -105,6 +106,12 @@ def times(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def unchecked(monkeypatch):
+    """What is shown here is no picture that a processor could count the tokens of."""
+    monkeypatch.setattr(module, "check_examples", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
 def small(monkeypatch):
     """What resized pictures are called: the model makes as many tokens of them, all as good."""
     monkeypatch.setattr(module, "resized", lambda name, share: f"small {name}")
@@ -121,7 +128,7 @@ def name_of(errors):
 
 def test_the_best_is_found_and_confirmed(reader):
     pruners = [Choosy(errors=errors) for errors in (0.9, 0.0, 0.3)]
-    record = run(reader, *pruners, terms=replace(TERMS, tolerance=0.06))
+    record = run(reader, *pruners, terms=replace(TERMS, tolerance=0.07))
     assert (record["leader"], record["winner"], record["verdict"]) == (name_of(0), name_of(0), "pays")
     assert record["test"]["accuracy"] == pytest.approx(
         {
@@ -232,12 +239,27 @@ def test_nothing_is_chosen_where_all_are_too_slow(reader):
 
 def test_only_the_first_questions_are_asked(reader):
     record = run(reader, Choosy(), terms=replace(TERMS, limit=12))
-    assert (record["validation"], record["test"]["questions"], record["test"]["pictures"]) == (12, 12, 6)
+    assert (record["validation"], record["test"]["questions"], record["test"]["pictures"]) == (12, 12, 12)
+    assert record["test"]["enough_pictures"] is False
+    assert record["verdict"] == "cannot tell"
+
+
+def test_only_so_many_pictures_are_asked_about(reader):
+    record = run(reader, Choosy(), terms=replace(TERMS, pictures=21))
+    assert (record["validation"], record["test"]["questions"], record["test"]["pictures"]) == (42, 42, 21)
+    assert record["test"]["enough_pictures"] is True
+
+
+def test_the_number_of_pictures_is_that_of_the_differences_to_the_unpruned_model(reader):
+    test = run(reader, Choosy(errors=0.2), terms=replace(TERMS, tolerance=0.1))["test"]
+    each = [point - 1 for n, point in enumerate(points(0.2, "test")) for _ in range(1 + n % 3)]
+    names = [str(n) for n in range(PICTURES) for _ in range(1 + n % 3)]
+    assert test["pictures_needed"] == pictures_needed(np.array(each), names, 0.1)
 
 
 def test_the_record_can_be_written_and_names_what_it_takes_to_repeat_it(reader):
     record = json.loads(json.dumps(run(reader, Choosy())))
-    assert record["terms"] == {"budget": 0.5, "tolerance": 0.03, "latency_ms": None, "limit": None}
+    assert record["terms"] == TERMS.__dict__
     assert record["environment"]["model"] == "reader"
     assert record["time"]["speed_up"] == [2.0, 2.0, 2.0]
     assert record["test"]["blind"] == 0.0
@@ -263,9 +285,10 @@ def test_without_pruners_it_takes_all_that_can_run(reader):
 
 
 def test_equal_scores_do_not_pass_for_certainty(reader):
-    """By the rule of three, of 60 pictures that are all alike 3 in 60 of all others may differ."""
-    _, low, high = run(reader, Choosy())["test"]["difference_to"]["none"]
-    assert (low, high) == pytest.approx((-3 / PICTURES, 3 / PICTURES), rel=0.01)
+    """By the rule of three, of 60 pictures that are all alike 3.69 in 60 of all others may differ."""
+    test = run(reader, Choosy())["test"]
+    assert test["difference_to"]["none"] == pytest.approx([0, -3.69 / PICTURES, 3.69 / PICTURES], rel=0.01)
+    assert test["pictures_needed"] == 123  # 3.69 / .03
 
 
 @dataclass(kw_only=True)
@@ -278,10 +301,10 @@ def test_a_pruner_that_cannot_run_is_refused(reader):
         run(reader, Needy())
 
 
-@pytest.mark.parametrize(("limit", "told"), [(1, "in its first question: "), (1, "expected at least two")])
-def test_a_split_with_one_picture_is_refused(reader, limit, told):
-    with pytest.raises(UsageError, match=f"the validation split of .* has too few pictures .*{told}"):
-        run(reader, Choosy(), terms=replace(TERMS, limit=limit))
+@pytest.mark.parametrize("asked", [{"limit": 1}, {"pictures": 1}, {"limit": 9, "pictures": 1}])
+def test_a_split_with_one_picture_is_refused(reader, asked):
+    with pytest.raises(UsageError, match="of which one is asked about: expected at least two"):
+        run(reader, Choosy(), terms=replace(TERMS, **asked))
 
 
 @pytest.mark.parametrize(
@@ -294,6 +317,7 @@ def test_a_split_with_one_picture_is_refused(reader, limit, told):
         ({"tolerance": -0.1}, "got -0.1"),
         ({"latency_ms": 0.0}, r"latency_ms must be a number of milliseconds in \(0, inf\) or none, got 0\.0"),
         ({"latency_ms": float("inf")}, "got inf"),
+        ({"pictures": 0}, "pictures must be a whole number from 1 on or none, got 0"),
         ({"limit": 0}, "limit must be a whole number from 1 on or none, got 0"),
     ],
 )

@@ -1,14 +1,18 @@
-"""The cache: a killed run goes on and gives the rows of one that was not; two runs are never mixed."""
+"""The cache: a killed run goes on and gives the rows of one that was not, and nothing in it is ever stale."""
 
+import inspect
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import torch
 
+from wordsight._utils.artifacts import sealed
+from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
 from wordsight.evaluation.comparison import Settings, compare
-from wordsight.evaluation.result_cache import ResultCache, RunResult, cache_beside
+from wordsight.evaluation.prepared_task import PreparedTask
+from wordsight.evaluation.result_cache import ResultCache, cache_beside
 from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
@@ -16,6 +20,8 @@ from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.codebook import Codebook
 from wordsight.synthetic.scenes import render
 from wordsight.tasks.base import Example, Task
+from wordsight.tasks.digest import questions_digest
+from wordsight.tasks.questions import Questions
 
 PICTURES = [render(seed).image for seed in range(2)]
 
@@ -106,109 +112,247 @@ def test_pairs_are_formed_with_scores_of_before(tiny, finished):
     assert told["difference_to"]["random"] == rows[3]["difference_to"]["random"]
 
 
-def test_results_of_another_version_are_refused_before_any_work(tiny, tmp_path, monkeypatch):
+@pytest.fixture
+def counted(monkeypatch):
+    """Names of what is run: pruners, and the unpruned model."""
+    found = []
+    answers = PreparedTask.answers
+    monkeypatch.setattr(
+        PreparedTask, "answers", lambda self, pruner: found.append(spec(pruner)) or answers(self, pruner)
+    )
+    encode = VLM.encode
+    monkeypatch.setattr(
+        VLM, "encode", lambda self, *given, **named: found.append("encode") or encode(self, *given, **named)
+    )
+    return found
+
+
+def test_another_version_measures_again_and_leaves_what_is_there(tiny, tmp_path, counted, monkeypatch):
     run(tiny, tmp_path, PRUNERS[:1])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    counted.clear()
     monkeypatch.setattr("wordsight.evaluation.comparison.versions", lambda: {"wordsight": "0.0.9"})
-    monkeypatch.setattr(VLM, "encode", lambda *_, **__: pytest.fail("a picture was read"))
-    with pytest.raises(UsageError, match=r"another run \(versions was .*, is .*0\.0\.9"):
-        run(tiny, tmp_path)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    run(tiny, tmp_path, PRUNERS[:1])
+    assert "random" in counted
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(list(tmp_path.iterdir())) == 2 * len(before)
 
 
-def test_results_of_another_limit_are_refused(tiny, finished):
-    with pytest.raises(UsageError, match=r"limit was None, is 2"):
-        run(tiny, finished[0], limit=2)
+CHANGES = {
+    "limit": {"limit": 2},
+    "model": {"fingerprint": "f00d"},
+    "pass_tokens": {"pass_tokens": 4000},
+}
 
 
-def test_results_of_another_model_of_the_same_name_are_refused(tiny, finished):
-    other = VLM(tiny.model, tiny.processor, "tiny")
-    other.__dict__["fingerprint"] = "f00d"
-    with pytest.raises(UsageError, match=rf"fingerprint was {tiny.fingerprint}, is f00d"):
-        run(other, finished[0])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_another_setting_measures_again(tiny, tmp_path, counted, change):
+    run(tiny, tmp_path, PRUNERS[:1])
+    counted.clear()
+    other = VLM(tiny.model, tiny.processor, "tiny", pass_tokens=change.get("pass_tokens", tiny.pass_tokens))
+    other.__dict__["fingerprint"] = change.get("fingerprint", tiny.fingerprint)
+    run(other, tmp_path, PRUNERS[:1], limit=change.get("limit"))
+    assert "random" in counted
 
 
-def test_results_of_other_questions_under_the_same_name_are_refused(tiny, finished, monkeypatch):
-    monkeypatch.setattr(
-        Lengths, "examples", lambda self: iter([Example(PICTURES[0], "0", "hm?", "x", "any")])
-    )
-    with pytest.raises(UsageError, match="questions was"):
-        run(tiny, finished[0])
+def test_another_thread_count_measures_again_on_a_cpu(tiny, tmp_path, counted, monkeypatch):
+    run(tiny, tmp_path, PRUNERS[:1])
+    counted.clear()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    run(tiny, tmp_path, PRUNERS[:1])
+    assert "random" in counted
 
 
-def test_results_of_another_codebook_under_the_same_name_are_refused(tiny, tmp_path):
+def test_another_codebook_under_the_same_name_is_measured(tiny, tmp_path, counted):
     def pruner(seed):
         torch.manual_seed(seed)
         book = Codebook(torch.randn(3, 32), {"format": 1, "model": "made-up", "fingerprint": None})
         return CodebookPruner(codebook=book, keep=0.1)
 
-    run(tiny, tmp_path, [pruner(1)])
-    with pytest.raises(UsageError, match="codebook was"):
-        run(tiny, tmp_path, [pruner(2)])
+    for seed in (1, 2, 1):
+        counted.clear()
+        run(tiny, tmp_path, [pruner(seed)])
+    assert counted == []
+    assert len(list(tmp_path.iterdir())) == 5
 
 
-def test_a_damaged_result_is_named(tiny, tmp_path):
-    run(tiny, tmp_path, PRUNERS[:1])
-    path = sorted(tmp_path.iterdir())[0]
-    path.write_text(path.read_text()[:50])
-    with pytest.raises(UsageError, match=rf"{path.name} is damaged .*delete it"):
-        run(tiny, tmp_path)
+def test_a_pruner_whose_code_has_changed_is_measured_again(tiny, tmp_path, counted, monkeypatch):
+    (tmp_path / "mine.py").write_text("# one")
+    monkeypatch.setattr(inspect, "getsourcefile", lambda cls: str(tmp_path / "mine.py"))
+    run(tiny, tmp_path / "cells", [Uniform(keep=0.1)])
+    counted.clear()
+    (tmp_path / "mine.py").write_text("# two")
+    run(tiny, tmp_path / "cells", [Uniform(keep=0.1)])
+    assert "uniform" in counted
+
+
+def questions(folder, *, answer="any", question="what?", pictures=(0, 1), **fields):
+    """A file of questions about two pictures."""
+    rows = []
+    for i, seed in enumerate(pictures):
+        render(seed).image.save(folder / f"{i}.png")
+        rows.append({"image": f"{i}.png", "question": question, "answer": answer, **fields})
+    (folder / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return Questions(path=str(folder / "q.jsonl"))
+
+
+def answered(vlm, folder, task):
+    results = compare(vlm, [task], [Uniform(keep=0.1)], settings=Settings(cache=folder / "cells"))
+    row = next(row for row in results.rows if row["pruner"] == "uniform")
+    (said,) = (each["texts"] for each in results.answers[0]["answered"] if each["pruner"] == "uniform")
+    return row["accuracy"], said[0]
+
+
+def test_edited_answers_count_at_once_without_the_model(tiny, tmp_path, counted):
+    accuracy, said = answered(tiny, tmp_path, questions(tmp_path))
+    assert accuracy == 0
+    counted.clear()
+    assert answered(tiny, tmp_path, questions(tmp_path, answer=["any", *said])) == (1.0, said)
+    assert answered(tiny, tmp_path, questions(tmp_path, answer=said[0]))[0] in (0.5, 1.0)
+    assert answered(tiny, tmp_path, questions(tmp_path, answer=said[0][:3], scorer="exact"))[0] == 0
+    assert counted == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"pictures": (0, 2)}, {"question": "which?"}, {"options": ["any", "other"]}, {"hint": "look"}]
+)
+def test_other_questions_under_the_same_name_are_measured(tiny, tmp_path, counted, change):
+    answered(tiny, tmp_path, questions(tmp_path))
+    counted.clear()
+    changed = answered(tiny, tmp_path, questions(tmp_path, **change))
+    assert "uniform" in counted
+    (tmp_path / "fresh").mkdir()
+    assert changed == answered(tiny, tmp_path / "fresh", questions(tmp_path / "fresh", **change))
+
+
+def test_a_picture_that_looks_the_same_to_its_name_is_told_by_its_pixels():
+    one, other = PICTURES[0], PICTURES[0].copy()
+    other.putpixel((0, 0), (1, 2, 3))
+    asked = [Example(each, "0", "?", "yes", "any") for each in (one, one.copy(), other)]
+    first, same, another = (questions_digest([each]) for each in asked)
+    assert first == same != another
 
 
 PLACE = {"model": "m", "task": "a", "pruner": "uniform", "keep": 0.1, "tokens": None}
-SETTINGS = {"versions": {"wordsight": "1"}, "limit": None, "timing": None}
+SETTINGS = {"versions": {"wordsight": "1"}, "timing": None}
 MADE_WITH = SETTINGS | {
     "fingerprint": "f00d",
     "dtype": "x",
     "device": "cpu",
+    "threads": 1,
+    "attention": "sdpa",
+    "pass_tokens": 9,
     "questions": "q",
+    "count": 2,
+    "seeds": 1,
+    "max_new_tokens": 3,
     "codebook": None,
+    "code": None,
 }
+MEASURED = {"answers": [["yes", "no"]], "tokens_kept": 14.5, "drops_all": 2, "timing": None}
 
 
 def test_a_result_comes_back_as_it_was(tmp_path):
-    result = RunResult([0.1, 1 / 3], 14.5, 2, {"rounds": 7, "new_tokens": 2, "batches": []})
+    timed = MEASURED | {"timing": {"rounds": 7, "new_tokens": 2, "batches": []}}
     cache = ResultCache(tmp_path, SETTINGS)
-    assert cache.get(PLACE, MADE_WITH, lambda: result) == result
-    assert cache.get(PLACE, MADE_WITH, lambda: pytest.fail("measured again")) == result
-    other = cache.get(PLACE | {"task": "b"}, MADE_WITH, lambda: replace(result, drops_all=0))
-    assert other.drops_all == 0
+    assert cache.get(PLACE, MADE_WITH, lambda: timed) == timed
+    assert cache.get(PLACE, MADE_WITH, lambda: pytest.fail("measured again")) == timed
+    other = cache.get(PLACE | {"task": "b"}, MADE_WITH, lambda: MEASURED)
+    assert other == MEASURED
+
+
+@pytest.mark.parametrize("name", MADE_WITH)
+def test_whatever_a_result_is_made_with_tells_it_from_others(tmp_path, name):
+    cache = ResultCache(tmp_path, SETTINGS)
+    cache.get(PLACE, MADE_WITH, lambda: MEASURED)
+    value = {"versions": {"wordsight": "2"}, "timing": {"rounds": 9}, "count": 1, "seeds": 3}.get(name, 77)
+    changed = MEASURED | {"drops_all": 0}
+    assert cache.get(PLACE, MADE_WITH | {name: value}, lambda: changed) == changed
 
 
 def test_a_share_and_a_count_are_two_places(tmp_path):
     cache = ResultCache(tmp_path, SETTINGS)
     for place in (PLACE | {"keep": 1.0}, PLACE | {"keep": None, "tokens": 1}):
-        cache.get(place, MADE_WITH, lambda: RunResult([1.0], 1.0))
+        cache.get(place, MADE_WITH, lambda: MEASURED)
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_without_a_folder_nothing_is_kept():
-    found = iter([RunResult([1.0], 1.0), RunResult([0.0], 1.0)])
+    found = iter([MEASURED, MEASURED | {"drops_all": 0}])
     cache = ResultCache(None, SETTINGS)
-    assert [cache.get(PLACE, MADE_WITH, lambda: next(found)).scores for _ in range(2)] == [[1.0], [0.0]]
+    assert [cache.get(PLACE, MADE_WITH, lambda: next(found))["drops_all"] for _ in range(2)] == [2, 0]
 
 
-@pytest.mark.parametrize("number", [None, 1, 3])
-def test_results_of_another_format_are_refused_in_one_sentence(tmp_path, number):
-    ResultCache(tmp_path, SETTINGS).get(PLACE, MADE_WITH, lambda: RunResult([1.0], 1.0))
+@pytest.fixture
+def cell(tmp_path):
+    """The file of a finished result."""
+    ResultCache(tmp_path, SETTINGS).get(PLACE, MADE_WITH, lambda: MEASURED)
     (path,) = tmp_path.iterdir()
-    record = json.loads(path.read_text())
-    assert record.pop("format") == 2
-    path.write_text(json.dumps(record | ({"format": number} if number else {})))
+    return path
+
+
+@pytest.mark.parametrize("number", [None, 1, 2, 4])
+def test_results_of_another_format_are_refused_in_one_sentence(cell, number):
+    record = json.loads(cell.read_text())
+    assert record.pop("format") == 3
+    cell.write_text(json.dumps(record | ({"format": number} if number else {})))
     with pytest.raises(
-        UsageError, match="holds unfinished results of another version of wordsight: delete it"
+        UsageError, match=r"has format .*, and this version of wordsight reads 3.*: delete it"
     ):
-        ResultCache(tmp_path, SETTINGS)
+        ResultCache(cell.parent, SETTINGS)
 
 
-def test_a_result_without_its_scores_is_named(tmp_path):
-    ResultCache(tmp_path, SETTINGS).get(PLACE, MADE_WITH, lambda: RunResult([1.0], 1.0))
-    (path,) = tmp_path.iterdir()
-    record = json.loads(path.read_text())
-    del record["result"]["scores"]
-    path.write_text(json.dumps(record))
-    with pytest.raises(UsageError, match=rf"{path.name} is damaged \(.*result\.scores.*\); delete it"):
-        ResultCache(tmp_path, SETTINGS)
+DAMAGES = {
+    "cut": lambda text: text[:50],
+    "empty": lambda text: "",
+    "a list": lambda text: "[]",
+    "a flipped bit": lambda text: text.replace("14.5", "15.5"),
+    "another answer": lambda text: text.replace('"yes"', '"yet"'),
+    "another pruner": lambda text: text.replace('"uniform"', '"random"'),
+    "no number": lambda text: text.replace("14.5", "NaN"),
+    "an endless number": lambda text: text.replace("14.5", "Infinity"),
+    "a long number": lambda text: text.replace("14.5", "9" * 5000),
+    "deep": lambda text: "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_result_is_one_sentence_before_any_work(cell, damage):
+    cell.write_text(damage(cell.read_text()))
+    with pytest.raises(UsageError, match=rf"{cell.name} cannot be used as .*: delete it and run") as refusal:
+        ResultCache(cell.parent, SETTINGS)
+    assert "\n" not in str(refusal.value)
+
+
+FORGED = {
+    "too few answers": {"answers": [["yes"]]},
+    "two seeds": {"answers": [["yes", "no"]] * 2},
+    "no answers": {"answers": []},
+    "fewer tokens than none": {"tokens_kept": -1},
+    "a number that is text": {"answers": [["yes", 7]]},
+    "no timing": {"timing": []},
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
+def test_a_result_that_cannot_be_is_one_sentence_though_its_digest_is_right(cell, change):
+    record = json.loads(cell.read_text())
+    del record["digest"]
+    record["result"] |= change
+    cell.write_text(json.dumps(sealed(record)))
+    with pytest.raises(UsageError, match=f"{cell.name} .*: delete it and run"):
+        ResultCache(cell.parent, SETTINGS)
+
+
+def test_a_result_under_the_name_of_another_pruners_is_noticed(cell):
+    other = PLACE | {"pruner": "random"}
+    ResultCache(cell.parent, SETTINGS).get(other, MADE_WITH, lambda: MEASURED)
+    (second,) = (path for path in cell.parent.iterdir() if path != cell)
+    first, others = cell.read_bytes(), second.read_bytes()
+    cell.write_bytes(others)
+    second.write_bytes(first)
+    with pytest.raises(UsageError, match=r"it is that of (uniform|random), under another name.*: delete it"):
+        ResultCache(cell.parent, SETTINGS)
 
 
 def test_the_folder_is_gone_when_the_work_is_done_and_stays_when_it_fails(tmp_path):

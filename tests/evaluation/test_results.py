@@ -35,7 +35,8 @@ RESULTS = Results(ROWS, {"models": [{"model": "tiny"}], "threads": 1})
 def test_results_are_saved_as_json(tmp_path):
     RESULTS.save(tmp_path / "deep" / "results.json")
     saved = json.loads((tmp_path / "deep" / "results.json").read_text())
-    assert saved == {"format": 2, "rows": ROWS, "environment": RESULTS.environment}
+    assert len(saved.pop("digest")) == 64
+    assert saved == {"format": 3, "rows": ROWS, "environment": RESULTS.environment, "answers": []}
 
 
 def test_parquet_has_a_column_for_every_path_in_a_row(tmp_path):
@@ -61,7 +62,7 @@ def test_parquet_has_a_column_for_every_path_in_a_row(tmp_path):
     there = {name: value for name, value in whole.items() if value is not None}
     assert there == {"pruner": "none", "keep": 1.0, "accuracy": 0.5}
     assert json.loads(table.schema.metadata[b"environment"]) == RESULTS.environment
-    assert json.loads(table.schema.metadata[b"format"]) == 2
+    assert json.loads(table.schema.metadata[b"format"]) == 3
 
 
 @pytest.mark.parametrize("name", ["results.json", "results.parquet"])
@@ -128,10 +129,95 @@ def test_results_that_are_saved_are_read_again(earlier, tmp_path):
     assert list(results.rows[2])[:7] == ["model", "task", "tasks", "pruner", "keep", "tokens", "seeds"]
 
 
+ANSWERS = [
+    {
+        "model": "demo",
+        "task": "scenes",
+        "questions": [
+            {"picture": str(i), "question": "?", "answers": ["yes"], "type": "any"} for i in range(2)
+        ],
+        "answered": [
+            {"pruner": "random", "keep": 0.1, "tokens": None, "texts": [["yes", "no"]], "scores": [[1, 0]]}
+        ],
+    }
+]
+
+
+@pytest.fixture
+def answered(earlier):
+    """Results that say what was said."""
+    results = Results.load(earlier({}))
+    return Results(results.rows, results.environment, answers=ANSWERS)
+
+
+def test_answers_are_read_again(answered, tmp_path):
+    answered.save(tmp_path / "again.json")
+    assert Results.load(tmp_path / "again.json") == answered
+
+
+def test_what_json_prints_is_read_like_the_file(answered, tmp_path):
+    (tmp_path / "printed.json").write_text(json.dumps(answered.as_json()))
+    assert Results.load(tmp_path / "printed.json") == answered
+
+
+def test_results_of_format_2_have_no_answers(answered, tmp_path):
+    record = answered.as_json()
+    del record["answers"]
+    (tmp_path / "two.json").write_text(json.dumps(record | {"format": 2}))
+    assert Results.load(tmp_path / "two.json") == Results(answered.rows, answered.environment)
+
+
+@pytest.mark.parametrize(
+    ("texts", "scores", "message"),
+    [
+        ([["yes"]], [[1, 0]], "the answers with random are not as many as the questions of scenes"),
+        ([["yes", "no"]], [[1]], "not as many"),
+        ([["yes", "no"]], [[1, 0], [1, 0]], "not as many"),
+        ([["yes", "no"]], [[1, 2]], r"answers\.0\.answered\.0\.scores\.0\.1"),
+        ([["yes", 7]], [[1, 0]], r"answers\.0\.answered\.0\.texts\.0\.1"),
+    ],
+)
+def test_answers_that_do_not_fit_their_questions_are_refused(answered, tmp_path, texts, scores, message):
+    record = json.loads(json.dumps(answered.as_json()))
+    record["answers"][0]["answered"][0] |= {"texts": texts, "scores": scores}
+    (tmp_path / "bad.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match=message):
+        Results.load(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("edit", [("0.", "1."), ('"yes"', '"no"')])
+def test_a_file_that_was_edited_is_refused(answered, tmp_path, edit):
+    path = tmp_path / "edited.json"
+    answered.save(path)
+    path.write_text(path.read_text().replace(*edit, 1))
+    with pytest.raises(UsageError, match="is damaged or edited: its content is not what was written"):
+        Results.load(path)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_is_none_is_refused(answered, tmp_path, number):
+    path = tmp_path / "nan.json"
+    text = json.dumps(answered.as_json()).replace('"accuracy": 0.', f'"accuracy": {number}, "old": 0.', 1)
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"cannot read .*finite number"):
+        Results.load(path)
+
+
+def test_parquet_has_what_was_said(tmp_path):
+    row = DRAWN | {"model": "demo", "task": "scenes", "keep": 0.1, "tokens": None}
+    Results([WHOLE | {"model": "demo", "task": "scenes"}, row], {}, answers=ANSWERS).save(
+        tmp_path / "r.parquet"
+    )
+    table = parquet.read_table(tmp_path / "r.parquet")
+    assert table["texts"].to_pylist() == [None, [["yes", "no"]]]
+    assert table["scores"].to_pylist() == [None, [[1, 0]]]
+    assert json.loads(table.schema.metadata[b"questions"])[0]["questions"] == ANSWERS[0]["questions"]
+
+
 @pytest.mark.parametrize(
     ("changes", "others", "message"),
     [
-        ({}, {"format": 3}, "results of format 3; this version of wordsight reads 1 and 2"),
+        ({}, {"format": 4}, "results of format 4; this version of wordsight reads 1, 2 and 3"),
         ({"accuracy": "high"}, {}, r"is damaged or of another version: rows\.2\.accuracy"),
         ({"keep": None}, {}, "is damaged: the row of random has both keep and tokens, or neither"),
         ({"split": {"easy": None}}, {}, r"rows\.2\.split\.easy"),

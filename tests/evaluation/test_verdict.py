@@ -6,11 +6,11 @@ from wordsight.evaluation.verdict import advise
 from wordsight.reports.recommendation import recommendation_tables
 
 
-def record(whole=1.0, to_none=(-0.01, -0.02, 0.0), pictures=100, speed=(1.5, 1.4, 1.6), **others):
+def record(whole=1.0, to_none=(-0.01, -0.02, 0.0), pictures=100, needed=400, speed=(1.5, 1.4, 1.6), **others):
     others = {"random": (0.2, 0.1, 0.3)} | others
     names = ["divprune", *others]
     return {
-        "terms": {"budget": 0.2, "tolerance": 0.03, "latency_ms": 60.0, "limit": None},
+        "terms": {"budget": 0.2, "tolerance": 0.03, "latency_ms": 60.0, "limit": None, "pictures": None},
         "leader": "divprune",
         "validation": 300,
         "milliseconds": {"divprune": 40.0, "scope": 80.0},
@@ -22,6 +22,8 @@ def record(whole=1.0, to_none=(-0.01, -0.02, 0.0), pictures=100, speed=(1.5, 1.4
         "test": {
             "questions": 3 * pictures,
             "pictures": pictures,
+            "enough_pictures": pictures >= 20,
+            "pictures_needed": needed,
             "blind": 0.3,
             "accuracy": {"none": whole, **dict.fromkeys(names, whole + to_none[0])},
             "tokens": {"none": 144.0, **dict.fromkeys(names, 29.0)},
@@ -42,10 +44,16 @@ def record(whole=1.0, to_none=(-0.01, -0.02, 0.0), pictures=100, speed=(1.5, 1.4
         ({}, "pays", "Pruning pays, within a tolerance of 3%. divprune at 20% keeps 99% of the quality"),
         ({"to_none": (-0.2, -0.3, -0.1)}, "does not pay", "it costs more than 3% of the quality"),
         ({"to_none": (-0.04, -0.06, -0.031)}, "does not pay", "it costs more than 3% of the quality"),
-        ({"to_none": (-0.02, -0.04, 0.0)}, "cannot tell", "roughly 400 would be needed"),
-        ({"to_none": (-0.04, -0.05, -0.029)}, "cannot tell", "roughly 120 would be needed"),
-        ({"to_none": (-0.03, -0.05, -0.01)}, "cannot tell", "more than 10000 would be needed"),
-        ({"pictures": 19}, "cannot tell", "roughly 20 would be needed"),
+        (
+            {"to_none": (-0.02, -0.04, 0.0)},
+            "cannot tell",
+            "roughly 400 are needed to tell a loss of 3% from none, here are 100. ",
+        ),
+        ({"to_none": (-0.02, -0.04, 0.0), "needed": 121}, "cannot tell", "roughly 130 are needed"),
+        ({"to_none": (-0.02, -0.04, 0.0), "needed": 2801}, "cannot tell", "roughly 2900 are needed"),
+        ({"to_none": (-0.02, -0.04, 0.0), "needed": 100}, "cannot tell", "too near to the tolerance of 3%"),
+        ({"to_none": (-0.02, -0.04, 0.0), "needed": None}, "cannot tell", "allow for some tolerance"),
+        ({"pictures": 19}, "cannot tell", "here are 19, fewer than 20: nothing is to be believed yet. "),
         ({"speed": (1.1, 0.9, 1.2)}, "does not pay", "it saves tokens but no time"),
         ({"speed": (0.8, 0.7, 0.9)}, "does not pay", "it saves tokens but costs time"),
         ({"whole": 0.5, "to_none": (-0.01, -0.02, 0.0)}, "cannot tell", "Too few pictures"),
@@ -124,3 +132,30 @@ def test_resized_pictures_are_a_rival_where_the_model_makes_few_tokens_of_them(t
     found = advise(made)
     assert found["winner"] == winner
     assert any(told in line for line in found["advice"])
+
+
+@pytest.mark.parametrize(("pictures", "is_marked"), [(19, True), (20, False)])
+def test_the_table_marks_what_is_not_to_be_believed(pictures, is_marked):
+    made = record(pictures=pictures)
+    table = recommendation_tables(made | advise(made))[2].table
+    assert table.title.startswith("Test split")
+    note = f"What is found on {pictures} pictures, fewer than 20, is not to be believed."
+    assert table.notes == ((note,) if is_marked else ())
+
+
+@pytest.mark.parametrize(
+    ("speed", "verdict"), [((1.1, 0.9, 1.3), "does not pay"), ((1.1, 1.01, 1.3), "pays")]
+)
+def test_it_is_the_low_end_of_the_speed_up_that_has_to_be_above_one(speed, verdict):
+    assert advise(record(speed=speed))["verdict"] == verdict
+
+
+@pytest.mark.parametrize(("speed", "told"), [((0.8, 0.6, 0.9), "costs time"), ((0.9, 0.8, 1.1), "no time")])
+def test_it_is_the_high_end_of_the_speed_up_that_tells_costs_from_no_gain(speed, told):
+    assert told in advise(record(speed=speed))["advice"][0]
+
+
+def test_the_advice_gives_the_ends_of_its_intervals_in_their_order():
+    (first, *_) = advise(record(to_none=(-0.01, -0.02, 0.005), speed=(1.5, 1.4, 1.7)))["advice"]
+    assert "-0.010 [-0.020, +0.005]" in first
+    assert "1.50 [1.40, 1.70] times as fast" in first

@@ -34,7 +34,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = render(1).image
     image.save("good.png")
-    image.save("moving.gif", save_all=True, append_images=[render(2).image])
     Path("text.png").write_text("not a picture")
     Path("file").write_text("in the way")
     for name, width, fingerprint in (("narrow", 16, None), ("foreign", 32, "f00d")):
@@ -198,9 +197,8 @@ EXPLAIN = ("explain", "good.png", "--out", "page.html")
 MISUSES = [
     (("explain", "good.png"), "out"),
     (("explain", "--out", "page.html"), "PICTURE"),
-    (("explain", "nowhere.png", *EXPLAIN[2:]), "no such picture: nowhere.png"),
-    (("explain", "text.png", *EXPLAIN[2:]), "text.png is not an image"),
-    (("explain", "moving.gif", *EXPLAIN[2:]), "moving.gif is an animation; expected a single picture"),
+    (("explain", "nowhere.png", *EXPLAIN[2:]), "no such picture or video: nowhere.png"),
+    (("explain", "text.png", *EXPLAIN[2:]), "text.png is no picture"),
     (("explain", "good.png", "--out", "file/page.html"), "cannot write file/page.html"),
     (("explain", "good.png", "--out", "narrow"), "cannot write narrow: it is a folder"),
     ((*EXPLAIN, "--keep", "2"), r"keep must be a share of the tokens in \(0, 1\], got 2"),
@@ -210,7 +208,7 @@ MISUSES = [
     ((*EXPLAIN, "--codebook", "narrow"), "codebook is for D=16 .* this model has D=32"),
     ((*EXPLAIN, "--codebook", "foreign"), r"built for made-up \(fingerprint f00d\)"),
     ((*EXPLAIN, "--codebook", "narrow", "--pruner", "uniform"), "codebook is for D=16"),
-    ((*EXPLAIN, "--frames", "3"), "--frames and --fps are for videos; good.png is none"),
+    ((*EXPLAIN, "--frames", "3"), "frames and fps are for videos, and what was given is none"),
 ]
 
 

@@ -1,16 +1,20 @@
 """Video: frames of a real file are those that were written, at their times; damaged files are refused."""
 
 import io
+import struct
+from fractions import Fraction
+from itertools import product
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from wordsight import UsageError, Video
 from wordsight.media import video as module
 from wordsight.media.inputs import MediaInput
-from wordsight.media.video import _upright
+from wordsight.media.video import Sampling, read_film
 
 SIZE = (64, 48)
 
@@ -19,12 +23,13 @@ def shade(i):
     return 10 * i % 250 + 5
 
 
-def write(path, count, *, fps=25):
+def write(path, count, *, fps=25, gop=12):
     """A film whose frame i is of one gray, shade(i)."""
     with av.open(str(path), "w") as film:
         stream = film.add_stream("mpeg4", rate=fps)
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuv420p"
+        stream.gop_size, stream.options = gop, {"sc_threshold": "1000000000"}  # no other key frames
         for i in range(count):
             pixels = np.full((SIZE[1], SIZE[0], 3), shade(i), np.uint8)
             film.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
@@ -44,8 +49,8 @@ def numbers(video):
 
 def test_frames_are_evenly_spread_from_the_first_to_the_last(film):
     video = Video.open(film, frames=5)
-    assert numbers(video) == [0, 5, 10, 14, 19]
-    assert video.times == pytest.approx([0, 1, 2, 2.8, 3.8])
+    assert numbers(video) == [0, 4, 9, 14, 19]
+    assert video.times == pytest.approx([0, 0.8, 1.8, 2.8, 3.8])
     assert video.frames[0].size == SIZE
 
 
@@ -82,17 +87,34 @@ def test_a_video_of_pictures_shows_them_at_its_rate():
 
 @pytest.mark.parametrize(
     ("pictures", "fps", "message"),
-    [([], 1, "at least one frame"), ([SIZE, (9, 9)], 1, "of one size"), ([SIZE], 0, "fps must be above 0")],
+    [
+        ([], 1, "at least one frame"),
+        ([SIZE, (9, 9)], 1, "of one size"),
+        ([SIZE], 0, "fps must be a number above 0"),
+    ],
 )
 def test_what_is_no_video_is_refused(pictures, fps, message):
     with pytest.raises(UsageError, match=message):
         Video.of([Image.new("RGB", size) for size in pictures], fps=fps)
 
 
-@pytest.mark.parametrize("options", [{"frames": 0}, {"fps": 0.0}, {"fps": -1.0}, {"frames": 2, "fps": 1.0}])
-def test_counts_that_make_no_sense_are_refused(film, options):
-    with pytest.raises(UsageError, match="one of the two"):
-        Video.open(film, **options)
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"frames": 0}, "frames must be a whole number in"),
+        ({"frames": -1}, "frames must be a whole number in"),
+        ({"frames": 10**25}, "frames must be a whole number in"),
+        ({"fps": 0.0}, "fps must be a number in"),
+        ({"fps": -1.0}, "fps must be a number in"),
+        ({"fps": float("inf")}, "fps must be a number in"),
+        ({"fps": float("nan")}, "fps must be a number in"),
+        ({"fps": 1e300}, "fps must be a number in"),
+        ({"frames": 2, "fps": 1.0}, "one of the two"),
+    ],
+)
+def test_counts_that_make_no_sense_are_refused_before_anything_is_opened(options, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        Video.open("nowhere.mp4", **options)
 
 
 @pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
@@ -106,42 +128,196 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path, suffix, share):
         Video.open(broken, frames=3)
 
 
-def test_a_film_that_was_trimmed_without_encoding_is_whole(tmp_path):
-    """Its first frames are before zero and its header counts them: an edit list leaves them out."""
-    whole, trimmed = write(tmp_path / "whole.mp4", 30), tmp_path / "trimmed.mp4"
-    with av.open(str(whole)) as film, av.open(str(trimmed), "w") as out:
+def copied(source, target, change):
+    """Copy the packets of a film that `change` leaves in, as it leaves them; its argument counts from 0."""
+    with av.open(str(source)) as film, av.open(str(target), "w") as out:
         stream = film.streams.video[0]
         copy = out.add_stream_from_template(stream)
-        shift = int(0.2 / stream.time_base)
-        for packet in film.demux(stream):
-            if packet.size:
-                packet.pts -= shift
-                packet.dts -= shift
+        for i, packet in enumerate(film.demux(stream)):
+            if packet.size and change(i, packet) is not False:
                 packet.stream = copy
                 out.mux(packet)
-    video = Video.open(trimmed, frames=3)
-    assert len(video.frames) == 3
-    assert video.duration == pytest.approx(1, abs=0.25)
+    return target
 
 
-class Turned:
-    """A decoded frame that its file asks to be shown turned."""
+def test_a_film_that_was_trimmed_without_encoding_begins_where_it_was_cut(tmp_path):
+    """Its first frames are before zero: an edit list hides them, but others are made of them."""
 
-    def __init__(self, rotation):
-        self.rotation = rotation
+    def earlier(i, packet):
+        packet.pts -= int(0.2 / packet.time_base)
+        packet.dts -= int(0.2 / packet.time_base)
 
-    def to_image(self):
-        picture = Image.new("RGB", (4, 2), "black")
-        picture.putpixel((3, 0), (255, 255, 255))  # top right
-        return picture
+    for suffix in ("mp4", "mov"):
+        whole = write(tmp_path / f"whole.{suffix}", 24)
+        video = Video.open(copied(whole, tmp_path / f"trimmed.{suffix}", earlier), fps=25)
+        assert numbers(video) == list(range(5, 24))
+        assert video.times == pytest.approx([i / 25 for i in range(19)])
+        assert video.duration == pytest.approx(19 / 25)
 
 
-@pytest.mark.parametrize(("rotation", "corner"), [(0, (3, 0)), (90, (0, 0)), (180, (0, 1)), (-90, (1, 3))])
-def test_frames_of_a_turned_camera_are_upright(rotation, corner):
-    """Degrees are counterclockwise, as PyAV documents `VideoFrame.rotation`."""
-    upright = _upright(Turned(rotation))
-    assert upright.size == ((2, 4) if rotation % 180 else (4, 2))
-    assert upright.getpixel(corner) == (255, 255, 255)
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_recording_that_starts_late_starts_at_its_first_key_frame(tmp_path, suffix):
+    whole = write(tmp_path / f"whole.{suffix}", 24, gop=12)
+    late = copied(whole, tmp_path / f"late.{suffix}", lambda i, packet: i >= 5)
+    video = Video.open(late, fps=25)
+    assert numbers(video) == list(range(12, 24))
+    assert video.times == pytest.approx([i / 25 for i in range(12)], abs=1e-3)
+
+
+def test_frames_are_chosen_by_time_not_by_number(tmp_path):
+    """A recording of a screen: nine frames at once, then one after eight seconds."""
+    path = tmp_path / "screen.mkv"
+    starts = [*range(0, 270, 30), 8000]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for i, start in enumerate(starts):
+            frame = av.VideoFrame.from_ndarray(np.full((SIZE[1], SIZE[0], 3), shade(i), np.uint8))
+            frame.pts, frame.time_base = start, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    assert numbers(Video.open(path)) == [0, 8, 9]
+    assert Video.open(path).times == pytest.approx([0, 0.24, 8])
+    assert numbers(Video.open(path, frames=1000)) == list(range(10))
+
+
+TURNS = [
+    (a, b, c, d)
+    for a, b, c, d in product((-1, 0, 1), repeat=4)
+    if a * d - b * c in (-1, 1) and abs(a) + abs(b) == 1 and abs(c) + abs(d) == 1
+]
+
+
+@pytest.mark.parametrize("matrix", TURNS)
+def test_films_are_turned_and_flipped_as_they_say(tmp_path, matrix):
+    """Of a corner at (x, y), from the center, the film says that it is shown at (a x + c y, b x + d y)."""
+    a, b, c, d = matrix
+    colors = {(-1, -1): "red", (1, -1): "blue", (-1, 1): "white", (1, 1): "black"}
+    stored = blocks(colors, (96, 64))
+    path = tmp_path / "turned.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = *stored.size, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame.from_image(stored)))
+        out.mux(stream.encode())
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 44  # behind times, the number of the track and its volume
+    content[place : place + 20] = struct.pack(">5i", a << 16, b << 16, 0, c << 16, d << 16)
+    (frame,) = Video.open(bytes(content)).frames
+    expected = {(a * x + c * y, b * x + d * y): color for (x, y), color in colors.items()}
+    assert frame.size == ((64, 96) if a == 0 else (96, 64))
+    assert np.abs(np.asarray(frame, int) - np.asarray(blocks(expected, frame.size), int)).mean() < 12
+
+
+def blocks(colors, size):
+    """Four quarters of these colors, by the signs of their places from the center."""
+    picture = Image.new("RGB", size)
+    width, height = (side // 2 for side in size)
+    for (x, y), color in colors.items():
+        left, top = width * (x > 0), height * (y > 0)
+        picture.paste(color, (left, top, left + width, top + height))
+    return picture
+
+
+def test_eight_ways_to_turn_are_tried():
+    assert len(TURNS) == 8
+
+
+def test_pixels_that_are_wide_make_the_frame_wide(tmp_path):
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(3, 2)
+        out.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", SIZE))))
+        out.mux(stream.encode())
+    assert Video.open(path).frames[0].size == (96, 48)
+
+
+def pictures_as_packets(sizes):
+    """A film of JPEG files, which may differ in size."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as out:
+        stream = out.add_stream("mjpeg", rate=5)
+        stream.width, stream.height, stream.pix_fmt = *sizes[0], "yuvj420p"
+        for i, size in enumerate(sizes):
+            picture = io.BytesIO()
+            Image.new("RGB", size, (shade(i),) * 3).save(picture, "JPEG", quality=95, subsampling=2)
+            packet = av.Packet(picture.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, i, i, Fraction(1, 5)
+            packet.is_keyframe = True
+            out.mux(packet)
+    return file.getvalue()
+
+
+def test_frames_that_change_their_size_are_scaled_to_the_first():
+    video = Video.open(pictures_as_packets([(64, 48), (32, 24), (48, 64)]))
+    assert numbers(video) == [0, 1, 2]
+    assert {frame.size for frame in video.frames} == {(64, 48)}
+
+
+def test_a_cover_is_not_the_film(tmp_path):
+    cover = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(cover, "PNG")
+    path = write(tmp_path / "plain.mp4", 6)
+    with av.open(str(path)) as film, av.open(str(tmp_path / "covered.mp4"), "w") as out:
+        picture = out.add_stream("png", rate=1)
+        picture.width, picture.height, picture.pix_fmt = 32, 32, "rgb24"
+        picture.disposition = Disposition.attached_pic
+        copy = out.add_stream_from_template(film.streams.video[0])
+        packet = av.Packet(cover.getvalue())
+        packet.stream, packet.pts, packet.dts, packet.time_base = picture, 0, 0, Fraction(1, 1)
+        packet.is_keyframe = True
+        out.mux(packet)
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    video = Video.open(tmp_path / "covered.mp4")
+    assert numbers(video) == list(range(6))
+
+
+def sound():
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as out:
+        stream = out.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), layout="mono")
+        frame.sample_rate = 8000
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return file.getvalue()
+
+
+def test_sound_alone_is_no_film():
+    with pytest.raises(UsageError, match="has no moving pictures, only sound"):
+        Video.open(sound())
+
+
+def test_a_film_of_an_unknown_code_is_refused(film):
+    content = film.read_bytes().replace(b"mp4v", b"zzzz").replace(b"esds", b"zzzz")
+    for pixels in (10**6, 10**9):
+        with pytest.raises(
+            UsageError, match=r"coded in a way that is not known here|is no video that can be"
+        ):
+            read_film(io.BytesIO(content), "strange.mp4", Sampling(), pixels=pixels)
+
+
+@pytest.mark.parametrize(("given", "shown"), [(0, 100), (10, 100), (20, 20), (500, 500)])
+def test_an_animation_is_as_fast_as_in_a_browser(given, shown):
+    file = io.BytesIO()
+    frames = [Image.new("RGB", SIZE, (shade(3 * i),) * 3) for i in range(4)]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=given)
+    video = Video.open(file)
+    assert video.times == pytest.approx([i * shown / 1000 for i in range(4)])
+    assert video.duration == pytest.approx(4 * shown / 1000)
+    assert numbers(Video.open(file, frames=2)) == [0, 9]
+
+
+def test_the_picture_for_readers_that_know_no_animations_is_no_frame_of_it():
+    file = io.BytesIO()
+    first, *others = [Image.new("RGB", SIZE, (shade(i),) * 3) for i in range(3)]
+    first.save(file, "PNG", save_all=True, append_images=others, duration=100, default_image=True)
+    assert numbers(Video.open(file)) == [1, 2]
 
 
 def test_the_duration_is_that_of_the_film(film):
@@ -193,26 +369,26 @@ def test_the_embedded_model_sees_a_video_as_pictures(embedded, film):
 
 def test_an_open_file_is_read_as_its_path_is(film):
     with film.open("rb") as file:
-        video = Video.read(file, "film", frames=5)
+        video = Video.open(file, frames=5)
     assert numbers(video) == numbers(Video.open(film, frames=5))
 
 
 def test_frames_that_take_more_room_than_there_is_are_not_decoded(film, monkeypatch):
     frame = Video.open(film, frames=1).frames[0]
     room = 5 * frame.width * frame.height
-    assert len(Video.read(str(film), "film", frames=5, pixels=room).frames) == 5
+    assert len(read_film(film, "film", Sampling(frames=5), pixels=room).frames) == 5
     with pytest.raises(UsageError, match=r"^film has .* million pixels, there is room for "):
-        Video.read(str(film), "film", frames=5, pixels=room - 1)
+        read_film(film, "film", Sampling(frames=5), pixels=room - 1)
     # A header may lie: then it is the decoder that refuses.
     monkeypatch.setattr(module, "check_pixels", lambda name, count, most: None)
     monkeypatch.setattr(module, "MARGIN", 0)
     with pytest.raises(UsageError, match="is no video that can be read"):
-        Video.read(str(film), "film", frames=5, pixels=room // 4)
+        read_film(film, "film", Sampling(frames=5), pixels=room // 12)
 
 
 def test_errors_about_an_open_file_name_it():
     with pytest.raises(UsageError, match=r"^trip\.mp4 is no video"):
-        Video.read(io.BytesIO(b"nothing"), "trip.mp4")
+        read_film(io.BytesIO(b"nothing"), "trip.mp4", Sampling())
 
 
 @pytest.mark.parametrize("listed", ["twenty.mp4", "{film}"])
@@ -220,7 +396,7 @@ def test_a_playlist_that_names_another_file_is_no_video(film, monkeypatch, liste
     monkeypatch.chdir(film.parent)
     playlist = f"ffconcat version 1.0\nfile {listed.format(film=film)}\n".encode()
     with pytest.raises(UsageError, match="is no video"):
-        Video.read(io.BytesIO(playlist), "list.mp4")
+        Video.open(playlist)
     (film.parent / "list.mp4").write_bytes(playlist)
     with pytest.raises(UsageError, match="is no video"):
         Video.open("list.mp4")

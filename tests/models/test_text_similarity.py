@@ -62,9 +62,7 @@ def test_a_prepared_task_prunes_for_every_question_if_the_pruner_reads_it(tiny, 
     task = Scenes(pictures=1)
     prepared = PreparedTask.of(tiny, task, task.first(4), signals=frozenset({"question"}))
     placed = []
-    monkeypatch.setattr(
-        PreparedTask, "_score", lambda self, prompts: placed.extend(prompts) or torch.zeros(4).numpy()
-    )
+    monkeypatch.setattr(PreparedTask, "_answers", lambda self, prompts: placed.extend(prompts) or [""] * 4)
     prepared.run(CDPruner(keep=0.1))
     alone = [CDPruner(keep=0.1).prune(prompt.visual).slot.tolist() for prompt in prepared.prompts]
     assert [prompt.visual.slot.tolist() for prompt in placed] == alone

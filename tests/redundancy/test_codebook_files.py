@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from wordsight import demo
-from wordsight._utils.artifacts import sealed
-from wordsight.errors import UsageError
+from wordsight._utils.artifacts import sealed, tensors_digest
+from wordsight.errors import FileError, UsageError
 from wordsight.redundancy.build import Clustering
 from wordsight.redundancy.codebook import Codebook, import_released
 from wordsight.redundancy.criteria import Condition
@@ -128,6 +128,111 @@ def change_config(root, **changes):
 
 def with_flat_prototypes(root):
     save_file({"prototypes": torch.ones(16)}, root / "codebook.safetensors")
+
+
+WRONG = {
+    "no numbers": torch.full((3, 16), torch.nan),
+    "one infinite": torch.eye(3, 16).index_fill(0, torch.tensor([1]), torch.inf),
+    "all zero": torch.zeros(3, 16),
+    "one zero": torch.eye(3, 16) * torch.tensor([[1.0], [1.0], [0.0]]),
+    "too long": torch.full((3, 16), 1e38),
+    "too short": torch.full((3, 16), 1e-38),
+    "too long in double precision": torch.full((3, 16), 1e300, dtype=torch.double),
+    "whole": torch.ones(3, 16, dtype=torch.long),
+    "true": torch.ones(3, 16, dtype=torch.bool),
+    "complex": torch.ones(3, 16, dtype=torch.complex64),
+    "flat": torch.ones(16),
+    "deep": torch.ones(2, 3, 16),
+    "a number": torch.tensor(1.0),
+    "no rows": torch.zeros(0, 16),
+    "no width": torch.zeros(3, 0),
+}
+wrong_prototypes = pytest.mark.parametrize("prototypes", WRONG.values(), ids=WRONG)
+
+
+@wrong_prototypes
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_prototypes_that_are_none_are_refused_in_every_format(book, tmp_path, number, prototypes):
+    root = tmp_path / "book"
+    book.save_pretrained(root)
+    save_file({"prototypes": prototypes}, root / "codebook.safetensors")
+    change_config(root, format=number, prototypes_sha256=tensors_digest({"prototypes": prototypes}))
+    with pytest.raises(FileError, match=r"codebook\.safetensors cannot be used .*: take another copy"):
+        Codebook.from_pretrained(root)
+
+
+@wrong_prototypes
+def test_prototypes_that_are_none_are_not_saved(book, tmp_path, prototypes):
+    with pytest.raises(UsageError, match=r"cannot save the codebook .*prototype"):
+        replace(book, prototypes=prototypes).save_pretrained(tmp_path / "book")
+    assert list(tmp_path.iterdir()) == []
+
+
+@wrong_prototypes
+def test_prototypes_that_are_none_are_not_imported(tmp_path, prototypes):
+    torch.save(prototypes, tmp_path / "released.pt")
+    with pytest.raises(FileError, match=r"does not hold prototypes: expected one float tensor \(M, D\)"):
+        import_released(tmp_path / "released.pt", "m")
+
+
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16, torch.float32, torch.float64])
+def test_prototypes_of_every_precision_come_back_as_they_were(book, tmp_path, dtype):
+    replace(book, prototypes=book.prototypes.to(dtype)).save_pretrained(tmp_path / "book")
+    back = Codebook.from_pretrained(tmp_path / "book").prototypes
+    assert back.dtype == dtype
+    assert torch.equal(back, book.prototypes.to(dtype))
+
+
+def state(root):
+    """All that a book says, None if it is refused; whatever else is raised is a failure."""
+    try:
+        found = Codebook.from_pretrained(root)
+    except FileError:
+        return None
+    return tensors_digest({"prototypes": found.prototypes}), found.config
+
+
+@pytest.mark.parametrize("name", ["codebook.safetensors", "config.json"])
+def test_damage_is_noticed_wherever_it_is(book, tmp_path, damages, name):
+    root = tmp_path / "book"
+    book.save_pretrained(root)
+    content, before, refused = (root / name).read_bytes(), state(root), 0
+    for damaged in damages(content):
+        (root / name).write_bytes(damaged)
+        found = state(root)
+        assert found in (None, before)
+        refused += found is None
+    assert refused > 90
+
+
+def test_prototypes_of_another_book_are_noticed(book, tmp_path):
+    book.save_pretrained(tmp_path / "book")
+    replace(book, prototypes=book.prototypes.flip(0)).save_pretrained(tmp_path / "other")
+    for name in ("codebook.safetensors", "config.json"):
+        mine, theirs = (tmp_path / folder / name for folder in ("book", "other"))
+        content = mine.read_bytes()
+        mine.write_bytes(theirs.read_bytes())
+        with pytest.raises(FileError, match=r"its prototypes are not those of config\.json"):
+            Codebook.from_pretrained(tmp_path / "book")
+        mine.write_bytes(content)
+    assert state(tmp_path / "book")
+
+
+def test_an_edited_config_is_refused(book, tmp_path):
+    book.save_pretrained(tmp_path / "book")
+    config = json.loads((tmp_path / "book" / "config.json").read_text())
+    (tmp_path / "book" / "config.json").write_text(json.dumps(config | {"model": "another"}))
+    with pytest.raises(FileError, match="damaged or edited"):
+        Codebook.from_pretrained(tmp_path / "book")
+
+
+def test_a_config_of_this_format_needs_the_digest_of_its_prototypes(book, tmp_path):
+    book.save_pretrained(tmp_path / "book")
+    config = json.loads((tmp_path / "book" / "config.json").read_text())
+    del config["digest"], config["prototypes_sha256"]
+    (tmp_path / "book" / "config.json").write_text(json.dumps(sealed(config)))
+    with pytest.raises(FileError, match="its prototypes are not those"):
+        Codebook.from_pretrained(tmp_path / "book")
 
 
 @pytest.mark.parametrize(

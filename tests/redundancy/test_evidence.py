@@ -211,7 +211,7 @@ def test_skipped_pictures_are_named_with_the_reason(mixed, tiny, tmp_path):
     reasons = collect_evidence(tiny, mixed, tmp_path / "run").skipped
     assert [Path(name).name for name in reasons] == ["text.png", "cut.png"]
     text, cut = reasons.values()
-    assert "not an image" in text
+    assert "no picture" in text
     assert "cut short" in cut
 
 

@@ -13,6 +13,8 @@ RECORD = {
     "testing": {"all visual tokens": 0.9, "none": 0.3, "global q0.5": 0.65, "random tokens": 0.55},
     "difference_to": {"random tokens": [0.1, 0.04, 0.155]},
     "questions": {"choosing": 300, "testing": 298},
+    "pictures": 150,
+    "enough_pictures": True,
     "keeps": [0.2, 0.05],
 }
 
@@ -38,3 +40,9 @@ def test_the_tables_of_a_calibration_say_what_its_record_says():
 def test_the_tables_of_a_calibration_end_with_its_verdict(pays, verdict):
     last = printed(RECORD | {"pays": pays})[-1]
     assert last == f"The best codebook {verdict} on this model and task, mean over 20%, 5% of tokens."
+
+
+def test_a_calibration_on_few_pictures_is_not_to_be_believed():
+    lines = printed(RECORD | {"pictures": 19, "enough_pictures": False})
+    assert "What is found on 19 pictures, fewer than 20, is not to be believed." in lines
+    assert not any("believed" in line for line in printed(RECORD))

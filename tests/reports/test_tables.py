@@ -258,8 +258,7 @@ def test_a_task_with_few_pictures_is_said_to_be_one():
     few = [row | {"pictures": 19} for row in (WHOLE, DROPPED)]
     notes = comparison([*few, OTHER]).notes
     assert notes[0] == (
-        "scenes: 60 questions about 19 pictures; intervals over fewer than 20 pictures are too narrow to be "
-        "believed."
+        "scenes, 60 questions: What is found on 19 pictures, fewer than 20, is not to be believed."
     )
     assert not any("easy_vqa" in note for note in notes)
 

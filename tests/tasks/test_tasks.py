@@ -3,6 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice, pairwise
 
@@ -47,7 +48,7 @@ def own_questions(tmp_path_factory):
         for question in ("what is it?", "how red is it?"):
             rows.append({"image": f"{number}.png", "question": question, "answer": f"red {number}"})
     (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    NEEDED["jsonl"] = f",path={folder / 'questions.jsonl'}"
+    NEEDED["questions"] = f",path={folder / 'questions.jsonl'}"
 
 
 def made(name, split="test"):
@@ -91,9 +92,55 @@ def test_a_task_yields_the_same_examples_twice(name, split):
     ][:20]
 
 
-def test_the_first_examples_are_the_first(name):
-    task = made(name)
-    assert [fields(example) for example in task.first(7)] == [fields(example) for example in some(name)][:7]
+def test_the_first_examples_are_of_as_many_pictures_in_their_order(name):
+    task, known = made(name), [example.picture_id for example in some(name)]
+    pictures = list(dict.fromkeys(known))[:3]
+    chosen = [example.picture_id for example in task.first(len(pictures))]
+    assert chosen == pictures
+    firsts = [fields(some(name)[known.index(picture)]) for picture in pictures]
+    assert [fields(example) for example in task.first(len(pictures))] == firsts
+
+
+@dataclass(kw_only=True)
+class Uneven(Task):
+    """Three, one and four questions about three pictures."""
+
+    def examples(self):
+        for picture, count in zip("abc", (3, 1, 4), strict=True):
+            for number in range(count):
+                yield Example("x.png", picture, f"{number}?", "yes", "any")
+
+
+@pytest.mark.parametrize(
+    ("limit", "pictures", "expected"),
+    [
+        (None, None, "a0 a1 a2 b0 c0 c1 c2 c3"),
+        (1, None, "a0"),
+        (3, None, "a0 b0 c0"),
+        (4, None, "a0 a1 b0 c0"),
+        (5, None, "a0 a1 b0 c0 c1"),
+        (7, None, "a0 a1 a2 b0 c0 c1 c2"),
+        (99, None, "a0 a1 a2 b0 c0 c1 c2 c3"),
+        (None, 2, "a0 a1 a2 b0"),
+        (None, 99, "a0 a1 a2 b0 c0 c1 c2 c3"),
+        (3, 2, "a0 a1 b0"),
+        (1, 3, "a0"),
+    ],
+)
+def test_pictures_take_turns(limit, pictures, expected):
+    asked = Uneven().first(limit, pictures)
+    assert " ".join(example.picture_id + example.question[0] for example in asked) == expected
+
+
+def test_pictures_that_are_not_asked_about_are_not_made():
+    @dataclass(kw_only=True)
+    class Endless(Task):
+        def examples(self):
+            for number in range(10):
+                assert number < 4, "three pictures are asked about, and the next one ends them"
+                yield Example("x.png", str(number), "?", "yes", "any")
+
+    assert len(Endless().first(3)) == len(Endless().first(None, 3)) == 3
 
 
 def test_a_score_lies_between_0_and_1_whatever_is_said(name):

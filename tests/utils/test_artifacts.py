@@ -1,7 +1,6 @@
 """Files that are read again: what was written comes back, and whatever happened to it since is a sentence."""
 
 import json
-import random
 import shutil
 
 import pytest
@@ -73,15 +72,15 @@ def test_the_layout_of_json_is_not_its_content(path):
     assert CELL.read(path) == RECORD
 
 
-def test_every_flipped_bit_is_noticed_or_changes_nothing(path):
+def test_a_flipped_bit_is_noticed_or_changes_nothing(path):
     content = path.read_bytes()
     refused = 0
-    for bit in range(8 * len(content)):
+    for bit in range(0, 8 * len(content), 5):
         path.write_bytes(flipped(content, bit))
         found = read_or_refuse(lambda: CELL.read(path))
         assert found in (None, RECORD)
         refused += found is None
-    assert refused > 7 * len(content)
+    assert refused > 1.4 * len(content)
 
 
 def test_every_cut_is_noticed(path):
@@ -206,19 +205,17 @@ def test_a_digest_is_of_names_types_shapes_and_every_byte():
     assert same({name: tensor.clone() for name, tensor in TENSORS.items()})
 
 
-def test_flipped_bits_of_a_tensor_file_never_pass_for_what_was_written(tmp_path):
-    path = tmp_path / "t.safetensors"
+def test_a_damaged_tensor_file_never_passes_for_another(tmp_path, damages):
+    path, unchanged = tmp_path / "t.safetensors", 0
     write_tensors(path, TENSORS, CELL.text(RECORD))
-    content, unchanged = path.read_bytes(), 0
-    chance = random.Random(0)
-    for bit in chance.sample(range(8 * len(content)), 500):
-        path.write_bytes(flipped(content, bit))
+    for damaged in damages(path.read_bytes(), 100):
+        path.write_bytes(damaged)
         assert read_or_refuse(lambda: read_metadata(path, CELL)) in (None, RECORD)
         tensors = read_or_refuse(lambda: read_tensors(path, CELL))
         if tensors is not None and same(tensors):
             assert raw(tensors) == raw(TENSORS)
             unchanged += 1
-    assert unchanged < 300  # those of the record
+    assert unchanged < 100  # those whose record is damaged
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 8, b"\x02" + b"\0" * 7 + b"[]", bytes(100)])

@@ -241,7 +241,7 @@ def test_what_the_server_refuses_is_shown_on_the_page(opened, site, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     view.set_input_files("#media", [tmp_path / "text.png"])
     view.click("#send")
-    view.wait_for_selector("#status.error:has-text('text.png is not an image that can be read')")
+    view.wait_for_selector("#status.error:has-text('text.png is no picture or video that can be read')")
     (tmp_path / "large.png").write_bytes(bytes(MIB + 1))
     view.set_input_files("#media", [tmp_path / "large.png"])
     view.click("#send")

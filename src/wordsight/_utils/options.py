@@ -89,7 +89,7 @@ def _fits(value: Any, hint: Any) -> bool:
     except ValidationError:
         return False
     numbers = value if isinstance(value, tuple) else (value,)
-    return not any(isinstance(number, float) and math.isnan(number) for number in numbers)
+    return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
 
 @cache

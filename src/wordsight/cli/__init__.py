@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from functools import cache
 from typing import Annotated, NoReturn
 
 import typer
 
-from wordsight.cli import analyze, ask, codebook, compare, demo, explain, info, probe, recommend, view
-from wordsight.cli.common import print_json, progress_bars, say
-from wordsight.errors import ModelError, UsageError, WordsightError
+from wordsight._utils.notes import listen_to_notes
+from wordsight.cli import (
+    analyze,
+    answers,
+    ask,
+    codebook,
+    compare,
+    demo,
+    explain,
+    info,
+    probe,
+    recommend,
+    view,
+)
+from wordsight.cli.common import print_json, progress_bars, say, writing
+from wordsight.errors import LONGEST, ModelError, UsageError, WordsightError
 
 INTERRUPTED = 130  # what typer returns after Ctrl-C
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -19,6 +34,7 @@ for command in (
     explain.explain,
     view.view,
     compare.compare,
+    answers.answers,
     recommend.recommend,
     analyze.analyze,
     info.info,
@@ -48,16 +64,20 @@ def options(
 def main() -> None:
     """Run the command line: 0 is done, 1 a failure, 2 a misuse, each a sentence on stderr.
 
-    With --json a failure is a record on stdout too.
+    With --json a failure is a record on stdout too. Where nobody reads stdout any more, it is 1 without one.
     """
+    if sys.stdout is None:
+        _fail(WordsightError("stdout is closed, where the result would go; send it to a file, or /dev/null"))
     try:
-        with progress_bars():
+        with progress_bars(), listen_to_notes(cache(say)), writing():
             code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
         hint = "see `wordsight --help`, or --help after a command for its options"
         _fail(UsageError(f"{_one_line(error)}; {hint}"))
     except WordsightError as error:
         _fail(error)
+    except BrokenPipeError:
+        sys.exit(1)
     except Exception as error:
         from wordsight.models.failures import known_reason
 
@@ -75,12 +95,14 @@ def main() -> None:
 
 def _fail(error: WordsightError) -> NoReturn:
     """End with the error: a sentence on stderr, and a record on stdout where --json asks for one."""
-    if "--json" in sys.argv:
-        print_json({"error": {"message": str(error), "kind": error.kind}})
+    if "--json" in sys.argv and sys.stdout is not None:
+        with suppress(OSError, WordsightError):  # of stdout itself: it is said on stderr all the same
+            print_json({"error": {"message": str(error), "kind": error.kind}})
     say(f"error: {error}")
     sys.exit(error.exit_code)
 
 
 def _one_line(error: Exception) -> str:
     format_message = getattr(error, "format_message", lambda: str(error))
-    return " ".join(format_message().split()).rstrip(".")
+    words = (word if len(word) <= LONGEST else f"{word[:LONGEST]}..." for word in format_message().split())
+    return " ".join(words).rstrip(".")

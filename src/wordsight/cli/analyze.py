@@ -12,6 +12,7 @@ from wordsight.cli.common import (
     EvidenceFolder,
     Model,
     Pictures,
+    check_question,
     evidence_folder,
     load_vlm,
     print_result,
@@ -49,6 +50,8 @@ def analyze(
     from wordsight.reports.analysis import for_terminal
     from wordsight.reports.folder import ANALYSIS_FILES, check_report
 
+    asked = QUESTION if question is None else question
+    check_question(asked)
     collected_in = evidence_folder(evidence, out)
     _check_apart(images, out, collected_in)
     pictures = find_pictures(images)[:limit]
@@ -56,7 +59,7 @@ def analyze(
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.analysis_page import write_analysis
 
-    record = run(load_vlm(model), pictures, collected_in, question=question or QUESTION, sure=sure)
+    record = run(load_vlm(model), pictures, collected_in, question=asked, sure=sure)
     say_skipped(record["skipped"])
     write_analysis(record, out)
     say(f"wrote {out / ANALYSIS_FILES[0]}")

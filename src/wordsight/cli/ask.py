@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +16,7 @@ from wordsight.cli.common import (
     Frames,
     Model,
     budgets,
+    check_question,
     load_vlm,
     make_pruner,
     open_media,
@@ -71,13 +71,15 @@ def ask(
     if len(given) < 2:
         raise UsageError(f"expected pictures or videos and then a question about them; got only {given[0]!r}")
     *paths, question = given
+    for asked in (question, *(then or ())):
+        check_question(asked)
     asked_for = budgets([keep] if keep else None, [tokens] if tokens else None)
     if len(asked_for) > 1:
         raise UsageError("expected --keep or --tokens, one of the two")
     method = make_pruner(pruner, **dict(*asked_for))
     if method is None and asked_for:
         raise UsageError("--keep and --tokens need a pruner, got none; add one, such as --pruner divprune")
-    opened = open_media([Path(path) for path in paths], frames, fps)
+    opened = open_media(paths, frames, fps)
     chat = load_vlm(model).chat(opened, pruner=method)
     first, *more = [_answer_record(asked, chat.ask(asked)) for asked in (question, *(then or ()))]
     if as_json:

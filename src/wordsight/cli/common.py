@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from wordsight._utils.records import json_text
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, WordsightError, shown
 
 if TYPE_CHECKING:
+    from wordsight.media.inputs import MediaInput
     from wordsight.pruners.base import Pruner
 
 Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Show = Annotated[
+    Literal["wrong", "all"] | None, typer.Option(help="list what was said, all of it or what is wrong")
+]
 EvidenceFolder = Annotated[
     Path | None, typer.Option(help="where to keep the evidence; OUT.evidence by default")
 ]
@@ -84,19 +89,55 @@ def as_share(text: str) -> float:
     return float(parse_option(Pruner, "keep", text))
 
 
-def open_media(paths: list[Path], frames: int | None, fps: float | None) -> list[Any]:
-    """The pictures and videos at these paths. Raises UsageError if frames are asked of a picture."""
-    from wordsight.media.images import load_picture
-    from wordsight.media.video import SUFFIXES, Video, is_video
+def open_media(
+    given: Sequence[str | Path], frames: int | None = None, fps: float | None = None
+) -> MediaInput:
+    """The pictures or videos at these paths; - is standard input. Raises UsageError if frames are asked of a
+    picture.
+    """
+    from wordsight.media.inputs import MediaInput
 
-    if (frames or fps) and not any(map(is_video, paths)):
+    return MediaInput.of(
+        [_standard_input() if str(path) == "-" else path for path in given], frames=frames, fps=fps
+    )
+
+
+def open_picture(path: str | Path) -> Any:
+    """The picture at this path; - is standard input."""
+    from wordsight.media.images import load_picture
+
+    return load_picture(_standard_input() if str(path) == "-" else path)
+
+
+def _standard_input() -> IO[bytes]:
+    from wordsight.media.images import NamedBytes
+
+    if sys.stdin.isatty():
         raise UsageError(
-            f"--frames and --fps are for videos; {paths[0].name} is none by its suffix (expected one of "
-            f"{', '.join(sorted(SUFFIXES))})"
+            "- reads a picture or video from standard input, which is a terminal here; pipe one into it, or "
+            "give its path"
         )
-    return [
-        Video.open(path, frames=frames, fps=fps) if is_video(path) else load_picture(path) for path in paths
-    ]
+    return NamedBytes(sys.stdin.buffer.read(), "standard input")
+
+
+def check_question(question: str) -> None:
+    """Raises UsageError if this is no question but a file, since the question was forgotten, or empty."""
+    from wordsight.models.questions import names_media
+
+    if not question.strip():
+        raise UsageError("the question is empty; ask something")
+    if names_media(question) or _exists(question):
+        raise UsageError(
+            f"the question is missing: {shown(question)} is a file, or the name of one; add what is asked, "
+            "in quotes"
+        )
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long for a name, or with a null byte
+        return False
 
 
 def save_picture(picture: Any, path: Path) -> None:
@@ -123,17 +164,35 @@ def print_json(record: Mapping[str, Any]) -> None:
 
 def print_text(text: str) -> None:
     """Text on stdout, which ends its last line itself."""
-    sys.stdout.write(text)
+    with writing():
+        sys.stdout.write(text)
 
 
 def print_tables(*renderables: Any) -> None:
-    """Tables on stdout, as wide as they need where it is no terminal."""
+    """Tables on stdout, as wide as they need where it is no terminal; a narrow one wraps their lines."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = 240
-    console.print(*renderables, sep="\n")
+    with writing():
+        console.print(*renderables, sep="\n", crop=False)
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Whatever keeps the result from stdout is told now, not when Python ends. Raises WordsightError, and
+    BrokenPipeError where nobody reads it any more.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise WordsightError(f"cannot write the result to stdout: {error.strerror}") from error
 
 
 @contextmanager
@@ -142,7 +201,7 @@ def progress_bars() -> Iterator[None]:
 
     Bars stop when their part is done: a live display would be drawn over the result that follows.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
@@ -181,5 +240,7 @@ def say_skipped(reasons: dict[str, str]) -> None:
 
 
 def say(text: str) -> None:
-    """A line beside the result, on stderr."""
-    print(text, file=sys.stderr)
+    """A line beside the result, on stderr, if anybody can read it there."""
+    if sys.stderr is not None:  # print would take stdout instead
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)

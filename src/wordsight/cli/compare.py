@@ -15,6 +15,7 @@ from wordsight.cli.common import (
     AsJson,
     QuestionPictures,
     Questions,
+    Show,
     budgets,
     load_vlm,
     make_pruner,
@@ -48,11 +49,13 @@ def compare(
     model: Annotated[
         list[str] | None, typer.Option(help="a Hugging Face folder or hub name; demo by default")
     ] = None,
+    show: Show = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare pruners on tasks and models in one run, with 95 % intervals, blind scores and token counts.
 
     With --out, what is finished is kept in OUT.cells until all of it is: a run that was killed goes on there.
+    OUT has every answer, which `wordsight answers OUT` lists.
     """
     from wordsight import pruners, tasks
     from wordsight._utils.registry import refuse_duplicates, spec
@@ -61,6 +64,7 @@ def compare(
     from wordsight.evaluation.latency import Timing
     from wordsight.evaluation.result_cache import cache_beside
     from wordsight.evaluation.results import check_results
+    from wordsight.reports.answers import answers_record, answers_table
     from wordsight.reports.folder import check_report, write_report
     from wordsight.reports.formats import terminal
     from wordsight.reports.tables import tables
@@ -85,4 +89,9 @@ def compare(
             write_report(results, report)
         if out:
             results.save(out)
-    print_result(results.as_json(), lambda record: map(terminal, tables(record["rows"])), as_json=as_json)
+    listed = [answers_table(answers_record(results, show))] if show else []
+    print_result(
+        results.as_json(),
+        lambda record: map(terminal, [*tables(record["rows"]), *listed]),
+        as_json=as_json,
+    )

@@ -17,6 +17,7 @@ from wordsight.cli.common import (
     Frames,
     Model,
     as_share,
+    check_question,
     load_vlm,
     make_pruner,
     open_media,
@@ -57,13 +58,14 @@ def explain(
     from wordsight.explain.page import write_page
     from wordsight.explain.panels import numbered
     from wordsight.explain.record import explain_tokens
-    from wordsight.media.inputs import MediaInput
     from wordsight.redundancy.probe import QUESTION
 
+    asked = QUESTION if question is None else question
+    check_question(asked)
     check_file(out)
-    media = MediaInput.of(open_media(given, frames, fps))
+    media = open_media(given, frames, fps)
     make_request = request_factory(pruner, keep, codebook, model)
-    request = make_request(names=numbered([path.name for path in given]), question=question or QUESTION)
+    request = make_request(names=numbered([path.name for path in given]), question=asked)
     record = explain_tokens(load_vlm(model), media, request)
     write_page(record, media, out)
     if as_json:

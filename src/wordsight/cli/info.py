@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from wordsight.cli.common import AsJson, load_vlm, print_json, print_text
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, shown
+
+DIGITS = 4  # of a side of a picture
 
 
 def info(
@@ -19,9 +21,13 @@ def info(
     from wordsight.analysis.model_info import describe_model
 
     width, _, height = size.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise UsageError(f"--size must be WIDTHxHEIGHT in pixels, such as 640x480; got {size!r}")
-    record = describe_model(load_vlm(model), (int(width), int(height)))
+    sides = [int(side) if side.isdecimal() and len(side) <= DIGITS else 0 for side in (width, height)]
+    if not all(sides):
+        raise UsageError(
+            f"--size must be WIDTHxHEIGHT in pixels, of at most {DIGITS} digits each, such as 640x480; got "
+            f"{shown(size)}"
+        )
+    record = describe_model(load_vlm(model), (sides[0], sides[1]))
     lines = [
         f"{name.replace('_', ' '):19}{_in_words(value)}"
         for name, value in record.items()

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import AsJson, Model, load_vlm, print_json, print_tables, save_picture
+from wordsight.cli.common import (
+    AsJson,
+    Model,
+    check_question,
+    load_vlm,
+    open_picture,
+    print_json,
+    print_tables,
+    print_text,
+    save_picture,
+)
 
 
 def probe(
@@ -22,12 +32,12 @@ def probe(
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
     from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows, token_rows_with_divergences
-    from wordsight.media.images import load_picture
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports import drawing
 
-    picture, vlm = load_picture(image), load_vlm(model)
-    asked = question or QUESTION
+    asked = QUESTION if question is None else question
+    check_question(asked)
+    picture, vlm = open_picture(image), load_vlm(model)
     prompt = vlm.encode(picture, asked)
     rows = token_rows_with_divergences(vlm, prompt) if ablation else token_rows(vlm, prompt)
     finest = drawing.finest(prompt.visual)
@@ -43,4 +53,4 @@ def probe(
     print_tables(drawing.terminal_grid(grid, likeliest))
     for row in rows if ablation else []:
         words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
-        print(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}")
+        print_text(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}\n")

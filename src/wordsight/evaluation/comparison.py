@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from wordsight._utils.options import Count, check_options
 from wordsight._utils.progress import track
@@ -17,9 +19,22 @@ from wordsight.errors import UsageError, unknown
 from wordsight.evaluation.environment import Weights, describe_weights, machine, versions
 from wordsight.evaluation.latency import Timing
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED, Baselines, Metrics, mean_metrics
-from wordsight.evaluation.prepared_task import PreparedTask, check_examples, seeded
-from wordsight.evaluation.result_cache import ResultCache, RunResult, Selection
-from wordsight.evaluation.results import Results, Row
+from wordsight.evaluation.prepared_task import (
+    PreparedTask,
+    check_examples,
+    mean_scores,
+    scores_of,
+    seeded,
+)
+from wordsight.evaluation.result_cache import (
+    Measured,
+    ModelSettings,
+    ResultCache,
+    RunResult,
+    RunSettings,
+    Selection,
+)
+from wordsight.evaluation.results import Answered, Results, Row, TaskAnswers
 from wordsight.media.resize import resized
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
@@ -27,6 +42,7 @@ from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.tasks.base import Example, Task
+from wordsight.tasks.digest import questions_digest
 
 DEFAULT_REFERENCE = "random"
 
@@ -68,7 +84,7 @@ def compare(
     be a generator: one at a time is held.
 
     Raises UsageError if two models, tasks or pruners are the same, the reference is none of the pruners, a
-    pruner cannot run on a model, a question cannot be asked, or the cache holds results of another run.
+    pruner cannot run on a model, a question cannot be asked, or the cache holds a result that is damaged.
     """
     settings = settings or Settings()
     refuse_duplicates("task", [spec(task) for task in tasks])
@@ -76,9 +92,10 @@ def compare(
     reference = _reference(settings.reference, [spec(pruner) for pruner in pruners])
     timing = asdict(settings.timing) if settings.timing else None
     chosen: Selection = {"limit": limit, "pictures": settings.pictures}
-    cache = ResultCache(settings.cache, {"versions": versions(), **chosen, "timing": timing})
+    cache = ResultCache(settings.cache, RunSettings(versions=versions(), timing=timing))
     described: list[Weights] = []
     rows: list[Row] = []
+    answers: list[TaskAnswers] = []
 
     def of_model(vlm: VLM) -> None:
         described.append(describe_weights(vlm))
@@ -93,13 +110,14 @@ def compare(
             check_examples(vlm, run.task, run.examples, settings.timing.new_tokens if settings.timing else 0)
         for run in runs:
             rows.extend(run.rows(reference))
+            answers.append(run.answers())
             run.release()
         if len(runs) > 1:
             rows.extend(mean_rows(runs, reference))
 
     for _ in map(of_model, [models] if isinstance(models, VLM) else models):
         pass  # map lets go of a model before it asks for the next
-    return Results(rows, {**machine(), "models": described}, chosen)
+    return Results(rows, {**machine(), "models": described}, chosen, answers)
 
 
 @dataclass(frozen=True)
@@ -125,7 +143,7 @@ class Budget:
         return min(1.0, self.tokens / int((~tokens.is_break).sum()))
 
 
-ALL = Budget(keep=1.0)
+ALL, NOTHING = Budget(keep=1.0), Budget(tokens=0)
 
 
 @dataclass(frozen=True)
@@ -174,6 +192,24 @@ class TaskRun:
             **metrics,
         }
 
+    def answers(self) -> TaskAnswers:
+        """What was said to every question, with its score."""
+        blind = Entry(BLIND, NOTHING, self.baselines.blind)
+        return {
+            "model": self.vlm.name,
+            "task": spec(self.task),
+            "questions": [
+                {
+                    "picture": example.picture_id,
+                    "question": example.question,
+                    "answers": [*example.answers],
+                    "type": example.type,
+                }
+                for example in self.examples
+            ],
+            "answered": [_answered(entry) for entry in (*self.entries, blind)],
+        }
+
     @cached_property
     def baselines(self) -> Baselines:
         """What every row is measured against."""
@@ -202,70 +238,113 @@ class TaskRun:
         return PreparedTask.of(self.vlm, self.task, self.examples, signals=signals)
 
     def _whole(self) -> RunResult:
-        def measure() -> RunResult:
-            return self._measured(self._prepared.whole.tolist(), _mean_tokens(self._prepared.prompts), None)
+        def measure() -> Measured:
+            return self._measured([self._prepared.whole_answers], _mean_tokens(self._prepared.prompts), None)
 
         return self._cached(UNPRUNED, ALL, measure)
 
     def _blind(self) -> RunResult:
-        def measure() -> RunResult:
-            return RunResult(self._prepared.blind.tolist(), 0.0)
-
-        return self._cached(BLIND, Budget(tokens=0), measure)
+        return self._cached(BLIND, NOTHING, lambda: _measured([self._prepared.blind_answers], 0.0))
 
     def _resized(self, budget: Budget) -> RunResult:
-        def measure() -> RunResult:
+        def measure() -> Measured:
             smaller = [
                 replace(example, images=resized(example.images, budget.share_of(prompt.visual)))
                 for example, prompt in zip(self.examples, self._prepared.prompts, strict=True)
             ]
             prepared = PreparedTask.of(self.vlm, self.task, smaller)
-            return RunResult(prepared.whole.tolist(), _mean_tokens(prepared.prompts))
+            return _measured([prepared.whole_answers], _mean_tokens(prepared.prompts))
 
         return self._cached(RESIZED, budget, measure)
 
     def _pruned(self, pruner: Pruner) -> RunResult:
-        def measure() -> RunResult:
-            scores, kept = self._prepared.run(pruner)
-            return self._measured(scores.tolist(), kept, pruner)
+        def measure() -> Measured:
+            return self._measured(*self._prepared.answers(pruner), pruner)
 
-        book = pruner.book.digest if isinstance(pruner, BookPruner) else None
-        return self._cached(spec(pruner), Budget.of(pruner), measure, book)
+        return self._cached(spec(pruner), Budget.of(pruner), measure, pruner)
 
-    def _measured(self, scores: list[float], kept: float, pruner: Pruner | None) -> RunResult:
+    def _measured(self, answers: list[list[str]], kept: float, pruner: Pruner | None) -> Measured:
         pairs = zip(self.examples, self._prepared.prompts, strict=True)
         pictures = {example.picture_id: prompt.visual for example, prompt in pairs}
         drops_all = sum(pruner.drops_all(tokens) for tokens in pictures.values()) if pruner else 0
         timing = self.timing.measure(self.vlm, self.examples, pruner) if self.timing else None
-        return RunResult(scores, kept, drops_all, timing)
+        return {"answers": answers, "tokens_kept": kept, "drops_all": drops_all, "timing": timing}
 
     def _cached(
-        self, pruner: str, budget: Budget, measure: Callable[[], RunResult], book: str | None = None
+        self, name: str, budget: Budget, measure: Callable[[], Measured], pruner: Pruner | None = None
     ) -> RunResult:
-        return self.cache.get(
+        measured = self.cache.get(
             {
                 "model": self.vlm.name,
                 "task": spec(self.task),
-                "pruner": pruner,
+                "pruner": name,
                 "keep": budget.keep,
                 "tokens": budget.tokens,
             },
             {
                 **self.cache.settings,
-                "fingerprint": self.vlm.fingerprint,
-                "dtype": str(self.vlm.model.dtype),
-                "device": self.vlm.model.device.type,
-                "questions": self._questions_digest,
-                "codebook": book,
+                **self._model_made_with,
+                "questions": self._questions_digest if self.cache.folder else "",
+                "count": len(self.examples),
+                "seeds": len(seeded(pruner)) if pruner else 1,
+                "max_new_tokens": self.task.max_new_tokens,
+                "codebook": pruner.book.digest if isinstance(pruner, BookPruner) else None,
+                "code": _code_digest(pruner) if pruner else None,
             },
             measure,
         )
+        return self._scored(measured)
+
+    def _scored(self, measured: Measured) -> RunResult:
+        scores = [scores_of(self.task, self.examples, each) for each in measured["answers"]]
+        return RunResult(
+            mean_scores(scores).tolist(),
+            measured["tokens_kept"],
+            measured["drops_all"],
+            measured["timing"],
+            measured["answers"],
+            [each.tolist() for each in scores],
+        )
+
+    @cached_property
+    def _model_made_with(self) -> ModelSettings:
+        weights = describe_weights(self.vlm)
+        return {
+            "fingerprint": weights["fingerprint"],
+            "dtype": weights["dtype"],
+            "device": weights["device"],
+            "threads": torch.get_num_threads() if weights["device"] == "cpu" else None,
+            "attention": str(self.vlm.model.config._attn_implementation),
+            "pass_tokens": self.vlm.pass_tokens,
+        }
 
     @cached_property
     def _questions_digest(self) -> str:
         """What tells these questions from others under the same name."""
-        questions = [(example.picture_id, example.question, example.answer) for example in self.examples]
-        return hashlib.sha256(repr(questions).encode()).hexdigest()[:16]
+        return questions_digest(self.examples)
+
+
+def _measured(answers: list[list[str]], kept: float) -> Measured:
+    return {"answers": answers, "tokens_kept": kept, "drops_all": 0, "timing": None}
+
+
+def _answered(entry: Entry) -> Answered:
+    return {
+        "pruner": entry.pruner,
+        "keep": entry.budget.keep,
+        "tokens": entry.budget.tokens,
+        "texts": entry.result.answers,
+        "scores": entry.result.answer_scores,
+    }
+
+
+def _code_digest(pruner: Pruner) -> str | None:
+    """Of the file that the method is written in, None if there is none, as in a notebook."""
+    try:
+        file = inspect.getsourcefile(type(pruner))
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else None
+    except (OSError, TypeError):
+        return None
 
 
 def mean_rows(runs: Sequence[TaskRun], reference: str | None) -> Iterator[Row]:

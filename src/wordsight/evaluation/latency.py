@@ -15,12 +15,12 @@ from time import perf_counter
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from typing_extensions import TypedDict
 
-from wordsight._utils.options import Count, check_options
+from wordsight._utils.options import check_options
 from wordsight.evaluation.statistics import Interval
 from wordsight.models.chat import TokenClock
 from wordsight.models.layer_hooks import cache_name
@@ -34,6 +34,7 @@ STAGES: tuple[Span, ...] = ("vision", "selection", "prefill", "decode")
 SPANS: tuple[Span, ...] = (*STAGES, "total")
 RATIOS: tuple[Span, ...] = ("vision", "prefill", "decode", "total")  # the unpruned model selects nothing
 FEWEST_ROUNDS = 6  # the range of five values holds their median with 94 %
+MOST = 10_000  # rounds, questions in a batch, tokens of an answer
 Spans = dict[Span, float]  # milliseconds a question
 ON_CPU = {  # PyTorch counts attention on a GPU but not the same operation on a CPU
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: int(
@@ -75,9 +76,9 @@ class Timing:
     Were the answers as long as the model likes, one that says less would look faster.
     """
 
-    rounds: Annotated[int, Ge(FEWEST_ROUNDS)] = 7
-    batch: Count = 8
-    new_tokens: Annotated[int, Ge(2)] = 8
+    rounds: Annotated[int, Ge(FEWEST_ROUNDS), Le(MOST)] = 7
+    batch: Annotated[int, Ge(1), Le(MOST)] = 8
+    new_tokens: Annotated[int, Ge(2), Le(MOST)] = 8
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -196,7 +197,7 @@ def _wait_for(device: torch.device) -> None:
 
 def _encoded(vlm: VLM, example: Example, pruner: Pruner | None) -> Prompt:
     signals = pruner.required_signals if pruner else frozenset()
-    return vlm.encode(example.images, example.question, signals=signals)
+    return vlm.encode(example.images, example.question, turns=example.turns, signals=signals)
 
 
 class _Clock(TokenClock):

@@ -11,7 +11,7 @@ import torch
 
 from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
-from wordsight.errors import located
+from wordsight.errors import UsageError, located
 from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval
 from wordsight.media.inputs import MediaInput
 from wordsight.models.layer_hooks import tokens_read
@@ -44,7 +44,9 @@ class PreparedTask:
         prompts = []
         for example in track(examples, f"reading {spec(task)}", len(examples)):
             known = encoded.get(example.picture_id)
-            prompt = vlm.encode(example.images, example.question, signals=signals, visual=known)
+            prompt = vlm.encode(
+                example.images, example.question, turns=example.turns, signals=signals, visual=known
+            )
             encoded[example.picture_id] = prompt.visual
             prompts.append(prompt)
         return cls(vlm, task, examples, prompts)
@@ -57,20 +59,35 @@ class PreparedTask:
     @cached_property
     def whole(self) -> Scores:
         """The score of every example with all visual tokens."""
-        return self._score(self.prompts)
+        return scores_of(self.task, self.examples, self.whole_answers)
 
     @cached_property
     def blind(self) -> Scores:
         """The score of every example with no visual token."""
-        none = torch.zeros(0, dtype=torch.long)
-        return self._score([replace(prompt, visual=prompt.visual.take(none)) for prompt in self.prompts])
+        return scores_of(self.task, self.examples, self.blind_answers)
 
     def run(self, pruner: Pruner) -> tuple[Scores, float]:
-        """The score of every example, mean over seeds, and the mean number of tokens that a layer reads.
+        """The score of every example, mean over seeds, and the mean number of tokens that a layer reads."""
+        answers, kept = self.answers(pruner)
+        return mean_scores([scores_of(self.task, self.examples, each) for each in answers]), kept
+
+    @cached_property
+    def whole_answers(self) -> list[str]:
+        """What is said of every example with all visual tokens."""
+        return self._answers(self.prompts)
+
+    @cached_property
+    def blind_answers(self) -> list[str]:
+        """What is said of every example with no visual token."""
+        none = torch.zeros(0, dtype=torch.long)
+        return self._answers([replace(prompt, visual=prompt.visual.take(none)) for prompt in self.prompts])
+
+    def answers(self, pruner: Pruner) -> tuple[list[list[str]], float]:
+        """What is said of every example, for each seed, and the mean number of tokens that a layer reads.
 
         Every picture is pruned once, or once for every question by a method that looks at it.
         """
-        totals, counts = np.zeros(len(self.examples)), []
+        answers, counts = [], []
         for method in seeded(pruner):
             kept: dict[str, VisualTokens] = {}
             prompts = []
@@ -78,9 +95,9 @@ class PreparedTask:
                 if example.picture_id not in kept or method.reads_question:
                     kept[example.picture_id] = method.prune(prompt.visual)
                 prompts.append(method.apply(prompt, kept[example.picture_id]))
-            totals += self._score(prompts)
+            answers.append(self._answers(prompts))
             counts += [tokens_read(self.vlm.model, prompt) for prompt in prompts]
-        return totals / len(seeded(pruner)), float(np.mean(counts))
+        return answers, float(np.mean(counts))
 
     def interval(self, differences: Scores, level: float = 0.95) -> tuple[float, float]:
         """The interval of the mean difference of two runs' scores, over pictures, of which there are two."""
@@ -89,10 +106,22 @@ class PreparedTask:
         assert high is not None, "there are two pictures or more"
         return low, high
 
-    def _score(self, prompts: list[Prompt]) -> Scores:
-        answers = self.vlm.answers(prompts, self.task.max_new_tokens)
-        pairs = zip(self.examples, answers, strict=True)
-        return np.array([self.task.score(example, text) for example, text in pairs])
+    def _answers(self, prompts: list[Prompt]) -> list[str]:
+        return self.vlm.answers(prompts, self.task.max_new_tokens)
+
+
+def scores_of(task: Task, examples: Sequence[Example], answers: Sequence[str]) -> Scores:
+    """The score of every answer. Raises UsageError if the task gives one that is not between 0 and 1."""
+    scores = [task.score(example, text) for example, text in zip(examples, answers, strict=True)]
+    if wrong := [each for each in scores if not 0 <= each <= 1]:
+        raise UsageError(f"{spec(task)} scores an answer {wrong[0]}; expected a number from 0 to 1")
+    return np.array(scores, dtype=float)
+
+
+def mean_scores(seeds: Sequence[Scores]) -> Scores:
+    """The mean over seeds, of every example."""
+    total: Scores = np.sum(seeds, 0)
+    return total / len(seeds)
 
 
 def check_examples(vlm: VLM, task: Task, examples: Sequence[Example], new_tokens: int = 0) -> None:
@@ -105,7 +134,7 @@ def check_examples(vlm: VLM, task: Task, examples: Sequence[Example], new_tokens
         with located(example.source or f"question {number} of {spec(task)}"):
             if media is None or example.picture_id != picture_id:
                 picture_id, media = example.picture_id, MediaInput.of(example.images)
-            preflight.check(media, example.question, wanted)
+            preflight.check(media, example.question, wanted, example.turns)
 
 
 def seeded(pruner: Pruner) -> Sequence[Pruner]:

@@ -1,39 +1,56 @@
-"""Result cache: what a comparison has measured so far, on disk, so that a killed run goes on where it was."""
+"""Result cache: what a comparison has measured so far, on disk, so that a killed run goes on where it was.
+
+What the model said is kept, not how it scored: answers are scored anew when they are read, so that what
+counts as right can change. A file is named by all that its answers depend on: what changes is measured again.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+from annotated_types import Ge
 from typing_extensions import TypedDict
 
+from wordsight._utils.artifacts import Artifact
 from wordsight._utils.files import replacing
-from wordsight._utils.records import checked
-from wordsight.errors import FileError
+from wordsight._utils.records import json_text
 from wordsight.evaluation.latency import Latency
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
 class RunResult:
     """What one pruner, or none, made of one task: all that a row of the results is computed from.
 
-    scores       of every question, mean over seeds.
-    tokens_kept  visual tokens read, mean over questions and seeds.
-    drops_all    pictures of which a threshold alone would have dropped every token.
+    scores         of every question, mean over seeds.
+    tokens_kept    visual tokens read, mean over questions and seeds.
+    drops_all      pictures of which a threshold alone would have dropped every token.
+    answers        what was said to every question, for each seed.
+    answer_scores  how each of them scored.
     """
 
     scores: list[float]
     tokens_kept: float
     drops_all: int = 0
     timing: Latency | None = None
+    answers: list[list[str]] = field(default_factory=list)
+    answer_scores: list[list[float]] = field(default_factory=list)
+
+
+class Measured(TypedDict):
+    """What was measured of one pruner, or none, on one task."""
+
+    answers: Annotated[list[list[str]], "what was said to every question, for each seed"]
+    tokens_kept: Annotated[float, "visual tokens read, mean over questions and seeds", Ge(0)]
+    drops_all: Annotated[int, "pictures of which a threshold alone would have dropped every token", Ge(0)]
+    timing: Latency | None
 
 
 class Place(TypedDict):
@@ -53,21 +70,33 @@ class Selection(TypedDict):
     pictures: Annotated[int | None, "about the first so many pictures"]
 
 
-class RunSettings(Selection):
+class RunSettings(TypedDict):
     """What all results of a run were made with."""
 
     versions: dict[str, str]
     timing: Annotated[dict[str, int] | None, "the fields of Timing"]
 
 
-class MadeWith(RunSettings):
-    """What a result was made with, beside its place: if something of it is another, it is of another run."""
+class ModelSettings(TypedDict):
+    """What model it was, and how it was run."""
 
     fingerprint: Annotated[str, "of the model"]
     dtype: str
     device: str
-    questions: Annotated[str, "a digest of pictures, questions and answers"]
+    threads: Annotated[int | None, "of PyTorch; null on a GPU, where they do not matter"]
+    attention: Annotated[str, "how the model computes it"]
+    pass_tokens: Annotated[int, "of the prompts that are read at a time"]
+
+
+class MadeWith(RunSettings, ModelSettings):
+    """What a result was made with, beside its place: if something of it is another, it is another result."""
+
+    questions: Annotated[str, "a digest of questions and of the content of their pictures"]
+    count: Annotated[int, "of questions"]
+    seeds: int
+    max_new_tokens: int
     codebook: Annotated[str | None, "a digest of the prototypes"]
+    code: Annotated[str | None, "a digest of the file that the pruner is written in"]
 
 
 class CachedResult(TypedDict):
@@ -76,14 +105,22 @@ class CachedResult(TypedDict):
     format: int
     place: Place
     made_with: MadeWith
-    result: RunResult
+    result: Measured
+
+
+CACHED = Artifact(
+    name="an unfinished result of `wordsight compare`",
+    record=CachedResult,
+    format=FORMAT,
+    remedy="delete it and run the same command again",
+)
 
 
 @dataclass(frozen=True)
 class ResultCache:
     """The finished results of a run, one file each in `folder`; without a folder, none is kept.
 
-    Raises FileError if those in the folder were made with other settings: two runs are never mixed.
+    Raises FileError if one in the folder is damaged, of another version, or not the one that its name says.
     """
 
     folder: Path | None
@@ -91,59 +128,30 @@ class ResultCache:
 
     def __post_init__(self) -> None:
         for path in sorted(self.folder.glob("*.json")) if self.folder else ():
-            self._read(path, self.settings)
+            _read(path)
 
-    def get(self, place: Place, made_with: MadeWith, measure: Callable[[], RunResult]) -> RunResult:
-        """The result that was finished at this place, or the one that is measured now.
-
-        Raises FileError if what was finished there was made with something else.
-        """
+    def get(self, place: Place, made_with: MadeWith, measure: Callable[[], Measured]) -> Measured:
+        """The result that was finished at this place with just that, or the one that is measured now."""
         if not self.folder:
             return measure()
-        path = self.folder / f"{_digest(place)}.json"
+        path = self.folder / f"{_digest(place, made_with)}.json"
         if path.is_file():
-            return self._read(path, made_with)["result"]
+            return _read(path)["result"]
         result = measure()
-        record = {"format": FORMAT, "place": place, "made_with": made_with, "result": asdict(result)}
+        text = CACHED.text({"format": FORMAT, "place": place, "made_with": made_with, "result": result})
         with replacing(path) as draft:
-            draft.write_text(json.dumps(record))
+            draft.write_text(text)
         return result
 
-    def _read(self, path: Path, expected: Mapping[str, object]) -> CachedResult:
-        record = _record(path)
-        made_with: Mapping[str, object] = record["made_with"]
-        wrong = [
-            f"{name} was {made_with[name]}, is {value}"
-            for name, value in expected.items()
-            if made_with[name] != value
-        ]
-        if wrong:
-            raise _of_another(path.parent, f"run ({'; '.join(wrong)})")
-        return record
 
-
-def _record(path: Path) -> CachedResult:
-    try:
-        data: Any = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise _of_another(path.parent, "version of wordsight")
-    try:
-        return checked(CachedResult, data, "the record in it")
-    except FileError as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> FileError:
-    return FileError(f"{path} is damaged ({error}); delete it and run the same command again")
-
-
-def _of_another(folder: Path, what: str) -> FileError:
-    return FileError(
-        f"{folder} holds unfinished results of another {what}: delete it to start anew, or write to another "
-        "file"
-    )
+def _read(path: Path) -> CachedResult:
+    record = CACHED.read(path)
+    if path.stem != _digest(record["place"], record["made_with"]):
+        raise CACHED.unusable(path, f"it is that of {record['place']['pruner']}, under another name")
+    made_with, answers = record["made_with"], record["result"]["answers"]
+    if [len(each) for each in answers] != [made_with["count"]] * made_with["seeds"]:
+        raise CACHED.unusable(path, "it has not as many answers as questions")
+    return record
 
 
 @contextmanager
@@ -157,5 +165,6 @@ def cache_beside(out: Path | None) -> Iterator[Path | None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _digest(place: Place) -> str:
-    return hashlib.sha256(json.dumps(place, sort_keys=True).encode()).hexdigest()[:16]
+def _digest(place: Place, made_with: MadeWith) -> str:
+    text = json_text([place, made_with], indent=None, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -112,7 +112,8 @@ def pictures_needed(
     four draws of five; None if no number does.
 
     The spread is that of these pictures, but at least that of independent questions: a few pictures may agree
-    by chance. If nothing differs, it takes as many as leave no more than the effect unseen.
+    by chance. Where hardly any picture differs, it takes as many as show one that does, or as leave no more
+    than the effect unseen.
     """
     if effect <= 0:
         return None
@@ -120,7 +121,8 @@ def pictures_needed(
     alone = float(differences.std()) / math.sqrt(max(1, len(differences) - 1))
     error = alone if mean.pictures == 1 else max(alone, mean.error)
     reach = NormalDist().inv_cdf((1 + level) / 2) + NormalDist().inv_cdf(POWER)
-    unseen = -math.log((1 - level) / 2) / effect
+    differing = len({name for name, each in zip(pictures, differences, strict=True) if each})
+    unseen = -math.log((1 - level) / 2) * min(1 / effect, mean.pictures / max(differing, 1e-9))
     return math.ceil(max(FEWEST_PICTURES, mean.pictures * (reach * error / effect) ** 2, unseen))
 
 

@@ -75,6 +75,7 @@ class ExplainRecord(TypedDict):
     probe_question: Annotated[str, "the question to which words, confidence and divergences belong"]
     answer: Annotated[str, "with all tokens"]
     panels: Annotated[list[PanelRecord], "one per picture or frame"]
+    notes: Annotated[list[str], "what had to be assumed about the pictures"]
     tokens: TokensRecord
     maps: Annotated[list[MapLegend], "what the picture can be colored by"]
     missing: Annotated[list[MissingMap], "the maps that could not be made"]
@@ -175,6 +176,7 @@ def explain_tokens(
         "probe_question": probe.QUESTION,
         "answer": choices["answer"],
         "panels": panels(media, tokens, request.names),
+        "notes": list(media.notes),
         "tokens": {
             "cell": tokens.cell.tolist(),
             "box": rounded(tokens.box),

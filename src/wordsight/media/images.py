@@ -1,87 +1,236 @@
-"""Opening the user's pictures, with errors that say what is wrong with a file."""
+"""The one reader of pictures: files, bytes, arrays and Images become RGB and upright, or a sentence."""
 
 from __future__ import annotations
 
+import io
+import os
+import re
 import struct
-from collections.abc import Sequence
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, Protocol
+from urllib.parse import unquote, urlsplit
 
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from wordsight._utils.notes import note
 from wordsight.errors import MediaError
+from wordsight.media import formats
+from wordsight.media.levels import SCALED, SIXTEEN_BITS, check_colors, in_eight_bits, picture_of_array
 
-Picture = Image.Image | str | Path
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # of files with those suffixes
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")  # a path may have lost one of its two slashes
+NAME = 200  # letters of a path in a sentence
+SMALLER = 254  # the tag of a TIFF's page that says that it is a smaller copy
+
+
+class ArrayLike(Protocol):
+    """An array or a tensor, of numpy, torch or others."""
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
+File = str | os.PathLike[str] | bytes | IO[bytes]
+Picture = Image.Image | File | ArrayLike
 # What decoders raise where a file is damaged: they trust its numbers.
 DAMAGE = (
-    *(ArithmeticError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
-    struct.error,
+    *(ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError),
+    *(ValueError, struct.error),
 )
-ANIMATED = ("GIF", "PNG", "WEBP")  # other formats hold pages, or a thumbnail beside the picture
+
+
+class NamedBytes(io.BytesIO):
+    """Bytes that errors call by a name."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
 
 
 def load_picture(picture: Picture) -> Image.Image:
-    """An RGB image, upright; transparent parts are laid on white. Raises MediaError for a file that is not
-    one.
+    """An RGB image, upright; transparent parts are laid on white.
+
+    Raises MediaError for what is no single picture, or has more than `formats.PIXELS` pixels. What had to be
+    assumed of its levels is a note.
     """
     if isinstance(picture, Image.Image):
-        return _upright_rgb(picture)
-    path = Path(picture)
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder; expected the path of an image file")
-    if not path.is_file():
-        raise MediaError(f"no such picture: {path}; expected the path of an image file")
-    return read_picture(path, str(path))
+        return _upright_image(picture)
+    if hasattr(picture, "__array__"):
+        return upright_rgb(picture_of_array(picture), "the array")
+    return read_picture(*seekable(picture, "picture"))
 
 
-def read_picture(
-    file: Path | BinaryIO, name: str, *, formats: tuple[str, ...] | None = None, pixels: int | None = None
-) -> Image.Image:
-    """The same from an open file, which errors call `name`; of the given formats, or all that are known; of
-    at most so many pixels.
+def _upright_image(image: Image.Image) -> Image.Image:
+    try:
+        _check_single(image, "the picture")
+        return upright_rgb(image, "the picture")
+    except MediaError:
+        raise
+    except DAMAGE as error:
+        raise MediaError(f"the picture cannot be used ({error}); open it again, or give its path") from error
+
+
+def is_single(media: Any) -> bool:
+    """Whether this is one picture or video rather than several of them."""
+    is_one = isinstance(media, (str, bytes, bytearray, Mapping, Image.Image))
+    return is_one or hasattr(media, "read") or hasattr(media, "__array__") or not isinstance(media, Iterable)
+
+
+def seekable(file: File, what: str) -> tuple[Path | IO[bytes], str]:
+    """A file that can be read more than once, and what errors call it. Raises MediaError if there is none."""
+    if isinstance(file, (bytes, bytearray)):
+        return io.BytesIO(file), "the bytes given"
+    if isinstance(file, (str, os.PathLike)):
+        path = local_path(file, what)
+        return (path, str(path)) if path.is_file() else (_kept(path), str(path))
+    if not hasattr(file, "read"):
+        raise MediaError(
+            f"expected a {what}: a path, bytes, a file object, an array, a tensor or an Image; got "
+            f"{type(file).__name__}"
+        )
+    name = str(getattr(file, "name", "the file object"))
+    try:
+        if isinstance(file.read(0), str):
+            raise MediaError(f"{name} is opened as text; open it as binary, with mode 'rb'")
+        return (file if file.seekable() else _kept_bytes(file, name)), name
+    except (OSError, ValueError) as error:
+        if isinstance(error, MediaError):
+            raise
+        raise MediaError(f"{name} cannot be read ({error}); open it again") from error
+
+
+def _kept(pipe: Path) -> NamedBytes:
+    """All that comes through a pipe, which cannot be read twice."""
+    try:
+        with pipe.open("rb") as opened:
+            return _kept_bytes(opened, str(pipe))
+    except OSError as error:
+        raise MediaError(f"cannot open {pipe}: {error.strerror}; expected a file that can be read") from error
+
+
+def _kept_bytes(file: IO[bytes], name: str) -> NamedBytes:
+    data = file.read(formats.BYTES + 1)
+    if len(data) > formats.BYTES:
+        raise MediaError(
+            f"more than {formats.BYTES / 2**20:.0f} MiB come from {name}, which has to be kept in memory; "
+            "save it, and give its path"
+        )
+    return NamedBytes(data, name)
+
+
+def local_path(given: str | os.PathLike[str], what: str) -> Path:
+    """The path of a file that is there; file:// is understood, any other URL refused. Raises MediaError."""
+    text = os.fspath(given)
+    path = Path(_without_scheme(text))
+    try:
+        if path.is_dir():
+            raise MediaError(f"{_shown(path)} is a folder; expected the path of a {what}")
+        if path.exists():
+            return path
+    except (OSError, ValueError) as error:
+        if isinstance(error, MediaError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"cannot open {_shown(text)}: {reason}; expected the path of a {what}") from error
+    if URL.match(text):
+        raise MediaError(
+            f"{_shown(text)} is a URL, and nothing is fetched from the network; save the {what}, and give "
+            "its path"
+        )
+    raise MediaError(f"no such {what}: {_shown(path)}; expected the path of a file")
+
+
+def _without_scheme(text: str) -> str:
+    """The path of a file:// URL of this machine; any other text as it is."""
+    url = urlsplit(text) if text.lower().startswith("file:/") else None
+    return unquote(url.path) if url and url.netloc in ("", "localhost") else text
+
+
+def _shown(path: str | Path) -> str:
+    """A name in a sentence: neither endless nor with signs that cannot be seen."""
+    text = str(path)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= NAME else f"{text[:NAME]}..."
+
+
+def read_picture(file: Path | IO[bytes], name: str, *, pixels: int = formats.PIXELS) -> Image.Image:
+    """The same of a file that can be read more than once, which errors call `name`, of at most so many
+    pixels.
     """
     try:
-        with Image.open(file, formats=formats) as image:
+        with open_picture(file) as image:
             check_pixels(name, image.width * image.height, pixels)
-            if image.format in ANIMATED and getattr(image, "is_animated", False):
-                raise MediaError(
-                    f"{name} is an animation; expected a single picture: save the frame that is meant, or "
-                    "make a video of it"
-                )
-            return _upright_rgb(image)
+            _check_single(image, name)
+            return upright_rgb(image, name)
     except MediaError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MediaError(f"{name} is enormous ({error}); make it smaller") from error
     except UnidentifiedImageError as error:
-        raise MediaError(
-            f"{name} is not an image that can be read; expected PNG, JPEG, WebP or the like"
-        ) from error
+        raise MediaError(f"{name} is no picture that can be read; expected {formats.READ}") from error
+    except PermissionError as error:
+        raise MediaError(f"cannot open {name}: {error.strerror}; expected a file that can be read") from error
     except DAMAGE as error:
         raise MediaError(
             f"{name} is damaged or cut short and cannot be decoded ({error}); save it again"
         ) from error
 
 
-def check_pixels(name: str, count: int, most: int | None) -> None:
-    """Raises MediaError if a picture, or all frames of a video, has more pixels than there is room for; to be
+def open_picture(file: Path | IO[bytes]) -> Image.Image:
+    """A picture of one of the formats, of which only the header was read."""
+    if not isinstance(file, Path):
+        file.seek(0)
+    with warnings.catch_warnings():  # one line more on stderr would not stop it
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(file, formats=formats.pillow_formats())
+
+
+def _check_single(image: Image.Image, name: str) -> None:
+    """Raises MediaError if this is a picture that moves, or one of several pages."""
+    count = getattr(image, "n_frames", 1)
+    if image.format in formats.ANIMATED and count > 1:
+        raise MediaError(
+            f"{name} is an animation of {count} frames; expected a single picture: ask about it as a video, "
+            "or save the frame that is meant"
+        )
+    if image.format == "TIFF" and (pages := _pages(image, count)) > 1:
+        raise MediaError(f"{name} has {pages} pages; expected a single picture: save the page that is meant")
+
+
+def _pages(image: Any, count: int) -> int:
+    """How many pages of a TIFF are no smaller copies of others."""
+    here, pages = image.tell(), 0
+    for page in range(count if count > 1 else 0):
+        image.seek(page)
+        pages += not image.tag_v2.get(SMALLER, 0) & 1
+    if count > 1:
+        image.seek(here)
+    return pages
+
+
+def check_pixels(name: str, count: int, most: int) -> None:
+    """Raises MediaError if a picture, or all frames of a film, has more pixels than there is room for; to be
     asked before it is decoded, since a small file may hold many.
     """
-    if most is not None and count > most:
+    if count > most:
         raise MediaError(
             f"{name} has {count / 1e6:.1f} million pixels, there is room for {most / 1e6:.1f} million; give "
             "fewer or smaller pictures or frames"
         )
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    """An opened picture as RGB, turned as it says, transparent parts on white."""
     if min(image.size) < 1:
-        raise MediaError(f"the picture has no pixels: its size is {image.width}x{image.height}")
-    if image.mode.startswith("I"):  # 16 bits a pixel
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
-    image = ImageOps.exif_transpose(image)
+        raise MediaError(f"{name} has no pixels: its size is {image.width}x{image.height}")
+    white = SIXTEEN_BITS if image.format in SCALED else None
+    is_deep = ";16" in str(getattr(image, "tile", ""))  # unless it is loaded already
+    image = ImageOps.exif_transpose(image)  # loads it: a PNG tells its orientation behind its pixels
+    if is_deep:
+        check_colors(image, name)
+    image = in_eight_bits(image, name, white)
     if not image.has_transparency_data:
         return image.convert("RGB")
     paper = Image.new("RGBA", image.size, "white")
@@ -90,15 +239,63 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def find_pictures(folder: str | Path) -> list[Path]:
-    """The image files in a folder and the folders in it, by name. Raises MediaError if there are none."""
-    root = Path(folder)
-    if not root.is_dir():
-        problem = f"{root} is a file" if root.is_file() else f"no such folder: {root}"
-        raise MediaError(f"{problem}; expected a folder of pictures")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    """The pictures in a folder and the folders in it, linked ones too, by name; notes say what else is there
+    and is left out. Raises MediaError if there is none.
+    """
+    root = local_folder(folder)
+    found, left_out = [], defaultdict[str, list[str]](list)
+    for path in _files(root, left_out):
+        if reason := _why_not(path, root):
+            left_out[reason].append(str(path))
+        else:
+            found.append(path)
+    for reason, names in left_out.items():
+        note(f"{_shown(root)}: left out {len(names)} that {reason}, such as {_shown(min(names))}")
     if not found:
-        raise MediaError(f"no pictures in {root}: expected files ending in {', '.join(sorted(SUFFIXES))}")
-    return found
+        raise MediaError(
+            f"no pictures in {_shown(root)}: expected files ending in "
+            f"{', '.join(sorted(formats.PICTURE_SUFFIXES))}"
+        )
+    return sorted(found)
+
+
+def local_folder(folder: str | Path) -> Path:
+    """The folder, if it is one. Raises MediaError."""
+    root = Path(folder)
+    try:
+        if root.is_dir():
+            return root
+        problem = f"{_shown(root)} is a file" if root.is_file() else f"no such folder: {_shown(root)}"
+    except (OSError, ValueError) as error:
+        problem = f"cannot open {_shown(root)}: {getattr(error, 'strerror', None) or error}"
+    raise MediaError(f"{problem}; expected a folder of pictures")
+
+
+def _why_not(path: Path, root: Path) -> str | None:
+    """Why this is no picture of the folder."""
+    if any(part.startswith(".") for part in path.relative_to(root).parts):
+        return "are hidden"
+    if path.suffix.lower() not in formats.PICTURE_SUFFIXES:
+        return "are videos" if formats.has_video_suffix(path) else "are no pictures by their suffix"
+    return None if path.is_file() else "are broken links or pipes"
+
+
+def _files(root: Path, left_out: dict[str, list[str]]) -> list[Path]:
+    """All files below a folder; a linked folder is entered once, however often it is linked."""
+
+    def closed(error: OSError) -> None:
+        left_out["cannot be opened"].append(str(error.filename))
+
+    files, entered = [], set[str]()
+    for place, folders, names in os.walk(root, followlinks=True, onerror=closed):
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders.sort()
+        files += [Path(place) / name for name in names]
+    return files
 
 
 def readable(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:

@@ -1,23 +1,67 @@
-"""Video: frames of a film, from a file or from pictures."""
+"""Video: frames sampled by time, from a file of a film, an animated picture, or pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Annotated, Any, Literal
 
-from PIL import Image
+from annotated_types import Interval
+from PIL import Image, ImageSequence, UnidentifiedImageError
 
+from wordsight._utils.options import check_options
 from wordsight.errors import MediaError, UsageError
-from wordsight.media.images import Picture, check_pixels, load_picture
+from wordsight.media import formats
+from wordsight.media.images import (
+    DAMAGE,
+    File,
+    Picture,
+    check_pixels,
+    is_single,
+    load_picture,
+    open_picture,
+    seekable,
+    upright_rgb,
+)
 
-SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+FRAMES = 8  # unless something else is asked for
 MARGIN = 2**16  # pixels around small frames that decoders work with
-# Of files with those suffixes. A playlist, which makes the decoder open other files, is none of them.
-FORMATS = "avi,matroska,mov,mp4,mpeg,mpegts,mpegvideo,webm"
+SKIP = 0.5  # seconds that are sooner decoded than sought
+CUT = 0.1  # share of a film that its end may lack without its being cut short
+SHORTEST, USUAL = 10, 100  # milliseconds: frames of animations that say less are shown as long as in browsers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Which frames of a video: `frames` of them, evenly over its time, 8 by default; or `fps` a second."""
+
+    frames: Annotated[int, Interval(ge=1, le=10_000)] | None = None
+    fps: Annotated[float, Interval(gt=0, le=1000)] | None = None
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.fps is not None and self.frames is not None:
+            raise UsageError(
+                f"expected frames or fps, one of the two; got frames={self.frames}, fps={self.fps}"
+            )
+
+    def count(self, first: float, end: float) -> int:
+        """How often to look at a film that lasts from `first` to `end`."""
+        if self.fps is None:
+            return self.frames or FRAMES
+        return max(1, math.ceil((end - first) * self.fps - 1e-6))
+
+    def times(self, first: float, last: float, end: float) -> Iterator[float]:
+        """When to look at a film whose frames are shown from `first` to `last`, the last one until `end`."""
+        count = self.count(first, end)
+        step = (last - first) / max(1, count - 1) if self.fps is None else 1 / self.fps
+        return (first + i * step for i in range(count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +83,13 @@ class Video:
         """A video of pictures that are shown `fps` a second. Raises MediaError if they are none or differ in
         size.
         """
+        if is_single(pictures) and getattr(pictures, "ndim", 0) != 4:
+            raise MediaError(
+                f"a video is made of a list of pictures; got {type(pictures).__name__}; "
+                "Video.open reads a film"
+            )
+        if not 0 < fps < math.inf:
+            raise UsageError(f"fps must be a number above 0, got {fps}")
         frames = tuple(load_picture(picture) for picture in pictures)
         if not frames:
             raise MediaError("a video needs at least one frame; got none")
@@ -46,126 +97,261 @@ class Video:
             raise MediaError(
                 f"the frames of a video are of one size; got {frames[0].size} and {sorted(sizes)[0]}"
             )
-        if not fps > 0:
-            raise UsageError(f"fps must be above 0, got {fps}")
         return cls(frames, tuple(i / fps for i in range(len(frames))), len(frames) / fps)
 
     @classmethod
-    def open(cls, path: str | Path, *, frames: int | None = None, fps: float | None = None) -> Video:
-        """So many `frames` of a file, evenly spread from its first to its last (8 by default), or `fps` of
-        them a second.
+    def open(cls, file: File, *, frames: int | None = None, fps: float | None = None) -> Video:
+        """So many `frames` of a file, evenly over its time from its first to its last (8 by default), or
+        `fps` of them a second: at each of these times, the frame that is on the screen.
 
-        Raises MediaError if the file is no video, is damaged, or holds no frame.
+        Edit lists, rotation, flips and the shape of pixels are honored; frames of another size than the
+        first are scaled to it. Animated GIF, WebP, PNG and AVIF are films too. Raises MediaError if it is no
+        film, is damaged or cut short, or holds no frame.
         """
-        if not Path(path).is_file():
-            raise MediaError(f"no such video: {path}; expected the path of a video file")
-        return cls.read(str(path), str(path), frames=frames, fps=fps)
-
-    @classmethod
-    def read(
-        cls,
-        file: str | BinaryIO,
-        name: str,
-        *,
-        frames: int | None = None,
-        fps: float | None = None,
-        pixels: int | None = None,
-    ) -> Video:
-        """The same from an open file, which errors call `name`; of at most so many pixels in all frames."""
-        if (frames is not None and frames < 1) or (fps is not None and not fps > 0) or (frames and fps):
-            raise UsageError(
-                f"expected frames from 1 on, or fps above 0, one of the two; got frames={frames}, fps={fps}"
-            )
-        av = _decoder()
-        try:
-            with _film(av, file) as film:
-                times, end, is_cut = _times(film)
-            wanted = {times[i]: None for i in _chosen(times, 8 if frames is None else frames, fps)}
-            with _film(av, file) as film:
-                _limit(film, name, len(wanted), pixels)
-                found = {
-                    time: _upright(frame)
-                    for frame in film.decode(video=0)
-                    if frame.pts is not None and (time := float(frame.pts * frame.time_base)) in wanted
-                }
-        except MediaError:
-            raise
-        except (av.error.FFmpegError, IndexError, ValueError) as error:
-            raise MediaError(f"{name} is no video that can be read, or is damaged ({error})") from error
-        if not times:
-            raise MediaError(f"{name} is a video with no frames")
-        if is_cut or set(wanted) - set(found):
-            raise MediaError(f"{name} is cut short: it holds less than its header announces; save it again")
-        offsets = tuple(time - times[0] for time in wanted)
-        return cls(tuple(found[time] for time in wanted), offsets, end - times[0])
+        sampling = Sampling(frames=frames, fps=fps)
+        opened, name = seekable(file, "video")
+        if kind_of(opened, name) == "picture":
+            raise MediaError(f"{name} is a single picture; expected a film, or use Video.of for pictures")
+        return read_film(opened, name, sampling)
 
 
-def is_video(path: str | Path) -> bool:
-    """Whether this is the path of a video, by its suffix."""
-    return Path(path).suffix.lower() in SUFFIXES
+def kind_of(file: Path | IO[bytes], name: str) -> Literal["picture", "animation", "film"]:
+    """What a file holds, by its content; what is neither a picture nor an animation may be a film.
 
-
-def _decoder() -> Any:
-    if find_spec("av") is None:
-        raise MediaError("reading videos needs PyAV: pip install 'wordsight[video]'")
-    return import_module("av")
-
-
-def _film(av: Any, file: str | BinaryIO) -> Any:
-    """The file, opened from its beginning."""
-    if not isinstance(file, str):
-        file.seek(0)
-    return av.open(file, options={"format_whitelist": FORMATS})
-
-
-def _limit(film: Any, name: str, frames: int, pixels: int | None) -> None:
-    """Let the decoder refuse frames that would take more room than there is, whatever the header says."""
-    if pixels is None:
-        return
-    decoder = film.streams.video[0].codec_context
-    check_pixels(name, decoder.width * decoder.height * frames, pixels)
-    decoder.options = {"max_pixels": str(2 * pixels // max(1, frames) + MARGIN)}
-
-
-def _times(film: Any) -> tuple[list[float], float, bool]:
-    """When each frame is shown and when the last one ends, from the packets alone; and whether the header
-    announces a later end.
+    Raises MediaError for HEIC if what reads it is not installed.
     """
-    stream = film.streams.video[0]
-    packets = [packet for packet in film.demux(stream) if packet.size and packet.pts is not None]
-    if not packets:
-        return [], 0.0, False
-    times = sorted(float(packet.pts * stream.time_base) for packet in packets)
-    frame = 1 / float(stream.average_rate) if stream.average_rate else 0.0
-    end = max(float((packet.pts + (packet.duration or 0)) * stream.time_base) for packet in packets)
+    try:
+        with open_picture(file) as image:
+            is_moving = image.format in formats.ANIMATED and getattr(image, "is_animated", False)
+            return "animation" if is_moving else "picture"
+    except UnidentifiedImageError:
+        if formats.is_heic(_head(file)):
+            raise MediaError(f"{name} is HEIC; to read it, pip install 'wordsight[heic]'") from None
+        return "film"
+    except (*DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return "picture"  # whose reader says what is wrong with it
+
+
+def _head(file: Path | IO[bytes]) -> bytes:
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return opened.read(12)
+    file.seek(0)
+    return file.read(12)
+
+
+def read_film(
+    file: Path | IO[bytes], name: str, sampling: Sampling, *, pixels: int = formats.PIXELS
+) -> Video:
+    """The frames of a file that can be read more than once, which errors call `name`, of at most so many
+    pixels in all of them.
+    """
+    try:
+        if kind_of(file, name) == "animation":
+            return _animation(file, name, sampling, pixels)
+        try:
+            return _sampled(_Film(file, name, can_seek=True), sampling, pixels)
+        except _CannotSeekError:
+            return _sampled(_Film(file, name, can_seek=False), sampling, pixels)
+    except UsageError:
+        raise
+    except (*DAMAGE, AttributeError) as error:  # FFmpeg's errors are OSErrors or ValueErrors
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"{name} is no video that can be read, or is damaged ({reason})") from error
+
+
+def _animation(file: Path | IO[bytes], name: str, sampling: Sampling, pixels: int) -> Video:
+    """The frames of an animated picture, by the durations that it gives them."""
+    with open_picture(file) as image:
+        skipped = int(getattr(image, "default_image", False))  # of a PNG, for readers that know no animations
+        starts, end = [], 0.0
+        for frame in list_frames(image, skipped):
+            frame.load()  # some formats give the duration only then
+            starts.append(end)
+            shown = float(frame.info.get("duration", 0))
+            end += (shown if shown > SHORTEST else USUAL) / 1000
+        wanted = sampling.times(0.0, starts[-1], end)
+        chosen = {max(i for i, start in enumerate(starts) if start <= time + 1e-6): None for time in wanted}
+        check_pixels(name, image.width * image.height * len(chosen), pixels)
+        found = {
+            i: upright_rgb(frame.convert("RGBA") if frame.has_transparency_data else frame, name)
+            for i, frame in enumerate(list_frames(image, skipped))
+            if i in chosen
+        }
+    return Video(tuple(found[i] for i in chosen), tuple(starts[i] for i in chosen), end)
+
+
+def list_frames(image: Image.Image, skipped: int) -> Iterator[Image.Image]:
+    """The frames of an animation but the first so many."""
+    return (frame for i, frame in enumerate(ImageSequence.Iterator(image)) if i >= skipped)
+
+
+class UnknownFilm(MediaError):
+    """A file is of no format of films."""
+
+
+class _CannotSeekError(Exception):
+    """A film has to be read from its beginning."""
+
+
+@dataclass(frozen=True)
+class _Film:
+    """A file of a film, which errors call `name`; its frames are sought, or read one after another."""
+
+    file: Path | IO[bytes]
+    name: str
+    can_seek: bool
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Any, Any]]:
+        """The container from its beginning, and its stream of pictures. A cover is none."""
+        with self._container() as container:
+            if not len(container.streams):
+                raise UnknownFilm(
+                    f"{self.name} is no video that can be read, or is damaged (it holds nothing)"
+                )
+            cover = import_module("av.stream").Disposition.attached_pic
+            streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+            if not streams:
+                raise MediaError(f"{self.name} has no moving pictures, only sound, text or a cover")
+            best = container.streams.best("video")
+            stream = best if best in streams else streams[0]
+            if stream.codec_context is None:
+                raise MediaError(f"the pictures of {self.name} are coded in a way that is not known here")
+            stream.codec_context.thread_type = "AUTO"
+            yield container, stream
+
+    def _container(self) -> Any:
+        if find_spec("av") is None:
+            raise UnknownFilm(f"{self.name} is no picture; to read videos, pip install 'wordsight[video]'")
+        given: Any = f"file:{self.file.absolute()}" if isinstance(self.file, Path) else self.file
+        if not isinstance(self.file, Path):
+            self.file.seek(0)
+        try:
+            return import_module("av").open(given, options={"format_whitelist": formats.VIDEOS})
+        except DAMAGE as error:  # FFmpeg's errors are OSErrors or ValueErrors
+            reason = getattr(error, "strerror", None) or error
+            raise UnknownFilm(
+                f"{self.name} is no video that can be read, or is damaged ({reason})"
+            ) from error
+
+    def sought(self, container: Any, stream: Any, time: float) -> Iterator[Any]:
+        """The frames from one that is on the screen at this time, or a little before."""
+        for early in (0.0, 2.0, 10.0):
+            try:
+                container.seek(math.floor((time - early) / stream.time_base), stream=stream)
+                frames = _frames(container, stream)
+                begin = next(frames, None)
+            except DAMAGE:
+                continue
+            if begin is not None and begin.time <= time + 1e-6:
+                return chain([begin], frames)
+        raise _CannotSeekError
+
+
+def _sampled(film: _Film, sampling: Sampling, pixels: int) -> Video:
+    with film.opened() as (container, stream):
+        stream.codec_context.options = {"max_pixels": str(2 * pixels + MARGIN)}
+        frames = _frames(container, stream)
+        first = next(frames, None)
+        if first is None:
+            raise MediaError(f"{film.name} is a video with no frames")
+        last, end = _last(film, container, stream, chain([first], frames))
+        most = min(sampling.count(first.time, end), _count(stream, end - first.time))
+    check_pixels(film.name, first.width * first.height * most, pixels)
+    times: list[float] = []
+    pictures: list[Image.Image] = []
+    total = 0
+    with film.opened() as (container, stream):
+        for frame in _at(film, container, stream, sampling.times(first.time, last, end)):
+            total += frame.width * frame.height  # the header may lie
+            check_pixels(film.name, total, pixels)
+            picture = _upright(frame, stream)
+            size = pictures[0].size if pictures else picture.size
+            resized = picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)
+            pictures.append(resized)
+            times.append(frame.time - first.time)
+    return Video(tuple(pictures), tuple(times), end - first.time)
+
+
+def _count(stream: Any, seconds: float) -> float:
+    """How many frames there are at most, by the header."""
+    rate = float(stream.average_rate or 0)
+    return stream.frames or (math.ceil(seconds * rate) + 2 if rate else math.inf)
+
+
+def _frames(container: Any, stream: Any) -> Iterator[Any]:
+    """The frames that are presented, from the first key frame after where the container stands."""
+    is_complete = False  # a frame before a key frame is made of what is not there
+    for packet in container.demux(stream):
+        is_complete = is_complete or packet.is_keyframe
+        if is_complete:
+            yield from (frame for frame in packet.decode() if frame.pts is not None)
+
+
+def _last(film: _Film, container: Any, stream: Any, frames: Iterator[Any]) -> tuple[float, float]:
+    """When the last of the frames is shown, and until when. Raises MediaError if the header announces far
+    more.
+    """
     announced = _announced(stream)
-    return times, max(end, times[-1] + frame), bool(frame) and announced - end > 1.5 * frame
+    about = announced or float(((container.start_time or 0) + (container.duration or 0)) / 1e6)
+    first = next(frames)
+    frames = chain([first], frames)
+    if film.can_seek and about > first.time + 1:
+        frames = film.sought(container, stream, about - 1)
+    tail = sorted((frame.time, float((frame.duration or 0) * stream.time_base)) for frame in frames)
+    last, shown = tail[-1]
+    shown = max(shown, 1 / float(stream.average_rate) if stream.average_rate else 0.0)
+    gap = max((later - time for (time, _), (later, _) in pairwise(tail)), default=0.0)
+    if announced - last - shown > max(0.1, gap, CUT * (announced - first.time)):
+        raise MediaError(
+            f"{film.name} is cut short: its header announces {announced:.1f} s, its last picture is at "
+            f"{last:.1f} s; save it again"
+        )
+    return last, max(announced, last + shown)
 
 
 def _announced(stream: Any) -> float:
-    """The end that the header tells, in seconds: of the stream, or its tag in Matroska and WebM; else 0."""
+    """The end that the header gives the stream, in seconds, or its tag in Matroska and WebM; else 0."""
     if stream.duration:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
     tag = stream.metadata.get("DURATION", "0:0:0").split(":")
     return float(sum(60**power * float(part) for power, part in enumerate(reversed(tag))))
 
 
-def _chosen(times: list[float], frames: int, fps: float | None) -> list[int]:
-    """The indices of the frames to keep, in order."""
-    if not times:
-        return []
-    if fps is None:
-        count = min(frames, len(times))
-        return [round(i * (len(times) - 1) / max(1, count - 1)) for i in range(count)]
-    chosen, due = [], times[0]
-    for i, time in enumerate(times):
-        if time >= due - 1e-6:
-            chosen.append(i)
-            due += (1 + int((time - due + 1e-6) * fps)) / fps
-    return chosen
+def _at(film: _Film, container: Any, stream: Any, times: Iterable[float]) -> Iterator[Any]:
+    """The frames that are on the screen at these times, which ascend, each once: the last that begins by
+    then.
+    """
+    coming = _frames(container, stream)
+    current = shown = None
+    following = next(coming)
+    for time in times:
+        if film.can_seek and following is not None and time - following.time > SKIP:
+            coming = film.sought(container, stream, time)
+            following = next(coming, None)
+        while following is not None and (following.time <= time + 1e-6 or current is None):
+            current, following = following, next(coming, None)
+        if current is not shown:
+            yield current
+        shown = current
 
 
-def _upright(frame: Any) -> Image.Image:
+def _upright(frame: Any, stream: Any) -> Image.Image:
+    """A frame as it is to be seen: square pixels, turned and flipped as the film says."""
     picture: Image.Image = frame.to_image()
-    turned = int(getattr(frame, "rotation", 0) or 0)  # degrees, counterclockwise, that the file asks for
-    return picture.rotate(turned, expand=True) if turned else picture
+    aspect = stream.sample_aspect_ratio
+    if aspect and aspect > 0 and aspect != 1:
+        picture = picture.resize(
+            (max(1, round(picture.width * float(aspect))), picture.height), Image.Resampling.BICUBIC
+        )
+    matrix = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return picture
+    # x' = a x + c y, y' = b x + d y, in 16.16
+    a, b, _, c, d = (int.from_bytes(matrix[4 * i : 4 * i + 4], "little", signed=True) for i in range(5))
+    if abs(b) > abs(a):
+        picture, a, d = picture.transpose(Image.Transpose.TRANSPOSE), c, b
+    if a < 0:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if d < 0 else picture

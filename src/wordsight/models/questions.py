@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wordsight.errors import UsageError, shown
-from wordsight.media import images, video
+from wordsight.media.formats import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 PLACEHOLDERS = ("<image>", "<video>")  # of a picture, in the files of other tools
 
@@ -28,7 +28,7 @@ def names_media(text: str) -> bool:
     """Whether this is a URL, or the path of a picture or film by its suffix, and no words."""
     suffix = Path(text).suffix.lower()
     is_word = not any(letter.isspace() for letter in text)
-    return is_word and ("://" in text or suffix in images.SUFFIXES | video.SUFFIXES)
+    return is_word and ("://" in text or suffix in PICTURE_SUFFIXES | VIDEO_SUFFIXES)
 
 
 def check_text(processor: Any, text: Any, called: str) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Annotated
 
 import torch
@@ -24,6 +23,7 @@ from wordsight.errors import UsageError
 from wordsight.redundancy.codebook import FORMAT, ClusteringRecord, Codebook, CodebookConfig, Counts
 from wordsight.redundancy.criteria import DEFAULT, Condition
 from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.measured_with import versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def build_codebook(
         "clustering": clustering.as_json(),
         "pictures_sha256": digest,
         "counts": counts,
-        "versions": {name: version(name) for name in ("wordsight", "torch", "transformers")},
+        "versions": versions(),
         "measured_with": manifest["measured_with"],
     }
     return Codebook(evidence.embeds[chosen].float().contiguous(), config)

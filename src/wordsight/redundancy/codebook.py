@@ -24,7 +24,7 @@ from wordsight.algorithms.clustering import Scale
 from wordsight.algorithms.selection import greedy_dominating_set
 from wordsight.errors import FileError, UsageError
 from wordsight.redundancy.criteria import ConditionRecord
-from wordsight.redundancy.evidence import MeasuredWith
+from wordsight.redundancy.measured_with import MeasuredWith
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
@@ -88,7 +88,7 @@ class CodebookConfig(TypedDict):
 
 
 class CodebookFile(CodebookConfig):
-    """config.json of a codebook."""
+    """The config of a codebook as its file has it."""
 
     prototypes_sha256: NotRequired[Annotated[str | None, "of the tensors; null if of an earlier format"]]
 

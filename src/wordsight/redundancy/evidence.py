@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
@@ -36,6 +34,7 @@ from wordsight.models.finite import check_finite
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.criteria import TOKEN_SIGNALS
+from wordsight.redundancy.measured_with import MeasuredWith, measured_with, on_threads
 
 SHARD = 4  # pictures in a file: what a killed run has to do again
 WORDS = 5  # words kept of every token
@@ -60,15 +59,6 @@ class EvidencePicture(TypedDict):
 
     name: str
     sha256: Annotated[str | None, "of the file; null if it could not be read so far"]
-
-
-class MeasuredWith(TypedDict):
-    """What the last digits of a measurement depend on, beside the model."""
-
-    dtype: str
-    device: str
-    threads: Annotated[int, "of PyTorch on the CPU"]
-    versions: dict[str, str]
 
 
 class EvidenceManifest(TypedDict):
@@ -222,7 +212,7 @@ def collect_evidence(
         "model": vlm.name,
         "fingerprint": vlm.fingerprint,
         "questions": list(questions),
-        "measured_with": _measured_with(vlm),
+        "measured_with": measured_with(vlm),
         "pictures": [{"name": path.name, "sha256": _digest_if_readable(path)} for path in pictures],
     }
     manifest = _claim(root, now)
@@ -234,7 +224,7 @@ def collect_evidence(
             f"the evidence in {root} was begun otherwise ({begun}): finish it as it was begun, or choose "
             "another folder"
         )
-    with _on_threads(threads):
+    with on_threads(threads):
         work = map(partial(_write_shard, vlm, root, manifest), jobs)
         for _ in track(work, "examining pictures", len(jobs)):
             pass
@@ -261,34 +251,11 @@ def check_unchanged(path: Path, digest: str, expected: EvidencePicture) -> None:
         )
 
 
-def _measured_with(vlm: VLM) -> MeasuredWith:
-    return {
-        "dtype": str(vlm.model.dtype),
-        "device": vlm.model.device.type,
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("wordsight", "torch", "transformers")},
-    }
-
-
 def _digest_if_readable(path: Path) -> str | None:
     try:
         return read_picture_file(path)[1]
     except MediaError:
         return None
-
-
-@contextmanager
-def _on_threads(count: int) -> Iterator[None]:
-    """PyTorch adds up on so many threads meanwhile."""
-    before = torch.get_num_threads()
-    if before == count:
-        yield
-        return
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _write_shard(vlm: VLM, root: Path, manifest: EvidenceManifest, job: tuple[int, list[Path]]) -> None:
@@ -307,7 +274,7 @@ def _write_shard(vlm: VLM, root: Path, manifest: EvidenceManifest, job: tuple[in
             skipped[str(path)] = str(error)
             pictures.append({"name": path.name, "sha256": digest, "tokens": 0})
             continue
-        with _on_threads(manifest["measured_with"]["threads"]):  # a job may run in another process
+        with on_threads(manifest["measured_with"]["threads"]):  # a job may run in another process
             columns = measure_tokens(vlm, picture, manifest["questions"])
         check_finite(f"the tokens of {path}", columns)
         tokens = len(columns["embeds"])

@@ -28,7 +28,8 @@ class FittedTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         title = self.table.title
         for widths in _parts(self.table, options.max_width):
-            yield _drawn(self.table, widths, title)
+            yield Text(title, style="italic")
+            yield _drawn(self.table, widths)
             title = f"{self.table.title} (continued)"
         yield from map(Text, self.table.notes)
 
@@ -61,9 +62,9 @@ def _total(widths: Widths) -> int:
     return sum(widths.values()) + GAP * (len(widths) - 1)
 
 
-def _drawn(table: Table, widths: Widths, title: str) -> RichTable:
+def _drawn(table: Table, widths: Widths) -> RichTable:
     # A width of its own: rich would cut the cells of a table that is too wide even so.
-    drawn = RichTable(title=Text(title), box=None, pad_edge=False, width=_total(widths))
+    drawn = RichTable(box=None, pad_edge=False, width=_total(widths))
     for i, width in widths.items():
         drawn.add_column(escape(table.head[i]), width=width, overflow="fold")
     for cells in table.body:

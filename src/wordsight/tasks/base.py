@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from wordsight._utils.options import check_options
+from wordsight._utils.options import Count, check_options, check_value
 from wordsight.media.images import Picture
 from wordsight.media.video import Video
+from wordsight.tasks.scoring import Scorer, score
 
 Split = Literal["validation", "test"]
 
@@ -19,7 +19,11 @@ Split = Literal["validation", "test"]
 class Example:
     """One question about one or more images, or a video; those with the same `picture_id` are about the same.
 
-    `others` are answers that are as right as `answer`. `source` is where it was written, for errors.
+    others   answers that are as right as `answer`.
+    source   where it was written, for errors.
+    scorer   how an answer is compared with what was said.
+    options  the letters and texts to choose from.
+    turns    questions and answers before this one, about the same pictures.
     """
 
     images: Picture | Sequence[Picture | Video]
@@ -29,6 +33,14 @@ class Example:
     type: str
     others: tuple[str, ...] = ()
     source: str = ""
+    scorer: Scorer = "exact"
+    options: tuple[tuple[str, str], ...] = ()
+    turns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All that are right."""
+        return (self.answer, *self.others)
 
 
 @dataclass(kw_only=True)
@@ -51,6 +63,8 @@ class Task:
         Pictures take turns: the first question about each of them, then the second of each, and so on, so
         that a few questions are about many pictures.
         """
+        for name, count in (("limit", limit), ("pictures", pictures)):
+            check_value(name, count, Count | None)
         most = min((count for count in (limit, pictures) if count is not None), default=None)
         by_picture: dict[str, list[Example]] = {}
         for example in self.examples():
@@ -63,10 +77,5 @@ class Task:
         return [example for i, group in enumerate(groups) for example in group[: taken[i]]]
 
     def score(self, example: Example, generated: str) -> float:
-        """1 if the answer is right, 0 if it is not: the same words, whatever their case and punctuation."""
-        return float(words(generated) in [words(answer) for answer in (example.answer, *example.others)])
-
-
-def words(text: str) -> list[str]:
-    """What of an answer is compared."""
-    return re.findall(r"\w+", text.lower())
+        """1 if the answer is right by the scorer of its question, 0 if it is not."""
+        return score(example.scorer, generated, example.answers, dict(example.options))

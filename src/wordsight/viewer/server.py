@@ -25,6 +25,7 @@ from typing_extensions import TypedDict
 from wordsight.demo import PICTURES, QUESTIONS
 from wordsight.errors import WordsightError
 from wordsight.explain.page import WEB as PAGE
+from wordsight.media.formats import file_chooser
 from wordsight.redundancy.probe import QUESTION
 from wordsight.reports.page import render
 from wordsight.reports.palette import css
@@ -129,7 +130,9 @@ async def _fail(request: Request, error: Exception) -> JSONResponse:
 
 @routes.get("/")
 async def start() -> Response:
-    page = render("start.html", folder=WEB, characters=CHARACTERS, probe_question=QUESTION)
+    page = render(
+        "start.html", folder=WEB, accept=file_chooser(), characters=CHARACTERS, probe_question=QUESTION
+    )
     return Response(page, media_type="text/html")
 
 

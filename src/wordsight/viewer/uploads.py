@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 
+from PIL import Image
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
+from wordsight._utils.notes import listen_to_notes
 from wordsight.errors import UsageError, WordsightError
-from wordsight.media.images import FORMATS, read_picture
-from wordsight.media.inputs import Media, MediaInput
-from wordsight.media.video import Video, is_video
+from wordsight.media.formats import PIXELS
+from wordsight.media.images import NamedBytes
+from wordsight.media.inputs import MediaInput, read_media
+from wordsight.media.video import Sampling, Video
 from wordsight.viewer.handler import ViewRequest
 
 MIB = 2**20
 MEDIA, QUESTION = "media", "question"  # the fields of the form
 FILES = 16
-PIXELS = 80_000_000  # of all pictures or frames of a question: what they take in memory
 CHARACTERS = 2000  # of a question
 NAME = 80  # characters of a file's name that are shown
 
@@ -85,18 +86,13 @@ def open_uploads(files: Sequence[tuple[str, bytes]], question: str) -> ViewReque
     """
     if len(question) > CHARACTERS:
         raise UsageError(f"the question has {len(question)} characters; expected at most {CHARACTERS}")
-    media: list[Media] = []
+    opened: list[Image.Image | Video] = []
+    notes: list[str] = []
     pixels = 0
-    for name, data in files:
-        media.append(_read(name, data, PIXELS - pixels))
-        pixels += sum(frame.width * frame.height for frame in MediaInput.of(media[-1]).frames)
+    with listen_to_notes(notes.append):
+        for name, data in files:
+            room = PIXELS - pixels  # of all together
+            opened.append(read_media(NamedBytes(data, name), Sampling(), pixels=room))
+            pixels += sum(frame.width * frame.height for frame in MediaInput.holding(opened[-1:]).frames)
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data in files)).hexdigest()
-    return ViewRequest(MediaInput.of(media), [name for name, _ in files], digest, question)
-
-
-def _read(name: str, data: bytes, room: int) -> Media:
-    """A picture or video of at most `room` pixels."""
-    file = io.BytesIO(data)
-    if is_video(name):
-        return Video.read(file, name, pixels=room)
-    return read_picture(file, name, formats=FORMATS, pixels=room)
+    return ViewRequest(MediaInput.holding(opened, notes), [name for name, _ in files], digest, question)

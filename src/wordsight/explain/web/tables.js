@@ -79,7 +79,7 @@ function drawWords(record, onWord) {
 
 /** What is missing and why, and what the page was made of: sentences. */
 function notes(record) {
-  const sentences = record.missing.map(({ label, why }) => `No ${label}: ${why}.`);
+  const sentences = [...record.notes, ...record.missing.map(({ label, why }) => `No ${label}: ${why}.`)];
   sentences.push(`Words, confidence and divergences come from the probe question: “${record.probe_question}”; ` +
     "the effect on the answer, text-to-image attention and the answers come from the question asked.");
   if (record.panels.length > 1) {

@@ -15,7 +15,7 @@ from wordsight.errors import UsageError
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.models.vision import encode_images
 from wordsight.synthetic.scenes import render
-from wordsight.tasks.jsonl import Jsonl
+from wordsight.tasks.questions import Questions
 
 ASKED = {"question": "what is it?", "answer": "cat"}
 
@@ -44,7 +44,9 @@ def write(folder):
 def both(path):
     """The examples of both splits."""
     return [
-        example for split in ("validation", "test") for example in Jsonl(path=path, split=split).examples()
+        example
+        for split in ("validation", "test")
+        for example in Questions(path=path, split=split).first(None)
     ]
 
 
@@ -74,7 +76,7 @@ def splits(path):
     return {
         example.picture_id: split
         for split in ("validation", "test")
-        for example in Jsonl(path=path, split=split).examples()
+        for example in Questions(path=path, split=split).examples()
     }
 
 
@@ -90,14 +92,14 @@ def test_a_picture_stays_in_its_split_when_lines_and_folders_change(write, folde
 
 def test_without_a_split_all_questions_are_asked_in_the_order_of_the_file(write):
     path = write(*about(*range(12)))
-    found = [example.picture_id for example in Jsonl(path=path).examples()]
-    assert found == [example.picture_id for example in Jsonl(path=path, split="all").examples()]
+    found = [example.picture_id for example in Questions(path=path).examples()]
+    assert found == [example.picture_id for example in Questions(path=path, split="all").examples()]
     assert found == [f"{i}.png" for i in range(12)]
 
 
 def test_about_half_of_the_pictures_are_in_each_split(write, monkeypatch):
     monkeypatch.setattr(Path, "is_file", lambda path: True)
-    task = Jsonl(path=write(*about(*range(2000))), split="test")
+    task = Questions(path=write(*about(*range(2000))), split="test")
     assert len(task._lines) == pytest.approx(1000, abs=70)
 
 
@@ -126,7 +128,7 @@ def test_pictures_that_share_a_question_are_in_one_split(write):
     ]
     where = {}
     for split in ("validation", "test"):
-        for example in Jsonl(path=write(*rows), split=split).examples():
+        for example in Questions(path=write(*rows), split=split).examples():
             for name in [example.images] if isinstance(example.images, str) else example.images:
                 where.setdefault(name, set()).add(split)
     assert len(where) == 24
@@ -136,7 +138,7 @@ def test_pictures_that_share_a_question_are_in_one_split(write):
 
 def test_questions_about_one_picture_come_together_in_the_order_of_the_file(write):
     rows = [*about(*range(24), question="one?"), *about(*range(24), question="two?")]
-    examples = list(Jsonl(path=write(*rows)).examples())
+    examples = list(Questions(path=write(*rows)).examples())
     ids = list(dict.fromkeys(example.picture_id for example in examples))
     assert ids == sorted(ids, key=lambda name: int(name.removesuffix(".png")))
     assert [(e.picture_id, e.question) for e in examples] == [(i, q) for i in ids for q in ("one?", "two?")]
@@ -156,7 +158,7 @@ def test_questions_about_one_picture_come_together_in_the_order_of_the_file(writ
 )
 def test_any_of_the_accepted_answers_is_right(write, answer, said, score):
     path = write(*about(*range(24), answer=answer))
-    task = Jsonl(path=path)
+    task = Questions(path=path)
     assert task.score(next(task.examples()), said) == score
 
 
@@ -166,18 +168,18 @@ def test_blank_lines_and_a_byte_order_mark_are_no_lines(folder, write):
     assert len(both(path)) == 24
 
 
-@pytest.mark.parametrize("spec", ["q.jsonl", "jsonl:path=q.jsonl", "./q.jsonl"])
+@pytest.mark.parametrize("spec", ["q.jsonl", "questions:path=q.jsonl", "jsonl:path=q.jsonl", "./q.jsonl"])
 def test_the_path_of_a_file_is_a_task(write, spec):
     write(*about(*range(24)))
     assert [e.picture_id for e in tasks.make(spec).first(2)] == [
-        e.picture_id for e in Jsonl(path="q.jsonl").first(2)
+        e.picture_id for e in Questions(path="q.jsonl").first(2)
     ]
 
 
 def test_a_picture_of_several_lines_is_encoded_once(write, tiny, monkeypatch):
     for number in range(10):
         render(number).image.save(f"{number}.png")
-    task = Jsonl(path=write(*about(*range(10)), *about(*range(10), question="where is it?")))
+    task = Questions(path=write(*about(*range(10)), *about(*range(10), question="where is it?")))
     encoded = []
 
     monkeypatch.setattr(
@@ -235,14 +237,14 @@ REFUSED = [
     (GOOD | {"image": 3}, "field 'image' must be text, in quotes; got 3"),
     (GOOD | {"image": "film.mp4"}, r"film\.mp4 is a video; name it in field 'video'"),
     ({"video": "99.mp4", **ASKED}, r"no such video: 99\.mp4"),
-    ({"video": ["film.mp4"], **ASKED}, "field 'video' must be text"),
+    ({"video": [7], **ASKED}, "field 'video' must be text"),
     (GOOD | {"frames": 3}, "fields 'frames' and 'fps' are for videos"),
     ({"video": "film.mp4", "frames": 0, **ASKED}, "'frames' must be a whole number from 1 on, got 0"),
     ({"video": "film.mp4", "frames": True, **ASKED}, "'frames' must be a whole number from 1 on, got true"),
     ({"video": "film.mp4", "fps": 0, **ASKED}, "'fps' must be a number above 0, got 0"),
     ({"video": "film.mp4", "fps": 1, "frames": 1, **ASKED}, "not both"),
     (GOOD | {"question": ""}, "field 'question' must be text"),
-    (GOOD | {"answer": 3}, "field 'answer' must be text, in quotes; got 3"),
+    (GOOD | {"answer": True}, "field 'answer' must be text, in quotes; got true"),
     (GOOD | {"answer": []}, "field 'answer' is an empty list"),
     (GOOD | {"answer": ["cat", None]}, "field 'answer' must be text, in quotes; got null"),
     (GOOD | {"answer": "?"}, r"an answer needs a letter or a digit .* got '\?'"),
@@ -256,7 +258,7 @@ def test_a_bad_line_is_refused_with_its_number_when_the_task_is_made(write, row,
     path = write(*about(*range(24)), "", row)
     for split in ("validation", "test"):
         with pytest.raises(UsageError, match=rf"^q\.jsonl, line 26: .*{message}") as refusal:
-            Jsonl(path=path, split=split)
+            Questions(path=path, split=split)
         assert "\n" not in str(refusal.value), split
 
 
@@ -280,7 +282,7 @@ def test_a_split_without_a_picture_is_refused(write):
     path, refused = write(*about(0)), []
     for split in ("validation", "test"):
         try:
-            Jsonl(path=path, split=split)
+            Questions(path=path, split=split)
         except UsageError as error:
             refused.append(str(error))
     (message,) = refused
@@ -289,8 +291,8 @@ def test_a_split_without_a_picture_is_refused(write):
 
 
 def test_a_task_needs_its_path():
-    with pytest.raises(UsageError, match="jsonl needs path="):
-        tasks.make("jsonl")
+    with pytest.raises(UsageError, match="questions needs path="):
+        tasks.make("questions")
 
 
 @pytest.mark.parametrize("name", ["image", "video"])
@@ -298,5 +300,5 @@ def test_a_damaged_file_is_refused_with_its_line_before_the_model_runs(write, na
     broken = Path("broken.mp4" if name == "video" else "broken.png")
     broken.write_text("damaged")
     path = write(*about(*range(24)), {name: broken.name, **ASKED})
-    with pytest.raises(UsageError, match=rf"^q\.jsonl, line 25: {broken.name} is (not an image|no video)"):
+    with pytest.raises(UsageError, match=rf"^q\.jsonl, line 25: {broken.name} is no (picture|video)"):
         both(path)

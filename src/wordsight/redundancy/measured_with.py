@@ -1,0 +1,56 @@
+"""What the last digits of a measurement depend on: runs that differ in it are never mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+from typing_extensions import TypedDict
+
+if TYPE_CHECKING:
+    from wordsight.models.vlm import VLM
+
+
+class MeasuredWith(TypedDict):
+    """What the last digits of a measurement depend on, beside the model."""
+
+    dtype: str
+    device: str
+    threads: Annotated[int, "of PyTorch on the CPU"]
+    attention: Annotated[str, "how the model computes it"]
+    pass_tokens: Annotated[int, "of the prompts that are read at a time"]
+    versions: dict[str, str]
+
+
+def measured_with(vlm: VLM) -> MeasuredWith:
+    """What the model would be measured with now."""
+    return {
+        "dtype": str(vlm.model.dtype),
+        "device": vlm.model.device.type,
+        "threads": torch.get_num_threads(),
+        "attention": str(vlm.model.config._attn_implementation),
+        "pass_tokens": vlm.pass_tokens,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide the numbers."""
+    return {name: version(name) for name in ("wordsight", "torch", "transformers")}
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """PyTorch adds up on so many threads meanwhile."""
+    before = torch.get_num_threads()
+    if before == count:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

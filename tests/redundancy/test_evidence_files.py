@@ -1,0 +1,419 @@
+"""Evidence on disk, of made-up tokens: pictures and files that are away, replaced, damaged, edited."""
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wordsight._utils.artifacts import read_metadata, read_tensors, sealed, tensors_digest, write_tensors
+from wordsight._utils.records import json_text
+from wordsight.errors import FileError, ModelError
+from wordsight.redundancy import evidence
+from wordsight.redundancy.build import Clustering, build_codebook
+from wordsight.redundancy.criteria import Condition
+from wordsight.redundancy.evidence import SHARDS, SIGNALS, Evidence, collect_evidence
+
+WIDTH, NUMBER = 8, 6
+
+
+def runs_in(dtype):
+    """What is asked of a model that is never run."""
+    config = SimpleNamespace(_attn_implementation="sdpa")
+    return SimpleNamespace(dtype=dtype, device=torch.device("cpu"), config=config)
+
+
+MODEL = SimpleNamespace(
+    name="made-up",
+    fingerprint="f00d",
+    model=runs_in(torch.float32),
+    pass_tokens=4096,
+    pad_embedding=torch.ones(WIDTH),
+)
+HALF = SimpleNamespace(**{**vars(MODEL), "model": runs_in(torch.half)})
+
+
+def measured(vlm, picture, questions):
+    """Columns of three or four tokens that depend on the pixels alone."""
+    pixels = np.asarray(picture)
+    rows, random = 3 + int(pixels.sum()) % 2, torch.Generator().manual_seed(int(pixels.sum()))
+    return {
+        "embeds": torch.randn(rows, WIDTH, generator=random),
+        "cell": torch.zeros(rows, 4, dtype=torch.long),
+        "words": torch.randint(9, (rows, 5), generator=random),
+        "word_probabilities": torch.rand(rows, 5, generator=random),
+        **{name: torch.rand(rows, generator=random) for name in SIGNALS},
+    }
+
+
+@pytest.fixture(autouse=True)
+def made_up(monkeypatch):
+    monkeypatch.setattr(evidence, "measure_tokens", measured)
+    monkeypatch.setattr(evidence, "SHARD", 2)
+
+
+def paint(path, seed):
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(NUMBER)]
+    for number, path in enumerate(paths):
+        paint(path, number)
+    return paths
+
+
+@pytest.fixture
+def whole(pictures, tmp_path):
+    """The folder of a run in which nothing happened."""
+    collect_evidence(MODEL, pictures, tmp_path / "whole")
+    return tmp_path / "whole"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "run"
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def book(found):
+    return build_codebook(
+        found, Condition(confidence=None, divergence=None), Clustering(largest=9, clusters=2, images=0)
+    )
+
+
+def meanwhile(monkeypatch, act, before="0.png"):
+    """Act once, right before the picture of that name is read to be examined."""
+    read, acted = evidence.read_picture_file, []
+
+    def acting(path):
+        if path.name == before:
+            acted.append(path)
+        if len(acted) == 2 and act not in acted:  # once for the manifest
+            acted.append(act)
+            act()
+        return read(path)
+
+    monkeypatch.setattr(evidence, "read_picture_file", acting)
+
+
+def test_a_picture_that_is_away_for_a_moment_is_examined_by_the_next_run(
+    pictures, whole, folder, monkeypatch
+):
+    aside = pictures[3].with_suffix(".away")
+    with monkeypatch.context() as patch:
+        meanwhile(patch, lambda: pictures[3].rename(aside))
+        found = collect_evidence(MODEL, pictures, folder)
+    assert list(found.skipped) == [str(pictures[3])]
+    assert files(folder) != files(whole)
+    aside.rename(pictures[3])
+    found = collect_evidence(MODEL, pictures, folder)
+    assert found.skipped == {}
+    assert files(folder) == files(whole)
+    assert torch.equal(book(found).prototypes, book(Evidence.load(whole)).prototypes)
+
+
+def test_a_picture_that_is_away_from_the_start_is_examined_by_the_next_run(pictures, whole, folder):
+    aside = pictures[0].with_suffix(".away")
+    pictures[0].rename(aside)
+    assert list(collect_evidence(MODEL, pictures, folder).skipped) == [str(pictures[0])]
+    aside.rename(pictures[0])
+    assert collect_evidence(MODEL, pictures, folder).skipped == {}
+    assert files(folder) == files(whole)
+
+
+def test_a_picture_that_may_not_be_read_is_skipped_and_later_examined(pictures, whole, folder, monkeypatch):
+    read = Path.read_bytes
+
+    def closed(path):
+        if path == pictures[2]:
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", closed)
+        (reason,) = collect_evidence(MODEL, pictures, folder).skipped.values()
+    assert "Permission denied" in reason
+    collect_evidence(MODEL, pictures, folder)
+    assert files(folder) == files(whole)
+
+
+def test_of_a_picture_that_goes_after_it_was_examined_the_evidence_stays(pictures, whole):
+    before = files(whole)
+    pictures[1].unlink()
+    assert collect_evidence(MODEL, pictures, whole).skipped == {}
+    assert files(whole) == before
+
+
+def test_a_picture_that_stays_broken_is_not_examined_again_and_again(pictures, folder):
+    pictures[1].write_text("no picture")
+    first = collect_evidence(MODEL, pictures, folder)
+    before = files(folder)
+
+    def idle(function, jobs):
+        assert jobs == []
+        return []
+
+    assert collect_evidence(MODEL, pictures, folder, map=idle).skipped == first.skipped
+    assert files(folder) == before
+
+
+def test_a_file_that_is_done_again_is_whole_at_any_time(pictures, folder, monkeypatch):
+    aside = pictures[0].with_suffix(".away")
+    pictures[0].rename(aside)
+    collect_evidence(MODEL, pictures, folder)
+    before = files(folder)
+    aside.rename(pictures[0])
+
+    def killed(path, *rest):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evidence, "write_tensors", killed)
+    with pytest.raises(KeyboardInterrupt):
+        collect_evidence(MODEL, pictures, folder)
+    shards = {name: content for name, content in before.items() if name.endswith(".safetensors")}
+    assert shards.items() <= files(folder).items()
+
+
+def test_a_book_says_only_what_was_examined(pictures, folder):
+    pictures[1].write_text("no picture")
+    config = book(collect_evidence(MODEL, pictures, folder)).config
+    listed = [
+        {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in pictures
+        if path != pictures[1]
+    ]
+    assert config["counts"]["pictures"] == NUMBER - 1
+    assert config["pictures_sha256"] == hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def test_a_picture_replaced_in_the_middle_is_noticed(pictures, whole, folder, monkeypatch):
+    meanwhile(monkeypatch, lambda: paint(pictures[4], 99))
+    with pytest.raises(FileError, match=r"4\.png is another picture than when its evidence was begun: put"):
+        collect_evidence(MODEL, pictures, folder)
+    written = files(folder)
+    assert written.items() <= files(whole).items()
+    assert "000002.safetensors" not in written
+
+
+def test_what_is_examined_is_what_was_digested(pictures, whole, folder, monkeypatch):
+    read = evidence.read_picture
+
+    def replacing(file, name):
+        paint(Path(name), 99)
+        return read(file, name)
+
+    monkeypatch.setattr(evidence, "read_picture", replacing)
+    collect_evidence(MODEL, pictures, folder)
+    assert files(folder) == files(whole)
+
+
+@pytest.mark.parametrize("other", ["replaced", "fewer", "renamed"])
+def test_other_pictures_are_not_those_of_the_evidence(pictures, whole, other):
+    before = files(whole)
+    if other == "replaced":
+        paint(pictures[5], 99)
+    if other == "renamed":
+        pictures[5] = pictures[5].rename(pictures[5].with_name("other.png"))
+    with pytest.raises(
+        FileError, match=r"evidence of another run .*differs: 1 pictures, (5|other)\.png first"
+    ):
+        collect_evidence(MODEL, pictures[: 5 if other == "fewer" else 6], whole)
+    assert files(whole) == before
+
+
+def test_without_its_manifest_evidence_is_found_by_the_same_run(pictures, whole):
+    before = files(whole)
+    (whole / "manifest.json").unlink()
+    collect_evidence(MODEL, pictures, whole, map=lambda function, jobs: list(jobs))
+    assert files(whole) == before
+
+
+def test_without_its_manifest_evidence_does_not_become_that_of_other_pictures(pictures, whole):
+    before = files(whole)
+    (whole / "manifest.json").unlink()
+    for number, path in enumerate(pictures):
+        paint(path, 50 + number)
+    with pytest.raises(FileError, match=r"000000\.safetensors is of another run .*2 pictures, 0\.png first"):
+        collect_evidence(MODEL, pictures, whole)
+    assert {name: files(whole)[name] for name in before if name != "manifest.json"}.items() <= before.items()
+    with pytest.raises(FileError):
+        Evidence.load(whole)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"name": "b"}, {"fingerprint": "beef"}, {"model": HALF.model}, {"pass_tokens": 1}],
+    ids=["name", "weights", "dtype", "passes"],
+)
+def test_without_its_manifest_evidence_does_not_become_that_of_another_model(pictures, whole, other):
+    (whole / "manifest.json").unlink()
+    with pytest.raises(FileError, match="is of another run"):
+        collect_evidence(SimpleNamespace(**{**vars(MODEL), **other}), pictures, whole)
+
+
+def test_a_run_goes_on_on_the_threads_that_it_was_begun_on(pictures, folder, monkeypatch):
+    used = []
+
+    def counted(*arguments):
+        used.append(torch.get_num_threads())
+        return measured(*arguments)
+
+    monkeypatch.setattr(evidence, "measure_tokens", counted)
+    torch.set_num_threads(2)
+    try:
+        collect_evidence(MODEL, pictures, folder)
+    finally:
+        torch.set_num_threads(1)
+    (folder / "000001.safetensors").unlink()
+    found = collect_evidence(MODEL, pictures, folder)
+    assert used == [2] * (NUMBER + 2)
+    assert torch.get_num_threads() == 1
+    assert found.manifest["measured_with"]["threads"] == 2
+    assert book(found).config["measured_with"]["threads"] == 2
+
+
+def test_files_measured_on_other_threads_are_not_mixed(pictures, whole, folder):
+    torch.set_num_threads(2)
+    try:
+        collect_evidence(MODEL, pictures, folder)
+    finally:
+        torch.set_num_threads(1)
+    (whole / "000001.safetensors").write_bytes((folder / "000001.safetensors").read_bytes())
+    with pytest.raises(
+        FileError, match=r"000001\.safetensors is of another run .*measured_with was .*'threads': 2"
+    ):
+        Evidence.load(whole)
+
+
+def test_a_run_begun_in_another_dtype_is_not_finished_in_this_one(pictures, whole):
+    (whole / "000001.safetensors").unlink()
+    with pytest.raises(FileError, match=r"begun otherwise \(dtype was torch\.float32, is torch\.float16\)"):
+        collect_evidence(HALF, pictures, whole)
+
+
+def test_finished_evidence_is_read_whatever_the_model_runs_in(pictures, whole):
+    assert len(collect_evidence(HALF, pictures, whole)) == len(Evidence.load(whole))
+
+
+def test_what_is_no_number_is_refused_before_it_is_written(pictures, folder, monkeypatch):
+    def broken(*arguments):
+        columns = measured(*arguments)
+        return columns | {"confidence": columns["confidence"] / 0}
+
+    monkeypatch.setattr(evidence, "measure_tokens", broken)
+    with pytest.raises(ModelError, match=r"confidence of tokens of .*0\.png is NaN or infinite"):
+        collect_evidence(MODEL, pictures, folder)
+    assert list(files(folder)) == ["manifest.json"]
+
+
+def state(folder):
+    """All that evidence says, None if it is refused; whatever else is raised is a failure."""
+    try:
+        found = Evidence.load(folder)
+    except FileError:
+        return None
+    columns = {"embeds": found.embeds, "image": found.image, "cell": found.cell, "words": found.words}
+    columns |= {"word_probabilities": found.word_probabilities, **found.signals}
+    return tensors_digest(columns), found.pictures, found.manifest, found.skipped
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "000000.safetensors", "000002.safetensors"])
+def test_damage_is_noticed_wherever_it_is(whole, pictures, damages, name):
+    content, before, refused = (whole / name).read_bytes(), state(whole), 0
+    for damaged in damages(content):
+        (whole / name).write_bytes(damaged)
+        found = state(whole)
+        assert found in (None, before)
+        refused += found is None
+    assert refused > 90
+
+
+def test_files_that_are_exchanged_are_noticed(whole, pictures, tmp_path):
+    other = tmp_path / "other"
+    collect_evidence(MODEL, pictures[1:] + pictures[:1], other)
+    mine, theirs = files(whole), files(other)
+    chance = random.Random(0)
+    for _ in range(30):
+        taker, giver = chance.choice(sorted(mine)), chance.choice(sorted(theirs))
+        (whole / taker).write_bytes(theirs[giver])
+        with pytest.raises(FileError):
+            Evidence.load(whole)
+        (whole / taker).write_bytes(mine[chance.choice(sorted(mine.keys() - {taker}))])
+        with pytest.raises(FileError):
+            Evidence.load(whole)
+        (whole / taker).write_bytes(mine[taker])
+    assert state(whole)
+
+
+def rewrite(path, change_record=dict, change_columns=dict):
+    """A shard as another program might write it: its digests are right."""
+    record, columns = read_metadata(path, SHARDS), change_columns(read_tensors(path, SHARDS))
+    record = change_record({**record, "columns_sha256": tensors_digest(columns)})
+    write_tensors(path, columns, json_text(sealed(record)))
+
+
+COLUMNS = {
+    "one is missing": lambda columns: {name: columns[name] for name in columns if name != "certainty"},
+    "one is unknown": lambda columns: columns | {"loudness": columns["certainty"] + 1},
+    "one is short": lambda columns: columns | {"certainty": columns["certainty"][1:]},
+    "one is wide": lambda columns: columns | {"cell": columns["cell"][:, :3]},
+    "one is flat": lambda columns: columns | {"embeds": columns["embeds"][:, 0]},
+    "one is a number": lambda columns: columns | {"image": torch.tensor(0)},
+    "another is a number": lambda columns: columns | {"embeds": torch.tensor(0.0)},
+    "words are floats": lambda columns: columns | {"words": columns["words"].float()},
+    "signals are whole": lambda columns: columns | {"certainty": columns["certainty"].long()},
+    "signals are complex": lambda columns: columns | {"certainty": columns["certainty"] * 1j},
+    "a signal is NaN": lambda columns: columns | {"certainty": columns["certainty"] * torch.nan},
+    "an embedding is infinite": lambda columns: columns | {"embeds": columns["embeds"] / 0},
+    "an image is unknown": lambda columns: columns | {"image": columns["image"] + 6},
+    "an image is negative": lambda columns: columns | {"image": columns["image"] - 1},
+    "images are exchanged": lambda columns: (
+        columns | {"image": columns["image"][0].expand(len(columns["image"])).clone()}
+    ),
+    "tokens are missing": lambda columns: {name: column[:3] for name, column in columns.items()},
+    "there are none": lambda columns: {name: column[:0] for name, column in columns.items()},
+    "all are narrow": lambda columns: columns | {"embeds": columns["embeds"][:, :4].clone()},
+}
+
+
+@pytest.mark.parametrize("change", COLUMNS.values(), ids=COLUMNS)
+def test_columns_that_are_not_those_of_the_manifest_are_refused(whole, change):
+    rewrite(whole / "000000.safetensors", change_columns=change)
+    with pytest.raises(FileError, match=str(whole)):
+        Evidence.load(whole)
+
+
+RECORDS = {
+    "another model": {"model": "b"},
+    "other weights": {"fingerprint": "beef"},
+    "other questions": {"questions": ["why?"]},
+    "no pictures": {"pictures": []},
+    "other tokens": {"pictures": [{"name": f"{n}.png", "sha256": None, "tokens": -3} for n in (0, 1)]},
+    "many tokens": {"pictures": [{"name": f"{n}.png", "sha256": None, "tokens": 10**15} for n in (0, 1)]},
+    "no digest": {"columns_sha256": ""},
+    "an earlier format": {"format": 2},
+}
+
+
+@pytest.mark.parametrize("change", RECORDS.values(), ids=RECORDS)
+def test_a_record_that_is_not_that_of_the_manifest_is_refused(whole, pictures, change):
+    rewrite(whole / "000000.safetensors", change_record=lambda record: record | change)
+    with pytest.raises(FileError, match=r"000000\.safetensors"):
+        Evidence.load(whole)
+
+
+def test_a_file_that_others_wrote_as_it_should_be_is_read(whole):
+    before = state(whole)
+    rewrite(whole / "000000.safetensors")
+    assert state(whole) == before
