@@ -150,8 +150,8 @@ def test_probe_draws_a_picture(run, folder):
 
 def test_compare_as_json_tells_rows_and_environment(run):
     record = parsed(run(*COMPARE, "--json"))
-    assert set(record) == {"format", "rows", "environment", "asked"}
-    assert record["format"] == 2
+    assert set(record) == {"format", "rows", "environment", "answers", "asked"}
+    assert record["format"] == 3
     assert [row["tokens_kept"] for row in record["rows"]] == [144, 144, 14]
     assert record["environment"]["command"] == " ".join(["wordsight", *COMPARE, "--json"])
 
@@ -187,7 +187,8 @@ def test_compare_runs_every_pruner_at_every_keep(run):
 
 def test_compare_writes_what_it_shows(run, folder):
     shown = parsed(run(*COMPARE, "--out", "deep/results.json", "--json"))
-    assert json.loads((folder / "deep" / "results.json").read_text()) == shown
+    written = json.loads((folder / "deep" / "results.json").read_text())
+    assert written == shown | {"digest": written["digest"]}
 
 
 def test_compare_with_a_report_writes_its_folder(run, folder):

@@ -37,7 +37,7 @@ def shown(picture):
 class Teller(VLM):
     """Shown a number for a picture, it says which share of the tokens it read was loud."""
 
-    def encode(self, images, question, *, signals=frozenset(), visual=None):
+    def encode(self, images, question, *, turns=(), signals=frozenset(), visual=None):
         embeds, place = shown(int(images))[0], torch.arange(TOKENS)
         visual = VisualTokens(embeds, place, torch.zeros(TOKENS, 4, dtype=torch.long))
         return Prompt({}, torch.ones(TOKENS, dtype=torch.bool), visual)

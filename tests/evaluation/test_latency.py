@@ -117,7 +117,7 @@ def test_the_signals_that_a_pruner_needs_are_part_of_its_time(tiny, monkeypatch)
     asked = []
     encode = tiny.encode
     monkeypatch.setattr(
-        tiny, "encode", lambda *given, signals: asked.append(signals) or encode(*given, signals=signals)
+        tiny, "encode", lambda *given, **named: asked.append(named["signals"]) or encode(*given, **named)
     )
     Timing(rounds=6, batch=1, new_tokens=2).measure(tiny, EXAMPLES[:1], ClsTopK(tokens=14))
     assert asked.count(ClsTopK.required_signals) >= asked.count(frozenset()) > 0

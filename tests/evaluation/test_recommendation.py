@@ -37,7 +37,7 @@ def is_good(name):
 class Reader(VLM):
     """Shown the name of a picture, it says which share of its good tokens it read."""
 
-    def encode(self, images, question, *, signals=frozenset(), visual=None):
+    def encode(self, images, question, *, turns=(), signals=frozenset(), visual=None):
         if visual is None and not images.startswith("small"):
             self.encoded.append(images)
         embeds = torch.zeros(TOKENS, 32)

@@ -272,6 +272,14 @@ def test_a_question_that_lists_its_options_is_left_as_it_is():
     assert example.question == text
 
 
+def test_what_is_null_is_not_there_and_what_is_not_known_is_left_alone():
+    nothing = dict.fromkeys(("video", "hint", "options", "type", "scorer", "fps", "choices"))
+    (example,) = read(
+        [{"image": "0.png", "text": "?", "answer": "x", "source": "web", "size": [1, 2], **nothing}]
+    )
+    assert (example.question, example.type, example.options) == ("?", "question", ())
+
+
 def test_several_answers_of_a_cell_are_all_right():
     rows = [{"image": "0.png", "question": "?", "answer": "['nokia', 'Nokia 3310', 'nokia']"}]
     (example,) = read(rows, "q.csv")

@@ -223,7 +223,7 @@ def collect_evidence(
             f"the evidence in {root} was begun otherwise ({begun}): finish it as it was begun, or choose "
             "another folder"
         )
-    with on_threads(threads):
+    with on_threads(threads):  # and not only in every job: jobs may share what they would change
         work = map(partial(_write_shard, vlm, root, manifest), jobs)
         for _ in track(work, "examining pictures", len(jobs)):
             pass

@@ -67,13 +67,13 @@ def answers_table(record: AnswersRecord) -> Table:
     """A line for each answer."""
     body = [
         (
-            *(answer["task"], answer["pruner"], _budget(answer), answer["picture"]),
+            *(answer["task"], answer["pruner"], _budget(answer), str(answer["seed"]), answer["picture"]),
             *(" ".join(answer["question"].split()), " / ".join(answer["answers"])),
             *(" ".join(answer["said"].split()), f"{answer['score']:.2f}"),
         )
         for answer in record["answers"]
     ]
-    head = ("task", "pruner", "keep", "picture", "question", "right", "said", "score")
+    head = ("task", "pruner", "keep", "seed", "picture", "question", "right", "said", "score")
     count = f"{len(body)} answer{'s' if len(body) != 1 else ''}"
     return Table("Wrong answers" if record["show"] == "wrong" else "Answers", head, body, (count,))
 

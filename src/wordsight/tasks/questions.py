@@ -211,7 +211,7 @@ def _questions_of(row: Row, path: Path, scorer: Scorer | None) -> Iterator[_Line
             question=_prompt(text, options, fields.get("hint")),
             answer=answers[0],
             others=tuple(answers[1:]),
-            type=_text(fields, "type") if "type" in fields else "question",
+            type=_answer_text(fields.get("type", "question"), "type"),
             source=f"{path}, {row.place}",
             scorer=_scorer(fields, answers, options) or scorer or scorer_for(answers, options),
             options=tuple(options.items()),
@@ -227,6 +227,7 @@ def _fields(given: Fields) -> Fields:
         near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)
         if near and name not in KNOWN:
             raise unknown("field", name, NAMES)
+    given = {name: value for name, value in given.items() if value is not None}
     found = {ours: given[name] for ours, names in NAMES.items() for name in reversed(names) if name in given}
     needed = ("conversations",) if "conversations" in found else ("question", "answer")
     if missing := [name for name in needed if name not in found]:
