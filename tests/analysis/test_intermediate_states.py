@@ -351,7 +351,9 @@ def test_evidence_of_another_number_of_tokens_is_refused(tiny, photos, tmp_path,
 def test_signals_that_are_not_finite_are_refused(tiny, photos, made_up, tmp_path):
     up = torch.arange(144.0)
     made_up([up / 0, up], [up / 200, up / 200])
-    with pytest.raises(UsageError, match=r"attention of tokens of .*1.png is NaN or infinite"):
+    with pytest.raises(
+        UsageError, match=r"tokens of .*1.png: some values of .*attention are NaN or infinite"
+    ):
         analyze(tiny, photos[:2], tmp_path)
 
 

@@ -1,10 +1,14 @@
 """`wordsight ask` about several pictures, videos and in turns, and `wordsight info`."""
 
+import io
 import json
+import re
+import sys
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from wordsight.pruners import names
 from wordsight.synthetic.scenes import render
@@ -48,6 +52,53 @@ def test_a_question_may_be_about_a_video(run, options, frames):
     assert record["tokens_kept"] == 72 * frames
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ask", QUESTION),
+        ("probe",),
+        ("explain", "--out", "page.html", "--pruner", "uniform", "--model", "tiny"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_was_assumed_of_a_picture_is_one_line_on_stderr(run, folder, arguments):
+    levels = np.asarray(render(1).image.convert("L"), np.uint16) * 16
+    Image.fromarray(levels).save("scan.png")
+    command, *options = arguments
+    code, out, err = run(command, "scan.png", *options, "--json")
+    assert code == 0, err
+    record = json.loads(out)
+    lines = [line for line in err.splitlines() if "4095 is taken as white" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("scan.png: its values reach ")
+    if command == "explain":
+        assert record["notes"] == lines
+
+
+@pytest.mark.parametrize("name", ["1.png", "film.mp4"])
+def test_a_dash_is_what_comes_in(run, folder, monkeypatch, name):
+    expected = asked(run, name, QUESTION)
+    content = (folder / name).read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    found = asked(run, "-", QUESTION)
+    assert (found["answer"], found["tokens_total"]) == (expected["answer"], expected["tokens_total"])
+
+
+def test_an_animated_gif_is_a_video(run, folder):
+    render(1).image.save("moving.gif", save_all=True, append_images=[render(2).image])
+    assert asked(run, "moving.gif", QUESTION)["tokens_total"] == 288
+    assert asked(run, "moving.gif", QUESTION, "--frames", "1")["tokens_total"] == 144
+
+
+@pytest.mark.parametrize("rate", ["inf", "nan", "0", "-1", "1e300"])
+def test_a_rate_that_is_none_is_refused_before_the_film_is_opened(run, folder, rate):
+    for command in (("ask", "film.mp4", QUESTION), ("explain", "film.mp4", "--out", "page.html")):
+        code, out, err = run(*command, f"--fps={rate}")
+        assert (code, out) == (2, "")
+        assert err.startswith("error: fps must be a number in (0, 1000]")
+        assert err.count("\n") == 1
+
+
 def test_questions_that_follow_are_turns(run, tiny):
     chat = tiny.chat(render(1).image)
     said = [chat.ask(text).text for text in (QUESTION, NEXT, QUESTION)]
@@ -77,7 +128,7 @@ def test_info_is_lines_to_read(run):
     assert code == 0
     assert "visual tokens" in out
     assert "12x12" in out
-    assert "can run" in out
+    assert re.search(r"^several pictures +works$", out, re.M)
 
 
 @pytest.mark.parametrize("size", ["300", "0x4", "ax4", "4x", "-3x4"])

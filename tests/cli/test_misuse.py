@@ -124,13 +124,8 @@ MISUSES = [
     ((*CALIBRATE, "--limit", "0"), "limit"),
     ((*CALIBRATE, "--criterion", "certainty"), "--criterion"),
     (
-<<<<<<< HEAD
         (*CALIBRATE, "--min-images", "0", "--evidence", "foreign"),
-        "foreign holds evidence of another run .what differs: model, fingerprint, questions",
-=======
-        (*CALIBRATE, "--evidence", "foreign"),
         r"foreign/manifest\.json has format 2, .* reads 3 of the manifest of evidence: collect",
->>>>>>> c55c5d0df333c5a86ca4e31402df696120535334
     ),
     ((*CALIBRATE, "--min-images", "0", "--evidence", "file/found"), "cannot write file/found"),
     ((*CALIBRATE[:4], "--out", "file/book"), "cannot write file/"),
@@ -318,13 +313,11 @@ def test_a_folder_of_no_pictures_is_told_before_the_model_is_loaded(run, monkeyp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-<<<<<<< HEAD
         (("--min-images", "2"), "2 pictures cannot make a codebook"),
-        (("--min-images", "0", "--task", "scenes:pictures=1"), "at least four pictures"),
-=======
-        (("--min-images", "2"), "no prototype is left"),
-        (("--task", "scenes:pictures=1"), "at least four pictures"),
->>>>>>> c55c5d0df333c5a86ca4e31402df696120535334
+        (
+            ("--min-images", "0", "--task", "scenes:pictures=3"),
+            "at least four pictures, two to choose by and two to test, got 3",
+        ),
     ],
 )
 def test_a_calibration_that_cannot_be_is_told_in_one_line_and_writes_no_book(run, folder, options, message):
@@ -407,3 +400,23 @@ def test_a_failure_is_a_record_where_json_is_asked_for(run, arguments, kind, cod
     assert found == code
     assert err == f"error: {record['error']['message']}\n"
     assert record == {"error": {"message": record["error"]["message"], "kind": kind}}
+
+
+@pytest.mark.parametrize("command", [ASK, COMPARE])
+def test_a_model_whose_weights_are_no_numbers_gives_no_answer_and_no_row(run, tiny, monkeypatch, command):
+    weight = tiny.model.model.language_model.norm.weight
+    monkeypatch.setattr(weight, "data", weight.data * float("nan"))
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert "some values of its logits are NaN or infinite, as are some of" in err
+    assert "language_model.norm.weight" in err
+
+
+def test_a_torchvision_that_does_not_fit_is_a_sentence(run, monkeypatch):
+    def fail(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("wordsight.cli.info.load_vlm", fail)
+    code, out, err = run("info")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: the installed torchvision does not fit the installed torch; ")

@@ -8,7 +8,7 @@ import pytest
 
 from wordsight.evaluation.metrics import Baselines, mean_metrics
 from wordsight.evaluation.result_cache import RunResult
-from wordsight.evaluation.statistics import interval
+from wordsight.evaluation.statistics import DIFFERENCES, interval
 from wordsight.tasks.base import Example
 
 NAMES = [0, 0, 1, 1, 2, 2]
@@ -103,6 +103,16 @@ def test_the_interval_of_a_mean_over_tasks_adds_those_of_the_tasks():
     below = math.hypot(4 / 6 - first[0], 1 / 3 - second[0]) / 2
     above = math.hypot(first[1] - 4 / 6, second[1] - 1 / 3) / 2
     assert (row["low"], row["high"]) == pytest.approx((row["accuracy"] - below, row["accuracy"] + above))
+
+
+def test_a_difference_of_means_over_tasks_adds_those_of_the_tasks():
+    row = mean_metrics([BASELINES, SECOND], [PRUNED, LATER], {"none": [WHOLE, SECOND.whole]})
+    first = interval(np.array([0.0, -1, 0, 1, -1, 0]), BASELINES.pictures, ends=DIFFERENCES)
+    second = interval(np.array([0.0, -1, -1]), SECOND.pictures, ends=DIFFERENCES)
+    mean = (-1 / 6 - 2 / 3) / 2
+    below = math.hypot(-1 / 6 - first[0], -2 / 3 - second[0]) / 2
+    above = math.hypot(first[1] + 1 / 6, second[1] + 2 / 3) / 2
+    assert row["difference_to"]["none"] == pytest.approx([mean, mean - below, mean + above])
 
 
 @pytest.mark.parametrize(("counts", "expected"), [((20,), True), ((19,), False), ((20, 19), False)])

@@ -9,7 +9,7 @@ import torch
 from wordsight import UsageError, pruners
 from wordsight._utils.registry import find
 from wordsight.analysis.intermediate_states import analyze
-from wordsight.analysis.model_info import _obstacle
+from wordsight.analysis.model_info import Trials
 from wordsight.analysis.prototypes import inspect_codebook
 from wordsight.explain.nearest_prototypes import nearest_prototypes
 from wordsight.models.vision import encode_images
@@ -159,9 +159,10 @@ def test_prototypes_are_read_without_the_deepstack_features_of_a_token(loaded, f
 
 @pytest.mark.shows("pruners")
 def test_every_pruner_runs_or_names_what_is_missing(vlm, media):
+    trials = Trials(vlm)
     for name in FREE:
         pruner = pruners.make(f"{name}:tokens=3")
-        if obstacle := _obstacle(vlm, name):
+        if obstacle := trials.of_pruner(name):
             missing = pruner.required_signals - vlm.signals or {"(deepstack)"}
             assert sorted(missing)[0] in obstacle
             with pytest.raises(UsageError, match=re.escape(obstacle)):

@@ -13,13 +13,13 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from wordsight.tasks.jsonl import Jsonl
 
 from wordsight import MediaInput, UsageError, Video
 from wordsight._utils.notes import listen_to_notes
 from wordsight.cli.common import open_media, open_picture
 from wordsight.media import formats
 from wordsight.media.images import find_pictures, load_picture
+from wordsight.tasks.questions import Questions
 from wordsight.viewer.uploads import open_uploads
 
 LEFT, RIGHT = (200, 40, 40), (40, 40, 200)
@@ -74,7 +74,7 @@ def by_question_file(path):
         questions = path.parent / "q.jsonl"
         questions.write_text(json.dumps(row))
         try:
-            return MediaInput.of(next(Jsonl(path=str(questions)).examples()).images)
+            return MediaInput.of(Questions(path=str(questions)).first(None)[0].images)
         except UsageError as error:
             refusal = error
     raise refusal

@@ -71,6 +71,19 @@ def test_so_many_frames_a_second(film, fps, expected):
     assert video.fps == pytest.approx(min(fps, 5))
 
 
+def test_frames_may_be_asked_for_by_their_numbers(film):
+    video = Video.open(film, numbers=[7, 0, 19, 7])
+    assert numbers(video) == [0, 7, 19]
+    assert video.times == pytest.approx([0, 1.4, 3.8])
+    file = io.BytesIO()
+    shades = [Image.new("RGB", SIZE, (shade(i),) * 3) for i in range(4)]
+    shades[0].save(file, "PNG", save_all=True, append_images=shades[1:], duration=100)
+    assert numbers(Video.open(file, numbers=(3, 1))) == [1, 3]
+    for each, count in ((film, 20), (file, 4)):
+        with pytest.raises(UsageError, match=f"has {count} frames, counted from 0; there is no frame 20"):
+            Video.open(each, numbers=[0, 20])
+
+
 def test_one_frame_is_a_video(film):
     video = Video.open(film, frames=1)
     assert numbers(video) == [0]
@@ -109,7 +122,10 @@ def test_what_is_no_video_is_refused(pictures, fps, message):
         ({"fps": float("inf")}, "fps must be a number in"),
         ({"fps": float("nan")}, "fps must be a number in"),
         ({"fps": 1e300}, "fps must be a number in"),
-        ({"frames": 2, "fps": 1.0}, "one of the two"),
+        ({"frames": 2, "fps": 1.0}, "one of them"),
+        ({"frames": 2, "numbers": [1]}, "one of them"),
+        ({"numbers": []}, "one of them"),
+        ({"numbers": [-1]}, "numbers must be"),
     ],
 )
 def test_counts_that_make_no_sense_are_refused_before_anything_is_opened(options, sentence):

@@ -110,7 +110,7 @@ def test_tokens_that_are_not_finite_are_refused(make, tokens):
     for value in (float("nan"), float("inf")):
         embeds = tokens.embeds.clone()
         embeds[5, 3] = value
-        with pytest.raises(UsageError, match=r"NaN or infinite \(visual tokens\)"):
+        with pytest.raises(UsageError, match="visual tokens are NaN or infinite"):
             make(keep=0.5).prune(replace(tokens, embeds=embeds))
 
 
@@ -119,7 +119,7 @@ def test_a_signal_that_is_not_finite_is_refused(make, tokens):
     for name, signal in tokens.signals.items():
         broken = replace(tokens, signals={**tokens.signals, name: signal * float("nan")})
         if name in method.required_signals:
-            with pytest.raises(UsageError, match=rf"NaN or infinite \({name}\)"):
+            with pytest.raises(UsageError, match=f"{name} are NaN or infinite"):
                 method.prune(broken)
         else:
             assert torch.equal(method.prune(broken).slot, method.prune(tokens).slot), name

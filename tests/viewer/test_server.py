@@ -19,6 +19,7 @@ import wordsight.demo
 from wordsight.explain.page import WEB, render_page
 from wordsight.explain.panels import pictures
 from wordsight.explain.record import ExplainRequest, explain_tokens
+from wordsight.media.formats import file_chooser
 from wordsight.media.inputs import MediaInput
 from wordsight.pruners.divprune import DivPrune
 from wordsight.reports.palette import css
@@ -228,6 +229,19 @@ def test_what_is_no_picture_is_refused_in_the_librarys_sentence(site, files, sen
     assert list(reply) == ["error"]
     assert re.search(sentence, reply["error"])
     assert "/tmp" not in reply["error"]
+
+
+def test_what_was_assumed_of_a_picture_is_a_note(real):
+    levels = np.asarray(render(1).image.convert("L"), np.uint16) * 16
+    job = real.over(real.ask(("scan.png", png(Image.fromarray(levels))))[1])
+    (note,) = real.get(f"/jobs/{job['id']}/record")[1]["notes"]
+    assert note.startswith("scan.png: its values reach ")
+    assert note.endswith("4095 is taken as white")
+
+
+def test_the_file_chooser_offers_what_is_read(site):
+    page = site.send("GET", "/")[2].decode()
+    assert f'accept="{file_chooser()}"' in page
 
 
 def test_too_many_pixels_together_are_refused(site, monkeypatch):

@@ -35,13 +35,13 @@ from wordsight.errors import FileError, MediaError, ModelError
 from wordsight.evaluation.environment import Environment, environment
 from wordsight.evaluation.statistics import DIFFERENCES, FEWEST_PICTURES, SCORES, Estimate, estimate
 from wordsight.media.images import load_picture, read_picture, readable
+from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.evidence import (
     Evidence,
     EvidencePicture,
-    check_finite,
     check_unchanged,
     collect_evidence,
     read_picture_file,
@@ -274,7 +274,7 @@ def _states(
             "collect it again in another folder"
         )
     measures = {measure.name: measure.values[rows] for measure in _measures(evidence)}
-    check_finite(picture, orders | measures)
+    check_finite(f"the tokens of {picture}", orders | measures)
     words = [row[0] for row in decode_ids(vlm, evidence.words[rows, :1])]
     return PictureStates(orders, measures, words, probe_blind(vlm, probed).spelled[0][0])
 

@@ -1,20 +1,32 @@
-"""What wordsight makes of a checkpoint: its family, its prompts, and which pruners can run on it."""
+"""What wordsight makes of a checkpoint: its family, its prompts, and what works on it, as tried on a picture
+of noise.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+import numpy as np
 from PIL import Image
 from typing_extensions import TypedDict
 
 from wordsight import pruners
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError, WordsightError
 from wordsight.media.inputs import MediaInput
+from wordsight.media.video import Video
+from wordsight.models.failures import as_model_error
 from wordsight.models.processing import prompt_text
+from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
+from wordsight.pruners.layerwise import LayerPruner
+from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.probe import QUESTION
 
 FORMAT = 1
+SIDE = 64  # pixels of the picture that is tried with
+FEW = Uniform(tokens=8)  # as many tokens are read where their number does not matter: models may be large
 
 
 class Grid(TypedDict):
@@ -44,11 +56,14 @@ class ModelInfo(TypedDict):
     cls: Annotated[bool, "whether the vision tower has a [CLS] token"]
     signals: Annotated[list[str], "that pruners may ask for"]
     fingerprint: Annotated[str, "of the weights"]
-    pruners: Annotated[dict[str, str | None], "why one cannot run on the model, or null"]
+    tried: Annotated[dict[str, str | None], "what was tried on a small picture: why it fails, or null"]
+    pruners: Annotated[dict[str, str | None], "each tried on it: why one cannot run on the model, or null"]
 
 
 def describe_model(vlm: VLM, size: tuple[int, int] = (640, 480)) -> ModelInfo:
     """What wordsight makes of a model, for a picture of `size` (width, height) in pixels."""
+    trials = Trials(vlm)
+    tried = trials.of_prompts()  # first: an unknown family is checked on its first picture, here a small one
     blank = Image.new("RGB", size)
     prompt = vlm.encode(blank, QUESTION)
     tokens, grids = prompt.visual, list[Grid]()
@@ -74,14 +89,70 @@ def describe_model(vlm: VLM, size: tuple[int, int] = (640, 480)) -> ModelInfo:
         ),
         "signals": sorted(vlm.signals),
         "fingerprint": vlm.fingerprint,
-        "pruners": {name: _obstacle(vlm, name) for name in pruners.names()},
+        "tried": tried,
+        "pruners": {name: trials.of_pruner(name) for name in pruners.names()},
     }
 
 
-def _obstacle(vlm: VLM, name: str) -> str | None:
-    """Why a pruner cannot run on the model, or None."""
+@dataclass
+class Trials:
+    """What a model is asked to do with a small picture, each once: why it fails, or None."""
+
+    vlm: VLM
+    picture: Image.Image = field(init=False)
+    _prompts: dict[frozenset[str], Prompt] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        self.picture = Image.fromarray(pixels)
+
+    def of_prompts(self) -> dict[str, str | None]:
+        """Of what a prompt may hold."""
+        video = Video.of([self.picture] * 4, fps=2)
+        return {
+            "one picture": _why_not(lambda: self.vlm.answer(self.picture, QUESTION, max_new_tokens=1)),
+            "fewer tokens": _why_not(lambda: self._read(self.vlm.encode(self.picture, QUESTION))),
+            "several pictures": _why_not(lambda: self._read(self.vlm.encode([self.picture] * 2, QUESTION))),
+            "a video": _why_not(lambda: self._read(self.vlm.encode(video, QUESTION))),
+            "earlier turns": _why_not(
+                lambda: self._read(self.vlm.encode(self.picture, QUESTION, turns=[(QUESTION, "noise")]))
+            ),
+            "a shared beginning": _why_not(self._read_after_shared),
+        }
+
+    def of_pruner(self, name: str) -> str | None:
+        """Of a pruner, which chooses among the tokens of the picture."""
+        return _why_not(lambda: self._prune(name))
+
+    def _prune(self, name: str) -> None:
+        pruner = pruners.make(name)
+        pruner.check(self.vlm)
+        signals = pruner.required_signals
+        if signals not in self._prompts:
+            self._prompts[signals] = self.vlm.encode(self.picture, QUESTION, signals=signals)
+        prompt = self._prompts[signals]
+        if isinstance(pruner, LayerPruner):
+            self.vlm.logits([pruner(FEW(prompt))])
+        else:
+            pruner(prompt)
+
+    def _read(self, prompt: Prompt) -> None:
+        self.vlm.logits([FEW(prompt)])
+
+    def _read_after_shared(self) -> None:
+        """Two prompts that begin alike, by one cache of their beginning."""
+        if not self.vlm.family.is_causal:
+            raise ModelError("prompts are read whole: tokens of this model may read later ones")
+        prompt = FEW(self.vlm.encode(self.picture, QUESTION))
+        word = int(prompt.sequence["input_ids"][-1])
+        self.vlm.logits([prompt, prompt.followed_by(word, self.vlm.family.generated)])
+
+
+def _why_not(attempt: Callable[[], object]) -> str | None:
+    """Why an attempt fails, or None."""
     try:
-        pruners.make(name).check(vlm)
-    except UsageError as error:
+        with as_model_error("it fails"):
+            attempt()
+    except WordsightError as error:
         return str(error)
     return None

@@ -56,7 +56,9 @@ class AskRecord(AnswerRecord):
 
 
 def ask(
-    given: Annotated[list[str], typer.Argument(metavar="PICTURE|VIDEO... QUESTION")],
+    given: Annotated[
+        list[str], typer.Argument(metavar="PICTURE|VIDEO... QUESTION", help="- is standard input")
+    ],
     then: Annotated[list[str] | None, typer.Option(help="ask this next; the same tokens are read")] = None,
     frames: Frames = None,
     fps: Fps = None,

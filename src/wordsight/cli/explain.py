@@ -41,7 +41,7 @@ Book = Annotated[
 
 
 def explain(
-    given: Annotated[list[Path], typer.Argument(metavar="PICTURE|VIDEO...")],
+    given: Annotated[list[Path], typer.Argument(metavar="PICTURE|VIDEO...", help="- is standard input")],
     out: Annotated[Path, typer.Option(help="write the page into this HTML file")],
     question: Annotated[
         str | None,

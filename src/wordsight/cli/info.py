@@ -17,7 +17,7 @@ def info(
     size: Annotated[str, typer.Option(help="of a picture, width x height in pixels")] = "640x480",
     as_json: AsJson = False,
 ) -> None:
-    """Show what wordsight makes of a model: its tokens, its prompt, and the pruners that can run on it."""
+    """Show what wordsight makes of a model: its tokens, its prompt, and what works on it, as tried."""
     from wordsight.analysis.model_info import describe_model
 
     width, _, height = size.partition("x")
@@ -31,9 +31,10 @@ def info(
     lines = [
         f"{name.replace('_', ' '):19}{_in_words(value)}"
         for name, value in record.items()
-        if name not in ("format", "pruners")
+        if name not in ("format", "tried", "pruners")
     ]
-    lines += [f"{name:19}{obstacle or 'can run'}" for name, obstacle in record["pruners"].items()]
+    tried = record["tried"] | record["pruners"]
+    lines += [f"{name:19}{obstacle or 'works'}" for name, obstacle in tried.items()]
     if as_json:
         print_json(record)
     else:

@@ -21,7 +21,7 @@ from wordsight.cli.common import (
 
 
 def probe(
-    image: Path,
+    image: Annotated[Path, typer.Argument(help="- is standard input")],
     ablation: Annotated[bool, typer.Option(help="also how much the words change without each token")] = False,
     out: Annotated[Path | None, typer.Option(help="draw the words on the picture, into this PNG")] = None,
     question: Annotated[

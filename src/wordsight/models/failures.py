@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 
 import torch
 from huggingface_hub.errors import (
@@ -18,10 +19,11 @@ from safetensors import SafetensorError
 
 from wordsight.errors import ModelError, WordsightError
 
+Kinds = type[BaseException] | tuple[type[BaseException], ...]
 LONGEST = 400  # characters of another's message
 
 # The first row that fits an error, or one that it came from, by class and by what its message holds.
-REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
+REASONS: tuple[tuple[Kinds, str, str], ...] = (
     (
         GatedRepoError,
         "",
@@ -60,6 +62,11 @@ REASONS: tuple[tuple[type[BaseException], str, str], ...] = (
     ),
     (ImportError, "(?i)torchvision", "its processor needs torchvision; `pip install torchvision`"),
     (torch.OutOfMemoryError, "", "out of memory; take fewer, smaller pictures or a smaller model"),
+    (
+        (JSONDecodeError, UnicodeDecodeError),
+        "",
+        "a JSON file of its tokenizer or processor is damaged ({}); copy or download it again",
+    ),
     (SafetensorError, "", "a file of its weights is damaged ({}); copy or download it again"),
     (StrictDataclassError, "", "a value of its config.json is not what transformers takes ({})"),
     (Exception, "trust_remote_code", "it needs code of its own, which wordsight does not run ({})"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -40,6 +39,11 @@ def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any
         given = {"trust_remote_code": False, "local_files_only": _only_cached(source)}
         _check_type(source, given)
         processor = AutoProcessor.from_pretrained(source, **given)
+        if not hasattr(processor, "tokenizer"):
+            raise ModelError(
+                f"cannot load model {name!r}: its files make a {type(processor).__name__}, not a processor "
+                "of pictures and text; is its processor_config.json or preprocessor_config.json damaged?"
+            )
         model, report = AutoModelForImageTextToText.from_pretrained(
             source, dtype=precision, output_loading_info=True, **given, **placement
         )
@@ -94,17 +98,15 @@ def _only_cached(source: str | Path) -> bool:
 def _check_type(source: str | Path, given: Mapping[str, bool]) -> None:
     """Raises ModelError for an adapter, and for a type that is none of transformers' own with pictures."""
     local = {"local_files_only": given["local_files_only"]}
-    try:
-        config: dict[str, Any] = PretrainedConfig.get_config_dict(source, **local)[0]
-    except OSError:
-        if adapter := find_adapter_config_file(str(source), **local):
-            base = json.loads(Path(adapter).read_text("utf-8")).get("base_model_name_or_path")
-            raise ModelError(
-                f"{str(source)!r} is an adapter of {base}, not a whole model: merge it with peft "
-                "(`merge_and_unload`), save model and processor into one folder, and give that"
-            ) from None
-        raise
+    config: dict[str, Any] = PretrainedConfig.get_config_dict(source, **local)[0]
     kind = config.get("model_type")
+    if not config and find_adapter_config_file(str(source), **local):
+        raise ModelError(
+            f"{str(source)!r} is an adapter, not a whole model: merge it into the model it adapts (peft's "
+            "`merge_and_unload`), save model and processor into one folder, and give that"
+        )
+    if not kind:
+        raise ModelError(f"cannot load model {str(source)!r}: it has no config.json that names a model_type")
     if kind in CONFIG_MAPPING:
         if CONFIG_MAPPING[kind] not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
             raise ModelError(f"{_what(source, kind)} is none of image-text-to-text models")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from wordsight.models.offloading import onloaded
 from wordsight.models.tokens import VisualTokens
 
 # Signals that every model has. question (N, T): the cosine of each visual token with the input embedding of
@@ -24,14 +25,15 @@ def with_text_signals(
     """The tokens with the signals named, those of TEXT_SIGNALS."""
     if not names:
         return tokens
-    signals = dict(tokens.signals)
-    weight = model.get_input_embeddings().weight
-    if "question" in names:
-        ids = tokenizer(question, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
-        signals["question"] = _unit(tokens.embeds) @ _unit(weight[ids.to(weight.device)]).T
-    if names - {"question"} and not signals.keys() >= names - {"question"}:
-        nearest = _nearest(tokens.embeds, weight[: len(tokenizer)])
-        signals["word_similarity"], signals["nearest_word"] = nearest
+    signals, embeddings = dict(tokens.signals), model.get_input_embeddings()
+    with onloaded(embeddings):
+        weight = embeddings.weight
+        if "question" in names:
+            ids = tokenizer(question, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+            signals["question"] = _unit(tokens.embeds) @ _unit(weight[ids.to(weight.device)]).T
+        if names - {"question"} and not signals.keys() >= names - {"question"}:
+            nearest = _nearest(tokens.embeds, weight[: len(tokenizer)])
+            signals["word_similarity"], signals["nearest_word"] = nearest
     return replace(tokens, signals=signals)
 
 

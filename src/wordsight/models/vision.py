@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wordsight.errors import ModelError
 from wordsight.models.families.base import Family, VisionContext, inner_model
+from wordsight.models.finite import check_finite
 from wordsight.models.processing import Processed
 from wordsight.models.tokens import VisualTokens
 
@@ -19,7 +20,7 @@ from wordsight.models.tokens import VisualTokens
 def encode_images(model: Any, family: Family, processed: Processed, signals: frozenset[str]) -> VisualTokens:
     """The visual tokens of the media that were processed, with the tower's signals named."""
     inputs = processed.inputs
-    encode, given = _encoder(model, processed)
+    encode, given = find_encoder(model, processed)
     collected: Mapping[str, Tensor] = {}
     with ExitStack() as hooks:
         if signals and (tower := family.tower(model)):
@@ -33,6 +34,7 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
     features = _items(output.pooler_output)
     embeds = torch.cat(features)  # (N, D)
     check_count(int(processed.is_visual(model.config).sum()), len(embeds))
+    check_finite(f"{type(model).__name__} ({model.config.model_type})", {"its visual tokens": embeds}, model)
     media = processed.media
     sizes = [frame.size for frame in media.frames]
     context = VisionContext(
@@ -57,16 +59,22 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
     )
 
 
-def _encoder(model: Any, processed: Processed) -> tuple[Any, dict[str, Any]]:
-    """What makes visual tokens of the media, and what it is given of the inputs."""
+def find_encoder(model: Any, processed: Processed) -> tuple[Any, dict[str, Any]]:
+    """What makes visual tokens of the media, and what it is given of the inputs.
+
+    Raises ModelError if that is not known.
+    """
     inputs, modality = processed.inputs, processed.modality(model.config)
     encode = getattr(inner_model(model), f"get_{modality}_features", None)
     takes = inspect.signature(encode).parameters if encode else {}
-    # The first is what the pictures or frames are given as.
-    if not any(name in inputs for name in list(takes)[:1]):
+    needed = [
+        one.name for one in takes.values() if one.default is one.empty and one.kind is not one.VAR_KEYWORD
+    ]
+    if not takes or not all(name in inputs for name in needed):
+        kind = "videos" if processed.media.videos else "pictures"
         raise ModelError(
-            f"{type(model).__name__} ({model.config.model_type}) takes {modality}s in a way that wordsight "
-            f"does not know: its processor made {', '.join(inputs)}, which its encoder does not read"
+            f"{type(model).__name__} ({model.config.model_type}) takes {kind} in a way that wordsight "
+            f"does not know: its processor made {', '.join(inputs)}"
         )
     given = {
         name: inputs[name].to(model.dtype) if inputs[name].is_floating_point() else inputs[name]

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteriaList
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from wordsight._utils.numbers import counted
 from wordsight._utils.options import NewTokens, check_value
@@ -28,14 +29,16 @@ from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, chec
 from wordsight.models.context import PromptLength, check_length
 from wordsight.models.failures import as_model_error
 from wordsight.models.families import Family, family
+from wordsight.models.finite import FiniteLogits, check_logits
 from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
 from wordsight.models.loading import load
+from wordsight.models.offloading import input_device, onloaded
 from wordsight.models.preflight import Preflight
 from wordsight.models.processing import Processed, Turn, process
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
 from wordsight.models.tokens import VisualTokens
-from wordsight.models.vision import check_count, encode_images
+from wordsight.models.vision import check_count, encode_images, find_encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -62,6 +65,11 @@ class VLM:
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if hasattr(self.model, "merge_and_unload"):
+            raise ModelError(
+                f"{self.name}: {type(self.model).__name__} wraps a model and its adapter; give the model "
+                "that its merge_and_unload() returns"
+            )
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
@@ -91,13 +99,12 @@ class VLM:
     def fingerprint(self) -> str:
         """A digest of the projector and the input embeddings: the space that visual tokens live in."""
         digest = hashlib.sha256()
-        weights = self.family.projector(self.model).state_dict()
-        weights["embeddings"] = self.model.get_input_embeddings().weight
-        for key in sorted(weights):
-            digest.update(key.encode())
-            digest.update(
-                weights[key].detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy()
-            )
+        projector, embeddings = self.family.projector(self.model), self.model.get_input_embeddings()
+        with onloaded(projector), onloaded(embeddings):
+            weights = projector.state_dict() | {"embeddings": embeddings.weight}
+            for key in sorted(weights):
+                digest.update(key.encode())
+                digest.update(_bytes(weights[key].detach()))
         return digest.hexdigest()[:16]
 
     @property
@@ -107,7 +114,8 @@ class VLM:
         if token is None:
             raise ModelError(f"{self.name} has no padding token; set processor.tokenizer.pad_token")
         embed = self.model.get_input_embeddings()  # called: Gemma scales what it looks up
-        embedding: Tensor = embed(torch.tensor([token], device=embed.weight.device))[0].detach()
+        with onloaded(embed):
+            embedding: Tensor = embed(torch.tensor([token], device=embed.weight.device))[0].detach()
         return embedding
 
     @torch.no_grad()
@@ -138,6 +146,7 @@ class VLM:
         an answer of `new_tokens` exceed the model's context; None does not ask.
         """
         processed = process(self.processor, media, question, turns)
+        find_encoder(self.model, processed)  # media that the model takes otherwise are refused first
         if new_tokens is not None:
             check_length(self.name, self.model.config, self.length_of(processed), new_tokens)
         return processed
@@ -167,7 +176,7 @@ class VLM:
                 f"{self.name} ({config.model_type}) has no signal {', '.join(sorted(missing))}; it has "
                 f"{', '.join(sorted(self.signals))}"
             )
-        inputs = processed.inputs.to(self.model.device)
+        inputs = processed.inputs.to(input_device(self.model))
         is_visual = processed.is_visual(config)
         if visual is None:
             with self._reading():
@@ -177,8 +186,8 @@ class VLM:
         visual = with_text_signals(self.model, tokenizer, visual, question, signals & TEXT_SIGNALS)
         with self._reading():
             positions = self.family.positions(self.model, inputs)
-        sequence = {"input_ids": processed.ids, "position_ids": positions}
-        sequence |= {name: inputs[name][0] for name in self.family.per_token}
+            sequence = {"input_ids": processed.ids, "position_ids": positions}
+            sequence |= {name: inputs[name][0] for name in self.family.per_token}
         prompt = Prompt(sequence, is_visual, visual, processed.modality(config))
         if not self.family.has_picture_map and not self._checked:
             self._check(prompt, inputs)
@@ -192,6 +201,7 @@ class VLM:
                 self.model(**way, use_cache=False, logits_to_keep=1).logits.float()
                 for way in (given, prompt.inputs())
             )
+        check_logits(self.name, theirs[:, -1], self.model)
         if not (drift := float((theirs - ours).abs().max() / theirs.abs().max())) <= DRIFT:
             raise ModelError(
                 f"{self.name} ({self.model.config.model_type}): given its own visual tokens, the model "
@@ -230,6 +240,7 @@ class VLM:
                 given = {**rest, cache_name(self.model): past, **extra}
                 output = self.model(**given, use_cache=True, logits_to_keep=1)
             parts.append(output.logits[:, -1].float())
+            check_logits(self.name, parts[-1], self.model)
         return torch.cat(parts)
 
     @torch.no_grad()
@@ -248,11 +259,14 @@ class VLM:
         self.check_lengths(prompts, max_new_tokens)
         inputs = collate(prompts)
         length = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
-        watch = StoppingCriteriaList([clock] if clock else [])
+        watch = {
+            "stopping_criteria": StoppingCriteriaList([clock] if clock else []),
+            "logits_processor": LogitsProcessorList([FiniteLogits(self.name, self.model)]),
+        }
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
         with self._reading(*prompts), self._layerwise(prompts) as extra:
             output = self.model.generate(
-                **inputs, **length, **extra, do_sample=False, use_cache=True, stopping_criteria=watch
+                **inputs, **length, **extra, **watch, do_sample=False, use_cache=True
             )
         new = output[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
@@ -356,3 +370,10 @@ class VLM:
                 preflight.check(MediaInput.of(item), asked, new_tokens)
         prepared = (self.chat(item, pruner=pruner).prepare(asked, max_new_tokens) for item, asked in pairs)
         return list(self.answer_prepared(prepared, max_new_tokens))
+
+
+def _bytes(weight: Tensor) -> Any:
+    """What a weight of any shape holds, in bfloat16, as an array of bytes."""
+    if is_traceable_wrapper_subclass(weight):  # as torchao quantizes it
+        weight = weight.dequantize()
+    return weight.to("cpu", torch.bfloat16).reshape(-1).view(torch.uint8).numpy()

@@ -10,6 +10,7 @@ from torch import Tensor
 from wordsight._utils.options import Count, Share, check_options
 from wordsight.algorithms.selection import top_indices
 from wordsight.errors import ModelError, UsageError
+from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 
@@ -53,16 +54,8 @@ class Pruner:
         return kept.with_breaks(tokens.take(is_break.nonzero()[:, 0]))
 
     def _check_finite(self, tokens: VisualTokens) -> None:
-        read = {
-            "visual tokens": tokens.embeds,
-            **{name: tokens.signals[name] for name in self.required_signals},
-        }
-        broken = [name for name, values in read.items() if not values.isfinite().all()]
-        if broken:
-            raise ModelError(
-                f"{type(self).__name__} cannot choose among tokens that are NaN or infinite ({broken[0]}); "
-                "is the checkpoint damaged, or its dtype too narrow? try bfloat16 or float32"
-            )
+        read = {name: tokens.signals[name] for name in sorted(self.required_signals)}
+        check_finite(type(self).__name__, {"visual tokens": tokens.embeds, **read})
 
     def __call__(self, prompt: Prompt) -> Prompt:
         return self.apply(prompt, self.prune(prompt.visual))

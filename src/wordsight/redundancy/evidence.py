@@ -27,9 +27,10 @@ from wordsight._utils.artifacts import (
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import subtask, subtasks, track
 from wordsight.algorithms.divergence import MEASURES
-from wordsight.errors import FileError, MediaError, ModelError
+from wordsight.errors import FileError, MediaError
 from wordsight.media.images import read_picture
 from wordsight.media.inputs import Media, MediaInput
+from wordsight.models.finite import check_finite
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.criteria import TOKEN_SIGNALS
@@ -250,15 +251,6 @@ def check_unchanged(path: Path, digest: str, expected: EvidencePicture) -> None:
         )
 
 
-def check_finite(path: Path, values: Mapping[str, Tensor]) -> None:
-    """Raises ModelError if what was measured of the tokens of a picture is no number."""
-    if broken := [name for name, column in values.items() if not column.isfinite().all()]:
-        raise ModelError(
-            f"{broken[0]} of tokens of {path} is NaN or infinite; is the checkpoint damaged, or its dtype "
-            "too narrow? try bfloat16 or float32"
-        )
-
-
 def _digest_if_readable(path: Path) -> str | None:
     try:
         return read_picture_file(path)[1]
@@ -284,7 +276,7 @@ def _write_shard(vlm: VLM, root: Path, manifest: EvidenceManifest, job: tuple[in
             continue
         with on_threads(manifest["measured_with"]["threads"]):  # a job may run in another process
             columns = measure_tokens(vlm, picture, manifest["questions"])
-        check_finite(path, columns)
+        check_finite(f"the tokens of {path}", columns)
         tokens = len(columns["embeds"])
         parts.append(columns | {"image": torch.full((tokens,), number * SHARD + len(pictures))})
         pictures.append({"name": path.name, "sha256": digest, "tokens": tokens})
