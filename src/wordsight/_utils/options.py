@@ -19,6 +19,7 @@ Fraction = Annotated[float, Interval(ge=0, le=1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(1)]
+Seed = Annotated[int, Interval(ge=-(10**12), le=10**12)]
 NewTokens = Annotated[int, Interval(ge=1, le=1_000_000)]  # of an answer
 
 

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from wordsight._utils.options import parse_option
-from wordsight.errors import UsageError, unknown
+from wordsight.errors import UsageError, shown, unknown
 
 T = TypeVar("T")
 BUDGET = ("keep", "tokens")  # options that say how much is kept, not which method it is
@@ -181,18 +181,20 @@ def _built(cls: type[T], listing: str, spec: str, name: str) -> T:
         key, equals, value = item.partition("=")
         key = EARLIER.get(key, key)
         if not equals:
-            raise UsageError(f"{spec!r}: expected option=value, got {item!r}; {name} has {', '.join(fields)}")
+            raise UsageError(
+                f"{shown(spec)}: expected option=value, got {item!r}; {name} has {', '.join(fields)}"
+            )
         if key not in fields:
             raise unknown(f"option of {name}", key, fields)
         try:
             options[key] = parse_option(cls, key, value)
         except UsageError as error:
-            raise UsageError(f"{spec!r}: {error}") from error
+            raise UsageError(f"{shown(spec)}: {error}") from error
     if "keep" in options and options.get("tokens") is not None:
-        raise UsageError(f"{spec!r}: expected keep or tokens, one of the two")
+        raise UsageError(f"{shown(spec)}: expected keep or tokens, one of the two")
     missing = [key for key in fields if key not in options and _default(fields[key]) is dataclasses.MISSING]
     if missing:
-        raise UsageError(f"{spec!r}: {name} needs {', '.join(f'{key}=...' for key in missing)}")
+        raise UsageError(f"{shown(spec)}: {name} needs {', '.join(f'{key}=...' for key in missing)}")
     return cls(**options)
 
 

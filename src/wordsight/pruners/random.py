@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wordsight._utils.options import Seed
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import ScorePruner
 
@@ -15,7 +16,7 @@ from wordsight.pruners.base import ScorePruner
 class Random(ScorePruner):
     """A seeded draw that differs from picture to picture: the picture's own tokens go into the seed."""
 
-    seed: int = 0
+    seed: Seed = 0
 
     def score(self, tokens: VisualTokens) -> Tensor:
         picture = int(tokens.embeds.float().abs().sum().item() * 1024)
