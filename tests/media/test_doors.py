@@ -13,7 +13,6 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from wordsight.tasks.jsonl import Jsonl
 
 from wordsight import MediaInput, UsageError, Video
 from wordsight._utils.notes import listen_to_notes
