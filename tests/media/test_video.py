@@ -416,3 +416,25 @@ def test_a_playlist_that_names_another_file_is_no_video(film, monkeypatch, liste
     (film.parent / "list.mp4").write_bytes(playlist)
     with pytest.raises(UsageError, match="is no video"):
         Video.open("list.mp4")
+
+
+def test_an_animation_whose_later_frame_is_enormous_is_refused(tmp_path):
+    file = io.BytesIO()
+    first, *others = (Image.new("RGB", (8, 8), shade) for shade in ("red", "green", "blue"))
+    first.save(file, "GIF", save_all=True, append_images=others)
+    data = bytearray(file.getvalue())
+    place = data.rindex(b"\x2c\x00\x00\x00\x00\x08\x00\x08\x00")  # of the last frame: its place and size
+    data[place + 5 : place + 9] = b"\xff\xff\xff\xff"
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(UsageError, match="is no video that can be read, or is damaged"):
+        MediaInput.of(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("name", ["PatchWelcomeError", "InvalidDataError", "UndefinedError"])
+def test_every_error_of_the_decoder_is_a_sentence(film, monkeypatch, name):
+    def fails(*given, **options):
+        raise getattr(av.error, name)(1, "not yet implemented")
+
+    monkeypatch.setattr(av, "open", fails)
+    with pytest.raises(UsageError, match="is no video that can be read, or is damaged .not yet implemented"):
+        Video.open(film)

@@ -141,7 +141,7 @@ def kind_of(file: Path | IO[bytes], name: str) -> Literal["picture", "animation"
         if formats.is_heic(_head(file)):
             raise MediaError(f"{name} is HEIC; to read it, pip install 'wordsight[heic]'") from None
         return "film"
-    except (*DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except _damage():
         return "picture"  # whose reader says what is wrong with it
 
 
@@ -352,9 +352,8 @@ def _opened(file: Path | IO[bytes], name: str, can_seek: bool) -> Iterator[_Film
 
 def _damage() -> tuple[type[Exception], ...]:
     """What Pillow and FFmpeg raise where a file is damaged."""
-    if find_spec("av") is None:
-        return DAMAGE
-    return (*DAMAGE, AttributeError, import_module("av").FFmpegError)
+    kinds = (*DAMAGE, AttributeError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+    return kinds if find_spec("av") is None else (*kinds, import_module("av").FFmpegError)
 
 
 def _container(file: Path | IO[bytes], name: str) -> Any:
