@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 FAMILIES := tests/families --confcutdir=tests/families
 
-.PHONY: demo test browser picture check bench families findings setup train-demo train-seeds train-photos \
+.PHONY: demo test torture browser picture check bench families findings setup train-demo train-seeds train-photos \
 	train-photo-recipes photo-gates clean
 .DEFAULT_GOAL := demo
 
@@ -20,6 +20,9 @@ test: setup .venv/families/installed .venv/oldest/installed  ## set up, then run
 	$(PYTEST)
 	PYTHONPATH=.venv/families $(PYTEST) $(FAMILIES)
 	PYTHONPATH=.venv/oldest:.venv/families $(PYTEST) $(FAMILIES)
+
+torture: setup  ## stop every command that writes at its n-th change of a file, and run it again
+	OMP_NUM_THREADS=1 $(BIN)/python torture/crash_points.py --out torture/results/crash_points.json
 
 browser: .venv/browser  ## what the tests of pages in a browser need; without it they are skipped
 	@command -v chromium > /dev/null || [ -n "$$CHROMIUM" ] || echo "There is no chromium. On Debian or Ubuntu: \

@@ -14,7 +14,6 @@ import pytest
 
 from wordsight import cli
 from wordsight.errors import WordsightError
-from wordsight.redundancy import evidence
 from wordsight.synthetic.scenes import render
 
 QUESTION = '{"image": "own.png", "question": "what is it?", "answer": "cat"}\n'
@@ -110,15 +109,6 @@ def test_a_disk_without_room_is_one_sentence_for_evidence_and_book(run, folder, 
     assert not list(folder.rglob(".wordsight*"))
 
 
-def test_a_picture_that_vanishes_in_the_middle_is_one_sentence(run, monkeypatch):
-    monkeypatch.setattr(
-        evidence, "file_digest", lambda path: evidence.hashlib.sha256(Path("gone.png").read_bytes())
-    )
-    code, out, err = run(*BUILD, "--out", "book")
-    assert (code, out, err.count("\n")) == (1, "", 1)
-    assert "cannot read or write gone.png: No such file or directory" in err
-
-
 def program(*arguments, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "wordsight", *arguments], stderr=subprocess.PIPE, text=True, **options
@@ -131,7 +121,7 @@ def test_a_command_that_is_asked_to_end_clears_its_draft_away(run, folder, monke
         assert list(folder.rglob(".wordsight*"))
         os.kill(os.getpid(), sign)
 
-    monkeypatch.setattr("wordsight.redundancy.codebook.save", asked_to_end)
+    monkeypatch.setattr("wordsight.redundancy.codebook.write_tensors", asked_to_end)
     code, out, err = run("codebook", "compact", "demo", "--out", "small")
     assert (code, out, err.count("\n")) == (128 + sign, "", 1)
     assert err.startswith("error: stopped; nothing half-written is left")
@@ -156,7 +146,7 @@ def test_a_full_stdout_is_one_sentence(json):
         err = process.communicate(timeout=60)[1]
     assert (process.returncode, err) == (
         1,
-        "error: cannot read or write the result: No space left on device\n",
+        "error: cannot write the result to stdout: No space left on device\n",
     )
 
 
