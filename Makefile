@@ -21,8 +21,9 @@ test: setup .venv/families/installed .venv/oldest/installed  ## set up, then run
 	PYTHONPATH=.venv/families $(PYTEST) $(FAMILIES)
 	PYTHONPATH=.venv/oldest:.venv/families $(PYTEST) $(FAMILIES)
 
-torture: setup  ## stop every command that writes at its n-th change of a file, and run it again
+torture: setup  ## stop every command that writes in the middle, and damage everything that is read
 	OMP_NUM_THREADS=1 $(BIN)/python torture/crash_points.py --out torture/results/crash_points.json
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore torture/fuzz.py --out torture/results/fuzz.json
 
 browser: .venv/browser  ## what the tests of pages in a browser need; without it they are skipped
 	@command -v chromium > /dev/null || [ -n "$$CHROMIUM" ] || echo "There is no chromium. On Debian or Ubuntu: \
