@@ -67,9 +67,9 @@ def explain(
     check_question(asked)
     check_file(out, SUFFIXES, apart=given)
     say_replaced(out)
+    media = open_media(given, frames, fps)
     make_request = request_factory(pruner, keep, codebook, model)
     request = make_request(names=numbered([path.name for path in given]), question=asked)
-    media = open_media(given, frames, fps)
     record = explain_tokens(load_vlm(model), media, request)
     write_page(record, media, out)
     if as_json:
