@@ -122,9 +122,9 @@ def test_what_is_no_video_is_refused(pictures, fps, message):
         ({"fps": float("inf")}, "fps must be a number in"),
         ({"fps": float("nan")}, "fps must be a number in"),
         ({"fps": 1e300}, "fps must be a number in"),
-        ({"frames": 2, "fps": 1.0}, "one of them"),
-        ({"frames": 2, "numbers": [1]}, "one of them"),
-        ({"numbers": []}, "one of them"),
+        ({"frames": 2, "fps": 1.0}, "expected frames or fps, not both"),
+        ({"frames": 2, "numbers": [1]}, "expected frames or numbers, not both"),
+        ({"numbers": []}, "at least one; got none"),
         ({"numbers": [-1]}, "numbers must be"),
     ],
 )

@@ -121,6 +121,8 @@ def open_media(
     """
     from wordsight.media.inputs import MediaInput
 
+    if [str(path) for path in given].count("-") > 1:
+        raise UsageError("- is standard input, which can be read only once; give the path of the others")
     return MediaInput.of(
         [_standard_input() if str(path) == "-" else path for path in given], frames=frames, fps=fps
     )
@@ -134,14 +136,14 @@ def open_picture(path: str | Path) -> Any:
 
 
 def _standard_input() -> IO[bytes]:
-    from wordsight.media.images import NamedBytes
+    from wordsight.media.images import kept_bytes
 
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise UsageError(
-            "- reads a picture or video from standard input, which is a terminal here; pipe one into it, or "
-            "give its path"
+            "- reads a picture or video from standard input, which is closed or a terminal here; pipe one "
+            "into it, or give its path"
         )
-    return NamedBytes(sys.stdin.buffer.read(), "standard input")
+    return kept_bytes(sys.stdin.buffer, "standard input")
 
 
 def check_question(question: str) -> None:
