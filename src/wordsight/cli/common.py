@@ -61,7 +61,7 @@ def say_replaced(out: Path) -> None:
     """A line on stderr, before the work, if something older is to be replaced."""
     from wordsight._utils.files import is_stream
 
-    if out.exists() and not is_stream(out):
+    if os.path.exists(out) and not is_stream(out):
         say(f"{out} is there already; it is replaced once this is finished")
 
 
@@ -152,18 +152,11 @@ def check_question(question: str) -> None:
 
     if not question.strip():
         raise UsageError("the question is empty; ask something")
-    if names_media(question) or _exists(question):
+    if names_media(question) or os.path.exists(question):
         raise UsageError(
             f"the question is missing: {shown(question)} is a file, or the name of one; add what is asked, "
             "in quotes"
         )
-
-
-def _exists(text: str) -> bool:
-    try:
-        return Path(text).exists()
-    except (OSError, ValueError):  # too long for a name, or with a null byte
-        return False
 
 
 def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_json: bool) -> None:
