@@ -136,9 +136,11 @@ def _stops(arguments: Sequence[str], older: bool, points: int) -> Iterator[tuple
     """The way and what went wrong, if anything, of every stop of a command."""
     _run(arguments)  # computes what only computes, in this process
     shutil.rmtree("out")
-    calls = _calls(arguments)
+    _forked(arguments)
     whole = _contents()
     start = _older(whole) if older else {}
+    _put(start)
+    calls = _calls(arguments)
     for way in WAYS:
         stops: Sequence[int] = SIZES if way == "cut short" else _chosen(calls, points)
         for stop in stops:
@@ -265,7 +267,7 @@ def _contents() -> dict[str, bytes]:
 
 
 def _older(whole: dict[str, bytes]) -> dict[str, bytes]:
-    """Write an older result in the place of a new one, and return its digests."""
+    """The digests of an older result in the place of a new one."""
     kept = [path for path in whole if not path.startswith(UNFINISHED)]
     return {path: hashlib.sha256(_older_content(path)).digest() for path in kept}
 
