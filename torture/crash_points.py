@@ -136,9 +136,11 @@ def _stops(arguments: Sequence[str], older: bool, points: int) -> Iterator[tuple
     """The way and what went wrong, if anything, of every stop of a command."""
     _run(arguments)  # computes what only computes, in this process
     shutil.rmtree("out")
-    calls = _calls(arguments)
+    _forked(arguments)
     whole = _contents()
     start = _older(whole) if older else {}
+    _put(start)
+    calls = _calls(arguments)
     for way in WAYS:
         stops: Sequence[int] = SIZES if way == "cut short" else _chosen(calls, points)
         for stop in stops:
@@ -265,7 +267,7 @@ def _contents() -> dict[str, bytes]:
 
 
 def _older(whole: dict[str, bytes]) -> dict[str, bytes]:
-    """Write an older result in the place of a new one, and return its digests."""
+    """The digests of an older result in the place of a new one."""
     kept = [path for path in whole if not path.startswith(UNFINISHED)]
     return {path: hashlib.sha256(_older_content(path)).digest() for path in kept}
 
@@ -313,13 +315,15 @@ def _compute_once() -> None:
         return pickle.loads(states[0])
 
     calibration.calibrate, intermediate_states.analyze = pays, analyze_once
-    for owner, name in (
-        *((evidence, "measure_tokens"), (token_table, "token_rows"), (record, "explain_tokens")),
-        *((prototypes, "inspect_codebook"), (recommendation, "recommend"), (calibration, "calibrate")),
-        *((pareto, "draw"), (analysis_page, "draw"), (book_page, "draw")),
-        *((Codebook, "compact"), (tour, "_answers"), (tour, "_drawn"), (tour, "compare")),
+    evidence.measure_tokens = _remembered(evidence.measure_tokens, lambda vlm, picture, *_: picture.tobytes())
+    for page in (pareto, analysis_page, book_page):
+        page.draw = _remembered(page.draw, lambda record, palette: palette)  # type: ignore[attr-defined]
+    for owner, name in (  # a command asks these for one thing
+        *((token_table, "token_rows"), (record, "explain_tokens"), (prototypes, "inspect_codebook")),
+        *((recommendation, "recommend"), (calibration, "calibrate"), (Codebook, "compact")),
+        *((tour, "_answers"), (tour, "_drawn"), (tour, "compare")),
     ):
-        setattr(owner, name, _remembered(getattr(owner, name)))
+        setattr(owner, name, _remembered(getattr(owner, name), lambda *_: None))
     with TemporaryDirectory() as folder:  # of what several commands ask for
         _make_inputs(Path(folder))
         for path in find_pictures(folder):
@@ -327,15 +331,15 @@ def _compute_once() -> None:
     gc.freeze()  # a fork copies what a collection touches
 
 
-def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which computes once what it is asked for; the model is always the same."""
-    known: dict[bytes, bytes] = {}
+def _remembered(function: Callable[..., Any], key: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which computes once for each key of what it is given."""
+    known: dict[Any, bytes] = {}
 
     def again(*given: Any, **options: Any) -> Any:
-        key = pickle.dumps(([None if isinstance(each, VLM) else each for each in given], options))
-        if key not in known:
-            known[key] = pickle.dumps(function(*given, **options))
-        return pickle.loads(known[key])
+        what = key(*given)
+        if what not in known:
+            known[what] = pickle.dumps(function(*given, **options))
+        return pickle.loads(known[what])
 
     return again
 
