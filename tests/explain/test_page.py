@@ -203,7 +203,7 @@ MISUSES = [
     (("explain", "good.png", "--out", "narrow"), "cannot write narrow: it is a folder"),
     ((*EXPLAIN, "--keep", "2"), r"keep must be a share of the tokens in \(0, 1\], got 2"),
     ((*EXPLAIN, "--pruner", "divprun"), "unknown pruner 'divprun': did you mean 'divprune'"),
-    ((*EXPLAIN, "--pruner", "uniform", "--pruner", "uniform:keep=0.3"), "duplicate pruner uniform"),
+    ((*EXPLAIN, "--pruner", "uniform", "--pruner", "uniform"), "duplicate pruner uniform"),
     ((*EXPLAIN, "--codebook", "nowhere"), "no codebook in nowhere"),
     ((*EXPLAIN, "--codebook", "narrow"), "codebook is for D=16 .* this model has D=32"),
     ((*EXPLAIN, "--codebook", "foreign"), r"built for made-up \(fingerprint f00d\)"),
