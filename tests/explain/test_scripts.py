@@ -272,7 +272,8 @@ def test_an_answer_says_whether_it_differs_and_what_was_read(js):
 
 def test_the_notes_say_what_is_missing_and_why(js):
     record = {
-        "notes": ["a note"], "missing": [{"label": "redundancy", "why": "no codebook was given"}], "probe_question": "What?",
+        "notes": ["a note"],
+        "missing": [{"label": "redundancy", "why": "no codebook was given"}], "probe_question": "What?",
         "panels": [1, 2], "codebook": None, "wordsight": "1.0", "model": "demo",
         "methods": [{"name": "a", "scores": [1], "selection": "by a score of each token"},
                     {"name": "b", "scores": None, "selection": "jointly"}],
