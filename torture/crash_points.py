@@ -159,7 +159,7 @@ def _fault_at_stop(way: str, run: Run, start: dict[str, bytes], whole: dict[str,
         if not kept_on_purpose and there.get(path) not in (start.get(path), whole.get(path)):
             return f"{path} is neither the older nor the new one"
     if way == "KILL":
-        return "" if run.code in (0, -signal.SIGKILL) else f"exit {run.code}: {run.said}"
+        return "" if run.code == -signal.SIGKILL else f"exit {run.code}: {run.said}"
     if drafts := [path for path in Path("out").rglob("*") if path.name.startswith(PREFIX)]:
         return f"{drafts[0]} is left"
     if run.code not in ((128 + signal.SIGTERM,) if way == "TERM" else (0, 1)):
@@ -221,7 +221,7 @@ def _watch(at_change: Callable[[int, str], None]) -> None:
 def _calls(arguments: Sequence[str]) -> list[str]:
     """Every change of a file that a run makes, in order."""
     log = Path("calls")
-    log.touch()
+    log.write_text("")
 
     def watch() -> None:
         file = log.open("a", buffering=1)
