@@ -272,6 +272,20 @@ def test_import_writes_a_book(run, folder):
     assert Codebook.from_pretrained(folder / "out").config["model"] == "llava-1.5-7b"
 
 
+def test_a_book_of_another_width_is_not_imported_for_a_model_that_is_here(run, folder):
+    code, out, err = run("codebook", "import", "released.pt", "--out", "out", "--model", "demo")
+    assert (code, out) == (2, "")
+    assert "released.pt holds prototypes of D=" in err
+    assert "and demo has D=256: name the model that the book was released for" in err
+    assert not (folder / "out").exists()
+
+
+def test_a_name_that_begins_with_a_dash_is_told_how_to_be_given(run):
+    code, _, err = run("ask", "-dash.png", "what is it?")
+    assert code == 2
+    assert "a file whose name begins with a dash is given as ./-name" in err
+
+
 def test_the_version_is_told(run):
     assert run("--version") == (0, f"wordsight {__version__}\n", "")
 

@@ -3,6 +3,7 @@ without room in one sentence.
 """
 
 import errno
+import json
 import os
 import re
 import signal
@@ -141,10 +142,17 @@ def test_a_signal_that_is_ignored_stays_ignored(run, monkeypatch):
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("json", [(), ("--json",)])
-def test_a_full_stdout_is_one_sentence(json):
+def test_a_result_that_is_stdout_does_not_mix_with_a_record():
+    process = program("explain", "a.png", "--out", "/dev/stdout", "--json", stdout=subprocess.PIPE)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert json.loads(out)["error"]["message"] in err
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_full_stdout_is_one_sentence(options):
     with open("/dev/full", "w") as full:
-        process = program("codebook", "info", "demo", *json, stdout=full)
+        process = program("codebook", "info", "demo", *options, stdout=full)
         err = process.communicate(timeout=60)[1]
     assert (process.returncode, err) == (
         1,

@@ -39,9 +39,10 @@ def test_gray_of_fewer_bits_in_sixteen_is_as_bright_as_it_was(bits, kind):
     assert [f"{white:g} is taken as white" in note for note in notes] == ([] if bits == 16 else [True])
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "PPM"])  # of floats, PPM is PFM
 @pytest.mark.parametrize(("white", "is_told"), [(1, False), (255, True), (65535, True)])
-def test_floats_are_as_bright_as_they_were(white, is_told):
-    shares, notes = heard(file((SHARES * white).astype(np.float32), "TIFF"))
+def test_floats_are_as_bright_as_they_were(white, is_told, kind):
+    shares, notes = heard(file((SHARES * white).astype(np.float32), kind))
     assert shares == pytest.approx(SHARES, abs=0.01)
     assert [f"{white:g} is taken as white" in note for note in notes] == [True] * is_told
 

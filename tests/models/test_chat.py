@@ -58,7 +58,7 @@ def test_a_video_for_a_model_without_is_its_frames(tiny, picture):
     assert film.sequence["input_ids"].equal(tiny.encode(frames, FIRST).sequence["input_ids"])
 
 
-@pytest.mark.parametrize("pruner", ["divprune", DivPrune])
+@pytest.mark.parametrize("pruner", ["divprune", DivPrune, 3, []])
 def test_a_pruner_that_is_no_object_is_refused_in_one_sentence(tiny, picture, pruner):
     with pytest.raises(UsageError, match=r"pruner must be an object, such as DivPrune\(keep=0.2\), got"):
         tiny.chat(picture, pruner=pruner)

@@ -313,7 +313,7 @@ def test_the_folder_of_a_book_may_have_a_number_for_a_name(tmp_path, monkeypatch
         (
             "random:keep=2.0",
             r"'random:keep=2\.0': keep must be a share of the tokens in \(0, 1\], got 2\.0; "
-            "for a number of tokens say tokens=2, or --tokens 2",
+            "for a number of tokens say tokens=2, as in divprune:tokens=2",
         ),
         (
             "random:keep=20%",

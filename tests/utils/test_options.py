@@ -163,9 +163,9 @@ def test_text_that_cannot_be_read_so_is_refused(option, text, message):
         ("20%", "; did you mean 0.2?"),
         ("12.5 %", "; did you mean 0.125?"),
         ("100%", "; did you mean 1?"),
-        (64, "; for a number of tokens say tokens=64, or --tokens 64"),
-        (2.0, "; for a number of tokens say tokens=2, or --tokens 2"),
-        ("64", "; for a number of tokens say tokens=64, or --tokens 64"),
+        (64, "; for a number of tokens say tokens=64, as in divprune:tokens=64"),
+        (2.0, "; for a number of tokens say tokens=2, as in divprune:tokens=2"),
+        ("64", "; for a number of tokens say tokens=64, as in divprune:tokens=64"),
         *((value, "") for value in (0, -3, 1.5, "0%", "200%", "%", "abc", None, math.nan, math.inf)),
     ],
 )

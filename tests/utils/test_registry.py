@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from wordsight import pruners
+from wordsight import DivPrune, pruners
 from wordsight._utils import registry
 from wordsight.errors import UsageError
 from wordsight.pruners.base import Pruner
@@ -117,6 +117,12 @@ def test_the_spec_rebuilds_a_pruner_from_outside(written, options):
     pruner = type(pruners.make("mine:First"))(**options)
     assert registry.spec(pruner).startswith("mine:First")
     assert pruners.make(registry.spec(pruner)) == pruner
+
+
+@pytest.mark.parametrize("given", ["divprune", 3, DivPrune])
+def test_what_is_no_object_has_no_spec(given):
+    with pytest.raises(UsageError, match="expected pruners and tasks as objects, such as DivPrune"):
+        registry.spec(given)
 
 
 def test_a_name_of_ours_is_never_a_module(written):

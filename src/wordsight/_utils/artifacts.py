@@ -138,7 +138,10 @@ def read_tensors(path: Path, artifact: Artifact[Any]) -> dict[str, Tensor]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors and torch raise whatever they meet in a damaged file
-        raise artifact.unusable(path, f"{type(error).__name__}: {error}") from error
+        raise FileError(
+            f"{path} is no safetensors file that can be read ({type(error).__name__}: {error}): "
+            f"{artifact.remedy}"
+        ) from error
 
 
 def read_metadata(path: Path, artifact: Artifact[T]) -> T:

@@ -86,6 +86,11 @@ def is_stream(path: Path) -> bool:
     return not stat.S_ISREG(there.st_mode) or _standard_stream(there) is not None
 
 
+def is_stdout(path: Path) -> bool:
+    """Whether what is written there comes out of this process's stdout, as by /dev/stdout."""
+    return is_stream(path) and os.fspath(path) != os.devnull and _standard_stream(path.stat()) == 1
+
+
 def _standard_stream(there: os.stat_result) -> int | None:
     """The descriptor of this process that already writes to this file."""
     for number in STREAMS:

@@ -64,7 +64,7 @@ def share_hint(value: Any) -> str:
     if text.endswith("%"):
         return f"; did you mean {number / 100:g}?" if 0 < number <= 100 else ""
     if number > 1 and number.is_integer():
-        return f"; for a number of tokens say tokens={int(number)}, or --tokens {int(number)}"
+        return f"; for a number of tokens say tokens={int(number)}, as in divprune:tokens={int(number)}"
     return ""
 
 

@@ -82,7 +82,15 @@ def make(package: ModuleType, spec: str, base: type[T]) -> T:
 
 
 def spec(plugin: Any) -> str:
-    """The SPEC of an object without its budget: its name, and the options that are not at their defaults."""
+    """The SPEC of an object without its budget: its name, and the options that are not at their defaults.
+
+    Raises UsageError if it is no pruner or task but something else, as the text of a SPEC.
+    """
+    if isinstance(plugin, type) or not dataclasses.is_dataclass(plugin):
+        raise UsageError(
+            f"expected pruners and tasks as objects, such as DivPrune(keep=0.2), got {shown(plugin)}; "
+            "wordsight.pruners.make and wordsight.tasks.make make one of a SPEC"
+        )
     fields = [field for field in dataclasses.fields(plugin) if field.init and field.name not in BUDGET]
     name = _name(type(plugin))
     values = [(field, getattr(plugin, field.name)) for field in fields]

@@ -79,6 +79,8 @@ def main() -> None:
         code = _run()
     except typer.TyperException as error:
         hint = "see `wordsight --help`, or --help after a command for its options"
+        if "No such option" in str(error):
+            hint += "; a file whose name begins with a dash is given as ./-name"
         _fail(UsageError(f"{_one_line(error)}; {hint}"))
     except WordsightError as error:
         _fail(error)

@@ -136,11 +136,19 @@ def import_book(
     as_json: AsJson = False,
 ) -> None:
     """Convert a codebook that the paper's authors released."""
+    from wordsight.models.loading import embedding_width
     from wordsight.redundancy.codebook import check_destination, import_released
 
     check_destination(out, apart=[file])
     say_replaced(out)
-    _save(import_released(file, model), out, as_json)
+    imported = import_released(file, model)
+    width = embedding_width(model)
+    if width not in (None, imported.info["width"]):
+        raise UsageError(
+            f"{file} holds prototypes of D={imported.info['width']}, and {model} has D={width}: name the "
+            "model that the book was released for"
+        )
+    _save(imported, out, as_json)
 
 
 @app.command()

@@ -58,9 +58,13 @@ def evidence_folder(evidence: Path | None, out: Path, pictures: Path) -> Path:
 
 
 def say_replaced(out: Path) -> None:
-    """A line on stderr, before the work, if something older is to be replaced."""
-    from wordsight._utils.files import is_stream
+    """A line on stderr, before the work, if something older is to be replaced. Raises UsageError if it would
+    go to stdout together with the record that --json prints.
+    """
+    from wordsight._utils.files import is_stdout, is_stream
 
+    if "--json" in sys.argv and is_stdout(out):
+        raise UsageError(f"{out} is stdout, where --json prints its record; name a file, or leave --json out")
     if os.path.exists(out) and not is_stream(out):
         say(f"{out} is there already; it is replaced once this is finished")
 

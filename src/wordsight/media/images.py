@@ -82,7 +82,7 @@ def is_single(media: Any) -> bool:
 def seekable(file: File, what: str) -> tuple[Path | IO[bytes], str]:
     """A file that can be read more than once, and what errors call it. Raises MediaError if there is none."""
     if isinstance(file, (bytes, bytearray)):
-        return io.BytesIO(file), "the bytes given"
+        return io.BytesIO(file), "the file given as bytes"
     if isinstance(file, (str, os.PathLike)):
         path = local_path(file, what)
         return (path, str(path)) if path.is_file() else (_kept(path), str(path))
@@ -229,7 +229,7 @@ def upright_rgb(image: Image.Image, name: str) -> Image.Image:
     """An opened picture as RGB, turned as it says, transparent parts on white."""
     if min(image.size) < 1:
         raise MediaError(f"{name} has no pixels: its size is {image.width}x{image.height}")
-    white = SIXTEEN_BITS if image.format in SCALED else None
+    white = SIXTEEN_BITS if image.format in SCALED and image.mode != "F" else None
     is_deep = ";16" in str(getattr(image, "tile", ""))  # unless it is loaded already
     image = ImageOps.exif_transpose(image)  # loads it: a PNG tells its orientation behind its pixels
     if is_deep:

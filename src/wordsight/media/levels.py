@@ -22,7 +22,7 @@ WHITES = (2**8 - 1, 2**10 - 1, 2**12 - 1, 2**14 - 1, SIXTEEN_BITS)
 FLOAT_WHITES = {1.0: 0.0, 255.0: 16.0, 65535.0: 4096.0}
 SLACK = 1 / 255  # of white, that floats may be off by
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # modes of Pillow with more than eight bits
-SCALED = ("PPM", "JPEG2000")  # formats whose values Pillow spreads over all 16 bits
+SCALED = ("PPM", "JPEG2000")  # formats whose whole numbers Pillow spreads over all 16 bits
 DARK = 2**14 >> 8  # the high byte of colors that use 14 bits of 16
 
 

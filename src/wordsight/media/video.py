@@ -95,8 +95,7 @@ class Video:
                 f"a video is made of a list of pictures; got {type(pictures).__name__}; "
                 "Video.open reads a film"
             )
-        if not 0 < fps < math.inf:
-            raise UsageError(f"fps must be a number above 0, got {fps}")
+        Sampling(fps=fps)  # refuses what is none
         frames = tuple(load_picture(picture) for picture in pictures)
         if not frames:
             raise MediaError("a video needs at least one frame; got none")

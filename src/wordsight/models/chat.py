@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import StoppingCriteria
 
 from wordsight._utils.options import NewTokens, check_value
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, shown
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.processing import Processed, Turn
 from wordsight.models.prompt import Prompt, PromptPruner
@@ -115,9 +115,9 @@ class Chat:
 
 def check_pruner(vlm: Any, pruner: PromptPruner | None) -> None:
     """Raises UsageError if this is no pruner, or cannot run on the model."""
-    if isinstance(pruner, (str, type)):
+    if pruner is not None and (isinstance(pruner, type) or not hasattr(pruner, "check")):
         raise UsageError(
-            f"pruner must be an object, such as DivPrune(keep=0.2), got {pruner!r}; "
+            f"pruner must be an object, such as DivPrune(keep=0.2), got {shown(pruner)}; "
             "wordsight.pruners.make makes one of a SPEC"
         )
     if pruner:

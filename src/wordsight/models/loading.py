@@ -16,6 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineMo
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
     AutoModelForImageTextToText,
     AutoProcessor,
     PretrainedConfig,
@@ -54,6 +55,17 @@ def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any
             f"{sorted(missing)[0]}; a file of the checkpoint is missing"
         )
     return model, processor
+
+
+def embedding_width(name: str) -> int | None:
+    """D of a model that is here, by its config alone; None of one that is not, as of a hub name."""
+    source: str | Path = demo.MODEL if name == "demo" else name
+    if not os.path.isdir(source):
+        return None
+    with as_model_error(f"cannot read the config of model {name!r}"):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    width = getattr(config.get_text_config(), "hidden_size", None)
+    return None if width is None else int(width)
 
 
 def _check_name(source: str | Path) -> None:
