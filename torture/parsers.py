@@ -85,6 +85,7 @@ def _damaged(name: str, data: bytes, random: Random) -> bytes:
 def make(folder: Path) -> list[Parser]:
     """All parsers; what is good is made in the folder."""
     torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
     vlm = VLM.from_pretrained("demo")
     pictures = _pictures()
     made = [
@@ -262,11 +263,23 @@ def _evidence_rows(folder: Path) -> Any:
     return [column.tolist() for column in columns], evidence.pictures, evidence.skipped
 
 
-SETTINGS: Any = {"versions": {"torch": "2"}, "timing": None}
 PLACE: Any = {"model": "demo", "task": "scenes", "pruner": "random", "keep": 0.2, "tokens": None}
-MADE: Any = SETTINGS | {"fingerprint": "f", "dtype": "d", "device": "cpu", "threads": 1, "attention": "sdpa"}
-MADE |= {"pass_tokens": 1, "questions": "q", "count": 3, "seeds": 1, "max_new_tokens": 12, "codebook": None}
-MADE |= {"code": None}
+MADE: Any = {
+    "dtype": "d",
+    "device": "cpu",
+    "threads": 1,
+    "attention": "sdpa",
+    "pass_tokens": 1,
+    "versions": {},
+    "fingerprint": "f",
+    "timing": None,
+    "questions": "q",
+    "count": 3,
+    "seeds": 1,
+    "max_new_tokens": 12,
+    "codebook": None,
+    "code": None,
+}
 
 
 def _measured() -> Any:
@@ -274,12 +287,12 @@ def _measured() -> Any:
 
 
 def _cell(folder: Path) -> Files:
-    ResultCache(folder / "cells", SETTINGS).get(PLACE, MADE, _measured)
+    ResultCache(folder / "cells").get(PLACE, MADE, _measured)
     return files(folder / "cells")
 
 
 def _cell_result(folder: Path) -> Any:
-    return ResultCache(folder, SETTINGS).get(PLACE, MADE, _measured)
+    return ResultCache(folder).get(PLACE, MADE, _measured)
 
 
 def _results() -> Files:

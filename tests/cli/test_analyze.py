@@ -14,6 +14,7 @@ from wordsight.redundancy.evidence import collect_evidence
 from wordsight.reports.folder import ANALYSIS_FILES
 from wordsight.synthetic.scenes import render
 
+FEW = "analyze: 2 pictures; what is found on fewer than 20 is not to be believed\n"
 ANALYZE = ("analyze", "--images", "photos", "--out", "out")
 
 
@@ -32,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_tables_and_the_answer_are_shown_and_a_report_is_written(run):
     code, out, err = run(*ANALYZE)
-    assert (code, err) == (0, "wrote out/analysis.html\n")
+    assert (code, err) == (0, f"{FEW}wrote out/analysis.html\n")
     shown = " ".join(out.split())
     for part in ("Spearman's rho", "[CLS] similarity", "all 3 orders", "These pictures do not show whether"):
         assert part in shown
@@ -64,7 +65,7 @@ def test_a_run_that_was_stopped_goes_on(run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("wordsight.analysis.picture_states.effects", stop)
         code, out, err = run(*ANALYZE)
-    assert (code, out, err.count("\n")) == (130, "", 1)
+    assert (code, out, err.count("\n")) == (130, "", 2)
     assert not Path("out").exists()
     monkeypatch.setattr(evidence, "measure_tokens", lambda *given: pytest.fail("examined again"))
     assert run(*ANALYZE)[0] == 0
@@ -74,7 +75,7 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_named(run):
     Path("photos/0.png").write_text("no picture")
     code, out, err = run(*ANALYZE, "--json")
     assert code == 0
-    assert err.startswith("skipped photos/0.png: photos/0.png is no picture")
+    assert err.startswith(f"{FEW}skipped photos/0.png: photos/0.png is no picture")
     record = json.loads(out)
     assert record["pictures"] == ["1.png", "2.png"]
     assert list(record["skipped"]) == ["photos/0.png"]

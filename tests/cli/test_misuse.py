@@ -77,21 +77,21 @@ MISUSES = [
     ((*COMPARE, "--pruner", "codebook:codebook=narrow"), "codebook is for D=16 .* this model has D=32"),
     (
         (*ASK, "--pruner", "codebook:codebook=corrupted"),
-        r"corrupted/codebook\.safetensors cannot be used as .*: take another copy of the codebook",
+        r"corrupted/codebook\.safetensors is no safetensors file .*: take another copy of the codebook",
     ),
     (
         (*ASK, "--pruner", "codebook:codebook=pickled"),
-        r"pickled/codebook\.safetensors cannot be used as .*: take another copy of the codebook",
+        r"pickled/codebook\.safetensors is no safetensors file .*: take another copy of the codebook",
     ),
     ((*ASK, "--pruner", "codebook:codebook=nowhere"), "no codebook in nowhere"),
     ((*ASK, "--pruner", "codebook:codebook=released.pt"), "released.pt is a file; expected a folder"),
     (
         ("codebook", "info", "corrupted"),
-        r"corrupted/codebook\.safetensors cannot be used as .*: take another copy of the codebook",
+        r"corrupted/codebook\.safetensors is no safetensors file .*: take another copy of the codebook",
     ),
     (
         ("codebook", "info", "pickled"),
-        r"pickled/codebook\.safetensors cannot be used as .*: take another copy of the codebook",
+        r"pickled/codebook\.safetensors is no safetensors file .*: take another copy of the codebook",
     ),
     (("codebook", "info", "nowhere"), "no codebook in nowhere"),
     (("codebook", "import", "trap.pt", "--out", "out", "--model", "m"), "cannot read trap.pt"),

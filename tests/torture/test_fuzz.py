@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, WordsightError
 
 TORTURE = Path(__file__).resolve().parents[2] / "torture"
 GOOD = [{"a.json": b'{"x": [1, 2]}', "b.txt": b"words"}]
@@ -84,6 +84,19 @@ def test_what_is_read_has_to_be_what_was_written_where_there_is_a_digest(failure
         == ["reads something else, in silence"] * 3
     )
     assert failures(read, exact=True, damage=("b.txt",), expected={good}) == []
+
+
+@pytest.mark.slow
+def test_every_parser_reads_what_is_good(torture, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(TORTURE.parent / "tests" / "families"))
+    for parser in torture[1].make(tmp_path / "made"):
+        for number, files in enumerate(parser.good):
+            place = tmp_path / parser.name / str(number)
+            torture[1].write(files, place)
+            try:
+                parser.read(place)
+            except WordsightError:
+                assert parser.name in ("command line", "task")  # of what is missing, which comes last
 
 
 def test_an_input_is_the_same_whenever_it_is_made(torture):

@@ -21,6 +21,14 @@ def note(text: str) -> None:
         listener(text)
 
 
+def tell(text: str) -> None:
+    """Tell a sentence to the innermost `listen_to_notes` of this thread, if there is one: what leaves the
+    result as it is, and no program has to act on.
+    """
+    if listener := _listener.get():
+        listener(text)
+
+
 @contextmanager
 def listen_to_notes(listener: Callable[[str], None]) -> Iterator[None]:
     """While open, notes of this thread are told to the listener, and are no warnings.

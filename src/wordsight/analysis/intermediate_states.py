@@ -33,7 +33,14 @@ from wordsight.analysis.token_maps import (
 )
 from wordsight.errors import FileError, MediaError, ModelError
 from wordsight.evaluation.environment import Environment, environment
-from wordsight.evaluation.statistics import DIFFERENCES, FEWEST_PICTURES, SCORES, Estimate, estimate
+from wordsight.evaluation.statistics import (
+    DIFFERENCES,
+    FEWEST_PICTURES,
+    SCORES,
+    Estimate,
+    estimate,
+    tell_if_few,
+)
 from wordsight.media.images import load_picture, read_picture, readable
 from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
@@ -157,6 +164,7 @@ def analyze(
     check_picture_map(vlm)
     good, skipped = _distinct(pictures)
     orders = _orders(vlm, _encoded(vlm, load_picture(good[0]), question)[0])
+    tell_if_few(len(good), "analyze")
     evidence = collect_evidence(vlm, pictures, folder)
     numbers = [number for number, path in enumerate(pictures) if path in good]
     states, dropped = [], []

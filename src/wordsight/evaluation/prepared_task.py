@@ -13,7 +13,7 @@ import torch
 from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError, located
-from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval
+from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval, tell_if_few
 from wordsight.media.inputs import MediaInput
 from wordsight.media.resize import resized
 from wordsight.models.layer_hooks import tokens_read
@@ -136,12 +136,14 @@ def mean_scores(seeds: Sequence[Scores]) -> Scores:
 def check_examples(vlm: VLM, task: Task, examples: Sequence[Example], new_tokens: int = 0) -> None:
     """Raises UsageError, which says of which question, if one is no text to the tokenizer, or all of its
     visual tokens and an answer (of `new_tokens` at least) exceed the model's context. The model does not run.
+    Too few pictures to believe what comes of them are a note.
     """
     preflight, wanted = Preflight(vlm), max(task.max_new_tokens, new_tokens)
     asked = opened(task, track(examples, f"checking {spec(task)}", len(examples)))
     for number, (example, media) in enumerate(asked, 1):
         with located(_place(task, example, number)):
             preflight.check(media, example.question, wanted, example.turns)
+    tell_if_few(len({example.picture_id for example in examples}), spec(task))
 
 
 def opened(task: Task, examples: Iterable[Example]) -> Iterator[tuple[Example, MediaInput]]:

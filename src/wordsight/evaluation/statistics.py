@@ -16,6 +16,9 @@ from annotated_types import Len
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
+from wordsight._utils.notes import tell
+from wordsight._utils.numbers import counted
+
 FEWEST_PICTURES = 20  # what is found on fewer is not to be believed
 POWER = 0.8  # the chance to see what is there, with as many pictures as are needed
 Scores = NDArray[np.float64]  # (questions,), each in [0, 1]
@@ -36,6 +39,13 @@ class Estimate(TypedDict):
     low: float | None
     high: float | None
     pictures: Annotated[int, "that there is a value of"]
+
+
+def tell_if_few(pictures: int, what: str) -> None:
+    """A note, before the work, that what is found on so many is not to be believed, and what would be."""
+    if pictures < FEWEST_PICTURES:
+        few = counted(pictures, "picture")
+        tell(f"{what}: {few}; what is found on fewer than {FEWEST_PICTURES} is not to be believed")
 
 
 def interval(
