@@ -96,7 +96,7 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_named(run):
         (("--images", "photos", "--out", "one"), "one: it holds 1.png, which would be gone"),
         (("--images", "photos", "--out", "file"), "cannot write file: it is a file"),
         (("--images", "photos", "--out", "file/out"), "cannot write file/out"),
-        (("--images", "photos", "--out", "photos/out"), "photos/out: it is in photos, which is used too"),
+        (("--images", "photos", "--out", "photos/out"), "it is in photos, which is used too"),
         (
             (*ANALYZE[1:], "--evidence", "out/found"),
             "cannot write out: out/found, which is used too, is in it",

@@ -283,6 +283,41 @@ def test_a_misuse_is_told_in_one_line_and_leaves_nothing_behind(run, folder, arg
     assert files(folder) == before
 
 
+class ReachedError(Exception):
+    """The work begins: all was checked."""
+
+
+def reached(*_, **__):
+    raise ReachedError
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*COMPARE, "--out", "scenes/results.json"),
+        (*RECOMMEND, "--out", "scenes/which.json"),
+        ("codebook", "compact", "demo", "--out", "demo"),
+        (*CALIBRATE, "--out", "scenes/book", "--min-images", "0", "--largest", "144"),
+    ],
+)
+def test_a_place_may_be_called_as_a_task_or_the_embedded_book(run, folder, monkeypatch, arguments):
+    (folder / "scenes").mkdir()
+    for room in (cli.compare, cli.recommend, cli.codebook):
+        monkeypatch.setattr(room, "load_vlm", reached)
+    monkeypatch.setattr(Codebook, "compact", reached)
+    with pytest.raises(ReachedError):
+        run(*arguments)
+
+
+def test_a_file_of_questions_is_not_written_over_however_it_is_named(run, folder):
+    Path("q.json").write_text('[{"image": "good.png", "question": "rows?", "answer": "cat"}]')
+    Path("link.json").symlink_to("q.json")
+    for task in ("q.json", "questions:path=q.json"):
+        code, _, err = run(*ALL, "--task", task, "--out", "link.json")
+        assert code == 2
+        assert "the same command uses q.json" in err
+
+
 def test_a_pickle_that_poses_as_a_book_is_not_executed(run, folder):
     run(*ASK, "--pruner", "codebook:codebook=pickled")
     run("codebook", "import", "trap.pt", "--out", "out", "--model", "m")

@@ -19,7 +19,9 @@ def wordsight(*arguments, **streams):
 
 @has_full
 @pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("codebook", "info", "demo", "--json")])
-def test_a_full_disk_under_stdout_is_a_failure_in_one_sentence(arguments):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_stdout_is_a_failure_in_one_sentence(arguments, unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with FULL.open("w") as full:
         done = wordsight(*arguments, stdout=full)
     assert (done.returncode, done.stderr) == (
@@ -59,3 +61,29 @@ def test_a_closed_stderr_leaves_the_result_alone():
     assert done.returncode == 2
     assert done.stdout.startswith('{\n "error"')
     assert "error:" not in done.stdout
+
+
+def test_a_result_whose_letters_stdout_lacks_is_shown_without_them():
+    program = (
+        "import sys; from wordsight import cli; from wordsight.reports import book_info;"
+        "book_info.info_lines = lambda record: ['caf\\xe9']; sys.argv[1:] = ['codebook', 'info', 'demo'];"
+        "cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "caf\\xe9\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"), [(("-",), "closed or a terminal"), (("-", "-"), "only once")]
+)
+def test_a_standard_input_that_is_none_or_asked_for_twice_is_a_misuse(arguments, reason):
+    done = wordsight("ask", *arguments, "what is it?", preexec_fn=lambda: os.close(0))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert reason in done.stderr

@@ -68,9 +68,10 @@ FIRST, SECOND = frozenset(range(PICTURES // 2)), frozenset(range(PICTURES // 2, 
 
 @pytest.fixture(scope="module", autouse=True)
 def unchecked():
-    """What is shown here is no picture that a processor could count the tokens of."""
+    """What is shown here is no picture that can be opened."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wordsight.evaluation.calibration.check_examples", lambda *_: None)
+        patch.setattr("wordsight.media.inputs.MediaInput.of", lambda shown: shown)
         yield
 
 
@@ -243,4 +244,4 @@ def test_a_book_that_too_few_pictures_test_does_not_pay(teller, planted, good):
 
 def test_evidence_of_which_no_criterion_leaves_a_prototype_is_refused(teller, planted):
     with pytest.raises(UsageError, match="no prototype is left"):
-        calibrate(teller, planted, Share(), clustering=replace(CLUSTERING, images=12))
+        calibrate(teller, planted, Share(), clustering=replace(CLUSTERING, largest=1))

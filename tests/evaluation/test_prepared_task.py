@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from wordsight.errors import UsageError
+from wordsight.errors import MediaError, UsageError
 from wordsight.evaluation.comparison import compare
 from wordsight.evaluation.prepared_task import PreparedTask, check_examples, scores_of, seeded
+from wordsight.media import inputs
+from wordsight.media.images import read_picture
 from wordsight.media.inputs import MediaInput
 from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
@@ -234,6 +236,28 @@ def test_a_picture_is_opened_once_for_all_of_its_questions(tiny, no_pass, tmp_pa
     monkeypatch.setattr(MediaInput, "of", lambda *given, **rate: opened.append(1) or real(*given, **rate))
     check_examples(tiny, Asking(), asked("what?", "is it?", "how many?", images=str(tmp_path / "one.png")))
     assert len(opened) == 1
+
+
+def test_a_picture_is_opened_and_made_smaller_once_for_all_of_its_questions(tiny, tmp_path, monkeypatch):
+    PICTURES[0].save(tmp_path / "one.png")
+    opened, real = [], read_picture
+    monkeypatch.setattr(
+        inputs, "read_picture", lambda *given, **limit: opened.append(1) or real(*given, **limit)
+    )
+    questions = asked("what?", "is it?", images=str(tmp_path / "one.png"))
+    whole = PreparedTask.of(tiny, Asking(), questions)
+    assert len(opened) == 1
+    small = whole.on_resized(lambda tokens: 1 / len(tokens))
+    assert len(opened) == 2
+    width, height = (round(side / len(whole.prompts[0].visual) ** 0.5) for side in PICTURES[0].size)
+    assert [example.images[0].size for example in small.examples] == [(width, height)] * 2
+    assert [example.question for example in small.examples] == ["what?", "is it?"]
+
+
+def test_a_picture_that_is_gone_when_it_is_read_names_its_question(tiny, tmp_path):
+    gone = asked("what?", images=str(tmp_path / "gone.png"), source="q.jsonl, line 7")
+    with pytest.raises(MediaError, match=r"^q.jsonl, line 7: no such picture"):
+        PreparedTask.of(tiny, Asking(), gone)
 
 
 def test_a_comparison_checks_all_tasks_before_the_first_pass(tiny, no_pass):

@@ -107,14 +107,15 @@ def times(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch):
-    """What is shown here is no picture that a processor could count the tokens of."""
+    """What is shown here is no picture that can be opened."""
     monkeypatch.setattr(module, "check_examples", lambda *_: None)
+    monkeypatch.setattr("wordsight.media.inputs.MediaInput.of", lambda shown: shown)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """What resized pictures are called: the model makes as many tokens of them, all as good."""
-    monkeypatch.setattr(module, "resized", lambda name, share: f"small {name}")
+    monkeypatch.setattr("wordsight.evaluation.prepared_task.resized", lambda name, share: f"small {name}")
 
 
 def run(reader, *pruners, terms=TERMS, turned=()):

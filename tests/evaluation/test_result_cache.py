@@ -131,7 +131,7 @@ def test_another_version_measures_again_and_leaves_what_is_there(tiny, tmp_path,
     run(tiny, tmp_path, PRUNERS[:1])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     counted.clear()
-    monkeypatch.setattr("wordsight.evaluation.comparison.versions", lambda: {"wordsight": "0.0.9"})
+    monkeypatch.setattr("wordsight.redundancy.measured_with.versions", lambda: {"wordsight": "0.0.9"})
     run(tiny, tmp_path, PRUNERS[:1])
     assert "random" in counted
     assert {path: path.read_bytes() for path in before} == before
@@ -234,8 +234,9 @@ def test_a_picture_that_looks_the_same_to_its_name_is_told_by_its_pixels():
 
 
 PLACE = {"model": "m", "task": "a", "pruner": "uniform", "keep": 0.1, "tokens": None}
-SETTINGS = {"versions": {"wordsight": "1"}, "timing": None}
-MADE_WITH = SETTINGS | {
+MADE_WITH = {
+    "versions": {"wordsight": "1"},
+    "timing": None,
     "fingerprint": "f00d",
     "dtype": "x",
     "device": "cpu",
@@ -254,7 +255,7 @@ MEASURED = {"answers": [["yes", "no"]], "tokens_kept": 14.5, "drops_all": 2, "ti
 
 def test_a_result_comes_back_as_it_was(tmp_path):
     timed = MEASURED | {"timing": {"rounds": 7, "new_tokens": 2, "batches": []}}
-    cache = ResultCache(tmp_path, SETTINGS)
+    cache = ResultCache(tmp_path)
     assert cache.get(PLACE, MADE_WITH, lambda: timed) == timed
     assert cache.get(PLACE, MADE_WITH, lambda: pytest.fail("measured again")) == timed
     other = cache.get(PLACE | {"task": "b"}, MADE_WITH, lambda: MEASURED)
@@ -263,7 +264,7 @@ def test_a_result_comes_back_as_it_was(tmp_path):
 
 @pytest.mark.parametrize("name", MADE_WITH)
 def test_whatever_a_result_is_made_with_tells_it_from_others(tmp_path, name):
-    cache = ResultCache(tmp_path, SETTINGS)
+    cache = ResultCache(tmp_path)
     cache.get(PLACE, MADE_WITH, lambda: MEASURED)
     value = {"versions": {"wordsight": "2"}, "timing": {"rounds": 9}, "count": 1, "seeds": 3}.get(name, 77)
     changed = MEASURED | {"drops_all": 0}
@@ -271,7 +272,7 @@ def test_whatever_a_result_is_made_with_tells_it_from_others(tmp_path, name):
 
 
 def test_a_share_and_a_count_are_two_places(tmp_path):
-    cache = ResultCache(tmp_path, SETTINGS)
+    cache = ResultCache(tmp_path)
     for place in (PLACE | {"keep": 1.0}, PLACE | {"keep": None, "tokens": 1}):
         cache.get(place, MADE_WITH, lambda: MEASURED)
     assert len(list(tmp_path.iterdir())) == 2
@@ -279,14 +280,14 @@ def test_a_share_and_a_count_are_two_places(tmp_path):
 
 def test_without_a_folder_nothing_is_kept():
     found = iter([MEASURED, MEASURED | {"drops_all": 0}])
-    cache = ResultCache(None, SETTINGS)
+    cache = ResultCache(None)
     assert [cache.get(PLACE, MADE_WITH, lambda: next(found))["drops_all"] for _ in range(2)] == [2, 0]
 
 
 @pytest.fixture
 def cell(tmp_path):
     """The file of a finished result."""
-    ResultCache(tmp_path, SETTINGS).get(PLACE, MADE_WITH, lambda: MEASURED)
+    ResultCache(tmp_path).get(PLACE, MADE_WITH, lambda: MEASURED)
     (path,) = tmp_path.iterdir()
     return path
 
@@ -299,7 +300,7 @@ def test_results_of_another_format_are_refused_in_one_sentence(cell, number):
     with pytest.raises(
         UsageError, match=r"has format .*, and this version of wordsight reads 3.*: delete it"
     ):
-        ResultCache(cell.parent, SETTINGS)
+        ResultCache(cell.parent)
 
 
 DAMAGES = {
@@ -320,7 +321,7 @@ DAMAGES = {
 def test_a_damaged_result_is_one_sentence_before_any_work(cell, damage):
     cell.write_text(damage(cell.read_text()))
     with pytest.raises(UsageError, match=rf"{cell.name} cannot be used as .*: delete it and run") as refusal:
-        ResultCache(cell.parent, SETTINGS)
+        ResultCache(cell.parent)
     assert "\n" not in str(refusal.value)
 
 
@@ -341,18 +342,18 @@ def test_a_result_that_cannot_be_is_one_sentence_though_its_digest_is_right(cell
     record["result"] |= change
     cell.write_text(json.dumps(sealed(record)))
     with pytest.raises(UsageError, match=f"{cell.name} .*: delete it and run"):
-        ResultCache(cell.parent, SETTINGS)
+        ResultCache(cell.parent)
 
 
 def test_a_result_under_the_name_of_another_pruners_is_noticed(cell):
     other = PLACE | {"pruner": "random"}
-    ResultCache(cell.parent, SETTINGS).get(other, MADE_WITH, lambda: MEASURED)
+    ResultCache(cell.parent).get(other, MADE_WITH, lambda: MEASURED)
     (second,) = (path for path in cell.parent.iterdir() if path != cell)
     first, others = cell.read_bytes(), second.read_bytes()
     cell.write_bytes(others)
     second.write_bytes(first)
     with pytest.raises(UsageError, match=r"it is that of (uniform|random), under another name.*: delete it"):
-        ResultCache(cell.parent, SETTINGS)
+        ResultCache(cell.parent)
 
 
 def test_the_folder_is_gone_when_the_work_is_done_and_stays_when_it_fails(tmp_path):

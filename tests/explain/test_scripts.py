@@ -272,12 +272,14 @@ def test_an_answer_says_whether_it_differs_and_what_was_read(js):
 
 def test_the_notes_say_what_is_missing_and_why(js):
     record = {
+        "notes": ["a note"],
         "missing": [{"label": "redundancy", "why": "no codebook was given"}], "probe_question": "What?",
         "panels": [1, 2], "codebook": None, "wordsight": "1.0", "model": "demo",
         "methods": [{"name": "a", "scores": [1], "selection": "by a score of each token"},
                     {"name": "b", "scores": None, "selection": "jointly"}],
     }  # fmt: skip
-    missing, probe, alone, unscored, made = js("notes(record)", record=record)
+    note, missing, probe, alone, unscored, made = js("notes(record)", record=record)
+    assert note == "a note"
     assert missing == "No redundancy: no codebook was given."
     assert "come from the probe question: “What?”" in probe
     assert alone.startswith("A token seen alone still follows the text around every picture")

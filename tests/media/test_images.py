@@ -132,6 +132,27 @@ def test_a_picture_too_large_to_be_one_is_refused(tmp_path, monkeypatch):
         load_picture(tmp_path / "large.png")
 
 
+def test_a_picture_of_a_hundred_million_pixels_is_read(tmp_path):
+    """More than Pillow likes, as large cameras make them."""
+    Image.new("1", (11_648, 8_736)).save(tmp_path / "large.png")
+    assert load_picture(tmp_path / "large.png").size == (11_648, 8_736)
+
+
+def test_a_file_that_does_not_say_that_it_can_seek_is_read_from_its_beginning():
+    """As a SpooledTemporaryFile before Python 3.11, which is what uploads are."""
+
+    class Spooled:
+        def __init__(self, data):
+            file = io.BytesIO(data)
+            self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+    data = io.BytesIO()
+    noise().save(data, "PNG")
+    spooled = Spooled(data.getvalue())
+    spooled.seek(5)
+    assert load_picture(spooled).tobytes() == noise().tobytes()
+
+
 def test_an_open_file_is_read_as_its_path_is_and_errors_name_it(tmp_path):
     noise().save(tmp_path / "good.png")
     with (tmp_path / "good.png").open("rb") as file:

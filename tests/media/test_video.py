@@ -122,9 +122,9 @@ def test_what_is_no_video_is_refused(pictures, fps, message):
         ({"fps": float("inf")}, "fps must be a number in"),
         ({"fps": float("nan")}, "fps must be a number in"),
         ({"fps": 1e300}, "fps must be a number in"),
-        ({"frames": 2, "fps": 1.0}, "one of them"),
-        ({"frames": 2, "numbers": [1]}, "one of them"),
-        ({"numbers": []}, "one of them"),
+        ({"frames": 2, "fps": 1.0}, "expected frames or fps, not both"),
+        ({"frames": 2, "numbers": [1]}, "expected frames or numbers, not both"),
+        ({"numbers": []}, "at least one; got none"),
         ({"numbers": [-1]}, "numbers must be"),
     ],
 )
@@ -426,7 +426,7 @@ def test_an_animation_whose_later_frame_is_enormous_is_refused(tmp_path):
     place = data.rindex(b"\x2c\x00\x00\x00\x00\x08\x00\x08\x00")  # of the last frame: its place and size
     data[place + 5 : place + 9] = b"\xff\xff\xff\xff"
     (tmp_path / "a.gif").write_bytes(data)
-    with pytest.raises(UsageError, match="is no video that can be read, or is damaged"):
+    with pytest.raises(UsageError, match="is no video that can be read"):
         MediaInput.of(tmp_path / "a.gif")
 
 
@@ -436,5 +436,7 @@ def test_every_error_of_the_decoder_is_a_sentence(film, monkeypatch, name):
         raise getattr(av.error, name)(1, "not yet implemented")
 
     monkeypatch.setattr(av, "open", fails)
-    with pytest.raises(UsageError, match="is no video that can be read, or is damaged .not yet implemented"):
+    with pytest.raises(
+        UsageError, match=r"is no video that can be read, or is damaged \(not yet implemented"
+    ):
         Video.open(film)

@@ -126,6 +126,13 @@ def test_preflight_counts_what_the_processor_counts(short, picture):
     assert len(preflight._known) == 3
 
 
+def test_preflight_names_the_turns_of_the_question_and_not_of_one_before(short, picture):
+    preflight, media = Preflight(short), MediaInput.of(picture)
+    preflight.check(media, QUESTION, 1, [(QUESTION, "a cat")])
+    for turns, said in (([], "the prompt takes"), ([(QUESTION, "a")] * 2, "the prompt with 2 earlier turns")):
+        assert refusal(lambda turns=turns: preflight.check(media, QUESTION, 700, turns)).startswith(said)
+
+
 def test_positions_of_several_axes_count_by_the_largest():
     """M-RoPE: a picture of 3 x 40 tokens takes 40 positions; the first axis only counts tokens."""
     places = torch.cat([torch.arange(3), torch.full((120,), 3), torch.arange(43, 46)])

@@ -318,7 +318,9 @@ def test_what_is_no_number_is_refused_before_it_is_written(pictures, folder, mon
         return columns | {"confidence": columns["confidence"] / 0}
 
     monkeypatch.setattr(evidence, "measure_tokens", broken)
-    with pytest.raises(ModelError, match=r"confidence of tokens of .*0\.png is NaN or infinite"):
+    with pytest.raises(
+        ModelError, match=r"tokens of .*0\.png: some values of confidence are NaN or infinite"
+    ):
         collect_evidence(MODEL, pictures, folder)
     assert list(files(folder)) == ["manifest.json"]
 
@@ -423,3 +425,8 @@ def test_a_file_that_others_wrote_as_it_should_be_is_read(whole):
     before = state(whole)
     rewrite(whole / "000000.safetensors")
     assert state(whole) == before
+
+
+def test_a_name_that_is_too_long_is_no_evidence(tmp_path):
+    with pytest.raises(FileError, match=r"no evidence in .*: manifest\.json is missing"):
+        Evidence.load(tmp_path / ("a" * 300))

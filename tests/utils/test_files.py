@@ -12,6 +12,7 @@ import pytest
 from wordsight._utils import drafts, files
 from wordsight._utils.drafts import draft_beside, sweep
 from wordsight._utils.files import check_file, check_folder, is_stream, replacing
+from wordsight._utils.records import check_replaced
 from wordsight.errors import FileError, WordsightError
 
 
@@ -381,6 +382,14 @@ def test_what_is_read_is_not_written(tmp_path, name):
     with pytest.raises(FileError, match=r"the same command uses .*; give another name"):
         check_file(tmp_path / name.format(tmp_path.name), apart=[own])
     check_file(tmp_path / "other.png", apart=[own])
+
+
+def test_names_that_are_too_long_are_no_place_and_no_other_file(tmp_path):
+    long = "a" * 300
+    with pytest.raises(FileError, match="File name too long"):
+        check_file(tmp_path / f"{long}.json", apart=[tmp_path / "own.png"])
+    check_file(tmp_path / "out.json", apart=[tmp_path / long])
+    check_replaced(tmp_path / f"{long}.json", "rows")
 
 
 def test_what_is_written_is_neither_in_what_is_read_nor_around_it(tmp_path):

@@ -127,9 +127,9 @@ def _check_place(path: Path, apart: Iterable[str | Path]) -> None:
 def _check_apart(path: Path, place: Path, other: Path) -> None:
     """Raises FileError if what is written would change what is read, or be read as a part of it next time."""
     used = Path(os.path.realpath(other))
-    if place == used or (place.exists() and used.exists() and place.samefile(used)):
+    if place == used or (os.path.exists(place) and os.path.exists(used) and place.samefile(used)):
         raise FileError(f"cannot write {path}: the same command uses {other}; give another name")
-    if used.is_dir() and used in place.parents:
+    if os.path.isdir(used) and used in place.parents:
         raise FileError(
             f"cannot write {path}: it is in {other}, which is used too; choose a place outside it"
         )

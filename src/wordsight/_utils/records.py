@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,7 +90,7 @@ def check_replaced(path: Path, field: str) -> None:
     """Raises FileError if a .json file is there that is no older record with this field: a configuration of a
     model, say, must not be lost.
     """
-    if not path.is_file() or path.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json" or not os.path.isfile(path):
         return
     try:
         there = json.loads(path.read_text("utf-8"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from functools import cache
-from typing import Annotated, NoReturn
+from io import TextIOWrapper
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from wordsight._utils.files import NO_ROOM
 from wordsight._utils.notes import listen_to_notes
 from wordsight.cli import (
     analyze,
@@ -23,7 +25,7 @@ from wordsight.cli import (
     recommend,
     view,
 )
-from wordsight.cli.common import print_json, progress_bars, say, writing
+from wordsight.cli.common import print_json, print_text, progress_bars, say, writing
 from wordsight.cli.signals import Stopped, signals_raised
 from wordsight.errors import LONGEST, ModelError, UsageError, WordsightError
 
@@ -53,7 +55,7 @@ def _version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        print(f"wordsight {version('wordsight')}")
+        print_text(f"wordsight {version('wordsight')}\n")
         raise typer.Exit
 
 
@@ -72,13 +74,9 @@ def main() -> None:
 
     With --json a failure is a record on stdout too. Where nobody reads stdout any more, it is 1 without one.
     """
-    if sys.stdout is None:
-        _fail(WordsightError("stdout is closed, where the result would go; send it to a file, or /dev/null"))
+    _prepare_stdout()
     try:
-        with signals_raised(), progress_bars(), listen_to_notes(cache(say)):
-            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
-            with writing():
-                pass  # what is printed without us, as help
+        code = _run()
     except typer.TyperException as error:
         hint = "see `wordsight --help`, or --help after a command for its options"
         _fail(UsageError(f"{_one_line(error)}; {hint}"))
@@ -92,6 +90,28 @@ def main() -> None:
         _fail(_known(error))
     if code == INTERRUPTED:
         _fail(WordsightError(STOPPED), INTERRUPTED)
+
+
+def _run() -> Any:
+    """Run the command of the command line; what typer prints without us, as help, is told like a result."""
+    try:
+        with signals_raised(), progress_bars(), listen_to_notes(cache(say)):
+            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+            with writing():
+                return code
+    except OSError as error:
+        if error.filename or error.errno not in NO_ROOM:
+            raise
+        with writing():
+            raise
+
+
+def _prepare_stdout() -> None:
+    """End if there is no stdout. Letters that its encoding lacks are escaped, as on stderr."""
+    if sys.stdout is None:
+        _fail(WordsightError("stdout is closed, where the result would go; send it to a file, or /dev/null"))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _fail(error: WordsightError, code: int | None = None) -> NoReturn:

@@ -108,7 +108,7 @@ def calibrate(
     validation, clustering = replace(tasks.make(task), split="validation"), _clustering(largest, min_images)
     pictures = find_pictures(images)[:limit]
     collected_in = evidence_folder(evidence, out, images)
-    check_destination(out, apart=[images, collected_in, task])
+    check_destination(out, apart=[images, collected_in, *validation.files])
     clustering.check_readable(pictures)
     vlm = load_vlm(model)
     _, testing = split_questions(vlm, validation, questions)  # refuses what cannot be asked, before the work
@@ -173,12 +173,12 @@ def compact(
     """Write the book without prototypes that repeat another, and compare both books on pictures."""
     from wordsight.analysis.compaction import compare_codebooks, describe_compaction
     from wordsight.media.images import find_pictures, readable
-    from wordsight.redundancy.codebook import Codebook, check_destination
+    from wordsight.redundancy.codebook import Codebook, book_folder, check_destination
     from wordsight.reports.compaction import compaction_table
     from wordsight.reports.formats import terminal
 
     whole = Codebook.from_pretrained(book)
-    check_destination(out, apart=[book, *filter(None, [images])])
+    check_destination(out, apart=[book_folder(book), *filter(None, [images])])
     say_replaced(out)
     smaller = whole.compact(similarity)
     record = describe_compaction(whole, smaller, similarity)
@@ -207,14 +207,14 @@ def inspect(
     """Show what the prototypes are: their words, patches and map, which repeat each other, which prune."""
     from wordsight.analysis.prototypes import inspect_codebook as run
     from wordsight.media.images import find_pictures, readable
-    from wordsight.redundancy.codebook import Codebook
+    from wordsight.redundancy.codebook import Codebook, book_folder
     from wordsight.reports.book import cluster_table
     from wordsight.reports.folder import BOOK_FILES, check_report
     from wordsight.reports.formats import terminal
 
     share = as_share(keep)
     opened = Codebook.from_pretrained(book)
-    check_report(out, BOOK_FILES, apart=[book, images])
+    check_report(out, BOOK_FILES, apart=[book_folder(book), images])
     say_replaced(out)
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.book_page import write_book_report

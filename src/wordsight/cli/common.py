@@ -61,7 +61,7 @@ def say_replaced(out: Path) -> None:
     """A line on stderr, before the work, if something older is to be replaced."""
     from wordsight._utils.files import is_stream
 
-    if out.exists() and not is_stream(out):
+    if os.path.exists(out) and not is_stream(out):
         say(f"{out} is there already; it is replaced once this is finished")
 
 
@@ -121,6 +121,8 @@ def open_media(
     """
     from wordsight.media.inputs import MediaInput
 
+    if [str(path) for path in given].count("-") > 1:
+        raise UsageError("- is standard input, which can be read only once; give the path of the others")
     return MediaInput.of(
         [_standard_input() if str(path) == "-" else path for path in given], frames=frames, fps=fps
     )
@@ -134,14 +136,14 @@ def open_picture(path: str | Path) -> Any:
 
 
 def _standard_input() -> IO[bytes]:
-    from wordsight.media.images import NamedBytes
+    from wordsight.media.images import kept_bytes
 
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise UsageError(
-            "- reads a picture or video from standard input, which is a terminal here; pipe one into it, or "
-            "give its path"
+            "- reads a picture or video from standard input, which is closed or a terminal here; pipe one "
+            "into it, or give its path"
         )
-    return NamedBytes(sys.stdin.buffer.read(), "standard input")
+    return kept_bytes(sys.stdin.buffer, "standard input")
 
 
 def check_question(question: str) -> None:
@@ -150,18 +152,11 @@ def check_question(question: str) -> None:
 
     if not question.strip():
         raise UsageError("the question is empty; ask something")
-    if names_media(question) or _exists(question):
+    if names_media(question) or os.path.exists(question):
         raise UsageError(
             f"the question is missing: {shown(question)} is a file, or the name of one; add what is asked, "
             "in quotes"
         )
-
-
-def _exists(text: str) -> bool:
-    try:
-        return Path(text).exists()
-    except (OSError, ValueError):  # too long for a name, or with a null byte
-        return False
 
 
 def print_result(record: Kind, tables: Callable[[Kind], Iterable[Any]], *, as_json: bool) -> None:

@@ -77,11 +77,12 @@ def compare(
     asked = spec(pruners.make(reference)) if reference else None
     models = model or ["demo"]
     refuse_duplicates("model", models)
+    asked_from = [file for each in chosen for file in each.files]
     if out:
-        check_results(out, apart=task)
+        check_results(out, apart=asked_from)
         say_replaced(out)
     if report:
-        check_report(report, apart=[*task, *filter(None, [out])])
+        check_report(report, apart=[*asked_from, *filter(None, [out])])
         say_replaced(report)
     with cache_beside(out) as cache:
         clock = Timing(rounds=timing, batch=batch) if timing else None

@@ -57,7 +57,7 @@ def recommend(
     test = tasks.make(task)
     validation, test = (replace(test, split=split) for split in ("validation", "test"))
     if out:
-        check_file(out, (".json",), apart=[task])
+        check_file(out, (".json",), apart=test.files)
         check_replaced(out, "terms")
         say_replaced(out)
     record = run(

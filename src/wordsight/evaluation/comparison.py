@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from wordsight._utils.numbers import counted
 from wordsight._utils.options import Count, check_options
 from wordsight._utils.progress import track
 from wordsight._utils.registry import refuse_duplicates, spec
 from wordsight.errors import UsageError, unknown
-from wordsight.evaluation.environment import Weights, describe_weights, machine, versions
+from wordsight.evaluation.environment import Weights, describe_weights, machine
 from wordsight.evaluation.latency import Timing
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED, Baselines, Metrics, mean_metrics
 from wordsight.evaluation.prepared_task import (
@@ -29,19 +28,17 @@ from wordsight.evaluation.prepared_task import (
 )
 from wordsight.evaluation.result_cache import (
     Measured,
-    ModelSettings,
     ResultCache,
     RunResult,
-    RunSettings,
     Selection,
 )
 from wordsight.evaluation.results import Answered, Results, Row, TaskAnswers
-from wordsight.media.resize import resized
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
+from wordsight.redundancy.measured_with import measured_with
 from wordsight.tasks.base import Example, Task
 from wordsight.tasks.digest import questions_digest
 
@@ -91,9 +88,8 @@ def compare(
     refuse_duplicates("task", [spec(task) for task in tasks])
     refuse_duplicates("pruner", [f"{spec(pruner)} at {Budget.of(pruner)}" for pruner in pruners])
     reference = _reference(settings.reference, [spec(pruner) for pruner in pruners])
-    timing = asdict(settings.timing) if settings.timing else None
     chosen: Selection = {"limit": limit, "pictures": settings.pictures}
-    cache = ResultCache(settings.cache, RunSettings(versions=versions(), timing=timing))
+    cache = ResultCache(settings.cache)
     described: list[Weights] = []
     rows: list[Row] = []
     answers: list[TaskAnswers] = []
@@ -249,11 +245,7 @@ class TaskRun:
 
     def _resized(self, budget: Budget) -> RunResult:
         def measure() -> Measured:
-            smaller = [
-                replace(example, images=resized(example.images, budget.share_of(prompt.visual)))
-                for example, prompt in zip(self.examples, self._prepared.prompts, strict=True)
-            ]
-            prepared = PreparedTask.of(self.vlm, self.task, smaller)
+            prepared = self._prepared.on_resized(budget.share_of)
             return _measured([prepared.whole_answers], _mean_tokens(prepared.prompts))
 
         return self._cached(RESIZED, budget, measure)
@@ -283,8 +275,9 @@ class TaskRun:
                 "tokens": budget.tokens,
             },
             {
-                **self.cache.settings,
-                **self._model_made_with,
+                **measured_with(self.vlm),
+                "fingerprint": self.vlm.fingerprint,
+                "timing": asdict(self.timing) if self.timing else None,
                 "questions": self._questions_digest if self.cache.folder else "",
                 "count": len(self.examples),
                 "seeds": len(seeded(pruner)) if pruner else 1,
@@ -306,18 +299,6 @@ class TaskRun:
             measured["answers"],
             [each.tolist() for each in scores],
         )
-
-    @cached_property
-    def _model_made_with(self) -> ModelSettings:
-        weights = describe_weights(self.vlm)
-        return {
-            "fingerprint": weights["fingerprint"],
-            "dtype": weights["dtype"],
-            "device": weights["device"],
-            "threads": torch.get_num_threads() if weights["device"] == "cpu" else None,
-            "attention": str(self.vlm.model.config._attn_implementation),
-            "pass_tokens": self.vlm.pass_tokens,
-        }
 
     @cached_property
     def _questions_digest(self) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 from datetime import datetime, timezone
-from importlib.metadata import version
 from typing import Annotated
 
 import torch
 from typing_extensions import NotRequired, TypedDict
 
 from wordsight.models.vlm import VLM
+from wordsight.redundancy.measured_with import device_name, versions
 
 
 class Machine(TypedDict):
@@ -42,11 +42,6 @@ def environment(vlm: VLM) -> Environment:
     return {**machine(), **describe_weights(vlm)}
 
 
-def versions() -> dict[str, str]:
-    """Of what decides the answers."""
-    return {name: version(name) for name in ("wordsight", "torch", "transformers")}
-
-
 def machine() -> Machine:
     """When and on what something was measured, and with which versions."""
     return {
@@ -60,10 +55,9 @@ def machine() -> Machine:
 
 def describe_weights(vlm: VLM) -> Weights:
     """What tells a model from others, and what it runs on."""
-    device = vlm.model.device
     return {
         "model": vlm.name,
         "fingerprint": vlm.fingerprint,
         "dtype": str(vlm.model.dtype),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": device_name(vlm),
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from wordsight._utils.registry import spec
 from wordsight.errors import UsageError, located
 from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval
 from wordsight.media.inputs import MediaInput
+from wordsight.media.resize import resized
 from wordsight.models.layer_hooks import tokens_read
 from wordsight.models.preflight import Preflight
 from wordsight.models.prompt import Prompt
@@ -42,14 +44,21 @@ class PreparedTask:
         """These questions of a task; every picture is encoded once, with the signals named."""
         encoded: dict[str, VisualTokens] = {}
         prompts = []
-        for example in track(examples, f"reading {spec(task)}", len(examples)):
+        for example, media in opened(task, track(examples, f"reading {spec(task)}", len(examples))):
             known = encoded.get(example.picture_id)
-            prompt = vlm.encode(
-                example.images, example.question, turns=example.turns, signals=signals, visual=known
-            )
+            prompt = vlm.encode(media, example.question, turns=example.turns, signals=signals, visual=known)
             encoded[example.picture_id] = prompt.visual
             prompts.append(prompt)
         return cls(vlm, task, examples, prompts)
+
+    def on_resized(self, share: Callable[[VisualTokens], float]) -> PreparedTask:
+        """The same questions about pictures with a share of their pixels, which depends on their tokens."""
+        smaller: dict[str, list[Any]] = {}
+        for (example, media), prompt in zip(opened(self.task, self.examples), self.prompts, strict=True):
+            if example.picture_id not in smaller:
+                smaller[example.picture_id] = resized(media, share(prompt.visual))
+        examples = [replace(example, images=smaller[example.picture_id]) for example in self.examples]
+        return PreparedTask.of(self.vlm, self.task, examples)
 
     @cached_property
     def pictures(self) -> list[str]:
@@ -129,12 +138,27 @@ def check_examples(vlm: VLM, task: Task, examples: Sequence[Example], new_tokens
     visual tokens and an answer (of `new_tokens` at least) exceed the model's context. The model does not run.
     """
     preflight, wanted = Preflight(vlm), max(task.max_new_tokens, new_tokens)
-    picture_id, media = None, None
-    for number, example in enumerate(track(examples, f"checking {spec(task)}", len(examples)), 1):
-        with located(example.source or f"question {number} of {spec(task)}"):
-            if media is None or example.picture_id != picture_id:
-                picture_id, media = example.picture_id, MediaInput.of(example.images)
+    asked = opened(task, track(examples, f"checking {spec(task)}", len(examples)))
+    for number, (example, media) in enumerate(asked, 1):
+        with located(_place(task, example, number)):
             preflight.check(media, example.question, wanted, example.turns)
+
+
+def opened(task: Task, examples: Iterable[Example]) -> Iterator[tuple[Example, MediaInput]]:
+    """Every question with what it is about, opened once for those about one picture that are together.
+
+    Raises MediaError, which says of which question, if it cannot be opened.
+    """
+    picture_id, media = None, None
+    for number, example in enumerate(examples, 1):
+        if media is None or example.picture_id != picture_id:
+            with located(_place(task, example, number)):
+                picture_id, media = example.picture_id, MediaInput.of(example.images)
+        yield example, media
+
+
+def _place(task: Task, example: Example, number: int) -> str:
+    return example.source or f"question {number} of {spec(task)}"
 
 
 def seeded(pruner: Pruner) -> Sequence[Pruner]:

@@ -34,7 +34,6 @@ from wordsight.evaluation.verdict import (
     Verdict,
     advise,
 )
-from wordsight.media.resize import resized
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.random import Random
@@ -229,9 +228,7 @@ def _confirm(
     confirming = track(finalists.items(), "confirming", len(finalists))
     runs = {name: prepared.run(method) for name, method in confirming}
     leader, budget = next(iter(finalists)), next(iter(finalists.values())).keep
-    smaller = PreparedTask.of(
-        vlm, task, [replace(each, images=resized(each.images, budget)) for each in examples]
-    )
+    smaller = prepared.on_resized(lambda _: budget)
     scores = {UNPRUNED: prepared.whole} | {name: scores for name, (scores, _) in runs.items()}
     scores[RESIZED] = smaller.whole
     lost = tolerance * float(prepared.whole.mean())  # as much quality may be lost

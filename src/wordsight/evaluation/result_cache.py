@@ -21,6 +21,7 @@ from wordsight._utils.drafts import sweep
 from wordsight._utils.files import is_stream, replacing
 from wordsight._utils.records import json_text
 from wordsight.evaluation.latency import Latency
+from wordsight.redundancy.measured_with import MeasuredWith
 
 FORMAT = 3
 
@@ -70,27 +71,11 @@ class Selection(TypedDict):
     pictures: Annotated[int | None, "about the first so many pictures"]
 
 
-class RunSettings(TypedDict):
-    """What all results of a run were made with."""
-
-    versions: dict[str, str]
-    timing: Annotated[dict[str, int] | None, "the fields of Timing"]
-
-
-class ModelSettings(TypedDict):
-    """What model it was, and how it was run."""
-
-    fingerprint: Annotated[str, "of the model"]
-    dtype: str
-    device: str
-    threads: Annotated[int | None, "of PyTorch; null on a GPU, where they do not matter"]
-    attention: Annotated[str, "how the model computes it"]
-    pass_tokens: Annotated[int, "of the prompts that are read at a time"]
-
-
-class MadeWith(RunSettings, ModelSettings):
+class MadeWith(MeasuredWith):
     """What a result was made with, beside its place: if something of it is another, it is another result."""
 
+    fingerprint: Annotated[str, "of the model"]
+    timing: Annotated[dict[str, int] | None, "the fields of Timing"]
     questions: Annotated[str, "a digest of questions and of the content of their pictures"]
     count: Annotated[int, "of questions"]
     seeds: int
@@ -124,7 +109,6 @@ class ResultCache:
     """
 
     folder: Path | None
-    settings: RunSettings
 
     def __post_init__(self) -> None:
         for path in sorted(self.folder.glob("*.json")) if self.folder else ():

@@ -95,7 +95,9 @@ def seekable(file: File, what: str) -> tuple[Path | IO[bytes], str]:
     try:
         if isinstance(file.read(0), str):
             raise MediaError(f"{name} is opened as text; open it as binary, with mode 'rb'")
-        return (file if file.seekable() else _kept_bytes(file, name)), name
+        # Before Python 3.11, a SpooledTemporaryFile can seek but does not say so.
+        can_seek = getattr(file, "seekable", lambda: hasattr(file, "seek"))()
+        return (file if can_seek else kept_bytes(file, name)), name
     except (OSError, ValueError) as error:
         if isinstance(error, MediaError):
             raise
@@ -106,12 +108,13 @@ def _kept(pipe: Path) -> NamedBytes:
     """All that comes through a pipe, which cannot be read twice."""
     try:
         with pipe.open("rb") as opened:
-            return _kept_bytes(opened, str(pipe))
+            return kept_bytes(opened, str(pipe))
     except OSError as error:
         raise MediaError(f"cannot open {pipe}: {error.strerror}; expected a file that can be read") from error
 
 
-def _kept_bytes(file: IO[bytes], name: str) -> NamedBytes:
+def kept_bytes(file: IO[bytes], name: str) -> NamedBytes:
+    """All that comes out of a file. Raises MediaError if it is more than there is room for."""
     data = file.read(formats.BYTES + 1)
     if len(data) > formats.BYTES:
         raise MediaError(
@@ -167,7 +170,7 @@ def read_picture(file: Path | IO[bytes], name: str, *, pixels: int = formats.PIX
             return upright_rgb(image, name)
     except MediaError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise MediaError(f"{name} is enormous ({error}); make it smaller") from error
     except UnidentifiedImageError as error:
         raise MediaError(f"{name} is no picture that can be read; expected {formats.READ}") from error
@@ -183,8 +186,8 @@ def open_picture(file: Path | IO[bytes]) -> Image.Image:
     """A picture of one of the formats, of which only the header was read."""
     if not isinstance(file, Path):
         file.seek(0)
-    with warnings.catch_warnings():  # one line more on stderr would not stop it
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with warnings.catch_warnings():  # check_pixels refuses what is too large
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(file, formats=formats.pillow_formats())
 
 
@@ -278,7 +281,7 @@ def _why_not(path: Path, root: Path) -> str | None:
         return "are hidden"
     if path.suffix.lower() not in formats.PICTURE_SUFFIXES:
         return "are videos" if formats.has_video_suffix(path) else "are no pictures by their suffix"
-    return None if path.is_file() else "are broken links or pipes"
+    return None if os.path.isfile(path) else "are broken links or pipes"
 
 
 def _files(root: Path, left_out: dict[str, list[str]]) -> list[Path]:

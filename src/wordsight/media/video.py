@@ -16,7 +16,7 @@ from annotated_types import Ge, Interval
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from wordsight._utils.options import check_options
-from wordsight.errors import MediaError, UsageError, shown
+from wordsight.errors import MediaError, UsageError
 from wordsight.media import formats
 from wordsight.media.images import (
     DAMAGE,
@@ -51,8 +51,10 @@ class Sampling:
     def __post_init__(self) -> None:
         check_options(self)
         given = [name for name in ("frames", "fps", "numbers") if getattr(self, name) is not None]
-        if len(given) > 1 or self.numbers == ():
-            raise UsageError(f"expected frames, fps or numbers, one of them; got {shown(self)}")
+        if len(given) > 1:
+            raise UsageError(f"expected {' or '.join(given)}, not both")
+        if self.numbers == ():
+            raise UsageError("numbers of frames are at least one; got none")
 
     def count(self, first: float, end: float) -> int:
         """How often to look at a film that lasts from `first` to `end`."""
@@ -352,7 +354,7 @@ def _opened(file: Path | IO[bytes], name: str, can_seek: bool) -> Iterator[_Film
 
 def _damage() -> tuple[type[Exception], ...]:
     """What Pillow and FFmpeg raise where a file is damaged."""
-    kinds = (*DAMAGE, AttributeError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+    kinds = (*DAMAGE, AttributeError, Image.DecompressionBombError)
     return kinds if find_spec("av") is None else (*kinds, import_module("av").FFmpegError)
 
 

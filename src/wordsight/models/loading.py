@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +58,7 @@ def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any
 
 def _check_name(source: str | Path) -> None:
     """Raises ModelError for what is no folder and no name on the hub, whose client would ask for minutes."""
-    if Path(source).exists() or HUB_NAME.fullmatch(str(source)):
+    if os.path.exists(source) or HUB_NAME.fullmatch(str(source)):
         return
     name, at, revision = str(source).partition("@")
     if at and HUB_NAME.fullmatch(name):
@@ -76,7 +77,7 @@ def _only_cached(source: str | Path) -> bool:
 
     Raises what the hub says, or ModelError if it does not answer, of a model that is not in the cache.
     """
-    if Path(source).exists():
+    if os.path.exists(source):
         return False
     try:
         get_hf_file_metadata(hf_hub_url(str(source), "config.json"))

@@ -48,5 +48,5 @@ class Preflight:
             self._known[shape] = self.vlm.length_of(process(processor, media, question, turns)), tokens
         length, before = self._known[shape]
         more = tokens - before
-        length = replace(length, positions=length.positions + more, text=length.text + more)
+        length = replace(length, positions=length.positions + more, text=length.text + more, turns=len(turns))
         check_length(self.vlm.name, config, length, new_tokens)

@@ -200,7 +200,7 @@ class Codebook:
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Codebook:
         """Load a book; "demo" is the embedded model's. Raises FileError if it is not one or is damaged."""
-        root = demo.CODEBOOK if folder == "demo" else Path(folder)
+        root = book_folder(folder)
         if os.path.isfile(root):  # which knows no names that are too long
             raise FileError(
                 f"{root} is a file; expected a folder with codebook.safetensors and config.json; "
@@ -255,6 +255,11 @@ def _wrong_prototypes(prototypes: Tensor) -> str:
             "above 0 and finite"
         )
     return ""
+
+
+def book_folder(name: str | Path) -> Path:
+    """The folder of a book; "demo" is the embedded one."""
+    return demo.CODEBOOK if name == "demo" else Path(name)
 
 
 def check_destination(folder: Path, apart: Iterable[str | Path] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -421,6 +422,6 @@ def _may_be_same(old: EvidencePicture | None, new: EvidencePicture | None) -> bo
 
 
 def _read_manifest(root: Path) -> EvidenceManifest:
-    if not (root / MANIFEST).is_file():
+    if not os.path.isfile(root / MANIFEST):  # which knows no names that are too long
         raise FileError(f"no evidence in {root}: {MANIFEST} is missing; expected a folder with evidence")
     return MANIFESTS.read(root / MANIFEST)

@@ -18,8 +18,8 @@ class MeasuredWith(TypedDict):
     """What the last digits of a measurement depend on, beside the model."""
 
     dtype: str
-    device: str
-    threads: Annotated[int, "of PyTorch on the CPU"]
+    device: Annotated[str, "the name of the GPU, or cpu"]
+    threads: Annotated[int | None, "of PyTorch; null on a GPU, where they do not matter"]
     attention: Annotated[str, "how the model computes it"]
     pass_tokens: Annotated[int, "of the prompts that are read at a time"]
     versions: dict[str, str]
@@ -27,14 +27,21 @@ class MeasuredWith(TypedDict):
 
 def measured_with(vlm: VLM) -> MeasuredWith:
     """What the model would be measured with now."""
+    device = device_name(vlm)
     return {
         "dtype": str(vlm.model.dtype),
-        "device": vlm.model.device.type,
-        "threads": torch.get_num_threads(),
+        "device": device,
+        "threads": torch.get_num_threads() if device == "cpu" else None,
         "attention": str(vlm.model.config._attn_implementation),
         "pass_tokens": vlm.pass_tokens,
         "versions": versions(),
     }
+
+
+def device_name(vlm: VLM) -> str:
+    """What the model runs on."""
+    device = vlm.model.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)
 
 
 def versions() -> dict[str, str]:
@@ -43,10 +50,10 @@ def versions() -> dict[str, str]:
 
 
 @contextmanager
-def on_threads(count: int) -> Iterator[None]:
-    """PyTorch adds up on so many threads meanwhile."""
+def on_threads(count: int | None) -> Iterator[None]:
+    """PyTorch adds up on so many threads meanwhile; None leaves them as they are."""
     before = torch.get_num_threads()
-    if before == count:
+    if count in (None, before):
         yield
         return
     torch.set_num_threads(count)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from typing_extensions import TypedDict
 
-from wordsight._utils.numbers import percent
+from wordsight._utils.numbers import counted, percent
 from wordsight.errors import FileError, unknown
 from wordsight.evaluation.metrics import RIGHT
 from wordsight.evaluation.results import Results, TaskAnswers
@@ -74,8 +74,8 @@ def answers_table(record: AnswersRecord) -> Table:
         for answer in record["answers"]
     ]
     head = ("task", "pruner", "keep", "seed", "picture", "question", "right", "said", "score")
-    count = f"{len(body)} answer{'s' if len(body) != 1 else ''}"
-    return Table("Wrong answers" if record["show"] == "wrong" else "Answers", head, body, (count,))
+    title = "Wrong answers" if record["show"] == "wrong" else "Answers"
+    return Table(title, head, body, (counted(len(body), "answer"),))
 
 
 def _check(asked: Sequence[str], kind: str, known: Iterable[str]) -> None:

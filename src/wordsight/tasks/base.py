@@ -53,6 +53,11 @@ class Task:
     def __post_init__(self) -> None:
         check_options(self)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the questions are read from, which nothing may be written over."""
+        return ()
+
     def examples(self) -> Iterator[Example]:
         """The questions of the split, always in the same order, those about one picture together."""
         raise NotImplementedError

@@ -7,8 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from wordsight.errors import MediaError
 from wordsight.media.images import load_picture
 from wordsight.media.video import Video
@@ -35,13 +33,12 @@ def media_digest(media: Any) -> str:
         return file_digest(media)
     if isinstance(media, bytes):
         return sha256(media).hexdigest()
-    if isinstance(media, Image.Image):
-        return sha256(f"{media.mode} {media.size} ".encode() + media.tobytes()).hexdigest()
     if isinstance(media, Video):
         return f"{media.times} {media.duration} {media_digest(media.frames)}"
     if isinstance(media, (list, tuple)):
         return " ".join(map(media_digest, media))
-    return media_digest(load_picture(media))
+    image = load_picture(media)
+    return sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
 
 
 def file_digest(path: str | Path) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -98,10 +100,12 @@ def _is_list(text: str) -> bool:
 
 
 def _json_list(text: str, path: Path, problems: Problems) -> Iterator[Row]:
-    end = text.index("[") + 1
+    start, end, line = 0, text.index("[") + 1, 1
     while True:
-        start = end + len(text[end:]) - len(text[end:].lstrip(" \t\r\n,"))
-        place = f"line {text.count(chr(10), 0, start) + 1}"
+        line += text.count("\n", start, end)
+        start = next(NO_GAP.finditer(text, end)).start()
+        line += text.count("\n", end, start)
+        place = f"line {line}"
         if text[start : start + 1] == "]":
             return
         try:
@@ -130,8 +134,7 @@ def _no_json(error: Exception) -> UsageError:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Fields:
-    names = [name for name, _ in pairs]
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]:
         raise UsageError(f"field {twice[0]!r} is there twice")
     return dict(pairs)
 
@@ -140,6 +143,7 @@ def _no_number(name: str) -> None:
     raise UsageError(f"this is not JSON ({name} is no number)")
 
 
+NO_GAP = re.compile(r"[^ \t\r\n,]|\Z")
 DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
 
 

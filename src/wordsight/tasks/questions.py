@@ -21,7 +21,7 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
-import json
+import io
 import math
 import os
 import re
@@ -34,10 +34,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from wordsight._utils.notes import listen_to_notes
-from wordsight.errors import MediaError, UsageError, unknown
+from wordsight.errors import MediaError, UsageError, shown, unknown
 from wordsight.media.formats import has_video_suffix
+from wordsight.media.images import URL, local_path
 from wordsight.media.inputs import MediaInput
-from wordsight.media.video import Video
+from wordsight.media.video import Sampling, Video, kind_of
 from wordsight.tasks.base import Example, Task
 from wordsight.tasks.digest import file_digest
 from wordsight.tasks.question_files import Fields, Problems, Row, number_text, read_rows
@@ -57,7 +58,6 @@ CHOOSE = "Answer with the option's letter from the given choices directly."
 SEED = "wordsight"  # of the split
 LONGEST_PATH = 4096
 LONGEST_INDEX = 64  # what is longer is a picture itself
-SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")  # of picture files
 PLACEHOLDER = re.compile(r"<(?:image|video)>")
 
 
@@ -87,6 +87,10 @@ class Questions(Task):
                 f"{self.path}: its {self.split} split is empty; a hash of their paths splits pictures in "
                 f"half, and {len(splits)} are too few: ten or more are enough"
             )
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.path,)
 
     def examples(self) -> Iterator[Example]:
         together: dict[str, list[Example]] = {}
@@ -143,12 +147,12 @@ class _Films(Sequence[Video]):
     """Videos, decoded when they are looked at."""
 
     media: tuple[_File, ...]
-    frames: int | None
-    fps: float | None
+    sampling: Sampling
 
     @property
     def digest(self) -> str:
-        return " ".join([*(file_digest(medium.path) for medium in self.media), f"{self.frames} {self.fps}"])
+        rate = f"{self.sampling.frames} {self.sampling.fps}"
+        return " ".join([*(file_digest(medium.path) for medium in self.media), rate])
 
     def __len__(self) -> int:
         return len(self.media)
@@ -158,12 +162,12 @@ class _Films(Sequence[Video]):
         return [self._film(each) for each in picked] if isinstance(index, slice) else self._film(picked)
 
     def _film(self, medium: _File) -> Video:
-        return _decoded(medium.path, self.frames, self.fps)
+        return _decoded(medium.path, self.sampling)
 
 
 @lru_cache(maxsize=1)  # questions about one video come together
-def _decoded(path: str, frames: int | None, fps: float | None) -> Video:
-    return Video.open(path, frames=frames, fps=fps)
+def _decoded(path: str, sampling: Sampling) -> Video:
+    return Video.open(path, frames=sampling.frames, fps=sampling.fps)
 
 
 def _check_decodes(images: Any) -> None:
@@ -223,10 +227,8 @@ def _questions_of(row: Row, path: Path, scorer: Scorer | None) -> Iterator[_Line
 
 def _fields(given: Fields) -> Fields:
     """The fields that are understood, by our names for them."""
-    for name in given:
-        near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)
-        if near and name not in KNOWN:
-            raise unknown("field", name, NAMES)
+    if misspelled := [name for name in given if _is_misspelled(name)]:
+        raise unknown("field", misspelled[0], NAMES)
     given = {name: value for name, value in given.items() if value is not None}
     found = {ours: given[name] for ours, names in NAMES.items() for name in reversed(names) if name in given}
     needed = ("conversations",) if "conversations" in found else ("question", "answer")
@@ -237,6 +239,11 @@ def _fields(given: Fields) -> Fields:
     if ("image" in found) == ("video" in found):
         raise UsageError("expected field 'image' or field 'video', one of the two")
     return found
+
+
+@lru_cache(maxsize=1000)  # rows have the same fields
+def _is_misspelled(name: str) -> bool:
+    return name not in KNOWN and bool(difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8))
 
 
 def _media(fields: Fields, folder: Path) -> tuple[_Medium, ...]:
@@ -255,7 +262,7 @@ def _picture(given: Any, folder: Path) -> _Medium:
     text = _text({"image": given}, "image")
     if content := _decoded_base64(text):
         return _Embedded(content)
-    file = _file(text, folder, "image")
+    file = _file(text, folder, "picture")
     if has_video_suffix(file.path):
         raise UsageError(f"{text} is a video; name it in field 'video'")
     return file
@@ -278,43 +285,33 @@ def _decoded_base64(text: str) -> bytes | None:
         if is_url or len(text) > LONGEST_PATH:
             raise MediaError(f"field 'image' is neither a path nor base64 ({error})") from error
         return None
-    return content if is_url or len(text) > LONGEST_PATH or content.startswith(SIGNATURES) else None
+    is_picture = is_url or len(text) > LONGEST_PATH or kind_of(io.BytesIO(content), "field 'image'") != "film"
+    return content if is_picture else None
 
 
 def _file(text: str, folder: Path, kind: str) -> _File:
     name = Path(os.path.normpath(text)).as_posix()
-    if re.match(r"\w{2,}:/", text):
-        raise MediaError(f"{text[:200]} is a URL; nothing is fetched: save the {kind} and give its path")
-    try:
-        is_there = (folder / name).is_file()
-    except (OSError, ValueError):  # too long, or of impossible characters
-        is_there = False
-    if not is_there:
-        raise MediaError(f"no such {kind}: {str(folder / name)[:200]}")
-    return _File(name, str(folder / name))
+    path = local_path(text if URL.match(text) else folder / name, kind)
+    if not path.is_file():
+        raise MediaError(f"{path} is a pipe or device; save the {kind}, and give its path")
+    return _File(name, str(path))
 
 
 def _images(media: tuple[_Medium, ...], fields: Fields) -> Any:
     """As an Example has them: paths and the bytes of pictures, or films that are opened one by one."""
-    frames, fps = _rate(fields)
+    sampling = _sampling(fields)
     if "video" in fields:
-        return _Films(tuple(medium for medium in media if isinstance(medium, _File)), frames, fps)
+        return _Films(tuple(medium for medium in media if isinstance(medium, _File)), sampling)
     pictures = [medium.path if isinstance(medium, _File) else medium.content for medium in media]
     return pictures if len(pictures) > 1 else pictures[0]
 
 
-def _rate(fields: Fields) -> tuple[int | None, float | None]:
-    """How many frames of a video, or how many a second."""
-    frames, fps = (_number(fields.get(name)) for name in ("frames", "fps"))
-    if (frames is not None or fps is not None) and "video" not in fields:
+def _sampling(fields: Fields) -> Sampling:
+    """Which frames of a video."""
+    sampling = Sampling(frames=_number(fields.get("frames")), fps=_number(fields.get("fps")))
+    if sampling != Sampling() and "video" not in fields:
         raise UsageError("fields 'frames' and 'fps' are for videos")
-    if frames is not None and fps is not None:
-        raise UsageError("expected field 'frames' or field 'fps', not both")
-    if frames is not None and (type(frames) is not int or not 1 <= frames < 10**6):
-        raise UsageError(f"field 'frames' must be a whole number from 1 on, got {_shown(frames)}")
-    if fps is not None and (type(fps) not in (int, float) or not 0 < fps < math.inf):
-        raise UsageError(f"field 'fps' must be a number above 0, got {_shown(fps)}")
-    return frames, fps
+    return sampling
 
 
 def _number(given: Any) -> Any:
@@ -402,11 +399,9 @@ def _accepted(given: Any, options: Mapping[str, str]) -> list[str]:
         raise UsageError("field 'answer' is an empty list")
     answers = list(dict.fromkeys(_answer_text(each, "answer") for each in listed))
     if options and any(isinstance(each, int) for each in listed):  # an index, or a text?
-        raise UsageError(
-            f"answer {_shown(given)} is a number; expected an option's letter or text, in quotes"
-        )
+        raise UsageError(f"answer {shown(given)} is a number; expected an option's letter or text, in quotes")
     if silent := [answer for answer in answers if not words(answer)]:
-        raise UsageError(f"an answer needs a letter or a digit to be compared by; got {_shown(silent[0])}")
+        raise UsageError(f"an answer needs a letter or a digit to be compared by; got {shown(silent[0])}")
     return [_letter(answer, options) for answer in answers] if options else answers
 
 
@@ -416,7 +411,7 @@ def _letter(answer: str, options: Mapping[str, str]) -> str:
     letter = chosen(answer, options)
     if letter is None or (by_letter and by_letter != letter):
         raise UsageError(
-            f"answer {_shown(answer)} is none of the options: expected one of {', '.join(options)}, or a "
+            f"answer {shown(answer)} is none of the options: expected one of {', '.join(options)}, or a "
             "text that only one of them has"
         )
     return letter
@@ -431,7 +426,7 @@ def _scorer(fields: Fields, answers: Sequence[str], options: Mapping[str, str]) 
         raise unknown("scorer", str(name), get_args(Scorer))
     if (name == "choice") != bool(options):
         raise UsageError(
-            f"scorer {_shown(name)} is for questions {'with' if name == 'choice' else 'without'} options"
+            f"scorer {shown(name)} is for questions {'with' if name == 'choice' else 'without'} options"
         )
     found: Scorer = name
     return found
@@ -439,7 +434,7 @@ def _scorer(fields: Fields, answers: Sequence[str], options: Mapping[str, str]) 
 
 def _text(fields: Fields, key: str) -> str:
     if not isinstance(fields[key], str) or not fields[key].strip():
-        raise UsageError(f"field {key!r} must be text, in quotes; got {_shown(fields[key])}")
+        raise UsageError(f"field {key!r} must be text, in quotes; got {shown(fields[key])}")
     return str(fields[key])
 
 
@@ -448,15 +443,6 @@ def _answer_text(given: Any, key: str) -> str:
     if isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given):
         return number_text(given)
     return _text({key: given}, key)
-
-
-def _shown(value: Any) -> str:
-    """A value as the file has it, cut where it is long."""
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError):
-        text = repr(value) if not isinstance(value, int) else "a number of thousands of digits"
-    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _splits(lines: list[_Line]) -> dict[str, str]:
