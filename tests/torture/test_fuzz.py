@@ -1,6 +1,7 @@
 """The fuzzer finds what it is for: tracebacks, hangs, deaths, changed files, and what is read wrongly."""
 
 import importlib
+import json
 import os
 import sys
 import time
@@ -104,3 +105,10 @@ def test_an_input_is_the_same_whenever_it_is_made(torture):
     made = [parser.mutate(Random(f"{number}")) for number in range(20)]
     assert made == [parser.mutate(Random(f"{number}")) for number in range(20)]
     assert len({tuple(files.values()) for files in made}) > 15
+
+
+@pytest.mark.parametrize(("name", "what"), [("crash_points", "crash points were"), ("fuzz", "inputs")])
+def test_the_page_tells_the_counts_of_the_results(name, what):
+    record = json.loads((TORTURE / "results" / f"{name}.json").read_text())
+    page = " ".join((TORTURE.parent / "docs" / "reliability.md").read_text().split())
+    assert f"{record['survived']:,} of {record['tried']:,} {what} survived" in page
