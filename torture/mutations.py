@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -100,4 +101,4 @@ def _mutated(value: Any, random: Random) -> Any:
         return value
     if isinstance(value, int | float) and random.random() < 0.5:
         return random.choice((-value, value + 1, value * 1e6, float(value), str(value)))
-    return random.choice(VALUES)
+    return deepcopy(random.choice(VALUES))

@@ -488,3 +488,8 @@ def test_the_limit_of_cells_is_as_before():
     before = csv.field_size_limit()
     read(kit(base64.b64encode(noise(300)).decode()), "q.csv")
     assert csv.field_size_limit() == before < sys.maxsize
+
+
+def test_a_name_with_a_null_byte_is_refused():
+    with pytest.raises(UsageError, match=r"no such file: 'a\\x00.jsonl', a name with a null byte"):
+        tasks.make("a\0.jsonl")

@@ -102,9 +102,10 @@ def test_every_parser_reads_what_is_good(torture, tmp_path, monkeypatch):
 
 def test_an_input_is_the_same_whenever_it_is_made(torture):
     parser = torture[1].Parser("it", 3, GOOD, lambda folder: None)
-    made = [parser.mutate(Random(f"{number}")) for number in range(20)]
-    assert made == [parser.mutate(Random(f"{number}")) for number in range(20)]
-    assert len({tuple(files.values()) for files in made}) > 15
+    made = [parser.mutate(Random(f"{number}")) for number in range(200)]
+    again = [parser.mutate(Random(f"{number}")) for number in reversed(range(200))]
+    assert made == again[::-1]
+    assert len({tuple(files.values()) for files in made}) > 150
 
 
 @pytest.mark.parametrize(("name", "what"), [("crash_points", "crash points were"), ("fuzz", "inputs")])

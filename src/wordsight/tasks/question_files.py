@@ -68,6 +68,8 @@ def read_rows(path: Path, problems: Problems) -> list[Row]:
 
     Raises UsageError if the file as a whole cannot be read.
     """
+    if "\0" in str(path):
+        raise UsageError(f"no such file: {str(path)!r}, a name with a null byte; expected {QUESTIONS}")
     read = _dataset if _is_saved_dataset(path) else READERS.get(path.suffix.lower(), _json)
     try:
         rows = list(read(path, problems))
