@@ -45,6 +45,11 @@ def test_too_many_pictures_are_refused_before_the_tower_runs(short, picture, no_
     )
 
 
+def test_frames_are_called_so_where_the_model_takes_them_as_pictures(short, picture):
+    video = Video.of([picture] * 60)
+    assert "give fewer frames (3 of 60 fit)" in refusal(lambda: short.answer(video, QUESTION))
+
+
 @pytest.mark.parametrize("media", ["pictures", "video"])
 def test_as_many_as_are_said_to_fit_are_answered(short, picture, media):
     def made(count):

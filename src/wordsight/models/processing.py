@@ -21,13 +21,14 @@ Turn = tuple[str, str]  # a question that was asked before, and its answer
 @dataclass(frozen=True)
 class Processed:
     """What a processor made of one question and its media: `inputs` by name, a batch of one; `turns` is how
-    many earlier ones there are.
+    many earlier ones there are, `item` what was given, a picture or a frame.
     """
 
     processor: Any
     media: MediaInput
     inputs: Any
     turns: int = 0
+    item: str = "picture"
 
     @property
     def ids(self) -> Tensor:
@@ -51,6 +52,7 @@ def process(processor: Any, media: MediaInput, question: str, turns: Sequence[Tu
 
     Raises UsageError if a text is none to the tokenizer, or the processor refuses what it is given.
     """
+    item = "frame" if media.videos else "picture"
     media = as_taken(processor, media)
     text = prompt_text(processor, media, question, turns)
     given: dict[str, Any] = {"images": [list(media.pictures)]} if media.pictures else {}
@@ -66,7 +68,8 @@ def process(processor: Any, media: MediaInput, question: str, turns: Sequence[Tu
     sizes = ", ".join(f"{frame.width}x{frame.height}" for frame in media.frames[:3])
     lacks = ", as its patch_size is not set" if getattr(processor, "patch_size", 0) is None else ""
     with as_model_error(f"{type(processor).__name__} cannot prepare these pictures ({sizes}){lacks}"):
-        return Processed(processor, media, processor(text=[text], return_tensors="pt", **given), len(turns))
+        inputs = processor(text=[text], return_tensors="pt", **given)
+        return Processed(processor, media, inputs, len(turns), item)
 
 
 def as_taken(processor: Any, media: MediaInput) -> MediaInput:

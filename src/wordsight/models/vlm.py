@@ -153,12 +153,10 @@ class VLM:
 
     def length_of(self, processed: Processed) -> PromptLength:
         """How many positions the whole prompt takes, before the vision tower has run."""
-        config, media = self.model.config, processed.media
-        item, items = ("frame", len(media.frames)) if media.videos else ("picture", len(media.pictures))
+        known = {"item": processed.item, "items": len(processed.media.frames), "turns": processed.turns}
         with self._reading():
             positions = self.family.positions(self.model, processed.inputs)
-        is_visual = processed.is_visual(config)
-        return PromptLength.of(positions, is_visual, item=item, items=items, turns=processed.turns)
+        return PromptLength.of(positions, processed.is_visual(self.model.config), **known)
 
     @torch.no_grad()
     def encode_processed(
