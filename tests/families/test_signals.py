@@ -7,7 +7,7 @@ import pytest
 import torch
 from painting import crops, painted
 
-from wordsight import Video
+from wordsight import UsageError, Video
 from wordsight.models import vision_tower as towers
 from wordsight.reports import drawing
 
@@ -132,7 +132,7 @@ def test_a_tower_that_fails_leaves_no_hooks_behind(vlm, collected, monkeypatch, 
     last = vlm.family.tower(vlm.model).attentions[-1]
     with monkeypatch.context() as patch:
         patch.setattr(last, "forward", fail)
-        with pytest.raises(RuntimeError, match="no"):
+        with pytest.raises(UsageError, match="RuntimeError: no"):
             collected(picture(64, 64, 0))
     assert count() == before
 
