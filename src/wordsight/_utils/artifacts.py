@@ -136,7 +136,7 @@ def read_tensors(path: Path, artifact: Artifact[Any]) -> dict[str, Tensor]:
     """The tensors in a safetensors file. Raises FileError if they cannot be read."""
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # it is no dict
     except Exception as error:  # safetensors and torch raise whatever they meet in a damaged file
         raise FileError(
             f"{path} is no safetensors file that can be read ({type(error).__name__}: {error}): "

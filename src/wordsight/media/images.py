@@ -129,15 +129,14 @@ def local_path(given: str | os.PathLike[str], what: str) -> Path:
     text = os.fspath(given)
     path = Path(_without_scheme(text))
     try:
-        if path.is_dir():
-            raise MediaError(f"{_shown(path)} is a folder; expected the path of a {what}")
-        if path.exists():
-            return path
+        is_folder, is_there = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:
-        if isinstance(error, MediaError):
-            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"cannot open {_shown(text)}: {reason}; expected the path of a {what}") from error
+    if is_folder:
+        raise MediaError(f"{_shown(path)} is a folder; expected the path of a {what}")
+    if is_there:
+        return path
     if URL.match(text):
         raise MediaError(
             f"{_shown(text)} is a URL, and nothing is fetched from the network; save the {what}, and give "

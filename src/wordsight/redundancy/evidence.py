@@ -63,14 +63,19 @@ class EvidencePicture(TypedDict):
     sha256: Annotated[str | None, "of the file; null if it could not be read so far"]
 
 
-class EvidenceManifest(TypedDict):
-    """What the evidence in a folder is of."""
+class EvidenceOrigin(TypedDict):
+    """What all files of evidence in a folder have in common."""
 
     format: int
     model: str
     fingerprint: Annotated[str, "of the model's weights"]
     questions: Annotated[list[str], "that every token is asked"]
     measured_with: MeasuredWith
+
+
+class EvidenceManifest(EvidenceOrigin):
+    """What the evidence in a folder is of."""
+
     pictures: list[EvidencePicture]
 
 
@@ -80,14 +85,9 @@ class ExaminedPicture(EvidencePicture):
     tokens: Annotated[int, "0 if it could not be read"]
 
 
-class EvidenceShard(TypedDict):
+class EvidenceShard(EvidenceOrigin):
     """What one file of evidence is of."""
 
-    format: int
-    model: str
-    fingerprint: Annotated[str, "of the model's weights"]
-    questions: Annotated[list[str], "that every token is asked"]
-    measured_with: MeasuredWith
     pictures: list[ExaminedPicture]
     skipped: Annotated[dict[str, str], "the pictures that could not be read, and why"]
     columns_sha256: Annotated[str, "of the columns in the file"]
