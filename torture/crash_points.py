@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import pickle
-import platform
 import resource
 import shlex
 import shutil
@@ -27,7 +26,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
-from datetime import datetime, timezone
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +39,7 @@ from wordsight._utils.files import check_file, replacing
 from wordsight.analysis import intermediate_states, prototypes
 from wordsight.cli import tour
 from wordsight.evaluation import calibration, recommendation
+from wordsight.evaluation.environment import machine
 from wordsight.explain import record, token_table
 from wordsight.media.images import find_pictures, load_picture
 from wordsight.models.vlm import VLM
@@ -365,9 +364,7 @@ def _as_json(reports: dict[str, Report], seconds: float) -> dict[str, Any]:
     tried, survived = _total(reports)
     return {
         "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
+        **machine(),
         "seconds": round(seconds),
         "tried": tried,
         "survived": survived,
