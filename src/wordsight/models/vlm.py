@@ -5,18 +5,16 @@ answer.
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from wordsight._utils.numbers import counted
@@ -29,8 +27,10 @@ from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, chec
 from wordsight.models.context import PromptLength, check_length
 from wordsight.models.failures import as_model_error
 from wordsight.models.families import Family, family
+from wordsight.models.fingerprints import Fingerprint, Parts, fingerprint_of_files, fingerprint_of_model
 from wordsight.models.finite import FiniteLogits, check_logits
 from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
+from wordsight.models.load_options import LoadOptions
 from wordsight.models.loading import load
 from wordsight.models.offloading import input_device, onloaded
 from wordsight.models.preflight import Preflight
@@ -61,7 +61,9 @@ class VLM:
     processor: ProcessorMixin
     name: str
     pass_tokens: int = 4096
+    options: LoadOptions = field(default_factory=LoadOptions)
     family: Family = field(init=False)
+    _is_loaded: bool = field(default=False, init=False, repr=False)
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -80,32 +82,58 @@ class VLM:
 
     @classmethod
     def from_pretrained(
-        cls, name: str = "demo", *, dtype: str | torch.dtype = "auto", device_map: Any = None
+        cls,
+        name: str = "demo",
+        options: LoadOptions | None = None,
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str | None = None,
+        device_map: Any = None,
     ) -> VLM:
-        """Load a local folder or a hub name; "demo" is the embedded model, in float32. `device_map` goes to
-        transformers, as "cuda" or "auto" (needs accelerate).
+        """Load a local folder or a hub name; "demo" is the embedded model, in float32. What is given by name
+        takes the place of what the options say of it.
 
-        Raises UsageError if there is no such checkpoint, a file of it is missing, or its model takes no
-        visual tokens that were encoded before.
+        Raises UsageError if there is no such checkpoint, a file of it is missing, its model takes no visual
+        tokens that were encoded before, or an option is none of what its processor or template takes.
         """
-        return cls(*load(name, dtype, device_map), name)
+        named = {"dtype": dtype, "device": device, "device_map": device_map}
+        given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        if isinstance(dtype, torch.dtype):
+            given["dtype"] = str(dtype).removeprefix("torch.")
+        options = replace(options or LoadOptions(), **given)
+        vlm = cls(*load(name, options), name, options=options)
+        vlm._is_loaded = True
+        return vlm
 
     @property
     def signals(self) -> frozenset[str]:
         """What pruners may ask for: of the vision tower, and of the words that the model knows."""
         return self.family.signals(self.model) | TEXT_SIGNALS
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """A digest of the projector and the input embeddings: the space that visual tokens live in."""
-        digest = hashlib.sha256()
-        projector, embeddings = self.family.projector(self.model), self.model.get_input_embeddings()
-        with onloaded(projector), onloaded(embeddings):
-            weights = projector.state_dict() | {"embeddings": embeddings.weight}
-            for key in sorted(weights):
-                digest.update(key.encode())
-                digest.update(_bytes(weights[key].detach()))
-        return digest.hexdigest()[:16]
+        """A digest of the projector and the input embeddings: the space that visual tokens live in. That of a
+        checkpoint's files is the same however they are loaded.
+        """
+        return self._fingerprint.space
+
+    @property
+    def parts(self) -> Parts | None:
+        """Digests of the vision tower and of the language model, None where they cannot be known."""
+        return self._fingerprint.parts
+
+    @cached_property
+    def _fingerprint(self) -> Fingerprint:
+        of_files = fingerprint_of_files(self.name, self.options) if self._is_loaded else None
+        return of_files or self._fingerprint_in_memory
+
+    @cached_property
+    def _fingerprint_in_memory(self) -> Fingerprint:
+        return fingerprint_of_model(self.model, self.family)
+
+    def has_token_space(self, fingerprint: str) -> bool:
+        """Whether this is the fingerprint of the space of its tokens, or was before files had one."""
+        return fingerprint == self.fingerprint or fingerprint == self._fingerprint_in_memory.space
 
     @property
     def pad_embedding(self) -> Tensor:
@@ -368,10 +396,3 @@ class VLM:
                 preflight.check(MediaInput.of(item), asked, new_tokens)
         prepared = (self.chat(item, pruner=pruner).prepare(asked, max_new_tokens) for item, asked in pairs)
         return list(self.answer_prepared(prepared, max_new_tokens))
-
-
-def _bytes(weight: Tensor) -> Any:
-    """What a weight of any shape holds, in bfloat16, as an array of bytes."""
-    if is_traceable_wrapper_subclass(weight):  # as torchao quantizes it
-        weight = weight.dequantize()
-    return weight.to("cpu", torch.bfloat16).reshape(-1).view(torch.uint8).numpy()
