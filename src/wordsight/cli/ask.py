@@ -24,8 +24,10 @@ from wordsight.cli.common import (
     print_json,
     print_text,
     say,
+    takes_load_options,
 )
 from wordsight.errors import UsageError
+from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from wordsight.models.chat import Answer
@@ -55,6 +57,7 @@ class AskRecord(AnswerRecord):
     then: Annotated[list[AnswerRecord], "the answers to --then, in order"]
 
 
+@takes_load_options
 def ask(
     given: Annotated[
         list[str], typer.Argument(metavar="PICTURE|VIDEO... QUESTION", help="- is standard input")
@@ -66,6 +69,7 @@ def ask(
     pruner: Annotated[str, typer.Option(help=SPEC)] = "none",
     keep: Annotated[str | None, typer.Option(help=SHARE)] = None,
     tokens: Annotated[int | None, typer.Option(help=TOKENS, min=1)] = None,
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about pictures or videos, with all of their visual tokens or fewer."""
@@ -83,7 +87,7 @@ def ask(
     if method is None and asked_for:
         raise UsageError("--keep and --tokens need a pruner, got none; add one, such as --pruner divprune")
     opened = open_media(paths, frames, fps)
-    chat = load_vlm(model).chat(opened, pruner=method)
+    chat = load_vlm(model, load).chat(opened, pruner=method)
     first, *more = [_answer_record(asked, chat.ask(asked)) for asked in (question, *(then or ()))]
     if as_json:
         record: AskRecord = {

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+import re
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, cast
 
 from annotated_types import Interval
-from pydantic import StringConstraints
 from typing_extensions import TypedDict
 
 from wordsight import demo
-from wordsight._utils.options import Count, NewTokens, NotNegative, Positive, Seed, check_options
-from wordsight.errors import UsageError
+from wordsight._utils.options import (
+    Count,
+    NewTokens,
+    NotNegative,
+    Positive,
+    Seed,
+    check_options,
+    parse_option,
+)
+from wordsight._utils.records import parse_json
+from wordsight.errors import UsageError, shown, unknown
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["bnb-8bit", "bnb-4bit", "torchao-8bit", "torchao-4bit"]
-Device = Annotated[
-    str,
-    "auto, cpu, mps, or cuda, or one of several as cuda:1",
-    StringConstraints(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$"),
-]
+DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?")
 NEW_TOKENS = 64  # of an answer, where nothing else is asked for
 Values = Mapping[str, Any]
 
@@ -44,11 +49,26 @@ class GenerationOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if not self.temperature and (self.top_p or self.top_k):
+        if not self.is_sampled and (self.top_p or self.top_k):
             raise UsageError("top_p and top_k are of sampling; give a temperature above 0 too")
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> GenerationOptions:
+        """Those that texts NAME=VALUE give, as max_new_tokens=200; stop may be given several times."""
+        given: dict[str, Any] = {}
+        known = {each.name for each in fields(cls)}
+        for name, value in (_pair("--generation", text) for text in texts):
+            if name not in known:
+                raise unknown("option of generation", name, known)
+            if name == "stop":
+                given["stop"] = (*given.get("stop", ()), value)
+            else:
+                given[name] = parse_option(cls, name, value)
+        return cls(**given)
 
     @property
     def is_sampled(self) -> bool:
+        """Whether answers are drawn, and not the likeliest."""
         return self.temperature > 0
 
 
@@ -68,7 +88,7 @@ class LoadOptions:
     template      variables of its chat template, as enable_thinking.
     """
 
-    device: Device = "auto"
+    device: str = "auto"
     device_map: str | dict[str, Any] | None = None
     dtype: Dtype = "auto"
     quantization: Quantization | None = None
@@ -79,10 +99,15 @@ class LoadOptions:
     token: str | None = field(default=None, repr=False, compare=False)
     processor: Values = field(default_factory=dict)
     template: Values = field(default_factory=dict)
-    generation: GenerationOptions = GenerationOptions()
+    generation: GenerationOptions = field(default_factory=GenerationOptions)
 
     def __post_init__(self) -> None:
         check_options(self)
+        if not DEVICE.fullmatch(self.device):
+            raise UsageError(
+                f"device must be auto, cpu, mps or cuda, or one of several as cuda:1, got "
+                f"{shown(self.device)}"
+            )
         if self.device_map is not None and self.device != "auto":
             raise UsageError(f"device is {self.device} and there is a device_map: give one of the two")
 
@@ -97,6 +122,25 @@ class LoadOptions:
         if generation := _unusual(self.generation):
             record["generation"] = generation
         return cast(LoadRecord, record)  # its fields are those of the class
+
+
+def named_values(option: str, texts: Iterable[str]) -> dict[str, Any]:
+    """What texts NAME=VALUE give: a value that is JSON, as true or 501760, is that, else it is text."""
+    return {name: _value(text) for name, text in (_pair(option, text) for text in texts)}
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise UsageError(f"{option} must be NAME=VALUE, got {shown(text)}")
+    return name, value
+
+
+def _value(text: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError:
+        return text
 
 
 def _unusual(options: Any, without: Set[str] = frozenset()) -> dict[str, Any]:
