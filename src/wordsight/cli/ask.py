@@ -65,9 +65,8 @@ def ask(
     questions = (question, *(then or ()))
     answers = [chat.ask(asked) for asked in questions]
     if as_json:
-        print_json(
-            ask_record(vlm, spec(method) if method else "none", list(zip(questions, answers, strict=True)))
-        )
+        pairs = list(zip(questions, answers, strict=True))
+        print_json(ask_record(vlm, spec(method) if method else "none", pairs))
         return
     print_text("".join(f"{answer}\n" for answer in answers))
     if any(answer.cut for answer in answers):

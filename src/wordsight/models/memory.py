@@ -79,10 +79,7 @@ class PassMemory:
         self.limit = each * (rows // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        tell(
-            "memory ran out: the pass is halved, and so are those that follow, which changes nothing but last "
-            "digits"
-        )
+        tell("memory ran out: passes are halved from here on, which changes nothing but last digits")
 
 
 def _too_large(each: int, error: Exception) -> str:
