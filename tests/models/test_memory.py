@@ -1,5 +1,8 @@
 """Memory: passes that do not fit are halved, and nothing else about the results changes."""
 
+import gc
+import weakref
+from inspect import signature
 from types import SimpleNamespace
 
 import pytest
@@ -36,12 +39,12 @@ def allocator(tiny, monkeypatch):
         tried = []
 
         def limited(**given):
-            tried.append(len(given["attention_mask"]))
+            tried.append(len(given["input_ids"]))
             if tried[-1] > rows:
                 raise error
             return forward(**given)
 
-        limited.__signature__ = __import__("inspect").signature(forward)
+        limited.__signature__ = signature(forward)
         monkeypatch.setattr(tiny.model, "forward", limited)
         return tried
 
@@ -115,9 +118,6 @@ def test_what_is_no_lack_of_memory_is_raised_as_it_is():
 
 def test_memory_is_free_again_before_the_halves_are_tried():
     """What the failed pass held would be in the way."""
-    import gc
-    import weakref
-
     held = []
 
     class Activation:
