@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from wordsight.errors import UsageError
 from wordsight.media.inputs import MediaInput
@@ -24,26 +23,10 @@ class Processed:
     many earlier ones there are, `item` what was given, a picture or a frame.
     """
 
-    processor: Any
     media: MediaInput
     inputs: Any
     turns: int = 0
     item: str = "picture"
-
-    @property
-    def ids(self) -> Tensor:
-        """(L,) the token ids of the prompt."""
-        ids: Tensor = self.inputs["input_ids"][0]
-        return ids
-
-    def modality(self, config: Any) -> str:
-        """Under which key, "image" or "video", a model of this config takes the media."""
-        return "video" if (self.ids == getattr(config, "video_token_id", -1)).any() else "image"
-
-    def is_visual(self, config: Any) -> Tensor:
-        """(L,) which tokens are placeholders of visual tokens."""
-        is_visual: Tensor = self.ids == getattr(config, f"{self.modality(config)}_token_id")
-        return is_visual
 
 
 def process(processor: Any, media: MediaInput, question: str, turns: Sequence[Turn] = ()) -> Processed:
@@ -69,7 +52,8 @@ def process(processor: Any, media: MediaInput, question: str, turns: Sequence[Tu
     lacks = ", as its patch_size is not set" if getattr(processor, "patch_size", 0) is None else ""
     with as_model_error(f"{type(processor).__name__} cannot prepare these pictures ({sizes}){lacks}"):
         inputs = processor(text=[text], return_tensors="pt", **given)
-        return Processed(processor, media, inputs, len(turns), item)
+        inputs.pop("labels", None)  # of PaliGemma's: no answer is wanted
+        return Processed(media, inputs, len(turns), item)
 
 
 def as_taken(processor: Any, media: MediaInput) -> MediaInput:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,16 +29,19 @@ from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, chec
 from wordsight.models.context import PromptLength, check_length
 from wordsight.models.failures import as_model_error
 from wordsight.models.families import Family, family
+from wordsight.models.families.base import Size
 from wordsight.models.finite import FiniteLogits, check_logits
 from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
 from wordsight.models.loading import load
-from wordsight.models.offloading import input_device, onloaded
+from wordsight.models.offloading import input_device, on_device, onloaded
 from wordsight.models.preflight import Preflight
 from wordsight.models.processing import Processed, Turn, process
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
+from wordsight.models.rows import MODALITIES, Row, check_count, split_rows
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
 from wordsight.models.tokens import VisualTokens
-from wordsight.models.vision import check_count, encode_images, find_encoder
+from wordsight.models.turns import last_questions
+from wordsight.models.vision import Seeing, encode_images, find_encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -146,7 +149,9 @@ class VLM:
         an answer of `new_tokens` exceed the model's context; None does not ask.
         """
         processed = process(self.processor, media, question, turns)
-        find_encoder(self.model, processed)  # media that the model takes otherwise are refused first
+        row = self._row(processed.inputs)
+        for modality in filter(row.placeholders, MODALITIES):
+            find_encoder(self.model, row.inputs, modality)  # what it takes otherwise is refused first
         if new_tokens is not None:
             check_length(self.name, self.model.config, self.length_of(processed), new_tokens)
         return processed
@@ -154,9 +159,14 @@ class VLM:
     def length_of(self, processed: Processed) -> PromptLength:
         """How many positions the whole prompt takes, before the vision tower has run."""
         known = {"item": processed.item, "items": len(processed.media.frames), "turns": processed.turns}
+        row = self._row(processed.inputs)
         with self._reading():
-            positions = self.family.positions(self.model, processed.inputs)
-        return PromptLength.of(positions, processed.is_visual(self.model.config), **known)
+            positions = self.family.positions(self.model, row.inputs)
+        return PromptLength.of(positions, row.is_visual, **known)
+
+    def _row(self, inputs: Mapping[str, Any]) -> Row:
+        (row,) = split_rows(self.model.config, inputs)
+        return row
 
     @torch.no_grad()
     def encode_processed(
@@ -168,27 +178,65 @@ class VLM:
         visual: VisualTokens | None = None,
     ) -> Prompt:
         """The prompt of what the processor made of this question, see `encode`."""
-        config = self.model.config
+        (prompt,) = self._prompts(
+            processed.inputs,
+            [question],
+            signals=signals,
+            sizes=[frame.size for frame in processed.media.frames],
+            visual=None if visual is None else [visual],
+        )
+        return prompt
+
+    def read(self, inputs: Mapping[str, Any], *, signals: frozenset[str] = frozenset()) -> list[Prompt]:
+        """The prompts of what a processor returned for any batch: padded on either side, with several
+        pictures and videos in a row, or with none.
+
+        The tower runs once for all rows, and gradients flow if they are enabled. `labels` (rows, tokens) stay
+        beside the tokens they are of. The question that a pruner may read is the last one in a row, by the
+        chat template. Raises UsageError for what is no such batch.
+
+        >>> prompts = [pruner(prompt) for prompt in vlm.read(processor(images=..., text=...))]
+        >>> model(**collate(prompts)).loss.backward()
+        """
+        questions = last_questions(self.processor, inputs) if "question" in signals else None
+        return self._prompts(inputs, questions, signals=signals)
+
+    def _prompts(
+        self,
+        inputs: Any,
+        questions: Sequence[str] | None,
+        *,
+        signals: frozenset[str],
+        sizes: Sequence[Size] | None = None,
+        visual: Sequence[VisualTokens] | None = None,
+    ) -> list[Prompt]:
         if missing := signals - self.signals:
             raise ModelError(
-                f"{self.name} ({config.model_type}) has no signal {', '.join(sorted(missing))}; it has "
-                f"{', '.join(sorted(self.signals))}"
+                f"{self.name} ({self.model.config.model_type}) has no signal {', '.join(sorted(missing))}; "
+                f"it has {', '.join(sorted(self.signals))}"
             )
-        inputs = processed.inputs.to(input_device(self.model))
-        is_visual = processed.is_visual(config)
+        rows = split_rows(self.model.config, on_device(inputs, input_device(self.model)))
         if visual is None:
+            seeing = Seeing(self.model, self.family, self.processor, sizes)
             with self._reading():
-                visual = encode_images(self.model, self.family, processed, signals - TEXT_SIGNALS)
-        check_count(int(is_visual.sum()), len(visual))
+                encoded = encode_images(seeing, rows, signals - TEXT_SIGNALS)
+        else:
+            encoded = list(zip(rows, visual, strict=True))
+        asked = questions or [""] * len(rows)
+        return [self._prompt(*one, text, signals) for one, text in zip(encoded, asked, strict=True)]
+
+    def _prompt(self, row: Row, visual: VisualTokens, question: str, signals: frozenset[str]) -> Prompt:
+        check_count(int(row.is_visual.sum()), len(visual))
         tokenizer = self.processor.tokenizer
         visual = with_text_signals(self.model, tokenizer, visual, question, signals & TEXT_SIGNALS)
+        names = [name for name in (*self.family.per_token, "labels") if name in row.inputs]
         with self._reading():
-            positions = self.family.positions(self.model, inputs)
-            sequence = {"input_ids": processed.ids, "position_ids": positions}
-            sequence |= {name: inputs[name][0] for name in self.family.per_token}
-        prompt = Prompt(sequence, is_visual, visual, processed.modality(config))
-        if not self.family.has_picture_map and not self._checked:
-            self._check(prompt, inputs)
+            positions = self.family.positions(self.model, row.inputs)
+        sequence = {"input_ids": row.ids, "position_ids": positions}
+        sequence |= {name: row.inputs[name][0] for name in names}
+        prompt = Prompt(sequence, row.is_visual, visual, row.of == MODALITIES.index("video"))
+        if not self.family.has_picture_map and not self._checked and len(visual):
+            self._check(prompt, row.inputs)
         return prompt
 
     def _check(self, prompt: Prompt, inputs: Any) -> None:
@@ -220,6 +268,7 @@ class VLM:
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)
+            prefix.pop("labels", None)
             with self._reading():
                 cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[cache_name(self.model)]
         longest = max(prompt.length for prompt in prompts) - shared
@@ -231,6 +280,7 @@ class VLM:
             # With a cache, FlashAttention reads one row with gaps as packed sequences, unless it is padded.
             padding = int(shared > 0 and len(chunk) == 1 and is_flash(self.model.config.get_text_config()))
             _, rest = collate_after(chunk, shared, padding)
+            rest.pop("labels", None)
             past = copy.deepcopy(cache)
             with self._reading(*chunk), self._layerwise(chunk) as extra:
                 if past is not None:
@@ -256,6 +306,7 @@ class VLM:
         check_value("max_new_tokens", max_new_tokens, NewTokens)
         self.check_lengths(prompts, max_new_tokens)
         inputs = collate(prompts)
+        inputs.pop("labels", None)
         length = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
         watch = {
             "stopping_criteria": StoppingCriteriaList([clock] if clock else []),
