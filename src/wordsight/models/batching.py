@@ -90,11 +90,13 @@ def to_batch(rows: Sequence[PromptRow], padding: int = 0) -> dict[str, Any]:
 
 def _features(parts: Sequence[tuple[PromptRow, Tensor]]) -> BaseModelOutputWithPooling:
     """The features of the rows' tokens that are marked, as the model's own encoder returns them."""
-    first = parts[0][0]  # all rows here have tokens
-    embeds = torch.cat([row.embeds[own] for row, own in parts])  # (N, D)
-    # As a tensor it is (N, 1, D): before 5.21 SmolVLM takes tokens in blocks of the second axis.
-    features = BaseModelOutputWithPooling(pooler_output=[embeds] if first.listed else embeds[:, None])
-    if first.deep:
+    embeds = [row.embeds[own] for row, own in parts]  # (N_i, D) of every row
+    # An item a row, as far as it can be: `generate` repeats items with the rows they are in. As one tensor:
+    # (rows, N, D), or (N, 1, D) if rows have unlike counts. Before 5.21 SmolVLM takes blocks of one size.
+    alike = len({len(own) for own in embeds}) == 1
+    whole = torch.stack(embeds) if alike else torch.cat(embeds)[:, None]
+    features = BaseModelOutputWithPooling(pooler_output=embeds if parts[0][0].listed else whole)
+    if parts[0][0].deep:
         layers = zip(*([layer[own] for layer in row.deep] for row, own in parts), strict=True)
         features["deepstack_features"] = None
         features.deepstack_features = [list(layer) for layer in layers]

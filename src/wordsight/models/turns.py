@@ -16,7 +16,7 @@ MARKS = ("wordsightfirst", "wordsightsecond", "wordsightthird")  # texts that no
 
 
 def last_questions(processor: Any, inputs: Mapping[str, Any]) -> list[str]:
-    """The last question of each row of a batch, without what stands for pictures.
+    """The last question of each row of a batch: the text after its pictures, or all of it if none follows.
 
     Raises UsageError for a row that does not end as the template ends a question.
     """
@@ -42,14 +42,17 @@ def _last_question(processor: Any, ids: Tensor) -> str:
             "pruner that reads no question"
         )
     asked = text[start + len(head.strip()) : end]
-    for token in sorted({*tokenizer.get_added_vocab(), *_places(processor)}, key=len, reverse=True):
-        asked = asked.replace(token, "")
-    return asked.strip()
-
-
-def _places(processor: Any) -> list[str]:
     own = (getattr(processor, name, None) for name in ("image_token", "video_token"))
-    return [str(token) for token in own if token]
+    after = max((asked.rfind(str(token)) for token in own if token), default=-1)
+    # Between pictures processors write of their own: time stamps, numbers of frames and tiles.
+    return _plain(tokenizer, asked[max(0, after) :]) or _plain(tokenizer, asked)
+
+
+def _plain(tokenizer: Any, text: str) -> str:
+    """A text without control tokens and places of pictures."""
+    for token in sorted(tokenizer.get_added_vocab(), key=len, reverse=True):
+        text = text.replace(token, "")
+    return text.strip()
 
 
 def _around_question(processor: Any) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
-from transformers import LogitsProcessorList, StoppingCriteriaList
+from transformers import LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
 from wordsight._utils.numbers import counted
 from wordsight._utils.options import NewTokens, check_value
@@ -44,7 +44,7 @@ from wordsight.models.turns import last_questions
 from wordsight.models.vision import Seeing, encode_images, find_encoder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import ProcessorMixin
 
 DRIFT = 0.02  # most that logits may differ, as a share of the largest, between two ways to read one prompt
 
@@ -68,11 +68,7 @@ class VLM:
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if hasattr(self.model, "merge_and_unload"):
-            raise ModelError(
-                f"{self.name}: {type(self.model).__name__} wraps a model and its adapter; give the model "
-                "that its merge_and_unload() returns"
-            )
+        self.model = unwrapped(self.model)
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
@@ -419,6 +415,19 @@ class VLM:
                 preflight.check(MediaInput.of(item), asked, new_tokens)
         prepared = (self.chat(item, pruner=pruner).prepare(asked, max_new_tokens) for item, asked in pairs)
         return list(self.answer_prepared(prepared, max_new_tokens))
+
+
+def unwrapped(model: Any) -> Any:
+    """The model of transformers inside what peft, accelerate or torch.compile made of it; adapters stay in
+    its layers.
+    """
+    while not isinstance(model, PreTrainedModel):
+        inside = (getattr(model, name, None) for name in ("base_model", "module", "_orig_mod", "model"))
+        found = next((one for one in inside if isinstance(one, torch.nn.Module)), None)
+        if found is None:
+            return model
+        model = found
+    return model
 
 
 def _bytes(weight: Tensor) -> Any:
