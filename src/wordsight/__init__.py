@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.models.chat import Chat as Chat
     from wordsight.models.families.base import Family as Family
     from wordsight.models.prompt import Prompt as Prompt
+    from wordsight.models.prompt import collate as collate
     from wordsight.models.tokens import VisualTokens as VisualTokens
     from wordsight.models.vlm import VLM as VLM
     from wordsight.pruners.base import MergePruner as MergePruner
@@ -146,6 +147,7 @@ _MODULES = {
     "attach": "wordsight.models.attach",
     "build_codebook": "wordsight.redundancy.build",
     "calibrate": "wordsight.evaluation.calibration",
+    "collate": "wordsight.models.prompt",
     "collect_evidence": "wordsight.redundancy.evidence",
     "compare": "wordsight.evaluation.comparison",
     "describe_model": "wordsight.analysis.model_info",
