@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from typing_extensions import TypedDict
 
 from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
@@ -24,37 +23,13 @@ from wordsight.cli.common import (
     print_json,
     print_text,
     say,
+    takes_load_options,
 )
 from wordsight.errors import UsageError
-
-if TYPE_CHECKING:
-    from wordsight.models.chat import Answer
-
-FORMAT = 1
+from wordsight.models.load_options import LoadOptions
 
 
-class AnswerRecord(TypedDict):
-    """An answer: what was asked of which model, how many visual tokens were read, and what it took."""
-
-    question: str
-    answer: str
-    tokens_total: int
-    tokens_kept: Annotated[float, "mean over layers, where some of them read more than others"]
-    vision_ms: float
-    selection_ms: float
-    prefill_ms: float
-    decode_ms: float
-
-
-class AskRecord(AnswerRecord):
-    """What `wordsight ask` answers; the first answer's fields are its own."""
-
-    format: int
-    model: str
-    pruner: Annotated[str, "its SPEC, or none"]
-    then: Annotated[list[AnswerRecord], "the answers to --then, in order"]
-
-
+@takes_load_options
 def ask(
     given: Annotated[
         list[str], typer.Argument(metavar="PICTURE|VIDEO... QUESTION", help="- is standard input")
@@ -66,10 +41,12 @@ def ask(
     pruner: Annotated[str, typer.Option(help=SPEC)] = "none",
     keep: Annotated[str | None, typer.Option(help=SHARE)] = None,
     tokens: Annotated[int | None, typer.Option(help=TOKENS, min=1)] = None,
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about pictures or videos, with all of their visual tokens or fewer."""
     from wordsight._utils.registry import spec
+    from wordsight.reports.asking import ask_record
 
     if len(given) < 2:
         raise UsageError(f"expected pictures or videos and then a question about them; got only {given[0]!r}")
@@ -83,31 +60,15 @@ def ask(
     if method is None and asked_for:
         raise UsageError("--keep and --tokens need a pruner, got none; add one, such as --pruner divprune")
     opened = open_media(paths, frames, fps)
-    chat = load_vlm(model).chat(opened, pruner=method)
-    first, *more = [_answer_record(asked, chat.ask(asked)) for asked in (question, *(then or ()))]
+    vlm = load_vlm(model, load)
+    chat = vlm.chat(opened, pruner=method)
+    questions = (question, *(then or ()))
+    answers = [chat.ask(asked) for asked in questions]
     if as_json:
-        record: AskRecord = {
-            "format": FORMAT,
-            "model": model,
-            "pruner": spec(method) if method else "none",
-            **first,
-            "then": more,
-        }
-        print_json(record)
+        pairs = list(zip(questions, answers, strict=True))
+        print_json(ask_record(vlm, spec(method) if method else "none", pairs))
         return
-    print_text("".join(f"{answer['answer']}\n" for answer in (first, *more)))
-    say(f"{first['tokens_kept']} of {counted(first['tokens_total'], 'visual token')} read")
-
-
-def _answer_record(question: str, answer: Answer) -> AnswerRecord:
-    """The record of an answer."""
-    return {
-        "question": question,
-        "answer": answer.text,
-        "tokens_total": answer.tokens_total,
-        "tokens_kept": answer.tokens_kept,
-        "vision_ms": answer.vision_ms,
-        "selection_ms": answer.selection_ms,
-        "prefill_ms": answer.prefill_ms,
-        "decode_ms": answer.decode_ms,
-    }
+    print_text("".join(f"{answer}\n" for answer in answers))
+    if any(answer.cut for answer in answers):
+        say("note: an answer was cut; --generation max_new_tokens=NUMBER lets it go on")
+    say(f"{answers[0].tokens_kept} of {counted(answers[0].tokens_total, 'visual token')} read")

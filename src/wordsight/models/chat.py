@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
-from wordsight._utils.options import NewTokens, check_value
 from wordsight.errors import UsageError, shown
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.processing import Processed, Turn
@@ -23,7 +22,8 @@ from wordsight.models.tokens import VisualTokens
 class Answer:
     """What the model said, and what it read and took for it.
 
-    tokens_kept is a mean over layers where some of them read more tokens than others. Times are wall-clock
+    tokens_kept is a mean over layers where some of them read more tokens than others. `cut` is an answer that
+    would have gone on, beyond its max_new_tokens. Times are wall-clock
     milliseconds; prefill and decode are those of the batch in which it was answered. On a GPU, where work is
     queued, they say when it was: measure there with a profiler.
     """
@@ -35,6 +35,7 @@ class Answer:
     selection_ms: float
     prefill_ms: float
     decode_ms: float
+    cut: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -62,8 +63,10 @@ class ChatModel(Protocol):
     ) -> Prompt: ...
 
     def answer_prepared(
-        self, prepared: Iterable[PreparedPrompt], max_new_tokens: int
+        self, prepared: Iterable[PreparedPrompt], max_new_tokens: int | None
     ) -> Iterator[Answer]: ...
+
+    def new_tokens(self, asked: int | None) -> int: ...
 
 
 @dataclass
@@ -88,7 +91,7 @@ class Chat:
         check_pruner(self.vlm, self.pruner)
         self._opened = MediaInput.of(self.media)
 
-    def ask(self, question: str, *, max_new_tokens: int = 64) -> Answer:
+    def ask(self, question: str, *, max_new_tokens: int | None = None) -> Answer:
         """The answer to a question after all turns before; both are remembered.
 
         Raises UsageError if all turns, the pictures among them, and the answer exceed the model's context.
@@ -97,12 +100,12 @@ class Chat:
         self.turns.append((question, answer.text))
         return answer
 
-    def prepare(self, question: str, max_new_tokens: int = 64) -> PreparedPrompt:
+    def prepare(self, question: str, max_new_tokens: int | None = None) -> PreparedPrompt:
         """The pruned prompt of a question after all turns before, for an answer of so many tokens."""
-        check_value("max_new_tokens", max_new_tokens, NewTokens)
+        most = self.vlm.new_tokens(max_new_tokens)
         began = perf_counter()
         signals = self.pruner.required_signals if self.pruner else frozenset()
-        new_tokens = None if closes_gaps(self.pruner) else max_new_tokens
+        new_tokens = None if closes_gaps(self.pruner) else most
         processed = self.vlm.process(self._opened, question, turns=self.turns, new_tokens=new_tokens)
         prompt = self.vlm.encode_processed(processed, question, signals=signals, visual=self._whole)
         encoded = perf_counter()
