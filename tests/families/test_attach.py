@@ -5,6 +5,7 @@ import torch
 
 from wordsight import DivPrune, FastV, MMTok, Random, UsageError, attach
 from wordsight.media.inputs import MediaInput
+from wordsight.models.conversation import Conversation
 from wordsight.models.processing import process, prompt_text
 
 QUESTIONS = ("what color is the cat?", "is there a cat or a dog in the garden?")
@@ -16,9 +17,9 @@ def own_inputs(vlm, media, questions):
     """What a caller gets from his processor, with whole prompts padded on the left."""
     vlm.processor.tokenizer.padding_side = "left"
     if len(questions) == 1:
-        return dict(process(vlm.processor, MediaInput.of(media), questions[0]).inputs)
+        return dict(process(vlm.processor, Conversation.about(MediaInput.of(media), questions[0])).inputs)
     texts = [
-        prompt_text(vlm.processor, MediaInput.of(one), text, ())
+        prompt_text(vlm.processor, Conversation.about(MediaInput.of(one), text))
         for one, text in zip(media, questions, strict=True)
     ]
     begun = {"add_special_tokens": False} if texts[0].startswith("<s>") else {}

@@ -7,6 +7,7 @@ import torch
 
 from wordsight import Random, Video
 from wordsight.media.inputs import MediaInput
+from wordsight.models.conversation import Conversation
 from wordsight.models.processing import process, prompt_text
 from wordsight.models.turns import last_questions
 
@@ -15,7 +16,9 @@ QUESTIONS = ("what color is the cat?", "is there a cat or a dog in the garden?",
 
 def batched(vlm, media, questions, side):
     """What the processor itself makes of several questions, each about its own pictures."""
-    texts = [prompt_text(vlm.processor, *each, ()) for each in zip(media, questions, strict=True)]
+    texts = [
+        prompt_text(vlm.processor, Conversation.about(*each)) for each in zip(media, questions, strict=True)
+    ]
     vlm.processor.tokenizer.padding_side = side
     begun = {"add_special_tokens": False} if texts[0].startswith("<s>") else {}
     images = [list(one.pictures) for one in media]
@@ -56,7 +59,7 @@ def test_a_batch_is_read_as_its_rows_are_encoded(vlm, picture, side):
 
 
 def test_one_prompt_is_read_as_it_is_encoded(vlm, media):
-    inputs = process(vlm.processor, MediaInput.of(media), QUESTIONS[0]).inputs
+    inputs = process(vlm.processor, Conversation.about(MediaInput.of(media), QUESTIONS[0])).inputs
     (read,) = vlm.read(inputs)
     assert_same(read, vlm.encode(media, QUESTIONS[0]))
 
@@ -66,14 +69,16 @@ def test_films_of_several_rows_are_read_as_they_are_encoded(vlm, picture):
         return  # takes frames as pictures
     films = [Video.of([picture(60, 40, 4 * n + seed) for seed in range(4)], fps=2) for n in range(2)]
     media = [MediaInput.of(film) for film in films]
-    alone = [process(vlm.processor, one, QUESTIONS[0]).inputs for one in media]
+    alone = [process(vlm.processor, Conversation.about(one, QUESTIONS[0])).inputs for one in media]
     batch = {name: _joined([one[name] for one in alone]) for name in alone[0]}
     for read, film in zip(vlm.read(batch), films, strict=True):
         assert_same(read, vlm.encode(film, QUESTIONS[0]))
 
 
 def test_a_row_of_text_has_no_visual_tokens(vlm, picture):
-    inputs = process(vlm.processor, MediaInput.of(picture(40, 40, 0)), QUESTIONS[0]).inputs
+    inputs = process(
+        vlm.processor, Conversation.about(MediaInput.of(picture(40, 40, 0)), QUESTIONS[0])
+    ).inputs
     ids = vlm.processor.tokenizer("what is two and two?", return_tensors="pt")
     longest = max(inputs["input_ids"].shape[1], ids["input_ids"].shape[1])
 
@@ -102,12 +107,16 @@ def test_the_last_of_several_questions_is_the_question(vlm, picture):
     if not vlm.processor.chat_template:
         return
     turns = [("what is it?", "a cat")]
-    inputs = process(vlm.processor, MediaInput.of(picture(40, 40, 0)), QUESTIONS[1], turns).inputs
+    inputs = process(
+        vlm.processor, Conversation.about(MediaInput.of(picture(40, 40, 0)), QUESTIONS[1], turns)
+    ).inputs
     assert last_questions(vlm.processor, inputs) == [QUESTIONS[1]]
 
 
 def test_labels_stay_beside_their_tokens(vlm, picture):
-    inputs = dict(process(vlm.processor, MediaInput.of(picture(40, 40, 0)), QUESTIONS[0]).inputs)
+    inputs = dict(
+        process(vlm.processor, Conversation.about(MediaInput.of(picture(40, 40, 0)), QUESTIONS[0])).inputs
+    )
     inputs["labels"] = torch.arange(inputs["input_ids"].shape[1])[None]
     (prompt,) = vlm.read(inputs)
     kept = Random(keep=0.3)(prompt)

@@ -16,6 +16,7 @@ from transformers import (
 
 from wordsight import MMTok, Random, UsageError, attach
 from wordsight.media.inputs import MediaInput
+from wordsight.models.conversation import Conversation
 from wordsight.models.layer_hooks import cache_name
 from wordsight.models.processing import process
 from wordsight.models.prompt import collate
@@ -27,7 +28,7 @@ PRUNER = Random(keep=0.2)
 
 @pytest.fixture
 def inputs(tiny, picture):
-    return dict(process(tiny.processor, MediaInput.of(picture), QUESTION).inputs)
+    return dict(process(tiny.processor, Conversation.about(MediaInput.of(picture), QUESTION)).inputs)
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ def test_what_reads_the_prompt_by_itself_is_refused(tiny, inputs, name):
 
 def test_a_second_turn_goes_on_with_the_callers_cache(tiny, picture):
     """As without a cache: turn by turn, the pruned prompt of turn one begins that of turn two."""
-    one = dict(process(tiny.processor, MediaInput.of(picture), QUESTION).inputs)
+    one = dict(process(tiny.processor, Conversation.about(MediaInput.of(picture), QUESTION)).inputs)
     with attach(tiny.model, tiny.processor, PRUNER):
         cache = DynamicCache(config=tiny.model.config)
         first = tiny.model.generate(

@@ -26,6 +26,7 @@ from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.batching import batches
 from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, check_pruner, closes_gaps
 from wordsight.models.context import PromptLength, check_length
+from wordsight.models.conversation import Conversation, Message, Turn
 from wordsight.models.failures import as_model_error
 from wordsight.models.families import Family, family
 from wordsight.models.families.base import Size
@@ -38,7 +39,7 @@ from wordsight.models.loading import load
 from wordsight.models.memory import GIB, PassMemory, row_bytes
 from wordsight.models.offloading import input_device, on_device, onloaded
 from wordsight.models.preflight import Preflight
-from wordsight.models.processing import Processed, Turn, process
+from wordsight.models.processing import Processed, process
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
 from wordsight.models.rows import MODALITIES, Row, check_count, split_rows
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
@@ -172,16 +173,24 @@ class VLM:
         that the model does not have, and for a text that is none to the tokenizer. A prompt may be longer
         than the model's context here: a pruner that closes gaps may make it fit.
         """
-        processed = process(self.processor, MediaInput.of(media), question, turns)
+        processed = process(self.processor, Conversation.about(MediaInput.of(media), question, turns))
         return self.encode_processed(processed, question, signals=signals, visual=visual)
 
-    def process(
-        self, media: MediaInput, question: str, *, new_tokens: int | None, turns: Sequence[Turn] = ()
-    ) -> Processed:
-        """What the processor makes of a question, for `encode_processed`. Raises UsageError if all of it and
-        an answer of `new_tokens` exceed the model's context; None does not ask.
+    def encode_messages(
+        self, messages: Sequence[Message], *, signals: frozenset[str] = frozenset()
+    ) -> Prompt:
+        """The prompt of Hugging Face `messages`, with a system text, several turns, and pictures or films
+        anywhere; see `encode` and `Conversation.of`.
         """
-        processed = process(self.processor, media, question, turns)
+        conversation = Conversation.of(messages)
+        processed = process(self.processor, conversation)
+        return self.encode_processed(processed, conversation.question, signals=signals)
+
+    def process(self, conversation: Conversation, *, new_tokens: int | None) -> Processed:
+        """What the processor makes of a conversation, for `encode_processed`. Raises UsageError if all of it
+        and an answer of `new_tokens` exceed the model's context; None does not ask.
+        """
+        processed = process(self.processor, conversation)
         row = self._row(processed.inputs)
         for modality in filter(row.placeholders, MODALITIES):
             find_encoder(self.model, row.inputs, modality)  # what it takes otherwise is refused first
@@ -467,11 +476,19 @@ class VLM:
             answers.append(Answer(said.text, one.total, kept, vision, selection, prefill, decode, said.cut))
         return answers
 
-    def chat(self, media: Media | Sequence[Media], *, pruner: PromptPruner | None = None) -> Chat:
+    def chat(
+        self,
+        media: Media | Sequence[Media] = (),
+        *,
+        pruner: PromptPruner | None = None,
+        messages: Sequence[Message] | Conversation = (),
+    ) -> Chat:
         """Questions about the same images or videos, which are encoded once and pruned once, but for methods
         inside the language model: they prune for every question.
+
+        Hugging Face `messages` may stand in place of media: `chat.answer()` answers the last of them.
         """
-        return Chat(self, media, pruner)
+        return Chat(self, media, pruner, begun=messages)
 
     @overload
     def answer(
@@ -523,7 +540,7 @@ class VLM:
         preflight = Preflight(self)
         for number, (item, asked) in enumerate(pairs, 1):
             with located(f"question {number}"):
-                preflight.check(MediaInput.of(item), asked, new_tokens)
+                preflight.check(Conversation.about(MediaInput.of(item), asked), new_tokens)
         prepared = (self.chat(item, pruner=pruner).prepare(asked, max_new_tokens) for item, asked in pairs)
         return list(self.answer_prepared(prepared, max_new_tokens))
 
