@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,12 +30,19 @@ from wordsight.cli.common import (
 from wordsight.errors import UsageError
 from wordsight.models.load_options import LoadOptions
 
+if TYPE_CHECKING:
+    from wordsight.models.conversation import Conversation
+
 
 @takes_load_options
 def ask(
     given: Annotated[
-        list[str], typer.Argument(metavar="PICTURE|VIDEO... QUESTION", help="- is standard input")
-    ],
+        list[str] | None, typer.Argument(metavar="PICTURE|VIDEO... QUESTION", help="- is standard input")
+    ] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(help="a JSON file of Hugging Face messages, in place of pictures and a question"),
+    ] = None,
     then: Annotated[list[str] | None, typer.Option(help="ask this next; the same tokens are read")] = None,
     frames: Frames = None,
     fps: Fps = None,
@@ -48,10 +57,11 @@ def ask(
     from wordsight._utils.registry import spec
     from wordsight.reports.asking import ask_record
 
-    if len(given) < 2:
+    if bool(messages) == bool(given):
+        raise UsageError("expected pictures or videos and then a question about them, or --messages FILE")
+    if given and len(given) < 2:
         raise UsageError(f"expected pictures or videos and then a question about them; got only {given[0]!r}")
-    *paths, question = given
-    for asked in (question, *(then or ())):
+    for asked in (*(given or ())[-1:], *(then or ())):
         check_question(asked)
     asked_for = budgets([keep] if keep else None, [tokens] if tokens else None)
     if len(asked_for) > 1:
@@ -59,10 +69,10 @@ def ask(
     method = make_pruner(pruner, **dict(*asked_for))
     if method is None and asked_for:
         raise UsageError("--keep and --tokens need a pruner, got none; add one, such as --pruner divprune")
-    opened = open_media(paths, frames, fps)
+    begun = _read_messages(messages, frames, fps) if messages else _asked(given or [], frames, fps)
     vlm = load_vlm(model, load)
-    chat = vlm.chat(opened, pruner=method)
-    questions = (question, *(then or ()))
+    chat = vlm.chat(messages=begun, pruner=method)
+    questions = (begun.question, *(then or ()))
     answers = [chat.ask(asked) for asked in questions]
     if as_json:
         pairs = list(zip(questions, answers, strict=True))
@@ -72,3 +82,20 @@ def ask(
     if any(answer.cut for answer in answers):
         say("note: an answer was cut; --generation max_new_tokens=NUMBER lets it go on")
     say(f"{answers[0].tokens_kept} of {counted(answers[0].tokens_total, 'visual token')} read")
+
+
+def _asked(given: Sequence[str], frames: int | None, fps: float | None) -> Conversation:
+    """A question, the last of these, about the media before it."""
+    from wordsight.models.conversation import Conversation
+
+    *paths, question = given
+    return Conversation.about(open_media(paths, frames, fps), question)
+
+
+def _read_messages(path: Path, frames: int | None, fps: float | None) -> Conversation:
+    """The messages in a JSON file."""
+    from wordsight._utils.records import read_json
+    from wordsight.media.video import Sampling
+    from wordsight.models.conversation import Conversation
+
+    return Conversation.of(read_json(path, "messages"), Sampling(frames=frames, fps=fps))

@@ -28,6 +28,7 @@ from wordsight.explain.pruner_choices import (
     pruner_choices,
 )
 from wordsight.media.inputs import MediaInput
+from wordsight.models.conversation import Conversation
 from wordsight.models.preflight import Preflight
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
@@ -145,7 +146,7 @@ def explain_tokens(
     methods = request.methods(vlm)
     preflight = Preflight(vlm)
     for question in (request.question, probe.QUESTION):
-        preflight.check(media, question, vlm.new_tokens(None))
+        preflight.check(Conversation.about(media, question), vlm.new_tokens(None))
     signals = frozenset[str]().union(*(method.required_signals for method in methods)) | (CLS & vlm.signals)
     with subtask(0, STEPS, "encoding the picture"):
         prompt = vlm.encode(media, request.question, signals=signals)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList, StoppingCriteriaList
+from transformers import LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
 from wordsight._utils.notes import note
 from wordsight._utils.numbers import counted
@@ -26,8 +26,10 @@ from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.batching import batches
 from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, check_pruner, closes_gaps
 from wordsight.models.context import PromptLength, check_length
+from wordsight.models.conversation import Conversation, Message, Turn
 from wordsight.models.failures import as_model_error
 from wordsight.models.families import Family, family
+from wordsight.models.families.base import Size
 from wordsight.models.fingerprints import Fingerprint, Parts, fingerprint_of_files, fingerprint_of_model
 from wordsight.models.finite import FiniteLogits, check_logits
 from wordsight.models.generation import Generated, departures, generation_arguments, read_generated, seeded
@@ -35,16 +37,18 @@ from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, to
 from wordsight.models.load_options import NEW_TOKENS, LoadOptions
 from wordsight.models.loading import load
 from wordsight.models.memory import GIB, PassMemory, row_bytes
-from wordsight.models.offloading import input_device, onloaded
+from wordsight.models.offloading import input_device, on_device, onloaded
 from wordsight.models.preflight import Preflight
-from wordsight.models.processing import Processed, Turn, process
+from wordsight.models.processing import Processed, process
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
+from wordsight.models.rows import MODALITIES, Row, check_count, split_rows
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
 from wordsight.models.tokens import VisualTokens
-from wordsight.models.vision import check_count, encode_images, find_encoder
+from wordsight.models.turns import last_questions
+from wordsight.models.vision import Seeing, encode_images, find_encoder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import ProcessorMixin
 
 DRIFT = 0.02  # most that logits may differ, as a share of the largest, between two ways to read one prompt
 
@@ -75,11 +79,7 @@ class VLM:
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if hasattr(self.model, "merge_and_unload"):
-            raise ModelError(
-                f"{self.name}: {type(self.model).__name__} wraps a model and its adapter; give the model "
-                "that its merge_and_unload() returns"
-            )
+        self.model = unwrapped(self.model)
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
@@ -173,17 +173,27 @@ class VLM:
         that the model does not have, and for a text that is none to the tokenizer. A prompt may be longer
         than the model's context here: a pruner that closes gaps may make it fit.
         """
-        processed = process(self.processor, MediaInput.of(media), question, turns)
+        processed = process(self.processor, Conversation.about(MediaInput.of(media), question, turns))
         return self.encode_processed(processed, question, signals=signals, visual=visual)
 
-    def process(
-        self, media: MediaInput, question: str, *, new_tokens: int | None, turns: Sequence[Turn] = ()
-    ) -> Processed:
-        """What the processor makes of a question, for `encode_processed`. Raises UsageError if all of it and
-        an answer of `new_tokens` exceed the model's context; None does not ask.
+    def encode_messages(
+        self, messages: Sequence[Message], *, signals: frozenset[str] = frozenset()
+    ) -> Prompt:
+        """The prompt of Hugging Face `messages`, with a system text, several turns, and pictures or films
+        anywhere; see `encode` and `Conversation.of`.
         """
-        processed = process(self.processor, media, question, turns)
-        find_encoder(self.model, processed)  # media that the model takes otherwise are refused first
+        conversation = Conversation.of(messages)
+        processed = process(self.processor, conversation)
+        return self.encode_processed(processed, conversation.question, signals=signals)
+
+    def process(self, conversation: Conversation, *, new_tokens: int | None) -> Processed:
+        """What the processor makes of a conversation, for `encode_processed`. Raises UsageError if all of it
+        and an answer of `new_tokens` exceed the model's context; None does not ask.
+        """
+        processed = process(self.processor, conversation)
+        row = self._row(processed.inputs)
+        for modality in filter(row.placeholders, MODALITIES):
+            find_encoder(self.model, row.inputs, modality)  # what it takes otherwise is refused first
         if new_tokens is not None:
             check_length(self.name, self.model.config, self.length_of(processed), new_tokens)
         return processed
@@ -191,9 +201,14 @@ class VLM:
     def length_of(self, processed: Processed) -> PromptLength:
         """How many positions the whole prompt takes, before the vision tower has run."""
         known = {"item": processed.item, "items": len(processed.media.frames), "turns": processed.turns}
+        row = self._row(processed.inputs)
         with self._reading():
-            positions = self.family.positions(self.model, processed.inputs)
-        return PromptLength.of(positions, processed.is_visual(self.model.config), **known)
+            positions = self.family.positions(self.model, row.inputs)
+        return PromptLength.of(positions, row.is_visual, **known)
+
+    def _row(self, inputs: Mapping[str, Any]) -> Row:
+        (row,) = split_rows(self.model.config, inputs)
+        return row
 
     @torch.no_grad()
     def encode_processed(
@@ -205,27 +220,65 @@ class VLM:
         visual: VisualTokens | None = None,
     ) -> Prompt:
         """The prompt of what the processor made of this question, see `encode`."""
-        config = self.model.config
+        (prompt,) = self._prompts(
+            processed.inputs,
+            [question],
+            signals=signals,
+            sizes=[frame.size for frame in processed.media.frames],
+            visual=None if visual is None else [visual],
+        )
+        return prompt
+
+    def read(self, inputs: Mapping[str, Any], *, signals: frozenset[str] = frozenset()) -> list[Prompt]:
+        """The prompts of what a processor returned for any batch: padded on either side, with several
+        pictures and videos in a row, or with none.
+
+        The tower runs once for all rows, and gradients flow if they are enabled. `labels` (rows, tokens) stay
+        beside the tokens they are of. The question that a pruner may read is the last one in a row, by the
+        chat template. Raises UsageError for what is no such batch.
+
+        >>> prompts = [pruner(prompt) for prompt in vlm.read(processor(images=..., text=...))]
+        >>> model(**collate(prompts)).loss.backward()
+        """
+        questions = last_questions(self.processor, inputs) if "question" in signals else None
+        return self._prompts(inputs, questions, signals=signals)
+
+    def _prompts(
+        self,
+        inputs: Any,
+        questions: Sequence[str] | None,
+        *,
+        signals: frozenset[str],
+        sizes: Sequence[Size] | None = None,
+        visual: Sequence[VisualTokens] | None = None,
+    ) -> list[Prompt]:
         if missing := signals - self.signals:
             raise ModelError(
-                f"{self.name} ({config.model_type}) has no signal {', '.join(sorted(missing))}; it has "
-                f"{', '.join(sorted(self.signals))}"
+                f"{self.name} ({self.model.config.model_type}) has no signal {', '.join(sorted(missing))}; "
+                f"it has {', '.join(sorted(self.signals))}"
             )
-        inputs = processed.inputs.to(input_device(self.model))
-        is_visual = processed.is_visual(config)
+        rows = split_rows(self.model.config, on_device(inputs, input_device(self.model)))
         if visual is None:
+            seeing = Seeing(self.model, self.family, self.processor, sizes)
             with self._reading():
-                visual = encode_images(self.model, self.family, processed, signals - TEXT_SIGNALS)
-        check_count(int(is_visual.sum()), len(visual))
+                encoded = encode_images(seeing, rows, signals - TEXT_SIGNALS)
+        else:
+            encoded = list(zip(rows, visual, strict=True))
+        asked = questions or [""] * len(rows)
+        return [self._prompt(*one, text, signals) for one, text in zip(encoded, asked, strict=True)]
+
+    def _prompt(self, row: Row, visual: VisualTokens, question: str, signals: frozenset[str]) -> Prompt:
+        check_count(int(row.is_visual.sum()), len(visual))
         tokenizer = self.processor.tokenizer
         visual = with_text_signals(self.model, tokenizer, visual, question, signals & TEXT_SIGNALS)
+        names = [name for name in (*self.family.per_token, "labels") if name in row.inputs]
         with self._reading():
-            positions = self.family.positions(self.model, inputs)
-            sequence = {"input_ids": processed.ids, "position_ids": positions}
-            sequence |= {name: inputs[name][0] for name in self.family.per_token}
-        prompt = Prompt(sequence, is_visual, visual, processed.modality(config))
-        if not self.family.has_picture_map and not self._checked:
-            self._check(prompt, inputs)
+            positions = self.family.positions(self.model, row.inputs)
+        sequence = {"input_ids": row.ids, "position_ids": positions}
+        sequence |= {name: row.inputs[name][0] for name in names}
+        prompt = Prompt(sequence, row.is_visual, visual, row.of == MODALITIES.index("video"))
+        if not self.family.has_picture_map and not self._checked and len(visual):
+            self._check(prompt, row.inputs)
         return prompt
 
     def _check(self, prompt: Prompt, inputs: Any) -> None:
@@ -257,6 +310,7 @@ class VLM:
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)
+            prefix.pop("labels", None)
             with self._reading():
                 cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[cache_name(self.model)]
         longest = max(prompt.length for prompt in prompts) - shared
@@ -275,6 +329,7 @@ class VLM:
         # With a cache, FlashAttention reads one row with gaps as packed sequences, unless it is padded.
         is_packed = shared > 0 and len(prompts) == 1 and is_flash(self.model.config.get_text_config())
         _, rest = collate_after(prompts, shared, int(is_packed))
+        rest.pop("labels", None)
         past = copy.deepcopy(cache)
         with self._reading(*prompts), self._layerwise(prompts) as extra:
             if past is not None:
@@ -321,6 +376,7 @@ class VLM:
         self.check_lengths(prompts, most)
         self._tell_departures()
         inputs, options, tokenizer = collate(prompts), self.options.generation, self.processor.tokenizer
+        inputs.pop("labels", None)
         given = {
             "max_new_tokens": most,
             "min_new_tokens": min_new_tokens,
@@ -420,11 +476,19 @@ class VLM:
             answers.append(Answer(said.text, one.total, kept, vision, selection, prefill, decode, said.cut))
         return answers
 
-    def chat(self, media: Media | Sequence[Media], *, pruner: PromptPruner | None = None) -> Chat:
+    def chat(
+        self,
+        media: Media | Sequence[Media] = (),
+        *,
+        pruner: PromptPruner | None = None,
+        messages: Sequence[Message] | Conversation = (),
+    ) -> Chat:
         """Questions about the same images or videos, which are encoded once and pruned once, but for methods
         inside the language model: they prune for every question.
+
+        Hugging Face `messages` may stand in place of media: `chat.answer()` answers the last of them.
         """
-        return Chat(self, media, pruner)
+        return Chat(self, media, pruner, begun=messages)
 
     @overload
     def answer(
@@ -476,6 +540,19 @@ class VLM:
         preflight = Preflight(self)
         for number, (item, asked) in enumerate(pairs, 1):
             with located(f"question {number}"):
-                preflight.check(MediaInput.of(item), asked, new_tokens)
+                preflight.check(Conversation.about(MediaInput.of(item), asked), new_tokens)
         prepared = (self.chat(item, pruner=pruner).prepare(asked, max_new_tokens) for item, asked in pairs)
         return list(self.answer_prepared(prepared, max_new_tokens))
+
+
+def unwrapped(model: Any) -> Any:
+    """The model of transformers inside what peft, accelerate or torch.compile made of it; adapters stay in
+    its layers.
+    """
+    while not isinstance(model, PreTrainedModel):
+        inside = (getattr(model, name, None) for name in ("base_model", "module", "_orig_mod", "model"))
+        found = next((one for one in inside if isinstance(one, torch.nn.Module)), None)
+        if found is None:
+            return model
+        model = found
+    return model
