@@ -12,6 +12,7 @@ from wordsight._utils.notes import listen_to_notes
 from wordsight.errors import ModelError, ModelNote, UsageError
 from wordsight.media.inputs import MediaInput
 from wordsight.models import loading, placement
+from wordsight.models.conversation import Conversation
 from wordsight.models.load_options import named_values
 from wordsight.models.processing import prompt_text
 from wordsight.models.vlm import VLM
@@ -151,7 +152,7 @@ def thoughtful(tiny, folder):
 
 
 def text_of(vlm, picture):
-    return prompt_text(vlm.processor, MediaInput.of(picture), QUESTION, ())
+    return prompt_text(vlm.processor, Conversation.about(MediaInput.of(picture), QUESTION))
 
 
 def test_thinking_is_off_by_default_where_the_template_knows_it_and_that_is_said(tiny, folder, picture):
