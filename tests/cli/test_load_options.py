@@ -5,10 +5,12 @@ import sys
 from inspect import signature
 
 import pytest
+from transformers.utils import logging
 
 from wordsight import cli
-from wordsight.cli.common import load_options
+from wordsight.cli.common import load_options, load_vlm
 from wordsight.models.load_options import GenerationOptions, LoadOptions
+from wordsight.models.vlm import VLM
 
 COMMANDS = [
     cli.ask.ask,
@@ -90,3 +92,15 @@ def test_the_values_of_texts_reach_the_options():
         template={"enable_thinking": True},
         generation=GenerationOptions(stop=("END",)),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "is_terminal", "expected"), [("m", True, 0), ("m", False, 1), ("demo", True, 1)]
+)
+def test_loading_shows_bars_on_a_terminal(name, is_terminal, expected, monkeypatch):
+    hidden = []
+    monkeypatch.setattr(logging, "disable_progress_bar", lambda: hidden.append(1))
+    monkeypatch.setattr(VLM, "from_pretrained", lambda name, options: name)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    load_vlm(name)
+    assert len(hidden) == expected
