@@ -22,6 +22,7 @@ QUESTION = "What does this image show? You must provide a single word or phrase 
 # A token may say nothing to one question and something to another. The first is the paper's.
 QUESTIONS = (QUESTION, "What color is it?", "What is the background?")
 ARTICLES = ("a", "an", "the")
+NOISE_FLOOR = 0.005  # nats, see `says_nothing`
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,24 @@ class TokenProbe:
         return self.probabilities[:, 0]
 
     @property
+    def says_nothing(self) -> Tensor:
+        """(N,) which tokens say nothing to the question."""
+        return says_nothing(self.blind_divergence)
+
+    @property
     def words(self) -> list[list[tuple[str, float]]]:
         """Per token its words with their probabilities, the likeliest first."""
         return [
             list(zip(row, chances, strict=True))
             for row, chances in zip(self.spelled, self.probabilities.tolist(), strict=True)
         ]
+
+
+def says_nothing(blind_divergence: Tensor) -> Tensor:
+    """(T,) whether this is so little (below NOISE_FLOOR) that a token says nothing to the question: its
+    likeliest word is then the question's own.
+    """
+    return blind_divergence < NOISE_FLOOR
 
 
 def probe_tokens(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> TokenProbe:
