@@ -1,9 +1,9 @@
 """What the noise floor of `redundancy/probe.py` stands on: how far rounding alone moves a token's words, and
 how many tokens of a model lie where.
 
-"rounding": the same tokens read in batches and one by one, in float32 and in bfloat16. "tokens": how many of them have
-a divergence from the blind answer below each edge, and below the floor. "reader": what a reader of one word
-can make of a divergence at most.
+"rounding": the same tokens read in batches and one by one, in float32 and in bfloat16. "below": how many
+tokens have a divergence from the blind answer below each edge. "reader": what a reader of one word can make
+of a divergence at the floor, at most.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from wordsight.synthetic.scenes import save_scenes
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "noise_floor.json"
 EDGES = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3, 7e-3, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
-NOISY, READ_AGAIN = 2, 24  # pictures that are read again, and tokens of each
+NOISY, READ_AGAIN = 1, 16  # pictures that are read again, and tokens of each
 
 
 def measure(
@@ -123,7 +123,7 @@ def rereadings(vlm: VLM, pictures: list[Path]) -> dict[str, Tensor]:
 
 def apart(one: Tensor, other: Tensor) -> dict[str, float]:
     """How far two readings (2, R, V) of the same tokens are apart, in nats: their largest and median
-    divergence, that of the answers without any token, and the most that a token's divergence from those moves.
+    divergence, that of the answers without any token, and by how much a token's divergence from those moves.
     """
     between = jensen_shannon(one[0], other[0])
     moved = jensen_shannon(*one) - jensen_shannon(*other)

@@ -115,9 +115,10 @@ def test_a_cluster_counts_what_its_prototypes_say_and_prune(shown):
         assert cluster["prototypes"] == len(own) > 0
         assert cluster["prunes"] == sum(each["prunes"] for each in own)
         assert cluster["confidence"] == pytest.approx(np.mean([each["confidence"] for each in own]))
-        said = Counter(each["words"][0][0] for each in own)
+        said = Counter(each["words"][0][0] for each in own if not each["says_nothing"])
         assert dict(cluster["words"]).items() <= said.items()
-        assert cluster["words"][0][1] == max(said.values())
+        assert max(dict(cluster["words"]).values(), default=0) == max(said.values(), default=0)
+        assert cluster["says_nothing"] == len(own) - said.total()
         assert shown.record["prototypes"][cluster["center"]] in own
 
 
@@ -125,6 +126,7 @@ def test_prototypes_that_say_a_word_surely_are_flagged_with_share_and_words(show
     sure = sorted(column(shown, "confidence"))[-5]
     says = inspect_codebook(tiny, shown.book, shown.photos[:1], sure=sure)["says"]
     words = [each["words"][0][0] for each in shown.record["prototypes"] if each["confidence"] >= sure]
+    assert not any(each["says_nothing"] for each in shown.record["prototypes"] if each["confidence"] >= sure)
     assert (says["flagged"], says["prototypes"], says["share"]) == (True, 5, 5 / 36)
     assert dict(says["words"]) == Counter(words)
     assert [count for _, count in says["words"]] == sorted(Counter(words).values(), reverse=True)

@@ -36,7 +36,7 @@ class SilenceRecord(TypedDict):
 
 
 def share_silent(blind_divergence: Tensor, pictures: int) -> SilenceRecord:
-    """How many of the tokens of so many pictures say nothing, by their divergences (T,) from the blind answer.
+    """How many of the tokens of so many pictures say nothing, by their divergence (T,) from the blind answer.
 
     Raises UsageError if there are none.
     """
