@@ -233,8 +233,8 @@ def made_up(panels, crops):
     words = [["pig", 0.98412], ["", 0.01], ["sky", 0.002], ["x", 0.001]]
     return {
         "panels": [{"title": f"panel {i}", "crops": grids} for i in range(panels)],
-        "tokens": {"cell": [[0, 0, 1, 4], [0, 0, 1, 5]], "words": [words, words], "says_nothing": [False, True],
-                   "values": {"global": [0.5, 0.25]}},
+        "tokens": {"cell": [[0, 0, 1, 4], [0, 0, 1, 5]], "words": [words, words],
+                   "says_nothing": [False, True], "values": {"global": [0.5, 0.25]}},
         "maps": [{"name": "global", "label": "global divergence"}],
     }  # fmt: skip
 

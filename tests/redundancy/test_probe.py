@@ -174,11 +174,11 @@ def test_blind_divergence_is_that_from_the_prompt_without_any_visual_token(tiny,
     torch.testing.assert_close(reading.blind_divergence, slow, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize(("moved", "nothing"), [(0, True), (0.05, True), (0.09, True), (0.11, False)])
-def test_a_token_that_moves_less_than_a_tenth_of_the_words_says_nothing(moved, nothing):
+@pytest.mark.parametrize(("moved", "nothing"), [(0, True), (0.1, True), (0.19, True), (0.21, False)])
+def test_a_token_that_moves_less_than_a_fifth_of_what_is_said_says_nothing(moved, nothing):
     logits = torch.tensor([[0.5 + moved, 0.5 - moved], [0.5, 0.5]]).log().tolist()
     far = slow_divergence(*logits)
-    assert far == pytest.approx(moved**2 / 2, rel=0.05)  # as small divergences are
+    assert far == pytest.approx(moved**2 / 2, rel=0.1)  # as small divergences are
     one = torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.5]]), (("a", "b"),), torch.zeros(1)
     assert probe.TokenProbe(*one, torch.tensor([far])).says_nothing.tolist() == [nothing]
 
@@ -186,7 +186,7 @@ def test_a_token_that_moves_less_than_a_tenth_of_the_words_says_nothing(moved, n
 def test_which_tokens_say_nothing_follows_from_their_distributions(tiny, reading, by_hand):
     blind = blind_by_hand(tiny)
     slow = torch.tensor([slow_divergence(row, blind) for row in by_hand.double().tolist()])
-    assert (reading.says_nothing == (slow < 0.005)).all()
+    assert (reading.says_nothing == (slow < probe.NOISE_FLOOR)).all()
 
 
 def test_tokens_whose_words_are_those_without_any_say_nothing(tiny, asked, monkeypatch):

@@ -26,7 +26,7 @@ def photos(tmp_path_factory):
 
 
 def test_the_share_is_that_of_the_divergences_below_the_floor():
-    found = share_silent(torch.tensor([0, 1e-9, 0.0049, 0.0051, 0.1, 0.69, 0.69, 0.69]), 3)
+    found = share_silent(torch.tensor([0, 1e-9, 0.019, 0.021, 0.1, 0.69, 0.69, 0.69]), 3)
     assert found == {"share": 0.375, "tokens": 8, "pictures": 3, "codebook_likely": True}
 
 
@@ -44,7 +44,7 @@ def test_without_tokens_there_is_no_share():
 def test_every_token_is_asked_where_a_picture_has_few(tiny, photos, monkeypatch):
     monkeypatch.setattr(silence, "SAMPLE", 144)
     probes = [probe.probe_tokens(tiny, tiny.encode(Image.open(path), probe.QUESTION)) for path in photos]
-    quiet = sum(far < 0.005 for each in probes for far in each.blind_divergence.tolist())
+    quiet = sum(far < probe.NOISE_FLOOR for each in probes for far in each.blind_divergence.tolist())
     found = measure_silence(tiny, photos)
     assert (found["tokens"], found["pictures"]) == (288, 2)
     assert found["share"] == pytest.approx(quiet / 288)
