@@ -37,7 +37,7 @@ NOISY, READ_AGAIN = 1, 16  # pictures that are read again, and tokens of each
 def measure(
     models: Annotated[list[str], typer.Argument(help="folders or names")],
     images: Annotated[Path | None, typer.Option(help="a folder of pictures; rendered scenes if none")] = None,
-    pictures: Annotated[int, typer.Option(help="so many of them, evenly spread")] = 24,
+    pictures: Annotated[int, typer.Option(help="so many of them, evenly spread")] = 12,
 ) -> None:
     """Add what is found of these models to results/noise_floor.json."""
     record: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {"models": {}}

@@ -295,6 +295,27 @@ def test_a_word_rings_the_tokens_that_say_it_first(opened, file, record):
     ]
 
 
+def test_tokens_that_say_nothing_are_ringed_as_such_and_say_so(opened):
+    record = made_up(grids=((0, 2, 2),))
+    record["tokens"]["says_nothing"] = [False, True, True, False]
+    record["words"] = [
+        {"word": "sky", "tokens": 2, "confidence": 0.5},
+        {"word": None, "tokens": 2, "confidence": 0.5},
+    ]
+    view = opened(record)
+    rings = "record.tokens.cell.map((_, token) => tokenStyle().ring(token))"
+    for label, ringed in (("· (nothing)", [False, True, True, False]), ("sky", [True, False, False, True])):
+        view.click(f"#word-table button >> text={label}")
+        assert view.evaluate(rings) == ringed
+    view.click("#word-table button >> text=sky")
+    assert view.evaluate(rings) == [False] * 4, "nothing is chosen any more"
+    assert view.get_attribute("[data-token='1']", "aria-label") == "row 1, column 2: nothing"
+    view.locator("[data-token='1']").click()
+    assert "It says nothing" in view.inner_text("#details")
+    view.locator("[data-token='0']").click()
+    assert "It says nothing" not in view.inner_text("#details")
+
+
 def test_several_panels_have_a_strip_that_leads_to_each(opened):
     view = opened(made_up(panels=3))
     assert view.locator("figure").count() == 3
