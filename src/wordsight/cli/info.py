@@ -7,13 +7,22 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import AsJson, load_vlm, print_json, print_text, say_skipped
+from wordsight.cli.common import (
+    AsJson,
+    load_vlm,
+    print_json,
+    print_text,
+    say_skipped,
+    takes_load_options,
+)
 from wordsight.errors import UsageError, shown
+from wordsight.models.load_options import LoadOptions
 
 DIGITS = 4  # of a side of a picture
 PICTURES = 20  # what is found on fewer is not to be believed
 
 
+@takes_load_options
 def info(
     model: Annotated[str, typer.Argument(help="a Hugging Face folder or hub name, or demo")] = "demo",
     size: Annotated[str, typer.Option(help="of a picture, width x height in pixels")] = "640x480",
@@ -27,6 +36,7 @@ def info(
     limit: Annotated[
         int, typer.Option("--pictures", "--limit", help="so many of them, evenly spread", min=1)
     ] = PICTURES,
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what wordsight makes of a model: its tokens, its prompt, and what works on it, as tried."""
@@ -41,7 +51,7 @@ def info(
             f"{shown(size)}"
         )
     pictures = _spread(images, limit) if images else []
-    record = describe_model(load_vlm(model), (sides[0], sides[1]), pictures)
+    record = describe_model(load_vlm(model, load), (sides[0], sides[1]), pictures)
     lines = [
         f"{name.replace('_', ' '):19}{_in_words(value)}"
         for name, value in record.items()
