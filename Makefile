@@ -49,6 +49,7 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	$(BIN)/python benchmarks/selection_cost.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/films.py
+	$(BIN)/python benchmarks/noise_floor.py demo $(SEEDS)/seed0 $(SEEDS)/seed2
 	cd training && ../$(BIN)/python card.py
 
 families: setup .venv/families/installed .venv/oldest/installed  ## which families pass, the README's table
