@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 from safetensors.numpy import load_file
 
@@ -16,6 +17,7 @@ from pool import FINDINGS, Scores, errors, pooled
 from run import write_between
 from wordsight._utils.files import replacing
 from wordsight._utils.numbers import signed
+from wordsight.algorithms.ranking import correlation
 from wordsight.evaluation.calibration import KEEPS
 from wordsight.evaluation.statistics import DIFFERENCES, interval
 from wordsight.redundancy.criteria import CRITERIA
@@ -138,14 +140,13 @@ def predictor(models: dict[str, Model]) -> dict[str, Any]:
     """Whether the share of silent tokens goes with what a book gains, over models: Spearman's rho, and the
     share of all orders of the models that have one as far from nothing.
     """
-    silent = [silence(model) for model in models.values()]
-    gains = [gain(model) for model in models.values()]
-    ranks = [np.argsort(np.argsort(values)) for values in (silent, gains)]
-    rho: Callable[[Any], float] = lambda order: float(np.corrcoef(ranks[0], order)[0, 1])  # noqa: E731
-    if len(models) < 3:
+    silent = torch.tensor([silence(model) for model in models.values()])
+    gains = torch.tensor([gain(model) for model in models.values()])
+    found = correlation(silent, gains) if len(models) > 2 else None
+    if found is None:  # too few models, or all have as many silent tokens
         return {"models": len(models), "rho": None, "p": None}
-    found = rho(ranks[1])
-    as_far = [abs(rho(np.array(order))) >= abs(found) - 1e-9 for order in permutations(ranks[1])]
+    orders = [correlation(silent, torch.stack(order)) or 0.0 for order in permutations(gains)]
+    as_far = [abs(rho) >= abs(found) - 1e-9 for rho in orders]
     return {"models": len(models), "rho": found, "p": float(np.mean(as_far))}
 
 
@@ -204,14 +205,18 @@ def concluded(pairs: dict[str, Any], predicted: dict[str, Any]) -> str:
 
 
 def by_model(models: dict[str, Model]) -> str:
-    """How silent every model's tokens are, what its book gains, and how well silence is told."""
+    """How silent every model's tokens are, what its book gains, and how well silent tokens, if there are
+    any, and the half that says least are told.
+    """
     kinds = ("book", "clustered", "control", "scorer", "[CLS] attention")
     head = ["model", "silent tokens", "book - control", "chosen", *(f"AUROC, {kind}" for kind in kinds)]
     body = []
     for name, model in models.items():
-        told = model["main"]["auroc_of_silence"]
+        told = model["main"]["auroc"].values()
         row = [name, f"{silence(model):.1%}", f"{gain(model):+.3f}", "; ".join(model["chosen"].values())]
-        body.append([*row, *(f"{told[kind]:.3f}" if kind in told else "" for kind in kinds)])
+        body.append(
+            [*row, *(", ".join(f"{each[kind]:.3f}" for each in told if kind in each) for kind in kinds)]
+        )
     return markdown(head, body)
 
 

@@ -51,7 +51,7 @@ from wordsight.tasks.base import Example, Task
 
 HERE = Path(__file__).parent
 KEPT = HERE.parent / "build" / "photos-verdict"
-FLOOR = 0.01  # bits of blind divergence: a token below says nothing
+FLOOR = 0.02  # nats of blind divergence: a token below says nothing
 ALONE = ("confidence", "certainty", "blind_divergence")  # criteria that one question about one token decides
 MIDDLE = KEEPS[1]  # choices are made at it
 CLUSTERINGS = [Clustering(largest=most, images=images) for most in (2, 4, 8, 24) for images in (4, 8)]
@@ -130,13 +130,8 @@ class Saying(Direct):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         says = self.known[key(tokens.embeds)]["blind_divergence"]
-        kept = says >= min(bits(self.floor), float(says.max()))
+        kept = says >= min(self.floor, float(says.max()))
         return tokens.take(kept.nonzero()[:, 0])
-
-
-def bits(value: float) -> float:
-    """In nats."""
-    return value * math.log(2)
 
 
 @dataclass(frozen=True)
@@ -239,11 +234,11 @@ def judge(  # noqa: PLR0913  # options of a command
     ] = "validation",
     part: Annotated[
         list[str] | None,
-        typer.Option(help="main, criteria, pruners, sizes; by default main of test, choices only else"),
+        typer.Option(help="main, criteria, pruners, sizes; by default what the protocol has of this model"),
     ] = None,
     share: Annotated[float, typer.Option(help="of the photos; less is for trying it out")] = 1.0,
     floor: Annotated[
-        float, typer.Option(help="bits of blind divergence; a token below says nothing")
+        float, typer.Option(help="nats of blind divergence; a token below says nothing")
     ] = FLOOR,
 ) -> None:
     """Measure parts of the verdict and write results/photos_RECIPE-SEED_SPLIT.json."""
@@ -261,10 +256,10 @@ def judge(  # noqa: PLR0913  # options of a command
         "model": name,
         "split": split,
         "sizes": asdict(bench.sizes),
-        "floor_bits": floor,
+        "floor": floor,
     }
     chosen = _chosen(bench, results)
-    for each in part or (["main"] if split == "test" else []):
+    for each in part or _of_protocol(name, split):
         found, says = PARTS[each](bench, chosen["chosen"])
         scores |= found
         record[each] = says
@@ -279,6 +274,13 @@ def judge(  # noqa: PLR0913  # options of a command
         save_file({label: values.astype(np.float32) for label, values in scores.items()}, draft)
     with replacing(results / f"photos_{name}_{split}.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _of_protocol(name: str, split: Split) -> list[str]:
+    """The parts that are measured beside the choices."""
+    if split == "validation":
+        return ["sizes"] if name == "b-0" else []
+    return ["main", "criteria", "pruners"] if name in ("a-0", "b-0") else ["main"]
 
 
 def _chosen(bench: Bench, results: Path) -> dict[str, Any]:
@@ -376,7 +378,7 @@ def measure_main(bench: Bench, chosen: dict[str, str]) -> tuple[dict[str, Scores
     return scores, {
         "prototypes": {name: len(each.prototypes) for name, each in books.items()},
         **_silence(evidence, probed, bench.floor),
-        "auroc_of_silence": _aurocs(few, probed, books, Learned(scorer=scorer), bench.floor),
+        "auroc": _aurocs(few, probed, books, Learned(scorer=scorer), bench.floor),
     }
 
 
@@ -400,22 +402,26 @@ def _silence(evidence: Evidence, probed: Evidence, floor: float) -> dict[str, An
     found: dict[str, Any] = {}
     for name, one in (("training", evidence), ("split", probed)):
         says = one.signals["blind_divergence"]
-        deciles = says.quantile(torch.linspace(0.1, 0.9, 9)) / math.log(2)
-        found[name] = {"silent": float((says < bits(floor)).float().mean()), "deciles_bits": deciles.tolist()}
+        deciles = says.quantile(torch.linspace(0.1, 0.9, 9)).tolist()
+        found[name] = {"silent": float((says < floor).float().mean()), "deciles": deciles}
     return {"blind_divergence": found}
 
 
 def _aurocs(
     task: FirstWords, evidence: Evidence, books: dict[str, Codebook], learned: Learned, floor: float
-) -> dict[str, float]:
-    """How well silent tokens are told from others, over all tokens of the probed photos."""
-    silent = evidence.signals["blind_divergence"] < bits(floor)
-    if silent.all() or not silent.any():
-        return {}
+) -> dict[str, dict[str, float]]:
+    """How well tokens that say little are told from others, over all tokens of the probed photos: the silent
+    ones, if there are any, and the half that says least.
+    """
+    says = evidence.signals["blind_divergence"]
     attention = torch.cat([prompt.visual.signals["cls_attention"] for prompt in task.prompts])
-    found = {name: book.redundancy(evidence.embeds) for name, book in books.items()}
-    found |= {"scorer": -learned.fitted.predict(evidence.embeds), "[CLS] attention": -attention}
-    return {name: auroc(values[silent], values[~silent]) for name, values in found.items()}
+    signs = {name: book.redundancy(evidence.embeds) for name, book in books.items()}
+    signs |= {"scorer": -learned.fitted.predict(evidence.embeds), "[CLS] attention": -attention}
+    return {
+        kind: {name: auroc(values[says < most], values[says >= most]) for name, values in signs.items()}
+        for kind, most in (("silent", floor), ("lower half", float(says.median())))
+        if 0 < int((says < most).sum()) < len(says)
+    }
 
 
 def measure_criteria(bench: Bench, _: dict[str, str]) -> tuple[dict[str, Scores], dict[str, Any]]:
