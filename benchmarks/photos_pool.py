@@ -110,7 +110,7 @@ def conclusions(models: dict[str, Model]) -> dict[str, Any]:
         for pair in OF_SEEDS if recipe in "ab" else (PAYS,):
             seeds = [pair_of(model, pair) for model in own if has(model, pair)]
             if seeds:
-                found[f"({recipe}) {pair[0]} - {pair[1]}"] = over_seeds(seeds, level)
+                found[f"({recipe}) {pair[0]} - {pair[1]}".replace(" | ", " at ")] = over_seeds(seeds, level)
             if pair == PAYS:
                 gaps[recipe] = [seed["book"] - seed["control"] for seed in seeds]
     both = [{"b": b, "a": a} for b, a in zip(gaps["b"], gaps["a"], strict=False)]
