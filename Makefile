@@ -81,7 +81,8 @@ train-photo-recipes:  ## train the four recipes of a model of photos, and two mo
 	done
 
 photo-gates: .venv/photos  ## measure a model of photos by its gates, on the validation split
-	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED)
+	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED) \
+		$(if $(UNSEEN),--unseen $(abspath $(UNSEEN))) $(if $(OUTLINES),--outlines $(abspath $(OUTLINES)))
 
 photos-findings: .venv/photos  ## the verdict on models of photos: choices of all, then the test split once, then the tables
 	for split in validation test; do for model in b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2; do \
