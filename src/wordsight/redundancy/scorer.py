@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from wordsight import demo
 from wordsight._utils.artifacts import Artifact, read_tensors, tensors_digest, write_tensors
 from wordsight._utils.files import check_folder, replacing
 from wordsight._utils.options import Count, Seed, check_options
 from wordsight.errors import FileError, UsageError
+from wordsight.models.fingerprints import Parts
+from wordsight.redundancy.codebook import check_made_for
 from wordsight.redundancy.evidence import Evidence
 from wordsight.redundancy.measured_with import versions
 
@@ -48,7 +50,8 @@ class ScorerConfig(TypedDict):
 
     format: int
     model: str
-    fingerprint: Annotated[str, "of the model's weights"]
+    fingerprint: Annotated[str, "of the space that the model's visual tokens live in"]
+    parts: NotRequired[Annotated[Parts | None, "digests of the rest of the model; null if unknown"]]
     questions: Annotated[list[str], "that the tokens were asked; it is fitted to the first"]
     fitting: FittingRecord
     pictures: int
@@ -98,14 +101,12 @@ class Scorer:
         return MOST * (hidden @ second[0, 1:] + second[0, 0]).sigmoid()
 
     def check(self, vlm: VLM) -> None:
-        """Raises UsageError if the scorer was fitted to another model."""
+        """Raises UsageError if the scorer was fitted to other visual tokens; a note if only the rest of the
+        model is another.
+        """
         self.predict(vlm.pad_embedding[None])
-        if self.config["fingerprint"] != vlm.fingerprint:
-            raise UsageError(
-                f"the scorer was fitted to {self.config['model']} (fingerprint "
-                f"{self.config['fingerprint']}), this is {vlm.name} ({vlm.fingerprint}): it means nothing in "
-                "another model; fit one with wordsight.fit_scorer"
-            )
+        remedy = "fit one with wordsight.fit_scorer"
+        check_made_for(vlm, self.config, "the scorer was fitted", "layers", remedy)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write scorer.safetensors and config.json into the folder, both or neither.
@@ -169,6 +170,7 @@ def fit_scorer(evidence: Evidence, fitting: Fitting | None = None) -> Scorer:
         "format": FORMAT,
         "model": manifest["model"],
         "fingerprint": manifest["fingerprint"],
+        "parts": manifest.get("parts"),
         "questions": manifest["questions"],
         "fitting": {"hidden": fitting.hidden, "passes": fitting.passes, "seed": fitting.seed},
         "pictures": len(torch.unique(evidence.image)),
