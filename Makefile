@@ -4,6 +4,7 @@ EVIDENCE := build/evidence
 SEEDS := benchmarks/models
 RECIPE ?= b
 SEED ?= 0
+PHOTO_MODELS ?= training/build/photos
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 # Two cores: a process of tests on each, of one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -86,7 +87,7 @@ photo-gates: .venv/photos  ## measure a model of photos by its gates, on the val
 
 photos-findings: .venv/photos  ## the verdict on models of photos: choices of all, then the test split once, then the tables
 	for split in validation test; do for model in b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2; do \
-		PYTHONPATH=training/photos $(BIN)/python benchmarks/photos_verdict.py training/build/photos/model-$$model \
+		PYTHONPATH=training/photos $(BIN)/python benchmarks/photos_verdict.py $(PHOTO_MODELS)/model-$$model \
 			$(abspath $(PHOTOS)) --split $$split || exit 1; \
 	done; done
 	$(BIN)/python benchmarks/photos_pool.py
