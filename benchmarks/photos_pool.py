@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import typer
 from safetensors.numpy import load_file
+from torch import Tensor
 
 from pool import FINDINGS, Scores, errors, pooled
 from run import write_between
@@ -34,7 +35,7 @@ OF_SEEDS = (  # concluded for recipes (a) and (b)
     ("scorer", "book"),
     (PROBE, WHOLE),
 )
-CONCLUDED = 2 * len(OF_SEEDS) + 4  # and: (b) minus (a), (c), (d), what predicts it
+CONCLUDED = 2 * len(OF_SEEDS) + 5  # and: (b) minus (a), (c), (d), and both predictors
 METHODS = (WHOLE, "no visual tokens", "random", "uniform", "[CLS] attention", "divprune", "book", "control")
 METHODS += ("clustered", "clustered control", "scorer", "probe: confidence", "probe: blind_divergence")
 METHODS += ("probe: all that say something",)
@@ -59,13 +60,13 @@ def main(
         "level": 1 - 0.05 / CONCLUDED,
         "accuracy": {name: accuracy(model) for name, model in models.items()},
         "differences": pairs,
-        "predictor": predictor(models),
+        "predictors": predictors(models),
         "environments": [model["environment"] for model in models.values()],
     }
     sizes = _read(results, "b-0", "validation") or {}
     tables = {
         "photos accuracy": accuracies(models),
-        "photos conclusions": concluded(pairs, verdict["predictor"]),
+        "photos conclusions": concluded(pairs, verdict["predictors"]),
         "photos models": by_model(models),
         "photos criteria": criteria(models),
         "photos pruners": every_pruner(models),
@@ -125,29 +126,38 @@ def has(model: Model, pair: tuple[str, str]) -> bool:
 
 
 def over_seeds(seeds: list[dict[str, Scores]], level: float) -> dict[str, Any]:
-    """The mean difference and its interval: models and photos drawn, or photos alone of one model."""
-    first, second = seeds[0]
-    count = len(seeds[0][first])
-    if len(seeds) > 1:
-        found = errors(seeds, (first, second), np.arange(count), level)
-        return {**found, "interval": found.pop("both_drawn"), "models": len(seeds), "photos": count}
-    gap = seeds[0][first] - seeds[0][second]
-    ends = interval(gap, [str(i) for i in range(count)], level, ends=DIFFERENCES)
-    return {"interval": [float(gap.mean()), *ends], "models": 1, "photos": count}
-
-
-def predictor(models: dict[str, Model]) -> dict[str, Any]:
-    """Whether the share of silent tokens goes with what a book gains, over models: Spearman's rho, and the
-    share of all orders of the models that have one as far from nothing.
+    """The mean difference and its interval: models and photos drawn; photos alone if there is one model, or
+    no photo differs from another.
     """
-    silent = torch.tensor([silence(model) for model in models.values()])
+    first, second = seeds[0]
+    gap = np.mean([seed[first] - seed[second] for seed in seeds], 0)
+    record = {"models": len(seeds), "photos": len(gap)}
+    if len(seeds) > 1 and np.ptp(gap) > 0:
+        found = errors(seeds, (first, second), np.arange(len(gap)), level)
+        return {**found, "interval": found.pop("both_drawn"), **record}
+    ends = interval(gap, [str(i) for i in range(len(gap))], level, ends=DIFFERENCES)
+    return {"interval": [float(gap.mean()), *ends], **record}
+
+
+def predictors(models: dict[str, Model]) -> dict[str, dict[str, float | None]]:
+    """Whether the share of silent tokens, and the median blind divergence, go with what a book gains, over
+    models: Spearman's rho, and the share of all orders of the models that have one as far from nothing.
+    """
     gains = torch.tensor([gain(model) for model in models.values()])
-    found = correlation(silent, gains) if len(models) > 2 else None
-    if found is None:  # too few models, or all have as many silent tokens
-        return {"models": len(models), "rho": None, "p": None}
-    orders = [correlation(silent, torch.stack(order)) or 0.0 for order in permutations(gains)]
-    as_far = [abs(rho) >= abs(found) - 1e-9 for rho in orders]
-    return {"models": len(models), "rho": found, "p": float(np.mean(as_far))}
+    median = [model["main"]["blind_divergence"]["training"]["deciles"][4] for model in models.values()]
+    known = {
+        "silent tokens": [silence(model) for model in models.values()],
+        "median blind divergence": median,
+    }
+    return {name: _correlated(torch.tensor(values), gains) for name, values in known.items()}
+
+
+def _correlated(values: Tensor, gains: Tensor) -> dict[str, float | None]:
+    found = correlation(values, gains) if len(gains) > 2 else None
+    if found is None:  # too few models, or all are alike
+        return {"rho": None, "p": None}
+    orders = [correlation(values, torch.stack(order)) or 0.0 for order in permutations(gains)]
+    return {"rho": found, "p": float(np.mean([abs(rho) >= abs(found) - 1e-9 for rho in orders]))}
 
 
 def silence(model: Model) -> float:
@@ -186,7 +196,7 @@ def _mean(values: list[float | None]) -> str:
     return f"{np.mean(there):.3f}" if there else ""
 
 
-def concluded(pairs: dict[str, Any], predicted: dict[str, Any]) -> str:
+def concluded(pairs: dict[str, Any], predicted: dict[str, dict[str, float | None]]) -> str:
     """The differences with their intervals, and what predicts that a book pays."""
     head = ["difference", "models, photos", "corrected interval", "by model"]
     body = [
@@ -198,9 +208,9 @@ def concluded(pairs: dict[str, Any], predicted: dict[str, Any]) -> str:
         ]
         for name, pair in pairs.items()
     ]
-    if predicted["rho"] is not None:
-        said = f"rho {predicted['rho']:+.2f}, p {predicted['p']:.4f}"
-        body.append(["silent share and book - control", f"{predicted['models']}", said, ""])
+    for name, one in predicted.items():
+        said = "all alike" if one["rho"] is None else f"rho {one['rho']:+.2f}, p {one['p']:.4f}"
+        body.append([f"{name} and book - control, over models", "", said, ""])
     return markdown(head, body)
 
 
