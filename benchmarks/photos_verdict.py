@@ -71,6 +71,7 @@ class Sizes:
     book: int = 512  # tokens of a book
     whole: int = 24  # training photos with all questions and both context experiments
     small: int = 256  # tokens of a book of those
+    fewest: int = 12  # training photos of the smallest books
     many: int = 1000  # training photos of the largest books
     sparse: int = 17  # tokens of each
 
@@ -468,8 +469,8 @@ def measure_sizes(bench: Bench, chosen: dict[str, str]) -> tuple[dict[str, Score
     """Books of several sizes from few and many photos, each with its control."""
     task, methods = bench.task(bench.sizes.few, frozenset()), dict[str, Method]()
     condition = _condition(chosen["plain"])
-    twelve, hundred, many = 12, bench.sizes.pictures, bench.sizes.many
-    for photos, tokens in ((twelve, TOKENS), (hundred, TOKENS), (many, bench.sizes.sparse)):
+    sizes = bench.sizes
+    for photos, tokens in ((sizes.fewest, TOKENS), (sizes.pictures, TOKENS), (sizes.many, sizes.sparse)):
         evidence = bench.evidence("train", photos, tokens)
         most = int(condition.holds(evidence.signals).sum())
         for count in [count for count in (64, 512, 2048, 8192) if count <= most]:
