@@ -46,12 +46,11 @@ from wordsight.redundancy.build import build_codebook, random_codebook
 from wordsight.redundancy.criteria import CRITERIA, Condition
 from wordsight.redundancy.evidence import SIGNALS, WORDS, collect_evidence
 from wordsight.redundancy.measured_with import measured_with
-from wordsight.redundancy.probe import QUESTION, probe_tokens
+from wordsight.redundancy.probe import NOISE_FLOOR, QUESTION, probe_tokens
 from wordsight.tasks.base import Example, Task
 
 HERE = Path(__file__).parent
 KEPT = HERE.parent / "build" / "photos-verdict"
-FLOOR = 0.02  # nats of blind divergence: a token below says nothing
 ALONE = ("confidence", "certainty", "blind_divergence")  # criteria that one question about one token decides
 MIDDLE = KEEPS[1]  # choices are made at it
 CLUSTERINGS = [Clustering(largest=most, images=images) for most in (2, 4, 8, 24) for images in (4, 8)]
@@ -127,7 +126,7 @@ class OneDraw(ScorePruner):
 class Saying(Direct):
     """The probe itself, with a threshold: keeps all tokens that say something, at least one."""
 
-    floor: float = FLOOR
+    floor: float = NOISE_FLOOR
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         says = self.known[key(tokens.embeds)]["blind_divergence"]
@@ -240,7 +239,7 @@ def judge(  # noqa: PLR0913  # options of a command
     share: Annotated[float, typer.Option(help="of the photos; less is for trying it out")] = 1.0,
     floor: Annotated[
         float, typer.Option(help="nats of blind divergence; a token below says nothing")
-    ] = FLOOR,
+    ] = NOISE_FLOOR,
 ) -> None:
     """Measure parts of the verdict and write results/photos_RECIPE-SEED_SPLIT.json."""
     if unknown := set(part or ()) - PARTS.keys():
