@@ -5,13 +5,14 @@ SEEDS := benchmarks/models
 RECIPE ?= b
 DEVICE ?= cuda
 SEED ?= 0
+PHOTO_MODELS ?= training/build/photos
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 # Two cores: a process of tests on each, of one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 FAMILIES := tests/families --confcutdir=tests/families
 
 .PHONY: demo test torture browser picture check bench families gpu findings setup train-demo train-seeds train-photos \
-	train-photo-recipes photo-gates clean
+	train-photo-recipes photo-gates photos-findings clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
@@ -88,6 +89,13 @@ train-photo-recipes:  ## train the four recipes of a model of photos, and two mo
 photo-gates: .venv/photos  ## measure a model of photos by its gates, on the validation split
 	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED) \
 		$(if $(UNSEEN),--unseen $(abspath $(UNSEEN))) $(if $(OUTLINES),--outlines $(abspath $(OUTLINES)))
+
+photos-findings: .venv/photos  ## the verdict on models of photos: choices of all, then the test split once, then the tables
+	for split in validation test; do for model in b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2; do \
+		PYTHONPATH=training/photos $(BIN)/python benchmarks/photos_verdict.py $(PHOTO_MODELS)/model-$$model \
+			$(abspath $(PHOTOS)) --split $$split || exit 1; \
+	done; done
+	$(BIN)/python benchmarks/photos_pool.py
 
 setup: .venv/installed
 
