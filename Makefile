@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 FAMILIES := tests/families --confcutdir=tests/families
 
 .PHONY: demo test torture browser picture check bench families findings setup train-demo train-seeds train-photos \
-	train-photo-recipes photo-gates clean
+	train-photo-recipes photo-gates package-photos clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
@@ -82,6 +82,10 @@ train-photo-recipes:  ## train the four recipes of a model of photos, and two mo
 
 photo-gates: .venv/photos  ## measure a model of photos by its gates, on the validation split
 	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED)
+
+package-photos: .venv/photos  ## put a trained model of photos into packages/wordsight-photos, and measure its 8 bits
+	cd training/photos && ../../$(BIN)/python package.py ../build/photos/answer-$(RECIPE)-$(SEED).pt && \
+		../../$(BIN)/python tower_bits.py $(abspath $(PHOTOS)) ../build/photos/answer-$(RECIPE)-$(SEED).pt
 
 setup: .venv/installed
 

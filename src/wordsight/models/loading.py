@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,20 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from wordsight import demo
 from wordsight.errors import ModelError
+from wordsight.models import photos
 from wordsight.models.failures import as_model_error, in_one_line
 
+BUILT_IN: dict[str, Callable[[], Path]] = {"demo": lambda: demo.MODEL, photos.NAME: photos.checkpoint}
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 log = logging.getLogger(__name__)
 
 
 def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any]:
     """The model and the processor of a name, see `VLM.from_pretrained`."""
-    source: str | Path = demo.MODEL if name == "demo" else name
-    precision = torch.float32 if name == "demo" and dtype == "auto" else dtype
+    precision = torch.float32 if name in BUILT_IN and dtype == "auto" else dtype
     placement = {} if device_map is None else {"device_map": device_map}
     with as_model_error(f"cannot load model {name!r}"):
+        source = _source(name)
         _check_name(source)
         given = {"trust_remote_code": False, "local_files_only": _only_cached(source)}
         _check_type(source, given)
@@ -59,13 +61,18 @@ def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any
 
 def embedding_width(name: str) -> int | None:
     """D of a model that is here, by its config alone; None of one that is not, as of a hub name."""
-    source: str | Path = demo.MODEL if name == "demo" else name
+    source = _source(name)
     if not os.path.isdir(source):
         return None
     with as_model_error(f"cannot read the config of model {name!r}"):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     width = getattr(config.get_text_config(), "hidden_size", None)
     return None if width is None else int(width)
+
+
+def _source(name: str) -> str | Path:
+    """The folder of a model that comes with this package or its extras; any other name as it is."""
+    return BUILT_IN[name]() if name in BUILT_IN else name
 
 
 def _check_name(source: str | Path) -> None:
