@@ -23,7 +23,7 @@ def write_parts(checkpoint: Path, folder: Path, seeing: Mapping[str, Tensor]) ->
     """Write what a checkpoint of stage 2 holds, and a tower, into an empty folder."""
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
     language = AutoConfig.from_pretrained(language_folder())
-    tokenizer = with_image(AutoTokenizer.from_pretrained(language_folder()))
+    tokenizer = with_image(AutoTokenizer.from_pretrained(language_folder(), padding_side="left"))
     config(language, tokenizer).save_pretrained(folder)
     processor(tokenizer).save_pretrained(folder)
     weights = trained(saved["trained"]) | {f"vision_tower.{name}": weight for name, weight in seeing.items()}
@@ -63,9 +63,8 @@ def trained(saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def with_image(tokenizer: Any) -> Any:
-    """The tokenizer with tokens for pictures and for padding, which is on the left."""
+    """The tokenizer with tokens for pictures and for padding."""
     tokenizer.add_special_tokens({"pad_token": "<pad>", "extra_special_tokens": [IMAGE]})
-    tokenizer.padding_side = "left"
     return tokenizer
 
 

@@ -39,7 +39,14 @@ def checkpoint() -> Path:
 
 def is_installed() -> bool:
     """Whether all that it is made of is there."""
-    return all(map(find_spec, NEEDED))
+    with suppress(ModelError):
+        return bool(_sources())
+    return False
+
+
+def pictures() -> Path:
+    """The folder of the photos that come with it, free ones."""
+    return _folder("wordsight_photos") / "pictures"
 
 
 def cache_folder() -> Path:

@@ -55,7 +55,7 @@ def test_the_parts_are_the_same_bytes_every_time_and_tell_no_paths(
 ):
     source = tmp_path / "language"
     llama.config.save_pretrained(source)
-    AutoTokenizer.from_pretrained(MODEL).save_pretrained(source)
+    AutoTokenizer.from_pretrained(MODEL, padding_side="right").save_pretrained(source)
     monkeypatch.setattr(recipe.parts, "language_folder", lambda: source)
     tower = recipe.parts.quantized({"x.weight": torch.ones(2, 2)})
     for name in "ab":
