@@ -83,7 +83,7 @@ class Tour:
 
 
 def tour(out: Path, *, notify: Callable[[str], None] = print) -> Tour:
-    """Run the main job and write its pictures and results into `out`; `notify` gets a sentence for each step."""
+    """Run the main job and write its pictures and results into `out`; `notify` gets a sentence at each step."""
     drawn, results_file = out / "tokens.png", out / "compare.json"
     check_file(drawn)
     check_results(results_file)
