@@ -13,7 +13,7 @@ FAMILIES := tests/families --confcutdir=tests/families
 	train-seeds train-photos train-photo-recipes photo-gates package-photos clean
 .DEFAULT_GOAL := demo
 
-demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
+demo: setup  ## set up, then ask, probe, prune and compare; on photos after `make photos`
 	$(BIN)/wordsight demo
 
 test: setup .venv/families/installed .venv/oldest/installed  ## set up, then run the tests

@@ -4,7 +4,7 @@ comparison. Pictures are photos where the extra `photos` is installed; the compa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,10 +15,10 @@ from typing_extensions import TypedDict
 
 from wordsight import pruners
 from wordsight._utils.files import check_file, replacing
-from wordsight.demo import PICTURES, QUESTIONS
 from wordsight.evaluation.comparison import Settings, compare
 from wordsight.evaluation.results import Row, check_results
 from wordsight.models import photos
+from wordsight.models.showcase import Showcase, showcase
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.redundancy import probe
@@ -31,28 +31,6 @@ FORMAT = 2
 KEEPS = (1.0, 0.2, 0.1)
 METHODS = ("random", "cls_topk", "divprune", "codebook")
 COMPARED = 21  # pictures: what is found on fewer than 20 is not to be believed
-ABOUT_PHOTOS = {
-    "coffee.png": ("What is this?", "Is there a cup in the picture?"),
-    "camera.png": ("What is this?", "Is there a camera in the picture?"),
-    "chelsea.png": ("What is this?", "Is there a cup in the picture?"),
-}
-
-
-@dataclass(frozen=True)
-class Showcase:
-    """A model, pictures in a folder, what is asked about them, and the pruner that leaves tokens out."""
-
-    model: str
-    folder: Path
-    questions: Mapping[str, tuple[str, ...]]
-    pruner: str
-
-    @classmethod
-    def best(cls) -> Showcase:
-        """Photos where their model is installed, for which there is no codebook; else scenes."""
-        if photos.is_installed():
-            return cls(photos.NAME, photos.pictures(), ABOUT_PHOTOS, "divprune")
-        return cls("demo", PICTURES, QUESTIONS, "codebook")
 
 
 class DemoAnswers(TypedDict):
@@ -83,11 +61,12 @@ class Tour:
 
 
 def tour(out: Path, *, notify: Callable[[str], None] = print) -> Tour:
-    """Run the main job and write its pictures and results into `out`; `notify` gets a sentence at each step."""
+    """Run the main job and write its pictures and results into `out`; `notify` gets a sentence a step."""
     drawn, results_file = out / "tokens.png", out / "compare.json"
     check_file(drawn)
     check_results(results_file)
-    shown, embedded = Showcase.best(), VLM.from_pretrained()
+    shown = showcase(photos.NAME if photos.is_installed() else "demo")
+    embedded = VLM.from_pretrained()
     notify(f"asking the model {shown.model} about {len(shown.questions)} pictures")
     vlm = embedded if shown.model == embedded.name else VLM.from_pretrained(shown.model)
     answers = _answers(vlm, shown)

