@@ -86,7 +86,8 @@ train-photo-recipes:  ## train the four recipes of a model of photos, and two mo
 	done
 
 photo-gates: .venv/photos  ## measure a model of photos by its gates, on the validation split
-	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED)
+	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED) \
+		$(if $(UNSEEN),--unseen $(abspath $(UNSEEN))) $(if $(OUTLINES),--outlines $(abspath $(OUTLINES)))
 
 package-photos: .venv/photos  ## put a trained model of photos into packages/wordsight-photos, and measure its 8 bits
 	cd training/photos && ../../$(BIN)/python package.py ../build/photos/answer-$(RECIPE)-$(SEED).pt && \

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 FOLDER = Path(__file__).parents[3] / "training" / "photos"
 MODULES = (
     "alignment answering cases color evaluate features lora measures names outlines package parts photos "
-    "prompts questions recipes runs schedule views vision wheels windows"
+    "prompts questions recipes runs schedule unseen views vision wheels windows"
 )
 
 
