@@ -13,9 +13,10 @@ from wordsight import VLM, pruners
 from wordsight.models import assembly, photos
 from wordsight.redundancy.probe import QUESTION, probe_tokens
 
-pytestmark = pytest.mark.skipif(
-    not photos.is_installed(), reason="no demo-photos; `make photos` installs it, once it is in packages/"
-)
+pytestmark = [
+    pytest.mark.skipif(not photos.is_installed(), reason="no demo-photos; `make photos` installs it"),
+    pytest.mark.timeout(600),  # the first test puts it together
+]
 SECONDS = 3  # of the processor, to load it
 
 
