@@ -10,6 +10,7 @@ import torch
 from wordsight._utils.notes import listen_to_notes
 from wordsight.errors import ModelError
 from wordsight.models import assembly, photos
+from wordsight.models.fingerprints import fingerprint_of_files, fingerprint_of_model
 from wordsight.models.loading import embedding_width
 from wordsight.models.vlm import VLM
 
@@ -122,3 +123,9 @@ def test_a_cache_that_cannot_be_written_is_told_with_what_names_another(site, tm
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(Exception, match="cannot write"):
         photos.checkpoint()
+
+
+def test_its_files_have_the_fingerprint_of_the_model(site):
+    vlm = VLM.from_pretrained("demo-photos")
+    of_files = fingerprint_of_files("demo-photos", vlm.options)
+    assert of_files == fingerprint_of_model(vlm.model, vlm.family)
