@@ -3,13 +3,14 @@ BIN := .venv/bin
 EVIDENCE := build/evidence
 SEEDS := benchmarks/models
 RECIPE ?= b
+DEVICE ?= cuda
 SEED ?= 0
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 # Two cores: a process of tests on each, of one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 FAMILIES := tests/families --confcutdir=tests/families
 
-.PHONY: demo test test-photos photos torture browser picture check bench families findings setup train-demo \
+.PHONY: demo test test-photos photos torture browser picture check bench families gpu findings setup train-demo \
 	train-seeds train-photos train-photo-recipes photo-gates package-photos clean
 .DEFAULT_GOAL := demo
 
@@ -53,10 +54,14 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	$(BIN)/python benchmarks/selection_cost.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/films.py
+	$(BIN)/python benchmarks/noise_floor.py demo $(SEEDS)/seed0 $(SEEDS)/seed2
 	cd training && ../$(BIN)/python card.py
 
 families: setup .venv/families/installed .venv/oldest/installed  ## which families pass, the README's table
 	$(BIN)/python benchmarks/families.py
+
+gpu: setup .venv/families/installed  ## measure what only a GPU shows; DEVICE=cpu tries the script
+	PYTHONPATH=tests/families:.venv/families $(BIN)/python benchmarks/gpu.py --device $(DEVICE)
 
 findings: setup  ## measure everything in docs/findings.md again
 	$(PIP) -e '.[dev,findings]'

@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.models.chat import Answer as Answer
     from wordsight.models.chat import Chat as Chat
     from wordsight.models.families.base import Family as Family
+    from wordsight.models.load_options import GenerationOptions as GenerationOptions
+    from wordsight.models.load_options import LoadOptions as LoadOptions
     from wordsight.models.prompt import Prompt as Prompt
     from wordsight.models.prompt import collate as collate
     from wordsight.models.tokens import VisualTokens as VisualTokens
@@ -109,8 +111,10 @@ _MODULES = {
     "ExplainRequest": "wordsight.explain.record",
     "Family": "wordsight.models.families.base",
     "FastV": "wordsight.pruners.fastv",
+    "GenerationOptions": "wordsight.models.load_options",
     "HiRED": "wordsight.pruners.hired",
     "LayerPruner": "wordsight.pruners.layerwise",
+    "LoadOptions": "wordsight.models.load_options",
     "MMTok": "wordsight.pruners.mmtok",
     "MediaInput": "wordsight.media.inputs",
     "MergePruner": "wordsight.pruners.base",

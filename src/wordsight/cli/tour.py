@@ -121,8 +121,9 @@ def _drawn(vlm: VLM, shown: Showcase) -> Image.Image:
     prompt = vlm.encode(image, probe.QUESTION)
     large = drawing.enlarged(image, drawing.boxes(image, prompt.visual))
     boxes = drawing.boxes(large, prompt.visual)
-    words = [likeliest[0] for likeliest in probe.probe_tokens(vlm, prompt).words]
-    panels = [("what each token says alone", drawing.draw_words(large, boxes, words))]
+    probed = probe.probe_tokens(vlm, prompt)
+    labels = drawing.labels(probed.words, probed.says_nothing.tolist())
+    panels = [("what each token says alone", drawing.draw_words(large, boxes, labels))]
     for keep in KEEPS[1:]:
         kept = _pruner(shown, keep)(prompt).visual.slot.tolist()
         panels.append(
