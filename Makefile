@@ -101,6 +101,7 @@ photos-findings: .venv/photos  ## the verdict on models of photos: choices of al
 			$(abspath $(PHOTOS)) --split $$split || exit 1; \
 	done; done
 	$(BIN)/python benchmarks/photos_pool.py
+
 package-photos: .venv/photos  ## put a trained model of photos into packages/wordsight-photos, and measure its 8 bits
 	cd training/photos && ../../$(BIN)/python package.py ../build/photos/answer-$(RECIPE)-$(SEED).pt && \
 		../../$(BIN)/python tower_bits.py $(abspath $(PHOTOS)) ../build/photos/answer-$(RECIPE)-$(SEED).pt
