@@ -23,6 +23,7 @@ from wordsight.pruners.fastv import FastV
 from wordsight.pruners.layerwise import LayerPruner
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.scorer import fit_scorer
 
 QUESTION = "what is the background?"
 KEEPS = (0.05, 0.25, 1.0)
@@ -46,6 +47,15 @@ def book(tmp_path_factory, tiny, prompt):
     folder = tmp_path_factory.mktemp("books") / "book"
     config = {"format": 1, "model": "tiny", "fingerprint": tiny.fingerprint}
     Codebook(embeds, config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory, evidence_of):
+    """The folder of a scorer of embeddings as wide as the tiny model's."""
+    embeds = torch.randn(40, 32, generator=torch.Generator().manual_seed(6))
+    folder = tmp_path_factory.mktemp("scorers") / "scorer"
+    fit_scorer(evidence_of({"blind_divergence": embeds[:, 0].sigmoid() / 2}, embeds)).save_pretrained(folder)
     return str(folder)
 
 
@@ -168,8 +178,9 @@ def test_prototypes_are_read_one_by_one(tiny, probed):
 
 
 @pytest.mark.parametrize("name", [name for name in pruners.names() if name not in INSIDE])
-def test_what_is_kept_is_what_the_pruner_chooses(name, tiny, picture, book):
-    method = pruners.make(f"{name}:codebook={book}" if name.startswith("codebook") else name)
+def test_what_is_kept_is_what_the_pruner_chooses(name, tiny, picture, book, scorer):
+    options = {"codebook": f":codebook={book}", "learned": f":scorer={scorer}"}
+    method = pruners.make(name + options.get(name.partition("_")[0], ""))
     prompt = tiny.encode(picture, QUESTION, signals=method.required_signals)
     (found,) = pruner_choices(tiny, prompt, [method], KEEPS)["methods"]
     for keep, choice in zip(KEEPS, found["choices"], strict=True):
