@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from wordsight import GenerationOptions, LoadOptions
 from wordsight._utils.notes import listen_to_notes
@@ -16,6 +17,7 @@ from wordsight.models.conversation import Conversation
 from wordsight.models.load_options import named_values
 from wordsight.models.processing import prompt_text
 from wordsight.models.vlm import VLM
+from wordsight.redundancy.evidence import measure_tokens
 
 QUESTION = "what is the background?"
 THINKING = "{% if enable_thinking is defined and enable_thinking is false %}no thought. {% endif %}"
@@ -304,3 +306,20 @@ def test_a_quantized_load_keeps_tokens_and_fingerprint(saved, picture, kind):
     assert (quantized.fingerprint, quantized.parts) == (base.fingerprint, base.parts)
     tokens = [vlm.encode(picture, QUESTION).visual.embeds for vlm in (base, quantized)]
     assert torch.equal(*tokens)
+
+
+@needs_bnb
+@pytest.mark.filterwarnings("ignore")  # of bitsandbytes
+def test_a_folder_in_8_bits_has_a_fingerprint_and_its_tokens_can_be_measured(saved, tmp_path, picture):
+    """All of its layers are, the projector too."""
+    config = BitsAndBytesConfig(load_in_8bit=True)
+    model = AutoModelForImageTextToText.from_pretrained(saved, quantization_config=config)
+    model.save_pretrained(tmp_path)
+    base = VLM.from_pretrained(str(saved))
+    base.processor.save_pretrained(tmp_path)
+    folder = VLM.from_pretrained(str(tmp_path))
+    assert folder.model.model.multi_modal_projector.linear_1.weight.dtype == torch.int8
+    assert folder.fingerprint == VLM(folder.model, folder.processor, "in memory").fingerprint
+    assert folder.fingerprint != base.fingerprint
+    columns = measure_tokens(folder, picture.resize((32, 32)), (QUESTION,))
+    assert all(column.isfinite().all() for column in columns.values())
