@@ -69,7 +69,7 @@ def test_pictures_stay_where_they_are_and_the_template_gets_all_of_it(tiny, pict
     assert len(tiny.encode_messages(messages).visual) == 3 * 144
 
 
-@pytest.mark.parametrize("form", ["path", "image", "url", "data", "openai"])
+@pytest.mark.parametrize("form", ["path", "image", "url", "data", "base64", "openai"])
 def test_a_picture_is_read_in_every_form(tiny, picture, tmp_path, form):
     file = tmp_path / "p.png"
     picture.save(file)
@@ -81,16 +81,26 @@ def test_a_picture_is_read_in_every_form(tiny, picture, tmp_path, form):
         "image": {"type": "image", "image": file},
         "url": {"type": "image", "url": f"file://{file}"},
         "data": {"type": "image", "url": url},
+        "base64": {"type": "image", "base64": url.partition(",")[2]},
         "openai": {"type": "image_url", "image_url": {"url": url}},
     }[form]
     (opened,) = Conversation.of([message("user", part, QUESTION)]).media.pictures
     assert opened.tobytes() == picture.convert("RGB").tobytes()
 
 
+def test_a_film_may_be_a_list_of_its_frames(picture, tmp_path):
+    file = tmp_path / "p.png"
+    picture.save(file)
+    frames = {"type": "video", "video": [picture.rotate(90), file]}
+    (film,) = Conversation.of([message("user", frames, QUESTION)]).media.videos
+    assert [one.tobytes() for one in film.frames] == [picture.rotate(90).tobytes(), picture.tobytes()]
+
+
 WRONG = {
     "no list": ("what?", "must be a list"),
     "none": ([], "must be a list"),
     "no role": ([{"content": "what?"}], "message 1: expected .*'role'"),
+    "a number as content": ([{"role": "user", "content": 5}], "message 1: content must be"),
     "another role": ([message("tool", "what?")], "'system' or 'user' or 'assistant'"),
     "an unknown part": ([message("user", {"type": "audio", "audio": "a.wav"}, "what?")], "a part must be"),
     "no picture": ([message("user", {"type": "image"}, "what?")], "message 1: a part must be"),
@@ -146,3 +156,11 @@ def test_messages_and_media_together_are_refused(tiny, picture):
 def test_answering_without_an_open_question_is_refused(tiny, picture):
     with pytest.raises(UsageError, match=r"use ask"):
         tiny.chat(picture).answer()
+
+
+def test_another_question_than_the_open_one_is_refused(tiny, picture):
+    chat = tiny.chat(messages=[message("user", shown(picture), QUESTION)])
+    with pytest.raises(UsageError, match="still open"):
+        chat.ask("is there a cat?")
+    chat.answer(max_new_tokens=2)
+    chat.ask("is there a cat?", max_new_tokens=2)

@@ -58,6 +58,7 @@ def test_what_no_model_can_be_loaded_by_is_refused(given, words):
         ({"temperature": -1.0}, "temperature must be a number from 0 on"),
         ({"top_p": 0.5}, "top_p and top_k are of sampling; give a temperature"),
         ({"max_new_tokens": 0}, "max_new_tokens must be"),
+        ({"stop": ("",)}, "stop must be texts that are not empty"),
     ],
 )
 def test_what_no_answer_can_be_generated_by_is_refused(given, words):

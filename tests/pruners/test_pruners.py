@@ -146,6 +146,14 @@ def test_a_signal_that_is_not_finite_is_refused(make, tokens):
             assert torch.equal(method.prune(broken).slot, method.prune(tokens).slot), name
 
 
+def test_a_signal_that_the_tokens_lack_is_named(make, tokens):
+    pruner = make(keep=0.5)
+    for name in sorted(pruner.required_signals):
+        signals = {key: value for key, value in tokens.signals.items() if key != name}
+        with pytest.raises(UsageError, match=rf"reads {name}, .*signals=pruner.required_signals"):
+            pruner.prune(replace(tokens, signals=signals))
+
+
 def test_keep_all_is_the_identity(make, tokens):
     for budget in ({"keep": 1.0}, {"keep": 1}, {"tokens": 64}, {"tokens": 1000}):
         kept = make(**budget).select(tokens)

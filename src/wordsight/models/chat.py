@@ -106,7 +106,8 @@ class Chat:
     def ask(self, question: str, *, max_new_tokens: int | None = None) -> Answer:
         """The answer to a question after all turns before; both are remembered.
 
-        Raises UsageError if all turns, the pictures among them, and the answer exceed the model's context.
+        Raises UsageError if all turns, the pictures among them, and the answer exceed the model's context, and
+        while the question that messages end in is open.
         """
         (answer,) = self.vlm.answer_prepared([self.prepare(question, max_new_tokens)], max_new_tokens)
         self.turns.append((question, answer.text))
@@ -132,6 +133,11 @@ class Chat:
         if isinstance(self._opened, MediaInput):
             return Conversation.about(self._opened, question, self.turns)
         found = self._opened
+        if not self.turns and question != found.question:
+            raise UsageError(
+                "the messages end in a question that is still open, which this one cannot stand for; call "
+                "answer() before ask(question)"
+            )
         for (_, answer), (asked, _) in pairwise([*self.turns, (question, "")]):
             found = found.followed_by(answer, asked)
         return found

@@ -18,7 +18,8 @@ from wordsight.media.video import Sampling, Video
 Turn = tuple[str, str]  # a question that was asked before, and its answer
 Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant")
-MEDIA = {"image": ("image", "path", "url"), "video": ("video", "path", "url"), "image_url": ("image_url",)}
+PLACES = ("path", "url", "base64")  # where a part has its picture or film, beside the name of its type
+MEDIA = {"image": ("image", *PLACES), "video": ("video", *PLACES), "image_url": ("image_url",)}
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class Conversation:
     @classmethod
     def of(cls, messages: Sequence[Message], sampling: Sampling | None = None) -> Conversation:
         """Messages as Hugging Face's processors and OpenAI's API take them, their media opened. A part holds
-        a picture as "image", "path" or "url" (also {"type": "image_url", "image_url": {"url": ...}}), a film
-        as "video", "path" or "url": whatever `MediaInput.of` reads, and data URLs. `sampling` is of films.
+        a picture as "image", "path", "url" or "base64" (also {"type": "image_url", "image_url": {"url": ...}}),
+        a film as "video", "path", "url" or "base64": whatever `MediaInput.of` reads, data URLs, and for a film
+        a list of its frames. `sampling` is of films.
 
         Raises UsageError for what is no message, and if the last one is no question of the user's.
         """
@@ -60,7 +62,7 @@ class Conversation:
             for number, message in enumerate(messages, 1):
                 with located(f"message {number}"):
                     parts = list(_parts(message))
-                    opened += [read_media(part.pop("medium"), sampling) for part in parts if "medium" in part]
+                    opened += [_open(part, sampling) for part in parts if "medium" in part]
                     found.append({"role": message["role"], "content": parts})
         for text in notes:
             note(text)
@@ -134,13 +136,15 @@ def _parts(message: Any) -> Iterator[dict[str, Any]]:
             f"expected {{'role': {' or '.join(map(repr, ROLES))}, 'content': ...}}, got {shown(message)}"
         )
     content = message.get("content")
+    if content is not None and not isinstance(content, (str, Sequence)):
+        raise UsageError(f"content must be a text or a list of parts, got {shown(content)}")
     for part in [_text(content)] if isinstance(content, str) else content or ():
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind == "text" and isinstance(part.get("text"), str):
             yield _text(part["text"])
             continue
         names = MEDIA.get(str(kind), ())
-        medium = next((part[name] for name in names if part.get(name) is not None), None)
+        name, medium = next(((name, part[name]) for name in names if part.get(name) is not None), ("", None))
         if kind == "image_url" and isinstance(medium, Mapping):
             medium = medium.get("url")
         if medium is None:
@@ -148,7 +152,16 @@ def _parts(message: Any) -> Iterator[dict[str, Any]]:
                 "a part must be {'type': 'text', 'text': ...}, {'type': 'image', 'image': ...} or "
                 f"{{'type': 'video', 'video': ...}}, got {shown(part)}"
             )
+        medium = f"data:;base64,{medium}" if name == "base64" else medium
         yield {"type": "video" if kind == "video" else "image", "medium": _decoded(medium)}
+
+
+def _open(part: dict[str, Any], sampling: Sampling) -> Image.Image | Video:
+    """What is to be opened of a part, which is left without it; a list is the frames of a film."""
+    medium = part.pop("medium")
+    if part["type"] == "video" and isinstance(medium, (list, tuple)):
+        return Video.of([_decoded(frame) for frame in medium])
+    return read_media(medium, sampling)
 
 
 def _decoded(medium: Any) -> Any:

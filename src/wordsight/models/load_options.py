@@ -52,6 +52,8 @@ class GenerationOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if "" in self.stop:
+            raise UsageError("stop must be texts that are not empty: an empty one ends every answer at once")
         if not self.is_sampled and (self.top_p or self.top_k):
             raise UsageError("top_p and top_k are of sampling; give a temperature above 0 too")
 

@@ -55,7 +55,7 @@ class Pruner:
         """The tokens that are kept. A line break is kept, beside the budget, exactly if a token of what it
         ends is.
 
-        Raises UsageError if the tokens or the signals that the method reads are not all finite.
+        Raises UsageError if the signals that the method reads are missing, or not all finite, as the tokens.
         """
         self._check_finite(tokens)
         is_break = tokens.is_break
@@ -65,6 +65,11 @@ class Pruner:
         return kept.with_breaks(tokens.take(is_break.nonzero()[:, 0]))
 
     def _check_finite(self, tokens: VisualTokens) -> None:
+        if missing := self.required_signals - tokens.signals.keys():
+            raise UsageError(
+                f"{type(self).__name__} reads {', '.join(sorted(missing))}, which these visual tokens lack; "
+                "give signals=pruner.required_signals to what encodes or reads the prompt"
+            )
         read = {name: tokens.signals[name] for name in sorted(self.required_signals)}
         check_finite(type(self).__name__, {"visual tokens": tokens.embeds, **read})
 
