@@ -185,6 +185,17 @@ def test_a_variable_that_the_template_does_not_read_is_refused(saved):
         VLM.from_pretrained(str(saved), LoadOptions(template={"thinking": False}))
 
 
+@pytest.mark.parametrize("name", ["messages", "add_generation_prompt"])
+def test_what_every_call_gives_to_the_template_is_no_option(saved, name):
+    with pytest.raises(UsageError, match=f"{name} of the chat template is said by wordsight"):
+        VLM.from_pretrained(str(saved), LoadOptions(template={name: False}))
+
+
+def test_options_that_are_none_are_refused(saved):
+    with pytest.raises(UsageError, match=r"options must be LoadOptions\(...\), got {'device': 'cpu'}"):
+        VLM.from_pretrained(str(saved), {"device": "cpu"})
+
+
 @pytest.fixture
 def generating(tiny):
     """A function that gives the tiny model options of generation."""

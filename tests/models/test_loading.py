@@ -137,6 +137,13 @@ def test_a_revision_behind_the_name_is_told_how_it_is_given():
         VLM.from_pretrained(f"{NAME}@v2")
 
 
+def test_a_file_is_told_apart_from_a_folder(tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=r"model.gguf': it is a file; expected a folder"):
+        VLM.from_pretrained(str(file))
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

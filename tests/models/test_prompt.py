@@ -301,3 +301,9 @@ def test_collate_after_splits_a_pass_in_two(tiny, prompt, length):
 def test_collate_after_masks_the_padding_between_the_shared_part_and_the_rest():
     _, rest = collate_after([small([7, 8, 9]), small([7, 8, 9, 1, 2])], 2)
     assert rest["attention_mask"].tolist() == [[1, 1, 0, 0, 1], [1, 1, 1, 1, 1]]
+
+
+def test_a_batch_of_no_prompts_is_refused(prompt):
+    for given in ([], prompt):
+        with pytest.raises(UsageError, match="prompts must be a list of at least one prompt"):
+            collate(given)

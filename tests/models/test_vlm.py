@@ -297,6 +297,21 @@ def test_a_model_without_the_seam_is_refused(tiny):
         VLM(LlamaForCausalLM(LlamaConfig(**SMALL, vocab_size=256)), tiny.processor, "text only")
 
 
+def test_what_is_no_model_or_no_processor_of_one_is_refused(tiny):
+    for model in (None, "tiny", tiny.processor, type(tiny.model)):
+        with pytest.raises(UsageError, match="model must be a loaded model"):
+            VLM(model, tiny.processor, "none")
+    for processor in (None, tiny.processor.tokenizer, tiny.processor.image_processor):
+        with pytest.raises(UsageError, match="processor must be one of pictures and text"):
+            VLM(tiny.model, processor, "none")
+
+
+@pytest.mark.parametrize("inputs", [None, "what?", [{"role": "user", "content": "what?"}]])
+def test_what_no_processor_returned_is_not_read(tiny, inputs):
+    with pytest.raises(UsageError, match="inputs must be what a processor returns"):
+        tiny.read(inputs)
+
+
 @pytest.fixture
 def unmapped(tiny):
     """A model of a type that has no file."""

@@ -106,8 +106,8 @@ class Chat:
     def ask(self, question: str, *, max_new_tokens: int | None = None) -> Answer:
         """The answer to a question after all turns before; both are remembered.
 
-        Raises UsageError if all turns, the pictures among them, and the answer exceed the model's context, and
-        while the question that messages end in is open.
+        Raises UsageError if all turns, the pictures among them, and the answer exceed the model's context,
+        and while the question that messages end in is open.
         """
         (answer,) = self.vlm.answer_prepared([self.prepare(question, max_new_tokens)], max_new_tokens)
         self.turns.append((question, answer.text))

@@ -46,9 +46,9 @@ class Conversation:
     @classmethod
     def of(cls, messages: Sequence[Message], sampling: Sampling | None = None) -> Conversation:
         """Messages as Hugging Face's processors and OpenAI's API take them, their media opened. A part holds
-        a picture as "image", "path", "url" or "base64" (also {"type": "image_url", "image_url": {"url": ...}}),
-        a film as "video", "path", "url" or "base64": whatever `MediaInput.of` reads, data URLs, and for a film
-        a list of its frames. `sampling` is of films.
+        a picture as "image", "path", "url" or "base64" (also {"type": "image_url", "image_url": {"url":
+        ...}}), a film as "video", "path", "url" or "base64": whatever `MediaInput.of` reads, data URLs, and
+        for a film a list of its frames. `sampling` is of films.
 
         Raises UsageError for what is no message, and if the last one is no question of the user's.
         """

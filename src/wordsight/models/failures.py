@@ -77,7 +77,11 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (
         "a JSON file of its tokenizer or processor is damaged ({}); copy or download it again",
     ),
     (SafetensorError, "", "a file of its weights is damaged ({}); copy or download it again"),
-    (StrictDataclassError, "", "a value of its config.json is not what transformers takes ({})"),
+    (
+        StrictDataclassError,
+        "",
+        "a value of its config.json, or of its processor's options, is not what transformers takes ({})",
+    ),
     (Exception, "trust_remote_code", "it needs code of its own, which wordsight does not run ({})"),
 )
 

@@ -95,6 +95,11 @@ def embedding_width(name: str) -> int | None:
 
 def _check_name(source: str) -> None:
     """Raises ModelError for what is no folder and no name on the hub, whose client would ask for minutes."""
+    if os.path.isfile(source):
+        raise ModelError(
+            f"no model {source!r}: it is a file; expected a folder with a config.json and weights, or a name "
+            "on the hub"
+        )
     if os.path.exists(source) or HUB_NAME.fullmatch(source):
         return
     name, at, revision = source.partition("@")

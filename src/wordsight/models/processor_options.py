@@ -26,6 +26,7 @@ OURS = (  # what a processor is given for every picture, but not by its user
     "return_tensors",
     "video_metadata",
 )
+SAID = ("add_generation_prompt", "messages")  # to a chat template by every call
 USUAL = {"enable_thinking": False, "thinking": False}  # where a template knows them: the first word counts
 EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # what Qwen's sizes call them by now
 SIDE = 64  # pixels of the picture that options are tried on
@@ -72,7 +73,7 @@ def set_template_variables(processor: Any, given: Mapping[str, Any]) -> None:
     """Makes these the values that variables of the chat template have where a call gives no others; a thought
     is turned off where nothing is said of it.
 
-    Raises UsageError for a variable that the template does not read.
+    Raises UsageError for a variable that the template does not read, or that every call gives.
     """
     template = processor.chat_template
     if not isinstance(template, str):
@@ -82,6 +83,8 @@ def set_template_variables(processor: Any, given: Mapping[str, Any]) -> None:
             )
         return
     for name in given:
+        if name in SAID:
+            raise UsageError(f"{name} of the chat template is said by wordsight; leave it out")
         if not _reads(template, name):
             raise UsageError(f"the chat template of {type(processor).__name__} does not read {name!r}")
     usual = {name: value for name, value in USUAL.items() if name not in given and _reads(template, name)}

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, shown
 from wordsight.models import batching
 from wordsight.models.batching import PromptRow
 from wordsight.models.layer_state import LayerwiseMethod
@@ -103,7 +103,11 @@ class PromptPruner(Protocol):
 
 
 def collate(prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """Keyword arguments for `model(...)` and `model.generate(...)`: the prompts as one left-padded batch."""
+    """Keyword arguments for `model(...)` and `model.generate(...)`: the prompts as one left-padded batch.
+    Raises UsageError if there are none.
+    """
+    if not prompts or isinstance(prompts, Prompt):
+        raise UsageError(f"prompts must be a list of at least one prompt, got {shown(prompts)}")
     return batching.to_batch([_row(prompt) for prompt in prompts])
 
 

@@ -80,6 +80,7 @@ class VLM:
 
     def __post_init__(self) -> None:
         self.model = unwrapped(self.model)
+        _check_kinds(self.model, self.processor)
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
@@ -105,6 +106,8 @@ class VLM:
         Raises UsageError if there is no such checkpoint, a file of it is missing, its model takes no visual
         tokens that were encoded before, or an option is none of what its processor or template takes.
         """
+        if options is not None and not isinstance(options, LoadOptions):
+            raise UsageError(f"options must be LoadOptions(...), got {shown(options)}")
         named = {"dtype": dtype, "device": device, "device_map": device_map}
         given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         if isinstance(dtype, torch.dtype):
@@ -237,9 +240,11 @@ class VLM:
         beside the tokens they are of. The question that a pruner may read is the last one in a row, by the
         chat template. Raises UsageError for what is no such batch.
 
-        >>> prompts = [pruner(prompt) for prompt in vlm.read(processor(images=..., text=...))]
-        >>> model(**collate(prompts)).loss.backward()
+        >>> prompts = vlm.read(processor(images=..., text=...), signals=pruner.required_signals)
+        >>> model(**collate([pruner(prompt) for prompt in prompts])).loss.backward()
         """
+        if not isinstance(inputs, Mapping):
+            raise UsageError(f"inputs must be what a processor returns for a batch, got {shown(inputs)}")
         questions = last_questions(self.processor, inputs) if "question" in signals else None
         return self._prompts(inputs, questions, signals=signals)
 
@@ -556,3 +561,14 @@ def unwrapped(model: Any) -> Any:
             return model
         model = found
     return model
+
+
+def _check_kinds(model: object, processor: object) -> None:
+    """Raises UsageError for what is no model, and for a processor that makes no text into ids."""
+    if not isinstance(model, torch.nn.Module):
+        raise UsageError(f"model must be a loaded model of transformers, got {shown(model)}")
+    if not hasattr(processor, "tokenizer"):
+        raise UsageError(
+            f"processor must be one of pictures and text, got {shown(processor)}; "
+            "AutoProcessor.from_pretrained loads that of a checkpoint"
+        )
