@@ -191,6 +191,11 @@ def test_what_every_call_gives_to_the_template_is_no_option(saved, name):
         VLM.from_pretrained(str(saved), LoadOptions(template={name: False}))
 
 
+def test_a_revision_of_a_folder_is_refused(saved):
+    with pytest.raises(UsageError, match="revision is of a model on the hub"):
+        VLM.from_pretrained(str(saved), LoadOptions(revision="v2"))
+
+
 def test_options_that_are_none_are_refused(saved):
     with pytest.raises(UsageError, match=r"options must be LoadOptions\(...\), got {'device': 'cpu'}"):
         VLM.from_pretrained(str(saved), {"device": "cpu"})

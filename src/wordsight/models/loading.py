@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from wordsight.errors import ModelError
+from wordsight.errors import ModelError, UsageError
 from wordsight.models.adapters import apply_adapter, base_of, check_adapter
 from wordsight.models.failures import as_model_error, in_one_line
 from wordsight.models.load_options import BUILT_IN, LoadOptions, source_of
@@ -39,6 +39,8 @@ def load(name: str, options: LoadOptions) -> tuple[Any, Any]:
     with as_model_error(f"cannot load model {name!r}"):
         source = source_of(name)
         _check_name(source)
+        if options.revision and os.path.isdir(source):
+            raise UsageError(f"revision is of a model on the hub, and {name} is a folder; leave it out")
         check_quantization(options.quantization)
         check_adapter(options)
         device = find_device(options)
