@@ -30,6 +30,8 @@ def checkpoint(tmp_path_factory):
 
     def write(name):
         if name not in folders:
+            if name not in hf.CONFIG_MAPPING:
+                pytest.skip(f"transformers {hf.__version__} does not know it; the newest runs it")
             torch.manual_seed(0)
             try:
                 config, processor = getattr(checkpoints, name)()

@@ -2,6 +2,7 @@
 
 import shutil
 
+import facts
 import pytest
 import transformers as hf
 
@@ -9,7 +10,6 @@ from wordsight import UsageError
 from wordsight.models.vlm import VLM
 
 QUESTION = "what color is the cat?"
-ANY_SIZE = {"qwen2_vl", "qwen2_5_vl", "qwen3_vl"}
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def copied(checkpoint, request, tmp_path):
 def test_a_very_wide_picture_is_read_or_refused(vlm, picture):
     """20,000 x 10 pixels: most processors scale it; those of Qwen refuse such shapes."""
     wide = picture(20_000, 10, 0)
-    if vlm.model.config.model_type in ANY_SIZE:
+    if vlm.model.config.model_type in facts.REFUSE_LONG_SHAPES:
         with pytest.raises(UsageError, match=r"cannot prepare these pictures \(20000x10\): .*aspect ratio"):
             vlm.encode(wide, QUESTION)
     else:

@@ -85,7 +85,7 @@ def test_some_tokens_are_those_that_a_masked_model_reads(vlm, media, prompt):
 
 def test_without_its_mask_a_prompt_with_gaps_would_be_read_as_several(vlm, prompt):
     """The trap that `collate` guards against: positions with gaps and no mask look like packed sequences."""
-    if not vlm.family.is_causal:
+    if not vlm.family.is_causal(vlm.model):
         return  # reads in both directions: its mask does not come from positions
     inputs = subset(prompt, 0.3, 1).inputs()
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import json
 
+import facts
 import pytest
 
 from wordsight.explain.page import render_page
@@ -10,7 +11,6 @@ from wordsight.explain.record import ExplainRequest, explain_tokens
 from wordsight.media.inputs import MediaInput
 from wordsight.pruners.random import Random
 
-CLIP = {"llava", "llava_next", "llava_next_video", "internvl"}
 LOST_LAYERS = {"[CLS] attention", "[CLS] similarity"}
 
 
@@ -29,7 +29,7 @@ def test_every_token_but_line_breaks_is_on_its_own_panel(vlm, explained):
     cells = [cell for cell in visual.cell.tolist() if cell[3] >= 0]
     assert record["tokens"]["cell"] == cells
     assert all(len(values) == len(cells) for values in record["tokens"]["values"].values())
-    together = 2 if opened.videos and "qwen" in vlm.model.config.model_type else 1
+    together = 2 if opened.videos and vlm.model.config.model_type in facts.TWO_FRAMES else 1
     assert [panel["frame"] for panel in record["panels"]] == list(range(0, len(opened.frames), together))
     for image, panel in enumerate(record["panels"]):
         for crop in panel["crops"]:
@@ -45,9 +45,11 @@ def test_a_layer_that_the_tower_cannot_give_is_absent_with_the_reason(vlm, expla
     _, record = explained
     kind = vlm.model.config.model_type
     absent = {row["label"]: row["why"] for row in record["missing"]}
-    assert set(absent) - {"redundancy"} == (set() if kind in CLIP else LOST_LAYERS)
+    assert set(absent) - {"redundancy"} == (set() if kind in facts.CLS_SIGNALS else LOST_LAYERS)
     for label in LOST_LAYERS & set(absent):
-        assert "has no [CLS] token" in absent[label]
+        assert ("does not read signals" if kind in facts.NO_SIGNALS else "has no [CLS] token") in absent[
+            label
+        ]
 
 
 def test_the_page_holds_the_pictures_and_the_record(explained):

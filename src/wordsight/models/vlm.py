@@ -185,7 +185,7 @@ class VLM:
         with self._reading():
             positions = self.family.positions(self.model, inputs)
             sequence = {"input_ids": processed.ids, "position_ids": positions}
-            sequence |= {name: inputs[name][0] for name in self.family.per_token}
+            sequence |= self.family.token_inputs(self.model, inputs)
         prompt = Prompt(sequence, is_visual, visual, processed.modality(config))
         if not self.family.has_picture_map and not self._checked:
             self._check(prompt, inputs)
@@ -216,7 +216,11 @@ class VLM:
         exceeds the model's context.
         """
         self.check_lengths(prompts)
-        shared = shared_prefix_length(prompts) if len(prompts) > 1 and self.family.is_causal else 0
+        shared = (
+            shared_prefix_length(prompts)
+            if len(prompts) > 1 and self.family.shares_beginning(self.model)
+            else 0
+        )
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)

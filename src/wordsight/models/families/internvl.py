@@ -21,14 +21,9 @@ class InternVL(Family):
         found: list[Grid] = []
         runs = context.runs(context.config.image_token_id)
         for image, ((_, length), size) in enumerate(zip(runs, context.sizes, strict=True)):
-            tiles = length // side**2
-            columns = 1 if tiles == 1 else _columns(context.processor.image_processor, size)
-            whole = (side * (tiles - 1) // columns, side * columns)
-            found += [
-                Grid(image, 1, side, side, side * (tile // columns), side * (tile % columns), whole)
-                for tile in range(tiles - 1)
-            ]
-            found.append(Grid(image, 0, side, side))
+            tiles = length // side**2 - 1
+            columns = tiled_canvas(context.processor.image_processor, size)[0] if tiles else 1
+            found += tiled(image, side, columns, tiles // columns)
         return found
 
     def tower(self, model: Any) -> VisionTower | None:
@@ -44,10 +39,19 @@ class InternVL(Family):
         return mean_pooled(signal, factor, factor * square_side(context.config.image_seq_length))
 
 
-def _columns(pixels: Any, size: tuple[int, int]) -> int:
+def tiled(image: int, side: int, columns: int, rows: int) -> list[Grid]:
+    """The grids of a picture's tiles, each a square of `side` tokens, and of the whole picture after them."""
+    places = [(row, column) for row in range(rows) for column in range(columns)]
+    whole = (side * rows, side * columns)
+    tiles = [Grid(image, 1, side, side, side * row, side * column, whole) for row, column in places]
+    return [*tiles, Grid(image, 0, side, side)]
+
+
+def tiled_canvas(pixels: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """Columns and rows of the tiles that this processor cuts a picture of `size` (width, height) into."""
     tile = pixels.size["height"], pixels.size["width"]
-    columns: int = get_optimal_tiled_canvas(size[::-1], tile, pixels.min_patches, pixels.max_patches)[0]
-    return columns
+    columns, rows = get_optimal_tiled_canvas(size[::-1], tile, pixels.min_patches, pixels.max_patches)
+    return int(columns), int(rows)
 
 
 FAMILY = InternVL()
