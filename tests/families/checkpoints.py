@@ -4,6 +4,7 @@ Processors of video need torchvision, whose builds import beside a torch for CPU
 below are there; nothing here calls them.
 """
 
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -315,7 +316,8 @@ def gemma4():
         layer_types=["sliding_attention", "full_attention", "full_attention"],
     )
     pools = {"pooling_kernel_size": 2, "patch_size": PATCH}
-    tower = {**TOWER, "num_key_value_heads": 2, "head_dim": 8, "position_embedding_size": 64}
+    tower = {**TOWER, "num_hidden_layers": 1, "num_key_value_heads": 2, "head_dim": 8}
+    tower |= {"position_embedding_size": 256}
     tokens = {name: named[name.removesuffix("_id")] for name in ("boi_token_id", "boa_token_id")}
     tokens |= {"eoi_token_id": "<image|>", "image_token_id": "<|image|>", "audio_token_id": "<|audio|>"}
     config = hf.Gemma4Config(
@@ -324,8 +326,11 @@ def gemma4():
         audio_config=None,
         **ids(made, **tokens, video_token_id="<|video|>"),
     )
-    images = hf.Gemma4ImageProcessor(**pools, max_soft_tokens=70)
-    videos = hf.Gemma4VideoProcessor(**pools, max_soft_tokens=70)
+    for source in ("image_processing", "image_processing_pil", "video_processing"):
+        module = importlib.import_module(f"transformers.models.gemma4.{source}_gemma4")
+        module._SUPPORTED_SOFT_TOKENS = (12,)  # the fewest of real ones are 70
+    images = hf.Gemma4ImageProcessor(**pools, max_soft_tokens=12)
+    videos = hf.Gemma4VideoProcessor(**pools, max_soft_tokens=12)
     sounds = hf.Gemma4AudioFeatureExtractor()
     chat = template("<|image|>", "<|video|>")
     return config, hf.Gemma4Processor(sounds, images, made, videos, chat_template=chat)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import checkpoints  # first: it makes torchvision importable
+import facts
 import numpy as np
 import pytest
 import torch
@@ -38,15 +39,25 @@ def checkpoint(tmp_path_factory):
             except ImportError as error:
                 pytest.skip(f"{str(error).strip().splitlines()[0]} `make test` installs it.")
             model = hf.AutoModelForImageTextToText.from_config(config).float()
-            for weight in model.parameters():  # louder than the stock, so that wrong looks wrong
-                if weight.ndim > 1:
-                    torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
+            initialize(model)
             folders[name] = tmp_path_factory.mktemp(name)
             model.save_pretrained(folders[name])
             processor.save_pretrained(folders[name])
         return folders[name]
 
     return write
+
+
+def initialize(model):
+    """Weights louder than the stock, so that wrong looks wrong."""
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
+    for name, module in model.named_modules():
+        if getattr(module, "scaling", None) == 1:  # learned, as in Gemma 4: others divide by it
+            torch.nn.init.constant_(module.q_norm.weight, module.head_dim**-0.5)
+        if "vision" in name and name.endswith("post_attention_layernorm"):  # or patches drown in their mean
+            torch.nn.init.constant_(module.weight, 0.2)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +78,15 @@ def loaded(checkpoint):
 def vlm(request, loaded):
     """The tiny model of every family in turn."""
     return loaded(request.param)
+
+
+@pytest.fixture(scope="session")
+def mapped(vlm):
+    """The tiny model of every family whose tokens have a place in a picture."""
+    assert vlm.family.has_picture_map == (vlm.model.config.model_type not in facts.NO_MAP)
+    if not vlm.family.has_picture_map:
+        pytest.skip(f"no machine runs it: {vlm.family.no_map}")
+    return vlm
 
 
 @pytest.fixture(scope="session")

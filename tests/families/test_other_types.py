@@ -78,8 +78,8 @@ def test_info_says_what_works_as_tried(glm):
     assert record["pruners"]["fastv"] is None or "has" in record["pruners"]["fastv"]
 
 
-def test_layers_that_take_more_of_a_token_than_its_state_are_refused(loaded, picture, monkeypatch):
-    """As those of Gemma 4, with an embedding of their own for every token and layer."""
+def test_layers_that_take_more_than_values_of_every_token_are_refused(loaded, picture, monkeypatch):
+    """As those of Gemma 3n, which read several versions of every state."""
     vlm = loaded("llava")
     layers = vlm.model.model.language_model.layers
     for layer in layers:
@@ -89,11 +89,11 @@ def test_layers_that_take_more_of_a_token_than_its_state_are_refused(loaded, pic
         )
         call = layer.__class__.__call__
     monkeypatch.setattr(
-        type(layers[0]), "__call__", lambda self, state, **given: call(self, state, None, **given)
+        type(layers[0]), "__call__", lambda self, state, **given: call(self, state, state[None], **given)
     )
     prompt = vlm.encode(picture(40, 40, 0), QUESTION)
     assert vlm.logits([prompt]).isfinite().all()
-    with pytest.raises(UsageError, match="LlamaDecoderLayer takes more of a token than its hidden state"):
+    with pytest.raises(UsageError, match="LlamaDecoderLayer takes more than values of every token"):
         vlm.logits([pruners.make("fastv:layer=1")(prompt)])
 
 

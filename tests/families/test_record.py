@@ -15,12 +15,12 @@ LOST_LAYERS = {"[CLS] attention", "[CLS] similarity"}
 
 
 @pytest.fixture(scope="session")
-def explained(vlm, media):
+def explained(mapped, media):
     """The pictures or frames, and their record."""
     opened = MediaInput.of(media)
     names = [f"{i}.png" for i in range(max(1, len(opened.pictures)))]
     asked = ExplainRequest(names=names, question="what is it?", pruners=[Random()], keeps=[0.3])
-    return opened, explain_tokens(vlm, opened, asked)
+    return opened, explain_tokens(mapped, opened, asked)
 
 
 def test_every_token_but_line_breaks_is_on_its_own_panel(vlm, explained):

@@ -113,6 +113,11 @@ def decoder_layers(model: Any) -> Sequence[Any]:
             f"{type(model).__name__} ({model.config.model_type}): its language model is no stack of layers "
             "with attention between which tokens could be dropped; take a method that prunes before it"
         )
+    if any(getattr(layer.self_attn, "is_kv_shared_layer", False) for layer in layers):
+        raise ModelError(
+            f"{type(model).__name__} ({model.config.model_type}): layers of its language model share keys "
+            "and values, so that none can lose tokens by itself; take a method that prunes before it"
+        )
     return layers
 
 
@@ -205,16 +210,19 @@ class _Run:
 
     def before(self, number: int, layer: Any, args: Any, given: dict[str, Any]) -> Any:
         """A layer's pre-hook: what it would read, without what is dropped."""
-        if len(args) != 1 or "position_embeddings" not in given:
-            raise ModelError(
-                f"{type(layer).__name__} takes more of a token than its hidden state and rotary embedding, "
-                "so that none can be dropped before it; take a method that prunes before the language model"
-            )
-        (hidden,) = args
+        hidden, *more = args
         if number == 0 and len(self.embeds):
             self.generated += hidden.shape[1]
         elif number == 0:
             self.embeds = hidden
+        places = hidden.shape[1:2] if self.generated else (self.length,)
+        if "position_embeddings" not in given or any(
+            one.shape[1:-1] != places for one in more if one is not None
+        ):
+            raise ModelError(
+                f"{type(layer).__name__} takes more than values of every token and its rotary embedding, so "
+                "that none can be dropped before it; take a method that prunes before the language model"
+            )
         cut = max((cut for cut in self.cuts if cut <= number), default=0)
         if not cut:
             return None
@@ -230,7 +238,8 @@ class _Run:
             changed["position_embeddings"] = tuple(
                 _take_along(part, columns, -2) for part in given["position_embeddings"]
             )
-        return (hidden,), given | changed
+            more = [values if values is None else _take_along(values, columns, -2) for values in more]
+        return (hidden, *more), given | changed
 
     def pruned(self, cut: int, hidden: Tensor) -> Tensor:
         """(B, L, D) what is left of the hidden states (B, M, D) from this cut on."""

@@ -50,6 +50,7 @@ class Unmapped(Family):
     """A model type without a file: all tokens count as one row, and VLM reads its first prompt both ways."""
 
     has_picture_map = False
+    no_map = "its type is not known; CONTRIBUTING.md says how to add a family"
 
     def is_causal(self, model: Any) -> bool:
         """Nobody knows."""

@@ -92,7 +92,8 @@ class Grid:
 class Family:
     """One model type; by itself, one that we know nothing about.
 
-    has_picture_map  whether it is known which part of which picture a token is.
+    has_picture_map  whether it is known which part of which picture a token is; if not, `no_map`
+                     says why.
     per_token        inputs beside ids and positions that the language model takes for every token.
     generated        the values of those for a generated token.
     is_recurrent     whether layers carry a state from token to token (linear attention, convolution) beside
@@ -100,6 +101,7 @@ class Family:
     """
 
     has_picture_map: ClassVar[bool] = True
+    no_map: ClassVar[str] = ""
     per_token: ClassVar[tuple[str, ...]] = ()
     generated: ClassVar[Mapping[str, int]] = {}
     is_recurrent: ClassVar[bool] = False

@@ -15,6 +15,7 @@ class Idefics2(Family):
     """
 
     has_picture_map = False
+    no_map = "each of them is read from a whole picture"
 
     def grids(self, context: VisionContext) -> list[Grid]:
         queries = context.config.perceiver_config.resampler_n_latents
