@@ -334,3 +334,124 @@ def gemma4():
     sounds = hf.Gemma4AudioFeatureExtractor()
     chat = template("<|image|>", "<|video|>")
     return config, hf.Gemma4Processor(sounds, images, made, videos, chat_template=chat)
+
+
+PIXTRAL = {**TOWER, "image_size": 2 * SIDE, "head_dim": 8}
+
+
+def pixtral(kind, merge, **more):
+    made = tokenizer("[IMG]", "[IMG_BREAK]", "[IMG_END]")
+    config = getattr(hf, f"{kind}Config")(
+        vision_config=hf.PixtralVisionConfig(**PIXTRAL),
+        text_config=hf.MistralConfig(**SMALL, vocab_size=len(made), head_dim=8),
+        vision_feature_layer=-1,
+        **ids(made, image_token_id="[IMG]"),
+        **more,
+    )
+    patch = {"height": PATCH, "width": PATCH}
+    images = hf.PixtralImageProcessor(size={"longest_edge": 2 * SIDE}, patch_size=patch)
+    reads = {"patch_size": PATCH, "spatial_merge_size": merge, "chat_template": template("[IMG]")}
+    return config, hf.PixtralProcessor(images, made, **reads)
+
+
+def mistral3():
+    return pixtral("Mistral3", 2, spatial_merge_size=2)
+
+
+def llava_pixtral():
+    return pixtral("Llava", 1, vision_feature_select_strategy="full", image_seq_length=1)
+
+
+def lfm2_vl():
+    tags = [f"<|img_row_{row}_col_{column}|>" for row in range(1, 5) for column in range(1, 5)]
+    made = tokenizer("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>", *tags)
+    tower = {**TOWER, "num_hidden_layers": 2, "num_patches": 16}
+    del tower["image_size"]
+    layers = ["conv", "conv", "full_attention"]
+    text = {"block_ff_dim": 64, "block_auto_adjust_ff_dim": False, "layer_types": layers}
+    config = hf.Lfm2VlConfig(
+        vision_config=hf.Siglip2VisionConfig(**tower),
+        text_config=hf.Lfm2Config(**SMALL, vocab_size=len(made), **text),
+        downsample_factor=2,
+        projector_hidden_size=32,
+        **ids(made, image_token_id="<image>"),
+    )
+    splits = {"tile_size": SIDE, "min_tiles": 2, "max_tiles": 4, "min_image_tokens": 2, "max_image_tokens": 6}
+    images = hf.Lfm2VlImageProcessor(
+        downsample_factor=2, encoder_patch_size=PATCH, max_num_patches=24, size=SQUARE, **splits
+    )
+    return config, hf.Lfm2VlProcessor(images, made, chat_template=template())
+
+
+def video_llama_3():
+    made = tokenizer(image_token="<image>", video_token="<video>")
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    config = hf.VideoLlama3Config(
+        vision_config={**tower, "patch_size": 4},
+        text_config=hf.Qwen2Config(**SMALL, vocab_size=len(made)),
+        **ids(made, image_token_id="<image>", video_token_id="<video>"),
+    )
+    images = hf.VideoLlama3ImageProcessor(
+        patch_size=8, merge_size=1, size={"shortest_edge": 256, "longest_edge": 2304}
+    )
+    videos = hf.VideoLlama3VideoProcessor(
+        patch_size=8, merge_size=2, size={"shortest_edge": 256, "longest_edge": 8 * 2304}
+    )
+    config.vision_config.patch_size = 8
+    return config, hf.VideoLlama3Processor(images, made, videos, chat_template=template())
+
+
+def glm(kind, **experts):
+    names = ("image", "video", "image_start", "image_end", "video_start", "video_end")
+    marks = ("image", "video", "begin_of_image", "end_of_image", "begin_of_video", "end_of_video")
+    marks = [f"<|{mark}|>" for mark in marks]
+    made = tokenizer(*marks)
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
+    rope |= {"mrope_section": [1, 1, 2]}
+    shape = {"patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2, "image_size": SIDE}
+    tower = {"depth": 3, "num_heads": 2, "hidden_size": 32, "out_hidden_size": 32, "intermediate_size": 64}
+    config = getattr(hf, f"{kind}Config")(
+        text_config={**SMALL, **experts, "vocab_size": len(made), "rope_parameters": rope},
+        vision_config={**shape, **tower},
+        **ids(made, **{f"{name}_token_id": mark for name, mark in zip(names, marks, strict=True)}),
+    )
+    size = {"shortest_edge": 256, "longest_edge": 2304}
+    images = hf.Glm4vImageProcessor(patch_size=4, merge_size=2, size=size)
+    videos = hf.Glm4vVideoProcessor(patch_size=4, merge_size=2, size={**size, "longest_edge": 8 * 2304})
+    chat = template(f"{marks[2]}{marks[0]}{marks[3]}", f"{marks[4]}{marks[1]}{marks[5]}")
+    return config, hf.Glm4vProcessor(images, made, videos, chat_template=chat)
+
+
+def glm4v():
+    return glm("Glm4v")
+
+
+def glm4v_moe():
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 8}
+    return glm("Glm4vMoe", **experts)
+
+
+LINEAR = {
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "layer_types": ["linear_attention", "linear_attention", "full_attention"],
+    "rope_parameters": {
+        "rope_type": "default",
+        "mrope_section": [1, 1, 2],
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 1.0,
+        "mrope_interleaved": True,
+    },
+}
+
+
+def qwen3_5():
+    more = {"out_hidden_size": 32, "intermediate_size": 64, "num_position_embeddings": 64}
+    return qwen("Qwen3_5", LINEAR, **more)
+
+
+def qwen3_5_moe():
+    more = {"out_hidden_size": 32, "intermediate_size": 64, "num_position_embeddings": 64}
+    return qwen("Qwen3_5Moe", {**LINEAR, **EXPERTS, "shared_expert_intermediate_size": 32}, **more)

@@ -31,7 +31,7 @@ def checkpoint(tmp_path_factory):
 
     def write(name):
         if name not in folders:
-            if name not in hf.CONFIG_MAPPING:
+            if facts.VARIANTS.get(name, name) not in hf.CONFIG_MAPPING:
                 pytest.skip(f"transformers {hf.__version__} does not know it; the newest runs it")
             torch.manual_seed(0)
             try:
@@ -74,7 +74,7 @@ def loaded(checkpoint):
 
 
 # With the session's scope, tests come family by family, and media by media in them.
-@pytest.fixture(scope="session", params=families.names())
+@pytest.fixture(scope="session", params=[*families.names(), *facts.VARIANTS])
 def vlm(request, loaded):
     """The tiny model of every family in turn."""
     return loaded(request.param)
@@ -83,7 +83,7 @@ def vlm(request, loaded):
 @pytest.fixture(scope="session")
 def mapped(vlm):
     """The tiny model of every family whose tokens have a place in a picture."""
-    assert vlm.family.has_picture_map == (vlm.model.config.model_type not in facts.NO_MAP)
+    assert vlm.family.has_picture_map == (facts.kind(vlm) not in facts.NO_MAP)
     if not vlm.family.has_picture_map:
         pytest.skip(f"no machine runs it: {vlm.family.no_map}")
     return vlm

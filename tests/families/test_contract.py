@@ -43,6 +43,8 @@ def read(vlm, prompt):
 
 def oracle(vlm, media, prompt):
     """The unpruned model with the mask 0 on dropped tokens and the same positions: logits of kept tokens."""
+    if vlm.family.is_recurrent:
+        return without_dropped(vlm, media, prompt)
     kept = prompt.is_kept()
     logits = untouched(
         vlm,
@@ -51,6 +53,29 @@ def oracle(vlm, media, prompt):
         position_ids=prompt.sequence["position_ids"].unsqueeze(-2),
     )
     return logits[0][kept]
+
+
+def without_dropped(vlm, media, prompt):
+    """The language model alone, given what it reads of the whole prompt but the states of dropped tokens.
+
+    A masked token is not an absent one where a layer carries a state from token to token.
+    """
+    kept, found = prompt.is_kept(), {}
+    language = vlm.model.model.language_model
+    hook = language.register_forward_pre_hook(lambda *call: found.update(call[2]), with_kwargs=True)
+    untouched(vlm, process(vlm.processor, MediaInput.of(media), QUESTION).inputs)
+    hook.remove()
+    positions = prompt.sequence["position_ids"][..., kept].unsqueeze(-2)
+    if positions.ndim == 3:
+        positions[0] = torch.arange(positions.shape[-1])
+    with torch.no_grad():
+        output = language(
+            inputs_embeds=found["inputs_embeds"][:, kept],
+            position_ids=positions,
+            attention_mask=torch.ones(1, int(kept.sum()), dtype=torch.long),
+            use_cache=False,
+        )
+        return vlm.model.lm_head(output.last_hidden_state)[0]
 
 
 def test_a_prompt_is_what_the_processor_itself_makes_of_the_conversation(vlm, picture):

@@ -16,12 +16,12 @@ def test_info_counts_what_a_prompt_holds(vlm, size):
     prompt = vlm.encode(Image.new("RGB", size), QUESTION)
     assert found["family"] == vlm.model.config.model_type
     assert found["visual_tokens"] == len(prompt.visual) == int(prompt.is_visual.sum())
-    if vlm.model.config.model_type in facts.NO_MAP:
+    if facts.kind(vlm) in facts.NO_MAP:
         assert not found["grids"]
         return
     in_grids = sum(grid["rows"] * grid["columns"] for grid in found["grids"])
     assert in_grids + found["line_breaks"] == found["visual_tokens"]
-    assert found["positions"] == ("M-RoPE" if found["family"] in facts.M_ROPE else "1-D")
+    assert found["positions"] == ("M-RoPE" if facts.kind(vlm) in facts.M_ROPE else "1-D")
     assert found["pad_embedding"] == "<pad>"
     assert "QUESTION" in found["prompt"]
 
@@ -29,7 +29,7 @@ def test_info_counts_what_a_prompt_holds(vlm, size):
 def test_info_names_the_pruners_that_can_run_and_why_others_cannot(vlm):
     found = describe_model(vlm)["pruners"]
     assert all(found[name] is None for name in RUN_ANYWHERE)
-    kind = vlm.model.config.model_type
+    kind = facts.kind(vlm)
     assert (found["cls_topk"] is None) == (kind not in facts.NO_SIGNALS)
     has_cls = kind in facts.CLS_SIGNALS
     assert (found["cls_similarity"] is None) == has_cls
@@ -38,4 +38,4 @@ def test_info_names_the_pruners_that_can_run_and_why_others_cannot(vlm):
 
 
 def test_info_says_whether_the_tower_has_a_cls_token(vlm):
-    assert describe_model(vlm)["cls"] == (vlm.model.config.model_type in facts.HAVE_CLS)
+    assert describe_model(vlm)["cls"] == (facts.kind(vlm) in facts.HAVE_CLS)

@@ -40,7 +40,7 @@ def test_a_drawing_shows_the_kept_cells_of_the_picture_and_fades_the_others(mapp
     drawn = np.asarray(drawing.draw_kept(media, drawing.boxes(media, tokens), kept)).astype(int)
     pixels = np.asarray(media).astype(int)
     faded = np.asarray(media.convert("L")).astype(int)[..., None] * 0.25 + 255 * 0.75
-    kind = mapped.model.config.model_type
+    kind = facts.kind(mapped)
     left, top, right, bottom = (48, 0, 144, 96) if kind in facts.CENTER_CROP else (0, 0, 192, 96)
     if kind in facts.PADDED:
         top, bottom = -48, 144
@@ -84,7 +84,7 @@ def test_a_token_is_where_its_box_is_in_the_second_of_two_pictures(mapped, pictu
 def test_a_token_is_where_its_box_is_in_a_frame(mapped, picture, size):
     film = Video.of([picture(*size, seed) for seed in range(4)], fps=2)
     stride = 4 // (int(mapped.encode(film, QUESTION).visual.cell[:, 0].max()) + 1)
-    assert stride == (2 if mapped.model.config.model_type in facts.TWO_FRAMES else 1)
+    assert stride == (2 if facts.kind(mapped) in facts.TWO_FRAMES else 1)
     found = list(moved_tokens(mapped, film, 1, stride))
     assert found
     assert all(moved == own for moved, own in found)
@@ -134,7 +134,7 @@ def test_line_breaks_are_the_vector_that_the_model_learned(vlm, media):
     tokens = vlm.encode(media, QUESTION).visual
     newline = getattr(vlm.model.model, "image_newline", None)
     if newline is None:
-        assert vlm.model.config.model_type not in facts.LINE_BREAKS
+        assert facts.kind(vlm) not in facts.LINE_BREAKS
         assert not tokens.is_break.any()
     else:
         assert torch.equal(tokens.is_break, (tokens.embeds == newline).all(-1))

@@ -29,7 +29,7 @@ def test_every_token_but_line_breaks_is_on_its_own_panel(vlm, explained):
     cells = [cell for cell in visual.cell.tolist() if cell[3] >= 0]
     assert record["tokens"]["cell"] == cells
     assert all(len(values) == len(cells) for values in record["tokens"]["values"].values())
-    together = 2 if opened.videos and vlm.model.config.model_type in facts.TWO_FRAMES else 1
+    together = 2 if opened.videos and facts.kind(vlm) in facts.TWO_FRAMES else 1
     assert [panel["frame"] for panel in record["panels"]] == list(range(0, len(opened.frames), together))
     for image, panel in enumerate(record["panels"]):
         for crop in panel["crops"]:
@@ -43,7 +43,7 @@ def test_every_token_but_line_breaks_is_on_its_own_panel(vlm, explained):
 
 def test_a_layer_that_the_tower_cannot_give_is_absent_with_the_reason(vlm, explained):
     _, record = explained
-    kind = vlm.model.config.model_type
+    kind = facts.kind(vlm)
     absent = {row["label"]: row["why"] for row in record["missing"]}
     assert set(absent) - {"redundancy"} == (set() if kind in facts.CLS_SIGNALS else LOST_LAYERS)
     for label in LOST_LAYERS & set(absent):

@@ -18,7 +18,7 @@ QUESTION = "what color is the cat?"
 @pytest.fixture
 def tower(vlm):
     found = vlm.family.tower(vlm.model)
-    assert (found is None) == (vlm.model.config.model_type in facts.NO_SIGNALS)
+    assert (found is None) == (facts.kind(vlm) in facts.NO_SIGNALS)
     if found is None:
         pytest.skip("no machine runs it: its tower gives no signals")
     return found
@@ -34,6 +34,13 @@ def collected(vlm, tower):
     return encode
 
 
+def blocks(mask, length):
+    """Where the patches of one picture attend to each other alone, as a mask (1, 1, L, L) of numbers says."""
+    seen = torch.zeros(length, length) if mask is None else mask[0, 0]
+    starts = [i for i in range(length) if i == 0 or seen[i, i - 1] < 0]
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], length], strict=True)]
+
+
 @pytest.fixture
 def raw(vlm, tower, media, monkeypatch):
     """The signals of the tower's own patches, and what its layers' eager attention says: queries, keys and
@@ -45,11 +52,13 @@ def raw(vlm, tower, media, monkeypatch):
 
     def recorded(layer, query, key, *inputs, **options):
         output, weights = eager(layer, query, key, *inputs, **options)
-        said[layer].append((query, key, weights))
+        for block in blocks(inputs[1] if len(inputs) > 1 else options.get("attention_mask"), query.shape[2]):
+            said[layer].append((query[:, :, block], key[:, :, block], weights[:, :, block, block]))
         return output, weights
 
     def keys(module, _, output):
-        said["key"] = output.chunk(3, -1)[1][None] if module is getattr(last, "qkv", None) else output
+        part = output.chunk(3, -1)[1] if module is getattr(last, "qkv", None) else output
+        said["key"] = part.reshape(-1, *part.shape[-2:])
 
     last = tower.attentions[-1 if tower.state in (None, -1) else tower.state]
     key = next(getattr(last, name) for name in ("qkv", "k_norm", "k_proj") if hasattr(last, name))
@@ -178,9 +187,7 @@ def test_a_signal_is_of_the_second_picture_and_its_token(vlm, collected, picture
 def test_a_signal_is_of_the_frame_and_its_token(vlm, collected, picture):
     frames = [picture(96, 64, seed) for seed in range(4)]
     stride = 4 // (int(collected(Video.of(frames, fps=2)).cell[:, 0].max()) + 1)
-    assert stride == (
-        2 if vlm.model.config.model_type in facts.TWO_FRAMES else 1
-    )  # Qwen reads two frames as one
+    assert stride == (2 if facts.kind(vlm) in facts.TWO_FRAMES else 1)  # Qwen reads two frames as one
 
     def film(second):
         return collected(Video.of([*frames[:stride], *[second] * stride, *frames[2 * stride :]], fps=2))

@@ -216,8 +216,10 @@ class _Run:
         elif number == 0:
             self.embeds = hidden
         places = hidden.shape[1:2] if self.generated else (self.length,)
-        if "position_embeddings" not in given or any(
-            one.shape[1:-1] != places for one in more if one is not None
+        if (
+            hidden.ndim != 3
+            or "position_embeddings" not in given
+            or any(one.shape[1:-1] != places for one in more if one is not None)
         ):
             raise ModelError(
                 f"{type(layer).__name__} takes more than values of every token and its rotary embedding, so "

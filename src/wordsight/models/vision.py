@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,7 +34,9 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
         )
     features = _items(output.pooler_output)
     embeds = torch.cat(features)  # (N, D)
-    check_count(int(processed.is_visual(model.config).sum()), len(embeds))
+    is_read = family.is_read(inputs)
+    placeholders = int(processed.is_visual(model.config).sum())
+    check_count(placeholders, len(embeds) if is_read is None else int(is_read.sum()))
     check_finite(f"{type(model).__name__} ({model.config.model_type})", {"its visual tokens": embeds}, model)
     media = processed.media
     sizes = [frame.size for frame in media.frames]
@@ -48,7 +51,7 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
             f"{type(model).__name__} ({model.config.model_type}): the picture map has {len(cells)} tokens, "
             f"the model made {len(embeds)}; is the processor the one of this model?"
         )
-    return VisualTokens(
+    tokens = VisualTokens(
         embeds,
         torch.arange(len(embeds), device=embeds.device),
         torch.tensor(cells, device=embeds.device).reshape(-1, 4),
@@ -57,6 +60,10 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
         not isinstance(output.pooler_output, Tensor),
         torch.tensor(boxes, device=embeds.device).reshape(-1, 4) if family.has_picture_map else None,
     )
+    if is_read is None:
+        return tokens
+    tokens = tokens.take(is_read.nonzero()[:, 0].to(embeds.device))
+    return replace(tokens, slot=torch.arange(len(tokens), device=embeds.device))
 
 
 def find_encoder(model: Any, processed: Processed) -> tuple[Any, dict[str, Any]]:
@@ -64,8 +71,9 @@ def find_encoder(model: Any, processed: Processed) -> tuple[Any, dict[str, Any]]
 
     Raises ModelError if that is not known.
     """
-    inputs, modality = processed.inputs, processed.modality(model.config)
-    encode = getattr(inner_model(model), f"get_{modality}_features", None)
+    inputs = processed.inputs
+    made = "video" if "pixel_values_videos" in inputs else "image"  # whatever its placeholders are called
+    encode = getattr(inner_model(model), f"get_{made}_features", None)
     takes = inspect.signature(encode).parameters if encode else {}
     needed = [
         one.name for one in takes.values() if one.default is one.empty and one.kind is not one.VAR_KEYWORD

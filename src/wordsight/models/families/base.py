@@ -127,6 +127,10 @@ class Family:
         projector: nn.Module = model.model.multi_modal_projector
         return projector
 
+    def is_read(self, inputs: Mapping[str, Any]) -> Tensor | None:
+        """Which of the encoder's tokens the language model reads; None for all of them."""
+        return None
+
     def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         """(L,) position ids of the whole prompt; with M-RoPE (4, L): a count, then time, row, column."""
         ids = inputs["input_ids"][0]
