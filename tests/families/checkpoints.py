@@ -365,7 +365,7 @@ def llava_pixtral():
 def lfm2_vl():
     tags = [f"<|img_row_{row}_col_{column}|>" for row in range(1, 5) for column in range(1, 5)]
     made = tokenizer("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>", *tags)
-    tower = {**TOWER, "num_hidden_layers": 2, "num_patches": 16}
+    tower = {**TOWER, "num_hidden_layers": 1, "num_patches": 16}
     del tower["image_size"]
     layers = ["conv", "conv", "full_attention"]
     text = {"block_ff_dim": 64, "block_auto_adjust_ff_dim": False, "layer_types": layers}
@@ -376,7 +376,7 @@ def lfm2_vl():
         projector_hidden_size=32,
         **ids(made, image_token_id="<image>"),
     )
-    splits = {"tile_size": SIDE, "min_tiles": 2, "max_tiles": 4, "min_image_tokens": 2, "max_image_tokens": 6}
+    splits = {"tile_size": SIDE, "min_tiles": 2, "max_tiles": 4, "min_image_tokens": 4, "max_image_tokens": 6}
     images = hf.Lfm2VlImageProcessor(
         downsample_factor=2, encoder_patch_size=PATCH, max_num_patches=24, size=SQUARE, **splits
     )

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import facts
 import pytest
 import torch
 
@@ -170,8 +171,8 @@ def test_every_pruner_runs_or_names_what_is_missing(vlm, media):
     for name in FREE:
         pruner = pruners.make(f"{name}:tokens=3")
         if obstacle := trials.of_pruner(name):
-            missing = pruner.required_signals - vlm.signals or {"(deepstack)"}
-            assert sorted(missing)[0] in obstacle
+            why = "carry a state" if vlm.family.is_recurrent else "(deepstack)"
+            assert min(pruner.required_signals - vlm.signals, default=why) in obstacle
             with pytest.raises(UsageError, match=re.escape(obstacle)):
                 vlm.answer(media, QUESTION, pruner=pruner)
         else:
@@ -224,7 +225,8 @@ def test_half_precision_runs_from_picture_to_answer(checkpoint, vlm, book, media
     exact = vlm.encode(media, QUESTION)
     index = torch.isin(exact.visual.slot, kept.slot).nonzero()[:, 0]
     expected = vlm.logits([replace(exact, visual=exact.visual.take(index))])
-    assert torch.cosine_similarity(logits, expected).item() > 0.98
+    close = 0.9 if facts.kind(vlm) in facts.ROUTED else 0.98
+    assert torch.cosine_similarity(logits, expected).item() > close
 
 
 def test_an_analysis_orders_tokens_by_what_the_model_has(mapped, folder, evidence_of, tmp_path, monkeypatch):
