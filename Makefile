@@ -81,7 +81,8 @@ train-photo-recipes:  ## train the four recipes of a model of photos, and two mo
 	done
 
 photo-gates: .venv/photos  ## measure a model of photos by its gates, on the validation split
-	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED)
+	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED) \
+		$(if $(UNSEEN),--unseen $(abspath $(UNSEEN))) $(if $(OUTLINES),--outlines $(abspath $(OUTLINES)))
 
 setup: .venv/installed
 

@@ -13,7 +13,6 @@ from wordsight.analysis.compaction import Compaction
 from wordsight.analysis.intermediate_states import Analysis
 from wordsight.analysis.model_info import ModelInfo
 from wordsight.analysis.prototypes import Inspection
-from wordsight.cli.ask import AskRecord
 from wordsight.cli.tour import DemoRecord
 from wordsight.cli.view import ViewRecord
 from wordsight.evaluation.calibration import CalibrationRecord
@@ -25,6 +24,7 @@ from wordsight.explain.token_table import ProbeRecord
 from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
 from wordsight.redundancy.evidence import EvidenceManifest, EvidenceShard
 from wordsight.reports.answers import AnswersRecord
+from wordsight.reports.asking import AskRecord
 from wordsight.viewer.server import ExamplesRecord, HealthRecord, JobRecord
 
 PAGE = Path(__file__).with_name("records.md")

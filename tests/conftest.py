@@ -201,7 +201,7 @@ def run(folder, monkeypatch, capsys, tiny):
     """A function that runs the command line on the tiny model, in the test file's own `folder`."""
     for name in cli.__dict__.copy():
         if hasattr(getattr(cli, name), "load_vlm"):
-            monkeypatch.setattr(getattr(cli, name), "load_vlm", lambda name: tiny)
+            monkeypatch.setattr(getattr(cli, name), "load_vlm", lambda name, options=None: tiny)
 
     def wordsight(*arguments):
         monkeypatch.setattr(sys, "argv", ["wordsight", *arguments])

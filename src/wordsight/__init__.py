@@ -25,10 +25,13 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.explain.record import explain_tokens as explain_tokens
     from wordsight.media.inputs import MediaInput as MediaInput
     from wordsight.media.video import Video as Video
+    from wordsight.models.attach import Attached as Attached
+    from wordsight.models.attach import attach as attach
     from wordsight.models.chat import Answer as Answer
     from wordsight.models.chat import Chat as Chat
     from wordsight.models.families.base import Family as Family
     from wordsight.models.prompt import Prompt as Prompt
+    from wordsight.models.prompt import collate as collate
     from wordsight.models.tokens import VisualTokens as VisualTokens
     from wordsight.models.vlm import VLM as VLM
     from wordsight.pruners.base import MergePruner as MergePruner
@@ -82,6 +85,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Answer": "wordsight.models.chat",
+    "Attached": "wordsight.models.attach",
     "BookPruner": "wordsight.pruners.book",
     "CDPruner": "wordsight.pruners.cdpruner",
     "Calibration": "wordsight.evaluation.calibration",
@@ -140,8 +144,10 @@ _MODULES = {
     "VisualTokens": "wordsight.models.tokens",
     "WordsightError": "wordsight.errors",
     "analyze": "wordsight.analysis.intermediate_states",
+    "attach": "wordsight.models.attach",
     "build_codebook": "wordsight.redundancy.build",
     "calibrate": "wordsight.evaluation.calibration",
+    "collate": "wordsight.models.prompt",
     "collect_evidence": "wordsight.redundancy.evidence",
     "compare": "wordsight.evaluation.comparison",
     "describe_model": "wordsight.analysis.model_info",

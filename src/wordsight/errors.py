@@ -42,8 +42,16 @@ class MediaError(UsageError):
     kind = "media"
 
 
-class MediaNote(UserWarning):
+class Note(UserWarning):
+    """What a result depends on that was not asked for."""
+
+
+class MediaNote(Note):
     """What had to be assumed about a picture or video, such as which of its values is white."""
+
+
+class ModelNote(Note):
+    """What a model differs in from what was expected, such as from the one that a codebook was built for."""
 
 
 class ModelError(UsageError):

@@ -127,5 +127,5 @@ def test_a_model_without_any_order_is_a_misuse(run, folder, tiny, monkeypatch):
 
 
 def test_a_folder_of_no_pictures_is_told_before_the_model_is_loaded(run, monkeypatch):
-    monkeypatch.setattr(cli.analyze, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(cli.analyze, "load_vlm", lambda name, options: pytest.fail("the model was loaded"))
     assert run("analyze", "--images", "nowhere", "--out", "out")[0] == 2

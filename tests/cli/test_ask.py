@@ -147,3 +147,22 @@ def test_a_video_that_cannot_be_read_is_a_misuse(run, folder, name, content):
     assert err.startswith("error: ")
     assert name in err
     assert err.count("\n") == 1
+
+
+def test_messages_of_a_file_are_answered(run, folder):
+    content = [{"type": "image", "path": "1.png"}, {"type": "text", "text": QUESTION}]
+    (folder / "chat.json").write_text(json.dumps([{"role": "user", "content": content}]))
+    mine, theirs = asked(run, "--messages", "chat.json"), asked(run, "1.png", QUESTION)
+    assert (mine["question"], mine["answer"]) == (QUESTION, theirs["answer"])
+
+
+@pytest.mark.parametrize("given", [(), ("1.png", "what?", "--messages", "chat.json")])
+def test_media_or_messages_are_needed_and_not_both(run, folder, given):
+    code, _, err = run("ask", *given)
+    assert (code, "or --messages FILE" in err) == (2, True)
+
+
+def test_a_file_that_is_no_json_is_a_misuse(run, folder):
+    (folder / "chat.json").write_text("what?")
+    code, _, err = run("ask", "--messages", "chat.json")
+    assert (code, "expected messages" in err) == (2, True)

@@ -201,7 +201,7 @@ def test_compare_with_a_report_writes_its_folder(run, folder):
 
 
 def test_compare_runs_every_model(run, monkeypatch, tiny):
-    monkeypatch.setattr(cli.compare, "load_vlm", lambda name: VLM(tiny.model, tiny.processor, name))
+    monkeypatch.setattr(cli.compare, "load_vlm", lambda name, options: VLM(tiny.model, tiny.processor, name))
     rows = parsed(run(*COMPARE, "--model", "one", "--model", "two", "--json"))["rows"]
     assert [row["model"] for row in rows] == ["one"] * 3 + ["two"] * 3
 
@@ -299,7 +299,7 @@ ANSWERS = ("answers", "out.json", "--show", "all", "--json")
 def test_a_comparison_keeps_what_was_said_and_lists_it_again(run, tiny, folder, monkeypatch):
     rows = [{"image": "good.png", "question": f"what {i}?", "answer": "unsayable"} for i in range(3)]
     Path("q.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    monkeypatch.setattr(cli.compare, "load_vlm", lambda name: tiny)
+    monkeypatch.setattr(cli.compare, "load_vlm", lambda name, options: tiny)
     asked = ("compare", "--task", "q.jsonl", "--pruner", "uniform", "--keep", "0.1", "--out", "out.json")
     code, out, _ = run(*asked, "--show", "wrong")
     assert code == 0

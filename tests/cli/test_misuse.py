@@ -341,7 +341,7 @@ def test_a_build_into_the_working_folder_is_no_traceback(run, folder):
 
 @pytest.mark.parametrize("arguments", [("codebook", "build"), ("codebook", "calibrate", "--images")])
 def test_a_folder_of_no_pictures_is_told_before_the_model_is_loaded(run, monkeypatch, arguments):
-    monkeypatch.setattr(cli.codebook, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(cli.codebook, "load_vlm", lambda name, options: pytest.fail("the model was loaded"))
     assert run(*arguments, "nowhere", "--out", "out")[0] == 2
 
 
@@ -378,7 +378,7 @@ def test_a_folder_in_which_no_picture_can_be_read_is_a_misuse(run, folder):
     ("options", "needed"), [((), 17), (("--min-images", "2"), 3), (("--limit", "1", "--min-images", "1"), 2)]
 )
 def test_too_few_pictures_are_told_before_the_model_is_loaded(run, monkeypatch, command, options, needed):
-    monkeypatch.setattr(cli.codebook, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(cli.codebook, "load_vlm", lambda name, options: pytest.fail("the model was loaded"))
     code, _, err = run(*command, "--out", "out", *options)
     there = "1 picture" if "--limit" in options else "2 pictures"
     assert code == 2

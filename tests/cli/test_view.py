@@ -43,7 +43,7 @@ MISUSES = [
 
 @pytest.mark.parametrize(("options", "message"), MISUSES, ids=[" ".join(options) for options, _ in MISUSES])
 def test_a_misuse_is_reported_before_the_model_is_loaded(run, monkeypatch, options, message):
-    monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(view, "load_vlm", lambda name, options: pytest.fail("the model was loaded"))
     code, out, err = run("view", "--port", "0", *options)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: ")
@@ -51,7 +51,7 @@ def test_a_misuse_is_reported_before_the_model_is_loaded(run, monkeypatch, optio
 
 
 def test_a_missing_extra_is_reported_before_the_model_is_loaded(run, monkeypatch):
-    monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(view, "load_vlm", lambda name, options: pytest.fail("the model was loaded"))
     monkeypatch.setattr(listener, "find_spec", lambda name: None)
     code, _, err = run("view")
     assert code == 2
@@ -61,7 +61,7 @@ def test_a_missing_extra_is_reported_before_the_model_is_loaded(run, monkeypatch
 
 
 def test_a_port_that_is_taken_is_reported_before_the_model_is_loaded(run, monkeypatch):
-    monkeypatch.setattr(view, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(view, "load_vlm", lambda name, options: pytest.fail("the model was loaded"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, _, err = run("view", "--port", str(port))

@@ -70,7 +70,7 @@ def test_what_would_harm_something_is_refused_before_the_model_is_loaded(
     run, folder, monkeypatch, arguments, sentence
 ):
     for command in (cli.probe, cli.explain, cli.compare, cli.recommend, cli.codebook):
-        monkeypatch.setattr(command, "load_vlm", lambda name: pytest.fail("the model was loaded"))
+        monkeypatch.setattr(command, "load_vlm", lambda name, options: pytest.fail("the model was loaded"))
     before = files(folder)
     code, out, err = run(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -135,7 +135,7 @@ def test_a_command_that_is_asked_to_end_clears_its_draft_away(run, folder, monke
 def test_a_signal_that_is_ignored_stays_ignored(run, monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        monkeypatch.setattr(cli.info, "load_vlm", lambda name: os.kill(os.getpid(), signal.SIGHUP) or 1 / 0)
+        monkeypatch.setattr(cli.info, "load_vlm", lambda *given: os.kill(os.getpid(), signal.SIGHUP) or 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run("info")
     finally:
@@ -168,7 +168,7 @@ def test_a_closed_stdout_is_one_sentence():
 
 
 def test_errors_of_the_system_that_nobody_expected_are_one_sentence(run, monkeypatch):
-    def broken(name):
+    def broken(name, options):
         raise OSError(errno.EIO, "Input/output error", "disk")
 
     monkeypatch.setattr(cli.info, "load_vlm", broken)

@@ -13,6 +13,7 @@ from wordsight.evaluation.prepared_task import PreparedTask, check_examples, sco
 from wordsight.media import inputs
 from wordsight.media.images import read_picture
 from wordsight.media.inputs import MediaInput
+from wordsight.models.conversation import Conversation
 from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
@@ -221,7 +222,7 @@ def test_a_question_that_cannot_be_asked_is_named_before_the_model_runs(tiny, no
 
 def test_the_answer_that_a_task_may_give_counts(tiny, no_pass):
     media = MediaInput.of(PICTURES[0])
-    length = tiny.length_of(tiny.process(media, "what?", new_tokens=None))
+    length = tiny.length_of(tiny.process(Conversation.about(media, "what?"), new_tokens=None))
     with pytest.MonkeyPatch.context() as patch:
         config = tiny.model.config.text_config
         patch.setattr(config, "max_position_embeddings", length.positions + Asking.max_new_tokens)

@@ -13,6 +13,8 @@ from wordsight.errors import UsageError
 from wordsight.evaluation.comparison import Settings, compare
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.result_cache import ResultCache, cache_beside
+from wordsight.models.fingerprints import Fingerprint
+from wordsight.models.load_options import LoadOptions
 from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
@@ -141,6 +143,8 @@ def test_another_version_measures_again_and_leaves_what_is_there(tiny, tmp_path,
 CHANGES = {
     "limit": {"limit": 2},
     "model": {"fingerprint": "f00d"},
+    "tuned": {"parts": {"vision_tower": "aa", "language_model": "bb"}},
+    "options": {"options": LoadOptions(processor={"do_resize": True})},
     "pass_tokens": {"pass_tokens": 4000},
 }
 
@@ -150,7 +154,10 @@ def test_another_setting_measures_again(tiny, tmp_path, counted, change):
     run(tiny, tmp_path, PRUNERS[:1])
     counted.clear()
     other = VLM(tiny.model, tiny.processor, "tiny", pass_tokens=change.get("pass_tokens", tiny.pass_tokens))
-    other.__dict__["fingerprint"] = change.get("fingerprint", tiny.fingerprint)
+    other.__dict__["_fingerprint"] = Fingerprint(
+        change.get("fingerprint", tiny.fingerprint), change.get("parts", tiny.parts)
+    )
+    other.options = change.get("options", tiny.options)
     run(other, tmp_path, PRUNERS[:1], limit=change.get("limit"))
     assert "random" in counted
 

@@ -34,7 +34,7 @@ INSIDE = ("dart", "fastv", "pyramiddrop", "sparsevlm")
 def brief():
     """A model of random weights never ends an answer by itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wordsight.explain.pruner_choices.MAX_NEW_TOKENS", LENGTH)
+        patch.setattr("wordsight.models.vlm.NEW_TOKENS", LENGTH)
         yield
 
 

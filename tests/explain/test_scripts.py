@@ -71,7 +71,7 @@ def prompt_with_signals(tiny, picture, methods):
 def records(tiny, prompt_with_signals, methods):
     """What a record has of each of the methods, as it comes out of its JSON."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wordsight.explain.pruner_choices.MAX_NEW_TOKENS", 1)
+        patch.setattr("wordsight.models.vlm.NEW_TOKENS", 1)
         found = pruner_choices(tiny, prompt_with_signals, list(methods.values()), KEEPS)["methods"]
     return dict(zip(methods, json.loads(json.dumps(found)), strict=True))
 

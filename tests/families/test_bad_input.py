@@ -8,6 +8,7 @@ import pytest
 import transformers as hf
 
 from wordsight import UsageError
+from wordsight.models.conversation import Conversation
 from wordsight.models.vlm import VLM
 
 QUESTION = "what color is the cat?"
@@ -50,7 +51,7 @@ def test_a_prompt_longer_than_the_context_is_refused_before_the_tower_runs(vlm, 
     from wordsight.media.inputs import MediaInput
 
     media = MediaInput.of([picture(90, 40, 0), picture(50, 50, 1)])
-    length = vlm.length_of(vlm.process(media, QUESTION, new_tokens=None))
+    length = vlm.length_of(vlm.process(Conversation.about(media, QUESTION), new_tokens=None))
     text = vlm.model.config.get_text_config()
     monkeypatch.setattr(text, "max_position_embeddings", length.positions + 3)
     assert vlm.answer(media, QUESTION, max_new_tokens=3).tokens_total == length.visual

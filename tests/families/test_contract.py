@@ -7,6 +7,7 @@ import torch
 
 from wordsight import Video
 from wordsight.media.inputs import MediaInput
+from wordsight.models.conversation import Conversation
 from wordsight.models.processing import process, prompt_text
 
 QUESTION = "what color is the cat?"
@@ -48,7 +49,7 @@ def oracle(vlm, media, prompt):
     kept = prompt.is_kept()
     logits = untouched(
         vlm,
-        process(vlm.processor, MediaInput.of(media), QUESTION).inputs,
+        process(vlm.processor, Conversation.about(MediaInput.of(media), QUESTION)).inputs,
         attention_mask=kept[None].long(),
         position_ids=prompt.sequence["position_ids"].unsqueeze(-2),
     )
@@ -95,7 +96,7 @@ def test_a_prompt_is_what_the_processor_itself_makes_of_the_conversation(vlm, pi
 
 @pytest.mark.shows
 def test_a_prompt_with_all_tokens_is_that_of_the_untouched_model(vlm, media, prompt):
-    inputs = process(vlm.processor, MediaInput.of(media), QUESTION).inputs
+    inputs = process(vlm.processor, Conversation.about(MediaInput.of(media), QUESTION)).inputs
     assert torch.equal(read(vlm, prompt), untouched(vlm, inputs)[0])
 
 
@@ -144,7 +145,7 @@ def test_generation_with_a_cache_is_that_of_reading_all_again(vlm, prompt):
 def test_a_batch_of_whole_prompts_is_that_of_the_untouched_model(vlm, picture):
     media = [MediaInput.of(picture(90, 40, 0)), MediaInput.of(picture(50, 50, 1))]
     asked = (QUESTION, LONGER)
-    texts = [prompt_text(vlm.processor, *each, ()) for each in zip(media, asked, strict=True)]
+    texts = [prompt_text(vlm.processor, Conversation.about(*each)) for each in zip(media, asked, strict=True)]
     vlm.processor.tokenizer.padding_side = "left"
     images = [list(one.pictures) for one in media]
     begun = {} if not texts[0].startswith("<s>") else {"add_special_tokens": False}

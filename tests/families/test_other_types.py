@@ -12,6 +12,7 @@ from tokenizers import AddedToken
 from wordsight import UsageError, Video, pruners
 from wordsight.analysis.model_info import describe_model
 from wordsight.media.inputs import MediaInput
+from wordsight.models.conversation import Conversation
 from wordsight.models.processing import prompt_text
 from wordsight.models.vlm import VLM
 
@@ -102,9 +103,9 @@ def test_a_placeholder_that_is_no_plain_text_is_known(loaded, picture, monkeypat
     processor = loaded("paligemma").processor
     monkeypatch.setattr(processor, "image_token", AddedToken("<image>"))
     media = MediaInput.of(picture(40, 40, 0))
-    assert prompt_text(processor, media, QUESTION, ()) == f"<image>{QUESTION}"
+    assert prompt_text(processor, Conversation.about(media, QUESTION)) == f"<image>{QUESTION}"
     with pytest.raises(UsageError, match="the question holds '<image>'"):
-        prompt_text(processor, media, "what is <image>?", ())
+        prompt_text(processor, Conversation.about(media, "what is <image>?"))
 
 
 def test_pictures_that_processor_and_model_split_otherwise_are_refused(checkpoint, tmp_path, picture):

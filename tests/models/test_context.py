@@ -11,6 +11,7 @@ from transformers import LlamaConfig
 from wordsight import DivPrune, Uniform, UsageError, Video
 from wordsight.media.inputs import MediaInput
 from wordsight.models.context import PromptLength, check_length, context_length
+from wordsight.models.conversation import Conversation
 from wordsight.models.preflight import Preflight
 
 QUESTION = "what is the background?"
@@ -37,7 +38,9 @@ def refusal(work):
 
 
 def test_too_many_pictures_are_refused_before_the_tower_runs(short, picture, no_pass):
-    length = short.length_of(short.process(MediaInput.of([picture] * 60), QUESTION, new_tokens=None))
+    length = short.length_of(
+        short.process(Conversation.about(MediaInput.of([picture] * 60), QUESTION), new_tokens=None)
+    )
     assert refusal(lambda: short.answer([picture] * 60, QUESTION)) == (
         f"the prompt takes {length.positions:,} positions and its answer up to 64 more, but tiny was made "
         "for 700: give fewer pictures (3 of 60 fit), or prune with keep=0.05 and positions=contiguous "
@@ -61,7 +64,9 @@ def test_as_many_as_are_said_to_fit_are_answered(short, picture, media):
 
 
 def test_the_last_position_counts_and_one_more_is_too_many(short, picture):
-    length = short.length_of(short.process(MediaInput.of(picture), QUESTION, new_tokens=None))
+    length = short.length_of(
+        short.process(Conversation.about(MediaInput.of(picture), QUESTION), new_tokens=None)
+    )
     room = 700 - length.positions
     assert length.positions == len(short.encode(picture, QUESTION).is_visual)
     assert short.answer(picture, QUESTION, max_new_tokens=room).tokens_total == 144
@@ -124,18 +129,20 @@ def test_preflight_counts_what_the_processor_counts(short, picture):
     for media in ([picture], [picture, small], [small, picture], [picture]):
         for question in (QUESTION, "is there a cat? " * 5, "a"):
             opened = MediaInput.of(media)
-            length = short.length_of(short.process(opened, question, new_tokens=None))
-            preflight.check(opened, question, 700 - length.positions)
+            length = short.length_of(short.process(Conversation.about(opened, question), new_tokens=None))
+            preflight.check(Conversation.about(opened, question), 700 - length.positions)
             with pytest.raises(UsageError, match="made for 700"):
-                preflight.check(opened, question, 701 - length.positions)
+                preflight.check(Conversation.about(opened, question), 701 - length.positions)
     assert len(preflight._known) == 3
 
 
 def test_preflight_names_the_turns_of_the_question_and_not_of_one_before(short, picture):
     preflight, media = Preflight(short), MediaInput.of(picture)
-    preflight.check(media, QUESTION, 1, [(QUESTION, "a cat")])
+    preflight.check(Conversation.about(media, QUESTION, [(QUESTION, "a cat")]), 1)
     for turns, said in (([], "the prompt takes"), ([(QUESTION, "a")] * 2, "the prompt with 2 earlier turns")):
-        assert refusal(lambda turns=turns: preflight.check(media, QUESTION, 700, turns)).startswith(said)
+        assert refusal(
+            lambda turns=turns: preflight.check(Conversation.about(media, QUESTION, turns), 700)
+        ).startswith(said)
 
 
 def test_positions_of_several_axes_count_by_the_largest():

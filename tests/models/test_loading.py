@@ -19,7 +19,8 @@ from huggingface_hub.errors import (
 from safetensors.torch import load_file, save_file
 
 from wordsight.errors import ModelError
-from wordsight.models import loading
+from wordsight.models import loading, processor_options
+from wordsight.models.load_options import LoadOptions
 from wordsight.models.vlm import VLM
 
 QUESTION = "what is the background?"
@@ -80,7 +81,7 @@ def answered(kind, message="401 Client Error"):
 def test_what_the_hub_says_is_one_sentence_after_one_request(monkeypatch, error, words):
     asked = []
 
-    def refuse(url):
+    def refuse(url, token):
         asked.append(url)
         raise error
 
@@ -104,7 +105,7 @@ def cached(saved, tmp_path, monkeypatch):
     return repository / "snapshots" / commit
 
 
-def out_of_reach(url):
+def out_of_reach(url, token):
     raise ConnectionError("no route")
 
 
@@ -124,15 +125,15 @@ def test_a_file_that_the_cache_lacks_is_told_as_such(cached, monkeypatch):
 
 
 def test_a_repository_without_config_is_asked_for_the_rest(monkeypatch):
-    def without(url):
+    def without(url, token):
         raise answered(RemoteEntryNotFoundError)
 
     monkeypatch.setattr(loading, "get_hf_file_metadata", without)
-    assert not loading._only_cached(NAME)
+    assert not loading._only_cached(NAME, LoadOptions())
 
 
 def test_a_revision_behind_the_name_is_told_how_it_is_given():
-    with pytest.raises(ModelError, match=f"hf download {NAME} --revision v2 --local-dir FOLDER"):
+    with pytest.raises(ModelError, match=f"give {NAME} and --revision v2"):
         VLM.from_pretrained(f"{NAME}@v2")
 
 
@@ -158,7 +159,7 @@ def test_a_library_that_is_missing_or_does_not_fit_is_told(saved, monkeypatch, e
     def fail(*given, **options):
         raise error
 
-    monkeypatch.setattr(loading.AutoProcessor, "from_pretrained", fail)
+    monkeypatch.setattr(processor_options.AutoProcessor, "from_pretrained", fail)
     with pytest.raises(ModelError, match=words) as raised:
         VLM.from_pretrained(str(saved))
     assert "\n" not in str(raised.value)
@@ -166,7 +167,9 @@ def test_a_library_that_is_missing_or_does_not_fit_is_told(saved, monkeypatch, e
 
 def test_an_adapter_is_told_apart_from_a_model(tmp_path):
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "a/b"}')
-    with pytest.raises(ModelError, match="is an adapter, not a whole model: merge it"):
+    with pytest.raises(
+        ModelError, match=r"give it as --adapter .* the model that it adapts \(a/b\) as the model$"
+    ):
         VLM.from_pretrained(str(tmp_path))
 
 

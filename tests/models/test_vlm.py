@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from wordsight.errors import UsageError
-from wordsight.models import loading
+from wordsight.models import processor_options
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import ScorePruner
 from wordsight.pruners.divprune import DivPrune
@@ -333,6 +333,8 @@ def test_a_model_of_an_unknown_type_that_reads_otherwise_is_refused(unmapped, pi
 
 @pytest.mark.parametrize("name", ["nomodel", "models/that/are-not-there", "/nowhere/model", "a b/c"])
 def test_what_can_be_no_model_is_refused_without_asking_the_hub(name, monkeypatch):
-    monkeypatch.setattr(loading.AutoProcessor, "from_pretrained", lambda *given: pytest.fail("it was asked"))
+    monkeypatch.setattr(
+        processor_options.AutoProcessor, "from_pretrained", lambda *given: pytest.fail("it was asked")
+    )
     with pytest.raises(UsageError, match=f"no model '{name}': there is no such folder"):
         VLM.from_pretrained(name)

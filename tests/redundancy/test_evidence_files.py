@@ -14,6 +14,7 @@ from PIL import Image
 from wordsight._utils.artifacts import read_metadata, read_tensors, sealed, tensors_digest, write_tensors
 from wordsight._utils.records import json_text
 from wordsight.errors import FileError, ModelError
+from wordsight.models.load_options import LoadOptions
 from wordsight.redundancy import evidence
 from wordsight.redundancy.build import Clustering, build_codebook
 from wordsight.redundancy.criteria import Condition
@@ -31,10 +32,13 @@ def runs_in(dtype):
 MODEL = SimpleNamespace(
     name="made-up",
     fingerprint="f00d",
+    parts={"vision_tower": "aa", "language_model": "bb"},
+    options=LoadOptions(),
     model=runs_in(torch.float32),
     pass_tokens=4096,
     pad_embedding=torch.ones(WIDTH),
 )
+TUNED = {"vision_tower": "aa", "language_model": "cc"}
 HALF = SimpleNamespace(**{**vars(MODEL), "model": runs_in(torch.half)})
 
 
@@ -253,8 +257,8 @@ def test_without_its_manifest_evidence_does_not_become_that_of_other_pictures(pi
 
 @pytest.mark.parametrize(
     "other",
-    [{"name": "b"}, {"fingerprint": "beef"}, {"model": HALF.model}, {"pass_tokens": 1}],
-    ids=["name", "weights", "dtype", "passes"],
+    [{"name": "b"}, {"fingerprint": "beef"}, {"parts": TUNED}, {"model": HALF.model}, {"pass_tokens": 1}],
+    ids=["name", "weights", "tuned", "dtype", "passes"],
 )
 def test_without_its_manifest_evidence_does_not_become_that_of_another_model(pictures, whole, other):
     (whole / "manifest.json").unlink()

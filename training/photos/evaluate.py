@@ -60,7 +60,9 @@ def evaluate(
     model: Annotated[str, typer.Option(help="recipe and seed")] = "b-0",
     split: Annotated[str, typer.Option(help="validation while choosing, test once")] = "validation",
     unseen: Annotated[Path | None, typer.Option(help="class folders of a source training never saw")] = None,
-    outlines: Annotated[Path | None, typer.Option(help="Caltech-101's Annotations folder")] = None,
+    outlines: Annotated[
+        Path | None, typer.Option(help="Caltech-101's Annotations, beside its photos")
+    ] = None,
 ) -> None:
     """Print every gate, and write all figures beside the model."""
     vlm = VLM.from_pretrained(str(BUILD / f"model-{model}"), dtype=torch.float32)

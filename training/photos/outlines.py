@@ -1,6 +1,7 @@
 """Outlines that people drew: Caltech-101's own annotations, as the share of every token's square inside them.
 
-They come beside the pictures on the data set's page, as Annotations/FOLDER/annotation_0001.mat.
+They come beside the pictures on the data set's page, as Annotations/FOLDER/annotation_0001.mat, in pixels of
+the photo as it is there: lay that as 101_ObjectCategories beside Annotations.
 """
 
 from __future__ import annotations
@@ -24,18 +25,30 @@ FOLDERS = {
 
 
 def read_outline(photo: Path, annotations: Path, size: tuple[int, int]) -> NDArray[np.float64] | None:
-    """(64,) shares for a photo of this size; None if it has no outline, or may have been made smaller since
-    it was drawn (its shorter side is 224 then, and what it was before is not known).
+    """(64,) shares for a photo of this size; None if it has no outline, or nothing tells how large the photo
+    was that was drawn on.
     """
     from scipy.io import loadmat
 
     folder = FOLDERS.get(photo.parent.name, photo.parent.name)
     file = annotations / folder / f"annotation_{photo.stem.removeprefix('image_')}.mat"
-    if min(size) >= 224 or not file.exists():
+    drawn_on = size_drawn_on(photo, annotations, size)
+    if drawn_on is None or not file.exists():
         return None
     found = loadmat(file)
     top, _, left, _ = found["box_coord"].ravel()
-    return inside(found["obj_contour"] + np.array([[left], [top]]), size)
+    return inside(found["obj_contour"] + np.array([[left], [top]]), drawn_on)
+
+
+def size_drawn_on(photo: Path, annotations: Path, size: tuple[int, int]) -> tuple[int, int] | None:
+    """The size of the data set's own photo of that name. Without it the size of this one, or None if its
+    shorter side is 224 or more: it may have been made smaller since.
+    """
+    original = annotations.parent / "101_ObjectCategories" / photo.parent.name / photo.name
+    if original.exists():
+        with Image.open(original) as image:
+            return image.size
+    return size if min(size) < 224 else None
 
 
 def inside(contour: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:

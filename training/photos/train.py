@@ -21,7 +21,7 @@ from vision import DEVICE
 from wheels import BUILD, language_model
 from windows import tune
 
-ALIGN, ANSWER, WINDOW = 3.0, 240.0, 60.0  # minutes of processor time
+ALIGN, ANSWER, WINDOW = 3.0, 40.0, 25.0  # minutes of processor time
 
 
 def train(

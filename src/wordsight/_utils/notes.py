@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from wordsight.errors import MediaNote
+from wordsight.errors import MediaNote, Note
 
 _listener: ContextVar[Callable[[str], None] | None] = ContextVar("who is told notes", default=None)
 
 
-def note(text: str) -> None:
-    """Tell a sentence to the innermost `listen_to_notes` of this thread; without one it is a MediaNote."""
+def note(text: str, kind: type[Note] = MediaNote) -> None:
+    """Tell a sentence to the innermost `listen_to_notes` of this thread; without one it is a warning."""
     listener = _listener.get()
     if listener is None:
-        warnings.warn(text, MediaNote, stacklevel=3)
+        warnings.warn(text, kind, stacklevel=3)
     else:
         listener(text)
 

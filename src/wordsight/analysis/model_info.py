@@ -16,6 +16,7 @@ from wordsight import pruners
 from wordsight.errors import ModelError, WordsightError
 from wordsight.media.inputs import MediaInput
 from wordsight.media.video import Video
+from wordsight.models.conversation import Conversation
 from wordsight.models.failures import as_model_error
 from wordsight.models.processing import prompt_text
 from wordsight.models.prompt import Prompt
@@ -80,7 +81,7 @@ def describe_model(vlm: VLM, size: tuple[int, int] = (640, 480)) -> ModelInfo:
         "line_breaks": int(tokens.is_break.sum()),
         "grids": grids if vlm.family.has_picture_map else [],
         "video": "as such" if getattr(vlm.processor, "video_processor", None) else "as pictures",
-        "prompt": prompt_text(vlm.processor, MediaInput(pictures=(blank,)), "QUESTION", ()),
+        "prompt": prompt_text(vlm.processor, Conversation.about(MediaInput(pictures=(blank,)), "QUESTION")),
         "prompt_tokens": len(prompt.is_visual),
         "positions": "M-RoPE" if prompt.sequence["position_ids"].ndim > 1 else "1-D",
         "pad_embedding": vlm.processor.tokenizer.pad_token,

@@ -19,9 +19,12 @@ from wordsight.cli.common import (
     say,
     say_replaced,
     say_skipped,
+    takes_load_options,
 )
+from wordsight.models.load_options import LoadOptions
 
 
+@takes_load_options
 def analyze(
     images: Annotated[Path, typer.Option(help="a folder of pictures")],
     out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
@@ -38,6 +41,7 @@ def analyze(
         ),
     ] = 0.5,
     model: Model = "demo",
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare what tokens say with their [CLS] similarity and attention and with text-to-image attention.
@@ -59,7 +63,7 @@ def analyze(
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.analysis_page import write_analysis
 
-    record = run(load_vlm(model), pictures, collected_in, question=asked, sure=sure)
+    record = run(load_vlm(model, load), pictures, collected_in, question=asked, sure=sure)
     say_skipped(record["skipped"])
     write_analysis(record, out)
     say(f"wrote {out / ANALYSIS_FILES[0]}")

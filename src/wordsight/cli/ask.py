@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typing_extensions import TypedDict
 
 from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
@@ -24,41 +25,24 @@ from wordsight.cli.common import (
     print_json,
     print_text,
     say,
+    takes_load_options,
 )
 from wordsight.errors import UsageError
+from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
-    from wordsight.models.chat import Answer
-
-FORMAT = 1
+    from wordsight.models.conversation import Conversation
 
 
-class AnswerRecord(TypedDict):
-    """An answer: what was asked of which model, how many visual tokens were read, and what it took."""
-
-    question: str
-    answer: str
-    tokens_total: int
-    tokens_kept: Annotated[float, "mean over layers, where some of them read more than others"]
-    vision_ms: float
-    selection_ms: float
-    prefill_ms: float
-    decode_ms: float
-
-
-class AskRecord(AnswerRecord):
-    """What `wordsight ask` answers; the first answer's fields are its own."""
-
-    format: int
-    model: str
-    pruner: Annotated[str, "its SPEC, or none"]
-    then: Annotated[list[AnswerRecord], "the answers to --then, in order"]
-
-
+@takes_load_options
 def ask(
     given: Annotated[
-        list[str], typer.Argument(metavar="PICTURE|VIDEO... QUESTION", help="- is standard input")
-    ],
+        list[str] | None, typer.Argument(metavar="PICTURE|VIDEO... QUESTION", help="- is standard input")
+    ] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(help="a JSON file of Hugging Face messages, in place of pictures and a question"),
+    ] = None,
     then: Annotated[list[str] | None, typer.Option(help="ask this next; the same tokens are read")] = None,
     frames: Frames = None,
     fps: Fps = None,
@@ -66,15 +50,18 @@ def ask(
     pruner: Annotated[str, typer.Option(help=SPEC)] = "none",
     keep: Annotated[str | None, typer.Option(help=SHARE)] = None,
     tokens: Annotated[int | None, typer.Option(help=TOKENS, min=1)] = None,
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question about pictures or videos, with all of their visual tokens or fewer."""
     from wordsight._utils.registry import spec
+    from wordsight.reports.asking import ask_record
 
-    if len(given) < 2:
+    if bool(messages) == bool(given):
+        raise UsageError("expected pictures or videos and then a question about them, or --messages FILE")
+    if given and len(given) < 2:
         raise UsageError(f"expected pictures or videos and then a question about them; got only {given[0]!r}")
-    *paths, question = given
-    for asked in (question, *(then or ())):
+    for asked in (*(given or ())[-1:], *(then or ())):
         check_question(asked)
     asked_for = budgets([keep] if keep else None, [tokens] if tokens else None)
     if len(asked_for) > 1:
@@ -82,32 +69,33 @@ def ask(
     method = make_pruner(pruner, **dict(*asked_for))
     if method is None and asked_for:
         raise UsageError("--keep and --tokens need a pruner, got none; add one, such as --pruner divprune")
-    opened = open_media(paths, frames, fps)
-    chat = load_vlm(model).chat(opened, pruner=method)
-    first, *more = [_answer_record(asked, chat.ask(asked)) for asked in (question, *(then or ()))]
+    begun = _read_messages(messages, frames, fps) if messages else _asked(given or [], frames, fps)
+    vlm = load_vlm(model, load)
+    chat = vlm.chat(messages=begun, pruner=method)
+    questions = (begun.question, *(then or ()))
+    answers = [chat.ask(asked) for asked in questions]
     if as_json:
-        record: AskRecord = {
-            "format": FORMAT,
-            "model": model,
-            "pruner": spec(method) if method else "none",
-            **first,
-            "then": more,
-        }
-        print_json(record)
+        pairs = list(zip(questions, answers, strict=True))
+        print_json(ask_record(vlm, spec(method) if method else "none", pairs))
         return
-    print_text("".join(f"{answer['answer']}\n" for answer in (first, *more)))
-    say(f"{first['tokens_kept']} of {counted(first['tokens_total'], 'visual token')} read")
+    print_text("".join(f"{answer}\n" for answer in answers))
+    if any(answer.cut for answer in answers):
+        say("note: an answer was cut; --generation max_new_tokens=NUMBER lets it go on")
+    say(f"{answers[0].tokens_kept} of {counted(answers[0].tokens_total, 'visual token')} read")
 
 
-def _answer_record(question: str, answer: Answer) -> AnswerRecord:
-    """The record of an answer."""
-    return {
-        "question": question,
-        "answer": answer.text,
-        "tokens_total": answer.tokens_total,
-        "tokens_kept": answer.tokens_kept,
-        "vision_ms": answer.vision_ms,
-        "selection_ms": answer.selection_ms,
-        "prefill_ms": answer.prefill_ms,
-        "decode_ms": answer.decode_ms,
-    }
+def _asked(given: Sequence[str], frames: int | None, fps: float | None) -> Conversation:
+    """A question, the last of these, about the media before it."""
+    from wordsight.models.conversation import Conversation
+
+    *paths, question = given
+    return Conversation.about(open_media(paths, frames, fps), question)
+
+
+def _read_messages(path: Path, frames: int | None, fps: float | None) -> Conversation:
+    """The messages in a JSON file."""
+    from wordsight._utils.records import read_json
+    from wordsight.media.video import Sampling
+    from wordsight.models.conversation import Conversation
+
+    return Conversation.of(read_json(path, "messages"), Sampling(frames=frames, fps=fps))

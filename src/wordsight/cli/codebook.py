@@ -24,8 +24,10 @@ from wordsight.cli.common import (
     say,
     say_replaced,
     say_skipped,
+    takes_load_options,
 )
 from wordsight.errors import UsageError
+from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
@@ -48,6 +50,7 @@ MinImages = Annotated[
 
 
 @app.command()
+@takes_load_options
 def build(
     photos: Annotated[Path, typer.Argument(help="a folder of pictures")],
     out: Annotated[Path, typer.Option(help="the folder to write the book to")],
@@ -61,6 +64,7 @@ def build(
     largest: Largest = None,
     min_images: MinImages = None,
     model: Model = "demo",
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
@@ -74,12 +78,13 @@ def build(
     check_destination(out, apart=[photos, collected_in])
     clustering.check_readable(pictures)
     say_replaced(out)
-    collected = _evidence(load_vlm(model), pictures, collected_in)
+    collected = _evidence(load_vlm(model, load), pictures, collected_in)
     book = build_codebook(collected, condition, clustering)
     _save(book, out, as_json)
 
 
 @app.command()
+@takes_load_options
 def calibrate(
     images: Annotated[Path, typer.Option(help="a folder of a few hundred pictures")],
     out: Annotated[Path, typer.Option(help="the folder to write the best book to, if one pays")],
@@ -94,6 +99,7 @@ def calibrate(
     largest: Largest = None,
     min_images: MinImages = None,
     model: Model = "demo",
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Try every criterion on a validation split, and say whether the best book beats its controls."""
@@ -110,7 +116,7 @@ def calibrate(
     collected_in = evidence_folder(evidence, out, images)
     check_destination(out, apart=[images, collected_in, *validation.files])
     clustering.check_readable(pictures)
-    vlm = load_vlm(model)
+    vlm = load_vlm(model, load)
     _, testing = split_questions(vlm, validation, questions)  # refuses what cannot be asked, before the work
     if (count := len({example.picture_id for example in testing})) < FEWEST_PICTURES:
         say(
@@ -165,6 +171,7 @@ def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json
 
 
 @app.command()
+@takes_load_options
 def compact(
     book: Annotated[str, typer.Argument(help="a folder, or demo")],
     out: Annotated[Path, typer.Option(help="the folder to write the compact book to")],
@@ -176,6 +183,7 @@ def compact(
     ] = None,
     limit: Pictures = None,
     model: Model = "demo",
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the book without prototypes that repeat another, and compare both books on pictures."""
@@ -193,13 +201,14 @@ def compact(
     if images:
         pictures, record["skipped"] = readable(find_pictures(images)[:limit])
         say_skipped(record["skipped"])
-        record["on_pictures"] = compare_codebooks(load_vlm(model), whole, smaller, pictures)
+        record["on_pictures"] = compare_codebooks(load_vlm(model, load), whole, smaller, pictures)
     smaller.save_pretrained(out)
     say(f"{len(smaller.prototypes)} of {counted(len(whole.prototypes), 'prototype')} in {out}")
     print_result(record, lambda record: [terminal(compaction_table(record))], as_json=as_json)
 
 
 @app.command()
+@takes_load_options
 def inspect(
     book: Annotated[str, typer.Argument(help="a folder, or demo")],
     images: Annotated[Path, typer.Option(help="a folder of pictures to find example patches in")],
@@ -210,6 +219,7 @@ def inspect(
     ] = 0.5,
     limit: Pictures = None,
     model: Model = "demo",
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what the prototypes are: their words, patches and map, which repeat each other, which prune."""
@@ -229,7 +239,7 @@ def inspect(
 
     pictures, skipped = readable(find_pictures(images)[:limit])
     say_skipped(skipped)
-    record = run(load_vlm(model), opened, pictures, keep=share, sure=sure)
+    record = run(load_vlm(model, load), opened, pictures, keep=share, sure=sure)
     record["skipped"] = skipped
     write_book_report(record, pictures, out)
     say(f"wrote {out / BOOK_FILES[0]}")

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -15,6 +17,7 @@ import typer
 
 from wordsight._utils.records import json_text
 from wordsight.errors import UsageError, WordsightError, shown
+from wordsight.models.load_options import Dtype, GenerationOptions, LoadOptions, Quantization, named_values
 
 if TYPE_CHECKING:
     from wordsight.media.inputs import MediaInput
@@ -40,6 +43,7 @@ QuestionPictures = Annotated[
 ]
 Frames = Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)]
 Fps = Annotated[float | None, typer.Option(help="or so many frames a second")]
+PANEL = "How the model is loaded"
 Kind = TypeVar("Kind", bound=Mapping[str, Any])  # of a record
 SHARE = "share of the visual tokens to keep, in (0, 1]"
 TOKENS = "or a number of tokens to keep"
@@ -69,20 +73,99 @@ def say_replaced(out: Path) -> None:
         say(f"{out} is there already; it is replaced once this is finished")
 
 
-def load_vlm(name: str) -> Any:
-    """The model, with transformers quiet."""
+def takes_load_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `load_options` in the place of its parameter `load`, which is what they
+    say together.
+    """
+    own, shared = (signature(function, eval_str=True) for function in (command, load_options))
+
+    @wraps(command)
+    def parsed(**given: Any) -> None:
+        load = load_options(**{name: given.pop(name) for name in shared.parameters})
+        command(**given, load=load)
+
+    parameters = [
+        each
+        for parameter in own.parameters.values()
+        for each in (shared.parameters.values() if parameter.name == "load" else [parameter])
+    ]
+    vars(parsed)["__signature__"] = own.replace(parameters=parameters)
+    return parsed
+
+
+def load_options(
+    device: Annotated[
+        str,
+        typer.Option(help="cpu, mps, cuda or cuda:1; auto is a GPU if there is one", rich_help_panel=PANEL),
+    ] = "auto",
+    device_map: Annotated[
+        str | None, typer.Option(help="over several devices instead, as auto", rich_help_panel=PANEL)
+    ] = None,
+    dtype: Annotated[
+        Dtype, typer.Option(help="of the weights; auto is the checkpoint's", rich_help_panel=PANEL)
+    ] = "auto",
+    quantization: Annotated[
+        Quantization | None, typer.Option(help="of the language model", rich_help_panel=PANEL)
+    ] = None,
+    attention: Annotated[
+        str | None, typer.Option(help="as eager, sdpa or flash_attention_2", rich_help_panel=PANEL)
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="a branch, tag or commit on the hub", rich_help_panel=PANEL)
+    ] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="a folder or hub name of peft, as of a LoRA", rich_help_panel=PANEL)
+    ] = None,
+    cache_dir: Annotated[
+        str | None, typer.Option(help="where files of the hub are kept", rich_help_panel=PANEL)
+    ] = None,
+    processor: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, as max_pixels=501760", rich_help_panel=PANEL)
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE for the chat template, as enable_thinking=true", rich_help_panel=PANEL),
+    ] = None,
+    generation: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, as max_new_tokens=200 or temperature=0.7", rich_help_panel=PANEL),
+    ] = None,
+) -> LoadOptions:
+    """What the command line says of how a model is loaded. A token is given as HF_TOKEN: what is in a command
+    is seen by others, and goes into results.
+    """
+    return LoadOptions(
+        device=device,
+        device_map=device_map,
+        dtype=dtype,
+        quantization=quantization,
+        attention=attention,
+        revision=revision,
+        adapter=adapter,
+        cache_dir=cache_dir,
+        processor=named_values("--processor", processor or ()),
+        template=named_values("--template", template or ()),
+        generation=GenerationOptions.parse(generation or ()),
+    )
+
+
+def load_vlm(name: str, options: LoadOptions | None = None) -> Any:
+    """The model, with transformers quiet; what takes long shows bars on a terminal."""
     from wordsight.models.vlm import VLM
 
-    quiet()
-    return VLM.from_pretrained(name)
+    quiet(bars=name != "demo")
+    return VLM.from_pretrained(name, options)
 
 
-def quiet() -> None:
-    """Keep transformers' notices and progress bars off stderr."""
+def quiet(*, bars: bool = False) -> None:
+    """Keep transformers' notices off stderr, and its progress bars if they are not asked for, or nobody can
+    see them.
+    """
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    if not bars or sys.stderr is None or not sys.stderr.isatty():
+        logging.disable_progress_bar()
 
 
 def make_pruner(spec: str, **budget: Any) -> Pruner | None:

@@ -21,10 +21,13 @@ from wordsight.cli.common import (
     make_pruner,
     print_result,
     say_replaced,
+    takes_load_options,
 )
 from wordsight.errors import UsageError
+from wordsight.models.load_options import LoadOptions
 
 
+@takes_load_options
 def compare(
     task: Annotated[
         list[str], typer.Option(help="a task, such as easy_vqa or scenes:pictures=50, or questions.jsonl")
@@ -51,6 +54,7 @@ def compare(
         list[str] | None, typer.Option(help="a Hugging Face folder or hub name; demo by default")
     ] = None,
     show: Show = None,
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare pruners on tasks and models in one run, with 95 % intervals, blind scores and token counts.
@@ -87,7 +91,8 @@ def compare(
     with cache_beside(out) as cache:
         clock = Timing(rounds=timing, batch=batch) if timing else None
         settings = Settings(reference=asked, timing=clock, cache=cache, pictures=pictures)
-        results = run(map(load_vlm, models), chosen, methods, limit=limit, settings=settings)
+        vlms = (load_vlm(each, load) for each in models)
+        results = run(vlms, chosen, methods, limit=limit, settings=settings)
         results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
         if report:
             write_report(results, report)

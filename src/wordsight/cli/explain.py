@@ -26,7 +26,9 @@ from wordsight.cli.common import (
     print_json,
     print_text,
     say_replaced,
+    takes_load_options,
 )
+from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from wordsight.explain.record import ExplainRequest
@@ -41,6 +43,7 @@ Book = Annotated[
 ]
 
 
+@takes_load_options
 def explain(
     given: Annotated[list[Path], typer.Argument(metavar="PICTURE|VIDEO...", help="- is standard input")],
     out: Annotated[Path, typer.Option(help="write the page into this HTML file")],
@@ -54,6 +57,7 @@ def explain(
     frames: Frames = None,
     fps: Fps = None,
     model: Model = "demo",
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a page that shows what every visual token says, and which ones pruners keep."""
@@ -70,7 +74,7 @@ def explain(
     media = open_media(given, frames, fps)
     make_request = request_factory(pruner, keep, codebook, model)
     request = make_request(names=numbered([path.name for path in given]), question=asked)
-    record = explain_tokens(load_vlm(model), media, request)
+    record = explain_tokens(load_vlm(model, load), media, request)
     write_page(record, media, out)
     if as_json:
         print_json(record)

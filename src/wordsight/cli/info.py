@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
-from wordsight.cli.common import AsJson, load_vlm, print_json, print_text
+from wordsight.cli.common import AsJson, load_vlm, print_json, print_text, takes_load_options
 from wordsight.errors import UsageError, shown
+from wordsight.models.load_options import LoadOptions
 
 DIGITS = 4  # of a side of a picture
 
 
+@takes_load_options
 def info(
     model: Annotated[str, typer.Argument(help="a Hugging Face folder or hub name, or demo")] = "demo",
     size: Annotated[str, typer.Option(help="of a picture, width x height in pixels")] = "640x480",
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what wordsight makes of a model: its tokens, its prompt, and what works on it, as tried."""
@@ -27,7 +30,7 @@ def info(
             f"--size must be WIDTHxHEIGHT in pixels, of at most {DIGITS} digits each, such as 640x480; got "
             f"{shown(size)}"
         )
-    record = describe_model(load_vlm(model), (sides[0], sides[1]))
+    record = describe_model(load_vlm(model, load), (sides[0], sides[1]))
     lines = [
         f"{name.replace('_', ' '):19}{_in_words(value)}"
         for name, value in record.items()

@@ -18,9 +18,12 @@ from wordsight.cli.common import (
     print_text,
     say,
     say_replaced,
+    takes_load_options,
 )
+from wordsight.models.load_options import LoadOptions
 
 
+@takes_load_options
 def probe(
     image: Annotated[Path, typer.Argument(help="- is standard input")],
     ablation: Annotated[bool, typer.Option(help="also how much the words change without each token")] = False,
@@ -29,6 +32,7 @@ def probe(
         str | None, typer.Option(help="ask this instead of the paper's probe question")
     ] = None,
     model: Model = "demo",
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what every visual token says when the model sees it alone."""
@@ -42,7 +46,7 @@ def probe(
     if out:
         check_file(out, (".png",), apart=[image])
         say_replaced(out)
-    picture, vlm = open_picture(image), load_vlm(model)
+    picture, vlm = open_picture(image), load_vlm(model, load)
     prompt = vlm.encode(picture, asked)
     rows = token_rows_with_divergences(vlm, prompt) if ablation else token_rows(vlm, prompt)
     finest = drawing.finest(prompt.visual)

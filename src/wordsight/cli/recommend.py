@@ -20,10 +20,13 @@ from wordsight.cli.common import (
     make_pruner,
     print_result,
     say_replaced,
+    takes_load_options,
 )
 from wordsight.errors import UsageError
+from wordsight.models.load_options import LoadOptions
 
 
+@takes_load_options
 def recommend(
     task: Annotated[
         str, typer.Option(help="a task, such as scenes, or questions of your own, such as questions.jsonl")
@@ -40,6 +43,7 @@ def recommend(
     pictures: QuestionPictures = None,
     out: Annotated[Path | None, typer.Option(help="write the record into this JSON file")] = None,
     model: Model = "demo",
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Say which pruner to take: race them on a validation split, confirm the leader on the test split."""
@@ -61,7 +65,7 @@ def recommend(
         check_replaced(out, "terms")
         say_replaced(out)
     record = run(
-        load_vlm(model),
+        load_vlm(model, load),
         validation=validation,
         test=test,
         requirements=requirements,

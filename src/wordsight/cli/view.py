@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 from typing_extensions import TypedDict
 
-from wordsight.cli.common import AsJson, Model, load_vlm, print_json, say
+from wordsight.cli.common import AsJson, Model, load_vlm, print_json, say, takes_load_options
 from wordsight.cli.explain import Book, Keeps, Pruners, request_factory
 from wordsight.cli.signals import Stopped
+from wordsight.models.load_options import LoadOptions
 
 FORMAT = 1
 
@@ -25,6 +26,7 @@ class ViewRecord(TypedDict):
     model: str
 
 
+@takes_load_options
 def view(
     model: Model = "demo",
     codebook: Book = None,
@@ -38,6 +40,7 @@ def view(
         int, typer.Option(help="largest size of a question's files together, in MiB", min=1)
     ] = 32,
     open: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
+    load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve the page of explain on this machine: drop a picture, ask, see what every visual token says."""
@@ -48,7 +51,7 @@ def view(
 
         make_request = request_factory(pruner, keep, codebook, model)
         request = make_request(names=())  # refuses wrong options before the model is loaded
-        vlm = load_vlm(model)
+        vlm = load_vlm(model, load)
         request.methods(vlm)  # and refuses what does not fit the model before anybody asks
         if as_json:
             print_json(ViewRecord(format=FORMAT, url=listener.url, model=vlm.name))

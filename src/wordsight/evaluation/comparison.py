@@ -277,6 +277,7 @@ class TaskRun:
             {
                 **measured_with(self.vlm),
                 "fingerprint": self.vlm.fingerprint,
+                "parts": self.vlm.parts,
                 "timing": asdict(self.timing) if self.timing else None,
                 "questions": self._questions_digest if self.cache.folder else "",
                 "count": len(self.examples),

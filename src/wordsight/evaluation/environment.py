@@ -9,6 +9,8 @@ from typing import Annotated
 import torch
 from typing_extensions import NotRequired, TypedDict
 
+from wordsight.models.fingerprints import Parts
+from wordsight.models.load_options import LoadRecord
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.measured_with import device_name, versions
 
@@ -28,9 +30,11 @@ class Weights(TypedDict):
     """What tells a model from others, and what it ran on."""
 
     model: str
-    fingerprint: Annotated[str, "of the weights"]
+    fingerprint: Annotated[str, "of the weights that visual tokens depend on"]
+    parts: NotRequired[Annotated[Parts | None, "digests of the rest of the model; null if unknown"]]
     dtype: str
     device: Annotated[str, "the name of the GPU, or cpu"]
+    options: NotRequired[Annotated[LoadRecord, "how it was loaded, and what it was given"]]
 
 
 class Environment(Machine, Weights):
@@ -58,6 +62,8 @@ def describe_weights(vlm: VLM) -> Weights:
     return {
         "model": vlm.name,
         "fingerprint": vlm.fingerprint,
+        "parts": vlm.parts,
         "dtype": str(vlm.model.dtype),
         "device": device_name(vlm),
+        "options": vlm.options.as_json(),
     }

@@ -16,6 +16,7 @@ from wordsight.errors import UsageError, located
 from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval, tell_if_few
 from wordsight.media.inputs import MediaInput
 from wordsight.media.resize import resized
+from wordsight.models.conversation import Conversation
 from wordsight.models.layer_hooks import tokens_read
 from wordsight.models.preflight import Preflight
 from wordsight.models.prompt import Prompt
@@ -142,7 +143,7 @@ def check_examples(vlm: VLM, task: Task, examples: Sequence[Example], new_tokens
     asked = opened(task, track(examples, f"checking {spec(task)}", len(examples)))
     for number, (example, media) in enumerate(asked, 1):
         with located(_place(task, example, number)):
-            preflight.check(media, example.question, wanted, example.turns)
+            preflight.check(Conversation.about(media, example.question, example.turns), wanted)
     tell_if_few(len({example.picture_id for example in examples}), spec(task))
 
 

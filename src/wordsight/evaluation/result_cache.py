@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from wordsight._utils.artifacts import Artifact
 from wordsight._utils.drafts import sweep
 from wordsight._utils.files import is_stream, replacing
 from wordsight._utils.records import json_text
 from wordsight.evaluation.latency import Latency
+from wordsight.models.fingerprints import Parts
 from wordsight.redundancy.measured_with import MeasuredWith
 
 FORMAT = 3
@@ -75,6 +76,7 @@ class MadeWith(MeasuredWith):
     """What a result was made with, beside its place: if something of it is another, it is another result."""
 
     fingerprint: Annotated[str, "of the model"]
+    parts: NotRequired[Annotated[Parts | None, "digests of the rest of the model; null if unknown"]]
     timing: Annotated[dict[str, int] | None, "the fields of Timing"]
     questions: Annotated[str, "a digest of questions and of the content of their pictures"]
     count: Annotated[int, "of questions"]

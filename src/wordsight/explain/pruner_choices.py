@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from wordsight._utils.numbers import exact
 from wordsight._utils.registry import spec
 from wordsight.algorithms.selection import top_indices
+from wordsight.models.generation import Generated
 from wordsight.models.layer_hooks import tokens_read
 from wordsight.models.layer_state import LayerState
 from wordsight.models.prompt import Prompt
@@ -22,8 +23,6 @@ from wordsight.pruners.base import MergePruner, Pruner, ScorePruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.layerwise import LayerPruner
 
-MAX_NEW_TOKENS = 64
-
 
 class ChoiceRecord(TypedDict):
     """What a pruner keeps at a share of the tokens, and what is answered then."""
@@ -32,6 +31,7 @@ class ChoiceRecord(TypedDict):
     kept: Annotated[list[int], "the numbers of the tokens, in reading order"]
     tokens_read: Annotated[float, "the mean over the layers of the language model"]
     answer: str
+    cut: Annotated[bool, "whether the answer would have gone on"]
 
 
 class ThresholdRecord(TypedDict):
@@ -56,6 +56,7 @@ class ChoicesRecord(TypedDict):
     """The answer with all tokens, and the choices of pruners."""
 
     answer: str
+    cut: Annotated[bool, "whether it would have gone on"]
     methods: list[MethodRecord]
 
 
@@ -76,11 +77,11 @@ def pruner_choices(
     """
     pruned = [[_Choice.of(prompt, pruner, keep) for keep in _keeps(pruner, keeps)] for pruner in pruners]
     prompts = [prompt, *(choice.prompt for row in pruned for choice in row)]
-    texts = iter(vlm.answers(prompts, MAX_NEW_TOKENS))
-    answer = next(texts)
+    answers = iter(vlm.generated_in_passes(prompts))
+    answer = next(answers)
     methods: list[MethodRecord] = []
     for pruner, row in zip(pruners, pruned, strict=True):
-        choices = [choice.as_json(vlm, next(texts)) for choice in row]
+        choices = [choice.as_json(vlm, next(answers)) for choice in row]
         scores = _scores(pruner, prompt.visual, choices)
         methods.append(
             {
@@ -91,7 +92,7 @@ def pruner_choices(
                 "choices": choices,
             }
         )
-    return {"answer": answer, "methods": methods}
+    return {"answer": answer.text, "cut": answer.cut, "methods": methods}
 
 
 def agreement(methods: Sequence[MethodRecord], keeps: Sequence[float], count: int) -> list[AgreementRecord]:
@@ -121,7 +122,7 @@ class _Choice:
             at_keep = RecordingPruner(method=at_keep)
         return cls(keep, prompt.visual, at_keep(prompt))
 
-    def as_json(self, vlm: VLM, answer: str) -> ChoiceRecord:
+    def as_json(self, vlm: VLM, answer: Generated) -> ChoiceRecord:
         """What is kept and answered, once the model has read the prompt."""
         slots, layerwise = self.prompt.visual.slot, self.prompt.layerwise
         if isinstance(layerwise, RecordingPruner):
@@ -132,7 +133,8 @@ class _Choice:
             "keep": self.keep,
             "kept": number[slots[is_content[slots]]].tolist(),
             "tokens_read": round(tokens_read(vlm.model, self.prompt), 1),
-            "answer": answer,
+            "answer": answer.text,
+            "cut": answer.cut,
         }
 
 
@@ -151,6 +153,10 @@ class RecordingPruner(LayerPruner):
 
     def check(self, vlm: VLM) -> None:
         self.method.check(vlm)
+
+    def plan(self, tokens: VisualTokens, depth: int) -> dict[int, int]:
+        self.kept.clear()  # a pass may be begun again, where memory ran out
+        return super().plan(tokens, depth)
 
     def prune_layer(self, state: LayerState, count: int) -> LayerState:
         pruned = self.method.prune_layer(state, count)

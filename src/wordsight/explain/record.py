@@ -22,13 +22,13 @@ from wordsight.analysis.token_maps import CLS, MapLegend, MissingMap, answer_eff
 from wordsight.explain.nearest_prototypes import PrototypesRecord, nearest_prototypes
 from wordsight.explain.panels import PanelRecord, panels
 from wordsight.explain.pruner_choices import (
-    MAX_NEW_TOKENS,
     AgreementRecord,
     MethodRecord,
     agreement,
     pruner_choices,
 )
 from wordsight.media.inputs import MediaInput
+from wordsight.models.conversation import Conversation
 from wordsight.models.preflight import Preflight
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
@@ -74,6 +74,7 @@ class ExplainRecord(TypedDict):
     question: str
     probe_question: Annotated[str, "the question to which words, confidence and divergences belong"]
     answer: Annotated[str, "with all tokens"]
+    cut: Annotated[bool, "whether the answer would have gone on"]
     panels: Annotated[list[PanelRecord], "one per picture or frame"]
     notes: Annotated[list[str], "what had to be assumed about the pictures"]
     tokens: TokensRecord
@@ -145,7 +146,7 @@ def explain_tokens(
     methods = request.methods(vlm)
     preflight = Preflight(vlm)
     for question in (request.question, probe.QUESTION):
-        preflight.check(media, question, MAX_NEW_TOKENS)
+        preflight.check(Conversation.about(media, question), vlm.new_tokens(None))
     signals = frozenset[str]().union(*(method.required_signals for method in methods)) | (CLS & vlm.signals)
     with subtask(0, STEPS, "encoding the picture"):
         prompt = vlm.encode(media, request.question, signals=signals)
@@ -175,6 +176,7 @@ def explain_tokens(
         "question": request.question,
         "probe_question": probe.QUESTION,
         "answer": choices["answer"],
+        "cut": choices["cut"],
         "panels": panels(media, tokens, request.names),
         "notes": list(media.notes),
         "tokens": {

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 T = TypeVar("T")
+PADDING = {"labels": -100}  # what is not 0 where a row is filled up: no answer is wanted there
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class PromptRow:
     sequence   per-position inputs, last axis L: input_ids (L,), position_ids (L,) or (4, L), ...
     is_visual  (L,) which positions take a row of `embeds` (N, D), and of every layer of `deep`.
     listed     whether the model's own encoder returns a list of items, not one tensor.
-    modality   "image" or "video": the key under which the model takes the features.
+    is_video   (N,) which of them are of videos: the model takes the features of those by themselves.
     """
 
     sequence: dict[str, Tensor]
@@ -34,7 +35,7 @@ class PromptRow:
     embeds: Tensor
     deep: tuple[Tensor, ...]
     listed: bool
-    modality: str
+    is_video: Tensor
 
     def part(self, start: int, end: int | None) -> PromptRow:
         """The positions from `start` to `end`."""
@@ -46,6 +47,7 @@ class PromptRow:
             is_visual=self.is_visual[start:end],
             embeds=self.embeds[rows],
             deep=tuple(layer[rows] for layer in self.deep),
+            is_video=self.is_video[rows],
         )
 
     def common_prefix(self, other: PromptRow) -> int:
@@ -57,7 +59,8 @@ class PromptRow:
             same &= (values == yours.sequence[name]).reshape(-1, length).all(0)
         places = (mine.is_visual & yours.is_visual).nonzero()[:, 0]
         visual = min(len(mine.embeds), len(yours.embeds), len(places))
-        for ours, theirs in zip((mine.embeds, *mine.deep), (yours.embeds, *yours.deep), strict=True):
+        # A row of text has no deepstack features, and no visual token to compare.
+        for ours, theirs in zip((mine.embeds, *mine.deep), (yours.embeds, *yours.deep), strict=visual > 0):
             same[places[:visual]] &= (ours[:visual] == theirs[:visual]).all(-1)
         return int(same.int().cumprod(0).sum())
 
@@ -71,25 +74,33 @@ def to_batch(rows: Sequence[PromptRow], padding: int = 0) -> dict[str, Any]:
     longest = max(len(row.is_visual) for row in rows) + padding
     batch: dict[str, Any] = {
         # M-RoPE positions are (axes, L): the batch axis goes second to last, as the models expect it.
-        name: torch.stack([_pad_left(row.sequence[name], longest) for row in rows], -2)
+        name: torch.stack([_pad_left(row.sequence[name], longest, PADDING.get(name, 0)) for row in rows], -2)
         for name in rows[0].sequence
     }
     batch["attention_mask"] = torch.stack(
         [_pad_left(torch.ones_like(row.is_visual, dtype=torch.long), longest) for row in rows]
     )
     encoded = {}
-    for modality in sorted({row.modality for row in rows if len(row.embeds)}):
-        having = [row for row in rows if row.modality == modality]
-        embeds = torch.cat([row.embeds for row in having])  # (N, D)
-        # As a tensor it is (N, 1, D): before 5.21 SmolVLM takes tokens in blocks of the second axis.
-        container = [embeds] if having[0].listed else embeds[:, None]
-        features = BaseModelOutputWithPooling(pooler_output=container)
-        if having[0].deep:
-            layers = zip(*(row.deep for row in having), strict=True)
-            features["deepstack_features"] = None
-            features.deepstack_features = [list(layer) for layer in layers]
-        encoded[modality] = features
+    for modality, of_videos in (("image", False), ("video", True)):
+        parts = [(row, row.is_video == of_videos) for row in rows]
+        if having := [(row, own) for row, own in parts if own.any()]:
+            encoded[modality] = _features(having)
     return batch | {"mm_encoder_outputs": encoded}
+
+
+def _features(parts: Sequence[tuple[PromptRow, Tensor]]) -> BaseModelOutputWithPooling:
+    """The features of the rows' tokens that are marked, as the model's own encoder returns them."""
+    embeds = [row.embeds[own] for row, own in parts]  # (N_i, D) of every row
+    # An item a row, as far as it can be: `generate` repeats items with the rows they are in. As one tensor:
+    # (rows, N, D), or (N, 1, D) if rows have unlike counts. Before 5.21 SmolVLM takes blocks of one size.
+    alike = len({len(own) for own in embeds}) == 1
+    whole = torch.stack(embeds) if alike else torch.cat(embeds)[:, None]
+    features = BaseModelOutputWithPooling(pooler_output=embeds if parts[0][0].listed else whole)
+    if parts[0][0].deep:
+        layers = zip(*([layer[own] for layer in row.deep] for row, own in parts), strict=True)
+        features["deepstack_features"] = None
+        features.deepstack_features = [list(layer) for layer in layers]
+    return features
 
 
 def to_batch_after(
@@ -128,5 +139,5 @@ def batches(items: Iterable[T], length: Callable[[T], int], tokens: int) -> Iter
         yield batch
 
 
-def _pad_left(values: Tensor, length: int) -> Tensor:
-    return torch.nn.functional.pad(values, (length - values.shape[-1], 0))
+def _pad_left(values: Tensor, length: int, filler: int = 0) -> Tensor:
+    return torch.nn.functional.pad(values, (length - values.shape[-1], 0), value=filler)

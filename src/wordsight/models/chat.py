@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
-from wordsight._utils.options import NewTokens, check_value
 from wordsight.errors import UsageError, shown
 from wordsight.media.inputs import Media, MediaInput
-from wordsight.models.processing import Processed, Turn
+from wordsight.models.conversation import Conversation, Message, Turn
+from wordsight.models.processing import Processed
 from wordsight.models.prompt import Prompt, PromptPruner
 from wordsight.models.tokens import VisualTokens
 
@@ -23,7 +24,8 @@ from wordsight.models.tokens import VisualTokens
 class Answer:
     """What the model said, and what it read and took for it.
 
-    tokens_kept is a mean over layers where some of them read more tokens than others. Times are wall-clock
+    tokens_kept is a mean over layers where some of them read more tokens than others. `cut` is an answer that
+    would have gone on, beyond its max_new_tokens. Times are wall-clock
     milliseconds; prefill and decode are those of the batch in which it was answered. On a GPU, where work is
     queued, they say when it was: measure there with a profiler.
     """
@@ -35,6 +37,7 @@ class Answer:
     selection_ms: float
     prefill_ms: float
     decode_ms: float
+    cut: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -53,17 +56,17 @@ class PreparedPrompt:
 class ChatModel(Protocol):
     """What a chat needs of a `VLM`."""
 
-    def process(
-        self, media: MediaInput, question: str, *, new_tokens: int | None, turns: Sequence[Turn]
-    ) -> Processed: ...
+    def process(self, conversation: Conversation, *, new_tokens: int | None) -> Processed: ...
 
     def encode_processed(
         self, processed: Processed, question: str, *, signals: frozenset[str], visual: VisualTokens | None
     ) -> Prompt: ...
 
     def answer_prepared(
-        self, prepared: Iterable[PreparedPrompt], max_new_tokens: int
+        self, prepared: Iterable[PreparedPrompt], max_new_tokens: int | None
     ) -> Iterator[Answer]: ...
+
+    def new_tokens(self, asked: int | None) -> int: ...
 
 
 @dataclass
@@ -71,24 +74,36 @@ class Chat:
     """Questions about the same images or videos, one after another: they are encoded once and pruned once
     (for every question, by a pruner that reads it).
 
+    begun  Hugging Face messages, see `Conversation.of`, in place of media: the last one's question is the
+           first that is asked, by `answer`, and what is asked later comes after it.
+
     >>> chat = vlm.chat("street.jpg", pruner=DivPrune(keep=0.2))
     >>> chat.ask("what color is the car?").text
     >>> chat.ask("and the bus?").text                    # reads the same tokens
     """
 
     vlm: ChatModel
-    media: Media | Sequence[Media] | MediaInput
+    media: Media | Sequence[Media] | MediaInput = ()
     pruner: PromptPruner | None = None
     turns: list[Turn] = field(default_factory=list)
-    _opened: MediaInput = field(init=False, repr=False)
+    begun: Sequence[Message] | Conversation = ()
+    _opened: MediaInput | Conversation = field(init=False, repr=False)
     _whole: VisualTokens | None = field(default=None, init=False, repr=False)
     _kept: VisualTokens | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_pruner(self.vlm, self.pruner)
-        self._opened = MediaInput.of(self.media)
+        if self.begun and self.media != ():
+            raise UsageError("messages hold their pictures and films themselves; give no others beside them")
+        self._opened = _opened(self.begun) if self.begun else MediaInput.of(self.media)
 
-    def ask(self, question: str, *, max_new_tokens: int = 64) -> Answer:
+    def answer(self, *, max_new_tokens: int | None = None) -> Answer:
+        """The answer to the question that the messages which the chat has begun with end in."""
+        if not isinstance(self._opened, Conversation) or self.turns:
+            raise UsageError("this chat has begun with no messages whose question is open; use ask(question)")
+        return self.ask(self._opened.question, max_new_tokens=max_new_tokens)
+
+    def ask(self, question: str, *, max_new_tokens: int | None = None) -> Answer:
         """The answer to a question after all turns before; both are remembered.
 
         Raises UsageError if all turns, the pictures among them, and the answer exceed the model's context.
@@ -97,13 +112,13 @@ class Chat:
         self.turns.append((question, answer.text))
         return answer
 
-    def prepare(self, question: str, max_new_tokens: int = 64) -> PreparedPrompt:
+    def prepare(self, question: str, max_new_tokens: int | None = None) -> PreparedPrompt:
         """The pruned prompt of a question after all turns before, for an answer of so many tokens."""
-        check_value("max_new_tokens", max_new_tokens, NewTokens)
+        most = self.vlm.new_tokens(max_new_tokens)
         began = perf_counter()
         signals = self.pruner.required_signals if self.pruner else frozenset()
-        new_tokens = None if closes_gaps(self.pruner) else max_new_tokens
-        processed = self.vlm.process(self._opened, question, turns=self.turns, new_tokens=new_tokens)
+        new_tokens = None if closes_gaps(self.pruner) else most
+        processed = self.vlm.process(self._conversation(question), new_tokens=new_tokens)
         prompt = self.vlm.encode_processed(processed, question, signals=signals, visual=self._whole)
         encoded = perf_counter()
         self._whole = prompt.visual
@@ -111,6 +126,19 @@ class Chat:
             self._kept = self.pruner.prune(prompt.visual) if self.pruner else prompt.visual
         kept = self.pruner.apply(prompt, self._kept) if self.pruner else prompt
         return PreparedPrompt(kept, len(prompt.visual), encoded - began, perf_counter() - encoded)
+
+    def _conversation(self, question: str) -> Conversation:
+        """All that was said, and this question."""
+        if isinstance(self._opened, MediaInput):
+            return Conversation.about(self._opened, question, self.turns)
+        found = self._opened
+        for (_, answer), (asked, _) in pairwise([*self.turns, (question, "")]):
+            found = found.followed_by(answer, asked)
+        return found
+
+
+def _opened(begun: Sequence[Message] | Conversation) -> Conversation:
+    return begun if isinstance(begun, Conversation) else Conversation.of(begun)
 
 
 def check_pruner(vlm: Any, pruner: PromptPruner | None) -> None:

@@ -61,7 +61,16 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (
         "`pip install --upgrade torch torchvision`",
     ),
     (ImportError, "(?i)torchvision", "its processor needs torchvision; `pip install torchvision`"),
-    (torch.OutOfMemoryError, "", "out of memory; take fewer, smaller pictures or a smaller model"),
+    (
+        (torch.OutOfMemoryError, MemoryError),
+        "",
+        "out of memory ({}); take fewer or smaller pictures, dtype=bfloat16, or a quantization",
+    ),
+    (
+        RuntimeError,
+        "out of memory|can't allocate memory|not enough memory",
+        "out of memory ({}); take fewer or smaller pictures, dtype=bfloat16, or a quantization",
+    ),
     (
         (JSONDecodeError, UnicodeDecodeError),
         "",
@@ -92,7 +101,7 @@ def reason(error: BaseException) -> str:
 def known_reason(error: BaseException) -> str | None:
     """Why, and what to do, where that is known of such errors."""
     for kind, pattern, words in REASONS:
-        for one in _causes(error):
+        for one in causes(error):
             if isinstance(one, kind) and re.search(pattern, str(one), re.DOTALL):
                 return words.format(in_one_line(one))
     return None
@@ -108,7 +117,7 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, and those that it came from."""
     while error is not None:
         yield error

@@ -18,43 +18,69 @@ from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
     AutoModelForImageTextToText,
-    AutoProcessor,
     PretrainedConfig,
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from wordsight import demo
 from wordsight.errors import ModelError
+from wordsight.models.adapters import apply_adapter, base_of, check_adapter
 from wordsight.models.failures import as_model_error, in_one_line
+from wordsight.models.load_options import LoadOptions, source_of
+from wordsight.models.placement import find_device, tell_device
+from wordsight.models.processor_options import load_processor
+from wordsight.models.quantization import check_quantization, quantization_config
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 log = logging.getLogger(__name__)
 
 
-def load(name: str, dtype: str | torch.dtype, device_map: Any) -> tuple[Any, Any]:
+def load(name: str, options: LoadOptions) -> tuple[Any, Any]:
     """The model and the processor of a name, see `VLM.from_pretrained`."""
-    source: str | Path = demo.MODEL if name == "demo" else name
-    precision = torch.float32 if name == "demo" and dtype == "auto" else dtype
-    placement = {} if device_map is None else {"device_map": device_map}
+    source = source_of(name)
     with as_model_error(f"cannot load model {name!r}"):
         _check_name(source)
-        given = {"trust_remote_code": False, "local_files_only": _only_cached(source)}
+        check_quantization(options.quantization)
+        check_adapter(options)
+        device = find_device(options)
+        given = {"trust_remote_code": False, "local_files_only": _only_cached(source, options), **options.hub}
         _check_type(source, given)
-        processor = AutoProcessor.from_pretrained(source, **given)
+        processor = load_processor(source, options, given)
         if not hasattr(processor, "tokenizer"):
             raise ModelError(
                 f"cannot load model {name!r}: its files make a {type(processor).__name__}, not a processor "
                 "of pictures and text; is its processor_config.json or preprocessor_config.json damaged?"
             )
+        config = AutoConfig.from_pretrained(source, **given)
         model, report = AutoModelForImageTextToText.from_pretrained(
-            source, dtype=precision, output_loading_info=True, **given, **placement
+            source, output_loading_info=True, **given, **_how(name, options, config, device)
         )
     if missing := report["missing_keys"]:
         raise ModelError(
             f"cannot load model {name!r}: {len(missing)} of its weights are in none of its files, as "
             f"{sorted(missing)[0]}; a file of the checkpoint is missing"
         )
-    return model, processor
+    with as_model_error(f"cannot load model {name!r} onto {device}"):
+        if not getattr(model, "is_quantized", False) and device is not None:
+            model = model.to(device)
+    tell_device(name, options, device)
+    return apply_adapter(model, options), processor
+
+
+def _how(name: str, options: LoadOptions, config: Any, device: torch.device | None) -> dict[str, Any]:
+    """How the weights are read, as transformers takes it; one that is quantized cannot be moved later."""
+    how: dict[str, Any] = {"dtype": options.dtype}
+    if name == "demo" and options.dtype == "auto":
+        how["dtype"] = torch.float32
+    if options.attention:
+        how["attn_implementation"] = options.attention
+    if options.quantization:
+        how["quantization_config"] = quantization_config(options.quantization, config)
+    if options.device_map is not None:
+        how["device_map"] = options.device_map
+    elif options.quantization or getattr(config, "quantization_config", None):
+        how["device_map"] = {"": device}
+    return how
 
 
 def embedding_width(name: str) -> int | None:
@@ -68,22 +94,22 @@ def embedding_width(name: str) -> int | None:
     return None if width is None else int(width)
 
 
-def _check_name(source: str | Path) -> None:
+def _check_name(source: str) -> None:
     """Raises ModelError for what is no folder and no name on the hub, whose client would ask for minutes."""
-    if os.path.exists(source) or HUB_NAME.fullmatch(str(source)):
+    if os.path.exists(source) or HUB_NAME.fullmatch(source):
         return
-    name, at, revision = str(source).partition("@")
+    name, at, revision = source.partition("@")
     if at and HUB_NAME.fullmatch(name):
         raise ModelError(
-            f"no model {source!r}: a revision is no part of a name; fetch it with `hf download {name} "
-            f"--revision {revision} --local-dir FOLDER` and give that folder"
+            f"no model {source!r}: a revision is no part of a name; give {name} and --revision {revision}, "
+            "or revision of LoadOptions"
         )
     raise ModelError(
         f"no model {source!r}: there is no such folder, and a hub name has an owner, as owner/name"
     )
 
 
-def _only_cached(source: str | Path) -> bool:
+def _only_cached(source: str, options: LoadOptions) -> bool:
     """Whether the files of a hub name can come from the cache alone, since the hub is out of reach: asked
     once, where its client would try again for minutes, file by file.
 
@@ -92,34 +118,36 @@ def _only_cached(source: str | Path) -> bool:
     if os.path.exists(source):
         return False
     try:
-        get_hf_file_metadata(hf_hub_url(str(source), "config.json"))
+        url = hf_hub_url(source, "config.json", revision=options.revision)
+        get_hf_file_metadata(url, token=options.token)
     except EntryNotFoundError:
         return False
     except Exception as error:
-        if isinstance(try_to_load_from_cache(str(source), "config.json"), str):
+        places = {"cache_dir": options.cache_dir, "revision": options.revision}
+        if isinstance(try_to_load_from_cache(source, "config.json", **places), str):
             log.warning("%s: only its files in the cache are read: %s", source, in_one_line(error))
             return True
         if isinstance(error, (HfHubHTTPError, OfflineModeIsEnabled)):
             raise
         raise ModelError(
-            f"cannot load model {str(source)!r}: it is not in the cache, and the hub cannot be reached "
+            f"cannot load model {source!r}: it is not in the cache, and the hub cannot be reached "
             f"({in_one_line(error)}); check the network and HTTPS_PROXY"
         ) from error
     return False
 
 
-def _check_type(source: str | Path, given: Mapping[str, bool]) -> None:
+def _check_type(source: str, given: Mapping[str, Any]) -> None:
     """Raises ModelError for an adapter, and for a type that is none of transformers' own with pictures."""
-    local = {"local_files_only": given["local_files_only"]}
+    local = {name: value for name, value in given.items() if name != "trust_remote_code"}
     config: dict[str, Any] = PretrainedConfig.get_config_dict(source, **local)[0]
     kind = config.get("model_type")
-    if not config and find_adapter_config_file(str(source), **local):
+    if not config and find_adapter_config_file(source, **local):
         raise ModelError(
-            f"{str(source)!r} is an adapter, not a whole model: merge it into the model it adapts (peft's "
-            "`merge_and_unload`), save model and processor into one folder, and give that"
+            f"{source!r} is an adapter, not a whole model: give it as --adapter (adapter of LoadOptions), "
+            f"and the model that it adapts{_adapted(source)} as the model"
         )
     if not kind:
-        raise ModelError(f"cannot load model {str(source)!r}: it has no config.json that names a model_type")
+        raise ModelError(f"cannot load model {source!r}: it has no config.json that names a model_type")
     if kind in CONFIG_MAPPING:
         if CONFIG_MAPPING[kind] not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
             raise ModelError(f"{_what(source, kind)} is none of image-text-to-text models")
@@ -135,10 +163,15 @@ def _check_type(source: str | Path, given: Mapping[str, bool]) -> None:
         )
 
 
-def _what(source: str | Path, kind: Any) -> str:
-    return f"cannot load model {str(source)!r}: its model_type {kind!r}"
+def _what(source: str, kind: Any) -> str:
+    return f"cannot load model {source!r}: its model_type {kind!r}"
 
 
-def _own_checkpoint(source: str | Path, kind: Any) -> str:
+def _own_checkpoint(source: str, kind: Any) -> str:
     """The name of the same model for transformers, where it is known."""
     return f": that of InternVL is called {Path(source).name}-hf" if kind == "internvl_chat" else ""
+
+
+def _adapted(source: str) -> str:
+    """What an adapter adapts, in parentheses, if its folder says so."""
+    return f" ({base})" if (base := base_of(source)) else ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from wordsight.media.inputs import MediaInput
 from wordsight.models.context import PromptLength, check_length, context_length
-from wordsight.models.processing import Processed, Turn, as_taken, process, prompt_text
+from wordsight.models.conversation import Conversation
+from wordsight.models.processing import Processed, as_taken, process, prompt_text
 
 
 class Checked(Protocol):
@@ -32,21 +31,20 @@ class Preflight:
     vlm: Checked
     _known: dict[Any, tuple[PromptLength, int]] = field(default_factory=dict, init=False, repr=False)
 
-    def check(
-        self, media: MediaInput, question: str, new_tokens: int | None, turns: Sequence[Turn] = ()
-    ) -> None:
-        """Raises UsageError if this question about these media, after earlier turns, cannot be answered with
-        so many tokens; None does not ask for the length.
+    def check(self, conversation: Conversation, new_tokens: int | None) -> None:
+        """Raises UsageError if the question of this conversation cannot be answered with so many tokens; None
+        does not ask for the length.
         """
         config, processor = self.vlm.model.config, self.vlm.processor
-        text = prompt_text(processor, as_taken(processor, media), question, turns)
+        text = prompt_text(processor, as_taken(processor, conversation))
         if new_tokens is None or context_length(config) is None:
             return
         tokens = len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+        media, turns = conversation.media, conversation.turns
         shape = tuple(frame.size for frame in media.frames), tuple(video.times for video in media.videos)
         if shape not in self._known:
-            self._known[shape] = self.vlm.length_of(process(processor, media, question, turns)), tokens
+            self._known[shape] = self.vlm.length_of(process(processor, conversation)), tokens
         length, before = self._known[shape]
         more = tokens - before
-        length = replace(length, positions=length.positions + more, text=length.text + more, turns=len(turns))
+        length = replace(length, positions=length.positions + more, text=length.text + more, turns=turns)
         check_length(self.vlm.name, config, length, new_tokens)

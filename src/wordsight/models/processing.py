@@ -1,63 +1,45 @@
-"""From media and a question to what the model's processor makes of them: the inputs of a whole prompt."""
+"""From a conversation to what the model's processor makes of it: the inputs of a whole prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from wordsight.errors import UsageError
 from wordsight.media.inputs import MediaInput
 from wordsight.media.video import Video
+from wordsight.models.conversation import Conversation
 from wordsight.models.failures import as_model_error
 from wordsight.models.questions import check_question, check_text
-
-Turn = tuple[str, str]  # a question that was asked before, and its answer
 
 
 @dataclass(frozen=True)
 class Processed:
-    """What a processor made of one question and its media: `inputs` by name, a batch of one; `turns` is how
-    many earlier ones there are, `item` what was given, a picture or a frame.
+    """What a processor made of a conversation: `inputs` by name, a batch of one; `media` as it took them,
+    `turns` is how many earlier questions there are, `item` what was given, a picture or a frame.
     """
 
-    processor: Any
     media: MediaInput
     inputs: Any
     turns: int = 0
     item: str = "picture"
 
-    @property
-    def ids(self) -> Tensor:
-        """(L,) the token ids of the prompt."""
-        ids: Tensor = self.inputs["input_ids"][0]
-        return ids
 
-    def modality(self, config: Any) -> str:
-        """Under which key, "image" or "video", a model of this config takes the media."""
-        return "video" if (self.ids == getattr(config, "video_token_id", -1)).any() else "image"
-
-    def is_visual(self, config: Any) -> Tensor:
-        """(L,) which tokens are placeholders of visual tokens."""
-        is_visual: Tensor = self.ids == getattr(config, f"{self.modality(config)}_token_id")
-        return is_visual
-
-
-def process(processor: Any, media: MediaInput, question: str, turns: Sequence[Turn] = ()) -> Processed:
-    """The inputs of a question after earlier turns. Videos go to a processor that takes them as such, to any
-    other as pictures.
+def process(processor: Any, conversation: Conversation) -> Processed:
+    """The inputs of a conversation. Videos go to a processor that takes them as such, to any other as
+    pictures.
 
     Raises UsageError if a text is none to the tokenizer, or the processor refuses what it is given.
     """
-    item = "frame" if media.videos else "picture"
-    media = as_taken(processor, media)
-    text = prompt_text(processor, media, question, turns)
+    item = "frame" if conversation.media.videos else "picture"
+    conversation = as_taken(processor, conversation)
+    media = conversation.media
+    text = prompt_text(processor, conversation)
     given: dict[str, Any] = {"images": [list(media.pictures)]} if media.pictures else {}
     if media.videos:
-        given = {
+        given |= {
             "videos": [[np.stack([np.asarray(frame) for frame in video.frames]) for video in media.videos]],
             "video_metadata": [_metadata(video) for video in media.videos],
             "do_sample_frames": False,
@@ -69,14 +51,15 @@ def process(processor: Any, media: MediaInput, question: str, turns: Sequence[Tu
     lacks = ", as its patch_size is not set" if getattr(processor, "patch_size", 0) is None else ""
     with as_model_error(f"{type(processor).__name__} cannot prepare these pictures ({sizes}){lacks}"):
         inputs = processor(text=[text], return_tensors="pt", **given)
-        return Processed(processor, media, inputs, len(turns), item)
+        inputs.pop("labels", None)  # of PaliGemma's: no answer is wanted
+        return Processed(media, inputs, conversation.turns, item)
 
 
-def as_taken(processor: Any, media: MediaInput) -> MediaInput:
-    """The media as the processor takes them: a video as pictures, if it takes none as such."""
-    if media.videos and getattr(processor, "video_processor", None) is None:
-        return MediaInput(pictures=tuple(media.frames))
-    return media
+def as_taken(processor: Any, conversation: Conversation) -> Conversation:
+    """The conversation as the processor takes it: a video as pictures, if it takes none as such."""
+    if conversation.media.videos and getattr(processor, "video_processor", None) is None:
+        return conversation.with_frames_as_pictures()
+    return conversation
 
 
 def _metadata(video: Video) -> dict[str, Any]:
@@ -89,28 +72,19 @@ def _metadata(video: Video) -> dict[str, Any]:
     }
 
 
-def prompt_text(processor: Any, media: MediaInput, question: str, turns: Sequence[Turn]) -> str:
+def prompt_text(processor: Any, conversation: Conversation) -> str:
     """The prompt as the chat template lays it out, with one placeholder for each picture or video."""
-    check_question(processor, question)
-    for asked, answered in turns:
-        check_question(processor, asked, "an earlier question")
-        check_text(processor, answered, "an earlier answer")
+    check_question(processor, conversation.question)
+    for called, text in conversation.texts():
+        check_text(processor, text, called)
     if not processor.chat_template:
-        if turns or not media.pictures:
+        media = conversation.media
+        if len(conversation.messages) > 1 or media.videos or not media.pictures:
             raise UsageError(
                 f"{type(processor).__name__} has no chat template, so that it takes one question about "
                 "pictures and no earlier turns"
             )
-        return f"{str(processor.image_token) * len(media.pictures)}{question}"
-    kind, count = ("video", len(media.videos)) if media.videos else ("image", len(media.pictures))
-    messages = []
-    for asked, answered in turns:
-        messages += [_message("user", asked), _message("assistant", answered)]
-    messages.append(_message("user", question))
-    messages[0]["content"][:0] = [{"type": kind} for _ in range(count)]
+        return f"{str(processor.image_token) * len(media.pictures)}{conversation.question}"
     with as_model_error(f"the chat template of {type(processor).__name__} cannot lay out a question"):
+        messages = [dict(message) for message in conversation.messages]
         return str(processor.apply_chat_template(messages, add_generation_prompt=True))
-
-
-def _message(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "content": [{"type": "text", "text": text}]}

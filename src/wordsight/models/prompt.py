@@ -25,14 +25,14 @@ class Prompt:
                with M-RoPE, (4, L), ...
     is_visual  (L,) which positions are placeholders of visual tokens.
     visual     the surviving visual tokens; `visual.slot` says which placeholders they fill.
-    modality   "image" or "video": the key under which the model takes the features.
+    is_video   (L,) which of them are placeholders of videos; None where none is.
     layerwise  the method that drops more of them between layers of the language model, if one does.
     """
 
     sequence: Mapping[str, Tensor]
     is_visual: Tensor
     visual: VisualTokens
-    modality: str = "image"
+    is_video: Tensor | None = None
     layerwise: LayerwiseMethod | None = None
 
     def is_kept(self) -> Tensor:
@@ -66,9 +66,10 @@ class Prompt:
         longer["position_ids"][..., -1] += 1
         for name, value in generated.items():
             longer[name][-1] = value
-        return replace(
-            self, sequence=longer, is_visual=torch.cat([self.is_visual, self.is_visual.new_zeros(1)])
-        )
+        none = self.is_visual.new_zeros(1)
+        of_videos = None if self.is_video is None else torch.cat([self.is_video, none])
+        is_visual = torch.cat([self.is_visual, none])
+        return replace(self, sequence=longer, is_visual=is_visual, is_video=of_videos)
 
     def inputs(self) -> dict[str, Any]:
         """Keyword arguments for `model(...)` and `model.generate(...)`; leave generate's KV cache on.
@@ -93,6 +94,9 @@ class PromptPruner(Protocol):
     def reads_question(self) -> bool: ...
     @property
     def positions(self) -> str: ...
+    @property
+    def stats(self) -> Any: ...
+    def __call__(self, prompt: Prompt) -> Prompt: ...
     def check(self, vlm: Any) -> None: ...
     def prune(self, tokens: VisualTokens) -> VisualTokens: ...
     def apply(self, prompt: Prompt, kept: VisualTokens) -> Prompt: ...
@@ -130,7 +134,8 @@ def _row(prompt: Prompt) -> PromptRow:
     if (places := sequence["position_ids"]).ndim > 1:
         # The first axis of M-RoPE only tells packed sequences apart: a gap in it would look like one.
         places[0] = torch.arange(places.shape[-1], device=places.device)
-    visual = prompt.visual
+    visual, is_visual = prompt.visual, prompt.is_visual[kept]
+    is_video = torch.zeros_like(kept) if prompt.is_video is None else prompt.is_video
     return PromptRow(
-        sequence, prompt.is_visual[kept], visual.embeds, visual.deep, visual.listed, prompt.modality
+        sequence, is_visual, visual.embeds, visual.deep, visual.listed, is_video[kept][is_visual]
     )

@@ -20,7 +20,8 @@ from wordsight.models.prompt import Prompt
 @torch.no_grad()
 def text_attention(model: Any, prompt: Prompt) -> Tensor:
     """(layers, N) float32, of the layers that have it: the attention that the last token of the prompt pays
-    to each of its visual tokens, the mean over heads. A row adds up to less than 1: the rest goes to the text.
+    to each of its visual tokens, the mean over heads. A row adds up to less than 1: the rest goes
+    to the text.
 
     Raises ModelError if the model's attention cannot be captured.
     """

@@ -63,18 +63,22 @@ class VisualTokens:
         """These tokens and, of the line breaks given, those that end something of which a token is left."""
         ended = breaks.cell[:, None, :3]  # (B, 1, 3)
         stays = ((ended == self.cell[None, :, :3]) | (ended < 0)).all(-1).any(-1)
-        left = breaks.take(stays.nonzero()[:, 0])
-        order = torch.cat([self.slot, left.slot]).argsort(stable=True)
+        return join_tokens(self, breaks.take(stays.nonzero()[:, 0]))
 
-        def joined(mine: Tensor, theirs: Tensor) -> Tensor:
-            return torch.cat([mine, theirs])[order]
 
-        return replace(
-            self,
-            embeds=joined(self.embeds, left.embeds),
-            slot=joined(self.slot, left.slot),
-            cell=joined(self.cell, left.cell),
-            deep=tuple(map(joined, self.deep, left.deep)),
-            signals={name: joined(signal, left.signals[name]) for name, signal in self.signals.items()},
-            box=None if self.box is None or left.box is None else joined(self.box, left.box),
-        )
+def join_tokens(some: VisualTokens, others: VisualTokens) -> VisualTokens:
+    """Tokens of one prompt that fill different placeholders, in reading order."""
+    order = torch.cat([some.slot, others.slot]).argsort(stable=True)
+
+    def joined(mine: Tensor, theirs: Tensor) -> Tensor:
+        return torch.cat([mine, theirs])[order]
+
+    return replace(
+        some,
+        embeds=joined(some.embeds, others.embeds),
+        slot=joined(some.slot, others.slot),
+        cell=joined(some.cell, others.cell),
+        deep=tuple(map(joined, some.deep, others.deep)),
+        signals={name: joined(signal, others.signals[name]) for name, signal in some.signals.items()},
+        box=None if some.box is None or others.box is None else joined(some.box, others.box),
+    )

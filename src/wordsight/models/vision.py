@@ -1,27 +1,67 @@
-"""Vision: what the vision tower makes of the media of a prompt, and the signals asked of it on the way."""
+"""Vision: what the vision tower makes of the media of a batch, and the signals asked of it on the way."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wordsight.errors import ModelError
-from wordsight.models.families.base import Family, VisionContext, inner_model
+from wordsight.models.families.base import Family, Size, VisionContext, inner_model
 from wordsight.models.finite import check_finite
-from wordsight.models.processing import Processed
-from wordsight.models.tokens import VisualTokens
+from wordsight.models.offloading import input_device
+from wordsight.models.rows import MODALITIES, Row, items_of_rows, with_items
+from wordsight.models.tokens import VisualTokens, join_tokens
 
 
-def encode_images(model: Any, family: Family, processed: Processed, signals: frozenset[str]) -> VisualTokens:
-    """The visual tokens of the media that were processed, with the tower's signals named."""
-    inputs = processed.inputs
-    encode, given = find_encoder(model, processed)
+@dataclass(frozen=True)
+class Seeing:
+    """A model that sees: what is needed to make visual tokens of what its processor returned.
+
+    sizes   width and height of the pictures, or of the frames of all videos, where they are known.
+    """
+
+    model: Any
+    family: Family
+    processor: Any
+    sizes: Sequence[Size] | None = None
+
+    @property
+    def name(self) -> str:
+        """What errors call the model."""
+        return f"{type(self.model).__name__} ({self.model.config.model_type})"
+
+
+def encode_images(
+    seeing: Seeing, rows: Sequence[Row], signals: frozenset[str]
+) -> list[tuple[Row, VisualTokens]]:
+    """Each row of a batch, now with its own media alone, and its visual tokens, with the tower's signals
+    named; the tower runs once for all pictures, and once for all videos.
+    """
+    own = list(rows)
+    parts: list[dict[str, VisualTokens]] = [{} for _ in rows]
+    for modality in MODALITIES:
+        if not any(row.placeholders(modality) for row in rows):
+            continue
+        for number, (row, tokens) in enumerate(_of_modality(seeing, own, modality, signals)):
+            own[number] = row
+            if len(tokens):
+                parts[number][modality] = tokens
+    return [(row, _in_reading_order(seeing, row, found)) for row, found in zip(own, parts, strict=True)]
+
+
+def _of_modality(
+    seeing: Seeing, rows: Sequence[Row], modality: str, signals: frozenset[str]
+) -> Iterator[tuple[Row, VisualTokens]]:
+    """Each row with its own pictures, or videos, and their visual tokens; of a row without, none."""
+    model, family, inputs = seeing.model, seeing.family, rows[0].inputs
+    encode, given = find_encoder(model, inputs, modality)
+    made = made_of(inputs, modality)
     collected: Mapping[str, Tensor] = {}
     with ExitStack() as hooks:
         if signals and (tower := family.tower(model)):
@@ -29,57 +69,97 @@ def encode_images(model: Any, family: Family, processed: Processed, signals: fro
         output = encode(**given, return_dict=True)
     if output.pooler_output is None:
         raise ModelError(
-            f"{type(model).__name__} ({model.config.model_type}) does not return visual tokens where others "
-            "do (pooler_output), so that wordsight cannot take them"
+            f"{seeing.name} does not return visual tokens where others do (pooler_output), so that wordsight "
+            "cannot take them"
         )
     features = _items(output.pooler_output)
-    embeds = torch.cat(features)  # (N, D)
-    is_read = family.is_read(inputs)
-    placeholders = int(processed.is_visual(model.config).sum())
-    check_count(placeholders, len(embeds) if is_read is None else int(is_read.sum()))
-    check_finite(f"{type(model).__name__} ({model.config.model_type})", {"its visual tokens": embeds}, model)
-    media = processed.media
-    sizes = [frame.size for frame in media.frames]
-    context = VisionContext(
-        model.config, processed.processor, inputs, features, sizes, is_video=bool(media.videos)
-    )
-    grids = family.grids(context)
+    check_finite(seeing.name, {"its visual tokens": torch.cat(features)}, model)
+    sizes = seeing.sizes if len(rows) == 1 else None
+    whole = VisionContext(model.config, seeing.processor, inputs, features, sizes, made == "video")
+    arranged = {name: family.arrange_signal(model, whole, collected[name]) for name in sorted(signals)}
+    deep = [torch.cat(_items(layer)) for layer in getattr(output, "deepstack_features", None) or ()]
+    is_read, counts = family.is_read(whole), whole.counts
+    if is_read is not None:
+        counts = [int(item.sum()) for item in is_read.split(counts)]
+    start = 0
+    for row, items in zip(rows, items_of_rows(rows, modality, counts), strict=True):
+        own = row if len(rows) == 1 else with_items(row, made, items, len(features))
+        end = start + sum(whole.counts[items])
+        context = replace(whole, inputs=own.inputs, features=features[items])
+        tokens = replace(
+            _mapped(seeing, context),
+            deep=tuple(layer[start:end] for layer in deep),
+            signals={name: signal[start:end] for name, signal in arranged.items()},
+            listed=not isinstance(output.pooler_output, Tensor),
+        )
+        yield own, tokens if is_read is None else _only(tokens, is_read[start:end])
+        start = end
+
+
+def _only(tokens: VisualTokens, is_read: Tensor) -> VisualTokens:
+    """Those of the tokens that the prompt has a placeholder for."""
+    found = tokens.take(is_read.to(tokens.slot.device).nonzero()[:, 0])
+    return replace(found, slot=tokens.slot[: len(found)])
+
+
+def _mapped(seeing: Seeing, context: VisionContext) -> VisualTokens:
+    """Visual tokens, and which part of which picture each of them is."""
+    if not context.features:
+        return _none(seeing.model)
+    embeds = torch.cat(list(context.features))  # (N, D)
+    grids = seeing.family.grids(context)
     cells = [cell for grid in grids for cell in grid.cells()]
-    boxes = [box for grid in grids for box in grid.boxes()]
     if len(cells) != len(embeds):
         raise ModelError(
-            f"{type(model).__name__} ({model.config.model_type}): the picture map has {len(cells)} tokens, "
-            f"the model made {len(embeds)}; is the processor the one of this model?"
+            f"{seeing.name}: the picture map has {len(cells)} tokens, the model made {len(embeds)}; is the "
+            "processor the one of this model?"
         )
-    tokens = VisualTokens(
+    is_known = seeing.family.has_picture_map and all(grid.region is not None for grid in grids)
+    boxes = [box for grid in grids for box in grid.boxes()] if is_known else None
+    return VisualTokens(
         embeds,
         torch.arange(len(embeds), device=embeds.device),
         torch.tensor(cells, device=embeds.device).reshape(-1, 4),
-        tuple(torch.cat(_items(layer)) for layer in getattr(output, "deepstack_features", None) or ()),
-        {name: family.arrange_signal(model, context, collected[name]) for name in sorted(signals)},
-        not isinstance(output.pooler_output, Tensor),
-        torch.tensor(boxes, device=embeds.device).reshape(-1, 4) if family.has_picture_map else None,
+        box=None if boxes is None else torch.tensor(boxes, device=embeds.device).reshape(-1, 4),
     )
-    if is_read is None:
-        return tokens
-    tokens = tokens.take(is_read.nonzero()[:, 0].to(embeds.device))
-    return replace(tokens, slot=torch.arange(len(tokens), device=embeds.device))
 
 
-def find_encoder(model: Any, processed: Processed) -> tuple[Any, dict[str, Any]]:
-    """What makes visual tokens of the media, and what it is given of the inputs.
+def _none(model: Any) -> VisualTokens:
+    """The visual tokens of a text."""
+    index = torch.empty(0, dtype=torch.long, device=input_device(model))
+    width = model.config.get_text_config().hidden_size
+    embeds = torch.empty(0, width, dtype=model.dtype, device=index.device)
+    return VisualTokens(embeds, index, index.reshape(0, 4))
+
+
+def _in_reading_order(seeing: Seeing, row: Row, parts: Mapping[str, VisualTokens]) -> VisualTokens:
+    """The tokens of a row's pictures and of its videos as the row holds them; frames count after pictures."""
+    if not parts:
+        return _none(seeing.model)
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    pictures, frames = (parts[modality] for modality in MODALITIES)
+    if pictures.listed != frames.listed:
+        raise ModelError(f"{seeing.name} cannot be given pictures and videos in one prompt; take one kind")
+    of = row.of[row.is_visual]
+    slots = [(of == number).nonzero()[:, 0] for number in range(len(MODALITIES))]
+    later = frames.cell.clone()
+    later[frames.cell[:, 0] >= 0, 0] += pictures.cell[:, 0].max() + 1
+    return join_tokens(replace(pictures, slot=slots[0]), replace(frames, slot=slots[1], cell=later))
+
+
+def find_encoder(model: Any, inputs: Mapping[str, Any], modality: str) -> tuple[Any, dict[str, Any]]:
+    """What makes visual tokens of pictures or videos, and what it is given of the inputs.
 
     Raises ModelError if that is not known.
     """
-    inputs = processed.inputs
-    made = "video" if "pixel_values_videos" in inputs else "image"  # whatever its placeholders are called
-    encode = getattr(inner_model(model), f"get_{made}_features", None)
+    encode = getattr(inner_model(model), f"get_{made_of(inputs, modality)}_features", None)
     takes = inspect.signature(encode).parameters if encode else {}
     needed = [
         one.name for one in takes.values() if one.default is one.empty and one.kind is not one.VAR_KEYWORD
     ]
     if not takes or not all(name in inputs for name in needed):
-        kind = "videos" if processed.media.videos else "pictures"
+        kind = "videos" if modality == "video" else "pictures"
         raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}) takes {kind} in a way that wordsight "
             f"does not know: its processor made {', '.join(inputs)}"
@@ -92,13 +172,10 @@ def find_encoder(model: Any, processed: Processed) -> tuple[Any, dict[str, Any]]
     return encode, given
 
 
-def check_count(placeholders: int, tokens: int) -> None:
-    """Raises ModelError if the prompt has not as many placeholders as there are visual tokens."""
-    if placeholders != tokens:
-        raise ModelError(
-            f"the prompt has {placeholders} image placeholders for {tokens} visual tokens; is the processor, "
-            "with its chat template, the one of this model?"
-        )
+def made_of(inputs: Mapping[str, Any], modality: str) -> str:
+    """What tokens at the placeholders of a modality are made of: GLM puts those of films at those of pictures."""
+    is_film = "pixel_values" not in inputs and "pixel_values_videos" in inputs
+    return "video" if is_film else modality
 
 
 def _items(output: Any) -> list[Tensor]:

@@ -5,43 +5,50 @@ answer.
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
-from transformers import LogitsProcessorList, StoppingCriteriaList
+from transformers import LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
+from wordsight._utils.notes import note
 from wordsight._utils.numbers import counted
 from wordsight._utils.options import NewTokens, check_value
 from wordsight._utils.progress import subtasks
-from wordsight.errors import ModelError, UsageError, located, shown
+from wordsight.errors import ModelError, ModelNote, UsageError, located, shown
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.batching import batches
 from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, check_pruner, closes_gaps
 from wordsight.models.context import PromptLength, check_length
+from wordsight.models.conversation import Conversation, Message, Turn
 from wordsight.models.failures import as_model_error
 from wordsight.models.families import Family, family
+from wordsight.models.families.base import Size
+from wordsight.models.fingerprints import Fingerprint, Parts, fingerprint_of_files, fingerprint_of_model
 from wordsight.models.finite import FiniteLogits, check_logits
+from wordsight.models.generation import Generated, departures, generation_arguments, read_generated, seeded
 from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
+from wordsight.models.load_options import NEW_TOKENS, LoadOptions
 from wordsight.models.loading import load
-from wordsight.models.offloading import input_device, onloaded
+from wordsight.models.memory import GIB, PassMemory, row_bytes
+from wordsight.models.offloading import input_device, on_device, onloaded
 from wordsight.models.preflight import Preflight
-from wordsight.models.processing import Processed, Turn, process
+from wordsight.models.processing import Processed, process
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
+from wordsight.models.rows import MODALITIES, Row, check_count, split_rows
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
 from wordsight.models.tokens import VisualTokens
-from wordsight.models.vision import check_count, encode_images, find_encoder
+from wordsight.models.turns import last_questions
+from wordsight.models.vision import Seeing, encode_images, find_encoder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import ProcessorMixin
 
 DRIFT = 0.02  # most that logits may differ, as a share of the largest, between two ways to read one prompt
 
@@ -54,58 +61,88 @@ class VLM:
     >>> vlm.answer("street.jpg", "what color is the car?")
 
     pass_tokens bounds how many tokens, past their shared beginning, one forward pass of `logits` reads, and
-    how many prompts `compare` gives to `generate` at a time; it changes no result.
+    how many prompts are given to `generate` at a time; pass_bytes, about how many bytes they take beside the
+    model: keys and values of what is shared are repeated for every prompt. Both change nothing but last
+    digits. options are those it was loaded with; of generation, they hold for answers.
     """
 
     model: PreTrainedModel
     processor: ProcessorMixin
     name: str
     pass_tokens: int = 4096
+    options: LoadOptions = field(default_factory=LoadOptions)
+    pass_bytes: int = 4 * GIB
     family: Family = field(init=False)
+    _is_loaded: bool = field(default=False, init=False, repr=False)
+    _is_told: bool = field(default=False, init=False, repr=False)
+    _memory: PassMemory = field(init=False, repr=False)
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if hasattr(self.model, "merge_and_unload"):
-            raise ModelError(
-                f"{self.name}: {type(self.model).__name__} wraps a model and its adapter; give the model "
-                "that its merge_and_unload() returns"
-            )
+        self.model = unwrapped(self.model)
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
                 "expected a model with placeholders for them and transformers 5.18 or later"
             )
         self.family = family(self.model.config.model_type)
+        self._memory = PassMemory(self.pass_bytes)
         self.model.eval()
 
     @classmethod
     def from_pretrained(
-        cls, name: str = "demo", *, dtype: str | torch.dtype = "auto", device_map: Any = None
+        cls,
+        name: str = "demo",
+        options: LoadOptions | None = None,
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str | None = None,
+        device_map: Any = None,
     ) -> VLM:
-        """Load a local folder or a hub name; "demo" is the embedded model, in float32. `device_map` goes to
-        transformers, as "cuda" or "auto" (needs accelerate).
+        """Load a local folder or a hub name; "demo" is the embedded model, in float32. What is given by name
+        takes the place of what the options say of it.
 
-        Raises UsageError if there is no such checkpoint, a file of it is missing, or its model takes no
-        visual tokens that were encoded before.
+        Raises UsageError if there is no such checkpoint, a file of it is missing, its model takes no visual
+        tokens that were encoded before, or an option is none of what its processor or template takes.
         """
-        return cls(*load(name, dtype, device_map), name)
+        named = {"dtype": dtype, "device": device, "device_map": device_map}
+        given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        if isinstance(dtype, torch.dtype):
+            given["dtype"] = str(dtype).removeprefix("torch.")
+        options = replace(options or LoadOptions(), **given)
+        vlm = cls(*load(name, options), name, options=options)
+        vlm._is_loaded = True
+        return vlm
 
     @property
     def signals(self) -> frozenset[str]:
         """What pruners may ask for: of the vision tower, and of the words that the model knows."""
         return self.family.signals(self.model) | TEXT_SIGNALS
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """A digest of the projector and the input embeddings: the space that visual tokens live in."""
-        digest = hashlib.sha256()
-        projector, embeddings = self.family.projector(self.model), self.model.get_input_embeddings()
-        with onloaded(projector), onloaded(embeddings):
-            weights = projector.state_dict() | {"embeddings": embeddings.weight}
-            for key in sorted(weights):
-                digest.update(key.encode())
-                digest.update(_bytes(weights[key].detach()))
-        return digest.hexdigest()[:16]
+        """A digest of the projector and the input embeddings: the space that visual tokens live in. That of a
+        checkpoint's files is the same however they are loaded.
+        """
+        return self._fingerprint.space
+
+    @property
+    def parts(self) -> Parts | None:
+        """Digests of the vision tower and of the language model, None where they cannot be known."""
+        return self._fingerprint.parts
+
+    @cached_property
+    def _fingerprint(self) -> Fingerprint:
+        of_files = fingerprint_of_files(self.name, self.options) if self._is_loaded else None
+        return of_files or self._fingerprint_in_memory
+
+    @cached_property
+    def _fingerprint_in_memory(self) -> Fingerprint:
+        return fingerprint_of_model(self.model, self.family)
+
+    def has_token_space(self, fingerprint: str) -> bool:
+        """Whether this is the fingerprint of the space of its tokens, or was before files had one."""
+        return fingerprint == self.fingerprint or fingerprint == self._fingerprint_in_memory.space
 
     @property
     def pad_embedding(self) -> Tensor:
@@ -136,17 +173,27 @@ class VLM:
         that the model does not have, and for a text that is none to the tokenizer. A prompt may be longer
         than the model's context here: a pruner that closes gaps may make it fit.
         """
-        processed = process(self.processor, MediaInput.of(media), question, turns)
+        processed = process(self.processor, Conversation.about(MediaInput.of(media), question, turns))
         return self.encode_processed(processed, question, signals=signals, visual=visual)
 
-    def process(
-        self, media: MediaInput, question: str, *, new_tokens: int | None, turns: Sequence[Turn] = ()
-    ) -> Processed:
-        """What the processor makes of a question, for `encode_processed`. Raises UsageError if all of it and
-        an answer of `new_tokens` exceed the model's context; None does not ask.
+    def encode_messages(
+        self, messages: Sequence[Message], *, signals: frozenset[str] = frozenset()
+    ) -> Prompt:
+        """The prompt of Hugging Face `messages`, with a system text, several turns, and pictures or films
+        anywhere; see `encode` and `Conversation.of`.
         """
-        processed = process(self.processor, media, question, turns)
-        find_encoder(self.model, processed)  # media that the model takes otherwise are refused first
+        conversation = Conversation.of(messages)
+        processed = process(self.processor, conversation)
+        return self.encode_processed(processed, conversation.question, signals=signals)
+
+    def process(self, conversation: Conversation, *, new_tokens: int | None) -> Processed:
+        """What the processor makes of a conversation, for `encode_processed`. Raises UsageError if all of it
+        and an answer of `new_tokens` exceed the model's context; None does not ask.
+        """
+        processed = process(self.processor, conversation)
+        row = self._row(processed.inputs)
+        for modality in filter(row.placeholders, MODALITIES):
+            find_encoder(self.model, row.inputs, modality)  # what it takes otherwise is refused first
         if new_tokens is not None:
             check_length(self.name, self.model.config, self.length_of(processed), new_tokens)
         return processed
@@ -154,9 +201,14 @@ class VLM:
     def length_of(self, processed: Processed) -> PromptLength:
         """How many positions the whole prompt takes, before the vision tower has run."""
         known = {"item": processed.item, "items": len(processed.media.frames), "turns": processed.turns}
+        row = self._row(processed.inputs)
         with self._reading():
-            positions = self.family.positions(self.model, processed.inputs)
-        return PromptLength.of(positions, processed.is_visual(self.model.config), **known)
+            positions = self.family.positions(self.model, row.inputs)
+        return PromptLength.of(positions, row.is_visual, **known)
+
+    def _row(self, inputs: Mapping[str, Any]) -> Row:
+        (row,) = split_rows(self.model.config, inputs)
+        return row
 
     @torch.no_grad()
     def encode_processed(
@@ -168,27 +220,66 @@ class VLM:
         visual: VisualTokens | None = None,
     ) -> Prompt:
         """The prompt of what the processor made of this question, see `encode`."""
-        config = self.model.config
+        (prompt,) = self._prompts(
+            processed.inputs,
+            [question],
+            signals=signals,
+            sizes=[frame.size for frame in processed.media.frames],
+            visual=None if visual is None else [visual],
+        )
+        return prompt
+
+    def read(self, inputs: Mapping[str, Any], *, signals: frozenset[str] = frozenset()) -> list[Prompt]:
+        """The prompts of what a processor returned for any batch: padded on either side, with several
+        pictures and videos in a row, or with none.
+
+        The tower runs once for all rows, and gradients flow if they are enabled. `labels` (rows, tokens) stay
+        beside the tokens they are of. The question that a pruner may read is the last one in a row, by the
+        chat template. Raises UsageError for what is no such batch.
+
+        >>> prompts = [pruner(prompt) for prompt in vlm.read(processor(images=..., text=...))]
+        >>> model(**collate(prompts)).loss.backward()
+        """
+        questions = last_questions(self.processor, inputs) if "question" in signals else None
+        return self._prompts(inputs, questions, signals=signals)
+
+    def _prompts(
+        self,
+        inputs: Any,
+        questions: Sequence[str] | None,
+        *,
+        signals: frozenset[str],
+        sizes: Sequence[Size] | None = None,
+        visual: Sequence[VisualTokens] | None = None,
+    ) -> list[Prompt]:
         if missing := signals - self.signals:
             raise ModelError(
-                f"{self.name} ({config.model_type}) has no signal {', '.join(sorted(missing))}; it has "
-                f"{', '.join(sorted(self.signals))}"
+                f"{self.name} ({self.model.config.model_type}) has no signal {', '.join(sorted(missing))}; "
+                f"it has {', '.join(sorted(self.signals))}"
             )
-        inputs = processed.inputs.to(input_device(self.model))
-        is_visual = processed.is_visual(config)
+        rows = split_rows(self.model.config, on_device(inputs, input_device(self.model)))
         if visual is None:
+            seeing = Seeing(self.model, self.family, self.processor, sizes)
             with self._reading():
-                visual = encode_images(self.model, self.family, processed, signals - TEXT_SIGNALS)
-        check_count(int(is_visual.sum()), len(visual))
+                encoded = encode_images(seeing, rows, signals - TEXT_SIGNALS)
+        else:
+            encoded = list(zip(rows, visual, strict=True))
+        asked = questions or [""] * len(rows)
+        return [self._prompt(*one, text, signals) for one, text in zip(encoded, asked, strict=True)]
+
+    def _prompt(self, row: Row, visual: VisualTokens, question: str, signals: frozenset[str]) -> Prompt:
+        check_count(int(row.is_visual.sum()), len(visual))
         tokenizer = self.processor.tokenizer
         visual = with_text_signals(self.model, tokenizer, visual, question, signals & TEXT_SIGNALS)
         with self._reading():
-            positions = self.family.positions(self.model, inputs)
-            sequence = {"input_ids": processed.ids, "position_ids": positions}
-            sequence |= self.family.token_inputs(self.model, inputs)
-        prompt = Prompt(sequence, is_visual, visual, processed.modality(config))
-        if not self.family.has_picture_map and not self._checked:
-            self._check(prompt, inputs)
+            positions = self.family.positions(self.model, row.inputs)
+        sequence = {"input_ids": row.ids, "position_ids": positions}
+        sequence |= self.family.token_inputs(self.model, row.inputs)
+        if "labels" in row.inputs:
+            sequence["labels"] = row.inputs["labels"][0]
+        prompt = Prompt(sequence, row.is_visual, visual, row.of == MODALITIES.index("video"))
+        if not self.family.has_picture_map and not self._checked and len(visual):
+            self._check(prompt, row.inputs)
         return prompt
 
     def _check(self, prompt: Prompt, inputs: Any) -> None:
@@ -224,54 +315,105 @@ class VLM:
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)
+            prefix.pop("labels", None)
             with self._reading():
                 cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[cache_name(self.model)]
         longest = max(prompt.length for prompt in prompts) - shared
         rows = max(1, self.pass_tokens // longest)
+        read = partial(self._logits_after, cache=cache, shared=shared)
+        each = self._row_bytes(longest, shared)
         parts = []
         starts = range(0, len(prompts), rows)
         for start in subtasks(starts, len(starts)):
             chunk = prompts[start : start + rows]
-            # With a cache, FlashAttention reads one row with gaps as packed sequences, unless it is padded.
-            padding = int(shared > 0 and len(chunk) == 1 and is_flash(self.model.config.get_text_config()))
-            _, rest = collate_after(chunk, shared, padding)
-            past = copy.deepcopy(cache)
-            with self._reading(*chunk), self._layerwise(chunk) as extra:
-                if past is not None:
-                    past.batch_repeat_interleave(len(chunk))
-                given = {**rest, cache_name(self.model): past, **extra}
-                output = self.model(**given, use_cache=True, logits_to_keep=1)
-            parts.append(output.logits[:, -1].float())
-            check_logits(self.name, parts[-1], self.model)
+            parts += [logits for _, logits in self._memory.passes(read, chunk, each)]
         return torch.cat(parts)
 
-    @torch.no_grad()
+    def _logits_after(self, prompts: Sequence[Prompt], *, cache: Any, shared: int) -> Tensor:
+        """(B, V) float32 logits of prompts, whose first `shared` tokens are in the cache; in one pass."""
+        # With a cache, FlashAttention reads one row with gaps as packed sequences, unless it is padded.
+        is_packed = shared > 0 and len(prompts) == 1 and is_flash(self.model.config.get_text_config())
+        _, rest = collate_after(prompts, shared, int(is_packed))
+        rest.pop("labels", None)
+        past = copy.deepcopy(cache)
+        with self._reading(*prompts), self._layerwise(prompts) as extra:
+            if past is not None:
+                past.batch_repeat_interleave(len(prompts))
+            given = {**rest, cache_name(self.model): past, **extra}
+            output = self.model(**given, use_cache=True, logits_to_keep=1)
+        logits: Tensor = output.logits[:, -1].float()
+        check_logits(self.name, logits, self.model)
+        return logits
+
+    def _row_bytes(self, tokens: int, shared: int = 0) -> int:
+        """About how many bytes a prompt of so many tokens takes in a pass."""
+        return row_bytes(self.model.config, tokens, shared, itemsize=self.model.dtype.itemsize)
+
     def generate(
         self,
         prompts: Sequence[Prompt],
         *,
-        max_new_tokens: int = 64,
+        max_new_tokens: int | None = None,
         min_new_tokens: int = 0,
         clock: TokenClock | None = None,
     ) -> list[str]:
-        """The greedy answers to the prompts, read as one left-padded batch. Raises UsageError if a prompt and
-        its answer exceed the model's context.
+        """The answers to the prompts, read as one left-padded batch; greedy, unless the options have a
+        temperature. Raises UsageError if a prompt and its answer exceed the model's context.
         """
-        check_value("max_new_tokens", max_new_tokens, NewTokens)
-        self.check_lengths(prompts, max_new_tokens)
-        inputs = collate(prompts)
-        length = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
-        watch = {
+        return [
+            answer.text
+            for answer in self.generated(
+                prompts, max_new_tokens=max_new_tokens, min_new_tokens=min_new_tokens, clock=clock
+            )
+        ]
+
+    @torch.no_grad()
+    def generated(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int | None = None,
+        min_new_tokens: int = 0,
+        clock: TokenClock | None = None,
+    ) -> list[Generated]:
+        """The same as `generate`, with whether an answer is cut."""
+        most = self.new_tokens(max_new_tokens)
+        self.check_lengths(prompts, most)
+        self._tell_departures()
+        inputs, options, tokenizer = collate(prompts), self.options.generation, self.processor.tokenizer
+        inputs.pop("labels", None)
+        given = {
+            "max_new_tokens": most,
+            "min_new_tokens": min_new_tokens,
             "stopping_criteria": StoppingCriteriaList([clock] if clock else []),
             "logits_processor": LogitsProcessorList([FiniteLogits(self.name, self.model)]),
+            **generation_arguments(options, tokenizer),
         }
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
-        with self._reading(*prompts), self._layerwise(prompts) as extra:
-            output = self.model.generate(
-                **inputs, **length, **extra, **watch, do_sample=False, use_cache=True
-            )
+        with self._reading(*prompts), self._layerwise(prompts) as extra, seeded(options, self.model.device):
+            output = self.model.generate(**inputs, **given, **extra, use_cache=True)
+        ends = self.model.generation_config.eos_token_id
+        ends = [tokenizer.eos_token_id] if ends is None else ends if isinstance(ends, list) else [ends]
         new = output[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
+        return read_generated(new, self.processor, ends, options.stop)
+
+    def new_tokens(self, asked: int | None) -> int:
+        """The most tokens of an answer: as asked, else as the options say."""
+        most = asked if asked is not None else self.options.generation.max_new_tokens or NEW_TOKENS
+        check_value("max_new_tokens", most, NewTokens)
+        return most
+
+    def _tell_departures(self) -> None:
+        """Say, once, what the checkpoint does to answers that one takes for greedy."""
+        if self._is_told or self.options.generation.is_sampled:
+            return
+        self._is_told = True
+        if found := departures(self.model.generation_config, self.options.generation):
+            note(
+                f"{self.name}: its generation_config.json has {found}, which changes greedy answers; options "
+                "of generation (--generation NAME=VALUE) take the place of what it says",
+                ModelNote,
+            )
 
     def check_lengths(self, prompts: Iterable[Prompt], new_tokens: int = 0) -> None:
         """Raises UsageError if a prompt and an answer of so many tokens exceed the model's context."""
@@ -294,30 +436,64 @@ class VLM:
                 prompt.layerwise.check(self)
         return pruning_hooks(self.model, prompts)
 
-    def answers(self, prompts: Sequence[Prompt], max_new_tokens: int = 64) -> list[str]:
-        """The greedy answers to any number of prompts, as many at a time as fit into `pass_tokens`."""
+    def answers(self, prompts: Sequence[Prompt], max_new_tokens: int | None = None) -> list[str]:
+        """The answers to any number of prompts, as many at a time as fit into a pass."""
+        return [answer.text for answer in self.generated_in_passes(prompts, max_new_tokens)]
+
+    def generated_in_passes(
+        self, prompts: Sequence[Prompt], max_new_tokens: int | None = None
+    ) -> list[Generated]:
+        """The same as `answers`, with whether an answer is cut."""
         groups = list(batches(prompts, lambda prompt: prompt.length, self.pass_tokens))
+        generate = partial(self.generated, max_new_tokens=max_new_tokens)
         return [
-            text
+            answer
             for group in subtasks(groups, len(groups))
-            for text in self.generate(group, max_new_tokens=max_new_tokens)
+            for _, answers in self._memory.passes(generate, group, self._answer_bytes(group, max_new_tokens))
+            for answer in answers
         ]
 
-    def answer_prepared(self, prepared: Iterable[PreparedPrompt], max_new_tokens: int) -> Iterator[Answer]:
-        """The greedy answers, as many prompts at a time as fit into `pass_tokens`."""
-        for batch in batches(prepared, lambda one: one.prompt.length, self.pass_tokens):
-            clock, began = TokenClock(), perf_counter()
-            texts = self.generate([one.prompt for one in batch], max_new_tokens=max_new_tokens, clock=clock)
-            spans = clock.first - began, perf_counter() - clock.first
-            for text, one in zip(texts, batch, strict=True):
-                times = [round(1000 * span, 3) for span in (one.vision, one.selection, *spans)]
-                yield Answer(text, one.total, round(tokens_read(self.model, one.prompt), 1), *times)
+    def _answer_bytes(self, prompts: Iterable[Prompt], max_new_tokens: int | None) -> int:
+        return self._row_bytes(max(prompt.length for prompt in prompts) + self.new_tokens(max_new_tokens))
 
-    def chat(self, media: Media | Sequence[Media], *, pruner: PromptPruner | None = None) -> Chat:
+    def answer_prepared(
+        self, prepared: Iterable[PreparedPrompt], max_new_tokens: int | None = None
+    ) -> Iterator[Answer]:
+        """The answers, as many prompts at a time as fit into a pass."""
+        for batch in batches(prepared, lambda one: one.prompt.length, self.pass_tokens):
+            each = self._answer_bytes((one.prompt for one in batch), max_new_tokens)
+            work = partial(self._answers_of, max_new_tokens=max_new_tokens)
+            for _, answers in self._memory.passes(work, batch, each):
+                yield from answers
+
+    def _answers_of(self, batch: Sequence[PreparedPrompt], max_new_tokens: int | None) -> list[Answer]:
+        """The answers to prompts that are read in one pass."""
+        clock, began = TokenClock(), perf_counter()
+        prompts = [one.prompt for one in batch]
+        generated = self.generated(prompts, max_new_tokens=max_new_tokens, clock=clock)
+        spans = clock.first - began, perf_counter() - clock.first
+        answers = []
+        for said, one in zip(generated, batch, strict=True):
+            vision, selection, prefill, decode = (
+                round(1000 * span, 3) for span in (one.vision, one.selection, *spans)
+            )
+            kept = round(tokens_read(self.model, one.prompt), 1)
+            answers.append(Answer(said.text, one.total, kept, vision, selection, prefill, decode, said.cut))
+        return answers
+
+    def chat(
+        self,
+        media: Media | Sequence[Media] = (),
+        *,
+        pruner: PromptPruner | None = None,
+        messages: Sequence[Message] | Conversation = (),
+    ) -> Chat:
         """Questions about the same images or videos, which are encoded once and pruned once, but for methods
         inside the language model: they prune for every question.
+
+        Hugging Face `messages` may stand in place of media: `chat.answer()` answers the last of them.
         """
-        return Chat(self, media, pruner)
+        return Chat(self, media, pruner, begun=messages)
 
     @overload
     def answer(
@@ -326,7 +502,7 @@ class VLM:
         question: str,
         *,
         pruner: PromptPruner | None = None,
-        max_new_tokens: int = 64,
+        max_new_tokens: int | None = None,
     ) -> Answer: ...
 
     @overload
@@ -336,7 +512,7 @@ class VLM:
         question: list[str],
         *,
         pruner: PromptPruner | None = None,
-        max_new_tokens: int = 64,
+        max_new_tokens: int | None = None,
     ) -> list[Answer]: ...
 
     def answer(
@@ -345,14 +521,14 @@ class VLM:
         question: str | list[str],
         *,
         pruner: PromptPruner | None = None,
-        max_new_tokens: int = 64,
+        max_new_tokens: int | None = None,
     ) -> Answer | list[Answer]:
         """Ask a question about one or more images or videos, pruned before if a pruner is given.
 
         A list of questions, with as many images (or lists of them), is answered in batches. Raises UsageError
         before any of them is, if one cannot be.
         """
-        check_value("max_new_tokens", max_new_tokens, NewTokens)
+        most = self.new_tokens(max_new_tokens)
         if isinstance(question, str):
             return self.chat(media, pruner=pruner).ask(question, max_new_tokens=max_new_tokens)
         if not isinstance(question, Sequence) or isinstance(question, bytes):
@@ -365,17 +541,23 @@ class VLM:
             )
         pairs = list(zip(media, question, strict=True))
         check_pruner(self, pruner)
-        new_tokens = None if closes_gaps(pruner) else max_new_tokens
+        new_tokens = None if closes_gaps(pruner) else most
         preflight = Preflight(self)
         for number, (item, asked) in enumerate(pairs, 1):
             with located(f"question {number}"):
-                preflight.check(MediaInput.of(item), asked, new_tokens)
+                preflight.check(Conversation.about(MediaInput.of(item), asked), new_tokens)
         prepared = (self.chat(item, pruner=pruner).prepare(asked, max_new_tokens) for item, asked in pairs)
         return list(self.answer_prepared(prepared, max_new_tokens))
 
 
-def _bytes(weight: Tensor) -> Any:
-    """What a weight of any shape holds, in bfloat16, as an array of bytes."""
-    if is_traceable_wrapper_subclass(weight):  # as torchao quantizes it
-        weight = weight.dequantize()
-    return weight.to("cpu", torch.bfloat16).reshape(-1).view(torch.uint8).numpy()
+def unwrapped(model: Any) -> Any:
+    """The model of transformers inside what peft, accelerate or torch.compile made of it; adapters stay in
+    its layers.
+    """
+    while not isinstance(model, PreTrainedModel):
+        inside = (getattr(model, name, None) for name in ("base_model", "module", "_orig_mod", "model"))
+        found = next((one for one in inside if isinstance(one, torch.nn.Module)), None)
+        if found is None:
+            return model
+        model = found
+    return model

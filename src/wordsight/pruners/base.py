@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor
 
 from wordsight._utils.options import Count, Share, check_options
 from wordsight.algorithms.selection import top_indices
 from wordsight.errors import ModelError, UsageError
+from wordsight.models.attach import Attached, PruningStats, attach
 from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
@@ -35,6 +36,16 @@ class Pruner:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    def on(self, model: Any, processor: Any) -> Attached:
+        """The model with a `generate` that prunes, in a `with` block or until `.detach()`; see `attach`."""
+        return attach(model, processor, self)
+
+    @property
+    def stats(self) -> PruningStats:
+        """How many visual tokens there were before and after, in models that it is attached to."""
+        found: PruningStats = vars(self).setdefault("_stats", PruningStats())
+        return found
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         """The tokens that are kept, in reading order. `prune` asks for it, with no line break among them."""

@@ -117,6 +117,7 @@ def build_codebook(
         "format": FORMAT,
         "model": manifest["model"],
         "fingerprint": manifest["fingerprint"],
+        "parts": manifest.get("parts"),
         "questions": manifest["questions"],
         "condition": condition.as_json(),
         "thresholds": condition.resolve(evidence.signals).as_json(),
@@ -149,6 +150,7 @@ def random_codebook(evidence: Evidence, count: int, seed: int = 0) -> Codebook:
         "format": FORMAT,
         "model": evidence.manifest["model"],
         "fingerprint": evidence.manifest["fingerprint"],
+        "parts": evidence.manifest.get("parts"),
         "questions": evidence.manifest["questions"],
         "condition": "none: drawn at random",
         "counts": {

@@ -20,10 +20,12 @@ from typing_extensions import NotRequired, TypedDict
 from wordsight import demo
 from wordsight._utils.artifacts import Artifact, read_tensors, tensors_digest, write_tensors
 from wordsight._utils.files import check_folder, replacing
+from wordsight._utils.notes import note
 from wordsight._utils.records import renamed
 from wordsight.algorithms.clustering import Scale
 from wordsight.algorithms.selection import greedy_dominating_set
-from wordsight.errors import FileError, UsageError
+from wordsight.errors import FileError, ModelNote, UsageError
+from wordsight.models.fingerprints import Parts, differing
 from wordsight.redundancy.criteria import ConditionRecord
 from wordsight.redundancy.measured_with import MeasuredWith
 
@@ -76,6 +78,7 @@ class CodebookConfig(TypedDict):
     format: int
     model: str
     fingerprint: Annotated[str | None, "of the model's weights; null where only their width is known"]
+    parts: NotRequired[Annotated[Parts | None, "digests of the rest of the model; null if unknown"]]
     questions: NotRequired[Annotated[list[str], "that every token was asked"]]
     condition: NotRequired[Annotated[ConditionRecord | str, "as given; a sentence if there was none"]]
     thresholds: NotRequired[Annotated[ConditionRecord, "the condition with absolute values for quantiles"]]
@@ -169,14 +172,25 @@ class Codebook:
         return Codebook(self.prototypes[stay], config)
 
     def check(self, vlm: VLM) -> None:
-        """Raises UsageError if the book was built for another model; imported books only know their width."""
+        """Raises UsageError if the book was built for other visual tokens; imported books only know their
+        width. If only the rest of the model is another, as after tuning, that is a note.
+        """
         self.similarity(vlm.pad_embedding[None])
         known = self.config["fingerprint"]
-        if known is not None and known != vlm.fingerprint:
+        if known is None:
+            return
+        if not vlm.has_token_space(known):
             raise UsageError(
                 f"codebook was built for {self.config['model']} (fingerprint {known}), this is {vlm.name} "
                 f"({vlm.fingerprint}): prototypes mean nothing in another model; build one with "
                 "`wordsight codebook build`"
+            )
+        if different := differing(self.config, {"parts": vlm.parts}):
+            note(
+                f"codebook was built for {self.config['model']}, and {vlm.name} has another {different}, as "
+                "after tuning or with an adapter: its prototypes may say something there; build one with "
+                "`wordsight codebook build`",
+                ModelNote,
             )
 
     def save_pretrained(self, folder: str | Path) -> None:

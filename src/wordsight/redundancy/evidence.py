@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 import torch
 from torch import Tensor
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from wordsight._utils.artifacts import (
     Artifact,
@@ -32,6 +32,7 @@ from wordsight.algorithms.divergence import MEASURES
 from wordsight.errors import FileError, MediaError
 from wordsight.media.images import read_picture
 from wordsight.media.inputs import Media, MediaInput
+from wordsight.models.fingerprints import Parts, differing
 from wordsight.models.finite import check_finite
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import ablation, probe
@@ -69,6 +70,7 @@ class EvidenceOrigin(TypedDict):
     format: int
     model: str
     fingerprint: Annotated[str, "of the model's weights"]
+    parts: NotRequired[Annotated[Parts | None, "digests of the rest of the model; null if unknown"]]
     questions: Annotated[list[str], "that every token is asked"]
     measured_with: MeasuredWith
 
@@ -213,6 +215,7 @@ def collect_evidence(
         "format": FORMAT,
         "model": vlm.name,
         "fingerprint": vlm.fingerprint,
+        "parts": vlm.parts,
         "questions": list(questions),
         "measured_with": measured_with(vlm),
         "pictures": [{"name": path.name, "sha256": _digest_if_readable(path)} for path in pictures],
@@ -220,7 +223,8 @@ def collect_evidence(
     manifest = _claim(root, now)
     jobs = [job for job in enumerate(_shards(list(pictures))) if not _is_done(root, manifest, job)]
     threads = manifest["measured_with"]["threads"]
-    begun = differences(manifest["measured_with"], {**now["measured_with"], "threads": threads})
+    before = {"options": {}, **manifest["measured_with"]}  # which earlier ones do not have
+    begun = differences(before, {**now["measured_with"], "threads": threads})
     if jobs and begun:
         raise FileError(
             f"the evidence in {root} was begun otherwise ({begun}): finish it as it was begun, or choose "
@@ -408,7 +412,7 @@ def _difference(there: Mapping[str, Any], now: Mapping[str, Any], also: Sequence
     was not read may be any of its name.
     """
     names = ("model", "fingerprint", "questions", *also)
-    found = [differences(there, {name: now[name] for name in names})]
+    found = [differences(there, {name: now[name] for name in names}), differing(there, now)]
     pairs = zip_longest(there["pictures"], now["pictures"])
     if other := [new or old for old, new in pairs if not _may_be_same(old, new)]:
         found.append(f"{len(other)} pictures, {other[0]['name']} first")

@@ -8,7 +8,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 import torch
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
+
+from wordsight.models.load_options import LoadRecord
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
@@ -22,6 +24,7 @@ class MeasuredWith(TypedDict):
     threads: Annotated[int | None, "of PyTorch; null on a GPU, where they do not matter"]
     attention: Annotated[str, "how the model computes it"]
     pass_tokens: Annotated[int, "of the prompts that are read at a time"]
+    options: NotRequired[Annotated[LoadRecord, "how the model was loaded, and what it was given"]]
     versions: dict[str, str]
 
 
@@ -34,6 +37,7 @@ def measured_with(vlm: VLM) -> MeasuredWith:
         "threads": torch.get_num_threads() if device == "cpu" else None,
         "attention": str(vlm.model.config._attn_implementation),
         "pass_tokens": vlm.pass_tokens,
+        "options": vlm.options.as_json(),
         "versions": versions(),
     }
 

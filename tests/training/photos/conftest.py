@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 FOLDER = Path(__file__).parents[3] / "training" / "photos"
 MODULES = (
     "alignment answering assemble cases color evaluate features lora measures names outlines photos prompts "
-    "questions recipes runs schedule views vision wheels windows"
+    "questions recipes runs schedule unseen views vision wheels windows"
 )
 
 

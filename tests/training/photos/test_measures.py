@@ -38,13 +38,6 @@ def test_an_interval_holds_its_value_and_narrows_with_pictures(recipe):
     assert spans[1] < spans[0] / 5
 
 
-def test_a_square_outline_covers_its_cells(recipe):
-    contour = np.array([[0, 50, 50, 0], [0, 0, 100, 100]], float)  # the left half
-    cells = recipe.outlines.inside(contour, (100, 100)).reshape(8, 8)
-    assert (cells[:, :4] == 1).all()
-    assert (cells[:, 5:] == 0).all()
-
-
 def test_a_gate_is_judged_by_its_own_threshold(recipe):
     passes = recipe.evaluate.passes
     assert passes({"at_least": 0.85}, {"value": 0.85})

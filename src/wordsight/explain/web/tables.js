@@ -3,21 +3,26 @@
 const FIRST_WORDS = 20;
 
 /** An answer of a pruner and how many tokens it took. */
-function answerText({ keep, kept, tokens_read: read, answer }, answerOfAll) {
+function answerText({ keep, kept, tokens_read: read, answer, cut }, answerOfAll) {
   const number = read === kept.length ? `${read} tokens` : `${kept.length} tokens left, ${read} read on average`;
   const differs = answer !== answerOfAll;
   return {
     differs,
-    answer: `${differs ? "≠ " : ""}${visible(answer)}`,
+    answer: `${differs ? "≠ " : ""}${whole({ answer, cut })}`,
     number: keep === null ? `${number}, by its own threshold` : number,
   };
+}
+
+/** An answer, and a sign if it would have gone on. */
+function whole({ answer, cut }) {
+  return `${visible(answer)}${cut ? " …" : ""}`;
 }
 
 /** Answers with all tokens and with fewer; `onShare(share)` is called with the share that is to be shown. */
 function drawAnswers(record, onShare) {
   document.getElementById("asked").textContent = `${record.model} was asked: ${record.question}`;
   document.getElementById("answered").replaceChildren(
-    `With all ${record.tokens.cell.length} tokens it answers: `, make("strong", { text: visible(record.answer) }));
+    `With all ${record.tokens.cell.length} tokens it answers: `, make("strong", { text: whole(record) }));
   const keeps = record.agreement.map(({ keep }) => keep);
   const shares = keeps.map((keep) => {
     const button = make("button", { type: "button", text: percent(keep), title: "show what is kept at this share" });
@@ -29,7 +34,7 @@ function drawAnswers(record, onShare) {
     if (cells.length === 1) line.lastChild.colSpan = keeps.length;
     return line;
   };
-  const rows = [across("all tokens", [visible(record.answer)])];
+  const rows = [across("all tokens", [whole(record)])];
   for (const { name, choices } of record.methods) {
     const cells = choices.map((choice) => {
       const { differs, answer, number } = answerText(choice, record.answer);
@@ -41,7 +46,7 @@ function drawAnswers(record, onShare) {
     rows.push(across(name, cells));
   }
   document.getElementById("answer-table").replaceChildren(
-    make("caption", { text: "≠ marks an answer that differs from the one with all tokens." }),
+    make("caption", { text: "≠ marks an answer that differs from the one with all tokens, … one that was cut at its most tokens." }),
     make("thead", { of: [row(["pruner", ...shares], "th")] }),
     make("tbody", { of: rows }),
   );

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from wordsight.models.families.base import Grid, VisionContext, square_side
-from wordsight.models.families.internvl import tiled, tiled_canvas
-from wordsight.models.families.llava import Llava
-from wordsight.models.vision_tower import mean_pooled
+from wordsight.models.families import llava
+from wordsight.models.families.base import VisionContext
+from wordsight.models.families.internvl import InternVL
+from wordsight.models.vision_tower import VisionTower, mean_pooled
 
 
-class AyaVision(Llava):
-    """model_type "aya_vision". A picture that fits into one tile is read once, as a whole."""
+class AyaVision(InternVL):
+    """model_type "aya_vision"."""
 
-    def grids(self, context: VisionContext) -> list[Grid]:
-        side = square_side(context.counts[0])
-        found: list[Grid] = []
-        for image, size in enumerate(context.sizes):
-            columns, rows = self.canvas(context.processor.image_processor, size)
-            found += tiled(image, side, columns, rows if columns * rows > 1 else 0)
-        return found
+    def tiles(self, context: VisionContext) -> list[int]:
+        """Every run of placeholders is a tile, after the mark with which its picture begins."""
+        ids = context.inputs["input_ids"][0]
+        begins = (ids == self.begin(context.processor)).nonzero()[:, 0]
+        runs = [start for start, _ in context.runs(context.config.image_token_id)]
+        owner = torch.searchsorted(begins, torch.tensor(runs, device=begins.device))
+        counts: list[int] = owner.unique_consecutive(return_counts=True)[1].tolist()
+        return counts
 
-    @staticmethod
-    def canvas(pixels: Any, size: tuple[int, int]) -> tuple[int, int]:
-        """Columns and rows of the tiles that this processor cuts a picture of `size` (width, height) into."""
-        return tiled_canvas(pixels, size) if pixels.crop_to_patches else (1, 1)
+    def begin(self, processor: Any) -> int:
+        """The token with which a picture begins."""
+        token: int = processor.tokenizer.convert_tokens_to_ids(processor.start_of_img_token)
+        return token
+
+    def tower(self, model: Any) -> VisionTower | None:
+        return llava.FAMILY.tower(model)
 
     def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         vision = context.config.vision_config

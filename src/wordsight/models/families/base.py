@@ -14,30 +14,43 @@ from wordsight.errors import ModelError
 from wordsight.models.vision_tower import VisionTower
 
 Region = tuple[float, float, float, float]  # left, top, right, bottom, as shares of a picture
+Size = tuple[int, int]  # width and height
 
 
 @dataclass(frozen=True)
 class VisionContext:
-    """What is known of a prompt once the vision tower has run.
+    """What is known of the pictures of a prompt, or of its videos, once the vision tower has run.
 
-    inputs     what the processor returned, by name, with the batch axis.
+    inputs     what the processor returned for it, by name, with the batch axis.
     features   (N_i, D) each: the projected tokens of every item that the model counts (a picture, a tile or a
                video, it depends).
-    sizes      width and height of the pictures, or of the frames of all videos, in order.
-    is_video   whether the processor was given videos.
+    sizes      width and height of the pictures, or of the frames of all videos, in order; None if only what
+               the processor returned is known.
+    is_video   whether it is its videos.
     """
 
     config: Any
     processor: Any
     inputs: Mapping[str, Any]
     features: Sequence[Tensor]
-    sizes: Sequence[tuple[int, int]]
+    sizes: Sequence[Size] | None
     is_video: bool
 
     @property
     def counts(self) -> list[int]:
         """The number of tokens of every item."""
         return [len(item) for item in self.features]
+
+    @property
+    def frames(self) -> int:
+        """How many frames all videos have."""
+        if self.sizes is not None:
+            return len(self.sizes)
+        return sum(len(video) for video in self.inputs["pixel_values_videos"])
+
+    def sizes_of(self, count: int) -> Sequence[Size | None]:
+        """The sizes of so many pictures or frames, None where they are not known."""
+        return [None] * count if self.sizes is None else self.sizes
 
     def runs(self, placeholder: int) -> list[tuple[int, int]]:
         """Start and length of every unbroken run of placeholders in the prompt."""
@@ -52,8 +65,8 @@ class Grid:
     """Tokens read row by row: a whole picture, or a tile that begins at row `top` and column `left` of the
     `whole` (rows, columns) of one.
 
-    region: the part of the picture that the whole grid covers. row_breaks: every row ends in a line break.
-    end_break: the grid does, once.
+    region: the part of the picture that the whole grid covers, None if that is not known. row_breaks: every
+    row ends in a line break. end_break: the grid does, once.
     """
 
     image: int
@@ -63,7 +76,7 @@ class Grid:
     top: int = 0
     left: int = 0
     whole: tuple[int, int] | None = None
-    region: Region = (0, 0, 1, 1)
+    region: Region | None = (0, 0, 1, 1)
     row_breaks: bool = False
     end_break: bool = False
 
@@ -77,7 +90,9 @@ class Grid:
         return found + [(self.image, self.crop, -1, -1)] * self.end_break
 
     def boxes(self) -> list[Region]:
-        """The boxes of its tokens, those of line breaks without width."""
+        """The boxes of its tokens, those of line breaks without width, if its region is known."""
+        if self.region is None:
+            return []
         rows, columns = self.whole or (self.rows, self.columns)
         left, top, right, bottom = self.region
         across, down = (right - left) / max(1, columns), (bottom - top) / max(1, rows)
@@ -127,7 +142,7 @@ class Family:
         projector: nn.Module = model.model.multi_modal_projector
         return projector
 
-    def is_read(self, inputs: Mapping[str, Any]) -> Tensor | None:
+    def is_read(self, context: VisionContext) -> Tensor | None:
         """Which of the encoder's tokens the language model reads; None for all of them."""
         return None
 
@@ -138,7 +153,7 @@ class Family:
 
     def token_inputs(self, model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
         """(L,) each: what the language model takes of every token of the whole prompt, see `per_token`."""
-        return {name: inputs[name][0] for name in self.per_token}
+        return {name: inputs[name][0] for name in self.per_token if name in inputs}
 
     def is_causal(self, model: Any) -> bool:
         """Whether no token reads a later one; if one does, prompts share no beginning."""
@@ -165,8 +180,10 @@ def inner_model(model: Any) -> Any:
     return getattr(model, "model", model)
 
 
-def square_of(size: tuple[int, int], *, inside: bool) -> Region:
-    """The square in the middle of a picture of `size` (width, height), or the smallest around it."""
+def square_of(size: Size | None, *, inside: bool) -> Region | None:
+    """The square in the middle of a picture of `size`, or the smallest around it; None of an unknown size."""
+    if size is None:
+        return None
     side = min(size) if inside else max(size)
     x, y = (side / edge / 2 for edge in size)
     return 0.5 - x, 0.5 - y, 0.5 + x, 0.5 + y

@@ -15,8 +15,8 @@ class DeepseekVL(Family):
     """model_type "deepseek_vl"."""
 
     def grids(self, context: VisionContext) -> list[Grid]:
-        regions = [square_of(size, inside=False) for size in context.sizes]
         grids = super().grids(context)
+        regions = [square_of(size, inside=False) for size in context.sizes_of(len(grids))]
         return [replace(grid, region=region) for grid, region in zip(grids, regions, strict=True)]
 
     def tower(self, model: Any) -> VisionTower:

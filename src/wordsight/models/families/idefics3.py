@@ -40,7 +40,7 @@ class Idefics3(Family):
         runs = context.runs(context.config.image_token_id)
         return [(square_side(length), square_side(length)) for _, length in runs]
 
-    def tower(self, model: Any) -> VisionTower:
+    def tower(self, model: Any) -> VisionTower | None:
         tower = model.model.vision_model
         return VisionTower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from wordsight.models.families.base import VisionContext
 from wordsight.models.families.idefics3 import Idefics3
+from wordsight.models.vision_tower import VisionTower
 
 
 class Lfm2Vl(Idefics3):
@@ -21,7 +22,7 @@ class Lfm2Vl(Idefics3):
             (rows // factor, columns // factor) for rows, columns in context.inputs["spatial_shapes"].tolist()
         ]
 
-    def tower(self, model: Any) -> None:
+    def tower(self, model: Any) -> VisionTower | None:
         return None
 
     def projector(self, model: Any) -> nn.Module:

@@ -22,7 +22,7 @@ class Llava(Family):
         grids = super().grids(context)
         if not getattr(context.processor.image_processor, "do_center_crop", False):
             return grids
-        regions = [square_of(size, inside=True) for size in context.sizes]
+        regions = [square_of(size, inside=True) for size in context.sizes_of(len(grids))]
         return [replace(grid, region=region) for grid, region in zip(grids, regions, strict=True)]
 
     def tower(self, model: Any) -> VisionTower | None:

@@ -16,21 +16,19 @@ class LlavaNextVideo(LlavaNext):
     def grids(self, context: VisionContext) -> list[Grid]:
         if not context.is_video:
             return super().grids(context)
-        side = square_side(sum(context.counts) // len(context.sizes))
+        side = square_side(sum(context.counts) // context.frames)
         crops = context.processor.video_processor.do_center_crop
         return [
             Grid(frame, 0, side, side, region=square_of(size, inside=True) if crops else (0, 0, 1, 1))
-            for frame, size in enumerate(context.sizes)
+            for frame, size in enumerate(context.sizes_of(context.frames))
         ]
 
     def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
         if not context.is_video:
             return super().arrange_signal(model, context, signal)
-        side = square_side(len(signal) // len(context.sizes)) // 2
+        side = square_side(len(signal) // context.frames) // 2
         return (
-            signal.reshape(len(context.sizes), side, 2, side, 2, -1)
-            .mean((2, 4))
-            .reshape(-1, *signal.shape[1:])
+            signal.reshape(context.frames, side, 2, side, 2, -1).mean((2, 4)).reshape(-1, *signal.shape[1:])
         )
 
 

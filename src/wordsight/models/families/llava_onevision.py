@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 
 from wordsight.errors import UsageError
 from wordsight.models.families.base import Grid, VisionContext, square_of, square_side
@@ -26,8 +27,9 @@ class LlavaOnevision(Llava):
         side = vision.image_size // vision.patch_size
         if context.is_video:
             return self._video(context)
-        if len(context.sizes) > 1:
-            regions = [square_of(size, inside=False) for size in context.sizes]  # padded to a square
+        if len(context.features) > 1:
+            sizes = [(width, height) for height, width in context.inputs["image_sizes"].tolist()]
+            regions = [square_of(size, inside=False) for size in sizes]  # padded to a square
             return [
                 Grid(image, 0, side, side, region=region, end_break=True)
                 for image, region in enumerate(regions)
@@ -42,18 +44,20 @@ class LlavaOnevision(Llava):
         rows = signal.reshape(-1, side**2, signal[0].numel())  # (tiles, patches, C)
         newline = rows.new_zeros(rows.shape[-1])
         if context.is_video:
-            frames = model.model.apply_pooling(rows).flatten(0, 1)
-            return torch.cat([frames, newline[None]]).reshape(-1, *signal.shape[1:])
-        tiles = [1] * len(context.sizes) if len(context.sizes) > 1 else [len(rows)]
+            frames = model.model.apply_pooling(rows)  # (frames, tokens, C)
+            videos = frames.reshape(len(context.features), -1, frames.shape[-1])
+            ends = newline.expand(len(videos), 1, -1)
+            return torch.cat([videos, ends], 1).reshape(-1, *signal.shape[1:])
+        sizes = context.inputs["image_sizes"]
         packed, _ = model.model.pack_image_features(
-            torch.split(rows, tiles), context.inputs["image_sizes"], newline, config.vision_aspect_ratio
+            torch.split(rows, _tiles(context)), sizes, newline, config.vision_aspect_ratio
         )
         return torch.cat(list(packed)).reshape(-1, *signal.shape[1:])
 
     def _video(self, context: VisionContext) -> list[Grid]:
         if len(context.counts) > 1:
             raise UsageError(f"LLaVA-OneVision reads one video a question, got {len(context.counts)}")
-        frames = len(context.sizes)
+        frames = context.frames
         side = square_side((context.counts[0] - 1) // frames)
         found = [Grid(frame, 0, side, side) for frame in range(frames)]
         return [*found, Grid(-1, -1, 0, 0, end_break=True)]
@@ -65,6 +69,19 @@ class LlavaOnevision(Llava):
         most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
         ratio = math.sqrt(rows * columns / (most * side**2))
         return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
+
+
+def _tiles(context: VisionContext) -> list[int]:
+    """How many tiles each picture of a batch is read in: one, if it is one of several in its row."""
+    config = context.config
+    tile, pinpoints = config.vision_config.image_size, config.image_grid_pinpoints
+    sizes = context.inputs["image_sizes"].tolist()
+    rows = context.inputs.get("batch_num_images", [1] * len(sizes))
+    alone = [int(count) == 1 for count in rows for _ in range(int(count))]
+    return [
+        image_size_to_num_patches(size, pinpoints, tile) if is_alone else 1
+        for size, is_alone in zip(sizes, alone, strict=True)
+    ]
 
 
 FAMILY = LlavaOnevision()

@@ -31,9 +31,9 @@ class Mistral3(Family):
         """Means of the patches that are merged into one token."""
         factor, found, start = merged(context.config), [], 0
         for grid in self.grids(context):
-            shape = (grid.rows, factor, grid.columns, factor)
             patches = signal[start : start + grid.rows * grid.columns * factor**2]
-            found.append(patches.unflatten(0, shape).mean((1, 3)).flatten(0, 1))
+            shape = (grid.rows, factor, grid.columns, factor, *signal.shape[1:])
+            found.append(patches.reshape(shape).mean((1, 3)).flatten(0, 1))
             start += len(patches)
         return torch.cat(found)
 

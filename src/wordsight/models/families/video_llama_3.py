@@ -23,8 +23,8 @@ class VideoLlama3(Qwen2VL):
         tower = model.model.vision_model
         return PackedVisionTower(tower, [block.self_attn for block in tower.encoder.layers])
 
-    def is_read(self, inputs: Mapping[str, Any]) -> Tensor | None:
-        mask: Tensor | None = inputs.get("video_compression_mask")
+    def is_read(self, context: VisionContext) -> Tensor | None:
+        mask: Tensor | None = context.inputs.get("video_compression_mask") if context.is_video else None
         return mask
 
     def projector(self, model: Any) -> nn.Module:

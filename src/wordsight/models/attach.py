@@ -1,0 +1,300 @@
+"""Attach: a caller's own `model.generate`, a pipeline's too, reads pruned prompts until it is detached."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList, StoppingCriteriaList
+
+from wordsight._utils.numbers import counted
+from wordsight.errors import UsageError
+from wordsight.models.chat import check_pruner
+from wordsight.models.layer_hooks import cache_name, pruning_hooks, tokens_read
+from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after
+from wordsight.models.vlm import VLM, unwrapped
+
+PIXELS = ("pixel_values", "pixel_values_videos")
+# What reads the prompt by itself, or lays its own positions out: it would not be that of the pruned prompt.
+REFUSED = {
+    "assistant_model": "assisted decoding, whose second model has not seen the pruned prompt",
+    "prompt_lookup_num_tokens": "prompt lookup, which copies from the prompt's ids",
+    "assistant_early_exit": "assisted decoding",
+    "custom_generate": "a generation method of your own",
+    "negative_prompt_ids": "a second, negative prompt",
+    "guidance_scale": "classifier-free guidance, which makes a second prompt",
+    "inputs_embeds": "embeddings in place of token ids",
+    "position_ids": "positions of your own: it computes those of the whole prompt",
+    "prefill_chunk_size": "a prompt that is read in chunks",
+}
+
+
+@dataclass
+class PruningStats:
+    """How many prompts were pruned, and how many visual tokens they had, before and after; where layers read
+    different numbers of them, after is their mean. `last` is that of the last batch, prompt by prompt.
+    """
+
+    prompts: int = 0
+    before: int = 0
+    after: float = 0.0
+    last: list[tuple[int, float]] = field(default_factory=list)
+
+    def add(self, counts: Sequence[tuple[int, float]]) -> None:
+        """Count a batch of prompts."""
+        self.last = list(counts)
+        self.prompts += len(counts)
+        self.before += sum(before for before, _ in counts)
+        self.after += sum(after for _, after in counts)
+
+    @property
+    def kept(self) -> float:
+        """The share of visual tokens that was read."""
+        return self.after / self.before if self.before else 1.0
+
+
+def attach(model: Any, processor: Any, pruner: PromptPruner) -> Attached:
+    """From now on `model.generate(**inputs)` prunes the visual tokens of what it is given, until `.detach()`
+    or the end of a `with` block; what it returns begins with the whole prompt, as without.
+
+    The model may be wrapped by peft or accelerate. Prompts without pictures or videos are generated as
+    before. Pruners that read the question find the last one by the chat template. Raises UsageError if the
+    pruner cannot run on the model, or the model is attached already; and `generate` does for options that
+    read the prompt by themselves (assisted decoding, prompt lookup, guidance).
+
+    >>> with attach(model, processor, DivPrune(keep=0.2)):
+    ...     model.generate(**inputs, max_new_tokens=64)
+    """
+    inner = unwrapped(model)
+    if isinstance(getattr(inner.generate, "__self__", None), Attached):
+        raise UsageError(
+            f"{type(inner).__name__} is attached already; call .detach() on what attach returned"
+        )
+    training = [module for module in inner.modules() if module.training]
+    vlm = VLM(inner, processor, getattr(inner.config, "_name_or_path", "") or type(inner).__name__)
+    for module in training:
+        module.training = True
+    check_pruner(vlm, pruner)
+    return Attached(vlm, pruner)
+
+
+class Attached:
+    """A model whose `generate` prunes, see `attach`."""
+
+    def __init__(self, vlm: VLM, pruner: PromptPruner) -> None:
+        self.vlm, self.pruner = vlm, pruner
+        self._own = vars(vlm.model).get("generate")  # an attribute of the object itself is put back
+        self._original: Callable[..., Any] = vlm.model.generate
+        vlm.model.generate = self.generate
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it still prunes."""
+        return bool(vars(self.vlm.model).get("generate") == self.generate)
+
+    def detach(self) -> None:
+        """The model's `generate` is as it was."""
+        if not self.is_attached:
+            return
+        if self._own is None:
+            del self.vlm.model.generate
+        else:
+            self.vlm.model.generate = self._own
+
+    def __enter__(self) -> Attached:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.detach()
+
+    @torch.no_grad()
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """transformers' `generate`, of pruned prompts."""
+        bound = inspect.signature(self._original).bind(*args, **kwargs).arguments
+        given = {**{name: bound[name] for name in bound if name != "kwargs"}, **bound.get("kwargs", {})}
+        if all(given.get(name) is None for name in PIXELS):
+            return self._original(*args, **kwargs)
+        options = _Options(self.vlm.model, given)
+        options.check()
+        whole = given.pop("inputs", None)
+        whole = given.pop("input_ids", whole)
+        names = _input_names(self.vlm) & given.keys()
+        inputs = {"input_ids": whole, **{name: given.pop(name) for name in names}}
+        prompts = self._pruned({name: value for name, value in inputs.items() if value is not None})
+        batch = self._batch(prompts, options)
+        given |= options.lengths(whole.shape[1])
+        given |= _on_whole_prompts(given, whole, batch["input_ids"].shape[1])
+        repeated = [prompt for prompt in prompts for _ in range(options.repeats)]
+        with pruning_hooks(self.vlm.model, repeated) as extra:
+            output = self._original(**batch, **extra, **given)
+        length = batch["input_ids"].shape[1]
+        if isinstance(output, Tensor):
+            return _with_whole_prompts(output, whole, length)
+        output.sequences = _with_whole_prompts(output.sequences, whole, length)
+        return output
+
+    def _pruned(self, inputs: Mapping[str, Any]) -> list[Prompt]:
+        inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        whole = self.vlm.read(inputs, signals=self.pruner.required_signals)
+        pruned = [self.pruner(prompt) if len(prompt.visual) else prompt for prompt in whole]
+        counts = [
+            (len(prompt.visual), tokens_read(self.vlm.model, one))
+            for prompt, one in zip(whole, pruned, strict=True)
+        ]
+        self.pruner.stats.add(counts)
+        return pruned
+
+    def _batch(self, prompts: Sequence[Prompt], options: _Options) -> dict[str, Any]:
+        """The prompts as what `generate` takes; of those that a cache of the caller's begins with, only the
+        visual tokens that are not in it.
+        """
+        batch = collate(prompts)
+        if not options.cached:
+            if options.has_cache and any(prompt.layerwise for prompt in prompts):
+                raise UsageError(
+                    f"{type(self.pruner).__name__} drops tokens between layers, with a key-value cache of "
+                    "its own; leave out the one that was given and cache_implementation"
+                )
+            return batch
+        if len(prompts) > 1 or self.pruner.reads_question or prompts[0].layerwise:
+            raise UsageError(
+                f"a key-value cache that holds {options.cached:,} tokens can be gone on with for one prompt, "
+                "pruned by what reads no question: for another turn it would keep other tokens than those in "
+                f"the cache; got {counted(len(prompts), 'prompt')} and {type(self.pruner).__name__}"
+            )
+        if options.cached >= prompts[0].length:
+            raise UsageError(
+                f"the key-value cache holds {options.cached:,} tokens, the pruned prompt "
+                f"{prompts[0].length:,}: expected a prompt that begins with those in the cache"
+            )
+        _, rest = collate_after(prompts, options.cached)
+        return batch | {"mm_encoder_outputs": rest["mm_encoder_outputs"]}
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of a call of `generate`: given by name, in its generation config, or in the model's."""
+
+    model: Any
+    given: Mapping[str, Any]
+
+    def get(self, name: str) -> Any:
+        """An option's value, None if it is not set."""
+        configs = (self.given.get("generation_config"), self.model.generation_config)
+        found = (self.given.get(name), *(getattr(config, name, None) for config in configs))
+        return next((value for value in found if value is not None), None)
+
+    def check(self) -> None:
+        """Raises UsageError for an option that a pruned prompt cannot be generated with."""
+        if self.given.get("input_ids", self.given.get("inputs")) is None:
+            raise UsageError(
+                "generate was given pictures or videos and no input_ids; give what the processor made"
+            )
+        for name, why in REFUSED.items():
+            value = self.get(name)
+            if value is not None and not (name == "guidance_scale" and value == 1):
+                raise UsageError(
+                    f"{name}: an attached model does not take {why}; leave it out, or detach first"
+                )
+
+    @property
+    def repeats(self) -> int:
+        """How many sequences of each prompt are generated side by side."""
+        return max(self.get("num_beams") or 1, self.get("num_return_sequences") or 1)
+
+    @property
+    def cache(self) -> Any:
+        """The key-value cache that was given."""
+        return self.given.get(cache_name(self.model), self.given.get("past_key_values"))
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether a cache was given, or a kind of cache asked for."""
+        return self.cache is not None or self.get("cache_implementation") is not None
+
+    @property
+    def cached(self) -> int:
+        """How many tokens the cache that was given holds."""
+        return 0 if self.cache is None else int(self.cache.get_seq_length())
+
+    def lengths(self, whole: int) -> dict[str, int | None]:
+        """`max_length` and `min_length` count the whole prompt: what they leave for new tokens."""
+        found: dict[str, int | None] = {}
+        longest, shortest = self.get("max_length"), self.get("min_length")
+        if longest is not None and self.get("max_new_tokens") is None:
+            if longest <= whole:
+                raise UsageError(
+                    f"max_length={longest} counts the whole prompt, which has {whole:,} tokens: nothing is "
+                    "left for an answer; give max_new_tokens"
+                )
+            found |= {"max_length": None, "max_new_tokens": longest - whole}
+        if shortest and self.get("min_new_tokens") is None:
+            found |= {"min_length": None, "min_new_tokens": max(0, shortest - whole)}
+        return found
+
+
+def _input_names(vlm: VLM) -> set[str]:
+    """What of the arguments of `generate` its processor made."""
+    encoders = (getattr(vlm.model, f"get_{modality}_features", None) for modality in ("image", "video"))
+    taken = {name for encode in encoders if encode for name in inspect.signature(encode).parameters}
+    own = {name for part in (vlm.processor, vlm.processor.tokenizer) for name in part.model_input_names}
+    named = {"attention_mask", "labels", "token_type_ids", "mm_token_type_ids", *vlm.family.per_token}
+    return ((taken - {"kwargs", "return_dict"}) | own | named) - {"input_ids"}
+
+
+def _on_whole_prompts(given: Mapping[str, Any], whole: Tensor, length: int) -> dict[str, Any]:
+    """What reads ids on the way, reading those of whole prompts: criteria, processors, a streamer."""
+
+    def shown(ids: Tensor) -> Tensor:
+        return _with_whole_prompts(ids, whole, length)
+
+    def reading(call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call, updated=())
+        def called(ids: Tensor, *rest: Any, **more: Any) -> Any:
+            return call(shown(ids), *rest, **more)
+
+        return called
+
+    changed: dict[str, Any] = {}
+    if criteria := given.get("stopping_criteria"):
+        changed["stopping_criteria"] = StoppingCriteriaList(map(reading, criteria))
+    if processors := given.get("logits_processor"):
+        changed["logits_processor"] = LogitsProcessorList(map(reading, processors))
+    if allowed := given.get("prefix_allowed_tokens_fn"):
+        changed["prefix_allowed_tokens_fn"] = lambda row, ids: allowed(
+            row, _with_whole_prompts(ids[None], whole[row : row + 1], length)[0]
+        )
+    if streamer := given.get("streamer"):
+        changed["streamer"] = _StreamerOfWhole(streamer, whole)
+    return changed
+
+
+class _StreamerOfWhole:
+    """A streamer, which is given the whole prompt where `generate` gives it the pruned one."""
+
+    def __init__(self, streamer: Any, whole: Tensor) -> None:
+        self.streamer, self.whole = streamer, whole
+        self.has_begun = False
+
+    def put(self, value: Tensor) -> None:
+        """Pass on what is new, the whole prompt first."""
+        self.streamer.put(value if self.has_begun else self.whole.cpu())
+        self.has_begun = True
+
+    def end(self) -> None:
+        """Pass the end on."""
+        self.streamer.end()
+
+
+def _with_whole_prompts(ids: Tensor, whole: Tensor, length: int) -> Tensor:
+    """Sequences that begin with pruned prompts of this length, beginning with the whole ones."""
+    prompts = whole.repeat_interleave(len(ids) // len(whole), 0)
+    return torch.cat([prompts.to(ids.device), ids[:, length:]], 1)

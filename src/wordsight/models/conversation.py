@@ -1,0 +1,163 @@
+"""Conversation: what was said and shown, up to a question, in the form of Hugging Face's `messages`."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from typing import Any
+
+from PIL import Image
+
+from wordsight._utils.notes import listen_to_notes, note
+from wordsight.errors import UsageError, located, shown
+from wordsight.media.inputs import MediaInput, read_media
+from wordsight.media.video import Sampling, Video
+
+Turn = tuple[str, str]  # a question that was asked before, and its answer
+Message = Mapping[str, Any]
+ROLES = ("system", "user", "assistant")
+MEDIA = {"image": ("image", "path", "url"), "video": ("video", "path", "url"), "image_url": ("image_url",)}
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages that end with a question of the user's. Each is {"role": ..., "content": [part, ...]}, a part
+    {"type": "text", "text": ...}, {"type": "image"} or {"type": "video"}; the pictures and the videos are
+    those of `media`, in order.
+    """
+
+    messages: tuple[Message, ...]
+    media: MediaInput
+
+    @classmethod
+    def about(cls, media: MediaInput, question: str, turns: Sequence[Turn] = ()) -> Conversation:
+        """A question about media after earlier turns: the media come first."""
+        kind, count = ("video", len(media.videos)) if media.videos else ("image", len(media.pictures))
+        texts = [text for turn in turns for text in turn]
+        contents = [[_text(text)] for text in (*texts, question)]
+        contents[0][:0] = [{"type": kind} for _ in range(count)]
+        roles = cycle(("user", "assistant"))
+        messages = [{"role": next(roles), "content": content} for content in contents]
+        return cls(tuple(messages), media)
+
+    @classmethod
+    def of(cls, messages: Sequence[Message], sampling: Sampling | None = None) -> Conversation:
+        """Messages as Hugging Face's processors and OpenAI's API take them, their media opened. A part holds
+        a picture as "image", "path" or "url" (also {"type": "image_url", "image_url": {"url": ...}}), a film
+        as "video", "path" or "url": whatever `MediaInput.of` reads, and data URLs. `sampling` is of films.
+
+        Raises UsageError for what is no message, and if the last one is no question of the user's.
+        """
+        if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+            raise UsageError(
+                f"messages must be a list of {{'role': ..., 'content': ...}}, got {shown(messages)}"
+            )
+        sampling, opened, found = sampling or Sampling(), [], []
+        notes: list[str] = []
+        with listen_to_notes(notes.append):
+            for number, message in enumerate(messages, 1):
+                with located(f"message {number}"):
+                    parts = list(_parts(message))
+                    opened += [read_media(part.pop("medium"), sampling) for part in parts if "medium" in part]
+                    found.append({"role": message["role"], "content": parts})
+        for text in notes:
+            note(text)
+        pictures = tuple(one for one in opened if isinstance(one, Image.Image))
+        videos = tuple(one for one in opened if isinstance(one, Video))
+        made = cls(tuple(found), MediaInput(pictures, videos, tuple(notes)))
+        if made.messages[-1]["role"] != "user" or not made.question:
+            raise UsageError("the last message must be of the user and hold a text, which is the question")
+        return made
+
+    @property
+    def question(self) -> str:
+        """The text of the last message."""
+        return "\n".join(_texts(self.messages[-1])).strip()
+
+    @property
+    def turns(self) -> int:
+        """How many questions were asked before."""
+        return [message["role"] for message in self.messages].count("user") - 1
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """All texts but the question, and what errors call them."""
+        called = {
+            "system": "the system text",
+            "user": "an earlier question",
+            "assistant": "an earlier answer",
+        }
+        for message in self.messages[:-1]:
+            for text in _texts(message):
+                yield called[message["role"]], text
+
+    def followed_by(self, answer: str, question: str) -> Conversation:
+        """The conversation after its question was answered, with the next one."""
+        more = (
+            {"role": "assistant", "content": [_text(answer)]},
+            {"role": "user", "content": [_text(question)]},
+        )
+        return replace(self, messages=(*self.messages, *more))
+
+    def with_frames_as_pictures(self) -> Conversation:
+        """Every frame of a video is a picture in its place."""
+        pictures, videos = iter(self.media.pictures), iter(self.media.videos)
+        shown_now: list[Image.Image] = []
+        messages = []
+        for message in self.messages:
+            content: list[Mapping[str, Any]] = []
+            for part in message["content"]:
+                if part["type"] == "text":
+                    content.append(part)
+                    continue
+                frames = next(videos).frames if part["type"] == "video" else [next(pictures)]
+                shown_now += frames
+                content += [{"type": "image"}] * len(frames)
+            messages.append({**message, "content": content})
+        return Conversation(tuple(messages), MediaInput(pictures=tuple(shown_now), notes=self.media.notes))
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _texts(message: Message) -> list[str]:
+    return [part["text"] for part in message["content"] if part["type"] == "text"]
+
+
+def _parts(message: Any) -> Iterator[dict[str, Any]]:
+    """The parts of a message; those of media hold what is to be opened, as "medium"."""
+    if not isinstance(message, Mapping) or message.get("role") not in ROLES:
+        raise UsageError(
+            f"expected {{'role': {' or '.join(map(repr, ROLES))}, 'content': ...}}, got {shown(message)}"
+        )
+    content = message.get("content")
+    for part in [_text(content)] if isinstance(content, str) else content or ():
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind == "text" and isinstance(part.get("text"), str):
+            yield _text(part["text"])
+            continue
+        names = MEDIA.get(str(kind), ())
+        medium = next((part[name] for name in names if part.get(name) is not None), None)
+        if kind == "image_url" and isinstance(medium, Mapping):
+            medium = medium.get("url")
+        if medium is None:
+            raise UsageError(
+                "a part must be {'type': 'text', 'text': ...}, {'type': 'image', 'image': ...} or "
+                f"{{'type': 'video', 'video': ...}}, got {shown(part)}"
+            )
+        yield {"type": "video" if kind == "video" else "image", "medium": _decoded(medium)}
+
+
+def _decoded(medium: Any) -> Any:
+    """What a data URL holds; anything else as it is."""
+    if not isinstance(medium, str) or not medium.startswith("data:"):
+        return medium
+    head, _, data = medium.partition(",")
+    try:
+        if not head.endswith(";base64"):
+            raise ValueError
+        return b64decode(data, validate=True)
+    except ValueError as error:
+        raise UsageError(f"a data URL must be data:image/...;base64,..., got {shown(medium)}") from error

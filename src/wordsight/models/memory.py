@@ -1,0 +1,96 @@
+"""Memory: how many prompts one pass may hold, in bytes, and fewer once there was not enough for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from wordsight._utils.notes import tell
+from wordsight.errors import ModelError
+from wordsight.models.failures import causes
+
+T = TypeVar("T")
+R = TypeVar("R")
+EXHAUSTED = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+GIB = 2**30
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this, or what it came from, says that memory ran out, on a GPU or not."""
+    return any(
+        isinstance(one, (torch.OutOfMemoryError, MemoryError))
+        or (isinstance(one, RuntimeError) and EXHAUSTED.search(str(one)))
+        for one in causes(error)
+    )
+
+
+def row_bytes(config: Any, tokens: int, shared: int = 0, *, itemsize: int = 2) -> int:
+    """About how many bytes a row of a batch takes that reads so many tokens, after `shared` ones that are in
+    a cache: its keys and values, what one layer holds at a time, and the logits of its last token.
+    """
+    text = config.get_text_config()
+    width, heads = text.hidden_size, getattr(text, "num_attention_heads", 1)
+    head = getattr(text, "head_dim", None) or width // heads
+    groups = getattr(text, "num_key_value_heads", None) or heads
+    cache = 2 * text.num_hidden_layers * groups * head * (tokens + shared)
+    inner = getattr(text, "intermediate_size", None) or 4 * width
+    layer = tokens * (4 * width + 3 * inner)
+    scores = 2 * tokens * (tokens + shared) * (heads if config._attn_implementation == "eager" else 1)
+    logits = 8 * text.vocab_size  # in float32, and a copy
+    return int(itemsize * (cache + layer + scores) + logits)
+
+
+@dataclass
+class PassMemory:
+    """The bytes that a pass may take; less, once one took too much."""
+
+    limit: int
+
+    def passes(
+        self, work: Callable[[Sequence[T]], R], items: Sequence[T], each: int
+    ) -> Iterator[tuple[Sequence[T], R]]:
+        """What `work` makes of the items, of which each takes so many bytes: of as many at a time as fit.
+
+        Where memory runs out, a pass is halved, and so are all that come after it. Raises ModelError if one
+        item alone does not fit.
+        """
+        start = 0
+        while start < len(items):
+            piece = items[start : start + max(1, self.limit // each)]
+            try:
+                result = work(piece)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(piece) == 1:
+                    raise ModelError(_too_large(each, error)) from error
+            else:
+                yield piece, result
+                start += len(piece)
+                continue
+            # Only here, where nothing holds what the failed pass had made.
+            self._halve(len(piece), each)
+
+    def _halve(self, rows: int, each: int) -> None:
+        self.limit = each * (rows // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        tell("memory ran out: passes are halved from here on, which changes nothing but last digits")
+
+
+def _too_large(each: int, error: Exception) -> str:
+    said = next((str(one) for one in causes(error) if EXHAUSTED.search(str(one))), "")
+    return (
+        f"out of memory with a single prompt in a pass, which takes about {each / GIB:.1f} GiB beside the "
+        f"model{f' ({_first_sentences(said)})' if said else ''}: take fewer or smaller pictures, a pruner, "
+        "dtype=bfloat16 or a quantization"
+    )
+
+
+def _first_sentences(text: str, most: int = 200) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most].rpartition(' ')[0]} ..."

@@ -1,0 +1,65 @@
+"""What `wordsight ask` tells: questions with their answers, and what they were measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from typing_extensions import TypedDict
+
+from wordsight.models.chat import Answer
+from wordsight.models.vlm import VLM
+from wordsight.redundancy.measured_with import MeasuredWith, measured_with
+
+FORMAT = 1
+
+
+class AnswerRecord(TypedDict):
+    """An answer: what was asked of which model, how many visual tokens were read, and what it took."""
+
+    question: str
+    answer: str
+    cut: Annotated[bool, "whether the answer would have gone on, beyond its most tokens"]
+    tokens_total: int
+    tokens_kept: Annotated[float, "mean over layers, where some of them read more than others"]
+    vision_ms: float
+    selection_ms: float
+    prefill_ms: float
+    decode_ms: float
+
+
+class AskRecord(AnswerRecord):
+    """What `wordsight ask` answers; the first answer's fields are its own."""
+
+    format: int
+    model: str
+    measured_with: MeasuredWith
+    pruner: Annotated[str, "its SPEC, or none"]
+    then: Annotated[list[AnswerRecord], "the answers to --then, in order"]
+
+
+def ask_record(vlm: VLM, pruner: str, answers: Sequence[tuple[str, Answer]]) -> AskRecord:
+    """The record of questions and their answers, in order."""
+    first, *more = (_answer_record(question, answer) for question, answer in answers)
+    return {
+        "format": FORMAT,
+        "model": vlm.name,
+        "measured_with": measured_with(vlm),
+        "pruner": pruner,
+        **first,
+        "then": more,
+    }
+
+
+def _answer_record(question: str, answer: Answer) -> AnswerRecord:
+    return {
+        "question": question,
+        "answer": answer.text,
+        "cut": answer.cut,
+        "tokens_total": answer.tokens_total,
+        "tokens_kept": answer.tokens_kept,
+        "vision_ms": answer.vision_ms,
+        "selection_ms": answer.selection_ms,
+        "prefill_ms": answer.prefill_ms,
+        "decode_ms": answer.decode_ms,
+    }

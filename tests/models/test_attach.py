@@ -1,0 +1,260 @@
+"""Options of a caller's generate, with a pruner attached: as the untouched model on the pruned prompt."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessor,
+    StoppingCriteria,
+    TextStreamer,
+    pipeline,
+)
+
+from wordsight import MMTok, Random, UsageError, attach
+from wordsight.media.inputs import MediaInput
+from wordsight.models.conversation import Conversation
+from wordsight.models.layer_hooks import cache_name
+from wordsight.models.processing import process
+from wordsight.models.prompt import collate
+from wordsight.pruners import make
+
+QUESTION = "what color is the cat?"
+PRUNER = Random(keep=0.2)
+
+
+@pytest.fixture
+def inputs(tiny, picture):
+    return dict(process(tiny.processor, Conversation.about(MediaInput.of(picture), QUESTION)).inputs)
+
+
+@pytest.fixture
+def pruned(tiny, picture):
+    return collate([PRUNER(tiny.encode(picture, QUESTION))])
+
+
+OPTIONS = {
+    "greedy": {},
+    "beams": {"num_beams": 3, "num_return_sequences": 2},
+    "sampling": {"do_sample": True, "num_return_sequences": 3, "temperature": 0.7, "top_k": 5},
+    "static cache": {"cache_implementation": "static"},
+    "no repetition": {"no_repeat_ngram_size": 1},
+    "minimum": {"min_new_tokens": 6},
+    "dictionary": {"return_dict_in_generate": True, "output_scores": True},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_options_are_those_of_the_untouched_model_on_the_pruned_prompt(tiny, inputs, pruned, options):
+    options = {"max_new_tokens": 6, "do_sample": False, **options}
+    torch.manual_seed(5)
+    expected = tiny.model.generate(**pruned, **options)
+    torch.manual_seed(5)
+    with attach(tiny.model, tiny.processor, PRUNER):
+        output = tiny.model.generate(**inputs, **options)
+    if options.get("return_dict_in_generate"):
+        for mine, theirs in zip(output.scores, expected.scores, strict=True):
+            assert torch.equal(mine, theirs)
+        output, expected = output.sequences, expected.sequences
+    length = inputs["input_ids"].shape[1]
+    assert torch.equal(output[:, :length], inputs["input_ids"].expand(len(output), -1))
+    assert torch.equal(output[:, length:], expected[:, pruned["input_ids"].shape[1] :])
+
+
+@pytest.mark.parametrize("way", ["argument", "config"])
+def test_max_length_counts_the_whole_prompt(tiny, inputs, way):
+    length = inputs["input_ids"].shape[1] + 3
+    given = {"max_length": length, "do_sample": False}
+    if way == "config":
+        given = {"generation_config": GenerationConfig(max_length=length, eos_token_id=None)}
+    with attach(tiny.model, tiny.processor, PRUNER):
+        output = tiny.model.generate(**inputs, **given)
+    assert output.shape[1] == length
+
+
+def test_a_max_length_within_the_prompt_is_refused(tiny, inputs):
+    with attach(tiny.model, tiny.processor, PRUNER), pytest.raises(UsageError, match="nothing is left"):
+        tiny.model.generate(**inputs, max_length=20)
+
+
+class Seen(StoppingCriteria):
+    """Notes what it is shown."""
+
+    def __init__(self):
+        self.ids = []
+
+    def __call__(self, ids, scores, **more):
+        self.ids.append(ids.clone())
+        return torch.zeros(len(ids), dtype=torch.bool)
+
+
+class SeenScores(LogitsProcessor):
+    """Notes what it is shown."""
+
+    def __init__(self):
+        self.ids = []
+
+    def __call__(self, ids, scores):
+        self.ids.append(ids.clone())
+        return scores
+
+
+def test_criteria_and_processors_are_shown_the_whole_prompt(tiny, inputs):
+    stop, scores = Seen(), SeenScores()
+    with attach(tiny.model, tiny.processor, PRUNER):
+        output = tiny.model.generate(
+            **inputs,
+            max_new_tokens=3,
+            do_sample=False,
+            stopping_criteria=[stop],
+            logits_processor=[scores],
+        )
+    for number, ids in enumerate(stop.ids):
+        assert torch.equal(ids, output[:, : inputs["input_ids"].shape[1] + 1 + number])
+    assert torch.equal(scores.ids[0], inputs["input_ids"])
+
+
+def test_allowed_tokens_are_asked_with_the_whole_prompt(tiny, inputs):
+    asked = []
+
+    def allowed(row, ids):
+        asked.append(ids)
+        return [7, 9]
+
+    with attach(tiny.model, tiny.processor, PRUNER):
+        output = tiny.model.generate(**inputs, max_new_tokens=3, prefix_allowed_tokens_fn=allowed)
+    assert torch.equal(asked[0], inputs["input_ids"][0])
+    assert set(output[0, inputs["input_ids"].shape[1] :].tolist()) <= {7, 9}
+
+
+def test_a_streamer_skips_the_prompt(tiny, inputs, capsys):
+    streamer = TextStreamer(tiny.processor.tokenizer, skip_prompt=True)
+    with attach(tiny.model, tiny.processor, PRUNER):
+        output = tiny.model.generate(**inputs, max_new_tokens=4, do_sample=False, streamer=streamer)
+    new = output[0, inputs["input_ids"].shape[1] :]
+    assert capsys.readouterr().out.strip() == tiny.processor.decode(new).strip()
+
+
+REFUSED = {
+    "assistant_model": lambda tiny: tiny.model,
+    "prompt_lookup_num_tokens": lambda tiny: 3,
+    "guidance_scale": lambda tiny: 1.5,
+    "position_ids": lambda tiny: torch.arange(4)[None],
+    "custom_generate": lambda tiny: lambda **given: None,
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_reads_the_prompt_by_itself_is_refused(tiny, inputs, name):
+    with attach(tiny.model, tiny.processor, PRUNER), pytest.raises(UsageError, match=name):
+        tiny.model.generate(**inputs, **{name: REFUSED[name](tiny)})
+
+
+def test_a_second_turn_goes_on_with_the_callers_cache(tiny, picture):
+    """As without a cache: turn by turn, the pruned prompt of turn one begins that of turn two."""
+    one = dict(process(tiny.processor, Conversation.about(MediaInput.of(picture), QUESTION)).inputs)
+    with attach(tiny.model, tiny.processor, PRUNER):
+        cache = DynamicCache(config=tiny.model.config)
+        first = tiny.model.generate(
+            **one, max_new_tokens=3, do_sample=False, **{cache_name(tiny.model): cache}
+        )
+        held = cache.get_seq_length()
+        rest = tiny.processor.tokenizer(" and the dog?", add_special_tokens=False, return_tensors="pt")
+        ids = torch.cat([first, rest["input_ids"]], 1)
+        two = {**one, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        expected = tiny.model.generate(**two, max_new_tokens=4, do_sample=False)
+        output = tiny.model.generate(
+            **two, max_new_tokens=4, do_sample=False, **{cache_name(tiny.model): cache}
+        )
+    assert held < one["input_ids"].shape[1]  # it holds the pruned prompt
+    assert torch.equal(output, expected)
+
+
+@pytest.mark.parametrize("pruner", [MMTok(keep=0.2), make("fastv:keep=0.5,layer=1")], ids=["mmtok", "fastv"])
+def test_a_cache_of_another_turn_is_refused_where_the_choice_may_change(tiny, inputs, pruner):
+    cache = DynamicCache(config=tiny.model.config)
+    tiny.model(input_ids=inputs["input_ids"][:, :2], **{cache_name(tiny.model): cache})
+    with attach(tiny.model, tiny.processor, pruner), pytest.raises(UsageError, match="cache"):
+        tiny.model.generate(**inputs, **{cache_name(tiny.model): cache})
+
+
+def test_a_prompt_without_pictures_is_generated_as_before(tiny):
+    ids = tiny.processor.tokenizer("what is two and two?", return_tensors="pt")
+    expected = tiny.model.generate(**ids, max_new_tokens=4, do_sample=False)
+    with attach(tiny.model, tiny.processor, PRUNER):
+        assert torch.equal(tiny.model.generate(**ids, max_new_tokens=4, do_sample=False), expected)
+
+
+def test_a_pipeline_is_pruned(tiny, picture):
+    asks = pipeline("image-text-to-text", model=tiny.model, processor=tiny.processor)
+    content = [{"type": "image", "image": picture}, {"type": "text", "text": QUESTION}]
+    messages = [{"role": "user", "content": content}]
+    options = {"max_new_tokens": 4, "do_sample": False}
+    with warnings.catch_warnings(), PRUNER.on(tiny.model, tiny.processor):
+        warnings.simplefilter("ignore")
+        said = asks(text=messages, return_full_text=False, generate_kwargs=options)
+    expected = tiny.answer(picture, QUESTION, pruner=PRUNER, max_new_tokens=4)
+    assert said[0]["generated_text"].strip() == expected.text
+
+
+def test_stats_say_how_many_tokens_there_were_before_and_after(tiny, inputs):
+    pruner = Random(keep=0.25)
+    with attach(tiny.model, tiny.processor, pruner):
+        tiny.model.generate(**inputs, max_new_tokens=1)
+        tiny.model.generate(**inputs, max_new_tokens=1)
+    assert (pruner.stats.prompts, pruner.stats.before, pruner.stats.after) == (2, 288, 72)
+    assert pruner.stats.last == [(144, 36)]
+    assert pruner.stats.kept == 0.25
+    assert repr(pruner) == repr(Random(keep=0.25))
+    assert pruner == Random(keep=0.25)
+
+
+def test_a_model_is_attached_once(tiny):
+    with attach(tiny.model, tiny.processor, PRUNER), pytest.raises(UsageError, match="attached already"):
+        attach(tiny.model, tiny.processor, PRUNER)
+    attach(tiny.model, tiny.processor, PRUNER).detach()
+
+
+def test_detaching_puts_a_generate_of_the_objects_own_back(tiny, inputs):
+    model = copy.copy(tiny.model)
+    own = model.generate
+
+    def mine(*args, **given):
+        return own(*args, **given)
+
+    model.generate = mine
+    attached = attach(model, tiny.processor, PRUNER)
+    assert attached.is_attached
+    attached.detach()
+    attached.detach()
+    assert model.generate is mine
+
+
+def test_training_mode_stays(tiny):
+    model = copy.deepcopy(tiny.model).train()
+    with attach(model, tiny.processor, PRUNER):
+        assert all(module.training for module in model.modules())
+
+
+def test_a_class_in_place_of_a_pruner_is_refused_and_nothing_is_attached(tiny):
+    with pytest.raises(UsageError, match="must be an object"):
+        attach(tiny.model, tiny.processor, Random)
+    assert "generate" not in vars(tiny.model)
+
+
+class Wrapper(torch.nn.Module):
+    """As DistributedDataParallel holds a model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.module = model
+
+
+def test_a_wrapped_model_is_unwrapped(tiny, inputs):
+    with attach(Wrapper(tiny.model), tiny.processor, PRUNER):
+        pruned = tiny.model.generate(**inputs, max_new_tokens=2)
+    assert pruned.shape[1] <= inputs["input_ids"].shape[1] + 2
+    assert PRUNER.stats.last == [(144, 29)]
