@@ -64,7 +64,7 @@ def without_dropped(vlm, media, prompt):
     kept, found = prompt.is_kept(), {}
     language = vlm.model.model.language_model
     hook = language.register_forward_pre_hook(lambda *call: found.update(call[2]), with_kwargs=True)
-    untouched(vlm, process(vlm.processor, MediaInput.of(media), QUESTION).inputs)
+    untouched(vlm, process(vlm.processor, Conversation.about(MediaInput.of(media), QUESTION)).inputs)
     hook.remove()
     positions = prompt.sequence["position_ids"][..., kept].unsqueeze(-2)
     if positions.ndim == 3:

@@ -34,14 +34,20 @@ def row_bytes(config: Any, tokens: int, shared: int = 0, *, itemsize: int = 2) -
     """
     text = config.get_text_config()
     width, heads = text.hidden_size, getattr(text, "num_attention_heads", 1)
-    head = getattr(text, "head_dim", None) or width // heads
-    groups = getattr(text, "num_key_value_heads", None) or heads
+    head = _widest(text, "head_dim") or width // heads
+    groups = _widest(text, "num_key_value_heads") or heads
     cache = 2 * text.num_hidden_layers * groups * head * (tokens + shared)
-    inner = getattr(text, "intermediate_size", None) or 4 * width
+    inner = _widest(text, "intermediate_size") or 4 * width
     layer = tokens * (4 * width + 3 * inner)
     scores = 2 * tokens * (tokens + shared) * (heads if config._attn_implementation == "eager" else 1)
     logits = 8 * text.vocab_size  # in float32, and a copy
     return int(itemsize * (cache + layer + scores) + logits)
+
+
+def _widest(text: Any, name: str) -> int:
+    """The largest value of what may vary from layer to layer, 0 where the config does not say."""
+    values = [getattr(layer, name, None) or 0 for layer in getattr(text, "per_layer_config", None) or [text]]
+    return max(max(value) if isinstance(value, (list, tuple)) else value for value in values)
 
 
 @dataclass

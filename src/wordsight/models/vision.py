@@ -80,7 +80,7 @@ def _of_modality(
     deep = [torch.cat(_items(layer)) for layer in getattr(output, "deepstack_features", None) or ()]
     is_read, counts = family.is_read(whole), whole.counts
     if is_read is not None:
-        counts = [int(item.sum()) for item in is_read.split(counts)]
+        counts = [int(item.sum()) for item in torch.split(is_read, counts)]
     start = 0
     for row, items in zip(rows, items_of_rows(rows, modality, counts), strict=True):
         own = row if len(rows) == 1 else with_items(row, made, items, len(features))
@@ -173,7 +173,7 @@ def find_encoder(model: Any, inputs: Mapping[str, Any], modality: str) -> tuple[
 
 
 def made_of(inputs: Mapping[str, Any], modality: str) -> str:
-    """What tokens at the placeholders of a modality are made of: GLM puts those of films at those of pictures."""
+    """What tokens at placeholders of a modality are made of: GLM puts films at placeholders of pictures."""
     is_film = "pixel_values" not in inputs and "pixel_values_videos" in inputs
     return "video" if is_film else modality
 

@@ -307,11 +307,8 @@ class VLM:
         exceeds the model's context.
         """
         self.check_lengths(prompts)
-        shared = (
-            shared_prefix_length(prompts)
-            if len(prompts) > 1 and self.family.shares_beginning(self.model)
-            else 0
-        )
+        shares = len(prompts) > 1 and self.family.shares_beginning(self.model)
+        shared = shared_prefix_length(prompts) if shares else 0
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)

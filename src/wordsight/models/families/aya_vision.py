@@ -22,8 +22,7 @@ class AyaVision(InternVL):
         begins = (ids == self.begin(context.processor)).nonzero()[:, 0]
         runs = [start for start, _ in context.runs(context.config.image_token_id)]
         owner = torch.searchsorted(begins, torch.tensor(runs, device=begins.device))
-        counts: list[int] = owner.unique_consecutive(return_counts=True)[1].tolist()
-        return counts
+        return [int((owner == number).sum()) for number in range(1, len(begins) + 1)]
 
     def begin(self, processor: Any) -> int:
         """The token with which a picture begins."""

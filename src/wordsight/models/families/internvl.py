@@ -24,10 +24,11 @@ class InternVL(Family):
         found: list[Grid] = []
         start = 0
         for image, (count, size) in enumerate(zip(counts, context.sizes_of(len(counts)), strict=True)):
-            columns = 1
-            if count > 1 and size is None:
+            if count == 1:
+                columns = 1
+            elif size is None:
                 columns = _columns_seen(context.inputs["pixel_values"][start : start + count])
-            elif count > 1:
+            else:
                 columns = self.columns(context.processor.image_processor, size)
             start += count
             found += _tiled(image, side, columns, (count - 1) // columns)
