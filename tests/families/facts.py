@@ -11,6 +11,7 @@ PADDED = {"deepseek_vl"}  # a picture is padded to a square
 CLS_SIGNALS = {"llava", "llava_next", "llava_next_video", "internvl"}  # of a tower with a [CLS] token
 HAVE_CLS = CLS_SIGNALS | {"vipllava"}
 NO_SIGNALS = {"gemma4", "idefics2", "lfm2_vl", "vipllava"}  # of the vision tower
+ONE_PICTURE_BEAMS = {"glm4v", "glm4v_moe"}  # beams of several score worse than greedy answers in transformers
 ROUTED = {"qwen3_5_moe"}  # to other experts, in half precision
 NO_FLASH = {"glm4v_moe"}  # transformers gives its kernels positions with axes, of pictures or not
 NO_MAP = {"idefics2"}  # no token is of a part of a picture
