@@ -455,3 +455,19 @@ def qwen3_5():
 def qwen3_5_moe():
     more = {"out_hidden_size": 32, "intermediate_size": 64, "num_position_embeddings": 64}
     return qwen("Qwen3_5Moe", {**LINEAR, **EXPERTS, "shared_expert_intermediate_size": 32}, **more)
+
+
+def ovis2():
+    marks = ["<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>"]
+    made = tokenizer("<image>", "<IMG_ATOM>", *marks)
+    words = {"vocab_size": 40, "num_visual_indicator_tokens": 5, "hidden_stride": 2}
+    config = hf.Ovis2Config(
+        vision_config={**TOWER, "num_hidden_layers": 1, **words},
+        text_config=hf.Qwen2Config(**SMALL, vocab_size=len(made)),
+        visual_indicator_token_ids=made.convert_tokens_to_ids(marks),
+        vocab_size=len(made),
+        hidden_size=32,
+        **ids(made, image_token_id="<IMG_ATOM>"),
+    )
+    images = hf.Ovis2ImageProcessor(size=SQUARE, crop_to_patches=True, min_patches=1, max_patches=6)
+    return config, hf.Ovis2Processor(images, made, image_seq_length=4, chat_template=template())

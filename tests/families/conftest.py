@@ -110,6 +110,7 @@ def media(request, picture):
 
 
 def pytest_addoption(parser):
+    parser.addoption("--families", help="run the tests of these checkpoints alone, by commas")
     parser.addoption("--report", help="write which families passed which kinds of tests into this JSON file")
 
 
@@ -119,6 +120,12 @@ def pytest_configure(config):
         "shows(column): what of a family the test shows; the property `cannot` says that it has it not",
     )
     config.report = defaultdict(lambda: defaultdict(list))
+
+
+def pytest_collection_modifyitems(config, items):
+    if only := config.getoption("--families"):
+        of = [getattr(getattr(item, "callspec", None), "params", {}).get("vlm") for item in items]
+        items[:] = [item for item, name in zip(items, of, strict=True) if name in only.split(",")]
 
 
 @pytest.hookimpl(wrapper=True)

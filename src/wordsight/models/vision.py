@@ -91,6 +91,7 @@ def _of_modality(
             deep=tuple(layer[start:end] for layer in deep),
             signals={name: signal[start:end] for name, signal in arranged.items()},
             listed=not isinstance(output.pooler_output, Tensor),
+            marks=getattr(output, "visual_indicator_features", None),
         )
         yield own, tokens if is_read is None else _only(tokens, is_read[start:end])
         start = end
@@ -153,7 +154,11 @@ def find_encoder(model: Any, inputs: Mapping[str, Any], modality: str) -> tuple[
 
     Raises ModelError if that is not known.
     """
-    encode = getattr(inner_model(model), f"get_{made_of(inputs, modality)}_features", None)
+    inner, made = inner_model(model), made_of(inputs, modality)
+    encode = getattr(inner, f"get_{made}_features", None)
+    if made == "video" and encode is None and "pixel_values_videos" in inputs:  # frames are pictures to it
+        encode = getattr(inner, "get_image_features", None)
+        inputs = {"pixel_values": inputs["pixel_values_videos"]}
     takes = inspect.signature(encode).parameters if encode else {}
     needed = [
         one.name for one in takes.values() if one.default is one.empty and one.kind is not one.VAR_KEYWORD

@@ -85,6 +85,11 @@ class VLM:
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
                 "expected a model with placeholders for them and transformers 5.18 or later"
             )
+        if hasattr(self.model.config, "qformer_config"):
+            raise ModelError(
+                f"{self.name}: visual tokens of {type(self.model).__name__} are queries, each of which reads "
+                "the whole picture, at places that its processor adds; wordsight does not read such models"
+            )
         self.family = family(self.model.config.model_type)
         self._memory = PassMemory(self.pass_bytes)
         self.model.eval()
