@@ -416,10 +416,12 @@ def glm(kind, **experts):
         **ids(made, **{f"{name}_token_id": mark for name, mark in zip(names, marks, strict=True)}),
     )
     size = {"shortest_edge": 256, "longest_edge": 2304}
-    images = hf.Glm4vImageProcessor(patch_size=4, merge_size=2, size=size)
-    videos = hf.Glm4vVideoProcessor(patch_size=4, merge_size=2, size={**size, "longest_edge": 8 * 2304})
+    reads = "Glm46V" if kind == "Glm46V" else "Glm4v"
+    shapes = {"patch_size": 4, "merge_size": 2}
+    images = getattr(hf, f"{reads}ImageProcessor")(**shapes, size=size)
+    videos = getattr(hf, f"{reads}VideoProcessor")(**shapes, size={**size, "longest_edge": 8 * 2304})
     chat = template(f"{marks[2]}{marks[0]}{marks[3]}", f"{marks[4]}{marks[1]}{marks[5]}")
-    return config, hf.Glm4vProcessor(images, made, videos, chat_template=chat)
+    return config, getattr(hf, f"{reads}Processor")(images, made, videos, chat_template=chat)
 
 
 def glm4v():
@@ -429,6 +431,10 @@ def glm4v():
 def glm4v_moe():
     experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 8}
     return glm("Glm4vMoe", **experts)
+
+
+def glm46v():
+    return glm("Glm46V")
 
 
 LINEAR = {

@@ -63,8 +63,8 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (
     (
         ImportError,
         "(?i)torchvision",
-        "its processor needs torchvision; `pip install torchvision`, or `pip install 'wordsight[models]'` for "
-        "all that models need",
+        "its processor needs torchvision; `pip install torchvision`, or `pip install 'wordsight[models]'` "
+        "for all that models need",
     ),
     (
         ImportError,
