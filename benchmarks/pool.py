@@ -79,9 +79,7 @@ def main() -> None:
         "comparisons": len(every),
         "differences_corrected_for_all": compared(scores, every, draws, index),
         "errors": {
-            method: {
-                other: errors(seeds, scores, (method, other), index) for one, other in every if one == method
-            }
+            method: {other: errors(seeds, (method, other), index) for one, other in every if one == method}
             for method, _ in every
         },
         "decided_by_draws": decided_by_draws(scores, measured, index),
@@ -124,18 +122,20 @@ def resamples(pictures: int, seed: int) -> NDArray[np.int64]:
 
 
 def errors(
-    seeds: list[dict[str, Scores]], scores: dict[str, Scores], pair: tuple[str, str], index: NDArray[np.int64]
+    seeds: list[dict[str, Scores]], pair: tuple[str, str], index: NDArray[np.int64], level: float = 0.95
 ) -> dict[str, Any]:
     """The difference of each model, its standard error over pictures with these models and over models with
-    these pictures, and its interval if both are drawn: of 95 %, not corrected for other comparisons.
+    these pictures, and its interval if both are drawn, at a level that corrects for nothing of its own.
     """
     method, other = pair
-    by_model = [float(np.mean(pooled([seed])[method] - pooled([seed])[other])) for seed in seeds]
-    mean = clustered_mean(scores[method] - scores[other], index)
-    over_models = float(np.std(by_model, ddof=1) / math.sqrt(MODELS))
+    each = [pooled([seed]) for seed in seeds]
+    gaps = np.array([scores[method] - scores[other] for scores in each])  # (models, questions)
+    by_model, count = gaps.mean(1).tolist(), len(seeds)
+    mean = clustered_mean(gaps.mean(0), index)
+    over_models = float(np.std(by_model, ddof=1) / math.sqrt(count))
     error = math.hypot(mean.error, over_models)
-    degrees = error**4 / (mean.error**4 / (mean.pictures - 1) + over_models**4 / (MODELS - 1))
-    reach = student_quantile(0.95, int(degrees)) * error
+    degrees = error**4 / (mean.error**4 / (mean.pictures - 1) + over_models**4 / (count - 1))
+    reach = student_quantile(level, int(degrees)) * error
     return {
         "by_model": by_model,
         "over_pictures": mean.error,

@@ -29,7 +29,9 @@ from wordsight.pruners import make
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.layerwise import LayerPruner
+from wordsight.pruners.learned import Learned
 from wordsight.redundancy.codebook import FORMAT
+from wordsight.redundancy.scorer import Fitting, Scorer
 from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
 
@@ -83,7 +85,7 @@ def table(shares: dict[str, list[float]]) -> Table:
 
 def before_the_model() -> dict[str, Pruner]:
     """Every method of the experiment that chooses before the language model, those with a codebook with one
-    of random prototypes.
+    of random prototypes; and the learned one.
     """
     names = json.loads((HERE / "experiments" / "pruners.json").read_text())["pruner"]
     book = Codebook(
@@ -94,7 +96,15 @@ def before_the_model() -> dict[str, Pruner]:
         name: replace(method, codebook=book) if isinstance(method, BookPruner) else method
         for name, method in methods.items()
         if not isinstance(method, LayerPruner)
-    }
+    } | {"learned": Learned(keep=KEEP, scorer=drawn_scorer())}
+
+
+def drawn_scorer() -> Scorer:
+    """A scorer of random layers, as large as by default."""
+    hidden = Fitting().hidden
+    layers = {"first": torch.randn(hidden, 1 + WIDTH) / WIDTH, "second": torch.randn(1, 1 + hidden)}
+    config: Any = {"model": "random numbers", "fingerprint": ""}
+    return Scorer(layers, config)
 
 
 def drawn_tokens() -> VisualTokens:

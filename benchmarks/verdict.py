@@ -100,7 +100,7 @@ def judge(
         vlm, task := Scenes(split="validation", pictures=400), _first(task, VALIDATION)
     )
     books = candidates(evidence, CLUSTERING)
-    tried = {label: _mean(validation, _book_method(book)) for label, book in books.items()}
+    tried = {label: _mean(validation, book_method(book)) for label, book in books.items()}
     chosen = {
         name: max(labels, key=tried.__getitem__)
         for name in CRITERIA
@@ -117,7 +117,7 @@ def judge(
     if other:
         theirs = collected(VLM.from_pretrained(other), evidence_root, "train", pictures)
         foreign = build_codebook(theirs, condition, CLUSTERING)
-        methods["book of another seed's model"] = _book_method(foreign)
+        methods["book of another seed's model"] = book_method(foreign)
     scores = {
         f"{method} | {keep}": test.run(make(keep))[0] for method, make in methods.items() for keep in KEEPS
     }
@@ -184,12 +184,12 @@ def _methods(evidence: Evidence, books: dict[str, Codebook], known: Known) -> di
         "true objects": lambda keep: TrueObjects(keep=keep, known=known),
     }
     for name, condition in CRITERIA.items():
-        methods[f"direct: {name}"] = _direct_method(condition, known, 1.0)
-        methods[f"direct + diversity: {name}"] = _direct_method(condition, known, WEIGHT)
+        methods[f"direct: {name}"] = direct_method(condition, known, 1.0)
+        methods[f"direct + diversity: {name}"] = direct_method(condition, known, WEIGHT)
     for name, book in books.items():
-        methods[f"codebook: {name}"] = _book_method(book)
+        methods[f"codebook: {name}"] = book_method(book)
         methods[f"codebook + diversity: {name}"] = _mixed_method(book)
-        methods[f"control: {name}"] = _book_method(random_codebook(evidence, len(book.prototypes)))
+        methods[f"control: {name}"] = book_method(random_codebook(evidence, len(book.prototypes)))
     return methods
 
 
@@ -204,14 +204,14 @@ def _vary(prepared: PreparedTask, evidence: Evidence, condition: Condition) -> d
             except UsageError:
                 continue
             accuracies[f"largest {largest}, images {images}: {len(book.prototypes)} prototypes"] = _mean(
-                prepared, _book_method(book)
+                prepared, book_method(book)
             )
     whole = build_codebook(evidence, condition, CLUSTERING)
     for count in (16, 64, 256, 1024):
         if count < len(whole.prototypes):
             rows = torch.randperm(len(whole.prototypes), generator=torch.Generator().manual_seed(0))[:count]
             part = Codebook(whole.prototypes[rows], whole.config)
-            accuracies[f"{count} of {len(whole.prototypes)} prototypes"] = _mean(prepared, _book_method(part))
+            accuracies[f"{count} of {len(whole.prototypes)} prototypes"] = _mean(prepared, book_method(part))
     return accuracies
 
 
@@ -220,7 +220,7 @@ def _mean(prepared: PreparedTask, method: Method) -> float:
     return float(scores.mean())
 
 
-def _book_method(book: Codebook) -> Method:
+def book_method(book: Codebook) -> Method:
     return lambda keep: CodebookPruner(keep=keep, codebook=book)
 
 
@@ -228,7 +228,7 @@ def _mixed_method(book: Codebook) -> Method:
     return lambda keep: CodebookMMR(keep=keep, codebook=book, weight=WEIGHT)
 
 
-def _direct_method(condition: Condition, known: Known, weight: float) -> Method:
+def direct_method(condition: Condition, known: Known, weight: float) -> Method:
     return lambda keep: Direct(keep=keep, condition=condition, known=known, weight=weight)
 
 

@@ -23,6 +23,7 @@ from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
 from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
 from wordsight.redundancy.evidence import EvidenceManifest, EvidenceShard
+from wordsight.redundancy.scorer import ScorerFile
 from wordsight.reports.answers import AnswersRecord
 from wordsight.reports.asking import AskRecord
 from wordsight.viewer.server import ExamplesRecord, HealthRecord, JobRecord
@@ -56,6 +57,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight demo": DemoRecord,
     "wordsight codebook build, import and info": CodebookInfo,
     "config.json of a codebook": CodebookFile,
+    "config.json of a scorer": ScorerFile,
     "manifest.json of evidence": EvidenceManifest,
     "the record in a file of evidence": EvidenceShard,
     "wordsight codebook calibrate": CalibrationRecord,

@@ -63,6 +63,20 @@ def test_shell_lines_of_the_readme_run_in_order(monkeypatch, capsys):
     assert "random" in capsys.readouterr().out.lower()
 
 
+def test_the_blocks_about_your_own_model_run_in_order(workplace, monkeypatch, capsys):
+    page = (ROOT / "docs" / "own_model.md").read_text()
+    names = {"__name__": "own_model"}
+    for language, source in re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL):
+        here = source.replace("llava-hf/llava-1.5-7b-hf", str(wordsight.demo.MODEL)).replace("cuda", "cpu")
+        if language == "python":
+            exec(compile(here, "own_model.md", "exec"), names)
+            continue
+        for line in here.splitlines():
+            monkeypatch.setattr(sys, "argv", shlex.split(line))
+            cli.main()
+    assert "20% of 144 visual tokens read" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
 def test_example_runs(path, monkeypatch):
     monkeypatch.syspath_prepend(path.parent)  # as `python examples/NAME.py` does

@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.models.chat import Answer as Answer
     from wordsight.models.chat import Chat as Chat
     from wordsight.models.families.base import Family as Family
+    from wordsight.models.load_options import GenerationOptions as GenerationOptions
+    from wordsight.models.load_options import LoadOptions as LoadOptions
     from wordsight.models.prompt import Prompt as Prompt
     from wordsight.models.prompt import collate as collate
     from wordsight.models.tokens import VisualTokens as VisualTokens
@@ -53,6 +55,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.fastv import FastV as FastV
     from wordsight.pruners.hired import HiRED as HiRED
     from wordsight.pruners.layerwise import LayerPruner as LayerPruner
+    from wordsight.pruners.learned import Learned as Learned
     from wordsight.pruners.mmtok import MMTok as MMTok
     from wordsight.pruners.pool import Pool as Pool
     from wordsight.pruners.prumerge import PruMerge as PruMerge
@@ -78,6 +81,9 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.redundancy.evidence import measure_tokens as measure_tokens
     from wordsight.redundancy.probe import TokenProbe as TokenProbe
     from wordsight.redundancy.probe import probe_tokens as probe_tokens
+    from wordsight.redundancy.scorer import Fitting as Fitting
+    from wordsight.redundancy.scorer import Scorer as Scorer
+    from wordsight.redundancy.scorer import fit_scorer as fit_scorer
     from wordsight.tasks.base import Example as Example
     from wordsight.tasks.base import Task as Task
 
@@ -109,8 +115,12 @@ _MODULES = {
     "ExplainRequest": "wordsight.explain.record",
     "Family": "wordsight.models.families.base",
     "FastV": "wordsight.pruners.fastv",
+    "Fitting": "wordsight.redundancy.scorer",
+    "GenerationOptions": "wordsight.models.load_options",
     "HiRED": "wordsight.pruners.hired",
     "LayerPruner": "wordsight.pruners.layerwise",
+    "Learned": "wordsight.pruners.learned",
+    "LoadOptions": "wordsight.models.load_options",
     "MMTok": "wordsight.pruners.mmtok",
     "MediaInput": "wordsight.media.inputs",
     "MergePruner": "wordsight.pruners.base",
@@ -127,6 +137,7 @@ _MODULES = {
     "Results": "wordsight.evaluation.results",
     "Scope": "wordsight.pruners.scope",
     "ScorePruner": "wordsight.pruners.base",
+    "Scorer": "wordsight.redundancy.scorer",
     "Settings": "wordsight.evaluation.comparison",
     "SparseVLM": "wordsight.pruners.sparsevlm",
     "TOPS": "wordsight.pruners.tops",
@@ -152,6 +163,7 @@ _MODULES = {
     "compare": "wordsight.evaluation.comparison",
     "describe_model": "wordsight.analysis.model_info",
     "explain_tokens": "wordsight.explain.record",
+    "fit_scorer": "wordsight.redundancy.scorer",
     "inspect_codebook": "wordsight.analysis.prototypes",
     "measure_tokens": "wordsight.redundancy.evidence",
     "probe_tokens": "wordsight.redundancy.probe",

@@ -234,6 +234,13 @@ def test_the_blind_word_in_other_letters_is_no_other_word():
     assert states.saying(0.5)["order"]["says_other"]["low"] == 0.5
 
 
+def test_a_token_that_says_nothing_says_no_other_word_and_none_that_is_listed():
+    words, low = ["sky", None] * 8, torch.arange(16.0)
+    states = PictureStates({"order": low}, {"confidence": torch.ones(16)}, words, "grass")
+    assert states.saying(0.5)["order"]["says_other"]["low"] == 0.5
+    assert states.low_words(0.5) == {"order": {"sky": 4}}
+
+
 def test_a_model_without_a_picture_map_is_refused_before_the_work(tiny, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(type(tiny.family), "has_picture_map", False)
     with pytest.raises(UsageError, match="no picture map"):

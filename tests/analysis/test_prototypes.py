@@ -14,8 +14,10 @@ from wordsight._utils.records import checked
 from wordsight.algorithms.clustering import dpc_knn
 from wordsight.analysis.prototypes import Inspection, inspect_codebook, principal
 from wordsight.errors import UsageError
+from wordsight.redundancy import probe
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.probe import QUESTION, probe_tokens, with_embeddings
+from wordsight.reports.book import sentences, words_of
 from wordsight.synthetic.scenes import render
 
 ROWS = torch.arange(0, 144, 8)  # the tokens of each photo that are prototypes
@@ -115,19 +117,31 @@ def test_a_cluster_counts_what_its_prototypes_say_and_prune(shown):
         assert cluster["prototypes"] == len(own) > 0
         assert cluster["prunes"] == sum(each["prunes"] for each in own)
         assert cluster["confidence"] == pytest.approx(np.mean([each["confidence"] for each in own]))
-        said = Counter(each["words"][0][0] for each in own)
+        said = Counter(each["words"][0][0] for each in own if not each["says_nothing"])
         assert dict(cluster["words"]).items() <= said.items()
-        assert cluster["words"][0][1] == max(said.values())
+        assert max(dict(cluster["words"]).values(), default=0) == max(said.values(), default=0)
+        assert cluster["says_nothing"] == len(own) - said.total()
         assert shown.record["prototypes"][cluster["center"]] in own
 
 
-def test_prototypes_that_say_a_word_surely_are_flagged_with_share_and_words(shown, tiny):
+def test_prototypes_that_say_a_word_surely_are_flagged_with_share_and_words(shown, tiny, monkeypatch):
+    monkeypatch.setattr(probe, "NOISE_FLOOR", 0)
     sure = sorted(column(shown, "confidence"))[-5]
     says = inspect_codebook(tiny, shown.book, shown.photos[:1], sure=sure)["says"]
     words = [each["words"][0][0] for each in shown.record["prototypes"] if each["confidence"] >= sure]
     assert (says["flagged"], says["prototypes"], says["share"]) == (True, 5, 5 / 36)
     assert dict(says["words"]) == Counter(words)
     assert [count for _, count in says["words"]] == sorted(Counter(words).values(), reverse=True)
+
+
+def test_prototypes_that_say_no_more_than_the_question_are_dots_and_not_flagged(shown, tiny, monkeypatch):
+    monkeypatch.setattr(probe, "NOISE_FLOOR", 1)
+    record = inspect_codebook(tiny, shown.book, shown.photos[:1], sure=0.001)
+    assert (record["says"]["prototypes"], record["says"]["flagged"]) == (0, False)
+    assert "36 of them say nothing: the model says the same as without any picture." in sentences(record)
+    for cluster in record["clusters"]:
+        assert (cluster["words"], cluster["says_nothing"]) == ([], cluster["prototypes"])
+        assert words_of(cluster) == f"· ({cluster['prototypes']})"
 
 
 def test_a_book_that_says_nothing_surely_is_not_flagged(shown, tiny):

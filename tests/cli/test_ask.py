@@ -131,6 +131,22 @@ def test_info_is_lines_to_read(run):
     assert re.search(r"^several pictures +works$", out, re.M)
 
 
+def test_info_asks_tokens_of_pictures_spread_over_a_folder(run, folder):
+    (folder / "photos").mkdir()
+    for number in range(6):
+        render(number).image.save(folder / "photos" / f"{number}.png")
+    (folder / "photos" / "2.png").write_bytes(b"no picture")
+    code, out, err = run("info", "tiny", "--images", "photos", "--pictures", "3", "--json")
+    silence = json.loads(out)["silence"]
+    assert (code, silence["tokens"], silence["pictures"]) == (0, 2 * 64, 2)  # of 0, 2 and 4
+    assert err.startswith("skipped photos/2.png: ")
+
+
+def test_info_without_pictures_asks_no_token(run):
+    assert json.loads(run("info", "tiny", "--json")[1])["silence"] is None
+    assert "--images FOLDER" in run("info", "tiny")[1]
+
+
 @pytest.mark.parametrize("size", ["300", "0x4", "ax4", "4x", "-3x4"])
 def test_info_refuses_what_is_no_size(run, size):
     code, out, err = run("info", "tiny", f"--size={size}")

@@ -14,7 +14,7 @@ from wordsight.explain.token_table import ProbeRecord
 from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.uniform import Uniform
-from wordsight.redundancy import evidence
+from wordsight.redundancy import evidence, probe
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import criterion
 from wordsight.redundancy.probe import QUESTION
@@ -114,15 +114,23 @@ def test_ask_prunes_with_a_book_in_a_folder(run):
     assert record["tokens_kept"] == 36
 
 
-def test_probe_as_json_has_what_every_token_says(run):
+@pytest.fixture
+def floor(monkeypatch):
+    """A noise floor between the tokens of the tiny model."""
+    monkeypatch.setattr(probe, "NOISE_FLOOR", 0.005)
+
+
+def test_probe_as_json_has_what_every_token_says(run, floor):
     record = parsed(run("probe", "good.png", "--json"))
     assert set(record) == {"format", "image", "model", "question", "tokens"}
     assert (record["format"], record["question"]) == (1, QUESTION)
     assert checked(ProbeRecord, record, "the record") == record
     assert [token["cell"] for token in record["tokens"]] == [[0, 0, i // 12, i % 12] for i in range(144)]
     for token in record["tokens"]:
-        assert set(token) == {"cell", "words", "confidence"}
+        assert set(token) == {"cell", "words", "confidence", "blind_divergence", "says_nothing"}
         assert token["words"][0][1] == token["confidence"]
+        assert token["says_nothing"] == (token["blind_divergence"] < probe.NOISE_FLOOR)
+    assert {token["says_nothing"] for token in record["tokens"]} == {True, False}
 
 
 def test_the_share_of_the_command_line_holds_over_the_count_of_the_spec_and_that_is_said(run):
@@ -134,14 +142,16 @@ def test_the_share_of_the_command_line_holds_over_the_count_of_the_spec_and_that
 
 def test_probe_with_ablation_also_shows_divergences(run):
     tokens = parsed(run("probe", "good.png", "--ablation", "--json"))["tokens"]
-    assert all(set(token) == {"cell", "words", "confidence", "regional", "global"} for token in tokens)
+    assert all({"cell", "words", "says_nothing", "regional", "global"} <= set(token) for token in tokens)
     assert all(0 <= token[scope] <= 0.6932 for token in tokens for scope in ("regional", "global"))
 
 
-def test_probe_shows_a_grid_of_words(run):
+def test_probe_shows_a_grid_of_words_with_a_dot_for_every_token_that_says_nothing(run, floor):
     code, out, _ = run("probe", "good.png")
     assert code == 0
     assert out.count("\n") == 12
+    tokens = parsed(run("probe", "good.png", "--json"))["tokens"]
+    assert out.split().count("·") == sum(token["says_nothing"] for token in tokens) > 0
 
 
 def test_probe_draws_a_picture(run, folder):

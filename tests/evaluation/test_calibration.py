@@ -18,6 +18,7 @@ from wordsight.pruners.random import Random
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.criteria import CRITERIA
 from wordsight.redundancy.evidence import SIGNALS
+from wordsight.redundancy.probe import NOISE_FLOOR
 from wordsight.tasks.base import Example, Task
 
 TOKENS, PICTURES = 40, 40
@@ -105,6 +106,12 @@ def test_a_book_of_tokens_that_say_nothing_pays(good):
     assert good.record["pays"] is True
     assert good.record["chosen"].startswith("certainty")
     assert good.record["testing"][good.record["chosen"]] > 0.95
+
+
+def test_the_tokens_of_the_evidence_that_say_nothing_are_counted(good, planted):
+    quiet = sum(far < NOISE_FLOOR for far in planted.signals["blind_divergence"].tolist())
+    assert good.record["silence"]["share"] == pytest.approx(quiet / len(planted))
+    assert good.record["silence"]["pictures"] == len(set(planted.image.tolist()))
 
 
 def test_random_tokens_and_books_of_random_tokens_read_as_much_of_everything(good):

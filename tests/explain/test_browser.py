@@ -109,12 +109,13 @@ def made_up(grids=((0, 12, 12),), panels=1, word="sky", name="alpha"):
         "wordsight": "0", "model": word, "question": word, "probe_question": word, "answer": word,
         "panels": [{"title": f"panel {i}", **shape} for i in range(panels)],
         "tokens": {"cell": cell, "box": box, "words": [[[word, 0.5], ["cat", 0.25]]] * count,
+                   "says_nothing": [False] * count,
                    "values": {"confidence": [i / count for i in range(count)]}},
         "maps": [{"name": "confidence", "label": "confidence", "about": word, "scale": "linear",
                   "low": 0.0, "high": 1.0}],
         "notes": [], "missing": [{"label": "[CLS] attention", "why": word}],
         "codebook": {"prototypes": 9, "digest": "f00d", "nearest": [3] * count, "similarity": [0.5] * count,
-                     "says": {"3": [[word, 0.5]]}, "pictures": "no pictures"},
+                     "says": {"3": [[word, 0.5]]}, "says_nothing": [], "pictures": "no pictures"},
         "methods": methods, "agreement": [{"keep": 0.2, "kept_by": [2] + [0] * (count - 1)}],
         "words": [{"word": word, "tokens": count, "confidence": 0.5}],
     }  # fmt: skip
@@ -292,6 +293,27 @@ def test_a_word_rings_the_tokens_that_say_it_first(opened, file, record):
     assert view.evaluate("record.tokens.cell.map((_, token) => tokenStyle().ring(token))") == [
         w == "pig" for w in says
     ]
+
+
+def test_tokens_that_say_nothing_are_ringed_as_such_and_say_so(opened):
+    record = made_up(grids=((0, 2, 2),))
+    record["tokens"]["says_nothing"] = [False, True, True, False]
+    record["words"] = [
+        {"word": "sky", "tokens": 2, "confidence": 0.5},
+        {"word": None, "tokens": 2, "confidence": 0.5},
+    ]
+    view = opened(record)
+    rings = "record.tokens.cell.map((_, token) => tokenStyle().ring(token))"
+    for label, ringed in (("· (nothing)", [False, True, True, False]), ("sky", [True, False, False, True])):
+        view.click(f"#word-table button >> text={label}")
+        assert view.evaluate(rings) == ringed
+    view.click("#word-table button >> text=sky")
+    assert view.evaluate(rings) == [False] * 4, "nothing is chosen any more"
+    assert view.get_attribute("[data-token='1']", "aria-label") == "row 1, column 2: nothing"
+    view.locator("[data-token='1']").click()
+    assert "It says nothing" in view.inner_text("#details")
+    view.locator("[data-token='0']").click()
+    assert "It says nothing" not in view.inner_text("#details")
 
 
 def test_several_panels_have_a_strip_that_leads_to_each(opened):

@@ -23,6 +23,7 @@ from wordsight.pruners.fastv import FastV
 from wordsight.pruners.layerwise import LayerPruner
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.scorer import fit_scorer
 
 QUESTION = "what is the background?"
 KEEPS = (0.05, 0.25, 1.0)
@@ -50,9 +51,26 @@ def book(tmp_path_factory, tiny, prompt):
 
 
 @pytest.fixture(scope="module")
+def scorer(tmp_path_factory, evidence_of):
+    """The folder of a scorer of embeddings as wide as the tiny model's."""
+    embeds = torch.randn(40, 32, generator=torch.Generator().manual_seed(6))
+    folder = tmp_path_factory.mktemp("scorers") / "scorer"
+    fit_scorer(evidence_of({"blind_divergence": embeds[:, 0].sigmoid() / 2}, embeds)).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
 def record(tiny, picture, book):
     asked = ExplainRequest(names=["scene.png"], question=QUESTION, keeps=KEEPS, book=book)
     return explain_tokens(tiny, MediaInput.of(picture), asked)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def floor():
+    """A noise floor between the tokens of the tiny model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "NOISE_FLOOR", 0.005)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +81,7 @@ def probed(tiny, picture):
 def test_a_record_is_plain_json_of_its_type(record):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert checked(ExplainRecord, record, "the record") == record
-    assert record["format"] == 2
+    assert record["format"] == 3
     assert {each["name"] for each in record["maps"]} == set(record["tokens"]["values"])
 
 
@@ -73,6 +91,8 @@ def test_the_words_are_what_the_probe_reads(tiny, probed, record):
         assert [word for word, _ in found] == [word for word, _ in words[:5]]
         assert [chance for _, chance in found] == pytest.approx([chance for _, chance in words[:5]], rel=1e-4)
     assert record["tokens"]["values"]["confidence"] == pytest.approx(read.confidence.tolist(), rel=1e-4)
+    assert record["tokens"]["says_nothing"] == (read.blind_divergence < probe.NOISE_FLOOR).tolist()
+    assert set(record["tokens"]["says_nothing"]) == {True, False}
     assert record["tokens"]["values"]["certainty"] == pytest.approx(read.certainty.tolist(), rel=1e-4)
 
 
@@ -147,6 +167,8 @@ def test_prototypes_that_occur_say_what_they_would_in_a_tokens_place(tiny, probe
         assert [chance for _, chance in words] == pytest.approx(
             [chance for _, chance in expected[:3]], rel=1e-4
         )
+        (far,) = probe.probe_tokens(tiny, lone).blind_divergence.tolist()
+        assert (int(number) in record["codebook"]["says_nothing"]) == (far < probe.NOISE_FLOOR)
 
 
 def test_prototypes_are_read_one_by_one(tiny, probed):
@@ -156,8 +178,9 @@ def test_prototypes_are_read_one_by_one(tiny, probed):
 
 
 @pytest.mark.parametrize("name", [name for name in pruners.names() if name not in INSIDE])
-def test_what_is_kept_is_what_the_pruner_chooses(name, tiny, picture, book):
-    method = pruners.make(f"{name}:codebook={book}" if name.startswith("codebook") else name)
+def test_what_is_kept_is_what_the_pruner_chooses(name, tiny, picture, book, scorer):
+    options = {"codebook": f":codebook={book}", "learned": f":scorer={scorer}"}
+    method = pruners.make(name + options.get(name.partition("_")[0], ""))
     prompt = tiny.encode(picture, QUESTION, signals=method.required_signals)
     (found,) = pruner_choices(tiny, prompt, [method], KEEPS)["methods"]
     for keep, choice in zip(KEEPS, found["choices"], strict=True):
@@ -263,14 +286,20 @@ def test_a_method_with_one_choice_agrees_at_every_keep():
 
 
 def test_the_table_counts_the_tokens_that_say_a_word_first(record):
-    counted = Counter(words[0][0] for words in record["tokens"]["words"])
+    tokens = record["tokens"]
+    counted = Counter(
+        None if nothing else words[0][0]
+        for words, nothing in zip(tokens["words"], tokens["says_nothing"], strict=True)
+    )
     assert {row["word"]: row["tokens"] for row in record["words"]} == counted
     assert [row["tokens"] for row in record["words"]] == sorted(counted.values(), reverse=True)
 
 
 def test_words_are_sorted_by_tokens_and_then_by_name():
-    rows = by_word([[["sky", 0.5]], [["cat", 1.0]], [["sky", 1.0]], [["ant", 0.25]]])
+    said = [[["sky", 0.5]], [["cat", 1.0]], [["sky", 1.0]], [["ant", 0.25]], *[[["cat", 0.5]]] * 3]
+    rows = by_word(said, [False] * 4 + [True] * 3)
     assert [(row["word"], row["tokens"], row["confidence"]) for row in rows] == [
+        (None, 3, 0.5),
         ("sky", 2, 0.75),
         ("ant", 1, 0.25),
         ("cat", 1, 1.0),

@@ -228,14 +228,15 @@ def test_keys_lead_from_token_to_token(js):
 
 
 def made_up(panels, crops):
-    """A record of one token."""
+    """A record of two tokens, of which the second says nothing."""
     grids = [{"crop": crop, "label": f"crop {crop}"} for crop in range(crops)]
     words = [["pig", 0.98412], ["", 0.01], ["sky", 0.002], ["x", 0.001]]
     return {
         "panels": [{"title": f"panel {i}", "crops": grids} for i in range(panels)],
-        "tokens": {"cell": [[0, 0, 1, 4]], "words": [words], "values": {"global": [0.5]}},
+        "tokens": {"cell": [[0, 0, 1, 4], [0, 0, 1, 5]], "words": [words, words],
+                   "says_nothing": [False, True], "values": {"global": [0.5, 0.25]}},
         "maps": [{"name": "global", "label": "global divergence"}],
-    }
+    }  # fmt: skip
 
 
 def test_a_token_is_described_by_place_words_and_values(js):
@@ -246,14 +247,27 @@ def test_a_token_is_described_by_place_words_and_values(js):
     )
 
 
+def test_a_token_that_says_nothing_is_a_dot_and_no_word(js):
+    tokens = made_up(1, 1)["tokens"]
+    assert js("[0, 1].map((token) => wordOf(tokens, token))", tokens=tokens) == ["pig", None]
+    assert js("['pig', '', null].map(visible)") == ["pig", "(blank)", "·"]
+    assert js("['pig', '', null].map(audible)") == ["pig", "(blank)", "nothing"]
+    assert js("summary(record, 1)", record=made_up(1, 1)) == (
+        "row 2, column 6, says nothing; global divergence 0.25"
+    )
+
+
 def test_a_prototype_is_described_with_the_tokens_that_share_it(js):
     codebook = {"prototypes": 9, "nearest": [4, 2, 4], "similarity": [0.5, 0.7, 0.75], "digest": "d",
-                "says": {"4": [["pig", 0.9]], "2": [["sky", 0.25]]}, "pictures": "no pictures"}  # fmt: skip
+                "says": {"4": [["pig", 0.9]], "2": [["sky", 0.25]]}, "says_nothing": [2],
+                "pictures": "no pictures"}  # fmt: skip
     assert js("[0, 1, 2].map((token) => alike(codebook, token))", codebook=codebook) == [[2, 0], [1], [2, 0]]
     assert js("prototypeText(codebook, 0, 2)", codebook=codebook) == (
         "Number 4 of 9, cosine 0.5. Alone, it says pig 0.9. It is the nearest prototype of 2 tokens here:"
     )
-    assert js("prototypeText(codebook, 1, 1)", codebook=codebook).endswith("prototype of this token only:")
+    silent = js("prototypeText(codebook, 1, 1)", codebook=codebook)
+    assert silent.startswith("Number 2 of 9, cosine 0.7. Alone, it says nothing. It is")
+    assert silent.endswith("prototype of this token only:")
 
 
 def test_an_answer_says_whether_it_differs_and_what_was_read(js):

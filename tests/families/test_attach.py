@@ -49,6 +49,7 @@ def assert_generated(vlm, pruner, inputs, prompts):
 
 
 @pytest.mark.parametrize("pruner", PRUNERS, ids=lambda pruner: type(pruner).__name__)
+@pytest.mark.shows("attach")
 def test_generate_is_that_of_the_pruned_prompt(vlm, media, pruner):
     if can_run(vlm, pruner):
         prompt = vlm.encode(media, QUESTIONS[0], signals=pruner.required_signals)
@@ -56,6 +57,7 @@ def test_generate_is_that_of_the_pruned_prompt(vlm, media, pruner):
 
 
 @pytest.mark.parametrize("pruner", PRUNERS, ids=lambda pruner: type(pruner).__name__)
+@pytest.mark.shows("attach")
 def test_generate_of_a_padded_batch_is_that_of_its_pruned_prompts(vlm, picture, pruner):
     if not can_run(vlm, pruner):
         return
@@ -68,6 +70,7 @@ def test_generate_of_a_padded_batch_is_that_of_its_pruned_prompts(vlm, picture, 
 
 
 @pytest.mark.parametrize("beams", [{"num_beams": 2}, {"num_beams": 3, "num_return_sequences": 2}])
+@pytest.mark.shows("attach")
 def test_beams_with_all_tokens_are_those_of_the_untouched_model(vlm, picture, beams):
     second = [picture(50, 50, 1), picture(64, 96, 2)]
     if facts.kind(vlm) in facts.ONE_PICTURE_BEAMS:
@@ -79,6 +82,7 @@ def test_beams_with_all_tokens_are_those_of_the_untouched_model(vlm, picture, be
     assert torch.equal(output, expected)
 
 
+@pytest.mark.shows("attach")
 def test_detaching_leaves_no_trace(vlm, picture):
     before = set(vars(vlm.model)), vlm.model.generate
     modes = [module.training for module in vlm.model.modules()]
@@ -89,3 +93,19 @@ def test_detaching_leaves_no_trace(vlm, picture):
     assert (set(vars(vlm.model)), vlm.model.generate) == before
     assert [module.training for module in vlm.model.modules()] == modes
     assert sum(len(module._forward_pre_hooks) for module in vlm.model.modules()) == hooks
+
+
+@pytest.mark.shows("attach")
+def test_beams_of_a_batch_that_drops_between_layers_are_those_of_each_prompt(vlm, picture):
+    pruner = FastV(keep=0.5, layer=1)
+    if not can_run(vlm, pruner):
+        return
+    media = [picture(90, 40, 0), picture(50, 50, 1)]
+    beams = {"num_beams": 2, "num_return_sequences": 2}
+    with attach(vlm.model, vlm.processor, pruner):
+        whole = own_inputs(vlm, media, QUESTIONS)
+        both = vlm.model.generate(**whole, **LENGTH, **beams)[:, whole["input_ids"].shape[1] :]
+        for number, (one, text) in enumerate(zip(media, QUESTIONS, strict=True)):
+            inputs = own_inputs(vlm, one, [text])
+            alone = vlm.model.generate(**inputs, **LENGTH, **beams)[:, inputs["input_ids"].shape[1] :]
+            assert torch.equal(both[2 * number : 2 * number + 2, : alone.shape[1]], alone)

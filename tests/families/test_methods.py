@@ -18,14 +18,17 @@ from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.learned import Learned
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.build import Clustering, build_codebook
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import Condition
 from wordsight.redundancy.evidence import collect_evidence
+from wordsight.redundancy.scorer import Fitting, fit_scorer
 
 QUESTION = "what color is the cat?"
-FREE = [name for name in pruners.names() if not issubclass(find(pruners, name, Pruner), BookPruner)]
+FITTED = (BookPruner, Learned)
+FREE = [name for name in pruners.names() if not issubclass(find(pruners, name, Pruner), FITTED)]
 
 
 @pytest.fixture(scope="session")
@@ -180,13 +183,15 @@ def test_every_pruner_runs_or_names_what_is_missing(vlm, media):
             assert 3 <= answer.tokens_kept < answer.tokens_total, name
 
 
-def test_only_a_pruner_that_reads_the_question_chooses_by_it(vlm, book, picture):
+def test_only_a_pruner_that_reads_the_question_chooses_by_it(vlm, book, evidence_of, picture):
     media, questions = picture(64, 64, 1), (QUESTION, "how many dogs are in the garden?")
     asked = [vlm.encode(media, question, signals=vlm.signals).visual for question in questions]
     for name in pruners.names():
         pruner = pruners.make(f"{name}:tokens=4")
         if isinstance(pruner, BookPruner):
             pruner = replace(pruner, codebook=book)
+        if isinstance(pruner, Learned):
+            pruner = replace(pruner, scorer=fit_scorer(evidence_of(vlm), Fitting(passes=1)))
         if pruner.required_signals <= vlm.signals:
             kept = [pruner.prune(tokens).slot for tokens in asked]
             assert pruner.reads_question or torch.equal(*kept), name

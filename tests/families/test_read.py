@@ -49,6 +49,7 @@ def assert_same(read, encoded):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.shows("attach")
 def test_a_batch_is_read_as_its_rows_are_encoded(vlm, picture, side):
     several = [[picture(90, 40, 0)], [picture(50, 50, 1), picture(64, 96, 2)], [picture(40, 70, 3)]]
     media = [MediaInput.of(pictures) for pictures in several]
@@ -58,12 +59,14 @@ def test_a_batch_is_read_as_its_rows_are_encoded(vlm, picture, side):
         assert_same(mine, vlm.encode(one, question, signals=signals))
 
 
+@pytest.mark.shows("attach")
 def test_one_prompt_is_read_as_it_is_encoded(vlm, media):
     inputs = process(vlm.processor, Conversation.about(MediaInput.of(media), QUESTIONS[0])).inputs
     (read,) = vlm.read(inputs)
     assert_same(read, vlm.encode(media, QUESTIONS[0]))
 
 
+@pytest.mark.shows("attach")
 def test_films_of_several_rows_are_read_as_they_are_encoded(vlm, picture):
     if getattr(vlm.processor, "video_processor", None) is None:
         return  # takes frames as pictures
@@ -75,6 +78,7 @@ def test_films_of_several_rows_are_read_as_they_are_encoded(vlm, picture):
         assert_same(read, vlm.encode(film, QUESTIONS[0]))
 
 
+@pytest.mark.shows("attach")
 def test_a_row_of_text_has_no_visual_tokens(vlm, picture):
     inputs = process(
         vlm.processor, Conversation.about(MediaInput.of(picture(40, 40, 0)), QUESTIONS[0])
@@ -103,12 +107,14 @@ def as_read(vlm, text):
     return tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]).strip()
 
 
+@pytest.mark.shows("attach")
 def test_the_question_is_told_from_the_tokens(vlm, picture):
     media = [MediaInput.of([picture(40, 40, seed)]) for seed in range(2)]
     inputs = batched(vlm, media, QUESTIONS[:2], "left")
     assert last_questions(vlm.processor, inputs) == [as_read(vlm, text) for text in QUESTIONS[:2]]
 
 
+@pytest.mark.shows("attach")
 def test_the_last_of_several_questions_is_the_question(vlm, picture):
     if not vlm.processor.chat_template:
         return
@@ -119,6 +125,7 @@ def test_the_last_of_several_questions_is_the_question(vlm, picture):
     assert last_questions(vlm.processor, inputs) == [as_read(vlm, QUESTIONS[1])]
 
 
+@pytest.mark.shows("attach")
 def test_labels_stay_beside_their_tokens(vlm, picture):
     inputs = dict(
         process(vlm.processor, Conversation.about(MediaInput.of(picture(40, 40, 0)), QUESTIONS[0])).inputs

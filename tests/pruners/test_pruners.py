@@ -17,10 +17,12 @@ from wordsight.pruners.book import BookPruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.layerwise import LayerPruner
+from wordsight.pruners.learned import Learned
 from wordsight.pruners.prumerge import PruMerge
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.scorer import Scorer
 
 CLASSES = {name: registry.find(pruners, name, Pruner) for name in pruners.names()}
 # What to keep, and how many of 64 tokens that is.
@@ -35,12 +37,29 @@ def made_up_book(width):
     return Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": None})
 
 
+def made_up_scorer(width, fingerprint):
+    generator = torch.Generator().manual_seed(6)
+    first, second = (torch.randn(shape, generator=generator) / 4 for shape in ((6, 1 + width), (1, 7)))
+    config = {
+        "format": 1,
+        "model": "made-up",
+        "fingerprint": fingerprint,
+        "questions": ["what is it?"],
+        "fitting": {"hidden": 6, "passes": 1, "seed": 0},
+        "pictures": 1,
+        "tokens": 1,
+        "versions": {},
+    }
+    return Scorer({"first": first, "second": second}, config)
+
+
 @pytest.fixture(scope="session")
-def books(tmp_path_factory):
-    """Folders of made-up books, by their width."""
+def books(tmp_path_factory, tiny):
+    """Folders of made-up books and scorers, by their width; the scorers are the tiny model's."""
     root = tmp_path_factory.mktemp("books")
     for width in (16, 32):
         made_up_book(width).save_pretrained(root / str(width) / "book")
+        made_up_scorer(width, tiny.fingerprint).save_pretrained(root / str(width) / "scorer")
     return root
 
 
@@ -52,6 +71,8 @@ def make(request, books):
     def made(width=16, **options):
         if issubclass(cls, BookPruner):
             options["codebook"] = str(books / str(width) / "book")
+        if issubclass(cls, Learned):
+            options["scorer"] = str(books / str(width) / "scorer")
         return cls(**options)
 
     return made

@@ -103,6 +103,11 @@ def test_a_signal_over_all_questions_is_that_of_the_question_that_says_most(
     assert (found > Evidence.load(whole).signals[signal][144:288] + 1e-6).any()
 
 
+def test_tokens_say_nothing_by_the_divergence_from_the_blind_answer(evidence_of):
+    found = evidence_of({"blind_divergence": [0.0, 0.019, 0.021, 0.5], "questions_divergence": [0.5] * 4})
+    assert found.says_nothing.tolist() == [True, True, False, False]
+
+
 def test_with_one_question_all_questions_say_what_it_says(tiny, pictures):
     columns = measure_tokens(tiny, pictures[0], ["what is it?"])
     assert torch.equal(columns["questions"], columns["confidence"])

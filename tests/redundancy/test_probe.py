@@ -174,6 +174,26 @@ def test_blind_divergence_is_that_from_the_prompt_without_any_visual_token(tiny,
     torch.testing.assert_close(reading.blind_divergence, slow, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize(("moved", "nothing"), [(0, True), (0.1, True), (0.19, True), (0.21, False)])
+def test_a_token_that_moves_less_than_a_fifth_of_what_is_said_says_nothing(moved, nothing):
+    logits = torch.tensor([[0.5 + moved, 0.5 - moved], [0.5, 0.5]]).log().tolist()
+    far = slow_divergence(*logits)
+    assert far == pytest.approx(moved**2 / 2, rel=0.1)  # as small divergences are
+    one = torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.5]]), (("a", "b"),), torch.zeros(1)
+    assert probe.TokenProbe(*one, torch.tensor([far])).says_nothing.tolist() == [nothing]
+
+
+def test_which_tokens_say_nothing_follows_from_their_distributions(tiny, reading, by_hand):
+    blind = blind_by_hand(tiny)
+    slow = torch.tensor([slow_divergence(row, blind) for row in by_hand.double().tolist()])
+    assert (reading.says_nothing == (slow < probe.NOISE_FLOOR)).all()
+
+
+def test_tokens_whose_words_are_those_without_any_say_nothing(tiny, asked, monkeypatch):
+    monkeypatch.setattr(tiny, "logits", lambda prompts: torch.arange(256.0).repeat(len(prompts), 1))
+    assert probe.probe_tokens(tiny, asked).says_nothing.all()
+
+
 def test_a_token_that_is_shown_no_time_diverges_from_nothing(tiny, asked):
     few = replace(asked, visual=asked.visual.take(torch.arange(2)))
     assert probe.probe_tokens(tiny, few, repeat=0).blind_divergence.tolist() == pytest.approx(

@@ -16,6 +16,7 @@ RECORD = {
     "pictures": 150,
     "enough_pictures": True,
     "keeps": [0.2, 0.05],
+    "silence": {"share": 0.04, "tokens": 1440, "pictures": 30, "codebook_likely": False},
 }
 
 
@@ -40,6 +41,11 @@ def test_the_tables_of_a_calibration_say_what_its_record_says():
 def test_the_tables_of_a_calibration_end_with_its_verdict(pays, verdict):
     last = printed(RECORD | {"pays": pays})[-1]
     assert last == f"The best codebook {verdict} on this model and task, mean over 20%, 5% of tokens."
+
+
+def test_the_tables_of_a_calibration_say_how_many_tokens_say_nothing():
+    line = "4% of 1440 tokens of 30 pictures say nothing: a codebook is unlikely to pay."
+    assert printed(RECORD)[-2] == line
 
 
 def test_a_calibration_on_few_pictures_is_not_to_be_believed():

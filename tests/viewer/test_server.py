@@ -21,6 +21,7 @@ from wordsight.explain.panels import pictures
 from wordsight.explain.record import ExplainRequest, explain_tokens
 from wordsight.media.formats import file_chooser
 from wordsight.media.inputs import MediaInput
+from wordsight.models import photos
 from wordsight.pruners.divprune import DivPrune
 from wordsight.reports.palette import css
 from wordsight.synthetic.scenes import render
@@ -417,4 +418,14 @@ def test_the_files_of_the_page_are_served_as_they_are(site):
     examples = site.get("/examples")[1]
     assert examples["format"] == 1
     assert set(examples["questions"]) == {path.name for path in pictures.iterdir()}
-    assert set(examples["questions"]) < set(FILES)
+    for path in pictures.iterdir():
+        assert site.send("GET", f"/files/{path.name}")[2] == path.read_bytes()
+
+
+def test_the_examples_of_the_model_of_photos_are_its_photos(served, monkeypatch):
+    folder = Path(__file__).parents[2] / "packages/wordsight-photos/src/wordsight_photos/pictures"
+    monkeypatch.setattr(photos, "pictures", lambda: folder)
+    site = served(lambda job: None, model="demo-photos")
+    names = set(site.get("/examples")[1]["questions"])
+    assert names == {path.name for path in folder.glob("*.png")}
+    assert all(site.send("GET", f"/files/{name}")[2] == (folder / name).read_bytes() for name in names)

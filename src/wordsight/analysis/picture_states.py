@@ -30,13 +30,13 @@ class PictureStates:
 
     orders    (N,) each, by name: the signals that order them.
     measures  (N,) each, by name: their confidence and divergences.
-    words     the likeliest word of every token.
+    words     the likeliest word of every token, None if it says nothing.
     blind     the likeliest word without any token.
     """
 
     orders: Mapping[str, Tensor]
     measures: Mapping[str, Tensor]
-    words: Sequence[str]
+    words: Sequence[str | None]
     blind: str
 
     @cached_property
@@ -64,7 +64,8 @@ class PictureStates:
         ("says"), and one that is not the blind one ("says_other").
         """
         says = self.measures["confidence"] >= sure
-        other = says & torch.tensor([word.casefold() != self.blind.casefold() for word in self.words])
+        blind = (None, self.blind.casefold())
+        other = says & torch.tensor([(word and word.casefold()) not in blind for word in self.words])
         return {
             name: {"says": _shares(says, split), "says_other": _shares(other, split)}
             for name, split in self.split.items()
@@ -73,8 +74,11 @@ class PictureStates:
     def low_words(self, sure: float) -> dict[str, Counter[str]]:
         """By name of a split, how many of the low tokens say which word with that confidence or more."""
         says = (self.measures["confidence"] >= sure).tolist()
+        words = [word if said else None for word, said in zip(self.words, says, strict=True)]
         return {
-            name: Counter(self.words[i] for i in (split.low.tolist() if split else ()) if says[i])
+            name: Counter(
+                word for i in (split.low.tolist() if split else ()) if (word := words[i]) is not None
+            )
             for name, split in self.split.items()
         }
 

@@ -52,13 +52,17 @@ class NearestToken(TypedDict):
     cosine: float
 
 
-class Prototype(TypedDict):
+class _Says(TypedDict):
+    words: Annotated[list[tuple[str, float]], "with their probabilities, the likeliest first"]
+    confidence: float
+    says_nothing: Annotated[bool, "whether its words are no more than the question's own"]
+
+
+class Prototype(_Says):
     """What a prototype says alone, where it is, and what it prunes."""
 
     number: int
     cluster: int
-    words: Annotated[list[tuple[str, float]], "with their probabilities, the likeliest first"]
-    confidence: float
     map: Annotated[list[float], "its place on the first two principal axes"]
     nearest: Annotated[tuple[int, float] | None, "the nearest other one and their cosine"]
     prunes: Annotated[int, "dropped tokens that it is the nearest prototype of"]
@@ -71,7 +75,8 @@ class Cluster(TypedDict):
     number: int
     center: Annotated[int, "number of a prototype"]
     prototypes: int
-    words: Annotated[list[tuple[str, int]], "the likeliest words of its prototypes, the commonest first"]
+    words: Annotated[list[tuple[str, int]], "that its prototypes say, the commonest first"]
+    says_nothing: Annotated[int, "how many of its prototypes do"]
     confidence: Annotated[float, "on average"]
     prunes: int
 
@@ -131,7 +136,7 @@ def inspect_codebook(
     check_confidence(sure)
     pruner = CodebookPruner(keep=keep, codebook=book)
     pruner.check(vlm)
-    words, confidence = _probed(vlm, book, load_picture(pictures[0]))
+    says = _probed(vlm, book, load_picture(pictures[0]))
     matches = _Matches.of(vlm, pruner, pictures)
     unit = normalize(book.prototypes.double().cpu(), dim=-1)
     places, explained = principal(unit)
@@ -142,8 +147,7 @@ def inspect_codebook(
         {
             "number": i,
             "cluster": int(cluster[i]),
-            "words": words[i],
-            "confidence": confidence[i],
+            **says[i],
             "map": places[i].tolist(),
             "nearest": twin[i],
             "prunes": int(matches.prunes[i]),
@@ -195,18 +199,18 @@ def commonest(words: Counter[str]) -> list[tuple[str, int]]:
     return sorted(words.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _probed(
-    vlm: VLM, book: Codebook, picture: Image.Image
-) -> tuple[list[list[tuple[str, float]]], list[float]]:
-    """The words of every prototype with their probabilities, and its confidence."""
+def _probed(vlm: VLM, book: Codebook, picture: Image.Image) -> list[_Says]:
+    """What every prototype says."""
     prompt = vlm.encode(picture, QUESTION)
     starts = range(0, len(book.prototypes), AT_ONCE)
-    words, confidence = [], []
+    says = list[_Says]()
     for start in track(starts, "probing prototypes", len(starts)):
         alone = probe_tokens(vlm, with_embeddings(prompt, book.prototypes[start : start + AT_ONCE]))
-        words += [list(row[:WORDS]) for row in alone.words]
-        confidence += alone.confidence.tolist()
-    return words, confidence
+        says += [
+            {"words": words[:WORDS], "confidence": words[0][1], "says_nothing": nothing}
+            for words, nothing in zip(alone.words, alone.says_nothing.tolist(), strict=True)
+        ]
+    return says
 
 
 @dataclass(frozen=True)
@@ -295,7 +299,7 @@ def _quantiles(cosines: list[float]) -> Repetition | None:
 
 def _says(prototypes: Sequence[Prototype], sure: float) -> SureWords:
     """How many prototypes say a word surely, and which words, the commonest first."""
-    confident = [each for each in prototypes if each["confidence"] >= sure]
+    confident = [each for each in prototypes if each["confidence"] >= sure and not each["says_nothing"]]
     words = Counter(each["words"][0][0] for each in confident)
     return {
         "sure": sure,
@@ -313,7 +317,8 @@ def _cluster(prototypes: Sequence[Prototype], number: int, center: int) -> Clust
         "number": number,
         "center": center,
         "prototypes": len(own),
-        "words": commonest(Counter(each["words"][0][0] for each in own))[:WORDS],
+        "words": commonest(Counter(each["words"][0][0] for each in own if not each["says_nothing"]))[:WORDS],
+        "says_nothing": sum(each["says_nothing"] for each in own),
         "confidence": sum(each["confidence"] for each in own) / len(own),
         "prunes": sum(each["prunes"] for each in own),
     }

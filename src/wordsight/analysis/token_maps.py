@@ -18,6 +18,7 @@ from wordsight.models.text_attention import text_attention
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import ablation
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.probe import NOISE_FLOOR
 
 CLS = frozenset({"cls_attention", "cls_similarity"})
 EARLY = 2  # the layer after which FastV prunes
@@ -142,6 +143,13 @@ def experiment_maps(measured: Mapping[str, Tensor]) -> list[TokenMap]:
             "certainty",
             "one minus the entropy of that word over the whole vocabulary, as a share of its maximum",
             measured["certainty"],
+        ),
+        TokenMap(
+            "blind_divergence",
+            "divergence from the blind answer",
+            f"{MOVED} it sees this token alone, instead of none; below {NOISE_FLOOR} the token says nothing",
+            measured["blind_divergence"],
+            is_log=True,
         ),
         TokenMap(
             "regional",

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from wordsight.media.inputs import MediaInput
     from wordsight.pruners.base import Pruner
 
-Model = Annotated[str, typer.Option(help="a Hugging Face folder or hub name; demo is the embedded model")]
+MODEL = "a Hugging Face folder or hub name, demo (the embedded model) or demo-photos (extra: photos)"
+Model = Annotated[str, typer.Option(help=MODEL)]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Show = Annotated[
     Literal["wrong", "all"] | None, typer.Option(help="list what was said, all of it or what is wrong")

@@ -1,4 +1,4 @@
-"""wordsight demo: the main job on the embedded model."""
+"""wordsight demo: the main job, on photos where their model is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="where to write the pictures and results")] = Path("demo-output"),
     as_json: AsJson = False,
 ) -> None:
-    """Show the main job on the embedded model: ask, probe, prune, compare."""
+    """Show the main job, on photos with the extra `photos`: ask, probe, prune, compare."""
     from wordsight.cli.tour import tour
 
     quiet()

@@ -35,7 +35,7 @@ def probe(
     load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what every visual token says when the model sees it alone."""
+    """Show what every visual token says when the model sees it alone; a dot says nothing: as without any."""
     from wordsight._utils.files import check_file, replacing
     from wordsight.explain.token_table import FORMAT, ProbeRecord, token_rows, token_rows_with_divergences
     from wordsight.redundancy.probe import QUESTION
@@ -50,18 +50,20 @@ def probe(
     prompt = vlm.encode(picture, asked)
     rows = token_rows_with_divergences(vlm, prompt) if ablation else token_rows(vlm, prompt)
     finest = drawing.finest(prompt.visual)
-    likeliest = [(rows[i]["words"][0][0], rows[i]["confidence"]) for i in finest.tolist()]
+    shown = [rows[i] for i in finest.tolist()]
+    labels = drawing.labels([row["words"] for row in shown], [row["says_nothing"] for row in shown])
     grid = prompt.visual.take(finest)
     if out:
         large = drawing.enlarged(picture, drawing.boxes(picture, grid))
         with replacing(out) as draft:
-            drawing.draw_words(large, drawing.boxes(large, grid), likeliest).save(draft, format="PNG")
+            drawing.draw_words(large, drawing.boxes(large, grid), labels).save(draft, format="PNG")
         say(f"wrote {out}")
     if as_json:
         record = ProbeRecord(format=FORMAT, image=str(image), model=model, question=asked, tokens=rows)
         print_json(record)
         return
-    print_tables(drawing.terminal_grid(grid, likeliest))
+    print_tables(drawing.terminal_grid(grid, labels))
     for row in rows if ablation else []:
-        words = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
+        said = ", ".join(f"{word} {chance:.2f}" for word, chance in row["words"][:3])
+        words = "nothing" if row["says_nothing"] else said
         print_text(f"{row['cell']}  {words}  regional {row['regional']:.2e}  global {row['global']:.2e}\n")

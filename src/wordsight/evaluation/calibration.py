@@ -27,6 +27,7 @@ from wordsight.redundancy.build import Clustering, build_codebook, random_codebo
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import CRITERIA, ConditionRecord
 from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.silence import SilenceRecord, share_silent
 from wordsight.tasks.base import Example, Task
 
 FORMAT = 1
@@ -54,6 +55,7 @@ class CalibrationRecord(TypedDict):
     prototypes: int
     task: str
     keeps: list[float]
+    silence: Annotated[SilenceRecord, "how many tokens of the evidence say nothing, which foretells it"]
     choosing: Annotated[
         dict[str, float], "accuracy of every book that was tried, on the questions that choose"
     ]
@@ -115,6 +117,9 @@ def calibrate(
         "prototypes": len(book.prototypes),
         "task": spec(task),
         "keeps": list(KEEPS),
+        "silence": share_silent(
+            evidence.signals["blind_divergence"], pictures=len(set(evidence.image.tolist()))
+        ),
         "choosing": choosing,
         "testing": {
             "all visual tokens": float(testing.whole.mean()),

@@ -27,6 +27,7 @@ class PrototypesRecord(TypedDict):
         dict[str, list[list[Any]]],
         "by its number, the likeliest words of each nearest prototype, with probabilities",
     ]
+    says_nothing: Annotated[list[int], "the numbers of those that say nothing: as without any picture"]
     pictures: Annotated[str, "why there are no pictures of the prototypes"]
 
 
@@ -49,5 +50,6 @@ def nearest_prototypes(vlm: VLM, prompt: Prompt, book: Codebook) -> PrototypesRe
         "nearest": index.tolist(),
         "similarity": rounded(cosine),
         "says": says,
+        "says_nothing": occurring[probed.says_nothing].tolist(),
         "pictures": "the codebook keeps no pictures of the tokens that its prototypes were",
     }

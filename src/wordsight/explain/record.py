@@ -40,8 +40,9 @@ from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.evidence import measure_tokens
 
-# Before 2, "maps" were "layers", "missing" was "absent", "selection" "how", the "value" of a threshold "own".
-FORMAT = 2
+# Before 3, a token that says nothing counted as saying its likeliest word. Before 2, "maps" were "layers",
+# "missing" was "absent", "selection" "how", the "value" of a threshold "own".
+FORMAT = 3
 KEEPS = (0.1, 0.2, 0.5)
 STEPS = 5  # of explaining, reported as progress
 
@@ -54,15 +55,18 @@ class TokensRecord(TypedDict):
     words: Annotated[
         list[list[list[Any]]], "per token its likeliest words when seen alone, with probabilities"
     ]
+    says_nothing: Annotated[
+        list[bool], "per token whether its words are no more than the question's own, without any picture"
+    ]
     values: Annotated[dict[str, list[float]], "by the name of a map, its value of each token"]
 
 
 class WordRecord(TypedDict):
-    """A word, and the tokens whose likeliest word it is."""
+    """A word, and the tokens that say it: it is their likeliest."""
 
-    word: str
+    word: Annotated[str | None, "null: nothing"]
     tokens: Annotated[int, "how many"]
-    confidence: Annotated[float, "their mean probability of the word"]
+    confidence: Annotated[float, "the mean probability of their likeliest word"]
 
 
 class ExplainRecord(TypedDict):
@@ -158,6 +162,7 @@ def explain_tokens(
         measured = measure(vlm, media, (probe.QUESTION,))
         words = probe.decode_ids(vlm, measured["words"])
         pairs = [word_pairs(*row) for row in zip(words, measured["word_probabilities"], strict=True)]
+        nothing = probe.says_nothing(measured["blind_divergence"]).tolist()
         maps = token_maps(vlm, prompt, measured, request.codebook)
     with subtask(2, STEPS, "asking what the absence of each changes in the answer"):
         if request.question != probe.QUESTION:
@@ -183,6 +188,7 @@ def explain_tokens(
             "cell": tokens.cell.tolist(),
             "box": rounded(tokens.box),
             "words": pairs,
+            "says_nothing": nothing,
             "values": {each.name: rounded(each.values) for each in maps.maps},
         },
         "maps": [each.as_json() for each in maps.maps],
@@ -190,17 +196,19 @@ def explain_tokens(
         "codebook": prototypes,
         "methods": choices["methods"],
         "agreement": agreement(choices["methods"], request.keeps, len(tokens)),
-        "words": by_word(pairs),
+        "words": by_word(pairs, nothing),
     }
 
 
-def by_word(pairs: Sequence[list[list[Any]]]) -> list[WordRecord]:
-    """The likeliest words, with how many tokens say each and how surely on average, the commonest first."""
-    chances_of = defaultdict(list)
-    for (word, chance), *_ in pairs:
-        chances_of[word].append(chance)
+def by_word(pairs: Sequence[list[list[Any]]], says_nothing: Sequence[bool]) -> list[WordRecord]:
+    """The likeliest words and nothing, with how many tokens say each and how surely on average, the
+    commonest first.
+    """
+    chances_of = defaultdict[str | None, list[float]](list)
+    for ((word, chance), *_), nothing in zip(pairs, says_nothing, strict=True):
+        chances_of[None if nothing else word].append(chance)
     rows: list[WordRecord] = [
         {"word": word, "tokens": len(chances), "confidence": round(sum(chances) / len(chances), 4)}
         for word, chances in chances_of.items()
     ]
-    return sorted(rows, key=lambda row: (-row["tokens"], row["word"]))
+    return sorted(rows, key=lambda row: (-row["tokens"], row["word"] or ""))

@@ -30,6 +30,8 @@ class TokenRow(_Context):
     cell: Annotated[list[int], "picture, crop, row and column"]
     words: Annotated[list[list[Any]], "the likeliest words when it is seen alone, with probabilities"]
     confidence: Annotated[float, "the probability of the likeliest word, in (0, 1]"]
+    blind_divergence: Annotated[float, "how far the words are from those without any visual token, in nats"]
+    says_nothing: Annotated[bool, "whether that is too little to mean anything: the words are the question's"]
 
 
 class ProbeRecord(TypedDict):
@@ -46,9 +48,19 @@ def token_rows(vlm: VLM, prompt: Prompt) -> list[TokenRow]:
     """The rows of all visual tokens, without divergences."""
     probed = probe.probe_tokens(vlm, prompt)
     return [
-        {"cell": cell, "words": [list(word) for word in words[:WORDS]], "confidence": confidence}
-        for cell, words, confidence in zip(
-            prompt.visual.cell.tolist(), probed.words, probed.confidence.tolist(), strict=True
+        {
+            "cell": cell,
+            "words": [list(word) for word in words[:WORDS]],
+            "confidence": words[0][1],
+            "blind_divergence": divergence,
+            "says_nothing": nothing,
+        }
+        for cell, words, divergence, nothing in zip(
+            prompt.visual.cell.tolist(),
+            probed.words,
+            probed.blind_divergence.tolist(),
+            probed.says_nothing.tolist(),
+            strict=True,
         )
     ]
 

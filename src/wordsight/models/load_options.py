@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from annotated_types import Interval
@@ -22,7 +23,9 @@ from wordsight._utils.options import (
 )
 from wordsight._utils.records import parse_json
 from wordsight.errors import UsageError, shown, unknown
+from wordsight.models import photos
 
+BUILT_IN: dict[str, Callable[[], Path]] = {"demo": lambda: demo.MODEL, photos.NAME: photos.checkpoint}
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["bnb-8bit", "bnb-4bit", "torchao-8bit", "torchao-4bit"]
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?")
@@ -182,5 +185,7 @@ class LoadRecord(TypedDict, total=False):
 
 
 def source_of(name: str) -> str:
-    """Where a model of this name comes from: a folder or a hub name; "demo" is the embedded one."""
-    return str(demo.MODEL) if name == "demo" else name
+    """Where a model of this name comes from: the folder of a built-in one, which may have to be made; else a
+    folder or a hub name.
+    """
+    return str(BUILT_IN[name]()) if name in BUILT_IN else name

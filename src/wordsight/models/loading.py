@@ -22,11 +22,10 @@ from transformers import (
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from wordsight import demo
 from wordsight.errors import ModelError
 from wordsight.models.adapters import apply_adapter, base_of, check_adapter
 from wordsight.models.failures import as_model_error, in_one_line
-from wordsight.models.load_options import LoadOptions, source_of
+from wordsight.models.load_options import BUILT_IN, LoadOptions, source_of
 from wordsight.models.placement import find_device, tell_device
 from wordsight.models.processor_options import load_processor
 from wordsight.models.quantization import check_quantization, quantization_config
@@ -37,8 +36,8 @@ log = logging.getLogger(__name__)
 
 def load(name: str, options: LoadOptions) -> tuple[Any, Any]:
     """The model and the processor of a name, see `VLM.from_pretrained`."""
-    source = source_of(name)
     with as_model_error(f"cannot load model {name!r}"):
+        source = source_of(name)
         _check_name(source)
         check_quantization(options.quantization)
         check_adapter(options)
@@ -70,7 +69,7 @@ def load(name: str, options: LoadOptions) -> tuple[Any, Any]:
 def _how(name: str, options: LoadOptions, config: Any, device: torch.device | None) -> dict[str, Any]:
     """How the weights are read, as transformers takes it; one that is quantized cannot be moved later."""
     how: dict[str, Any] = {"dtype": options.dtype}
-    if name == "demo" and options.dtype == "auto":
+    if name in BUILT_IN and options.dtype == "auto":
         how["dtype"] = torch.float32
     if options.attention:
         how["attn_implementation"] = options.attention
@@ -85,7 +84,7 @@ def _how(name: str, options: LoadOptions, config: Any, device: torch.device | No
 
 def embedding_width(name: str) -> int | None:
     """D of a model that is here, by its config alone; None of one that is not, as of a hub name."""
-    source: str | Path = demo.MODEL if name == "demo" else name
+    source = source_of(name)
     if not os.path.isdir(source):
         return None
     with as_model_error(f"cannot read the config of model {name!r}"):

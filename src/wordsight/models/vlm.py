@@ -104,8 +104,8 @@ class VLM:
         device: str | None = None,
         device_map: Any = None,
     ) -> VLM:
-        """Load a local folder or a hub name; "demo" is the embedded model, in float32. What is given by name
-        takes the place of what the options say of it.
+        """Load a local folder or a hub name; "demo" is the embedded model, "demo-photos" one of photos (extra
+        `photos`), both in float32. What is given by name takes the place of what the options say of it.
 
         Raises UsageError if there is no such checkpoint, a file of it is missing, its model takes no visual
         tokens that were encoded before, or an option is none of what its processor or template takes.

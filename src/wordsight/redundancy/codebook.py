@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -176,22 +176,9 @@ class Codebook:
         width. If only the rest of the model is another, as after tuning, that is a note.
         """
         self.similarity(vlm.pad_embedding[None])
-        known = self.config["fingerprint"]
-        if known is None:
-            return
-        if not vlm.has_token_space(known):
-            raise UsageError(
-                f"codebook was built for {self.config['model']} (fingerprint {known}), this is {vlm.name} "
-                f"({vlm.fingerprint}): prototypes mean nothing in another model; build one with "
-                "`wordsight codebook build`"
-            )
-        if different := differing(self.config, {"parts": vlm.parts}):
-            note(
-                f"codebook was built for {self.config['model']}, and {vlm.name} has another {different}, as "
-                "after tuning or with an adapter: its prototypes may say something there; build one with "
-                "`wordsight codebook build`",
-                ModelNote,
-            )
+        if self.config["fingerprint"] is not None:
+            made = ("codebook was built", "prototypes", "build one with `wordsight codebook build`")
+            check_made_for(vlm, self.config, *made)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write codebook.safetensors and config.json into the folder, both or neither.
@@ -269,6 +256,24 @@ def _wrong_prototypes(prototypes: Tensor) -> str:
             "above 0 and finite"
         )
     return ""
+
+
+def check_made_for(vlm: VLM, config: Mapping[str, Any], made: str, content: str, remedy: str) -> None:
+    """Raises UsageError if what a config is of was made for other visual tokens. If only the rest of the
+    model is another, as after tuning, that is a note.
+    """
+    known = config["fingerprint"]
+    if not vlm.has_token_space(known):
+        raise UsageError(
+            f"{made} for {config['model']} (fingerprint {known}), this is {vlm.name} ({vlm.fingerprint}): "
+            f"{content} mean nothing in another model; {remedy}"
+        )
+    if different := differing(config, {"parts": vlm.parts}):
+        note(
+            f"{made} for {config['model']}, and {vlm.name} has another {different}, as after tuning or with "
+            f"an adapter: its {content} may be wrong there; {remedy}",
+            ModelNote,
+        )
 
 
 def book_folder(name: str | Path) -> Path:

@@ -131,6 +131,11 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.embeds)
 
+    @property
+    def says_nothing(self) -> Tensor:
+        """(T,) which tokens say nothing to the first question."""
+        return probe.says_nothing(self.signals["blind_divergence"])
+
     @classmethod
     def load(cls, folder: str | Path) -> Evidence:
         """The evidence in a folder. Raises FileError if there is none, or a file of it is missing, damaged or

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wordsight._utils.numbers import counted
 from wordsight.analysis.prototypes import Cluster, Inspection
+from wordsight.reports.drawing import NOTHING
 from wordsight.reports.tables import Table
 
 
@@ -24,6 +25,8 @@ def sentences(record: Inspection) -> list[str]:
         f"{counted(count, 'prototype')} for {record['book']['model']}, each read alone and compared with "
         f"{counted(record['tokens'], 'token')} of {counted(len(record['pictures']), 'picture')}.",
     ]
+    if silent := sum(each["says_nothing"] for each in record["prototypes"]):
+        lines.append(f"{silent} of them say nothing: the model says the same as without any picture.")
     if repeats := record["repetition"]:
         lines.append(
             f"Half of the prototypes have another at a cosine of {repeats['median']:.3f} or more; "
@@ -54,5 +57,6 @@ def cluster_table(record: Inspection) -> Table:
 
 
 def words_of(cluster: Cluster) -> str:
-    """The commonest words of a cluster, and how many prototypes say them."""
-    return ", ".join(f"{word} ({times})" for word, times in cluster["words"])
+    """The commonest words of a cluster and nothing, and how many prototypes say them."""
+    silent = [(NOTHING, cluster["says_nothing"])] if cluster["says_nothing"] else []
+    return ", ".join(f"{word} ({times})" for word, times in [*cluster["words"], *silent])

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from wordsight.analysis.prototypes import Inspection
+from wordsight.reports.drawing import NOTHING
 from wordsight.reports.figures import new_figure, style_axis, to_png
 from wordsight.reports.palette import LINES, Palette
 
@@ -58,8 +59,9 @@ def _draw_map(axis: Axes, record: Inspection) -> None:
 
 
 def _names(record: Inspection) -> list[str]:
-    """A cluster's number and its commonest word."""
-    return [f"{each['number']} {each['words'][0][0][:14]}".replace("$", r"\$") for each in record["clusters"]]
+    """A cluster's number and its commonest word, a dot if it says none."""
+    words = [each["words"][0][0] if each["words"] else NOTHING for each in record["clusters"]]
+    return [f"{i} {word[:14]}".replace("$", r"\$") for i, word in enumerate(words)]
 
 
 def _draw_shares(axis: Axes, values: list[float], mark: float | None, palette: Palette) -> None:

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from wordsight._utils.numbers import signed
 from wordsight.evaluation.calibration import CalibrationRecord
 from wordsight.reports.formats import terminal
+from wordsight.reports.silence import silence_sentence
 from wordsight.reports.tables import Table, too_few
 
 
@@ -32,5 +33,6 @@ def calibration_tables(record: CalibrationRecord) -> list[RenderableType]:
     return [
         terminal(tried),
         terminal(tested),
+        silence_sentence(record["silence"]),
         f"The best codebook {verdict} on this model and task, mean over {shares} of tokens.",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -14,6 +15,7 @@ from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
 from wordsight.reports.palette import OUTLINE
 
+NOTHING = "·"  # what is drawn of a token that says nothing
 CELL = 72  # pixels of a token in a drawing: enough for a word
 Box = tuple[int, int, int, int]
 
@@ -38,6 +40,14 @@ def enlarged(picture: Image.Image, token_boxes: Sequence[Box]) -> Image.Image:
     factor = max(1.0, CELL / max(1, smallest))
     size = (round(picture.width * factor), round(picture.height * factor))
     return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def labels(words: Sequence[Sequence[Sequence[Any]]], says_nothing: Sequence[bool]) -> list[tuple[str, float]]:
+    """What is drawn of every token: the likeliest of its words and its probability, or a faint dot."""
+    return [
+        (NOTHING, 0.0) if nothing else (likeliest[0], likeliest[1])
+        for (likeliest, *_), nothing in zip(words, says_nothing, strict=True)
+    ]
 
 
 def draw_words(

@@ -22,10 +22,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from typing_extensions import TypedDict
 
-from wordsight.demo import PICTURES, QUESTIONS
 from wordsight.errors import WordsightError
 from wordsight.explain.page import WEB as PAGE
 from wordsight.media.formats import file_chooser
+from wordsight.models.showcase import showcase
 from wordsight.redundancy.probe import QUESTION
 from wordsight.reports.page import render
 from wordsight.reports.palette import css
@@ -51,7 +51,6 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "dom.js": ((PAGE / "dom.js").read_bytes, "text/javascript"),
     "style.css": ((PAGE / "style.css").read_bytes, "text/css"),
     "palette.css": (lambda: css().encode(), "text/css"),
-    **{name: ((PICTURES / name).read_bytes, "image/png") for name in QUESTIONS},
 }
 routes = APIRouter()
 
@@ -82,7 +81,7 @@ class HealthRecord(TypedDict):
 
 
 class ExamplesRecord(TypedDict):
-    """Pictures that come with the package, under /files, and what may be asked about them."""
+    """Pictures that come with the model, under /files, and what may be asked about them."""
 
     format: int
     questions: Annotated[dict[str, str], "by the name of the picture"]
@@ -137,7 +136,10 @@ async def start() -> Response:
 
 
 @routes.get("/files/{name}")
-async def file(name: str) -> Response:
+async def file(request: Request, name: str) -> Response:
+    shown = showcase(request.app.state.model)
+    if name in shown.questions:
+        return Response((shown.folder / name).read_bytes(), media_type="image/png")
     if name not in FILES:
         raise HTTPException(404, f"no such file: {name!r}")
     content, kind = FILES[name]
@@ -145,8 +147,9 @@ async def file(name: str) -> Response:
 
 
 @routes.get("/examples")
-async def examples() -> ExamplesRecord:
-    return {"format": FORMAT, "questions": {name: questions[0] for name, questions in QUESTIONS.items()}}
+async def examples(request: Request) -> ExamplesRecord:
+    shown = showcase(request.app.state.model)
+    return {"format": FORMAT, "questions": {name: asked[0] for name, asked in shown.questions.items()}}
 
 
 @routes.get("/health")

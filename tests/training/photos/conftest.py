@@ -12,8 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 FOLDER = Path(__file__).parents[3] / "training" / "photos"
 MODULES = (
-    "alignment answering assemble cases color evaluate features lora measures names outlines photos prompts "
-    "questions recipes runs schedule unseen views vision wheels windows"
+    "alignment answering cases color evaluate features lora measures names outlines package parts photos "
+    "prompts questions recipes runs schedule unseen views vision wheels windows"
 )
 
 

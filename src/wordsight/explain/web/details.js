@@ -21,7 +21,8 @@ function wordsText(words) {
 /** A token in one sentence, for those who hear it. */
 function summary(record, token) {
   const values = record.maps.map(({ name, label }) => `${label} ${shortly(record.tokens.values[name][token])}`);
-  return `${place(record, token)}, says ${wordsText(record.tokens.words[token])}; ${values.join(", ")}`;
+  const says = record.tokens.says_nothing[token] ? "nothing" : wordsText(record.tokens.words[token]);
+  return `${place(record, token)}, says ${says}; ${values.join(", ")}`;
 }
 
 /** Fill the section of the token; `kept` are the names of pruners with whether they keep it. */
@@ -43,7 +44,9 @@ function showDetails(record, panels, token, kept) {
   section.replaceChildren(
     make("button", { type: "button", id: "close", text: "Close" }),
     make("h2", { text: `Token at ${place(record, token)}` }),
-    make("h3", { text: "It says" }),
+    ...(record.tokens.says_nothing[token] ? [make("h3", { text: "It says nothing" }), make("p", {
+      class: "note", text: "These are the words of the question alone, without any picture.",
+    })] : [make("h3", { text: "It says" })]),
     make("table", { class: "says", of: [make("tbody", { of: words })] }),
     make("h3", { text: "Its values" }),
     make("table", { class: "values", of: values }),
@@ -61,10 +64,10 @@ function alike({ nearest, similarity }, token) {
 }
 
 /** The nearest prototype in a sentence. */
-function prototypeText({ prototypes, nearest, similarity, says }, token, shared) {
+function prototypeText({ prototypes, nearest, similarity, says, says_nothing: silent }, token, shared) {
   const number = nearest[token];
   return `Number ${number} of ${prototypes}, cosine ${shortly(similarity[token])}. ` +
-    `Alone, it says ${wordsText(says[number])}. ` +
+    `Alone, it says ${silent.includes(number) ? "nothing" : wordsText(says[number])}. ` +
     `It is the nearest prototype of ${shared === 1 ? "this token only" : `${shared} tokens here`}:`;
 }
 

@@ -20,9 +20,20 @@ function row(cells, tag = "td") {
   return make("tr", { of: elements });
 }
 
-/** A word as it can be seen. */
+/** The likeliest word of a token, or null if it says nothing: what the model says without any picture is no word of
+ *  the token's. */
+function wordOf({ words, says_nothing: saysNothing }, token) {
+  return saysNothing[token] ? null : words[token][0][0];
+}
+
+/** A word as it can be seen; null, nothing, is a dot. */
 function visible(word) {
-  return word === "" ? "(blank)" : word;
+  return word === "" ? "(blank)" : word ?? "·";
+}
+
+/** A word as it can be heard. */
+function audible(word) {
+  return word === null ? "nothing" : visible(word);
 }
 
 function percent(share) {

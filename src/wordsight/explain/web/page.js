@@ -7,7 +7,7 @@ const count = record.tokens.cell.length;
 const methods = record.methods.map((method) => new Method(method, count));
 const panels = record.panels.map((_, number) => new Panel(record, number, onToken));
 const { keep: share } = record.agreement[Math.floor(record.agreement.length / 2)];
-const state = { map: record.maps[0].name, method: 0, share, word: null, selected: null, pinned: null };
+const state = { map: record.maps[0].name, method: 0, share, word: undefined, selected: null, pinned: null };
 let kept = []; // per pruner: what it keeps (Method.kept), and of every token whether it does (`has`)
 
 /** What the picture can be colored by: the name of a map, "kept:I" of a pruner, "votes" of all, or "none". */
@@ -50,7 +50,7 @@ function tokenStyle() {
     return map ? translucent(colorAt(placeOf(map, values[token])), strength) : null;
   };
   const ring = (token) =>
-    (state.word === null ? isKept && kept[state.method].has[token] === 1 : record.tokens.words[token][0][0] === state.word);
+    (state.word === undefined ? isKept && kept[state.method].has[token] === 1 : wordOf(record.tokens, token) === state.word);
   const [mark, label, halo] = ["mark", "label", "halo"].map(color);
   return { fill, ring, mark, label, halo, hasWords: at("show-words").checked };
 }

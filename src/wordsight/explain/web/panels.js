@@ -69,7 +69,7 @@ class Panel {
         pen.strokeRect(left + inset, top + inset, right - left - 2 * inset, bottom - top - 2 * inset);
       }
       if (style.hasWords && right - left >= LEAST_FOR_WORDS * ratio) {
-        this.write(pen, visible(this.record.tokens.words[token][0][0]), [left, top, right, bottom], style);
+        this.write(pen, visible(wordOf(this.record.tokens, token)), [left, top, right, bottom], style);
       }
     }
   }
@@ -141,7 +141,7 @@ class Grid {
     const { record } = panel, [, , , column] = record.tokens.cell[token];
     const cell = make("div", {
       role: "gridcell", tabindex: -1, "data-token": token, "aria-colindex": column + 1,
-      "aria-label": `${place(record, token)}: ${visible(record.tokens.words[token][0][0])}`,
+      "aria-label": `${place(record, token)}: ${audible(wordOf(record.tokens, token))}`,
     });
     panel.place(cell, record.tokens.box[token]);
     this.cells.set(token, cell);

@@ -52,24 +52,26 @@ function drawAnswers(record, onShare) {
   );
 }
 
-/** Words and how many tokens say them first; `onWord(word)` is called with the one to outline, or null. */
+/** Words and how many tokens say them first; null is nothing; `onWord(word)` is called with the one to outline, or undefined. */
 function drawWords(record, onWord) {
   const table = document.getElementById("word-table"), all = record.words.length;
   let pressed = null;
   const rows = record.words.map(({ word, tokens, confidence }, i) => {
-    const button = make("button", { type: "button", "aria-pressed": "false", text: visible(word) });
+    const button = make("button", {
+      type: "button", "aria-pressed": "false", text: word === null ? "· (nothing)" : visible(word),
+    });
     button.addEventListener("click", () => {
       pressed?.setAttribute("aria-pressed", "false");
       pressed = pressed === button ? null : button;
       pressed?.setAttribute("aria-pressed", "true");
-      onWord(pressed ? word : null);
+      onWord(pressed ? word : undefined);
     });
     const line = row([button, String(tokens), shortly(confidence)]);
     line.hidden = i >= FIRST_WORDS;
     return line;
   });
   table.replaceChildren(
-    make("caption", { text: "Click a word to outline the tokens whose likeliest word it is." }),
+    make("caption", { text: "Click a word to outline the tokens that say it." }),
     make("thead", { of: [row(["word", "tokens", "mean confidence"], "th")] }),
     make("tbody", { of: rows }),
   );

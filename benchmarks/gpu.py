@@ -1,0 +1,270 @@
+"""What can only be seen on a GPU: the same logits in every dtype and attention, quantized, spread over GPU
+and CPU, short of memory; and how long a prompt of LLaVA-1.5-7B's shape takes with fewer visual tokens.
+
+`make gpu DEVICE=cpu` runs what can be run without one, in small, to try this script. Where FlashAttention or
+a quantization is not installed, that is written down instead of a figure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Annotated, Any
+
+import checkpoints  # of tests/families, and first: it makes torchvision importable
+import numpy as np
+import torch
+import transformers as hf
+import typer
+from PIL import Image
+
+from wordsight import VLM, LoadOptions, Uniform, WordsightError, demo
+from wordsight._utils.files import replacing
+from wordsight._utils.notes import listen_to_notes
+from wordsight.evaluation.environment import machine
+from wordsight.models.families import names
+from wordsight.models.prompt import Prompt, collate
+
+ROOT = Path(__file__).parents[1]
+QUESTION = "what color is the cat?"
+# Most that logits may be away from those of the CPU in float32, as a share of the largest: rounding of the
+# format times the depth of a tiny model. In float32 TF32 is off.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
+ATTENTION = ("eager", "sdpa", "flash_attention_2")
+QUANTIZATION = ("bnb-8bit", "bnb-4bit", "torchao-8bit", "torchao-4bit")
+KEEPS = (1.0, 0.33, 0.2, 0.1)
+ROUNDS, NEW_TOKENS = 9, 32
+
+
+def main(
+    device: Annotated[str, typer.Option(help="cuda, or cpu to try the script")] = "cuda",
+    out: Annotated[Path, typer.Option(help="where the figures go")] = ROOT / "benchmarks/results/gpu.json",
+) -> None:
+    """Measure all of it and write the figures."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    record: dict[str, Any] = {
+        "command": f"make gpu DEVICE={device}",
+        "environment": machine(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "tolerance": TOLERANCE,
+    }
+    with TemporaryDirectory() as folder:
+        checkpoints = Path(folder)
+        record["families"] = list(families(checkpoints, device))
+        record["quantization"] = list(quantized(checkpoints / "llava", device))
+        record["spread"] = spread(checkpoints / "llava", device)
+        record["out_of_memory"] = out_of_memory(checkpoints / "llava", device)
+    record["times"] = list(times(device))
+    with replacing(out) as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n")
+    failed = [row for row in record["families"] if row.get("within") is False]
+    print(f"{out}: {len(record['families'])} cases of families, {len(failed)} beyond the tolerance")
+
+
+def families(folder: Path, device: str) -> Iterator[dict[str, Any]]:
+    """Logits of every family's tiny checkpoint, whole and pruned, against those of the CPU in float32."""
+    for name in names():
+        try:
+            write_checkpoint(name, folder / name)
+        except (ImportError, AttributeError) as error:
+            yield {"family": name, "not_run": str(error).splitlines()[0]}
+            continue
+        expected = _logits(folder / name, LoadOptions(device="cpu", dtype="float32"))
+        for dtype, tolerance in TOLERANCE.items():
+            for attention in ATTENTION:
+                row: dict[str, Any] = {"family": name, "dtype": dtype, "attention": attention}
+                if dtype == "float32" and attention == "flash_attention_2":
+                    continue  # it has no float32
+                try:
+                    options = LoadOptions(device=device, dtype=dtype, attention=attention)
+                    found = _logits(folder / name, options)
+                except (WordsightError, ImportError, ValueError, RuntimeError) as error:
+                    yield row | {"not_run": str(error).splitlines()[0][:200]}
+                    continue
+                off = max(_drift(one, other) for one, other in zip(found, expected, strict=True))
+                print(name, dtype, attention, f"{off:.2e}", flush=True)
+                yield row | {"off": off, "within": off <= tolerance}
+
+
+def write_checkpoint(name: str, folder: Path) -> None:
+    """The tiny checkpoint of a family that the tests use."""
+    torch.manual_seed(0)
+    config, processor = getattr(checkpoints, name)()
+    model = hf.AutoModelForImageTextToText.from_config(config).float()
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def _prompts(vlm: VLM) -> list[Prompt]:
+    """A whole prompt, two pruned ones, and one of two pictures; what goes does not depend on rounding."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 60, 90, 3), dtype=np.uint8)
+    pictures = [Image.fromarray(one) for one in noise]
+    whole, several = vlm.encode(pictures[0], QUESTION), vlm.encode(pictures, QUESTION)
+    return [whole, Uniform(keep=0.5)(whole), Uniform(keep=0.2)(whole), Uniform(keep=0.3)(several)]
+
+
+def _logits(folder: Path, options: LoadOptions) -> list[torch.Tensor]:
+    """Logits of the prompts read as a batch, and of each alone."""
+    vlm = VLM.from_pretrained(str(folder), options)
+    prompts = _prompts(vlm)
+    together = vlm.logits(prompts)
+    alone = torch.cat([vlm.logits([prompt]) for prompt in prompts])
+    return [together.float().cpu(), alone.float().cpu()]
+
+
+def _drift(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def quantized(folder: Path, device: str) -> Iterator[dict[str, Any]]:
+    """How far logits of a quantized language model are off, and whether its visual tokens stay the same."""
+    plain = VLM.from_pretrained(str(folder), LoadOptions(device=device, dtype="bfloat16"))
+    prompts = _prompts(plain)
+    for kind in QUANTIZATION:
+        try:
+            options = LoadOptions(device=device, dtype="bfloat16", quantization=kind)
+            vlm = VLM.from_pretrained(str(folder), options)
+            own = _prompts(vlm)
+            yield {
+                "quantization": kind,
+                "off": _drift(vlm.logits(own).cpu(), plain.logits(prompts).cpu()),
+                "same_visual_tokens": bool(torch.equal(own[0].visual.embeds, prompts[0].visual.embeds)),
+                "same_fingerprint": vlm.fingerprint == plain.fingerprint,
+            }
+        except (WordsightError, ImportError, ValueError, RuntimeError) as error:
+            yield {"quantization": kind, "not_run": str(error).splitlines()[0][:200]}
+
+
+def spread(folder: Path, device: str) -> dict[str, Any]:
+    """Logits with the tower on the device and the language model on the CPU, against all of it on the CPU."""
+    if find_spec("accelerate") is None:
+        return {"not_run": "accelerate is not installed"}
+    where = {"model.vision_tower": device, "model.multi_modal_projector": device}
+    where |= {"model.language_model": "cpu", "lm_head": "cpu"}
+    try:
+        found = _logits(folder, LoadOptions(dtype="float32", device_map=where))
+    except (WordsightError, RuntimeError, ValueError) as error:
+        return {"not_run": str(error).splitlines()[0][:200]}
+    expected = _logits(folder, LoadOptions(device="cpu", dtype="float32"))
+    return {"off": max(_drift(one, other) for one, other in zip(found, expected, strict=True))}
+
+
+def out_of_memory(folder: Path, device: str) -> dict[str, Any]:
+    """Logits of many prompts, with memory for few of them at a time, against those with enough."""
+    if device != "cuda":
+        return {
+            "not_run": "its memory cannot be bounded here; the tests try it with an allocator of their own"
+        }
+    vlm = VLM.from_pretrained(str(folder), LoadOptions(device=device, dtype="float32"))
+    vlm.pass_tokens = 2**22
+    prompts = _prompts(vlm)[:1] * 4096
+    enough = vlm.logits(prompts)
+    peak = torch.cuda.max_memory_allocated()
+    torch.cuda.empty_cache()
+    notes: list[str] = []
+    vlm = VLM.from_pretrained(str(folder), LoadOptions(device=device, dtype="float32"))
+    vlm.pass_tokens = 2**22
+    torch.cuda.set_per_process_memory_fraction(peak / 2 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        with listen_to_notes(notes.append):
+            few = vlm.logits(prompts)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    return {"off": _drift(few.cpu(), enough.cpu()), "notes": notes}
+
+
+def times(device: str) -> Iterator[dict[str, Any]]:
+    """Milliseconds of prefill and of a token of the answer, by how many of 576 visual tokens are read:
+    medians of rounds in which all shares take turns, with their range.
+    """
+    model, processor = seven_billion(small=device == "cpu")
+    vlm = VLM(model.to(device), processor, "random weights in LLaVA-1.5-7B's shape")
+    whole = vlm.encode(Image.new("RGB", (336, 336), (90, 120, 60)), QUESTION)
+    batches = [(keep, rows) for rows in (1, 8) for keep in KEEPS]
+    pruned = {keep: Uniform(keep=keep)(whole) for keep in KEEPS}
+    found: dict[tuple[float, int], list[tuple[float, float]]] = {one: [] for one in batches}
+    for _ in range(ROUNDS + 1):  # the first one warms up
+        for keep, rows in batches:
+            found[keep, rows].append(_timed(vlm, [pruned[keep]] * rows, device))
+    for (keep, rows), spans in found.items():
+        prefill, decode = np.array(spans[1:]).T * 1000
+        yield {
+            "keep": keep,
+            "rows": rows,
+            "tokens": len(pruned[keep].visual),
+            "prefill_ms": [float(value) for value in np.quantile(prefill, (0.5, 0, 1))],
+            "decode_ms": [float(value) for value in np.quantile(decode, (0.5, 0, 1))],
+        }
+
+
+def seven_billion(*, small: bool) -> tuple[Any, Any]:
+    """A model of LLaVA-1.5-7B's shape with random weights in bfloat16 and the embedded model's words; a tiny
+    one of as many visual tokens, to try the script.
+    """
+    tokenizer = hf.AutoProcessor.from_pretrained(demo.MODEL).tokenizer
+    tower = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+    }
+    text = {
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+    }
+    if small:
+        few = {"num_hidden_layers": 2, "num_attention_heads": 4}
+        tower = text = {"hidden_size": 64, "intermediate_size": 128, **few}
+    config = hf.LlavaConfig(
+        vision_config=hf.CLIPVisionConfig(**tower, image_size=336, patch_size=14),
+        text_config=hf.LlamaConfig(**text, vocab_size=32064, pad_token_id=0),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    with torch.device("meta"):
+        model = hf.LlavaForConditionalGeneration(config)
+    model = model.to(torch.bfloat16).to_empty(device="cpu" if small else "cuda")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(std=0.02)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(_buffer(name, buffer, config))
+    pictures = hf.CLIPImageProcessor(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+    reads = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    return model.eval(), hf.LlavaProcessor(pictures, tokenizer, **reads, image_token="<image>")
+
+
+def _buffer(name: str, buffer: torch.Tensor, config: Any) -> torch.Tensor:
+    """What a buffer holds that no weight file has: positions, and frequencies of rotary embeddings."""
+    if name.endswith("position_ids"):
+        return torch.arange(buffer.shape[-1], device=buffer.device).expand_as(buffer)
+    width = config.text_config.hidden_size // config.text_config.num_attention_heads
+    powers = torch.arange(0, width, 2, device=buffer.device) / width
+    return (10000.0**-powers).to(buffer.dtype)
+
+
+def _timed(vlm: VLM, prompts: list[Prompt], device: str) -> tuple[float, float]:
+    """Seconds of the prefill, and of each later token of an answer."""
+    batch, wait = collate(prompts), torch.cuda.synchronize if device == "cuda" else lambda: None
+    generate: Callable[..., Any] = vlm.model.generate
+    options = {"do_sample": False, "use_cache": True, "eos_token_id": None, "pad_token_id": 0}
+    spans = []
+    for count in (1, NEW_TOKENS):
+        wait()
+        began = perf_counter()
+        generate(**batch, **options, max_new_tokens=count, min_new_tokens=count)
+        wait()
+        spans.append(perf_counter() - began)
+    return spans[0], (spans[1] - spans[0]) / (NEW_TOKENS - 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,27 @@
+"""What is shown of a model that comes with this package or an extra: pictures, and questions about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wordsight import demo
+from wordsight.models import photos
+
+
+@dataclass(frozen=True)
+class Showcase:
+    """A model, pictures in a folder with questions about each, and the pruner that leaves tokens out."""
+
+    model: str
+    folder: Path
+    questions: Mapping[str, tuple[str, ...]]
+    pruner: str
+
+
+def showcase(model: str) -> Showcase:
+    """Photos for demo-photos, for which there is no codebook; rendered scenes for any other model."""
+    if model == photos.NAME:
+        return Showcase(model, photos.pictures(), photos.QUESTIONS, "divprune")
+    return Showcase(model, demo.PICTURES, demo.QUESTIONS, "codebook")
