@@ -376,9 +376,9 @@ def lfm2_vl():
         projector_hidden_size=32,
         **ids(made, image_token_id="<image>"),
     )
-    splits = {"tile_size": SIDE, "min_tiles": 2, "max_tiles": 4, "min_image_tokens": 4, "max_image_tokens": 6}
+    splits = {"tile_size": SIDE, "min_tiles": 2, "max_tiles": 4, "min_image_tokens": 4, "max_image_tokens": 8}
     images = hf.Lfm2VlImageProcessor(
-        downsample_factor=2, encoder_patch_size=PATCH, max_num_patches=24, size=SQUARE, **splits
+        downsample_factor=2, encoder_patch_size=PATCH, max_num_patches=32, size=SQUARE, **splits
     )
     return config, hf.Lfm2VlProcessor(images, made, chat_template=template())
 
