@@ -283,7 +283,7 @@ class VLM:
         if "labels" in row.inputs:
             sequence["labels"] = row.inputs["labels"][0]
         prompt = Prompt(sequence, row.is_visual, visual, row.of == MODALITIES.index("video"))
-        if not self.family.has_picture_map and not self._checked and len(visual):
+        if not self.family.is_known and not self._checked and len(visual):
             self._check(prompt, row.inputs)
         return prompt
 

@@ -49,6 +49,7 @@ def family(model_type: str) -> Family:
 class Unmapped(Family):
     """A model type without a file: all tokens count as one row, and VLM reads its first prompt both ways."""
 
+    is_known = False
     has_picture_map = False
     no_map = "its type is not known; CONTRIBUTING.md says how to add a family"
 

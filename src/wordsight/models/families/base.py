@@ -107,6 +107,7 @@ class Grid:
 class Family:
     """One model type; by itself, one that we know nothing about.
 
+    is_known         whether its type is; of one that is not, the first prompt is read both ways.
     has_picture_map  whether it is known which part of which picture a token is; if not, `no_map`
                      says why.
     per_token        inputs beside ids and positions that the language model takes for every token.
@@ -115,6 +116,7 @@ class Family:
                      keys and values: prompts then share no beginning, and a masked token is no absent one.
     """
 
+    is_known: ClassVar[bool] = True
     has_picture_map: ClassVar[bool] = True
     no_map: ClassVar[str] = ""
     per_token: ClassVar[tuple[str, ...]] = ()
