@@ -132,6 +132,11 @@ class Chat:
         if isinstance(self._opened, MediaInput):
             return Conversation.about(self._opened, question, self.turns)
         found = self._opened
+        if not self.turns and question != found.question:
+            raise UsageError(
+                f"the messages that this chat has begun with end in a question, {shown(found.question)}; "
+                "answer() answers it, and then ask(...) asks another"
+            )
         for (_, answer), (asked, _) in pairwise([*self.turns, (question, "")]):
             found = found.followed_by(answer, asked)
         return found

@@ -46,7 +46,8 @@ class Conversation:
     def of(cls, messages: Sequence[Message], sampling: Sampling | None = None) -> Conversation:
         """Messages as Hugging Face's processors and OpenAI's API take them, their media opened. A part holds
         a picture as "image", "path" or "url" (also {"type": "image_url", "image_url": {"url": ...}}), a film
-        as "video", "path" or "url": whatever `MediaInput.of` reads, and data URLs. `sampling` is of films.
+        as "video", "path" or "url": whatever `MediaInput.of` reads, and data URLs. Which of the two it
+        is, its content tells. `sampling` is of films.
 
         Raises UsageError for what is no message, and if the last one is no question of the user's.
         """
@@ -60,7 +61,9 @@ class Conversation:
             for number, message in enumerate(messages, 1):
                 with located(f"message {number}"):
                     parts = list(_parts(message))
-                    opened += [read_media(part.pop("medium"), sampling) for part in parts if "medium" in part]
+                    for part in (part for part in parts if "medium" in part):
+                        opened.append(read_media(part.pop("medium"), sampling))
+                        part["type"] = "video" if isinstance(opened[-1], Video) else "image"
                     found.append({"role": message["role"], "content": parts})
         for text in notes:
             note(text)
@@ -127,13 +130,13 @@ def _texts(message: Message) -> list[str]:
 
 
 def _parts(message: Any) -> Iterator[dict[str, Any]]:
-    """The parts of a message; those of media hold what is to be opened, as "medium"."""
-    if not isinstance(message, Mapping) or message.get("role") not in ROLES:
+    """The parts of a message; those of media are what is to be opened, as "medium"."""
+    content = (message.get("content") or ()) if isinstance(message, Mapping) else None
+    if not isinstance(content, Sequence) or message.get("role") not in ROLES:
         raise UsageError(
             f"expected {{'role': {' or '.join(map(repr, ROLES))}, 'content': ...}}, got {shown(message)}"
         )
-    content = message.get("content")
-    for part in [_text(content)] if isinstance(content, str) else content or ():
+    for part in [_text(content)] if isinstance(content, str) else content:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind == "text" and isinstance(part.get("text"), str):
             yield _text(part["text"])
@@ -147,7 +150,7 @@ def _parts(message: Any) -> Iterator[dict[str, Any]]:
                 "a part must be {'type': 'text', 'text': ...}, {'type': 'image', 'image': ...} or "
                 f"{{'type': 'video', 'video': ...}}, got {shown(part)}"
             )
-        yield {"type": "video" if kind == "video" else "image", "medium": _decoded(medium)}
+        yield {"medium": _decoded(medium)}
 
 
 def _decoded(medium: Any) -> Any:
