@@ -18,9 +18,9 @@ from wordsight.errors import UsageError
 from wordsight.models.chat import check_pruner
 from wordsight.models.layer_hooks import cache_name, pruning_hooks, tokens_read
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after
+from wordsight.models.rows import PIXELS
 from wordsight.models.vlm import VLM, unwrapped
 
-PIXELS = ("pixel_values", "pixel_values_videos")
 PRUNED_BY = "_wordsight_pruned_by"  # what a key-value cache says of the prompts that it holds
 # What reads the prompt by itself, or lays its own positions out: it would not be that of the pruned prompt.
 REFUSED = {
@@ -151,8 +151,9 @@ class Attached:
         return output
 
     def _pruned(self, given: Mapping[str, Any], options: _Options) -> list[Prompt]:
-        inputs = {name: value for name, value in given.items() if value is not None and name != "labels"}
-        inputs = {"attention_mask": options.mask, **inputs, "input_ids": options.ids}
+        inputs = {"attention_mask": options.mask}
+        inputs |= {name: value for name, value in given.items() if value is not None and name != "labels"}
+        inputs["input_ids"] = options.ids
         whole = self.vlm.read(inputs, signals=self.pruner.required_signals)
         pruned = [self.pruner(prompt) if len(prompt.visual) else prompt for prompt in whole]
         counts = [
