@@ -83,7 +83,7 @@ class VLM:
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
-                "expected a model with placeholders for them and transformers 5.18 or later"
+                "expected a model with placeholders for them and transformers 5.19 or later"
             )
         self.family = family(self.model.config.model_type)
         self._memory = PassMemory(self.pass_bytes)
