@@ -173,16 +173,15 @@ def test_an_adapter_is_told_apart_from_a_model(tmp_path):
         VLM.from_pretrained(str(tmp_path))
 
 
-def test_a_model_that_wraps_an_adapter_is_refused_for_the_right_reason(tiny):
-    class Wrapper(torch.nn.Module):
-        def merge_and_unload(self):
-            return tiny.model
+def test_a_model_that_peft_has_wrapped_is_unwrapped(tiny, picture):
+    class Adapter(torch.nn.Module):  # as peft.PeftModel holds a LoraModel, and that the model
+        def __init__(self, **inside):
+            super().__init__()
+            for name, module in inside.items():
+                setattr(self, name, module)
 
-        def forward(self, *given, **options):
-            return tiny.model(*given, **options)
-
-    with pytest.raises(ModelError, match=r"Wrapper wraps a model and its adapter; .*merge_and_unload\(\)"):
-        VLM(Wrapper(), tiny.processor, "adapted")
+    wrapped = Adapter(base_model=Adapter(model=tiny.model))
+    assert VLM(wrapped, tiny.processor, "adapted").model is tiny.model
 
 
 @pytest.mark.parametrize(

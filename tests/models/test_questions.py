@@ -116,7 +116,7 @@ def test_what_names_media(text, is_name):
     assert names_media(text) is is_name
 
 
-@pytest.mark.parametrize("count", [0, -1, 2.0, None, "3", True, 10**25, pytest.param(10**5000, id="vast")])
+@pytest.mark.parametrize("count", [0, -1, 2.0, "3", True, 10**25, pytest.param(10**5000, id="vast")])
 def test_an_answer_has_a_length(tiny, picture, no_tower, count):
     for work in (
         lambda: tiny.answer(picture, FIRST, max_new_tokens=count),

@@ -36,6 +36,7 @@ MODEL = SimpleNamespace(
     options=LoadOptions(),
     model=runs_in(torch.float32),
     pass_tokens=4096,
+    pass_bytes=2**32,
     pad_embedding=torch.ones(WIDTH),
 )
 TUNED = {"vision_tower": "aa", "language_model": "cc"}

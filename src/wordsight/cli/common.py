@@ -162,9 +162,12 @@ def quiet(*, bars: bool = False) -> None:
     """Keep transformers' notices off stderr, and its progress bars if they are not asked for, or nobody can
     see them.
     """
+    import logging as standard
+
     from transformers.utils import logging
 
     logging.set_verbosity_error()
+    standard.getLogger("bitsandbytes").setLevel(standard.ERROR)
     if not bars or sys.stderr is None or not sys.stderr.isatty():
         logging.disable_progress_bar()
 

@@ -21,6 +21,7 @@ from wordsight.evaluation.latency import Timing
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED, Baselines, Metrics, mean_metrics
 from wordsight.evaluation.prepared_task import (
     PreparedTask,
+    answer_length,
     check_examples,
     mean_scores,
     scores_of,
@@ -282,7 +283,7 @@ class TaskRun:
                 "questions": self._questions_digest if self.cache.folder else "",
                 "count": len(self.examples),
                 "seeds": len(seeded(pruner)) if pruner else 1,
-                "max_new_tokens": self.task.max_new_tokens,
+                "max_new_tokens": answer_length(self.vlm, self.task),
                 "codebook": pruner.book.digest if isinstance(pruner, BookPruner) else None,
                 "code": _code_digest(pruner) if pruner else None,
             },

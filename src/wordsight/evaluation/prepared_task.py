@@ -117,7 +117,12 @@ class PreparedTask:
         return low, high
 
     def _answers(self, prompts: list[Prompt]) -> list[str]:
-        return self.vlm.answers(prompts, self.task.max_new_tokens)
+        return self.vlm.answers(prompts, answer_length(self.vlm, self.task))
+
+
+def answer_length(vlm: VLM, task: Task) -> int:
+    """The most tokens of an answer: as the task says, unless the model's options say otherwise."""
+    return vlm.options.generation.max_new_tokens or task.max_new_tokens
 
 
 def scores_of(task: Task, examples: Sequence[Example], answers: Sequence[str]) -> Scores:
@@ -139,7 +144,7 @@ def check_examples(vlm: VLM, task: Task, examples: Sequence[Example], new_tokens
     visual tokens and an answer (of `new_tokens` at least) exceed the model's context. The model does not run.
     Too few pictures to believe what comes of them are a note.
     """
-    preflight, wanted = Preflight(vlm), max(task.max_new_tokens, new_tokens)
+    preflight, wanted = Preflight(vlm), max(answer_length(vlm, task), new_tokens)
     asked = opened(task, track(examples, f"checking {spec(task)}", len(examples)))
     for number, (example, media) in enumerate(asked, 1):
         with located(_place(task, example, number)):

@@ -70,22 +70,23 @@ class Conversation:
         pictures = tuple(one for one in opened if isinstance(one, Image.Image))
         videos = tuple(one for one in opened if isinstance(one, Video))
         made = cls(tuple(found), MediaInput(pictures, videos, tuple(notes)))
-        if made.messages[-1]["role"] != "user" or not made.question:
+        if made.messages[-1]["role"] != "user" or not made.question.strip():
             raise UsageError("the last message must be of the user and hold a text, which is the question")
         return made
 
     @property
     def question(self) -> str:
         """The text of the last message."""
-        return "\n".join(_texts(self.messages[-1])).strip()
+        texts = _texts(self.messages[-1])
+        return texts[0] if len(texts) == 1 else "\n".join(texts)
 
     @property
     def turns(self) -> int:
         """How many questions were asked before."""
         return [message["role"] for message in self.messages].count("user") - 1
 
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """All texts but the question, and what errors call them."""
+    def earlier_texts(self) -> Iterator[tuple[str, str, str]]:
+        """All texts but the question: whose they are, what errors call them, and themselves."""
         called = {
             "system": "the system text",
             "user": "an earlier question",
@@ -93,7 +94,7 @@ class Conversation:
         }
         for message in self.messages[:-1]:
             for text in _texts(message):
-                yield called[message["role"]], text
+                yield message["role"], called[message["role"]], text
 
     def followed_by(self, answer: str, question: str) -> Conversation:
         """The conversation after its question was answered, with the next one."""

@@ -88,7 +88,10 @@ def fingerprint_of_files(name: str, options: LoadOptions) -> Fingerprint | None:
         if not names.space <= {name for name, _ in weights}:
             return None
         if options.adapter:
-            weights += _of_adapter(stack, options, names)
+            added = _of_adapter(stack, options, names)
+            if not added:
+                return None
+            weights += added
         space = {names.in_space(name): weight for name, weight in weights if names.in_space(name)}
         return Fingerprint(_space_digest(space), names.parts_digests(weights))
 
@@ -130,7 +133,9 @@ def _opened(stack: ExitStack, file: Path, names: _Names) -> list[Weight]:
 
 
 def _of_adapter(stack: ExitStack, options: LoadOptions, names: _Names) -> list[Weight]:
-    """The weights that an adapter adds, by where it adds them, and in each how."""
+    """The weights that an adapter adds, by where it adds them, and in each how; none if its files are no
+    safetensors.
+    """
     places = {"cache_dir": options.cache_dir}
     file, config = (_local(str(options.adapter), name, **places) for name in (ADAPTER, ADAPTER_CONFIG))
     if file is None or config is None:

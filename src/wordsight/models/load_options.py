@@ -27,7 +27,7 @@ from wordsight.models import photos
 
 BUILT_IN: dict[str, Callable[[], Path]] = {"demo": lambda: demo.MODEL, photos.NAME: photos.checkpoint}
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Quantization = Literal["bnb-8bit", "bnb-4bit", "torchao-8bit", "torchao-4bit"]
+Quantization = Literal["bnb-8bit", "bnb-4bit", "torchao-8bit"]
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?")
 NEW_TOKENS = 64  # of an answer, where nothing else is asked for
 Values = Mapping[str, Any]

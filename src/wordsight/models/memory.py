@@ -33,14 +33,15 @@ def row_bytes(config: Any, tokens: int, shared: int = 0, *, itemsize: int = 2) -
     a cache: its keys and values, what one layer holds at a time, and the logits of its last token.
     """
     text = config.get_text_config()
-    width, heads = text.hidden_size, getattr(text, "num_attention_heads", 1)
+    layers, vocabulary = (getattr(text, name, None) or 0 for name in ("num_hidden_layers", "vocab_size"))
+    width, heads = (getattr(text, name, None) or 1 for name in ("hidden_size", "num_attention_heads"))
     head = getattr(text, "head_dim", None) or width // heads
     groups = getattr(text, "num_key_value_heads", None) or heads
-    cache = 2 * text.num_hidden_layers * groups * head * (tokens + shared)
+    cache = 2 * layers * groups * head * (tokens + shared)
     inner = getattr(text, "intermediate_size", None) or 4 * width
     layer = tokens * (4 * width + 3 * inner)
     scores = 2 * tokens * (tokens + shared) * (heads if config._attn_implementation == "eager" else 1)
-    logits = 8 * text.vocab_size  # in float32, and a copy
+    logits = 8 * vocabulary  # in float32, and a copy
     return int(itemsize * (cache + layer + scores) + logits)
 
 

@@ -75,8 +75,9 @@ def _metadata(video: Video) -> dict[str, Any]:
 def prompt_text(processor: Any, conversation: Conversation) -> str:
     """The prompt as the chat template lays it out, with one placeholder for each picture or video."""
     check_question(processor, conversation.question)
-    for called, text in conversation.texts():
-        check_text(processor, text, called)
+    for role, called, text in conversation.earlier_texts():
+        check = check_question if role == "user" else check_text
+        check(processor, text, called)
     if not processor.chat_template:
         media = conversation.media
         if len(conversation.messages) > 1 or media.videos or not media.pictures:

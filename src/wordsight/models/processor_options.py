@@ -27,6 +27,7 @@ OURS = (  # what a processor is given for every picture, but not by its user
     "video_metadata",
 )
 USUAL = {"enable_thinking": False, "thinking": False}  # where a template knows them: the first word counts
+EDGES = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}  # what Qwen's sizes call them by now
 SIDE = 64  # pixels of the picture that options are tried on
 
 
@@ -35,7 +36,11 @@ def load_processor(source: str, options: LoadOptions, given: Mapping[str, Any]) 
     processor = AutoProcessor.from_pretrained(source, **given)
     if options.processor:
         check_processor_options(processor, options.processor)
-        processor = AutoProcessor.from_pretrained(source, **given, **options.processor)
+        edges = {EDGES[name]: value for name, value in options.processor.items() if name in EDGES}
+        others = {name: value for name, value in options.processor.items() if name not in EDGES}
+        processor = AutoProcessor.from_pretrained(source, **given, **others)
+        for part in _parts(processor) if edges else ():
+            part.size = {**dict(part.size), **edges}
         listed = ", ".join(f"{name}={value}" for name, value in options.processor.items())
         with as_model_error(f"{type(processor).__name__} cannot prepare pictures with {listed}"):
             processor.image_processor(Image.new("RGB", (SIDE, SIDE)), return_tensors="pt")
@@ -53,9 +58,14 @@ def check_processor_options(processor: Any, options: Mapping[str, Any]) -> None:
 
 
 def _taken(processor: Any) -> Iterator[str]:
-    for part in ("image_processor", "video_processor"):
-        if valid := getattr(getattr(processor, part, None), "valid_kwargs", None):
-            yield from valid.__annotations__
+    for part in _parts(processor):
+        yield from getattr(getattr(part, "valid_kwargs", None), "__annotations__", ())
+
+
+def _parts(processor: Any) -> list[Any]:
+    """Those of a processor that prepare pictures and videos."""
+    parts = (getattr(processor, name, None) for name in ("image_processor", "video_processor"))
+    return [part for part in parts if part is not None]
 
 
 def set_template_variables(processor: Any, given: Mapping[str, Any]) -> None:

@@ -38,17 +38,15 @@ def quantization_config(kind: Quantization, config: Any) -> Any:
     if kind == "bnb-8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=whole)
     if kind == "bnb-4bit":
-        compute = torch.bfloat16
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=compute,
+            bnb_4bit_compute_dtype=torch.bfloat16,
             llm_int8_skip_modules=whole,
         )
-    from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
+    from torchao.quantization import Int8WeightOnlyConfig
 
-    each = Int8WeightOnlyConfig() if kind == "torchao-8bit" else Int4WeightOnlyConfig()
-    return TorchAoConfig(each, modules_to_not_convert=whole)
+    return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=whole)
 
 
 def _left_whole(config: Any) -> list[str]:

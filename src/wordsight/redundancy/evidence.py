@@ -228,7 +228,7 @@ def collect_evidence(
     manifest = _claim(root, now)
     jobs = [job for job in enumerate(_shards(list(pictures))) if not _is_done(root, manifest, job)]
     threads = manifest["measured_with"]["threads"]
-    before = {"options": {}, **manifest["measured_with"]}  # which earlier ones do not have
+    before = {"options": {}, "pass_bytes": vlm.pass_bytes, **manifest["measured_with"]}  # or of before these
     begun = differences(before, {**now["measured_with"], "threads": threads})
     if jobs and begun:
         raise FileError(

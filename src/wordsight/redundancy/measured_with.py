@@ -24,6 +24,7 @@ class MeasuredWith(TypedDict):
     threads: Annotated[int | None, "of PyTorch; null on a GPU, where they do not matter"]
     attention: Annotated[str, "how the model computes it"]
     pass_tokens: Annotated[int, "of the prompts that are read at a time"]
+    pass_bytes: NotRequired[Annotated[int, "that they take, about"]]
     options: NotRequired[Annotated[LoadRecord, "how the model was loaded, and what it was given"]]
     versions: dict[str, str]
 
@@ -37,6 +38,7 @@ def measured_with(vlm: VLM) -> MeasuredWith:
         "threads": torch.get_num_threads() if device == "cpu" else None,
         "attention": str(vlm.model.config._attn_implementation),
         "pass_tokens": vlm.pass_tokens,
+        "pass_bytes": vlm.pass_bytes,
         "options": vlm.options.as_json(),
         "versions": versions(),
     }

@@ -1,0 +1,138 @@
+"""Memory: passes that do not fit are halved, and nothing else about the results changes."""
+
+import gc
+import weakref
+from inspect import signature
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from wordsight._utils.notes import listen_to_notes
+from wordsight.errors import ModelError
+from wordsight.models.memory import PassMemory, is_out_of_memory, row_bytes
+from wordsight.models.vlm import VLM
+from wordsight.pruners.random import Random
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    MemoryError(),
+]
+
+
+@pytest.fixture(scope="module")
+def prompts(prompt):
+    """Seven prompts that begin alike, of several lengths."""
+    return [Random(tokens=count, seed=count)(prompt) for count in (20, 25, 30, 35, 40, 45, 50)]
+
+
+@pytest.fixture
+def allocator(tiny, monkeypatch):
+    """A function that lets the tiny model's memory run out, with an error, beyond so many rows; the rows of
+    the passes that were tried.
+    """
+    forward = tiny.model.forward
+
+    def limit(rows, error):
+        tried = []
+
+        def limited(**given):
+            tried.append(len(given["input_ids"]))
+            if tried[-1] > rows:
+                raise error
+            return forward(**given)
+
+        limited.__signature__ = signature(forward)
+        monkeypatch.setattr(tiny.model, "forward", limited)
+        return tried
+
+    return limit
+
+
+def fresh(tiny, **options):
+    return VLM(tiny.model, tiny.processor, "tiny", **options)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:20])
+def test_logits_are_the_same_where_memory_runs_out_and_that_is_said_once(tiny, prompts, allocator, error):
+    expected, notes = tiny.logits(prompts), []
+    tried, vlm = allocator(2, error), fresh(tiny)
+    with listen_to_notes(notes.append):
+        found = vlm.logits(prompts)
+        first = len(tried)
+        assert torch.allclose(found, expected, atol=1e-5)
+        assert torch.allclose(vlm.logits(prompts), expected, atol=1e-5)
+    assert max(tried[first:]) <= 2  # what was learned is kept
+    assert set(notes) == {
+        "memory ran out: passes are halved from here on, which changes nothing but last digits"
+    }
+
+
+def test_answers_are_the_same_where_memory_runs_out(tiny, prompts, allocator):
+    expected = tiny.answers(prompts, 6)
+    tried = allocator(3, ERRORS[0])
+    assert fresh(tiny).answers(prompts, 6) == expected
+    assert max(tried) > 3
+
+
+def test_a_single_prompt_that_does_not_fit_is_one_sentence_with_numbers(tiny, prompts, allocator):
+    allocator(0, ERRORS[0])
+    with pytest.raises(ModelError, match=r"single prompt in a pass, which takes about .* GiB .*20\.00 MiB"):
+        fresh(tiny).answers(prompts[:1], 6)
+
+
+def test_passes_take_no_more_bytes_than_they_may(tiny, prompts, allocator):
+    tried = allocator(99, ERRORS[0])
+    expected = tiny.logits(prompts)
+    assert max(tried) == len(prompts)
+    tried.clear()
+    each = row_bytes(tiny.model.config, 40, 20, itemsize=4)
+    assert torch.allclose(fresh(tiny, pass_bytes=3 * each).logits(prompts), expected, atol=1e-5)
+    assert 1 < max(tried) < len(prompts)
+
+
+def test_a_repeated_cache_counts_for_every_row():
+    """LLaVA-1.5-7B: 32 layers, 4,096 wide, in 16 bits: half a MiB of keys and values for every token."""
+    text = SimpleNamespace(
+        hidden_size=4096,
+        num_attention_heads=32,
+        num_hidden_layers=32,
+        intermediate_size=11008,
+        vocab_size=32064,
+    )
+    config = SimpleNamespace(get_text_config=lambda: text, _attn_implementation="sdpa")
+    assert row_bytes(config, 15, 600) - row_bytes(config, 15, 0) >= 600 * 2**19
+    assert row_bytes(config, 15, 600) < 1.1 * 615 * 2**19
+
+
+def test_what_is_no_lack_of_memory_is_raised_as_it_is():
+    def broken(items):
+        raise ValueError("no")
+
+    assert not is_out_of_memory(ValueError("out of range"))
+    with pytest.raises(ValueError, match="no"):
+        list(PassMemory(100).passes(broken, [1, 2], 1))
+
+
+def test_memory_is_free_again_before_the_halves_are_tried():
+    """What the failed pass held would be in the way."""
+    held = []
+
+    class Activation:
+        pass
+
+    def work(items):
+        assert not any(each() for each in held)
+        mine = Activation()
+        held.append(weakref.ref(mine))
+        if len(items) > 1:
+            raise MemoryError
+        return items
+
+    gc.disable()
+    try:
+        assert [piece for piece, _ in PassMemory(100).passes(work, [1, 2], 1)] == [[1], [2]]
+    finally:
+        gc.enable()
