@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wordsight import DivPrune, UsageError
+from wordsight.media.video import Sampling
 from wordsight.models.conversation import Conversation
 from wordsight.models.processing import prompt_text
 
@@ -123,6 +124,11 @@ WRONG = {
 def test_what_is_no_conversation_is_refused_by_a_sentence(messages, said):
     with pytest.raises(UsageError, match=said):
         Conversation.of(messages)
+
+
+def test_frames_are_asked_of_films_alone(picture):
+    with pytest.raises(UsageError, match="frames and fps are for videos"):
+        Conversation.of([message("user", shown(picture), QUESTION)], Sampling(frames=2))
 
 
 def test_a_control_token_in_a_system_text_is_refused(tiny, picture):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from wordsight._utils.notes import listen_to_notes, note
 from wordsight.errors import UsageError, located, shown
-from wordsight.media.inputs import MediaInput, read_media
+from wordsight.media.inputs import MediaInput, check_sampling, read_media
 from wordsight.media.video import Sampling, Video
 
 Turn = tuple[str, str]  # a question that was asked before, and its answer
@@ -55,8 +55,8 @@ class Conversation:
             raise UsageError(
                 f"messages must be a list of {{'role': ..., 'content': ...}}, got {shown(messages)}"
             )
-        sampling, opened, found = sampling or Sampling(), [], []
-        notes: list[str] = []
+        sampling, found, notes = sampling or Sampling(), list[Message](), list[str]()
+        opened: list[Image.Image | Video] = []
         with listen_to_notes(notes.append):
             for number, message in enumerate(messages, 1):
                 with located(f"message {number}"):
@@ -67,6 +67,7 @@ class Conversation:
                     found.append({"role": message["role"], "content": parts})
         for text in notes:
             note(text)
+        check_sampling(sampling, opened)
         pictures = tuple(one for one in opened if isinstance(one, Image.Image))
         videos = tuple(one for one in opened if isinstance(one, Video))
         made = cls(tuple(found), MediaInput(pictures, videos, tuple(notes)))
