@@ -307,6 +307,12 @@ def test_a_class_in_place_of_a_pruner_is_refused_and_nothing_is_attached(tiny):
     assert "generate" not in vars(tiny.model)
 
 
+def test_a_tokenizer_in_place_of_a_processor_is_refused_and_nothing_is_attached(tiny):
+    with pytest.raises(UsageError, match="AutoProcessor"):
+        attach(tiny.model, tiny.processor.tokenizer, PRUNER)
+    assert "generate" not in vars(tiny.model)
+
+
 class Wrapper(torch.nn.Module):
     """As DistributedDataParallel holds a model."""
 

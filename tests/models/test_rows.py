@@ -36,6 +36,12 @@ def test_pictures_without_a_placeholder_are_refused(tiny, inputs):
         tiny.read(inputs | cut)
 
 
+def test_a_batch_of_text_may_hold_no_pictures_under_their_name(tiny, inputs):
+    text = {name: inputs[name][:, -5:] for name in ("input_ids", "attention_mask")}
+    (prompt,) = tiny.read(text | {"pixel_values": inputs["pixel_values"][:0]})
+    assert len(prompt.visual) == 0
+
+
 @pytest.mark.parametrize("pruner", [MMTok(keep=0.2), VisionZip(keep=0.2)], ids=["mmtok", "visionzip"])
 def test_a_prompt_without_pictures_is_pruned_to_itself(tiny, pruner):
     text = [{"role": "user", "content": "what is two and two?"}]

@@ -40,8 +40,8 @@ REFUSED = {
 
 @dataclass
 class PruningStats:
-    """How many prompts were pruned, and how many visual tokens they had, before and after; where layers read
-    different numbers of them, after is their mean. `last` is that of the last batch, prompt by prompt.
+    """How many prompts were read, and how many visual tokens they had, before and after pruning; where layers
+    read different numbers of them, after is their mean. `last` is that of the last batch, prompt by prompt.
     """
 
     prompts: int = 0

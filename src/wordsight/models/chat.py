@@ -25,9 +25,9 @@ class Answer:
     """What the model said, and what it read and took for it.
 
     tokens_kept is a mean over layers where some of them read more tokens than others. `cut` is an answer that
-    would have gone on, beyond its max_new_tokens. Times are wall-clock
-    milliseconds; prefill and decode are those of the batch in which it was answered. On a GPU, where work is
-    queued, they say when it was: measure there with a profiler.
+    would have gone on, beyond its max_new_tokens. Times are wall-clock milliseconds; prefill and decode are
+    those of the batch in which it was answered. On a GPU, where work is queued, they say when it was: measure
+    there with a profiler.
     """
 
     text: str

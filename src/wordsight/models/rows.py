@@ -70,7 +70,8 @@ def split_rows(config: Any, inputs: Mapping[str, Any]) -> list[Row]:
             for name, value in inputs.items()
         }
         rows.append(Row(own, _modality_of(config, own["input_ids"][0])))
-    if not any(row.is_visual.any() for row in rows) and any(inputs.get(name) is not None for name in PIXELS):
+    media = [inputs[name] for name in PIXELS if inputs.get(name) is not None]
+    if any(map(len, media)) and not any(row.is_visual.any() for row in rows):
         raise ModelError(
             "there are pictures or videos, and no placeholder of them in any prompt: was the prompt cut, and "
             "is the processor, with its chat template, the one of this model?"

@@ -85,6 +85,11 @@ class VLM:
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
                 "expected a model with placeholders for them and transformers 5.19 or later"
             )
+        if not hasattr(self.processor, "tokenizer"):
+            raise ModelError(
+                f"{self.name}: a {type(self.processor).__name__} prepares no pictures and text; give what "
+                "transformers' AutoProcessor makes"
+            )
         self.family = family(self.model.config.model_type)
         self._memory = PassMemory(self.pass_bytes)
         self.model.eval()
