@@ -3,7 +3,8 @@ axis and the seam.
 
 The seam is transformers' `mm_encoder_outputs` (since 5.18, huggingface/transformers PR 45783): a forward
 pass takes projected visual tokens instead of pixels. Pruning is then nothing but fewer placeholders and
-fewer features.
+fewer features. 5.18 itself is not supported: `generate` there repeats the items of a row for beams one by
+one, so that they no longer fit the placeholders.
 """
 
 from __future__ import annotations

@@ -83,7 +83,12 @@ class VLM:
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
             raise ModelError(
                 f"{self.name}: {type(self.model).__name__} cannot take visual tokens encoded before; "
-                "expected a model with placeholders for them and transformers 5.18 or later"
+                "expected a model with placeholders for them and transformers 5.19 or later"
+            )
+        if not hasattr(self.processor, "tokenizer"):
+            raise ModelError(
+                f"{self.name}: a {type(self.processor).__name__} prepares no pictures and text; give what "
+                "transformers' AutoProcessor makes"
             )
         if hasattr(self.model.config, "qformer_config"):
             raise ModelError(
