@@ -53,11 +53,11 @@ def main(
         "tolerance": TOLERANCE,
     }
     with TemporaryDirectory() as folder:
-        checkpoints = Path(folder)
-        record["families"] = list(families(checkpoints, device))
-        record["quantization"] = list(quantized(checkpoints / "llava", device))
-        record["spread"] = spread(checkpoints / "llava", device)
-        record["out_of_memory"] = out_of_memory(checkpoints / "llava", device)
+        llava = Path(folder, "llava")
+        record["families"] = list(families(Path(folder), device))
+        record["quantization"] = list(quantized(llava, device))
+        record["spread"] = spread(llava, device)
+        record["out_of_memory"] = out_of_memory(llava, device)
     record["times"] = list(times(device))
     with replacing(out) as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")

@@ -196,7 +196,7 @@ MISUSES = [
     (("akc", "good.png"), "akc"),
     (("codebook", "biuld"), "biuld"),
     (("codebook",), ""),
-    (("ask",), "PICTURE"),
+    (("ask",), "expected pictures or videos and then a question"),
     (("ask", "good.png"), "got only 'good.png'"),
     (
         ("ask", "good.png", "what is it?", "--frames", "3"),

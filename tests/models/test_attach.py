@@ -64,6 +64,39 @@ def test_options_are_those_of_the_untouched_model_on_the_pruned_prompt(tiny, inp
     assert torch.equal(output[:, length:], expected[:, pruned["input_ids"].shape[1] :])
 
 
+NO_CACHE = {
+    "argument": {"use_cache": False},
+    "config": {"generation_config": GenerationConfig(use_cache=False, do_sample=False)},
+}
+
+
+@pytest.mark.parametrize("options", NO_CACHE.values(), ids=NO_CACHE)
+def test_positions_have_their_gaps_where_no_cache_is_wanted(tiny, inputs, options):
+    with attach(tiny.model, tiny.processor, PRUNER):
+        expected = tiny.model.generate(**inputs, max_new_tokens=6, do_sample=False)
+        output = tiny.model.generate(**inputs, max_new_tokens=6, **options)
+    assert torch.equal(output, expected)
+
+
+def test_padding_is_told_from_the_ids_where_no_mask_is_given(tiny, inputs):
+    ids = torch.nn.functional.pad(inputs["input_ids"], (7, 0), value=tiny.processor.tokenizer.pad_token_id)
+    given = {"input_ids": ids, "pixel_values": inputs["pixel_values"], "max_new_tokens": 6}
+    with attach(tiny.model, tiny.processor, PRUNER):
+        output = tiny.model.generate(**given, do_sample=False)
+        expected = tiny.model.generate(**inputs, max_new_tokens=6, do_sample=False)
+    assert torch.equal(output[:, 7:], expected)
+
+
+def test_arguments_may_be_given_by_place_and_as_none(tiny, inputs):
+    pixels = inputs["pixel_values"]
+    options = {"max_new_tokens": 4, "do_sample": False}
+    with attach(tiny.model, tiny.processor, PRUNER):
+        expected = tiny.model.generate(**inputs, **options)
+        more = {"input_ids": None, "position_ids": None, cache_name(tiny.model): None}
+        output = tiny.model.generate(inputs["input_ids"], pixel_values=pixels, **more, **options)
+    assert torch.equal(output, expected)
+
+
 @pytest.mark.parametrize("way", ["argument", "config"])
 def test_max_length_counts_the_whole_prompt(tiny, inputs, way):
     length = inputs["input_ids"].shape[1] + 3
@@ -144,6 +177,9 @@ REFUSED = {
     "guidance_scale": lambda tiny: 1.5,
     "position_ids": lambda tiny: torch.arange(4)[None],
     "custom_generate": lambda tiny: lambda **given: None,
+    "token_healing": lambda tiny: True,
+    "use_mtp": lambda tiny: True,
+    "cache_implementation": lambda tiny: "paged",
 }
 
 
@@ -179,6 +215,29 @@ def test_a_cache_of_another_turn_is_refused_where_the_choice_may_change(tiny, in
     tiny.model(input_ids=inputs["input_ids"][:, :2], **{cache_name(tiny.model): cache})
     with attach(tiny.model, tiny.processor, pruner), pytest.raises(UsageError, match="cache"):
         tiny.model.generate(**inputs, **{cache_name(tiny.model): cache})
+
+
+def test_a_cache_is_gone_on_with_by_the_pruner_that_filled_it(tiny, inputs):
+    """By none it would hold other tokens, and another one would have kept others."""
+    ids = torch.cat([inputs["input_ids"], torch.full((1, 200), 9)], 1)
+    longer = {"input_ids": ids, "pixel_values": inputs["pixel_values"], "max_new_tokens": 2}
+    cache = DynamicCache(config=tiny.model.config)
+    tiny.model(**inputs, **{cache_name(tiny.model): cache})
+    with attach(tiny.model, tiny.processor, PRUNER), pytest.raises(UsageError, match="did not choose"):
+        tiny.model.generate(**longer, **{cache_name(tiny.model): cache})
+    with attach(tiny.model, tiny.processor, PRUNER):
+        output = tiny.model.generate(**inputs, max_new_tokens=2, return_dict_in_generate=True)
+    cache = output[cache_name(tiny.model)]
+    with attach(tiny.model, tiny.processor, Random(keep=0.3)), pytest.raises(UsageError, match="not choose"):
+        tiny.model.generate(**longer, **{cache_name(tiny.model): cache})
+
+
+def test_a_pruned_cache_is_refused_without_the_pictures(tiny, inputs):
+    with attach(tiny.model, tiny.processor, PRUNER):
+        output = tiny.model.generate(**inputs, max_new_tokens=2, return_dict_in_generate=True)
+        cache = {cache_name(tiny.model): output[cache_name(tiny.model)]}
+        with pytest.raises(UsageError, match="its pictures and videos too"):
+            tiny.model.generate(input_ids=output.sequences, **cache, max_new_tokens=2)
 
 
 def test_a_prompt_without_pictures_is_generated_as_before(tiny):
@@ -228,6 +287,9 @@ def test_detaching_puts_a_generate_of_the_objects_own_back(tiny, inputs):
     model.generate = mine
     attached = attach(model, tiny.processor, PRUNER)
     assert attached.is_attached
+    stats = attached.pruner.stats.prompts
+    model.generate(**inputs, max_new_tokens=1)
+    assert attached.pruner.stats.prompts == stats + 1
     attached.detach()
     attached.detach()
     assert model.generate is mine
@@ -242,6 +304,12 @@ def test_training_mode_stays(tiny):
 def test_a_class_in_place_of_a_pruner_is_refused_and_nothing_is_attached(tiny):
     with pytest.raises(UsageError, match="must be an object"):
         attach(tiny.model, tiny.processor, Random)
+    assert "generate" not in vars(tiny.model)
+
+
+def test_a_tokenizer_in_place_of_a_processor_is_refused_and_nothing_is_attached(tiny):
+    with pytest.raises(UsageError, match="AutoProcessor"):
+        attach(tiny.model, tiny.processor.tokenizer, PRUNER)
     assert "generate" not in vars(tiny.model)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wordsight import DivPrune, UsageError
+from wordsight.media.video import Sampling
 from wordsight.models.conversation import Conversation
 from wordsight.models.processing import prompt_text
 
@@ -96,13 +97,25 @@ def test_a_film_may_be_a_list_of_its_frames(picture, tmp_path):
     assert [one.tobytes() for one in film.frames] == [picture.rotate(90).tobytes(), picture.tobytes()]
 
 
+def test_a_part_is_a_film_or_a_picture_by_its_content(tiny, picture, tmp_path):
+    picture.save(tmp_path / "film.gif", save_all=True, append_images=[picture.rotate(90)], duration=500)
+    picture.save(tmp_path / "picture.png")
+    film = {"type": "image", "path": tmp_path / "film.gif"}
+    still = {"type": "video", "path": tmp_path / "picture.png"}
+    conversation = Conversation.of([message("user", film, still, QUESTION)])
+    kinds = [part["type"] for part in conversation.messages[0]["content"]]
+    assert kinds == ["video", "image", "text"]
+    assert len(tiny.encode_messages([message("user", film, still, QUESTION)]).visual) == 3 * 144
+
+
 WRONG = {
     "no list": ("what?", "must be a list"),
     "none": ([], "must be a list"),
     "no role": ([{"content": "what?"}], "message 1: expected .*'role'"),
-    "a number as content": ([{"role": "user", "content": 5}], "message 1: content must be"),
     "another role": ([message("tool", "what?")], "'system' or 'user' or 'assistant'"),
+    "a number": ([{"role": "user", "content": 5}], "message 1: expected .*'role'"),
     "an unknown part": ([message("user", {"type": "audio", "audio": "a.wav"}, "what?")], "a part must be"),
+    "pictures in one part": ([message("user", {"type": "image", "image": ["a.png"]}, "x")], "got list"),
     "no picture": ([message("user", {"type": "image"}, "what?")], "message 1: a part must be"),
     "a broken data URL": (
         [message("user", {"type": "image", "url": "data:image/png;base64,?"})],
@@ -121,6 +134,11 @@ WRONG = {
 def test_what_is_no_conversation_is_refused_by_a_sentence(messages, said):
     with pytest.raises(UsageError, match=said):
         Conversation.of(messages)
+
+
+def test_frames_are_asked_of_films_alone(picture):
+    with pytest.raises(UsageError, match="frames and fps are for videos"):
+        Conversation.of([message("user", shown(picture), QUESTION)], Sampling(frames=2))
 
 
 def test_a_control_token_in_a_system_text_is_refused(tiny, picture):
@@ -148,6 +166,12 @@ def test_a_chat_goes_on_from_messages(tiny, picture):
     assert (first.tokens_total, first.tokens_kept) == (144, 20)
 
 
+def test_another_question_before_that_of_the_messages_is_refused(tiny, picture):
+    chat = tiny.chat(messages=[message("user", shown(picture), QUESTION)])
+    with pytest.raises(UsageError, match=r"answer\(\) answers it"):
+        chat.ask("and the dog?")
+
+
 def test_messages_and_media_together_are_refused(tiny, picture):
     with pytest.raises(UsageError, match="give no others"):
         tiny.chat(picture, messages=[message("user", shown(picture), QUESTION)])
@@ -156,11 +180,3 @@ def test_messages_and_media_together_are_refused(tiny, picture):
 def test_answering_without_an_open_question_is_refused(tiny, picture):
     with pytest.raises(UsageError, match=r"use ask"):
         tiny.chat(picture).answer()
-
-
-def test_another_question_than_the_open_one_is_refused(tiny, picture):
-    chat = tiny.chat(messages=[message("user", shown(picture), QUESTION)])
-    with pytest.raises(UsageError, match="still open"):
-        chat.ask("is there a cat?")
-    chat.answer(max_new_tokens=2)
-    chat.ask("is there a cat?", max_new_tokens=2)

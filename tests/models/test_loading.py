@@ -157,7 +157,7 @@ def test_a_file_is_told_apart_from_a_folder(tmp_path):
         ),
         (
             ImportError("X requires the num2words library\nbut not found."),
-            "the num2words library but not found$",
+            "needs another package .*num2words library but not found.*; .*wordsight.models",
         ),
         (RecursionError(), ": RecursionError$"),
     ],

@@ -36,9 +36,9 @@ def test_a_codebook_is_likely_to_pay_from_a_quarter_on(silent, likely):
     assert found["codebook_likely"] is likely
 
 
-def test_without_tokens_there_is_no_share():
+def test_without_pictures_there_is_no_share(tiny):
     with pytest.raises(UsageError, match="expected visual tokens to ask, got none"):
-        share_silent(torch.zeros(0), 0)
+        measure_silence(tiny, [])
 
 
 def test_every_token_is_asked_where_a_picture_has_few(tiny, photos, monkeypatch):

@@ -47,10 +47,7 @@ class MediaInput:
             opened = [read_media(item, sampling) for item in given]
         for text in notes:
             note(text)
-        if sampling != Sampling() and not any(isinstance(item, Video) for item in opened):
-            raise UsageError(
-                f"frames and fps are for videos, and what was given is none (frames={frames}, fps={fps})"
-            )
+        check_sampling(sampling, opened)
         return cls.holding(opened, notes)
 
     @classmethod
@@ -71,6 +68,15 @@ class MediaInput:
     def frames(self) -> list[Image.Image]:
         """All pictures, or the frames of all videos, in order."""
         return [*self.pictures, *(frame for video in self.videos for frame in video.frames)]
+
+
+def check_sampling(sampling: Sampling, opened: Sequence[Image.Image | Video]) -> None:
+    """Raises UsageError if frames are asked for, and none of these is a video."""
+    if sampling != Sampling() and not any(isinstance(item, Video) for item in opened):
+        raise UsageError(
+            "frames and fps are for videos, and what was given is none "
+            f"(frames={sampling.frames}, fps={sampling.fps})"
+        )
 
 
 def read_media(item: Media, sampling: Sampling, *, pixels: int = formats.PIXELS) -> Image.Image | Video:

@@ -18,9 +18,10 @@ from wordsight.errors import UsageError
 from wordsight.models.chat import check_pruner
 from wordsight.models.layer_hooks import cache_name, pruning_hooks, tokens_read
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after
+from wordsight.models.rows import PIXELS
 from wordsight.models.vlm import VLM, unwrapped
 
-PIXELS = ("pixel_values", "pixel_values_videos")
+PRUNED_BY = "_wordsight_pruned_by"  # what a key-value cache says of the prompts that it holds
 # What reads the prompt by itself, or lays its own positions out: it would not be that of the pruned prompt.
 REFUSED = {
     "assistant_model": "assisted decoding, whose second model has not seen the pruned prompt",
@@ -32,13 +33,15 @@ REFUSED = {
     "inputs_embeds": "embeddings in place of token ids",
     "position_ids": "positions of your own: it computes those of the whole prompt",
     "prefill_chunk_size": "a prompt that is read in chunks",
+    "token_healing": "the healing of tokens, which reads the prompt's ids without its pictures",
+    "use_mtp": "drafts of several tokens, which are read at positions of the model's own",
 }
 
 
 @dataclass
 class PruningStats:
-    """How many prompts were pruned, and how many visual tokens they had, before and after; where layers read
-    different numbers of them, after is their mean. `last` is that of the last batch, prompt by prompt.
+    """How many prompts were read, and how many visual tokens they had, before and after pruning; where layers
+    read different numbers of them, after is their mean. `last` is that of the last batch, prompt by prompt.
     """
 
     prompts: int = 0
@@ -118,31 +121,39 @@ class Attached:
     @torch.no_grad()
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' `generate`, of pruned prompts."""
-        bound = inspect.signature(self._original).bind(*args, **kwargs).arguments
-        given = {**{name: bound[name] for name in bound if name != "kwargs"}, **bound.get("kwargs", {})}
-        if all(given.get(name) is None for name in PIXELS):
-            return self._original(*args, **kwargs)
+        names = list(inspect.signature(type(self.vlm.model).generate).parameters)[1:]  # without self
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
         options = _Options(self.vlm.model, given)
+        if all(given.get(name) is None for name in PIXELS):
+            if options.pruned_by:
+                raise UsageError(
+                    "the key-value cache that was given holds a pruned prompt; to go on with it, give what "
+                    "the processor makes of the whole conversation, its pictures and videos too"
+                )
+            return self._original(*args, **kwargs)
         options.check()
-        whole = given.pop("inputs", None)
-        whole = given.pop("input_ids", whole)
-        names = _input_names(self.vlm) & given.keys()
-        inputs = {"input_ids": whole, **{name: given.pop(name) for name in names}}
-        prompts = self._pruned({name: value for name, value in inputs.items() if value is not None})
+        own = _input_names(self.vlm)
+        prompts = self._pruned({name: value for name, value in given.items() if name in own}, options)
         batch = self._batch(prompts, options)
-        given |= options.lengths(whole.shape[1])
-        given |= _on_whole_prompts(given, whole, batch["input_ids"].shape[1])
+        whole, length = options.ids, batch["input_ids"].shape[1]
+        rest = {name: value for name, value in given.items() if name not in own}
+        rest |= options.lengths(whole.shape[1]) | _on_whole_prompts(rest, whole, length)
         repeated = [prompt for prompt in prompts for _ in range(options.repeats)]
         with pruning_hooks(self.vlm.model, repeated) as extra:
-            output = self._original(**batch, **extra, **given)
-        length = batch["input_ids"].shape[1]
+            # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
+            output = self._original(**{**rest, **batch, **extra, "use_cache": True})
+        for cache in (options.cache, getattr(output, cache_name(self.vlm.model), None)):
+            if cache is not None:
+                setattr(cache, PRUNED_BY, repr(self.pruner))
         if isinstance(output, Tensor):
             return _with_whole_prompts(output, whole, length)
         output.sequences = _with_whole_prompts(output.sequences, whole, length)
         return output
 
-    def _pruned(self, inputs: Mapping[str, Any]) -> list[Prompt]:
-        inputs = {name: value for name, value in inputs.items() if name != "labels"}
+    def _pruned(self, given: Mapping[str, Any], options: _Options) -> list[Prompt]:
+        inputs = {"attention_mask": options.mask}
+        inputs |= {name: value for name, value in given.items() if value is not None and name != "labels"}
+        inputs["input_ids"] = options.ids
         whole = self.vlm.read(inputs, signals=self.pruner.required_signals)
         pruned = [self.pruner(prompt) if len(prompt.visual) else prompt for prompt in whole]
         counts = [
@@ -170,6 +181,12 @@ class Attached:
                 "pruned by what reads no question: for another turn it would keep other tokens than those in "
                 f"the cache; got {counted(len(prompts), 'prompt')} and {type(self.pruner).__name__}"
             )
+        begins_alike = options.cached <= int(prompts[0].is_visual.int().argmax())  # with text alone
+        if options.pruned_by != repr(self.pruner) and not begins_alike:
+            raise UsageError(
+                f"the key-value cache holds {options.cached:,} tokens, which {self.pruner} did not choose; "
+                "give an empty one, which generate fills while this pruner is attached"
+            )
         if options.cached >= prompts[0].length:
             raise UsageError(
                 f"the key-value cache holds {options.cached:,} tokens, the pruned prompt "
@@ -194,16 +211,34 @@ class _Options:
 
     def check(self) -> None:
         """Raises UsageError for an option that a pruned prompt cannot be generated with."""
-        if self.given.get("input_ids", self.given.get("inputs")) is None:
+        if self.ids is None:
             raise UsageError(
                 "generate was given pictures or videos and no input_ids; give what the processor made"
             )
         for name, why in REFUSED.items():
             value = self.get(name)
-            if value is not None and not (name == "guidance_scale" and value == 1):
-                raise UsageError(
-                    f"{name}: an attached model does not take {why}; leave it out, or detach first"
-                )
+            if value is None or value is False or (name == "guidance_scale" and value == 1):
+                continue
+            raise UsageError(f"{name}: an attached model does not take {why}; leave it out, or detach first")
+        if self.get("cache_implementation") == "paged":
+            raise UsageError(
+                "cache_implementation=paged: transformers then reads the ids without pictures; leave it out"
+            )
+
+    @property
+    def ids(self) -> Any:
+        """The ids of the whole prompts, under either of the names that `generate` has for them."""
+        ids = self.given.get("input_ids")
+        return self.given.get("inputs") if ids is None else ids
+
+    @property
+    def mask(self) -> Tensor:
+        """Which ids are no padding, told from them as transformers does where no mask is given."""
+        padding, ends = self.get("pad_token_id"), self.get("eos_token_id")
+        if padding is None or padding in (ends if isinstance(ends, list) else [ends]):
+            return torch.ones_like(self.ids)
+        mask: Tensor = self.ids != padding
+        return mask.long()
 
     @property
     def repeats(self) -> int:
@@ -225,6 +260,12 @@ class _Options:
         """How many tokens the cache that was given holds."""
         return 0 if self.cache is None else int(self.cache.get_seq_length())
 
+    @property
+    def pruned_by(self) -> str:
+        """The pruner of the prompt that the cache which was given holds, "" if it holds none."""
+        pruner = str(getattr(self.cache, PRUNED_BY, ""))
+        return pruner if pruner and self.cached else ""
+
     def lengths(self, whole: int) -> dict[str, int | None]:
         """`max_length` and `min_length` count the whole prompt: what they leave for new tokens."""
         found: dict[str, int | None] = {}
@@ -242,12 +283,12 @@ class _Options:
 
 
 def _input_names(vlm: VLM) -> set[str]:
-    """What of the arguments of `generate` its processor made."""
+    """The arguments of `generate` that its processor made."""
     encoders = (getattr(vlm.model, f"get_{modality}_features", None) for modality in ("image", "video"))
     taken = {name for encode in encoders if encode for name in inspect.signature(encode).parameters}
     own = {name for part in (vlm.processor, vlm.processor.tokenizer) for name in part.model_input_names}
-    named = {"attention_mask", "labels", "token_type_ids", "mm_token_type_ids", *vlm.family.per_token}
-    return ((taken - {"kwargs", "return_dict"}) | own | named) - {"input_ids"}
+    named = {"inputs", "input_ids", "attention_mask", "labels", "token_type_ids", "mm_token_type_ids"}
+    return (taken - {"kwargs", "return_dict"}) | own | named | set(vlm.family.per_token)
 
 
 def _on_whole_prompts(given: Mapping[str, Any], whole: Tensor, length: int) -> dict[str, Any]:

@@ -25,9 +25,9 @@ class Answer:
     """What the model said, and what it read and took for it.
 
     tokens_kept is a mean over layers where some of them read more tokens than others. `cut` is an answer that
-    would have gone on, beyond its max_new_tokens. Times are wall-clock
-    milliseconds; prefill and decode are those of the batch in which it was answered. On a GPU, where work is
-    queued, they say when it was: measure there with a profiler.
+    would have gone on, beyond its max_new_tokens. Times are wall-clock milliseconds; prefill and decode are
+    those of the batch in which it was answered. On a GPU, where work is queued, they say when it was: measure
+    there with a profiler.
     """
 
     text: str
@@ -135,8 +135,8 @@ class Chat:
         found = self._opened
         if not self.turns and question != found.question:
             raise UsageError(
-                "the messages end in a question that is still open, which this one cannot stand for; call "
-                "answer() before ask(question)"
+                f"the messages that this chat has begun with end in a question, {shown(found.question)}; "
+                "answer() answers it, and then ask(...) asks another"
             )
         for (_, answer), (asked, _) in pairwise([*self.turns, (question, "")]):
             found = found.followed_by(answer, asked)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from wordsight._utils.notes import listen_to_notes, note
 from wordsight.errors import UsageError, located, shown
-from wordsight.media.inputs import MediaInput, read_media
+from wordsight.media.inputs import MediaInput, check_sampling, read_media
 from wordsight.media.video import Sampling, Video
 
 Turn = tuple[str, str]  # a question that was asked before, and its answer
@@ -48,7 +48,7 @@ class Conversation:
         """Messages as Hugging Face's processors and OpenAI's API take them, their media opened. A part holds
         a picture as "image", "path", "url" or "base64" (also {"type": "image_url", "image_url": {"url":
         ...}}), a film as "video", "path", "url" or "base64": whatever `MediaInput.of` reads, data URLs, and
-        for a film a list of its frames. `sampling` is of films.
+        for a film a list of its frames. Which of the two it is, its content tells. `sampling` is of films.
 
         Raises UsageError for what is no message, and if the last one is no question of the user's.
         """
@@ -56,16 +56,19 @@ class Conversation:
             raise UsageError(
                 f"messages must be a list of {{'role': ..., 'content': ...}}, got {shown(messages)}"
             )
-        sampling, opened, found = sampling or Sampling(), [], []
-        notes: list[str] = []
+        sampling, found, notes = sampling or Sampling(), list[Message](), list[str]()
+        opened: list[Image.Image | Video] = []
         with listen_to_notes(notes.append):
             for number, message in enumerate(messages, 1):
                 with located(f"message {number}"):
                     parts = list(_parts(message))
-                    opened += [_open(part, sampling) for part in parts if "medium" in part]
+                    for part in (part for part in parts if "medium" in part):
+                        opened.append(read_media(part.pop("medium"), sampling))
+                        part["type"] = "video" if isinstance(opened[-1], Video) else "image"
                     found.append({"role": message["role"], "content": parts})
         for text in notes:
             note(text)
+        check_sampling(sampling, opened)
         pictures = tuple(one for one in opened if isinstance(one, Image.Image))
         videos = tuple(one for one in opened if isinstance(one, Video))
         made = cls(tuple(found), MediaInput(pictures, videos, tuple(notes)))
@@ -130,15 +133,13 @@ def _texts(message: Message) -> list[str]:
 
 
 def _parts(message: Any) -> Iterator[dict[str, Any]]:
-    """The parts of a message; those of media hold what is to be opened, as "medium"."""
-    if not isinstance(message, Mapping) or message.get("role") not in ROLES:
+    """The parts of a message; those of media are what is to be opened, as "medium"."""
+    content = (message.get("content") or ()) if isinstance(message, Mapping) else None
+    if not isinstance(content, Sequence) or message.get("role") not in ROLES:
         raise UsageError(
             f"expected {{'role': {' or '.join(map(repr, ROLES))}, 'content': ...}}, got {shown(message)}"
         )
-    content = message.get("content")
-    if content is not None and not isinstance(content, (str, Sequence)):
-        raise UsageError(f"content must be a text or a list of parts, got {shown(content)}")
-    for part in [_text(content)] if isinstance(content, str) else content or ():
+    for part in [_text(content)] if isinstance(content, str) else content:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind == "text" and isinstance(part.get("text"), str):
             yield _text(part["text"])
@@ -152,16 +153,10 @@ def _parts(message: Any) -> Iterator[dict[str, Any]]:
                 "a part must be {'type': 'text', 'text': ...}, {'type': 'image', 'image': ...} or "
                 f"{{'type': 'video', 'video': ...}}, got {shown(part)}"
             )
-        medium = f"data:;base64,{medium}" if name == "base64" else medium
-        yield {"type": "video" if kind == "video" else "image", "medium": _decoded(medium)}
-
-
-def _open(part: dict[str, Any], sampling: Sampling) -> Image.Image | Video:
-    """What is to be opened of a part, which is left without it; a list is the frames of a film."""
-    medium = part.pop("medium")
-    if part["type"] == "video" and isinstance(medium, (list, tuple)):
-        return Video.of([_decoded(frame) for frame in medium])
-    return read_media(medium, sampling)
+        if kind == "video" and isinstance(medium, (list, tuple)):
+            yield {"medium": Video.of([_decoded(frame) for frame in medium])}
+        else:
+            yield {"medium": _decoded(f"data:;base64,{medium}" if name == "base64" else medium)}
 
 
 def _decoded(medium: Any) -> Any:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordsight.errors import ModelError, UsageError
+from wordsight.errors import ModelError, UsageError, shown
 
 MODALITIES = ("image", "video")  # under which a model takes media
+PIXELS = ("pixel_values", "pixel_values_videos")  # what processors call the media themselves
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Row:
 def split_rows(config: Any, inputs: Mapping[str, Any]) -> list[Row]:
     """The rows of a batch that is padded on either side; media are still those of the whole batch.
 
-    Raises UsageError if these are no inputs of a batch.
+    Raises UsageError if these are no inputs of a batch, ModelError if no token of it is a placeholder of the
+    media that are there.
     """
     ids = inputs.get("input_ids")
     if not isinstance(ids, Tensor) or ids.ndim != 2:
@@ -53,10 +55,11 @@ def split_rows(config: Any, inputs: Mapping[str, Any]) -> list[Row]:
             "call the processor with text=[...] and return_tensors='pt'"
         )
     for name in ("attention_mask", "labels"):
-        if (given := inputs.get(name)) is not None and given.shape != ids.shape:
+        given = inputs.get(name)
+        if given is not None and (not isinstance(given, Tensor) or given.shape != ids.shape):
+            got = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else shown(given)
             raise UsageError(
-                f"{name} must be one number for each token, of shape {tuple(ids.shape)}, got "
-                f"{tuple(given.shape)}"
+                f"{name} must be a tensor, one number for each token, of shape {tuple(ids.shape)}; got {got}"
             )
     mask = inputs.get("attention_mask")
     rows = []
@@ -67,6 +70,12 @@ def split_rows(config: Any, inputs: Mapping[str, Any]) -> list[Row]:
             for name, value in inputs.items()
         }
         rows.append(Row(own, _modality_of(config, own["input_ids"][0])))
+    media = [inputs[name] for name in PIXELS if inputs.get(name) is not None]
+    if any(map(len, media)) and not any(row.is_visual.any() for row in rows):
+        raise ModelError(
+            "there are pictures or videos, and no placeholder of them in any prompt: was the prompt cut, and "
+            "is the processor, with its chat template, the one of this model?"
+        )
     return rows
 
 
@@ -114,18 +123,21 @@ def with_items(row: Row, modality: str, items: slice, total: int) -> Row:
     Of what the batch has otherwise, as frames padded to the longest, a row of several keeps nothing.
     """
     inputs = {}
+    frames = torch.as_tensor(row.inputs.get("num_frames_per_video", [])).tolist()
     for name, value in row.inputs.items():
         if _modality_of_name(name) != modality:
             inputs[name] = value
         elif hasattr(value, "__len__") and len(value) == total:
             inputs[name] = value[items]
+        elif frames and len(value) == sum(frames):  # one after another, whatever film they are of
+            inputs[name] = value[sum(frames[: items.start]) : sum(frames[: items.stop])]
     return replace(row, inputs=inputs)
 
 
 def _modality_of_name(name: str) -> str | None:
     if "video" in name or name.startswith("second_per_grid"):
         return "video"
-    return "image" if "image" in name or name.startswith("pixel") else None
+    return "image" if "image" in name or name.startswith(("pixel", "spatial_shapes")) else None
 
 
 def check_count(placeholders: int, tokens: int) -> None:

@@ -52,11 +52,13 @@ class Pruner:
         raise NotImplementedError
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
-        """The tokens that are kept. A line break is kept, beside the budget, exactly if a token of what it
-        ends is.
+        """The tokens that are kept, if there are any. A line break is kept, beside the budget, exactly if a
+        token of what it ends is.
 
         Raises UsageError if the signals that the method reads are missing, or not all finite, as the tokens.
         """
+        if not len(tokens):
+            return tokens
         self._check_finite(tokens)
         is_break = tokens.is_break
         if not is_break.any():

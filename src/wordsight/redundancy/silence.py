@@ -61,4 +61,4 @@ def measure_silence(vlm: VLM, pictures: Sequence[Path]) -> SilenceRecord:
         drawn = content[torch.randperm(len(content), generator=generator)[:SAMPLE]].sort().values
         some = prompt.visual.take(drawn.to(prompt.visual.embeds.device))
         parts.append(probe_tokens(vlm, replace(prompt, visual=some)).blind_divergence.cpu())
-    return share_silent(torch.cat(parts), len(parts))
+    return share_silent(torch.cat([torch.empty(0), *parts]), len(parts))
