@@ -103,8 +103,10 @@ class PromptPruner(Protocol):
 
 
 def collate(prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """Keyword arguments for `model(...)` and `model.generate(...)`: the prompts as one left-padded batch.
-    Raises UsageError if there are none.
+    """Keyword arguments for `model(...)` and `model.generate(..., use_cache=True)`: the prompts as one
+    left-padded batch. Without a cache, generate reads gaps between positions as ends of prompts.
+
+    Raises UsageError if there are no prompts.
     """
     if not prompts or isinstance(prompts, Prompt):
         raise UsageError(f"prompts must be a list of at least one prompt, got {shown(prompts)}")
