@@ -1,4 +1,7 @@
-"""Which families pass which tests, on the newest transformers and the oldest: the table of the README."""
+"""Which families pass which tests, on the newest transformers and the oldest: the table of the README.
+
+`python benchmarks/families.py gemma4,ovis2` runs these alone, and keeps what the results say of all others.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +19,44 @@ from run import write_between
 from wordsight._utils.files import replacing
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "families.json"
 COLUMNS = ("image", "images", "video", "batch", "chat", "probe", "codebook", "pruners", "attach", "bfloat16")
 PATHS = (".venv/families", ".venv/oldest:.venv/families")  # of the newest and the oldest, from the Makefile
 
 
 def main() -> None:
     """Run the tests, write results/families.json and the table."""
-    runs = [_run(path) for path in PATHS]
+    only = sys.argv[1] if len(sys.argv) > 1 else ""
+    runs = [_run(path, only) for path in PATHS]
+    if only:
+        before = json.loads(RESULTS.read_text())["runs"]
+        runs = [_with_others(run, kept) for run, kept in zip(runs, before, strict=True)]
     record: dict[str, Any] = {
         "command": "python benchmarks/families.py",
         "date": date.today().isoformat(),
         "python": sys.version.split()[0],
         "runs": runs,
     }
-    with replacing(ROOT / "benchmarks" / "results" / "families.json") as draft:
+    with replacing(RESULTS) as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
     write_between(ROOT / "README.md", "families", table(runs))
 
 
-def _run(path: str) -> dict[str, Any]:
+def _with_others(run: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    """A run with what an earlier one says of families that it leaves out. Raises ValueError if that was of
+    another transformers.
+    """
+    if run["transformers"] != kept["transformers"]:
+        raise ValueError(f"results are of transformers {kept['transformers']}; run all families again")
+    return {**run, "outcomes": dict(sorted({**kept["outcomes"], **run["outcomes"]}.items()))}
+
+
+def _run(path: str, only: str) -> dict[str, Any]:
     """The report of one run of tests/families, its outcomes counted."""
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pytest", "-q", "tests/families", "--confcutdir=tests/families"]
+        command += [f"--families={only}"] * bool(only)
         subprocess.run(
             [*command, f"--report={report}"], cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, check=True
         )

@@ -4,6 +4,7 @@ Processors of video need torchvision, whose builds import beside a torch for CPU
 below are there; nothing here calls them.
 """
 
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -25,6 +26,7 @@ SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "
 SMALL |= {"num_hidden_layers": 3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
 TOWER |= {"image_size": SIDE, "patch_size": PATCH}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 PINPOINTS = [[32, 64], [64, 32], [64, 64], [32, 96]]
 
 
@@ -100,26 +102,33 @@ def llava_onevision():
     return config, hf.LlavaOnevisionProcessor(images, made, videos, **reads, chat_template=template())
 
 
-def qwen(kind, **vision):
+def qwen(kind, text=None, **vision):
     names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
     marks = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
     made = tokenizer(*marks)
     rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
     shape = {"patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2}
     config = getattr(hf, f"{kind}Config")(
-        text_config={**SMALL, "vocab_size": len(made), "rope_parameters": rope, "head_dim": 8},
+        text_config={
+            **SMALL,
+            "vocab_size": len(made),
+            "rope_parameters": rope,
+            "head_dim": 8,
+            **(text or {}),
+        },
         vision_config={**shape, **vision, "depth": 3, "num_heads": 2, "hidden_size": 32},
         **ids(made, **{f"{name}_id": mark for name, mark in zip(names, marks, strict=True)}),
     )
     images = hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, min_pixels=256, max_pixels=2304)
-    if kind == "Qwen3VL":
+    if kind.startswith("Qwen3"):
         bounds = {"size": {"shortest_edge": 256, "longest_edge": 8 * 2304}}
         videos = hf.Qwen3VLVideoProcessor(patch_size=4, merge_size=2, **bounds)
     else:
         videos = hf.Qwen2VLVideoProcessor(patch_size=4, merge_size=2, min_pixels=256, max_pixels=2304)
     around = f"{marks[2]}{{}}{marks[3]}".format
-    chat = template(around(marks[0]), marks[1] if kind == "Qwen3VL" else around(marks[1]))
-    return config, getattr(hf, f"{kind}Processor")(images, made, videos, chat_template=chat)
+    chat = template(around(marks[0]), marks[1] if kind.startswith("Qwen3") else around(marks[1]))
+    reads = "Qwen3VL" if kind.startswith("Qwen3") else kind
+    return config, getattr(hf, f"{reads}Processor")(images, made, videos, chat_template=chat)
 
 
 def qwen2_vl():
@@ -211,3 +220,260 @@ def paligemma():
         **ids(made, image_token_id="<image>"),
     )
     return config, processor
+
+
+def qwen3_vl_moe():
+    more = {"out_hidden_size": 32, "intermediate_size": 64, "num_position_embeddings": 64}
+    return qwen("Qwen3VLMoe", EXPERTS, **more, deepstack_visual_indexes=[0, 1])
+
+
+def vipllava():
+    made = tokenizer("<image>")
+    config = hf.VipLlavaConfig(
+        vision_config=hf.CLIPVisionConfig(**TOWER),
+        text_config=hf.LlamaConfig(**SMALL, vocab_size=len(made)),
+        vision_feature_layers=[-1, -2],
+        image_seq_length=16,
+        **ids(made, image_token_id="<image>"),
+    )
+    images = hf.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=SQUARE)
+    reads = {"patch_size": PATCH, "vision_feature_select_strategy": "default"}
+    reads |= {"num_additional_image_tokens": 1, "chat_template": template()}
+    return config, hf.LlavaProcessor(images, made, **reads)
+
+
+def deepseek_vl():
+    made = tokenizer(image_token="<image_placeholder>")
+    config = hf.DeepseekVLConfig(
+        vision_config=hf.SiglipVisionConfig(**TOWER),
+        text_config=hf.LlamaConfig(**SMALL, vocab_size=len(made)),
+        **ids(made, image_token_id="<image_placeholder>"),
+    )
+    images = hf.DeepseekVLImageProcessor(size=SQUARE, min_size=14)
+    chat = template("<image_placeholder>")
+    return config, hf.DeepseekVLProcessor(images, made, chat_template=chat, num_image_tokens=16)
+
+
+def cohere_text(made):
+    return hf.Cohere2Config(**SMALL, vocab_size=len(made), sliding_window=4096, head_dim=8)
+
+
+def aya_vision():
+    tiles = [f"TILE_{number}" for number in range(1, 13)]
+    marks = ("<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>")
+    made = tokenizer("<image>", *marks, "TILE", "TILE_GLOBAL", *tiles)
+    config = hf.AyaVisionConfig(
+        vision_config=hf.SiglipVisionConfig(**TOWER),
+        text_config=cohere_text(made),
+        downsample_factor=2,
+        **ids(made, image_token_id="<|IMG_PATCH|>"),
+    )
+    images = hf.GotOcr2ImageProcessor(size=SQUARE, crop_to_patches=True, min_patches=1, max_patches=6)
+    reads = {"patch_size": PATCH, "img_size": SIDE, "downsample_factor": 2}
+    return config, hf.AyaVisionProcessor(images, made, **reads, chat_template=template())
+
+
+def cohere2_vision():
+    named = {"image_token": "<|IMG_PATCH|>", "img_line_break_token": "<|IMG_LINE_BREAK|>"}
+    made = tokenizer(**named, boi_token="<|START_OF_IMG|>", eoi_token="<|END_OF_IMG|>")
+    config = hf.Cohere2VisionConfig(
+        vision_config=hf.SiglipVisionConfig(**TOWER),
+        text_config=cohere_text(made),
+        downsample_factor=2,
+        alignment_intermediate_size=64,
+        **ids(made, image_token_id="<|IMG_PATCH|>"),
+    )
+    images = hf.Cohere2VisionImageProcessor(size=SQUARE, max_patches=6)
+    images.patch_size = 2  # tokens along the edge of a tile, which this processor calls so
+    return config, hf.Cohere2VisionProcessor(images, made, chat_template=template("<|IMG_PATCH|>"))
+
+
+def idefics2():
+    made = tokenizer("<fake_token_around_image>", "<image>", "<end_of_utterance>")
+    heads = {"resampler_n_heads": 2, "resampler_head_dim": 8, "num_key_value_heads": 1}
+    config = hf.Idefics2Config(
+        vision_config={**TOWER, "num_hidden_layers": 2},
+        perceiver_config={"hidden_size": 32, "resampler_n_latents": 4, "resampler_depth": 1, **heads},
+        text_config=hf.MistralConfig(**SMALL, vocab_size=len(made), head_dim=8),
+        **ids(made, image_token_id="<image>"),
+    )
+    size = {"shortest_edge": SIDE // 2, "longest_edge": SIDE}
+    images = hf.Idefics2ImageProcessor(size=size, do_image_splitting=False)
+    return config, hf.Idefics2Processor(images, made, image_seq_len=4, chat_template=template())
+
+
+def gemma4():
+    named = {"image_token": "<|image|>", "boi_token": "<|image>", "eoi_token": "<image|>"}
+    named |= {"audio_token": "<|audio|>", "boa_token": "<|audio>", "eoa_token": "<audio|>"}
+    made = tokenizer("<|video|>", **named)
+    text = hf.Gemma4TextConfig(
+        **SMALL,
+        vocab_size=len(made),
+        vocab_size_per_layer_input=len(made),
+        hidden_size_per_layer_input=8,
+        head_dim=8,
+        sliding_window=4096,
+        layer_types=["sliding_attention", "full_attention", "full_attention"],
+    )
+    pools = {"pooling_kernel_size": 2, "patch_size": PATCH}
+    tower = {**TOWER, "num_hidden_layers": 1, "num_key_value_heads": 2, "head_dim": 8}
+    tower |= {"position_embedding_size": 256}
+    tokens = {name: named[name.removesuffix("_id")] for name in ("boi_token_id", "boa_token_id")}
+    tokens |= {"eoi_token_id": "<image|>", "image_token_id": "<|image|>", "audio_token_id": "<|audio|>"}
+    config = hf.Gemma4Config(
+        text_config=text,
+        vision_config={**tower, **pools},
+        audio_config=None,
+        **ids(made, **tokens, video_token_id="<|video|>"),
+    )
+    for source in ("image_processing", "image_processing_pil", "video_processing"):
+        module = importlib.import_module(f"transformers.models.gemma4.{source}_gemma4")
+        module._SUPPORTED_SOFT_TOKENS = (12,)  # the fewest of real ones are 70
+    images = hf.Gemma4ImageProcessor(**pools, max_soft_tokens=12)
+    videos = hf.Gemma4VideoProcessor(**pools, max_soft_tokens=12)
+    sounds = hf.Gemma4AudioFeatureExtractor()
+    chat = template("<|image|>", "<|video|>")
+    return config, hf.Gemma4Processor(sounds, images, made, videos, chat_template=chat)
+
+
+PIXTRAL = {**TOWER, "image_size": 2 * SIDE, "head_dim": 8}
+
+
+def pixtral(kind, merge, **more):
+    made = tokenizer("[IMG]", "[IMG_BREAK]", "[IMG_END]")
+    config = getattr(hf, f"{kind}Config")(
+        vision_config=hf.PixtralVisionConfig(**PIXTRAL),
+        text_config=hf.MistralConfig(**SMALL, vocab_size=len(made), head_dim=8),
+        vision_feature_layer=-1,
+        **ids(made, image_token_id="[IMG]"),
+        **more,
+    )
+    patch = {"height": PATCH, "width": PATCH}
+    images = hf.PixtralImageProcessor(size={"longest_edge": 2 * SIDE}, patch_size=patch)
+    reads = {"patch_size": PATCH, "spatial_merge_size": merge, "chat_template": template("[IMG]")}
+    return config, hf.PixtralProcessor(images, made, **reads)
+
+
+def mistral3():
+    return pixtral("Mistral3", 2, spatial_merge_size=2)
+
+
+def llava_pixtral():
+    return pixtral("Llava", 1, vision_feature_select_strategy="full", image_seq_length=1)
+
+
+def lfm2_vl():
+    tags = [f"<|img_row_{row}_col_{column}|>" for row in range(1, 5) for column in range(1, 5)]
+    made = tokenizer("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>", *tags)
+    tower = {**TOWER, "num_hidden_layers": 1, "num_patches": 16}
+    del tower["image_size"]
+    layers = ["conv", "conv", "full_attention"]
+    text = {"block_ff_dim": 64, "block_auto_adjust_ff_dim": False, "layer_types": layers}
+    config = hf.Lfm2VlConfig(
+        vision_config=hf.Siglip2VisionConfig(**tower),
+        text_config=hf.Lfm2Config(**SMALL, vocab_size=len(made), **text),
+        downsample_factor=2,
+        projector_hidden_size=32,
+        **ids(made, image_token_id="<image>"),
+    )
+    splits = {"tile_size": SIDE, "min_tiles": 2, "max_tiles": 4, "min_image_tokens": 4, "max_image_tokens": 8}
+    images = hf.Lfm2VlImageProcessor(
+        downsample_factor=2, encoder_patch_size=PATCH, max_num_patches=32, size=SQUARE, **splits
+    )
+    return config, hf.Lfm2VlProcessor(images, made, chat_template=template())
+
+
+def video_llama_3():
+    made = tokenizer(image_token="<image>", video_token="<video>")
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    config = hf.VideoLlama3Config(
+        vision_config={**tower, "patch_size": 4},
+        text_config=hf.Qwen2Config(**SMALL, vocab_size=len(made)),
+        **ids(made, image_token_id="<image>", video_token_id="<video>"),
+    )
+    images = hf.VideoLlama3ImageProcessor(
+        patch_size=8, merge_size=1, size={"shortest_edge": 256, "longest_edge": 2304}
+    )
+    videos = hf.VideoLlama3VideoProcessor(
+        patch_size=8, merge_size=2, size={"shortest_edge": 256, "longest_edge": 8 * 2304}
+    )
+    config.vision_config.patch_size = 8
+    return config, hf.VideoLlama3Processor(images, made, videos, chat_template=template())
+
+
+def glm(kind, **experts):
+    names = ("image", "video", "image_start", "image_end", "video_start", "video_end")
+    marks = ("image", "video", "begin_of_image", "end_of_image", "begin_of_video", "end_of_video")
+    marks = [f"<|{mark}|>" for mark in marks]
+    made = tokenizer(*marks)
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
+    rope |= {"mrope_section": [1, 1, 2]}
+    shape = {"patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2, "image_size": SIDE}
+    tower = {"depth": 3, "num_heads": 2, "hidden_size": 32, "out_hidden_size": 32, "intermediate_size": 64}
+    config = getattr(hf, f"{kind}Config")(
+        text_config={**SMALL, **experts, "vocab_size": len(made), "rope_parameters": rope},
+        vision_config={**shape, **tower},
+        **ids(made, **{f"{name}_token_id": mark for name, mark in zip(names, marks, strict=True)}),
+    )
+    size = {"shortest_edge": 256, "longest_edge": 2304}
+    reads = "Glm46V" if kind == "Glm46V" else "Glm4v"
+    shapes = {"patch_size": 4, "merge_size": 2}
+    images = getattr(hf, f"{reads}ImageProcessor")(**shapes, size=size)
+    videos = getattr(hf, f"{reads}VideoProcessor")(**shapes, size={**size, "longest_edge": 8 * 2304})
+    chat = template(f"{marks[2]}{marks[0]}{marks[3]}", f"{marks[4]}{marks[1]}{marks[5]}")
+    return config, getattr(hf, f"{reads}Processor")(images, made, videos, chat_template=chat)
+
+
+def glm4v():
+    return glm("Glm4v")
+
+
+def glm4v_moe():
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 8}
+    return glm("Glm4vMoe", **experts)
+
+
+def glm46v():
+    return glm("Glm46V")
+
+
+LINEAR = {
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "layer_types": ["linear_attention", "linear_attention", "full_attention"],
+    "rope_parameters": {
+        "rope_type": "default",
+        "mrope_section": [1, 1, 2],
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 1.0,
+        "mrope_interleaved": True,
+    },
+}
+
+
+def qwen3_5():
+    more = {"out_hidden_size": 32, "intermediate_size": 64, "num_position_embeddings": 64}
+    return qwen("Qwen3_5", LINEAR, **more)
+
+
+def qwen3_5_moe():
+    more = {"out_hidden_size": 32, "intermediate_size": 64, "num_position_embeddings": 64}
+    return qwen("Qwen3_5Moe", {**LINEAR, **EXPERTS, "shared_expert_intermediate_size": 32}, **more)
+
+
+def ovis2():
+    marks = ["<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>"]
+    made = tokenizer("<image>", "<IMG_ATOM>", *marks)
+    words = {"vocab_size": 40, "num_visual_indicator_tokens": 5, "hidden_stride": 2}
+    config = hf.Ovis2Config(
+        vision_config={**TOWER, "num_hidden_layers": 1, **words},
+        text_config=hf.Qwen2Config(**SMALL, vocab_size=len(made)),
+        visual_indicator_token_ids=made.convert_tokens_to_ids(marks),
+        vocab_size=len(made),
+        hidden_size=32,
+        **ids(made, image_token_id="<IMG_ATOM>"),
+    )
+    images = hf.Ovis2ImageProcessor(size=SQUARE, crop_to_patches=True, min_patches=1, max_patches=6)
+    return config, hf.Ovis2Processor(images, made, image_seq_length=4, chat_template=template())

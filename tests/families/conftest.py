@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import checkpoints  # first: it makes torchvision importable
+import facts
 import numpy as np
 import pytest
 import torch
@@ -30,21 +31,33 @@ def checkpoint(tmp_path_factory):
 
     def write(name):
         if name not in folders:
+            if facts.VARIANTS.get(name, name) not in hf.CONFIG_MAPPING:
+                pytest.skip(f"transformers {hf.__version__} does not know it; the newest runs it")
             torch.manual_seed(0)
             try:
                 config, processor = getattr(checkpoints, name)()
             except ImportError as error:
                 pytest.skip(f"{str(error).strip().splitlines()[0]} `make test` installs it.")
             model = hf.AutoModelForImageTextToText.from_config(config).float()
-            for weight in model.parameters():  # louder than the stock, so that wrong looks wrong
-                if weight.ndim > 1:
-                    torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
+            initialize(model)
             folders[name] = tmp_path_factory.mktemp(name)
             model.save_pretrained(folders[name])
             processor.save_pretrained(folders[name])
         return folders[name]
 
     return write
+
+
+def initialize(model):
+    """Weights louder than the stock, so that wrong looks wrong."""
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
+    for name, module in model.named_modules():
+        if getattr(module, "scaling", None) == 1:  # learned, as in Gemma 4: others divide by it
+            torch.nn.init.constant_(module.q_norm.weight, module.head_dim**-0.5)
+        if "vision" in name and name.endswith("post_attention_layernorm"):  # or patches drown in their mean
+            torch.nn.init.constant_(module.weight, 0.2)
 
 
 @pytest.fixture(scope="session")
@@ -61,10 +74,19 @@ def loaded(checkpoint):
 
 
 # With the session's scope, tests come family by family, and media by media in them.
-@pytest.fixture(scope="session", params=families.names())
+@pytest.fixture(scope="session", params=[*families.names(), *facts.VARIANTS])
 def vlm(request, loaded):
     """The tiny model of every family in turn."""
     return loaded(request.param)
+
+
+@pytest.fixture(scope="session")
+def mapped(vlm):
+    """The tiny model of every family whose tokens have a place in a picture."""
+    assert vlm.family.has_picture_map == (facts.kind(vlm) not in facts.NO_MAP)
+    if not vlm.family.has_picture_map:
+        pytest.skip(f"no machine runs it: {vlm.family.no_map}")
+    return vlm
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +110,7 @@ def media(request, picture):
 
 
 def pytest_addoption(parser):
+    parser.addoption("--families", help="run the tests of these checkpoints alone, by commas")
     parser.addoption("--report", help="write which families passed which kinds of tests into this JSON file")
 
 
@@ -97,6 +120,12 @@ def pytest_configure(config):
         "shows(column): what of a family the test shows; the property `cannot` says that it has it not",
     )
     config.report = defaultdict(lambda: defaultdict(list))
+
+
+def pytest_collection_modifyitems(config, items):
+    if only := config.getoption("--families"):
+        of = [getattr(getattr(item, "callspec", None), "params", {}).get("vlm") for item in items]
+        items[:] = [item for item, name in zip(items, of, strict=True) if name in only.split(",")]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -44,6 +44,8 @@ def read(vlm, prompt):
 
 def oracle(vlm, media, prompt):
     """The unpruned model with the mask 0 on dropped tokens and the same positions: logits of kept tokens."""
+    if vlm.family.is_recurrent:
+        return without_dropped(vlm, media, prompt)
     kept = prompt.is_kept()
     logits = untouched(
         vlm,
@@ -52,6 +54,29 @@ def oracle(vlm, media, prompt):
         position_ids=prompt.sequence["position_ids"].unsqueeze(-2),
     )
     return logits[0][kept]
+
+
+def without_dropped(vlm, media, prompt):
+    """The language model alone, given what it reads of the whole prompt but the states of dropped tokens.
+
+    A masked token is not an absent one where a layer carries a state from token to token.
+    """
+    kept, found = prompt.is_kept(), {}
+    language = vlm.model.model.language_model
+    hook = language.register_forward_pre_hook(lambda *call: found.update(call[2]), with_kwargs=True)
+    untouched(vlm, process(vlm.processor, Conversation.about(MediaInput.of(media), QUESTION)).inputs)
+    hook.remove()
+    positions = prompt.sequence["position_ids"][..., kept].unsqueeze(-2)
+    if positions.ndim == 3:
+        positions[0] = torch.arange(positions.shape[-1])
+    with torch.no_grad():
+        output = language(
+            inputs_embeds=found["inputs_embeds"][:, kept],
+            position_ids=positions,
+            attention_mask=torch.ones(1, int(kept.sum()), dtype=torch.long),
+            use_cache=False,
+        )
+        return vlm.model.lm_head(output.last_hidden_state)[0]
 
 
 def test_a_prompt_is_what_the_processor_itself_makes_of_the_conversation(vlm, picture):
@@ -86,7 +111,7 @@ def test_some_tokens_are_those_that_a_masked_model_reads(vlm, media, prompt):
 
 def test_without_its_mask_a_prompt_with_gaps_would_be_read_as_several(vlm, prompt):
     """The trap that `collate` guards against: positions with gaps and no mask look like packed sequences."""
-    if not vlm.family.is_causal:
+    if not vlm.family.is_causal(vlm.model):
         return  # reads in both directions: its mask does not come from positions
     inputs = subset(prompt, 0.3, 1).inputs()
     with torch.no_grad():
@@ -136,7 +161,8 @@ def test_a_batch_is_its_rows_one_by_one(vlm, media):
     prompts = [vlm.encode(media, text) for text in (QUESTION, LONGER)]
     prompts += [subset(prompts[0], 0.3, 3), subset(prompts[1], 0.6, 4), subset(prompts[0], 0, 5)]
     alone = torch.cat([vlm.logits([prompt]) for prompt in prompts])
-    torch.testing.assert_close(vlm.logits(prompts), alone, rtol=0, atol=1e-5)
+    close = 1e-5 * max(1, float(alone.abs().max()))
+    torch.testing.assert_close(vlm.logits(prompts), alone, rtol=0, atol=close)
     said = [vlm.generate([prompt], max_new_tokens=4)[0] for prompt in prompts]
     assert vlm.generate(prompts, max_new_tokens=4) == said
 
@@ -146,7 +172,8 @@ def test_a_batch_of_pictures_and_videos_is_its_rows_one_by_one(vlm, picture):
     prompts = [vlm.encode(still, QUESTION), vlm.encode(still, LONGER)]
     prompts.append(vlm.encode(film, QUESTION))
     alone = torch.cat([vlm.logits([prompt]) for prompt in prompts])
-    torch.testing.assert_close(vlm.logits(prompts), alone, rtol=0, atol=1e-5)
+    close = 1e-5 * max(1, float(alone.abs().max()))
+    torch.testing.assert_close(vlm.logits(prompts), alone, rtol=0, atol=close)
 
 
 @pytest.mark.shows("batch")

@@ -1,5 +1,6 @@
 """Picture maps: what is painted into the box of a token changes that token most, and line breaks end rows."""
 
+import facts
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,6 @@ from wordsight import UsageError, Video, pruners
 from wordsight.reports import drawing
 
 QUESTION = "what color is the cat?"
-LINE_BREAKS = {"llava_next", "llava_next_video", "llava_onevision"}
 
 
 def most_changed(before, after, rows):
@@ -19,31 +19,37 @@ def most_changed(before, after, rows):
 
 @pytest.mark.shows("image")
 @pytest.mark.parametrize("size", [(96, 64), (64, 96), (64, 64)])
-def test_a_token_is_where_its_box_is(vlm, picture, size):
+def test_a_token_is_where_its_box_is(mapped, picture, size):
     media = picture(*size, 3)
-    before = vlm.encode(media, QUESTION).visual
+    before = mapped.encode(media, QUESTION).visual
     for rows in crops(before, 0):
         where = drawing.boxes(media, before.take(rows))
         for i in range(0, len(rows), max(1, len(rows) // 5)):
-            after = vlm.encode(painted(media, where[i]), QUESTION).visual
+            after = mapped.encode(painted(media, where[i]), QUESTION).visual
             assert most_changed(before, after, rows) == rows[i], (before.cell[rows[i]], where[i])
 
 
 @pytest.mark.shows("image")
-def test_a_drawing_shows_the_kept_cells_of_the_picture_and_fades_the_others(vlm, picture):
+def test_a_drawing_shows_the_kept_cells_of_the_picture_and_fades_the_others(mapped, picture):
     """Against the picture's own array, cut by hand into as many rows and columns as there are."""
     media = picture(192, 96, 8)
-    tokens = vlm.encode(media, QUESTION).visual
+    tokens = mapped.encode(media, QUESTION).visual
     tokens = tokens.take(drawing.finest(tokens))
     rows, columns = (tokens.cell[:, 2:].max(0).values + 1).tolist()
     kept = set(range(0, len(tokens), 3))
     drawn = np.asarray(drawing.draw_kept(media, drawing.boxes(media, tokens), kept)).astype(int)
     pixels = np.asarray(media).astype(int)
     faded = np.asarray(media.convert("L")).astype(int)[..., None] * 0.25 + 255 * 0.75
-    left, top, right, bottom = (48, 0, 144, 96) if vlm.model.config.model_type == "llava" else (0, 0, 192, 96)
+    kind = facts.kind(mapped)
+    left, top, right, bottom = (48, 0, 144, 96) if kind in facts.CENTER_CROP else (0, 0, 192, 96)
+    if kind in facts.PADDED:
+        top, bottom = -48, 144
     for i, (row, column) in enumerate(tokens.cell[:, 2:].tolist()):
-        ys = slice(*(round(top + (row + j) * (bottom - top) / rows) + (3, -3)[j] for j in (0, 1)))
-        xs = slice(*(round(left + (column + j) * (right - left) / columns) + (3, -3)[j] for j in (0, 1)))
+        ys = [round(top + (row + j) * (bottom - top) / rows) + (3, -3)[j] for j in (0, 1)]
+        xs = [round(left + (column + j) * (right - left) / columns) + (3, -3)[j] for j in (0, 1)]
+        if ys[1] <= 0 or ys[0] >= 96:
+            continue  # padding beside the picture
+        ys, xs = slice(*ys), slice(*xs)
         expected = pixels[ys, xs] if i in kept else faded[ys, xs].repeat(3, -1)
         assert np.abs(drawn[ys, xs] - expected).max() <= 1, tokens.cell[i]
 
@@ -67,19 +73,19 @@ def moved_tokens(vlm, media, image, stride=1):
 
 
 @pytest.mark.shows("images")
-def test_a_token_is_where_its_box_is_in_the_second_of_two_pictures(vlm, picture):
-    found = list(moved_tokens(vlm, [picture(64, 64, 4), picture(96, 64, 5)], 1))
+def test_a_token_is_where_its_box_is_in_the_second_of_two_pictures(mapped, picture):
+    found = list(moved_tokens(mapped, [picture(64, 64, 4), picture(96, 64, 5)], 1))
     assert found
     assert all(moved == own for moved, own in found)
 
 
 @pytest.mark.shows("video")
 @pytest.mark.parametrize("size", [(96, 64), (64, 96)])
-def test_a_token_is_where_its_box_is_in_a_frame(vlm, picture, size):
+def test_a_token_is_where_its_box_is_in_a_frame(mapped, picture, size):
     film = Video.of([picture(*size, seed) for seed in range(4)], fps=2)
-    stride = 4 // (int(vlm.encode(film, QUESTION).visual.cell[:, 0].max()) + 1)
-    assert stride == (2 if "qwen" in vlm.model.config.model_type else 1)
-    found = list(moved_tokens(vlm, film, 1, stride))
+    stride = 4 // (int(mapped.encode(film, QUESTION).visual.cell[:, 0].max()) + 1)
+    assert stride == (2 if facts.kind(mapped) in facts.TWO_FRAMES else 1)
+    found = list(moved_tokens(mapped, film, 1, stride))
     assert found
     assert all(moved == own for moved, own in found)
 
@@ -128,7 +134,7 @@ def test_line_breaks_are_the_vector_that_the_model_learned(vlm, media):
     tokens = vlm.encode(media, QUESTION).visual
     newline = getattr(vlm.model.model, "image_newline", None)
     if newline is None:
-        assert vlm.model.config.model_type not in LINE_BREAKS
+        assert facts.kind(vlm) not in facts.LINE_BREAKS
         assert not tokens.is_break.any()
     else:
         assert torch.equal(tokens.is_break, (tokens.embeds == newline).all(-1))

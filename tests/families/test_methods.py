@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import facts
 import pytest
 import torch
 
@@ -53,8 +54,8 @@ def evidence_of(tmp_path_factory, folder):
 
 
 @pytest.fixture(scope="session")
-def book(vlm, evidence_of):
-    evidence = evidence_of(vlm)
+def book(mapped, evidence_of):
+    evidence = evidence_of(mapped)
     half = evidence.signals["confidence"].median()
     return build_codebook(
         evidence,
@@ -86,16 +87,16 @@ def with_padding_as_text(vlm, prompt, places):
 
 
 @pytest.mark.shows("probe")
-def test_leaving_out_puts_padding_in_the_place_of_tokens(vlm, picture):
+def test_leaving_out_puts_padding_in_the_place_of_tokens(mapped, picture):
     """Against prompts that hold the padding token itself, which no visual token replaces."""
-    prompt = vlm.encode(picture(40, 40, 0), QUESTION)
-    found = ablation.ablate_global(vlm, prompt)
+    prompt = mapped.encode(picture(40, 40, 0), QUESTION)
+    found = ablation.ablate_global(mapped, prompt)
     around = ablation.neighborhoods(prompt.visual.cell)
     for i in (0, len(prompt.visual) // 2):
         places = [place for place in around[i].tolist() if place >= 0]
-        expected = vlm.logits([with_padding_as_text(vlm, prompt, places)])[0]
+        expected = mapped.logits([with_padding_as_text(mapped, prompt, places)])[0]
         torch.testing.assert_close(found.ablated[i], expected, rtol=0, atol=1e-4)
-    assert ablation.ablate_regional(vlm, prompt).intact.shape == found.intact.shape
+    assert ablation.ablate_regional(mapped, prompt).intact.shape == found.intact.shape
 
 
 @pytest.mark.shows("probe")
@@ -112,9 +113,9 @@ def test_a_neighborhood_keeps_its_rows_and_columns_where_positions_tell_them(vlm
 
 
 @pytest.mark.shows("codebook")
-def test_evidence_is_of_tokens_that_show_something(vlm, evidence_of, folder):
-    evidence = evidence_of(vlm)
-    media = [vlm.encode(path, probe.QUESTION).visual for path in sorted(folder.iterdir())]
+def test_evidence_is_of_tokens_that_show_something(mapped, evidence_of, folder):
+    evidence = evidence_of(mapped)
+    media = [mapped.encode(path, probe.QUESTION).visual for path in sorted(folder.iterdir())]
     assert len(evidence) == sum(int((~tokens.is_break).sum()) for tokens in media)
     assert (evidence.cell[:, 3] >= 0).all()
 
@@ -136,6 +137,13 @@ def test_a_codebook_prunes_by_share_by_count_and_by_threshold(vlm, book, picture
         dropped = [i for i in tokens.slot[~tokens.is_break].tolist() if i not in content.tolist()]
         assert redundancy[content].max() <= redundancy[dropped].min()
     assert vlm.answer(media, QUESTION, pruner=pruner, max_new_tokens=2).tokens_kept == len(kept)
+
+
+def test_tokens_of_whole_pictures_have_no_neighborhood(loaded, picture):
+    vlm = loaded("idefics2")
+    prompt = vlm.encode(picture(40, 40, 0), QUESTION)
+    with pytest.raises(UsageError, match="no neighbors: each of them is read from a whole picture"):
+        ablation.ablate_regional(vlm, prompt)
 
 
 def test_prototypes_are_read_without_the_deepstack_features_of_a_token(loaded, folder):
@@ -166,8 +174,8 @@ def test_every_pruner_runs_or_names_what_is_missing(vlm, media):
     for name in FREE:
         pruner = pruners.make(f"{name}:tokens=3")
         if obstacle := trials.of_pruner(name):
-            missing = pruner.required_signals - vlm.signals or {"(deepstack)"}
-            assert sorted(missing)[0] in obstacle
+            why = "carry a state" if vlm.family.is_recurrent else "(deepstack)"
+            assert min(pruner.required_signals - vlm.signals, default=why) in obstacle
             with pytest.raises(UsageError, match=re.escape(obstacle)):
                 vlm.answer(media, QUESTION, pruner=pruner)
         else:
@@ -222,14 +230,15 @@ def test_half_precision_runs_from_picture_to_answer(checkpoint, vlm, book, media
     exact = vlm.encode(media, QUESTION)
     index = torch.isin(exact.visual.slot, kept.slot).nonzero()[:, 0]
     expected = vlm.logits([replace(exact, visual=exact.visual.take(index))])
-    assert torch.cosine_similarity(logits, expected).item() > 0.98
+    close = 0.9 if facts.kind(vlm) in facts.ROUTED else 0.98
+    assert torch.cosine_similarity(logits, expected).item() > close
 
 
-def test_an_analysis_orders_tokens_by_what_the_model_has(vlm, folder, evidence_of, tmp_path, monkeypatch):
-    found = evidence_of(vlm)
+def test_an_analysis_orders_tokens_by_what_the_model_has(mapped, folder, evidence_of, tmp_path, monkeypatch):
+    found = evidence_of(mapped)
     monkeypatch.setattr("wordsight.analysis.intermediate_states.collect_evidence", lambda *given: found)
     monkeypatch.setattr("wordsight.analysis.dropping.LENGTH", 2)
-    record = analyze(vlm, sorted(folder.iterdir()), tmp_path, question=QUESTION)
+    record = analyze(mapped, sorted(folder.iterdir()), tmp_path, question=QUESTION)
     absent = {row["label"] for row in record["absent"]}
     names = [order["name"] for order in record["orders"]]
     assert ("cls_attention" in names) == ("[CLS] attention" not in absent)

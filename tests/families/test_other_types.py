@@ -13,6 +13,7 @@ from wordsight import UsageError, Video, pruners
 from wordsight.analysis.model_info import describe_model
 from wordsight.media.inputs import MediaInput
 from wordsight.models.conversation import Conversation
+from wordsight.models.families import Unmapped
 from wordsight.models.processing import prompt_text
 from wordsight.models.vlm import VLM
 
@@ -20,67 +21,77 @@ QUESTION = "what color is the cat?"
 pytestmark = pytest.mark.filterwarnings("ignore:model type .* has no picture map")
 
 
-def glm4v():
-    """Its processor makes image tokens of a video."""
-    names = ("image", "video", "image_start", "image_end", "video_start", "video_end")
-    marks = [f"<|{name}|>" for name in names]
-    made = checkpoints.tokenizer(*marks)
-    rope = {
-        "rope_type": "default",
-        "mrope_section": [1, 1, 2],
-        "rope_theta": 1e4,
-        "partial_rotary_factor": 1.0,
-    }
-    tower = {"depth": 2, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "image_size": 32}
-    tower |= {
-        "spatial_merge_size": 2,
-        "temporal_patch_size": 2,
-        "out_hidden_size": 32,
-        "intermediate_size": 64,
-    }
-    config = hf.Glm4vConfig(
-        text_config={**checkpoints.SMALL, "vocab_size": len(made), "rope_parameters": rope},
-        vision_config=tower,
-        **checkpoints.ids(
-            made, **{f"{name}_token_id": mark for name, mark in zip(names, marks, strict=True)}
-        ),
+def video_llava():
+    """Of the same tower as LLaVA, for pictures and for films."""
+    made = checkpoints.tokenizer("<image>", "<video>")
+    config = hf.VideoLlavaConfig(
+        vision_config=hf.CLIPVisionConfig(**checkpoints.TOWER),
+        text_config=hf.LlamaConfig(**checkpoints.SMALL, vocab_size=len(made)),
+        **checkpoints.ids(made, image_token_id="<image>", video_token_id="<video>"),
     )
-    size = {"shortest_edge": 256, "longest_edge": 2304}
-    images = hf.Glm4vImageProcessor(patch_size=4, merge_size=2, size=size)
-    videos = hf.Glm4vVideoProcessor(patch_size=4, merge_size=2, size=size | {"longest_edge": 8 * 2304})
-    around = "{0}{1}{2}".format
-    chat = checkpoints.template(around(marks[2], marks[0], marks[3]), around(marks[4], marks[1], marks[5]))
-    return config, hf.Glm4vProcessor(images, made, videos, chat_template=chat)
+    pixels = {"size": {"shortest_edge": checkpoints.SIDE}, "crop_size": checkpoints.SQUARE}
+    images, videos = hf.VideoLlavaImageProcessor(**pixels), hf.VideoLlavaVideoProcessor(**pixels)
+    reads = {"patch_size": checkpoints.PATCH, "chat_template": checkpoints.template()}
+    return config, hf.VideoLlavaProcessor(images, videos, made, **reads)
 
 
 @pytest.fixture(scope="module")
-def glm():
+def other():
     torch.manual_seed(0)
     try:
-        config, processor = glm4v()
+        config, processor = video_llava()
     except ImportError as error:
         pytest.skip(f"{str(error).strip().splitlines()[0]} `make test` installs it.")
     with pytest.warns(UserWarning, match="no picture map"):
-        return VLM(hf.AutoModelForImageTextToText.from_config(config).float(), processor, "glm")
+        return VLM(hf.AutoModelForImageTextToText.from_config(config).float(), processor, "other")
 
 
-def test_a_video_that_is_taken_in_an_unknown_way_is_refused(glm, picture):
+def test_a_video_that_is_taken_in_an_unknown_way_is_refused(other, picture, monkeypatch):
+    for modality in ("image", "video"):
+        monkeypatch.delattr(type(other.model.model), f"get_{modality}_features")
     film = Video.of([picture(60, 40, seed) for seed in range(4)], fps=2)
-    with pytest.raises(UsageError, match=r"\(glm4v\) takes videos in a way that wordsight does not know"):
-        glm.answer(film, QUESTION)
+    with pytest.raises(UsageError, match=r"\(video_llava\) takes videos in a way that wordsight does not"):
+        other.answer(film, QUESTION)
 
 
-def test_info_says_what_works_as_tried(glm):
-    record = describe_model(glm)
+def test_info_says_what_works_as_tried(other):
+    record = describe_model(other)
     assert record["tried"]["one picture"] is None
-    assert record["tried"]["several pictures"] is None
-    assert "takes videos in a way" in record["tried"]["a video"]
+    assert record["tried"]["a video"] is None
     assert "read whole" in record["tried"]["a shared beginning"]
     assert record["pruners"]["fastv"] is None or "has" in record["pruners"]["fastv"]
 
 
-def test_layers_that_take_more_of_a_token_than_its_state_are_refused(loaded, picture, monkeypatch):
-    """As those of Gemma 4, with an embedding of their own for every token and layer."""
+def test_every_input_of_a_token_that_the_model_takes_is_passed_on(loaded, picture):
+    """Gemma 3 reads pictures in both directions by its token types, whether its type is known or not."""
+    vlm = loaded("gemma3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vlm, "family", Unmapped())
+        prompt = vlm.encode(picture(40, 40, 0), QUESTION)
+    assert set(prompt.sequence) == {"input_ids", "position_ids", "token_type_ids"}
+    assert torch.equal(
+        prompt.sequence["token_type_ids"],
+        vlm.encode(picture(40, 40, 0), QUESTION).sequence["token_type_ids"],
+    )
+
+
+def test_a_model_whose_tokens_are_queries_is_refused(loaded):
+    """BLIP-2: its processor adds their places, and each of them reads the whole picture."""
+    text = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 1, "ffn_dim": 32}
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = hf.Blip2Config(
+        vision_config={**small, "image_size": 32, "patch_size": 8},
+        qformer_config={**small, "vocab_size": 64, "encoder_hidden_size": 32},
+        text_config=hf.OPTConfig(**text, num_attention_heads=2, word_embed_proj_dim=32),
+        image_token_index=3,
+    )
+    model = hf.AutoModelForImageTextToText.from_config(config)
+    with pytest.raises(UsageError, match="are queries, each of which reads the whole picture"):
+        VLM(model, loaded("llava").processor, "blip")
+
+
+def test_layers_that_take_more_than_values_of_every_token_are_refused(loaded, picture, monkeypatch):
+    """As those of Gemma 3n, which read several versions of every state."""
     vlm = loaded("llava")
     layers = vlm.model.model.language_model.layers
     for layer in layers:
@@ -90,11 +101,11 @@ def test_layers_that_take_more_of_a_token_than_its_state_are_refused(loaded, pic
         )
         call = layer.__class__.__call__
     monkeypatch.setattr(
-        type(layers[0]), "__call__", lambda self, state, **given: call(self, state, None, **given)
+        type(layers[0]), "__call__", lambda self, state, **given: call(self, state, state[None], **given)
     )
     prompt = vlm.encode(picture(40, 40, 0), QUESTION)
     assert vlm.logits([prompt]).isfinite().all()
-    with pytest.raises(UsageError, match="LlamaDecoderLayer takes more of a token than its hidden state"):
+    with pytest.raises(UsageError, match="LlamaDecoderLayer takes more than values of every token"):
         vlm.logits([pruners.make("fastv:layer=1")(prompt)])
 
 

@@ -99,11 +99,17 @@ def test_a_row_of_text_has_no_visual_tokens(vlm, picture):
     torch.testing.assert_close(both[:1], vlm.logits([text]), rtol=0, atol=1e-5)
 
 
+def as_read(vlm, text):
+    """A text as it comes back from the tokenizer: that of Qwen3.5 makes other words of ours."""
+    tokenizer = vlm.processor.tokenizer
+    return tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]).strip()
+
+
 @pytest.mark.shows("attach")
 def test_the_question_is_told_from_the_tokens(vlm, picture):
     media = [MediaInput.of([picture(40, 40, seed)]) for seed in range(2)]
     inputs = batched(vlm, media, QUESTIONS[:2], "left")
-    assert last_questions(vlm.processor, inputs) == list(QUESTIONS[:2])
+    assert last_questions(vlm.processor, inputs) == [as_read(vlm, text) for text in QUESTIONS[:2]]
 
 
 @pytest.mark.shows("attach")
@@ -114,7 +120,7 @@ def test_the_last_of_several_questions_is_the_question(vlm, picture):
     inputs = process(
         vlm.processor, Conversation.about(MediaInput.of(picture(40, 40, 0)), QUESTIONS[1], turns)
     ).inputs
-    assert last_questions(vlm.processor, inputs) == [QUESTIONS[1]]
+    assert last_questions(vlm.processor, inputs) == [as_read(vlm, QUESTIONS[1])]
 
 
 @pytest.mark.shows("attach")

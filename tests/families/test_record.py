@@ -2,6 +2,7 @@
 
 import json
 
+import facts
 import pytest
 
 from wordsight.explain.page import render_page
@@ -10,17 +11,16 @@ from wordsight.explain.record import ExplainRequest, explain_tokens
 from wordsight.media.inputs import MediaInput
 from wordsight.pruners.random import Random
 
-CLIP = {"llava", "llava_next", "llava_next_video", "internvl"}
 LOST_LAYERS = {"[CLS] attention", "[CLS] similarity"}
 
 
 @pytest.fixture(scope="session")
-def explained(vlm, media):
+def explained(mapped, media):
     """The pictures or frames, and their record."""
     opened = MediaInput.of(media)
     names = [f"{i}.png" for i in range(max(1, len(opened.pictures)))]
     asked = ExplainRequest(names=names, question="what is it?", pruners=[Random()], keeps=[0.3])
-    return opened, explain_tokens(vlm, opened, asked)
+    return opened, explain_tokens(mapped, opened, asked)
 
 
 def test_every_token_but_line_breaks_is_on_its_own_panel(vlm, explained):
@@ -29,7 +29,7 @@ def test_every_token_but_line_breaks_is_on_its_own_panel(vlm, explained):
     cells = [cell for cell in visual.cell.tolist() if cell[3] >= 0]
     assert record["tokens"]["cell"] == cells
     assert all(len(values) == len(cells) for values in record["tokens"]["values"].values())
-    together = 2 if opened.videos and "qwen" in vlm.model.config.model_type else 1
+    together = 2 if opened.videos and facts.kind(vlm) in facts.TWO_FRAMES else 1
     assert [panel["frame"] for panel in record["panels"]] == list(range(0, len(opened.frames), together))
     for image, panel in enumerate(record["panels"]):
         for crop in panel["crops"]:
@@ -43,11 +43,13 @@ def test_every_token_but_line_breaks_is_on_its_own_panel(vlm, explained):
 
 def test_a_layer_that_the_tower_cannot_give_is_absent_with_the_reason(vlm, explained):
     _, record = explained
-    kind = vlm.model.config.model_type
+    kind = facts.kind(vlm)
     absent = {row["label"]: row["why"] for row in record["missing"]}
-    assert set(absent) - {"redundancy"} == (set() if kind in CLIP else LOST_LAYERS)
+    assert set(absent) - {"redundancy"} == (set() if kind in facts.CLS_SIGNALS else LOST_LAYERS)
     for label in LOST_LAYERS & set(absent):
-        assert "has no [CLS] token" in absent[label]
+        assert ("does not read signals" if kind in facts.NO_SIGNALS else "has no [CLS] token") in absent[
+            label
+        ]
 
 
 def test_the_page_holds_the_pictures_and_the_record(explained):

@@ -150,7 +150,7 @@ def test_a_revision_behind_the_name_is_told_how_it_is_given():
         ),
         (
             ImportError("X requires the num2words library\nbut not found."),
-            "the num2words library but not found$",
+            "needs another package .*num2words library but not found.*; .*wordsight.models",
         ),
         (RecursionError(), ": RecursionError$"),
     ],

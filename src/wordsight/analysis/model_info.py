@@ -149,11 +149,14 @@ class Trials:
 
     def _read_after_shared(self) -> None:
         """Two prompts that begin alike, by one cache of their beginning."""
-        if not self.vlm.family.is_causal:
+        family, model = self.vlm.family, self.vlm.model
+        if not family.is_causal(model):
             raise ModelError("prompts are read whole: tokens of this model may read later ones")
+        if family.is_recurrent:
+            raise ModelError("prompts are read whole: layers of this model carry a state that is not shared")
         prompt = FEW(self.vlm.encode(self.picture, QUESTION))
         word = int(prompt.sequence["input_ids"][-1])
-        self.vlm.logits([prompt, prompt.followed_by(word, self.vlm.family.generated)])
+        self.vlm.logits([prompt, prompt.followed_by(word, family.generated)])
 
 
 def _why_not(attempt: Callable[[], object]) -> str | None:

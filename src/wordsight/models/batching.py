@@ -29,6 +29,7 @@ class PromptRow:
     is_visual  (L,) which positions take a row of `embeds` (N, D), and of every layer of `deep`.
     listed     whether the model's own encoder returns a list of items, not one tensor.
     is_video   (N,) which of them are of videos: the model takes the features of those by themselves.
+    marks      (M, D) or None, see `VisualTokens`.
     """
 
     sequence: dict[str, Tensor]
@@ -37,6 +38,7 @@ class PromptRow:
     deep: tuple[Tensor, ...]
     listed: bool
     is_video: Tensor
+    marks: Tensor | None = None
 
     def part(self, start: int, end: int | None) -> PromptRow:
         """The positions from `start` to `end`."""
@@ -84,7 +86,9 @@ def to_batch(rows: Sequence[PromptRow], padding: int = 0) -> dict[str, Any]:
     encoded = {}
     for modality, of_videos in (("image", False), ("video", True)):
         parts = [(row, row.is_video == of_videos) for row in rows]
-        if having := [(row, own) for row, own in parts if own.any()]:
+        if having := [
+            (row, own) for row, own in parts if own.any() or (row.marks is not None and not of_videos)
+        ]:
             encoded[modality] = _features(having)
     return batch | {"mm_encoder_outputs": encoded}
 
@@ -97,6 +101,8 @@ def _features(parts: Sequence[tuple[PromptRow, Tensor]]) -> BaseModelOutputWithP
     alike = len({len(own) for own in embeds}) == 1
     whole = torch.stack(embeds) if alike else torch.cat(embeds)[:, None]
     features = BaseModelOutputWithPooling(pooler_output=embeds if parts[0][0].listed else whole)
+    if marks := [row.marks for row, _ in parts if row.marks is not None]:
+        features.visual_indicator_features = marks[0]
     if parts[0][0].deep:
         layers = zip(*([layer[own] for layer in row.deep] for row, own in parts), strict=True)
         features["deepstack_features"] = None

@@ -60,7 +60,17 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (
         "the installed torchvision does not fit the installed torch; install both at once, as with "
         "`pip install --upgrade torch torchvision`",
     ),
-    (ImportError, "(?i)torchvision", "its processor needs torchvision; `pip install torchvision`"),
+    (
+        ImportError,
+        "(?i)torchvision",
+        "its processor needs torchvision; `pip install torchvision`, or `pip install 'wordsight[models]'` "
+        "for all that models need",
+    ),
+    (
+        ImportError,
+        "(?i)num2words|timm library",
+        "it needs another package ({}); `pip install 'wordsight[models]'` installs all that models need",
+    ),
     (
         (torch.OutOfMemoryError, MemoryError),
         "",

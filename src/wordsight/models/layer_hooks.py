@@ -106,14 +106,34 @@ def attention_of_row(captured: Mapping[str, Any], i: int, length: int) -> Attent
 
 
 def decoder_layers(model: Any) -> Sequence[Any]:
-    """The layers of the language model, first to last."""
+    """The layers of the language model, first to last. Raises ModelError if one is without attention."""
     layers: Sequence[Any] = getattr(model.get_decoder(), "layers", ())
-    if not len(layers) or not all(hasattr(getattr(layer, "self_attn", None), "config") for layer in layers):
+    if not len(layers) or not all(has_attention(layer) for layer in layers):
         raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): its language model is no stack of layers "
             "with attention between which tokens could be dropped; take a method that prunes before it"
         )
+    return attention_layers(model)
+
+
+def attention_layers(model: Any) -> Sequence[Any]:
+    """The layers of the language model that have attention, first to last. Raises ModelError if none has, or
+    some share what they attend to.
+    """
+    layers = [layer for layer in getattr(model.get_decoder(), "layers", ()) if has_attention(layer)]
+    if not layers:
+        raise not_captured(model.get_decoder())
+    if any(getattr(layer.self_attn, "is_kv_shared_layer", False) for layer in layers):
+        raise ModelError(
+            f"{type(model).__name__} ({model.config.model_type}): layers of its language model share keys "
+            "and values, so that none can lose tokens by itself; take a method that prunes before it"
+        )
     return layers
+
+
+def has_attention(layer: Any) -> bool:
+    """Whether a layer has attention of its own, which can be captured."""
+    return hasattr(getattr(layer, "self_attn", None), "config")
 
 
 def tokens_read(model: Any, prompt: Prompt) -> float:
@@ -205,16 +225,21 @@ class _Run:
 
     def before(self, number: int, layer: Any, args: Any, given: dict[str, Any]) -> Any:
         """A layer's pre-hook: what it would read, without what is dropped."""
-        if len(args) != 1 or "position_embeddings" not in given:
-            raise ModelError(
-                f"{type(layer).__name__} takes more of a token than its hidden state and rotary embedding, "
-                "so that none can be dropped before it; take a method that prunes before the language model"
-            )
-        (hidden,) = args
+        hidden, *more = args
         if number == 0 and len(self.embeds):
             self.generated += hidden.shape[1]
         elif number == 0:
             self.embeds = hidden
+        places = hidden.shape[1:2] if self.generated else (self.length,)
+        if (
+            hidden.ndim != 3
+            or "position_embeddings" not in given
+            or any(one.shape[1:-1] != places for one in more if one is not None)
+        ):
+            raise ModelError(
+                f"{type(layer).__name__} takes more than values of every token and its rotary embedding, so "
+                "that none can be dropped before it; take a method that prunes before the language model"
+            )
         cut = max((cut for cut in self.cuts if cut <= number), default=0)
         if not cut:
             return None
@@ -230,7 +255,8 @@ class _Run:
             changed["position_embeddings"] = tuple(
                 _take_along(part, columns, -2) for part in given["position_embeddings"]
             )
-        return (hidden,), given | changed
+            more = [values if values is None else _take_along(values, columns, -2) for values in more]
+        return (hidden, *more), given | changed
 
     def pruned(self, cut: int, hidden: Tensor) -> Tensor:
         """(B, L, D) what is left of the hidden states (B, M, D) from this cut on."""

@@ -35,14 +35,20 @@ def row_bytes(config: Any, tokens: int, shared: int = 0, *, itemsize: int = 2) -
     text = config.get_text_config()
     layers, vocabulary = (getattr(text, name, None) or 0 for name in ("num_hidden_layers", "vocab_size"))
     width, heads = (getattr(text, name, None) or 1 for name in ("hidden_size", "num_attention_heads"))
-    head = getattr(text, "head_dim", None) or width // heads
-    groups = getattr(text, "num_key_value_heads", None) or heads
+    head = _widest(text, "head_dim") or width // heads
+    groups = _widest(text, "num_key_value_heads") or heads
     cache = 2 * layers * groups * head * (tokens + shared)
-    inner = getattr(text, "intermediate_size", None) or 4 * width
+    inner = _widest(text, "intermediate_size") or 4 * width
     layer = tokens * (4 * width + 3 * inner)
     scores = 2 * tokens * (tokens + shared) * (heads if config._attn_implementation == "eager" else 1)
     logits = 8 * vocabulary  # in float32, and a copy
     return int(itemsize * (cache + layer + scores) + logits)
+
+
+def _widest(text: Any, name: str) -> int:
+    """The largest value of what may vary from layer to layer, 0 where the config does not say."""
+    values = [getattr(layer, name, None) or 0 for layer in getattr(text, "per_layer_config", None) or [text]]
+    return max(max(value) if isinstance(value, (list, tuple)) else value for value in values)
 
 
 @dataclass

@@ -136,6 +136,5 @@ def _row(prompt: Prompt) -> PromptRow:
         places[0] = torch.arange(places.shape[-1], device=places.device)
     visual, is_visual = prompt.visual, prompt.is_visual[kept]
     is_video = torch.zeros_like(kept) if prompt.is_video is None else prompt.is_video
-    return PromptRow(
-        sequence, is_visual, visual.embeds, visual.deep, visual.listed, is_video[kept][is_visual]
-    )
+    own = is_video[kept][is_visual]
+    return PromptRow(sequence, is_visual, visual.embeds, visual.deep, visual.listed, own, visual.marks)

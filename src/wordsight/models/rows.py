@@ -123,18 +123,21 @@ def with_items(row: Row, modality: str, items: slice, total: int) -> Row:
     Of what the batch has otherwise, as frames padded to the longest, a row of several keeps nothing.
     """
     inputs = {}
+    frames = torch.as_tensor(row.inputs.get("num_frames_per_video", [])).tolist()
     for name, value in row.inputs.items():
         if _modality_of_name(name) != modality:
             inputs[name] = value
         elif hasattr(value, "__len__") and len(value) == total:
             inputs[name] = value[items]
+        elif frames and len(value) == sum(frames):  # one after another, whatever film they are of
+            inputs[name] = value[sum(frames[: items.start]) : sum(frames[: items.stop])]
     return replace(row, inputs=inputs)
 
 
 def _modality_of_name(name: str) -> str | None:
     if "video" in name or name.startswith("second_per_grid"):
         return "video"
-    return "image" if "image" in name or name.startswith("pixel") else None
+    return "image" if "image" in name or name.startswith(("pixel", "spatial_shapes")) else None
 
 
 def check_count(placeholders: int, tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""Text-to-image attention: what the last token of the prompt attends to, in every layer."""
+"""Text-to-image attention: what the last token of the prompt attends to, in every layer with attention."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from wordsight.models.layer_hooks import (
+    attention_layers,
     attention_of_row,
     capture_attention,
-    decoder_layers,
     not_captured,
 )
 from wordsight.models.prompt import Prompt
@@ -19,19 +19,20 @@ from wordsight.models.prompt import Prompt
 
 @torch.no_grad()
 def text_attention(model: Any, prompt: Prompt) -> Tensor:
-    """(layers, N) float32: the attention that the last token of the prompt pays to each of its visual tokens,
-    the mean over heads. A row adds up to less than 1: the rest goes to the text.
+    """(layers, N) float32, of the layers that have it: the attention that the last token of the prompt pays
+    to each of its visual tokens, the mean over heads. A row adds up to less than 1: the rest goes
+    to the text.
 
     Raises ModelError if the model's attention cannot be captured.
     """
     visual = prompt.is_visual[prompt.is_kept()].nonzero()[:, 0]  # (N,)
     with ExitStack() as stack:
         captured = [
-            stack.enter_context(capture_attention(layer.self_attn)) for layer in decoder_layers(model)
+            stack.enter_context(capture_attention(layer.self_attn)) for layer in attention_layers(model)
         ]
         model(**prompt.inputs(), use_cache=False, logits_to_keep=1)
     if not all(captured):
-        raise not_captured(decoder_layers(model)[0])
+        raise not_captured(attention_layers(model)[0])
     last = torch.tensor([prompt.length - 1], device=visual.device)
     rows = [attention_of_row(one, 0, prompt.length).rows(last)[:, 0].mean(0)[visual] for one in captured]
     return torch.stack(rows)

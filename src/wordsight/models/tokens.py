@@ -24,6 +24,7 @@ class VisualTokens:
     deep     deepstack features, one (N, D) per language model layer that gets them.
     signals  (N,) or (N, width) each, by name: what a pruner's `required_signals` asked the vision tower for.
     listed   whether the model's own encoder returns a list of items, not one tensor.
+    marks    (M, D) what the encoder also gives, for the marks around a picture: text that it embeds (Ovis2).
     """
 
     embeds: Tensor
@@ -33,6 +34,7 @@ class VisualTokens:
     signals: Mapping[str, Tensor] = field(default_factory=dict)
     listed: bool = True
     box: Tensor | None = None
+    marks: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeds)

@@ -44,7 +44,9 @@ def _last_question(processor: Any, ids: Tensor) -> str:
     asked = text[start + len(head.strip()) : end]
     own = (getattr(processor, name, None) for name in ("image_token", "video_token"))
     after = max((asked.rfind(str(token)) for token in own if token), default=-1)
-    # Between pictures processors write of their own: time stamps, numbers of frames and tiles.
+    if after >= 0:  # and behind what a processor writes of its own: time stamps, numbers of frames and tiles
+        marks = [token for token in tokenizer.get_added_vocab() if token in asked]
+        after = max(asked.rfind(token) + len(token) for token in marks)
     return _plain(tokenizer, asked[max(0, after) :]) or _plain(tokenizer, asked)
 
 

@@ -61,6 +61,7 @@ def _of_modality(
     """Each row with its own pictures, or videos, and their visual tokens; of a row without, none."""
     model, family, inputs = seeing.model, seeing.family, rows[0].inputs
     encode, given = find_encoder(model, inputs, modality)
+    made = made_of(inputs, modality)
     collected: Mapping[str, Tensor] = {}
     with ExitStack() as hooks:
         if signals and (tower := family.tower(model)):
@@ -74,12 +75,15 @@ def _of_modality(
     features = _items(output.pooler_output)
     check_finite(seeing.name, {"its visual tokens": torch.cat(features)}, model)
     sizes = seeing.sizes if len(rows) == 1 else None
-    whole = VisionContext(model.config, seeing.processor, inputs, features, sizes, modality == "video")
+    whole = VisionContext(model.config, seeing.processor, inputs, features, sizes, made == "video")
     arranged = {name: family.arrange_signal(model, whole, collected[name]) for name in sorted(signals)}
     deep = [torch.cat(_items(layer)) for layer in getattr(output, "deepstack_features", None) or ()]
+    is_read, counts = family.is_read(whole), whole.counts
+    if is_read is not None:
+        counts = [int(item.sum()) for item in torch.split(is_read, counts)]
     start = 0
-    for row, items in zip(rows, items_of_rows(rows, modality, whole.counts), strict=True):
-        own = row if len(rows) == 1 else with_items(row, modality, items, len(features))
+    for row, items in zip(rows, items_of_rows(rows, modality, counts), strict=True):
+        own = row if len(rows) == 1 else with_items(row, made, items, len(features))
         end = start + sum(whole.counts[items])
         context = replace(whole, inputs=own.inputs, features=features[items])
         tokens = replace(
@@ -87,9 +91,16 @@ def _of_modality(
             deep=tuple(layer[start:end] for layer in deep),
             signals={name: signal[start:end] for name, signal in arranged.items()},
             listed=not isinstance(output.pooler_output, Tensor),
+            marks=getattr(output, "visual_indicator_features", None),
         )
-        yield own, tokens
+        yield own, tokens if is_read is None else _only(tokens, is_read[start:end])
         start = end
+
+
+def _only(tokens: VisualTokens, is_read: Tensor) -> VisualTokens:
+    """Those of the tokens that the prompt has a placeholder for."""
+    found = tokens.take(is_read.to(tokens.slot.device).nonzero()[:, 0])
+    return replace(found, slot=tokens.slot[: len(found)])
 
 
 def _mapped(seeing: Seeing, context: VisionContext) -> VisualTokens:
@@ -143,7 +154,11 @@ def find_encoder(model: Any, inputs: Mapping[str, Any], modality: str) -> tuple[
 
     Raises ModelError if that is not known.
     """
-    encode = getattr(inner_model(model), f"get_{modality}_features", None)
+    inner, made = inner_model(model), made_of(inputs, modality)
+    encode = getattr(inner, f"get_{made}_features", None)
+    if made == "video" and encode is None and "pixel_values_videos" in inputs:  # frames are pictures to it
+        encode = getattr(inner, "get_image_features", None)
+        inputs = {"pixel_values": inputs["pixel_values_videos"]}
     takes = inspect.signature(encode).parameters if encode else {}
     needed = [
         one.name for one in takes.values() if one.default is one.empty and one.kind is not one.VAR_KEYWORD
@@ -160,6 +175,12 @@ def find_encoder(model: Any, inputs: Mapping[str, Any], modality: str) -> tuple[
         if name in inputs
     }
     return encode, given
+
+
+def made_of(inputs: Mapping[str, Any], modality: str) -> str:
+    """What tokens at placeholders of a modality are made of: GLM puts films at placeholders of pictures."""
+    is_film = "pixel_values" not in inputs and "pixel_values_videos" in inputs
+    return "video" if is_film else modality
 
 
 def _items(output: Any) -> list[Tensor]:

@@ -99,26 +99,31 @@ class VisionTower:
 @dataclass(frozen=True)
 class PackedVisionTower(VisionTower):
     """A vision tower that reads the patches of all pictures, of any size, in one row; its attention layers
-    have a fused qkv and rotate positions in.
+    have a fused qkv, or q_proj and k_proj, and rotate positions in.
 
     A patch attends to the patches of its own sequence: those of a picture, of a frame, or of a window of one,
-    as the layer's `cu_seqlens` says. Attention is of queries and keys with positions, as the tower computes
-    it, and what a patch gets is the mean over the patches of its sequence: in a sequence of n patches 1 / n
-    on average, more in a small picture (or window) than in a large one. keys are those that the layer's qkv
-    gives, before positions are rotated in. Rows are in the order in which the tower reads patches.
+    as the layer's `cu_seqlens` or its mask says. Attention is of queries and keys with positions, as the
+    tower computes it, and what a patch gets is the mean over the patches of its sequence: in a sequence of n
+    patches 1 / n on average, more in a small picture (or window) than in a large one. keys are those that the
+    layer's qkv or k_proj gives, before positions are rotated in. Rows are in the order in which the tower
+    reads patches.
     """
 
     state: int | None = None
     has_cls: bool = False
 
     def _features(self, states: Tensor) -> dict[str, Tensor]:
-        return {"features": states}  # (patches, C)
+        return {"features": states.reshape(-1, states.shape[-1])}  # (patches, C)
 
     def _attention(self, module: Any, states: Tensor, options: Mapping[str, Any]) -> dict[str, Tensor]:
         """What a layer's attention tells of the patches (patches, width)."""
-        fused = module.qkv(states).unflatten(-1, (3, module.num_heads, -1))
-        query, key, _ = fused.unbind(1)  # (patches, heads, width)
-        lengths = options["cu_seqlens"].diff().tolist()
+        states = states.reshape(-1, states.shape[-1])
+        if hasattr(module, "qkv"):
+            query, key, _ = module.qkv(states).chunk(3, -1)
+        else:
+            query, key = module.q_proj(states), module.k_proj(states)
+        query, key = (part.unflatten(-1, (module.num_heads, -1)) for part in (query, key))
+        lengths = sequence_lengths(options)
         placed = (apply_rotary(part, *options["position_embeddings"]) for part in (query, key))
         pairs = list(zip(*(torch.split(part, lengths) for part in placed), strict=True))
         whole = [(q.flatten(1)[:, None], k.flatten(1)[:, None]) for q, k in pairs]  # as if it had one head
@@ -127,6 +132,15 @@ class PackedVisionTower(VisionTower):
             "cls_attention_undivided": torch.cat([received_attention(*pair) for pair in whole]),
             "keys": key.float(),
         }
+
+
+def sequence_lengths(options: Mapping[str, Any]) -> list[int]:
+    """How many patches each sequence has, one after another, of what an attention layer is given."""
+    for name in ("cu_seqlens", "cu_seq_lens_q"):
+        if name in options:
+            return options[name].diff().tolist()  # type: ignore[no-any-return]  # of a Tensor
+    first = (options["attention_mask"][0, 0] == 0).int().argmax(-1)  # (patches,) the first of its sequence
+    return first.unique_consecutive(return_counts=True)[1].tolist()  # type: ignore[no-any-return]
 
 
 def apply_rotary(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

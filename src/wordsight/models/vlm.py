@@ -90,6 +90,11 @@ class VLM:
                 f"{self.name}: a {type(self.processor).__name__} prepares no pictures and text; give what "
                 "transformers' AutoProcessor makes"
             )
+        if hasattr(self.model.config, "qformer_config"):
+            raise ModelError(
+                f"{self.name}: visual tokens of {type(self.model).__name__} are queries, each of which reads "
+                "the whole picture, at places that its processor adds; wordsight does not read such models"
+            )
         self.family = family(self.model.config.model_type)
         self._memory = PassMemory(self.pass_bytes)
         self.model.eval()
@@ -276,13 +281,14 @@ class VLM:
         check_count(int(row.is_visual.sum()), len(visual))
         tokenizer = self.processor.tokenizer
         visual = with_text_signals(self.model, tokenizer, visual, question, signals & TEXT_SIGNALS)
-        names = [name for name in (*self.family.per_token, "labels") if name in row.inputs]
         with self._reading():
             positions = self.family.positions(self.model, row.inputs)
         sequence = {"input_ids": row.ids, "position_ids": positions}
-        sequence |= {name: row.inputs[name][0] for name in names}
+        sequence |= self.family.token_inputs(self.model, row.inputs)
+        if "labels" in row.inputs:
+            sequence["labels"] = row.inputs["labels"][0]
         prompt = Prompt(sequence, row.is_visual, visual, row.of == MODALITIES.index("video"))
-        if not self.family.has_picture_map and not self._checked and len(visual):
+        if not self.family.is_known and not self._checked and len(visual):
             self._check(prompt, row.inputs)
         return prompt
 
@@ -311,7 +317,8 @@ class VLM:
         exceeds the model's context.
         """
         self.check_lengths(prompts)
-        shared = shared_prefix_length(prompts) if len(prompts) > 1 and self.family.is_causal else 0
+        shares = len(prompts) > 1 and self.family.shares_beginning(self.model)
+        shared = shared_prefix_length(prompts) if shares else 0
         cache = None
         if shared:
             prefix, _ = collate_after(prompts[:1], shared)

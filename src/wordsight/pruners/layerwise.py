@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wordsight.errors import UsageError
+from wordsight.errors import ModelError, UsageError
 from wordsight.models.layer_hooks import decoder_layers
 from wordsight.models.layer_state import LayerState
 from wordsight.models.prompt import Prompt
@@ -69,6 +69,11 @@ class LayerPruner(Pruner):
 
     def check(self, vlm: VLM) -> None:
         super().check(vlm)
+        if vlm.family.is_recurrent:
+            raise ModelError(
+                f"layers of {vlm.name} ({vlm.model.config.model_type}) carry a state from token to token, so "
+                "that none can be dropped between them; take a method that prunes before the language model"
+            )
         depth, whole = len(decoder_layers(vlm.model)), vlm.family.whole_layers(vlm.model)
         for layer in self.layers(depth):
             if not 1 <= layer < depth:

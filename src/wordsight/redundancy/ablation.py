@@ -64,7 +64,7 @@ def check_picture_map(vlm: VLM) -> None:
     if not vlm.family.has_picture_map:
         raise ModelError(
             f"{vlm.name} ({vlm.model.config.model_type}) has no picture map, so that its tokens have no "
-            "place in a picture and no neighbors; CONTRIBUTING.md says how to add a family"
+            f"place in a picture and no neighbors: {vlm.family.no_map}"
         )
 
 

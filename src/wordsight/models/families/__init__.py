@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from wordsight.models.families.qwen2_vl import Qwen2VL
 __all__ = ["Family", "family", "names"]
 
 SHARED = ("base",)  # files that are no family
+COMMON = {"input_ids", "attention_mask", "position_ids", "labels"}  # inputs that are not of a family
 
 
 def names() -> list[str]:
@@ -47,8 +49,23 @@ def family(model_type: str) -> Family:
 class Unmapped(Family):
     """A model type without a file: all tokens count as one row, and VLM reads its first prompt both ways."""
 
+    is_known = False
     has_picture_map = False
-    is_causal = False
+    no_map = "its type is not known; CONTRIBUTING.md says how to add a family"
+
+    def is_causal(self, model: Any) -> bool:
+        """Nobody knows."""
+        return False
+
+    def token_inputs(self, model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Whatever has a value for every token and is taken by the model, but what is there in any case."""
+        shape = inputs["input_ids"].shape
+        taken = set(inspect.signature(model.forward).parameters) - COMMON
+        return {
+            name: values[0]
+            for name, values in inputs.items()
+            if name in taken and isinstance(values, Tensor) and values.shape == shape
+        }
 
     def grids(self, context: VisionContext) -> list[Grid]:
         return [Grid(0, 0, 1, sum(context.counts))]

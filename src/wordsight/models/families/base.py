@@ -107,16 +107,21 @@ class Grid:
 class Family:
     """One model type; by itself, one that we know nothing about.
 
-    has_picture_map  whether it is known which part of which picture a token is.
+    is_known         whether its type is; of one that is not, the first prompt is read both ways.
+    has_picture_map  whether it is known which part of which picture a token is; if not, `no_map`
+                     says why.
     per_token        inputs beside ids and positions that the language model takes for every token.
     generated        the values of those for a generated token.
-    is_causal        whether no token reads a later one; if not, prompts share no beginning.
+    is_recurrent     whether layers carry a state from token to token (linear attention, convolution) beside
+                     keys and values: prompts then share no beginning, and a masked token is no absent one.
     """
 
+    is_known: ClassVar[bool] = True
     has_picture_map: ClassVar[bool] = True
+    no_map: ClassVar[str] = ""
     per_token: ClassVar[tuple[str, ...]] = ()
     generated: ClassVar[Mapping[str, int]] = {}
-    is_causal: ClassVar[bool] = True
+    is_recurrent: ClassVar[bool] = False
 
     def grids(self, context: VisionContext) -> list[Grid]:
         """The grids of all tokens of the prompt, in the order in which they are read; here a square one for
@@ -139,10 +144,26 @@ class Family:
         projector: nn.Module = model.model.multi_modal_projector
         return projector
 
+    def is_read(self, context: VisionContext) -> Tensor | None:
+        """Which of the encoder's tokens the language model reads; None for all of them."""
+        return None
+
     def positions(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         """(L,) position ids of the whole prompt; with M-RoPE (4, L): a count, then time, row, column."""
         ids = inputs["input_ids"][0]
         return torch.arange(len(ids), device=ids.device)
+
+    def token_inputs(self, model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """(L,) each: what the language model takes of every token of the whole prompt, see `per_token`."""
+        return {name: inputs[name][0] for name in self.per_token if name in inputs}
+
+    def is_causal(self, model: Any) -> bool:
+        """Whether no token reads a later one; if one does, prompts share no beginning."""
+        return True
+
+    def shares_beginning(self, model: Any) -> bool:
+        """Whether what prompts begin with can be read once, and its cache repeated for all of them."""
+        return self.is_causal(model) and not self.is_recurrent
 
     def whole_layers(self, model: Any) -> int:
         """How many of the first layers of the language model need all visual tokens: to those of each it adds

@@ -16,7 +16,9 @@ class Gemma3(Family):
 
     per_token = ("token_type_ids",)
     generated: ClassVar[Mapping[str, int]] = {"token_type_ids": 0}
-    is_causal = False
+
+    def is_causal(self, model: Any) -> bool:
+        return False
 
     def tower(self, model: Any) -> VisionTower:
         tower = model.model.vision_tower

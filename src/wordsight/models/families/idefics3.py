@@ -21,21 +21,26 @@ class Idefics3(Family):
         found: list[Grid] = []
         tiles: list[Grid] = []
         ids, image = context.inputs["input_ids"][0], 0
-        for start, length in context.runs(context.config.image_token_id):
-            side = square_side(length)
+        runs = context.runs(context.config.image_token_id)
+        for (start, _), (height, width) in zip(runs, self.shapes(context), strict=True):
             before = context.processor.tokenizer.convert_ids_to_tokens(int(ids[start - 1]))
             if tag := TAG.search(before):
-                row, column = (side * (int(number) - 1) for number in tag.groups())
-                tiles.append(Grid(image, 1, side, side, row, column))
+                row, column = (int(number) - 1 for number in tag.groups())
+                tiles.append(Grid(image, 1, height, width, height * row, width * column))
             else:
                 rows = max((tile.top + tile.rows for tile in tiles), default=0)
                 columns = max((tile.left + tile.columns for tile in tiles), default=0)
                 found += [replace(tile, whole=(rows, columns)) for tile in tiles]
-                found.append(Grid(image, 0, side, side))
+                found.append(Grid(image, 0, height, width))
                 tiles, image = [], image + 1
         return found
 
-    def tower(self, model: Any) -> VisionTower:
+    def shapes(self, context: VisionContext) -> list[tuple[int, int]]:
+        """Rows and columns of every tile and whole picture."""
+        runs = context.runs(context.config.image_token_id)
+        return [(square_side(length), square_side(length)) for _, length in runs]
+
+    def tower(self, model: Any) -> VisionTower | None:
         tower = model.model.vision_model
         return VisionTower(tower, [block.self_attn for block in tower.encoder.layers], None, has_cls=False)
 

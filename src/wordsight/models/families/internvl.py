@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
-from wordsight.models.families.base import Family, Grid, VisionContext, square_side
+from wordsight.models.families.base import Family, Grid, Size, VisionContext, square_side
 from wordsight.models.vision_tower import VisionTower, mean_pooled
 
 
@@ -19,26 +19,31 @@ class InternVL(Family):
     """model_type "internvl". A picture that fits into one tile is read once, as a whole."""
 
     def grids(self, context: VisionContext) -> list[Grid]:
-        side = square_side(context.config.image_seq_length)
+        side = square_side(context.counts[0])
+        counts = self.tiles(context)
         found: list[Grid] = []
-        runs = context.runs(context.config.image_token_id)
         start = 0
-        for image, ((_, length), size) in enumerate(zip(runs, context.sizes_of(len(runs)), strict=True)):
-            tiles = length // side**2
-            if tiles == 1:
+        for image, (count, size) in enumerate(zip(counts, context.sizes_of(len(counts)), strict=True)):
+            if count == 1:
                 columns = 1
             elif size is None:
-                columns = _columns_seen(context.inputs["pixel_values"][start : start + tiles])
+                columns = _columns_seen(context.inputs["pixel_values"][start : start + count])
             else:
-                columns = _columns(context.processor.image_processor, size)
-            start += tiles
-            whole = (side * (tiles - 1) // columns, side * columns)
-            found += [
-                Grid(image, 1, side, side, side * (tile // columns), side * (tile % columns), whole)
-                for tile in range(tiles - 1)
-            ]
-            found.append(Grid(image, 0, side, side))
+                columns = self.columns(context.processor.image_processor, size)
+            start += count
+            found += _tiled(image, side, columns, (count - 1) // columns)
         return found
+
+    def tiles(self, context: VisionContext) -> list[int]:
+        """How many tiles each picture or frame is read in, the whole one among them."""
+        tokens = context.counts[0]
+        return [length // tokens for _, length in context.runs(context.config.image_token_id)]
+
+    def columns(self, pixels: Any, size: Size) -> int:
+        """Columns of the tiles that this processor of pictures cuts one of `size` into."""
+        tile = pixels.size["height"], pixels.size["width"]
+        columns: int = get_optimal_tiled_canvas(size[::-1], tile, pixels.min_patches, pixels.max_patches)[0]
+        return columns
 
     def tower(self, model: Any) -> VisionTower | None:
         layer = model.config.vision_feature_layer
@@ -53,6 +58,14 @@ class InternVL(Family):
         return mean_pooled(signal, factor, factor * square_side(context.config.image_seq_length))
 
 
+def _tiled(image: int, side: int, columns: int, rows: int) -> list[Grid]:
+    """The grids of a picture's tiles, each a square of `side` tokens, and of the whole picture after them."""
+    places = [(row, column) for row in range(rows) for column in range(columns)]
+    whole = (side * rows, side * columns)
+    tiles = [Grid(image, 1, side, side, side * row, side * column, whole) for row, column in places]
+    return [*tiles, Grid(image, 0, side, side)]
+
+
 def _columns_seen(tiles: Tensor) -> int:
     """In how many columns the tiles (N, C, H, W) lie: the last one is the whole picture made small, which the
     others put together must look like.
@@ -65,12 +78,6 @@ def _columns_seen(tiles: Tensor) -> int:
         return float((adaptive_avg_pool2d(torch.cat(lines, -2), 32) - small).square().mean())
 
     return min((one for one in range(1, len(parts) + 1) if len(parts) % one == 0), key=difference)
-
-
-def _columns(pixels: Any, size: tuple[int, int]) -> int:
-    tile = pixels.size["height"], pixels.size["width"]
-    columns: int = get_optimal_tiled_canvas(size[::-1], tile, pixels.min_patches, pixels.max_patches)[0]
-    return columns
 
 
 FAMILY = InternVL()

@@ -20,7 +20,7 @@ class Qwen2VL(Family):
 
     def grids(self, context: VisionContext) -> list[Grid]:
         kind = "video" if context.is_video else "image"
-        merge = context.config.vision_config.spatial_merge_size
+        merge = self.merged(context)
         shapes = [
             (height // merge, width // merge)
             for times, height, width in context.inputs[f"{kind}_grid_thw"].tolist()
@@ -28,13 +28,22 @@ class Qwen2VL(Family):
         ]
         return [Grid(image, 0, *shape) for image, shape in enumerate(shapes)]
 
+    def merged(self, context: VisionContext) -> int:
+        """How many patches along an edge become one token."""
+        factor: int = context.config.vision_config.spatial_merge_size
+        return factor
+
     def tower(self, model: Any) -> PackedVisionTower:
         tower = model.model.visual
         return PackedVisionTower(tower, [block.attn for block in tower.blocks])
 
     def arrange_signal(self, model: Any, context: VisionContext, signal: Tensor) -> Tensor:
-        """Means of the patches that are merged into one token: the processor has them one after another."""
-        patches = context.config.vision_config.spatial_merge_size**2
+        """Means of the patches that are merged into one token: the processor has them one after another. What
+        the tower returns may be merged already.
+        """
+        if len(signal) == sum(context.counts):
+            return signal
+        patches = self.merged(context) ** 2
         return signal.reshape(-1, patches, *signal.shape[1:]).mean(1)
 
     def projector(self, model: Any) -> nn.Module:
