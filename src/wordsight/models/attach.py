@@ -214,7 +214,7 @@ class _Options:
         """Raises UsageError for an option that a pruned prompt cannot be generated with."""
         if not isinstance(self.ids, Tensor):
             raise UsageError(
-                "generate was given pictures or videos and no tensor of input_ids; give what the processor made"
+                "there are pictures or videos, and no tensor of input_ids; give what the processor made"
             )
         for name, why in REFUSED.items():
             value = self.get(name)
