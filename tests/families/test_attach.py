@@ -3,6 +3,8 @@
 import facts
 import pytest
 import torch
+import transformers as hf
+from packaging.version import Version
 
 from wordsight import DivPrune, FastV, MMTok, Random, UsageError, attach
 from wordsight.media.inputs import MediaInput
@@ -72,6 +74,8 @@ def test_generate_of_a_padded_batch_is_that_of_its_pruned_prompts(vlm, picture, 
 @pytest.mark.parametrize("beams", [{"num_beams": 2}, {"num_beams": 3, "num_return_sequences": 2}])
 @pytest.mark.shows("attach")
 def test_beams_with_all_tokens_are_those_of_the_untouched_model(vlm, picture, beams):
+    if vlm.family.is_recurrent and Version(hf.__version__) < Version("5.24"):
+        pytest.skip("this transformers scores beams of recurrent layers wrongly itself; 5.24 does not")
     second = [picture(50, 50, 1), picture(64, 96, 2)]
     if facts.kind(vlm) in facts.ONE_PICTURE_BEAMS:
         second = second[:1]

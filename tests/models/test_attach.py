@@ -113,6 +113,15 @@ def test_a_max_length_within_the_prompt_is_refused(tiny, inputs):
         tiny.model.generate(**inputs, max_length=20)
 
 
+@pytest.mark.parametrize("ids", [None, [[1, 4]]], ids=["none", "list"])
+def test_pictures_without_a_tensor_of_ids_are_refused(tiny, inputs, ids):
+    with (
+        attach(tiny.model, tiny.processor, PRUNER),
+        pytest.raises(UsageError, match="no tensor of input_ids"),
+    ):
+        tiny.model.generate(input_ids=ids, pixel_values=inputs["pixel_values"])
+
+
 class Seen(StoppingCriteria):
     """Notes what it is shown."""
 
@@ -293,6 +302,18 @@ def test_detaching_puts_a_generate_of_the_objects_own_back(tiny, inputs):
     attached.detach()
     attached.detach()
     assert model.generate is mine
+
+
+def test_once_detached_a_generate_that_was_wrapped_on_the_way_prunes_no_more(tiny, inputs):
+    model = copy.deepcopy(tiny.model)
+    pruner = Random(keep=0.2)
+    attached = attach(model, tiny.processor, pruner)
+    ours = model.generate
+    model.generate = lambda **given: ours(**given)
+    attached.detach()
+    model.generate(**inputs, max_new_tokens=1)
+    assert pruner.stats.prompts == 0
+    assert not attached.is_attached
 
 
 def test_training_mode_stays(tiny):

