@@ -3,7 +3,7 @@
 from wordsight import VLM, CodebookPruner
 from wordsight.synthetic.scenes import SPLITS, render
 
-vlm = VLM.from_pretrained()  # the small embedded model; a Hugging Face name or folder loads any LLaVA 1.5
+vlm = VLM.from_pretrained()  # the small embedded model; a Hugging Face name or folder loads yours
 picture = render(SPLITS["test"]).image
 for keep in (1.0, 0.2, 0.1):
     answer = vlm.answer(picture, "describe the image.", pruner=CodebookPruner(keep=keep))
