@@ -119,7 +119,7 @@ def test_a_model_without_any_order_is_a_misuse(run, folder, tiny, monkeypatch):
     monkeypatch.setattr(type(tiny.family), "tower", lambda self, model: tower)
     monkeypatch.setattr(type(tiny.family), "signals", lambda self, model: tower.signals)
     deaf = SimpleNamespace(self_attn=SimpleNamespace(config=tiny.model.config.text_config))
-    monkeypatch.setattr("wordsight.models.text_attention.decoder_layers", lambda vlm: [deaf])
+    monkeypatch.setattr("wordsight.models.text_attention.attention_layers", lambda vlm: [deaf])
     code, out, err = run(*ANALYZE)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "tiny has no intermediate state to order tokens by" in err

@@ -448,7 +448,7 @@ def test_a_model_whose_weights_are_no_numbers_gives_no_answer_and_no_row(run, ti
 
 
 def test_a_torchvision_that_does_not_fit_is_a_sentence(run, monkeypatch):
-    def fail(name):
+    def fail(name, options):
         raise RuntimeError("operator torchvision::nms does not exist")
 
     monkeypatch.setattr("wordsight.cli.info.load_vlm", fail)

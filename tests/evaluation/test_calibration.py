@@ -10,6 +10,7 @@ import torch
 from wordsight.errors import UsageError
 from wordsight.evaluation import calibration as module
 from wordsight.evaluation.calibration import CONTROL_SEEDS, KEEPS, calibrate, candidates
+from wordsight.models.generation import Generated
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -43,9 +44,10 @@ class Teller(VLM):
         visual = VisualTokens(embeds, place, torch.zeros(TOKENS, 4, dtype=torch.long))
         return Prompt({}, torch.ones(TOKENS, dtype=torch.bool), visual)
 
-    def generate(self, prompts, *, max_new_tokens=64, clock=None):
+    def generated(self, prompts, *, max_new_tokens=None, min_new_tokens=0, clock=None):
         loud = [prompt.visual.embeds[:, 0] > 0.5 for prompt in prompts]
-        return [str(float(each.float().mean())) if len(each) else "0.5" for each in loud]
+        shares = [str(float(each.float().mean())) if len(each) else "0.5" for each in loud]
+        return [Generated(share, cut=False) for share in shares]
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ from wordsight.errors import UsageError
 from wordsight.evaluation import recommendation as module
 from wordsight.evaluation.recommendation import Requirements, recommend
 from wordsight.evaluation.statistics import pictures_needed
+from wordsight.models.generation import Generated
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -47,8 +48,9 @@ class Reader(VLM):
         whole = VisualTokens(embeds, place, torch.zeros(TOKENS, 4, dtype=torch.long))
         return Prompt({}, torch.ones(TOKENS, dtype=torch.bool), visual or whole)
 
-    def generate(self, prompts, *, max_new_tokens=64, clock=None):
-        return [str(float(prompt.visual.embeds[:, 0].sum()) / (TOKENS / 2)) for prompt in prompts]
+    def generated(self, prompts, *, max_new_tokens=None, min_new_tokens=0, clock=None):
+        shares = [float(prompt.visual.embeds[:, 0].sum()) / (TOKENS / 2) for prompt in prompts]
+        return [Generated(str(share), cut=False) for share in shares]
 
 
 @dataclass(kw_only=True)

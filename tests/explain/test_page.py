@@ -245,7 +245,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_page(run, folder, quick,
 
 
 def test_where_the_page_goes_is_checked_before_the_model_is_loaded(run, folder, monkeypatch):
-    monkeypatch.setattr("wordsight.cli.explain.load_vlm", lambda name: 1 / 0)
+    monkeypatch.setattr("wordsight.cli.explain.load_vlm", lambda name, options: 1 / 0)
     assert run("explain", "good.png", "--out", "file/page.html")[0] == 2
     with pytest.raises(ZeroDivisionError):
         run(*EXPLAIN)

@@ -47,7 +47,7 @@ def test_capturing_attention_leaves_the_model_as_it_was(tiny, prompt):
 
 def test_a_model_whose_attention_cannot_be_captured_is_refused(tiny, prompt, monkeypatch):
     layer = SimpleNamespace(self_attn=SimpleNamespace(config=tiny.model.config.text_config))
-    monkeypatch.setattr("wordsight.models.text_attention.decoder_layers", lambda model: [layer])
+    monkeypatch.setattr("wordsight.models.text_attention.attention_layers", lambda model: [layer])
     with pytest.raises(
         UsageError,
         match=r"SimpleNamespace computes attention by code of its own",
