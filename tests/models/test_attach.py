@@ -322,6 +322,17 @@ def test_training_mode_stays(tiny):
         assert all(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize("model", [None, "demo", 7])
+def test_what_is_no_model_cannot_be_attached(tiny, model):
+    with pytest.raises(UsageError, match="model"):
+        attach(model, tiny.processor, PRUNER)
+
+
+def test_no_pruner_cannot_be_attached(tiny):
+    with pytest.raises(UsageError, match="takes a pruner"):
+        attach(tiny.model, tiny.processor, None)
+
+
 def test_a_class_in_place_of_a_pruner_is_refused_and_nothing_is_attached(tiny):
     with pytest.raises(UsageError, match="must be an object"):
         attach(tiny.model, tiny.processor, Random)

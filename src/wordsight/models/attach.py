@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from wordsight._utils.numbers import counted
@@ -74,15 +75,16 @@ def attach(model: Any, processor: Any, pruner: PromptPruner) -> Attached:
     >>> with attach(model, processor, DivPrune(keep=0.2)):
     ...     model.generate(**inputs, max_new_tokens=64)
     """
+    if pruner is None:
+        raise UsageError("attach takes a pruner, such as DivPrune(keep=0.2), got None")
     inner = unwrapped(model)
-    if isinstance(getattr(inner.generate, "__self__", None), Attached):
-        raise UsageError(
-            f"{type(inner).__name__} is attached already; call .detach() on what attach returned"
-        )
-    training = [module for module in inner.modules() if module.training]
-    vlm = VLM(inner, processor, getattr(inner.config, "_name_or_path", "") or type(inner).__name__)
+    training = [module for module in inner.modules() if module.training] if isinstance(inner, Module) else []
+    name = getattr(getattr(inner, "config", None), "_name_or_path", "") or type(inner).__name__
+    vlm = VLM(inner, processor, name)
     for module in training:
         module.training = True
+    if isinstance(getattr(inner.generate, "__self__", None), Attached):
+        raise UsageError(f"{name} is attached already; call .detach() on what attach returned")
     check_pruner(vlm, pruner)
     return Attached(vlm, pruner)
 
