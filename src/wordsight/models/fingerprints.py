@@ -67,7 +67,10 @@ def fingerprint_of_model(model: Any, family: Family) -> Fingerprint:
     if getattr(model, "hf_quantizer", None) is not None or not is_whole:
         return Fingerprint(digest, None)
     names = _Names.of(model, family)
-    weights = [(name, partial(Tensor.detach, weight)) for name, weight in model.named_parameters()]
+    saved = model.state_dict()  # some buffers, too: biases of routers, scales of layers
+    buffers = [(name, buffer) for name, buffer in model.named_buffers() if name in saved]
+    every = [*model.named_parameters(), *buffers]
+    weights = [(name, partial(Tensor.detach, weight)) for name, weight in every]
     return Fingerprint(digest, names.parts_digests(weights))
 
 
