@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers as hf
+from packaging.version import Version
 
 from wordsight import Video
 from wordsight.media.inputs import MediaInput
@@ -32,6 +34,8 @@ def none_of(prompt, image):
 def untouched(vlm, inputs, **changed):
     """The logits (B, L, V) of the model on what its own processor made, no cache."""
     inputs.pop("labels", None)
+    if "num_frames_per_video" in inputs and Version(hf.__version__) < Version("5.24"):
+        pytest.skip("this transformers does not read films of Gemma 4 itself; 5.24 does")
     with torch.no_grad():
         return vlm.model(**{**inputs, **changed}, use_cache=False).logits
 
