@@ -1,5 +1,8 @@
-"""A stand-in for demo-photos: the same classes with two layers, and the same two distributions, made up."""
+"""Checkpoints: the tiny model in a folder, and a stand-in for demo-photos, the same classes with two layers and
+the same two distributions, made up.
+"""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -135,3 +138,18 @@ def pairs_side_by_side(rows, width):
             found[head + 2 * number] = rows[head + number]
             found[head + 2 * number + 1] = rows[head + number + width // 2]
     return found
+
+
+@pytest.fixture(scope="package")
+def saved(tiny, tmp_path_factory):
+    """A folder with the tiny model in float32, in one file; not to be changed."""
+    folder = tmp_path_factory.mktemp("saved")
+    tiny.model.save_pretrained(folder)
+    tiny.processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy of it, to be changed."""
+    return shutil.copytree(saved, tmp_path / "model")

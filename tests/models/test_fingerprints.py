@@ -15,21 +15,6 @@ from wordsight.models.load_options import LoadOptions
 from wordsight.models.vlm import VLM
 
 
-@pytest.fixture(scope="module")
-def saved(tiny, tmp_path_factory):
-    """A folder with the tiny model in float32, in one file."""
-    folder = tmp_path_factory.mktemp("saved")
-    tiny.model.save_pretrained(folder)
-    tiny.processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(saved, tmp_path):
-    """A copy of it, to be changed."""
-    return shutil.copytree(saved, tmp_path / "model")
-
-
 def of(folder, **options):
     return fingerprint_of_files(str(folder), LoadOptions(**options))
 

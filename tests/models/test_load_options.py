@@ -1,6 +1,5 @@
 """LoadOptions: what is given is checked before the model is loaded, holds once it is, and is recorded."""
 
-import shutil
 from importlib.util import find_spec
 
 import numpy as np
@@ -21,21 +20,6 @@ from wordsight.redundancy.evidence import measure_tokens
 
 QUESTION = "what is the background?"
 THINKING = "{% if enable_thinking is defined and enable_thinking is false %}no thought. {% endif %}"
-
-
-@pytest.fixture(scope="module")
-def saved(tiny, tmp_path_factory):
-    """A folder with the tiny model."""
-    folder = tmp_path_factory.mktemp("saved")
-    tiny.model.save_pretrained(folder)
-    tiny.processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(saved, tmp_path):
-    """A copy of it, to be changed."""
-    return shutil.copytree(saved, tmp_path / "model")
 
 
 @pytest.mark.parametrize(

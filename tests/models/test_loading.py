@@ -36,21 +36,6 @@ TEMPLATES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def saved(tiny, tmp_path_factory):
-    """A folder with the tiny model as Hugging Face saves it."""
-    folder = tmp_path_factory.mktemp("saved")
-    tiny.model.save_pretrained(folder)
-    tiny.processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def folder(saved, tmp_path):
-    """A copy of it, to be damaged."""
-    return shutil.copytree(saved, tmp_path / "model")
-
-
 def change(path, **values):
     """The JSON file with other values; None takes one out."""
     changed = json.loads(path.read_text()) | values
