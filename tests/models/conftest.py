@@ -1,5 +1,5 @@
-"""Checkpoints: the tiny model in a folder, and a stand-in for demo-photos, the same classes with two layers and
-the same two distributions, made up.
+"""Checkpoints: the tiny model in a folder, and a stand-in for demo-photos: the same classes with two layers,
+and the same two distributions, made up.
 """
 
 import shutil
