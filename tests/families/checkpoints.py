@@ -30,6 +30,26 @@ EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 
 PINPOINTS = [[32, 64], [64, 32], [64, 64], [32, 96]]
 
 
+def save(config, processor, folder):
+    """Write a checkpoint with weights of its own, drawn by torch's seed."""
+    model = hf.AutoModelForImageTextToText.from_config(config).float()
+    initialize(model)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def initialize(model):
+    """Weights louder than the stock, so that wrong looks wrong."""
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
+    for name, module in model.named_modules():
+        if getattr(module, "scaling", None) == 1:  # learned, as in Gemma 4: others divide by it
+            torch.nn.init.constant_(module.q_norm.weight, module.head_dim**-0.5)
+        if "vision" in name and name.endswith("post_attention_layernorm"):  # or patches drown in their mean
+            torch.nn.init.constant_(module.weight, 0.2)
+
+
 def tokenizer(*special, **named):
     """That of the embedded model, with more special tokens."""
     made = hf.AutoTokenizer.from_pretrained(SHIPPED, **({"extra_special_tokens": named} if named else {}))

@@ -38,26 +38,11 @@ def checkpoint(tmp_path_factory):
                 config, processor = getattr(checkpoints, name)()
             except ImportError as error:
                 pytest.skip(f"{str(error).strip().splitlines()[0]} `make test` installs it.")
-            model = hf.AutoModelForImageTextToText.from_config(config).float()
-            initialize(model)
             folders[name] = tmp_path_factory.mktemp(name)
-            model.save_pretrained(folders[name])
-            processor.save_pretrained(folders[name])
+            checkpoints.save(config, processor, folders[name])
         return folders[name]
 
     return write
-
-
-def initialize(model):
-    """Weights louder than the stock, so that wrong looks wrong."""
-    for weight in model.parameters():
-        if weight.ndim > 1:
-            torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
-    for name, module in model.named_modules():
-        if getattr(module, "scaling", None) == 1:  # learned, as in Gemma 4: others divide by it
-            torch.nn.init.constant_(module.q_norm.weight, module.head_dim**-0.5)
-        if "vision" in name and name.endswith("post_attention_layernorm"):  # or patches drown in their mean
-            torch.nn.init.constant_(module.weight, 0.2)
 
 
 @pytest.fixture(scope="session")
