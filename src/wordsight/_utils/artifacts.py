@@ -7,7 +7,7 @@ out when it is read, and is one sentence that says what to do.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from wordsight._utils.files import replacing
 from wordsight._utils.records import checked, json_text, parse_json
 from wordsight.errors import FileError
 
@@ -130,6 +131,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], text: str | None = 
     """A safetensors file, with the text of a record about them in its metadata."""
     metadata = None if text is None else {"record": text}
     path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+
+
+def write_folder(root: Path, files: Sequence[str], tensors: Mapping[str, Tensor], text: str) -> None:
+    """A folder of two files, both or neither: tensors, and the text of a record about them."""
+    with replacing(root) as draft:
+        draft.mkdir()
+        write_tensors(draft / files[0], tensors)
+        (draft / files[1]).write_text(text, "utf-8")
 
 
 def read_tensors(path: Path, artifact: Artifact[Any]) -> dict[str, Tensor]:

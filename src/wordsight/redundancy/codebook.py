@@ -18,8 +18,8 @@ from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
 from wordsight import demo
-from wordsight._utils.artifacts import Artifact, read_tensors, tensors_digest, write_tensors
-from wordsight._utils.files import check_folder, replacing
+from wordsight._utils.artifacts import Artifact, read_tensors, tensors_digest, write_folder
+from wordsight._utils.files import check_folder
 from wordsight._utils.notes import note
 from wordsight._utils.records import renamed
 from wordsight.algorithms.clustering import Scale
@@ -193,10 +193,7 @@ class Codebook:
             )
         tensors = {"prototypes": self.prototypes}
         config = {**self.config, "format": FORMAT, "prototypes_sha256": tensors_digest(tensors)}
-        with replacing(root) as draft:
-            draft.mkdir()
-            write_tensors(draft / FILES[0], tensors)
-            (draft / FILES[1]).write_text(CONFIGS.text(config), "utf-8")
+        write_folder(root, FILES, tensors, CONFIGS.text(config))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Codebook:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from typing_extensions import NotRequired, TypedDict
 
 from wordsight import demo
-from wordsight._utils.artifacts import Artifact, read_tensors, tensors_digest, write_tensors
-from wordsight._utils.files import check_folder, replacing
+from wordsight._utils.artifacts import Artifact, read_tensors, tensors_digest, write_folder
+from wordsight._utils.files import check_folder
 from wordsight._utils.options import Count, Seed, check_options
 from wordsight.errors import FileError, UsageError
 from wordsight.models.fingerprints import Parts
@@ -116,10 +116,7 @@ class Scorer:
         root, tensors = Path(folder), dict(self.layers)
         check_folder(root, FILES)
         config = {**self.config, "format": FORMAT, "layers_sha256": tensors_digest(tensors)}
-        with replacing(root) as draft:
-            draft.mkdir()
-            write_tensors(draft / FILES[0], tensors)
-            (draft / FILES[1]).write_text(CONFIGS.text(config), "utf-8")
+        write_folder(root, FILES, tensors, CONFIGS.text(config))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Scorer:
