@@ -122,7 +122,7 @@ def test_a_command_that_is_asked_to_end_clears_its_draft_away(run, folder, monke
         assert list(folder.rglob(".wordsight*"))
         os.kill(os.getpid(), sign)
 
-    monkeypatch.setattr("wordsight.redundancy.codebook.write_tensors", asked_to_end)
+    monkeypatch.setattr("wordsight._utils.artifacts.write_tensors", asked_to_end)
     before = signal.signal(sign, signal.SIG_DFL)  # whatever the tests were started under
     code, out, err = run("codebook", "compact", "demo", "--out", "small")
     signal.signal(sign, before)
