@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import IO, Any
 
-from wordsight.errors import MediaError
+from wordsight.errors import MediaError, WordsightError
 
 READABLE = "expected a path, or an address such as s3://, gs:// or hf:// that can be read"
 
@@ -54,21 +55,18 @@ def open_address(address: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def remote_files(address: str) -> list[str] | None:
-    """The addresses of all files in a remote folder, or that a pattern with * matches, by name; None if it
-    is a single file. Raises MediaError if there is none.
+def files_at(address: str) -> list[tuple[str, str]]:
+    """The files in a folder, or those that a pattern with * matches: their names from that folder, and their
+    addresses, by name. Raises MediaError if there is nothing.
     """
     files, path = _filesystem(address)
     with told(address):
-        if "*" in path:
-            found = files.glob(path)
-        elif files.isdir(path):
-            found = files.find(path)
-        elif files.exists(path):
-            return None
-        else:
+        found = files.glob(path) if "*" in path else files.find(path)
+        if not found:
             raise FileNotFoundError("there is nothing")
-        return sorted(files.unstrip_protocol(each) for each in found)
+    root = path.partition("*")[0].rpartition("/")[0] if "*" in path else path
+    whole = files.unstrip_protocol if is_remote(address) else str
+    return [(posixpath.relpath(each, root), whole(each)) for each in sorted(found)]
 
 
 @contextmanager
@@ -76,7 +74,7 @@ def told(address: str) -> Iterator[None]:
     """What goes wrong in the block is a MediaError; every file system raises errors of its own."""
     try:
         yield
-    except MediaError:
+    except WordsightError:
         raise
     except Exception as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__

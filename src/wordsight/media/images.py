@@ -126,7 +126,7 @@ def kept_bytes(file: IO[bytes], name: str) -> NamedBytes:
 def local_path(given: str | os.PathLike[str], what: str) -> Path:
     """The path of a file that is there; file:// is understood, any other URL refused. Raises MediaError."""
     text = os.fspath(given)
-    path = Path(_without_scheme(text))
+    path = Path(without_scheme(text))
     try:
         is_folder, is_there = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:
@@ -144,7 +144,7 @@ def local_path(given: str | os.PathLike[str], what: str) -> Path:
     raise MediaError(f"no such {what}: {_shown(path)}; expected the path of a file")
 
 
-def _without_scheme(text: str) -> str:
+def without_scheme(text: str) -> str:
     """The path of a file:// URL of this machine; any other text as it is."""
     url = urlsplit(text) if text.lower().startswith("file:/") else None
     return unquote(url.path) if url and url.netloc in ("", "localhost") else text
@@ -303,11 +303,16 @@ def _inside(folder: Path, entered: set[str], left_out: LeftOut) -> list[Path]:
 
 def why_no_picture(path: PurePath) -> str | None:
     """Why a file is no picture of the folder that it is named from."""
-    if any(part.startswith(".") for part in path.parts):
+    if is_hidden(path):
         return "are hidden"
     if path.suffix.lower() in formats.PICTURE_SUFFIXES:
         return None
-    return "are videos" if formats.has_video_suffix(path) else "are no pictures by their suffix"
+    return "are videos" if formats.has_video_suffix(path.name) else "are no pictures by their suffix"
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Whether a file, or a folder that it is in, has a name that begins with a dot."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def local_folder(folder: str | Path) -> Path:
