@@ -17,7 +17,8 @@ from pyarrow import parquet
 
 from wordsight.errors import MediaError, MediaNote, UsageError
 from wordsight.media import containers
-from wordsight.media.sources import PictureFile, open_source
+from wordsight.media.picture_files import StoredPicture
+from wordsight.media.sources import open_source
 
 
 def png(number):
@@ -370,7 +371,7 @@ def test_one_picture_that_cannot_be_read_is_no_end_of_the_others():
     assert "some.parquet/1 is empty" in reasons[0][1]
     assert "cannot read gone.png: No such file" in reasons[1][1]
     with pytest.raises(MediaError, match="cannot read gone"):
-        PictureFile("gone", "gone").read()
+        StoredPicture("gone", "gone").read()
 
 
 def test_a_container_that_got_shorter_is_no_picture_of_fewer_bytes():
@@ -399,6 +400,6 @@ def test_nothing_is_listed_before_it_is_asked_for(monkeypatch):
     write_folder("in")
     source = open_source("in")
     read = []
-    monkeypatch.setattr(PictureFile, "read", lambda item: read.append(item))
+    monkeypatch.setattr(StoredPicture, "read", lambda item: read.append(item))
     assert next(iter(source)).name == "0.png"
     assert not read

@@ -13,13 +13,16 @@ import typer
 from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
     SHARE,
+    SOURCE,
     AsJson,
+    Column,
     EvidenceFolder,
     Model,
     Pictures,
     as_share,
     evidence_folder,
     load_vlm,
+    places,
     print_json,
     print_result,
     print_text,
@@ -52,9 +55,10 @@ MinImages = Annotated[
 @app.command()
 @takes_load_options
 def build(
-    photos: Annotated[Path, typer.Argument(help="a folder of pictures")],
+    source: Annotated[str, typer.Argument(help=SOURCE)],
     out: Annotated[Path, typer.Option(help="the folder to write the book to")],
     evidence: EvidenceFolder = None,
+    column: Column = None,
     limit: Pictures = None,
     criterion: Annotated[
         str, typer.Option(help="what makes a token redundant; paper is the paper's exact condition")
@@ -78,10 +82,10 @@ def build(
     load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Examine every token of a folder of pictures, as the criterion needs it, then build the codebook; a
+    """Examine every token of the pictures of a source, as the criterion needs it, then build the codebook; a
     stopped run goes on.
     """
-    from wordsight.media.images import find_pictures
+    from wordsight.media.sources import open_source
     from wordsight.redundancy.build import build_codebook
     from wordsight.redundancy.codebook import check_destination
     from wordsight.redundancy.collecting import EvidencePlan, collect_evidence, collect_part
@@ -91,9 +95,9 @@ def build(
     condition, clustering = _condition(criterion, confidence, divergence), _clustering(largest, min_images)
     only_survivors = keep_embeddings == "survivors"
     plan = EvidencePlan(condition=condition, clustering=clustering, only_survivors=only_survivors)
-    pictures = find_pictures(photos)[:limit]
-    collected_in = evidence_folder(evidence, out, photos)
-    check_destination(out, apart=[photos, collected_in])
+    pictures = open_source(source, column).first(limit)
+    collected_in = evidence_folder(evidence, out, source)
+    check_destination(out, apart=[*places(source), collected_in])
     clustering.check_readable(pictures)
     if share:
         record = collect_part(load_vlm(model, load), pictures, collected_in, plan, part=share)
@@ -108,7 +112,7 @@ def build(
 @app.command()
 @takes_load_options
 def calibrate(
-    images: Annotated[Path, typer.Option(help="a folder of a few hundred pictures")],
+    images: Annotated[str, typer.Option(help=f"a few hundred pictures: {SOURCE}")],
     out: Annotated[Path, typer.Option(help="the folder to write the best book to, if one pays")],
     task: Annotated[
         str, typer.Option(help="the task, or questions.jsonl, whose validation split decides")
@@ -117,6 +121,7 @@ def calibrate(
         int, typer.Option(help="validation questions: half choose the book, half test it", min=20)
     ] = 600,
     evidence: EvidenceFolder = None,
+    column: Column = None,
     limit: Pictures = None,
     largest: Largest = None,
     min_images: MinImages = None,
@@ -129,15 +134,15 @@ def calibrate(
     from wordsight.evaluation.calibration import calibrate as run
     from wordsight.evaluation.calibration import split_questions
     from wordsight.evaluation.statistics import FEWEST_PICTURES
-    from wordsight.media.images import find_pictures
+    from wordsight.media.sources import open_source
     from wordsight.redundancy.codebook import check_destination
     from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
     from wordsight.reports.calibration import calibration_tables
 
     validation, clustering = replace(tasks.make(task), split="validation"), _clustering(largest, min_images)
-    pictures = find_pictures(images)[:limit]
+    pictures = open_source(images, column).first(limit)
     collected_in = evidence_folder(evidence, out, images)
-    check_destination(out, apart=[images, collected_in, *validation.files])
+    check_destination(out, apart=[*places(images), collected_in, *validation.files])
     clustering.check_readable(pictures)
     vlm = load_vlm(model, load)
     _, testing = split_questions(vlm, validation, questions)  # refuses what cannot be asked, before the work

@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import numpy as np
 
 from wordsight._utils.arrow import is_saved_dataset, saved_dataset_files
 from wordsight.errors import MediaError, located, shown, unknown
-from wordsight.media.addresses import beside, files_at, is_remote, open_address, read_address, told
+from wordsight.media.addresses import beside, files_at, is_remote, open_address, told
 from wordsight.media.containers import CONTAINERS, count_in, is_container, pictures_in
 from wordsight.media.images import LeftOut, is_hidden, walk_pictures, why_no_picture, without_scheme
+from wordsight.media.picture_files import PictureFile, StoredPicture
 
 LISTS = (".jsonl", ".txt")
 FIELDS = ("image", "image_path", "path", "file_name")  # of a line of .jsonl; the first that is there counts
@@ -35,28 +35,6 @@ EXPECTED = (
 Files = Iterable[tuple[str, str]]  # their names and addresses
 
 
-class SourcePicture(Protocol):
-    """A picture by its place: a small value that can be sent to any process."""
-
-    @property
-    def name(self) -> str:
-        """What tells it from the others of its source."""
-
-    def read(self) -> bytes:
-        """The picture as it is encoded. Raises MediaError if it cannot be read."""
-
-
-@dataclass(frozen=True)
-class PictureFile:
-    """A picture in a file of its own."""
-
-    name: str
-    address: str
-
-    def read(self) -> bytes:
-        return read_address(self.address)
-
-
 @dataclass(frozen=True)
 class Source:
     """Pictures that are listed whenever it is iterated over, always in the same order; `count` is None where
@@ -65,9 +43,9 @@ class Source:
 
     name: str
     count: int | None
-    pictures: Callable[[], Iterator[SourcePicture]]
+    pictures: Callable[[], Iterator[PictureFile]]
 
-    def __iter__(self) -> Iterator[SourcePicture]:
+    def __iter__(self) -> Iterator[PictureFile]:
         return self.pictures()
 
     def first(self, count: int | None) -> Source:
@@ -101,16 +79,16 @@ def open_source(
     return Source(name, _count(files(), column), pictures)
 
 
-def _first(pictures: Callable[[], Iterator[SourcePicture]], count: int) -> Iterator[SourcePicture]:
+def _first(pictures: Callable[[], Iterator[PictureFile]], count: int) -> Iterator[PictureFile]:
     return islice(pictures(), count)
 
 
-def _pictures(files: Callable[[], Files], column: str | None) -> Iterator[SourcePicture]:
+def _pictures(files: Callable[[], Files], column: str | None) -> Iterator[PictureFile]:
     for name, address in files():
         if is_container(address):
             yield from pictures_in(name, address, column)
         else:
-            yield PictureFile(name, address)
+            yield StoredPicture(name, address)
 
 
 def _count(files: Files, column: str | None) -> int | None:
