@@ -65,6 +65,14 @@ def places(source: str) -> list[Path]:
     return [] if is_remote(source) else [Path(source)]
 
 
+def everywhere(source: str) -> str:
+    """A source as processes call it that are in other folders."""
+    from wordsight.media.addresses import is_remote
+    from wordsight.media.images import without_scheme
+
+    return source if is_remote(source) else os.path.abspath(without_scheme(source))
+
+
 def evidence_folder(evidence: Path | None, out: Path, source: str) -> Path:
     """The folder that --evidence names, else the one beside --out. Raises FileError if nothing can be written
     into it, or it is not apart from the pictures.
