@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     from wordsight.redundancy.examining import EvidenceJob
 
 RETRIES = 2  # of a job whose worker died
+# Nothing is reported to anybody unasked, and what is told of dying workers is ours.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+EXPECTED = "expected HOST:PORT of a cluster's head, auto for the one that this machine is in, or local"
 REPORTS = 10  # of how far the work is, at most
+PROCESS_BYTES = 2**30  # of an actor beside its model; half of it was measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +93,7 @@ def collect_evidence_on_ray(
                 f"{root} is another folder where the workers are; choose one that all machines share"
             )
         if prepared.jobs:
-            needs["memory"] = prepared.model_bytes
+            needs["memory"] = prepared.model_bytes + PROCESS_BYTES
             actors = _room(workers, needs, there)
             _watch(_examined(workers, prepared.jobs, needs, actors), prepared.jobs, actors)
     return Evidence.load(root, plan.needs)
@@ -144,6 +148,7 @@ def _examined(
 ) -> Iterator[int]:
     """The numbers of tokens that the actors examine, as the jobs are done."""
     data = import_module("ray.data")
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     data.DataContext.get_current().enable_progress_bars = False
     data.DataContext.get_current().print_on_execution_start = False
     rows = data.from_items([{"job": pickle.dumps(job)} for job in jobs], override_num_blocks=len(jobs))
@@ -165,14 +170,16 @@ def _examined(
 
 def _watch(outcomes: Iterator[int], jobs: Sequence[EvidenceJob], actors: int) -> None:
     """Go through the outcomes, and tell now and then how far they are."""
-    tokens, start, step = 0, time.monotonic(), -(-len(jobs) // REPORTS)
+    tokens, step, start = 0, -(-len(jobs) // REPORTS), time.monotonic()
     for done, examined in enumerate(track(outcomes, "examining pictures", len(jobs)), 1):
+        if done == 1:  # before it, models were loaded
+            start = time.monotonic()
+            continue
         tokens += examined
         if done % step == 0 or done == len(jobs):
             speed = tokens / (time.monotonic() - start)
             tell(
-                f"{done} of {counted(len(jobs), 'job')} done, {speed:.0f} tokens a second on "
-                f"{counted(actors, 'actor')}"
+                f"{done} of {len(jobs)} jobs done, {speed:.0f} tokens a second on {counted(actors, 'actor')}"
             )
 
 
@@ -182,9 +189,9 @@ def _room(workers: RayWorkers, needs: Mapping[str, float], there: Mapping[str, f
     scarce = min(fits, key=lambda name: fits[name])
     if not fits[scarce] or (workers.actors or 0) > fits[scarce]:
         raise UsageError(
-            f"no room for {counted(workers.actors or 1, 'actor')} of {_amount(scarce, needs[scarce])} each: the "
-            f"cluster has {_amount(scarce, there.get(scarce, 0))}, enough for {fits[scarce]}; lower --actors, or "
-            "start more machines"
+            f"no room for {counted(workers.actors or 1, 'actor')} of {_amount(scarce, needs[scarce])} each: "
+            f"the cluster has {_amount(scarce, there.get(scarce, 0))}, enough for {fits[scarce]}; lower "
+            "--actors, or start more machines"
         )
     return workers.actors or fits[scarce]
 
@@ -215,21 +222,18 @@ def _connected(address: str) -> Iterator[Any]:
         raise UsageError("--ray needs Ray: pip install 'wordsight[ray]'")
     if address not in ("auto", "local"):
         _check_answers(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody unasked
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     ray = import_module("ray")
     own = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"no Ray cluster at {address}: {error}; {EXPECTED}") from error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
         yield ray
     finally:
         ray.shutdown()
-
-
-EXPECTED = "expected HOST:PORT of a cluster's head, auto for the one that this machine is in, or local"
 
 
 def _check_answers(address: str) -> None:
