@@ -32,7 +32,7 @@ ray.init(num_cpus=2, include_dashboard=False, object_store_memory=2**27, logging
 print("ADDRESS", ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
-EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
+EVERYTHING = ("--confidence", "1.1", "--largest", "144", "--min-images", "0")
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_book_is_the_same_as_by_one_process(address, environment, folder, one_
     assert "3 of 3 jobs done, " in built.stderr
     assert " tokens a second on 2 actors" in built.stderr
     clustering = Clustering(images=0, largest=144)
-    condition = replace(criterion("default"), confidence=1.1, divergence=1000.0)
+    condition = replace(criterion("default"), confidence=1.1)
     book = build_codebook(Evidence.load(one_process), condition, clustering)
     book.save_pretrained(tmp_path / "expected")
     assert files(tmp_path / "book") == files(tmp_path / "expected")
