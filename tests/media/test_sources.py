@@ -287,8 +287,8 @@ def test_what_holds_no_pictures_is_refused():
     assert "no pictures in rows.parquet" in refused("rows.parquet")
     assert "no pictures in list.txt" in refused("list.txt")
     assert "no pictures in the list" in refused([])
-    assert "data.csv is a file of another kind; expected a folder of pictures" in refused("data.csv")
-    assert "no such folder: 'gone'" in refused("gone")
+    assert "data.csv is a file; expected a folder of pictures" in refused("data.csv")
+    assert "no such folder: gone" in refused("gone")
     assert "cannot read gone.tar: No such file" in refused("gone.tar")
     assert "cannot read gone-*.tar: there is nothing" in refused("gone-*.tar")
 

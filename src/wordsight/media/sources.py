@@ -114,8 +114,8 @@ def _files(given: str, field: str | None) -> Callable[[], Files]:
     if is_remote(given):
         return partial(tuple, _of_one_kind(given, files_at(given)))
     if os.path.isfile(given):
-        raise MediaError(f"{given} is a file of another kind; expected {EXPECTED}")
-    raise MediaError(f"no such folder: {shown(given)}; expected {EXPECTED}")
+        raise MediaError(f"{given} is a file; expected {EXPECTED}")
+    raise MediaError(f"no such folder: {given}; expected {EXPECTED}")
 
 
 def _folder(root: Path) -> Callable[[], Files]:
