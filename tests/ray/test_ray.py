@@ -40,6 +40,7 @@ def environment():
     """For the cluster and its drivers: workers find the traps, and count on one thread."""
     paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
     extra = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    extra |= {"RAY_worker_niceness": "0"}  # else what runs beside the tests makes them endless
     extra |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid4().hex}  # else a driver would not be let in
     return os.environ | extra
 
