@@ -1,8 +1,8 @@
 """What building a codebook takes of evidence of very many pictures: time and memory, of a process of its own.
 
-The evidence is made up: 576 tokens a picture of 64 numbers in bfloat16, whose values are drawn once for a shard
-of 64 pictures and shifted for every other, in the files that `collect_evidence` would write. The codebook is the
-default one, of the tokens below the .7 quantile.
+The evidence is made up: 576 tokens a picture of 64 numbers in bfloat16, whose values are drawn once for a
+shard of 64 pictures and shifted for every other, in the files that `collect_evidence` would write. The
+codebook is the default one, of the tokens below the .7 quantile.
 """
 
 from __future__ import annotations

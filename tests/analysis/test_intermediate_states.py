@@ -111,7 +111,7 @@ def test_tenths_are_the_means_over_pictures_of_a_slow_loop(analyzed):
 def words_of(analyzed, vlm, i):
     """The first words of a photo's tokens, None of what says nothing, and which are said surely."""
     rows = analyzed.evidence.image == i
-    first = [row[0] for row in probe.decode_ids(vlm, analyzed.evidence.words[rows, :1])]
+    first = [row[0] for row in probe.decode_ids(vlm, analyzed.evidence.words[rows][:, :1])]
     says = (analyzed.evidence.signals["blind_divergence"][rows] >= probe.NOISE_FLOOR).tolist()
     words = [word if speaks else None for word, speaks in zip(first, says, strict=True)]
     return words, (analyzed.evidence.signals["confidence"][rows] >= analyzed.sure).tolist()

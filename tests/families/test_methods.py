@@ -117,7 +117,7 @@ def test_evidence_is_of_tokens_that_show_something(mapped, evidence_of, folder):
     evidence = evidence_of(mapped)
     media = [mapped.encode(path, probe.QUESTION).visual for path in sorted(folder.iterdir())]
     assert len(evidence) == sum(int((~tokens.is_break).sum()) for tokens in media)
-    assert (evidence.cell[:, 3] >= 0).all()
+    assert (evidence.cell[:][:, 3] >= 0).all()
 
 
 @pytest.mark.shows("codebook")
