@@ -8,6 +8,7 @@ its nearest neighbor.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from wordsight.algorithms.selection import cosine, cosine_distance, farthest_first, min_max_scaled
 from wordsight.models.tokens import VisualTokens
@@ -20,9 +21,11 @@ class CenPrune(Pruner):
     1].
     """
 
+    PUBLISHED: ClassVar = {}  # the rule of the paper: no code is released
+
     def select(self, tokens: VisualTokens) -> VisualTokens:
         alike = cosine(tokens.embeds)
         distinct = min_max_scaled(-(alike.sum(1) - alike.diagonal()) / max(1, len(tokens) - 1))
         embeds = tokens.embeds.float()
         apart = cosine_distance(embeds - embeds.mean(0))
-        return tokens.take(farthest_first(apart * distinct, self.budget(tokens)))
+        return tokens.take(farthest_first(apart * distinct, self.count(tokens)))

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.base import CONTIGUOUS, ScorePruner
 from wordsight.pruners.book import BookPruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -30,6 +31,8 @@ class CodebookPruner(BookPruner, ScorePruner):
                authors' rule for OneVision).
     """
 
+    PUBLISHED = CONTIGUOUS
+    budget: BudgetScope = "crop"
     threshold: Annotated[float, "a cosine", Interval(ge=-1, le=1)] | None = None
     rule: Literal["cosine", "single_softmax", "double_softmax"] = "cosine"
 
@@ -39,6 +42,13 @@ class CodebookPruner(BookPruner, ScorePruner):
             raise UsageError(
                 f"threshold {self.threshold} is a cosine: it goes with rule=cosine, not {self.rule}"
             )
+
+    def count(self, tokens: VisualTokens) -> int:
+        if self.rule == "cosine" or self.tokens:
+            return super().count(tokens)
+        return max(
+            1, len(tokens) - round((1 - self.keep) * len(tokens))
+        )  # as released: other halves round up
 
     @property
     def has_fixed_budget(self) -> bool:

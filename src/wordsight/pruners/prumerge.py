@@ -19,7 +19,8 @@ from torch import Tensor
 
 from wordsight.algorithms.selection import cosine, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import CONTIGUOUS, MergePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -30,7 +31,9 @@ class PruMerge(MergePruner):
     One of the tokens is the sum of all that are dropped, times their attention.
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention_undivided", "keys"})
+    budget: BudgetScope = "crop"
     evenly: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     neighbors: Annotated[int, Ge(0)] = 32
 

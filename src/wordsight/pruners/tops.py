@@ -24,6 +24,7 @@ class TOPS(Pruner):
     the nearest picked. The paper has both weights in [0.5, 1].
     """
 
+    PUBLISHED: ClassVar = {}  # the rule of the paper: no code is released
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
     coverage: NotNegative = 0.5
     diversity: NotNegative = 0.5
@@ -34,7 +35,7 @@ class TOPS(Pruner):
         free = torch.ones(len(tokens), dtype=torch.bool, device=alike.device)
         nearest = torch.full_like(relevance, -torch.inf)  # cosine with the nearest picked
         chosen = relevance.argmax()[None]
-        for _ in range(self.budget(tokens) - 1):
+        for _ in range(self.count(tokens) - 1):
             free[chosen[-1]] = False
             nearest = torch.maximum(nearest, alike[chosen[-1]])
             left = free.nonzero()[:, 0]

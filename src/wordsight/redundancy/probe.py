@@ -148,6 +148,7 @@ def gather(tokens: VisualTokens, index: Tensor, slots: Tensor) -> VisualTokens:
         deep=tuple(layer[index] for layer in tokens.deep),
         signals={},
         box=None,
+        is_video=None,
     )
 
 
