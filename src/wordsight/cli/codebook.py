@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,15 +28,13 @@ from wordsight.cli.common import (
     say_skipped,
     takes_load_options,
 )
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, shown
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
-    from wordsight.models.vlm import VLM
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import Codebook
     from wordsight.redundancy.criteria import Condition, Quantile
-    from wordsight.redundancy.evidence import Evidence
 
 app = typer.Typer(help="Build, calibrate, import, compact and inspect codebooks of redundant prototypes.")
 
@@ -63,24 +63,46 @@ def build(
     divergence: Threshold = None,
     largest: Largest = None,
     min_images: MinImages = None,
+    keep_embeddings: Annotated[
+        Literal["all", "survivors"],
+        typer.Option(help="of all tokens, or only of those that can be prototypes of this criterion"),
+    ] = "all",
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="examine only one part of so many, counted from 0, as 0/4, and build nothing; by default "
+            "RANK/WORLD_SIZE, as torchrun sets them"
+        ),
+    ] = None,
     model: Model = "demo",
     load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
+    """Examine every token of a folder of pictures, as the criterion needs it, then build the codebook; a
+    stopped run goes on.
+    """
     from wordsight.media.images import find_pictures
     from wordsight.redundancy.build import build_codebook
     from wordsight.redundancy.codebook import check_destination
+    from wordsight.redundancy.collecting import EvidencePlan, collect_evidence, collect_part
+    from wordsight.reports.evidence import part_sentence
 
+    share = _part(part)
     condition, clustering = _condition(criterion, confidence, divergence), _clustering(largest, min_images)
+    only_survivors = keep_embeddings == "survivors"
+    plan = EvidencePlan(condition=condition, clustering=clustering, only_survivors=only_survivors)
     pictures = find_pictures(photos)[:limit]
     collected_in = evidence_folder(evidence, out, photos)
     check_destination(out, apart=[photos, collected_in])
     clustering.check_readable(pictures)
+    if share:
+        record = collect_part(load_vlm(model, load), pictures, collected_in, plan, part=share)
+        print_result(record, lambda record: [part_sentence(record, collected_in)], as_json=as_json)
+        return
     say_replaced(out)
-    collected = _evidence(load_vlm(model, load), pictures, collected_in)
-    book = build_codebook(collected, condition, clustering)
-    _save(book, out, as_json)
+    collected = collect_evidence(load_vlm(model, load), pictures, collected_in, plan)
+    say_skipped(collected.skipped)
+    _save(build_codebook(collected, condition, clustering), out, as_json)
 
 
 @app.command()
@@ -109,6 +131,7 @@ def calibrate(
     from wordsight.evaluation.statistics import FEWEST_PICTURES
     from wordsight.media.images import find_pictures
     from wordsight.redundancy.codebook import check_destination
+    from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
     from wordsight.reports.calibration import calibration_tables
 
     validation, clustering = replace(tasks.make(task), split="validation"), _clustering(largest, min_images)
@@ -124,7 +147,8 @@ def calibrate(
             f"{FEWEST_PICTURES}; more --questions are about more pictures"
         )
     say_replaced(out)
-    collected = _evidence(vlm, pictures, collected_in)
+    collected = collect_evidence(vlm, pictures, collected_in, EvidencePlan(clustering=clustering))
+    say_skipped(collected.skipped)
     calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
     if calibration.record["pays"]:
         calibration.book.save_pretrained(out)
@@ -246,12 +270,17 @@ def inspect(
     print_result(record, lambda record: [terminal(cluster_table(record))], as_json=as_json)
 
 
-def _evidence(vlm: VLM, pictures: list[Path], folder: Path) -> Evidence:
-    from wordsight.redundancy.evidence import collect_evidence
-
-    evidence = collect_evidence(vlm, pictures, folder)
-    say_skipped(evidence.skipped)
-    return evidence
+def _part(given: str | None) -> tuple[int, int] | None:
+    """The part and the number of parts that --part asks for, or that torchrun has made this process."""
+    if given is None:
+        rank, size = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
+        given = f"{rank}/{size}" if rank and size and size != "1" else None
+    if given is None:
+        return None
+    numbers = re.fullmatch(r"(\d+)/(\d+)", given)
+    if numbers is None:
+        raise UsageError(f"expected a part such as 0/4, got {shown(given)}")
+    return int(numbers[1]), int(numbers[2])
 
 
 def _save(book: Codebook, out: Path, as_json: bool) -> None:

@@ -8,6 +8,7 @@ code: every token is examined, batched.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -68,21 +69,29 @@ def check_picture_map(vlm: VLM) -> None:
         )
 
 
-def ablate_regional(vlm: VLM, prompt: Prompt) -> LogitPair:
-    """Each token's neighborhood alone, against the same with the token replaced by the padding embedding."""
-    around = _around(vlm, prompt)
+def ablate_regional(vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None = None) -> LogitPair:
+    """Each token's neighborhood alone, against the same with the token replaced by the padding embedding; of
+    all visual tokens, or of those at `tokens`.
+    """
+    around = _around(vlm, prompt, tokens)
+    rows = list(around.values())
     with subtask(0, 2):
-        intact, where = _distinct(vlm, [keep_only(prompt, row) for row in around], around)
+        intact, where = _distinct(vlm, [keep_only(prompt, row) for row in rows], rows)
     with subtask(1, 2):
         ablated = vlm.logits(
-            [_with_padding_at(vlm, keep_only(prompt, row), [row.index(i)]) for i, row in enumerate(around)]
+            [
+                _with_padding_at(vlm, keep_only(prompt, row), [row.index(token)])
+                for token, row in around.items()
+            ]
         )
     return LogitPair(intact[where], ablated)
 
 
-def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
-    """The whole image, against the image with each token's neighborhood replaced by padding embeddings."""
-    around = _around(vlm, prompt)
+def ablate_global(vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None = None) -> LogitPair:
+    """The whole image, against the image with each token's neighborhood replaced by padding embeddings; of
+    all visual tokens, or of those at `tokens`.
+    """
+    around = _around(vlm, prompt, tokens).values()
     intact = vlm.logits([prompt])
     # Windows that start late share a long prefix with the whole image: grouped by their first row of
     # tokens, each group computes what lies before it once.
@@ -97,10 +106,12 @@ def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
     return LogitPair(intact.expand_as(ablated), ablated)
 
 
-def _around(vlm: VLM, prompt: Prompt) -> list[list[int]]:
-    """Per visual token the indices of its neighborhood."""
+def _around(vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None) -> dict[int, list[int]]:
+    """The indices of the neighborhood of each of the tokens, by that of the token."""
     check_picture_map(vlm)
-    return [[i for i in row if i >= 0] for row in neighborhoods(prompt.visual.cell.cpu()).tolist()]
+    rows = neighborhoods(prompt.visual.cell.cpu()).tolist()
+    chosen = range(len(rows)) if tokens is None else tokens
+    return {token: [i for i in rows[token] if i >= 0] for token in chosen}
 
 
 def _row_start(prompt: Prompt, window: tuple[int, ...]) -> tuple[int, ...]:

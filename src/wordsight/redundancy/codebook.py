@@ -61,6 +61,7 @@ class Counts(TypedDict, total=False):
     tokens: int
     redundant: int
     redundant_in_small_clusters: int
+    drawn: Annotated[int, "of these, where they are too many to be clustered"]
     prototypes: int
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from wordsight._utils.numbers import counted
 from wordsight.redundancy.codebook import ClusteringRecord, CodebookConfig, CodebookInfo, Counts
-from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord, TokenSignal
+from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord
+from wordsight.redundancy.experiments import TokenSignal
 
 SIGNALS: dict[TokenSignal, str] = {
     "confidence": "confidence",
