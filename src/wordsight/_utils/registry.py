@@ -87,7 +87,7 @@ def make(package: ModuleType, spec: str, base: type[T]) -> T:
     if at and (preset != PUBLISHED or not hasattr(cls, PUBLISHED)):
         raise unknown(f"preset of {label}", preset, [PUBLISHED] if hasattr(cls, PUBLISHED) else ["none"])
     options = _options(cls, listing, spec, label)
-    return getattr(cls, PUBLISHED)(**options) if at else cls(**options)  # type: ignore[no-any-return]  # a T
+    return getattr(cls, PUBLISHED)(**options) if at else cls(**options)
 
 
 def spec(plugin: Any) -> str:

@@ -37,7 +37,7 @@ class CDPruner(Pruner):
 
     def select_each(self, scopes: Sequence[VisualTokens]) -> list[VisualTokens]:
         relevance = min_max_scaled(torch.cat([each.signals["question"] for each in scopes]).float().mean(1))
-        parts = relevance.split([len(tokens) for tokens in scopes])
+        parts = torch.split(relevance, [len(tokens) for tokens in scopes])
         return [self._diverse(tokens, own) for tokens, own in zip(scopes, parts, strict=True)]
 
     def _diverse(self, tokens: VisualTokens, relevance: Tensor) -> VisualTokens:
