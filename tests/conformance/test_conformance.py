@@ -144,7 +144,9 @@ def prunesid(given, expected, settings):
 
 def prumerge(given, expected, settings):
     features, keys, attention = given["features"], given["keys"], given["cls_attention"]
-    tokens = of_rows(features, settings["layout"], cls_attention_undivided=attention, keys=keys[:, :, None])
+    tokens = of_rows(
+        features, settings["layout"], cls_attention_undivided=attention, keys_last=keys[:, :, None]
+    )
     kept = PruMerge.published(tokens=settings["tokens"], neighbors=settings["neighbours"]).prune(tokens)
     count, rows = features.shape[1], []
     for row, centers in enumerate(expected["centres"].tolist()):

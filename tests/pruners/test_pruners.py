@@ -96,6 +96,7 @@ def layout(cells):
             "question": torch.rand(count, 5, generator=generator) * 2 - 1,
             "nearest_word": torch.randint(20, (count,), generator=generator),
             "word_similarity": torch.rand(count, generator=generator),
+            "keys_last": torch.randn(count, 3, 4, generator=generator),
         },
     )
 

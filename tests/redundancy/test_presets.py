@@ -47,7 +47,9 @@ def test_the_settings_are_those_released_beside_the_codebooks():
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(UsageError, match=r"unknown preset 'llava-1\.6': .*choose from llava-1\.5, llava-next"):
+    with pytest.raises(
+        UsageError, match=r"unknown preset 'llava-1\.6': .*choose from llava-1\.5, llava-next"
+    ):
         preset("llava-1.6")
 
 
