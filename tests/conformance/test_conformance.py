@@ -45,9 +45,6 @@ CASES = [(method, case["name"]) for method, about in INDEX.items() for case in a
 DEVIATIONS = {
     "divprune/duplicates43-tokens30": "asked for more tokens than differ, released code picks the first one "
     "again and again, so that fewer are kept than were asked for; here others follow",
-    "scope/several63-keep0.5": "gains within 1e-6 of the first one are equal here",
-    "scope/alike*": "gains within 1e-6 of the first one are equal here",
-    "mmtok/alike73*": "gains within 1e-6 of the first one are equal here",
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TIE = 1e-6  # gains that are no farther apart are equal, as a share of the first
+TIE = 1e-6  # gains that are no farther apart are equal, as a share of the highest
 ROUNDING = 1e-6  # of what a token is worth alone: less than that is left by rounding, kernels being float32
 
 
@@ -61,13 +61,11 @@ def facility_location(similarity: Tensor, count: int, quality: Tensor) -> Tensor
     chosen = torch.zeros(count, dtype=torch.long, device=similarity.device)
     covered = torch.zeros_like(similarity[:, 0])  # (things,)
     free = torch.ones_like(quality, dtype=torch.bool)
-    tie = torch.zeros((), device=similarity.device)
     for i in range(count):
         gain = quality * (similarity - covered[:, None]).clamp(min=0).sum(0)  # (N,)
-        tie = TIE * gain.max() if i == 0 else tie
         gain[~free] = -torch.inf
         # Two tokens that cover each other gain the same: the first of them, however sums are rounded.
-        chosen[i] = (gain >= gain.max() - tie).int().argmax()
+        chosen[i] = (gain >= (1 - TIE) * gain.max()).int().argmax()
         free[chosen[i]] = False
         covered = torch.maximum(covered, similarity[:, chosen[i]])
     return chosen
