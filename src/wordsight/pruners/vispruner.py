@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
-from wordsight.algorithms.selection import cosine, top_indices
+from wordsight.algorithms.selection import BLOCK, directions, most_similar, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
 AT_ONCE = 8  # duplicates dropped in a round
+NEAREST = 64  # tokens that are looked through before all are
 
 
 @dataclass(kw_only=True)
@@ -32,21 +33,43 @@ class VisPruner(Pruner):
         count = self.budget(tokens)
         best = top_indices(tokens.signals["cls_attention"], len(tokens))
         important = int(count * self.important)
-        alike = cosine(tokens.signals["features"])
-        return tokens.take(
-            torch.cat([best[:important], _distinct(best[important:], alike, count - important)])
-        )
+        rest = best[important:]
+        distinct = _distinct(tokens.signals["features"][rest], count - important)
+        return tokens.take(torch.cat([best[:important], rest[distinct]]))
 
 
-def _distinct(tokens: Tensor, alike: Tensor, count: int) -> Tensor:
-    """The `count` that are left when, in rounds, those of every other token go that are most similar to one
-    of those between.
+def _distinct(features: Tensor, count: int) -> Tensor:
+    """The `count` of the tokens (N, C) that are left when, in rounds, those of every other token go that are
+    most similar to one of those between.
     """
-    while len(tokens) > count:
-        ours, others = tokens[::2], tokens[1::2]
+    left = torch.arange(len(features), device=features.device)
+    near = _Nearest(features)
+    while len(left) > count:
+        ours, others = left[::2], left[1::2]
         if not len(others):
-            return tokens[:count]
-        order = top_indices(alike[ours[:, None], others].amax(-1), len(ours))
-        going = min(AT_ONCE, len(tokens) - count, len(ours))
-        tokens = torch.cat([ours[order[going:]], others])
-    return tokens
+            return left[:count]
+        order = top_indices(near.most_similar(ours, others), len(ours))
+        going = min(AT_ONCE, len(left) - count, len(ours))
+        left = torch.cat([ours[order[going:]], others])
+    return left
+
+
+class _Nearest:
+    """The nearest of every token's (N, C) others, which most often hold the most similar of any half."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features, unit = features, directions(features)
+        wanted = min(NEAREST, len(unit))
+        found = [(rows @ unit.T).topk(wanted) for rows in torch.split(unit, BLOCK)]
+        self.cosines = torch.cat([each.values for each in found])  # (N, NEAREST), highest first
+        self.indices = torch.cat([each.indices for each in found])
+
+    def most_similar(self, ours: Tensor, others: Tensor) -> Tensor:
+        """(K,) the highest cosine of each of ours (K,) with one of the others, which are other tokens."""
+        is_other = torch.zeros(len(self.features), dtype=torch.bool, device=ours.device)
+        is_other[others] = True
+        found = is_other[self.indices[ours]]  # (ours, NEAREST)
+        best = self.cosines[ours, found.int().argmax(-1)]
+        far = (~found.any(-1)).nonzero()[:, 0]
+        best[far] = most_similar(self.features[ours[far]], self.features[others])[0]
+        return best
