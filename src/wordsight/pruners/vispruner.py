@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
-from wordsight.algorithms.selection import BLOCK, directions, most_similar, top_indices
+from wordsight.algorithms.selection import BLOCK, directions, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
 AT_ONCE = 8  # duplicates dropped in a round
-NEAREST = 64  # tokens that are looked through before all are
+NEAREST = 32  # tokens that are looked through before all are
 
 
 @dataclass(kw_only=True)
@@ -43,33 +43,28 @@ def _distinct(features: Tensor, count: int) -> Tensor:
     most similar to one of those between.
     """
     left = torch.arange(len(features), device=features.device)
-    near = _Nearest(features)
     while len(left) > count:
-        ours, others = left[::2], left[1::2]
-        if not len(others):
-            return left[:count]
-        order = top_indices(near.most_similar(ours, others), len(ours))
-        going = min(AT_ONCE, len(left) - count, len(ours))
-        left = torch.cat([ours[order[going:]], others])
+        left = left[_thinned(features[left], count)]
     return left
 
 
-class _Nearest:
-    """The nearest of every token's (N, C) others, which most often hold the most similar of any half."""
-
-    def __init__(self, features: Tensor) -> None:
-        self.features, unit = features, directions(features)
-        wanted = min(NEAREST, len(unit))
-        found = [(rows @ unit.T).topk(wanted) for rows in torch.split(unit, BLOCK)]
-        self.cosines = torch.cat([each.values for each in found])  # (N, NEAREST), highest first
-        self.indices = torch.cat([each.indices for each in found])
-
-    def most_similar(self, ours: Tensor, others: Tensor) -> Tensor:
-        """(K,) the highest cosine of each of ours (K,) with one of the others, which are other tokens."""
-        is_other = torch.zeros(len(self.features), dtype=torch.bool, device=ours.device)
-        is_other[others] = True
-        found = is_other[self.indices[ours]]  # (ours, NEAREST)
-        best = self.cosines[ours, found.int().argmax(-1)]
-        far = (~found.any(-1)).nonzero()[:, 0]
-        best[far] = most_similar(self.features[ours[far]], self.features[others])[0]
-        return best
+def _thinned(features: Tensor, count: int) -> Tensor:
+    """The tokens that are left when, in such rounds, half or all but `count` have gone."""
+    unit = directions(features)
+    near = [(rows @ unit.T).topk(min(NEAREST, len(unit))) for rows in torch.split(unit, BLOCK)]
+    cosines = torch.cat([each.values for each in near])  # (N, NEAREST)
+    indices = torch.cat([each.indices for each in near])
+    left = torch.arange(len(unit), device=unit.device)
+    while len(left) > max(count, len(unit) // 2):
+        ours, others = left[::2], left[1::2]
+        if not len(others):
+            return left[:count]
+        penalty = torch.full_like(cosines[:, 0], -4).index_fill(0, others, 0)  # of what is none of the others
+        highest = (cosines[ours] + penalty[indices[ours]]).amax(-1)
+        far = (highest < -2).nonzero()[:, 0]  # which have none of the others near
+        if len(far):
+            highest[far] = (unit[ours[far]] @ unit[others].T).amax(-1)
+        order = top_indices(highest, len(ours))
+        going = min(AT_ONCE, len(left) - count, len(ours))
+        left = torch.cat([ours[order[going:]], others])
+    return left
