@@ -49,8 +49,8 @@ Kind = TypeVar("Kind", bound=Mapping[str, Any])  # of a record
 SHARE = "share of the visual tokens to keep, in (0, 1]"
 TOKENS = "or a number of tokens to keep"
 SPEC = (
-    "name or name:option=value,option=value, or module:Class of your own; name@published is as its authors have "
-    "it; none prunes nothing"
+    "name or name:option=value,option=value, or module:Class of your own; name@published is as its authors "
+    "have it; none prunes nothing"
 )
 
 

@@ -80,9 +80,9 @@ class CodebookPruner(BookPruner, ScorePruner):
         return not bool((self.book.redundancy(tokens.embeds[~tokens.is_break]) < self.threshold).any())
 
     def score(self, tokens: VisualTokens) -> Tensor:
-        cosine = self.book.similarity(tokens.embeds)  # (N, M)
         if self.rule == "cosine":
-            return -cosine.amax(-1)
+            return -self.book.redundancy(tokens.embeds)
+        cosine = self.book.similarity(tokens.embeds)  # (N, M)
         weight = cosine.softmax(1)
         if self.rule == "double_softmax":
             weight = weight * cosine.softmax(0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from wordsight.models.tokens import VisualTokens
@@ -28,6 +29,7 @@ class EmbedLens(ScorePruner):
 
     def score(self, tokens: VisualTokens) -> Tensor:
         word = tokens.signals["nearest_word"]
-        shared = (word[:, None] == word).sum(1)  # (N,)
+        _, group, sizes = torch.unique(word, return_inverse=True, return_counts=True)
+        shared: Tensor = sizes[group]  # (N,)
         # In [0, 2/3]: one more token that shares the word always outweighs it.
         return (tokens.signals["word_similarity"].float() + 1) / 3 - shared

@@ -16,7 +16,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, top_indices
+from wordsight.algorithms.selection import directions, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, MergePruner
 from wordsight.pruners.scopes import BudgetScope
@@ -46,9 +46,12 @@ class PruMerge(MergePruner):
         centers = torch.cat(
             [centers, rest[torch.arange(spread, device=rest.device) * len(rest) // max(1, spread)]]
         )
-        alike = cosine(tokens.signals["keys_last"].flatten(1)).fill_diagonal_(-torch.inf)[centers]  # (K, N)
+        keys = directions(tokens.signals["keys_last"].flatten(1))
+        alike = (keys[centers] @ keys.T).scatter(1, centers[:, None], -torch.inf)  # (K, N)
         near = alike.topk(min(self.neighbors, len(tokens) - 1)).indices  # (K, neighbors)
-        weights = torch.eye(len(tokens), device=best.device)[centers].scatter_add(1, near, attention[near])
+        weights = (
+            torch.zeros_like(alike).scatter(1, centers[:, None], 1).scatter_add(1, near, attention[near])
+        )
         if count == 1:
             return centers, weights
         dropped = torch.ones_like(attention, dtype=torch.bool)

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, top_indices
+from wordsight.algorithms.selection import cosine, directions, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, Pruner
 from wordsight.pruners.scopes import BudgetScope
@@ -35,10 +35,11 @@ class PruneSID(Pruner):
         with_cls = count + 1
         features, attention = tokens.signals["features"].float(), tokens.signals["cls_attention"].float()
         group = _groups(features, max(1, with_cls // 4))  # (N,)
-        alike = cosine(features)
-        pairs = alike.triu(1).sum() / max(1, len(tokens) * (len(tokens) - 1) / 2)
+        unit = directions(features)
+        others = unit.sum(0) - unit  # (N, C)
+        mean = (unit * others).sum() / max(1, len(tokens) * (len(tokens) - 1))  # cosine of two tokens
         ranked = [
-            _ranked((group == g).nonzero()[:, 0], alike, attention, with_cls / 32 * pairs)
+            _ranked((group == g).nonzero()[:, 0], features, attention, with_cls / 32 * mean)
             for g in torch.unique(group)
         ]
         sizes, distinct = [len(order) for order, _ in ranked], [kept for _, kept in ranked]
@@ -72,19 +73,26 @@ def _groups(features: Tensor, count: int) -> Tensor:
     """(N,) the principal component of the tokens (N, C) in which each weighs most, of the first `count` that
     explain anything.
     """
-    channels = features.sigmoid().T  # (C, N)
-    _, spread, components = torch.linalg.svd(channels - channels.mean(0), full_matrices=False)
-    explains = (spread > ROUNDING * spread[0])[:count]
-    group: Tensor = components[:count][explains | ~explains.any()].abs().argmax(0)
+    squashed = features.sigmoid().double()
+    centered = squashed - squashed.mean(1, keepdim=True)  # (N, C)
+    # Of the two matrices of products, that of channels and that of tokens, the smaller one.
+    if len(centered) > centered.shape[1]:
+        spread, vectors = torch.linalg.eigh(centered.T @ centered)
+        components = centered @ vectors / spread.clamp(min=torch.finfo(spread.dtype).tiny).sqrt()
+    else:
+        spread, components = torch.linalg.eigh(centered @ centered.T)
+    first = slice(-count, None)  # the largest come last
+    explains = spread[first] > ROUNDING**2 * spread[-1]
+    group: Tensor = components[:, first][:, explains | ~explains.any()].flip(1).abs().argmax(1)
     return group
 
 
-def _ranked(group: Tensor, alike: Tensor, attention: Tensor, threshold: Tensor) -> tuple[Tensor, int]:
+def _ranked(group: Tensor, features: Tensor, attention: Tensor, threshold: Tensor) -> tuple[Tensor, int]:
     """The tokens of a group, those before all that are no duplicate of one with more attention; and how many
     they are.
     """
     order = group[top_indices(attention[group], len(group))]
-    is_double = (alike[order[:, None], order] > threshold).tolist()
+    is_double = (cosine(features[order]) > threshold).tolist()
     kept: list[int] = []
     for i in range(len(order)):
         if not any(is_double[i][j] for j in kept):

@@ -23,7 +23,7 @@ from wordsight._utils.files import check_folder
 from wordsight._utils.notes import note
 from wordsight._utils.records import renamed
 from wordsight.algorithms.clustering import Scale
-from wordsight.algorithms.selection import greedy_dominating_set
+from wordsight.algorithms.selection import BLOCK, greedy_dominating_set
 from wordsight.errors import FileError, ModelNote, UsageError
 from wordsight.models.fingerprints import Parts, differing
 from wordsight.redundancy.criteria import ConditionRecord
@@ -149,7 +149,8 @@ class Codebook:
 
     def redundancy(self, embeds: Tensor) -> Tensor:
         """(N,) the highest cosine with a prototype, in [-1, 1]: high means that the token says nothing."""
-        return self.similarity(embeds).amax(-1)
+        blocks = torch.split(embeds, BLOCK)
+        return torch.cat([self.similarity(rows).amax(-1) for rows in blocks])
 
     def repetition(self) -> Tensor:
         """(M, M) double: the cosine of every prototype with every other, -inf with itself."""
