@@ -118,6 +118,7 @@ def tokens():
             "question": torch.rand(64, 5, generator=random) * 2 - 1,
             "nearest_word": torch.randint(20, (64,), generator=random),
             "word_similarity": torch.rand(64, generator=random),
+            "keys_last": torch.randn(64, 3, 4, generator=random),
         },
     )
 
