@@ -17,7 +17,7 @@ from wordsight.cli.tour import DemoRecord
 from wordsight.cli.view import ViewRecord
 from wordsight.evaluation.calibration import CalibrationRecord
 from wordsight.evaluation.recommendation import Recommendation
-from wordsight.evaluation.result_cache import CachedResult
+from wordsight.evaluation.result_cache import CachedResult, PartRecord
 from wordsight.evaluation.results import ResultsRecord
 from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
@@ -49,6 +49,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "GET /health": HealthRecord,
     "GET /examples": ExamplesRecord,
     "wordsight compare": ResultsRecord,
+    "wordsight compare --part": PartRecord,
     "wordsight answers": AnswersRecord,
     "OUT.cells/*.json": CachedResult,
     "wordsight recommend": Recommendation,
