@@ -14,8 +14,8 @@ import copy
 import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -29,16 +29,77 @@ from wordsight.models.layer_state import Attention, LayerState
 from wordsight.models.prompt import Prompt
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What a batch of prompts begins with, read before the rest of it.
+
+    cache   its keys and values; of the layers before the first cut alone, where tokens are dropped.
+    mask    (B, L) which columns of the whole batch are tokens, those of the beginning (P) coming first.
+    embeds  (B, P, D) what the first layer reads; hidden (B, P, D) what the layer at the first cut would.
+    query   (B, H, P, width) of the layer before that; rotary (..., B, P, width) its embeddings of places.
+    """
+
+    cache: Any
+    mask: Tensor
+    embeds: Tensor = field(default_factory=lambda: torch.empty(0))
+    hidden: Tensor = field(default_factory=lambda: torch.empty(0))
+    query: Tensor = field(default_factory=lambda: torch.empty(0))
+    rotary: Sequence[Tensor] = ()
+
+
+class _AtTheCut(Exception):
+    """Raised where a cut is, as the layers after it are not to read what comes before."""
+
+
+def read_beginning(
+    model: Any, first: Mapping[str, Any], prompts: Sequence[Prompt], group: Tensor, mask: Tensor
+) -> Beginning | None:
+    """What these prompts begin with: row `group` (B,) of the inputs `first`; `mask` as in Beginning.
+
+    None where tokens are dropped between layers that take more than states and rotary embeddings.
+    """
+    depth = len(decoder_layers(model)) if any(prompt.layerwise for prompt in prompts) else 0
+    cut = min((cut for plan in _plans(prompts, depth) for cut in plan), default=0)
+    given = {**first, "use_cache": True, "logits_to_keep": 1}
+    if not cut:
+        cache = model(**given)[cache_name(model)]
+        cache.batch_select_indices(group)
+        return Beginning(cache, mask)
+    layers, cache = decoder_layers(model), DynamicCache()
+    found: dict[int, tuple[Any, ...]] = {}
+
+    def before(number: int, layer: Any, args: Any, named: dict[str, Any]) -> None:
+        found[number] = (*args, named.get("position_embeddings"))
+        if number == cut:
+            raise _AtTheCut
+
+    with ExitStack() as stack:
+        for number in (0, cut):
+            hook = layers[number].register_forward_pre_hook(partial(before, number), with_kwargs=True)
+            stack.callback(hook.remove)
+        captured = stack.enter_context(capture_attention(layers[cut - 1].self_attn))
+        stack.enter_context(suppress(_AtTheCut))
+        model(**given, **{cache_name(model): cache})
+    hidden, *more, rotary = found[cut]
+    if rotary is None or not captured or any(one is not None for one in more):
+        return None
+    cache.batch_select_indices(group)
+    places = tuple(part if part.shape[-3] == 1 else part.index_select(-3, group) for part in rotary)
+    return Beginning(cache, mask, found[0][0][group], hidden[group], captured["query"][group], places)
+
+
 @contextmanager
-def pruning_hooks(model: Any, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
+def pruning_hooks(
+    model: Any, prompts: Sequence[Prompt], beginning: Beginning | None = None
+) -> Iterator[dict[str, Any]]:
     """While open, one run of the model on these prompts, collated in this order, drops what their layerwise
-    methods say. The mapping is what the run has to be given for it.
+    methods say; or one on what comes after their beginning. The mapping is what the run has to be given.
     """
     if not any(prompt.layerwise for prompt in prompts):
-        yield {}
+        yield {cache_name(model): beginning.cache} if beginning else {}
         return
     layers = decoder_layers(model)
-    run = _Run(prompts, layers)
+    run = _Run(prompts, layers, beginning)
     with ExitStack() as stack:
         for number, layer in enumerate(layers):
             hook = layer.register_forward_pre_hook(partial(run.before, number), with_kwargs=True)
@@ -46,7 +107,7 @@ def pruning_hooks(model: Any, prompts: Sequence[Prompt]) -> Iterator[dict[str, A
         for number in run.cuts:
             run.captured[number] = stack.enter_context(capture_attention(layers[number - 1].self_attn))
         # A cache that knows of no windows keeps all columns that the first layer's mask, and so ours, has.
-        yield {cache_name(model): DynamicCache()}
+        yield {cache_name(model): beginning.cache if beginning else DynamicCache()}
 
 
 def cache_name(model: Any) -> str:
@@ -153,10 +214,9 @@ class _KeptColumns:
     visual: Tensor
 
     @classmethod
-    def of(cls, prompt: Prompt, columns: int) -> _KeptColumns:
-        is_visual = prompt.is_visual[prompt.is_kept()]
-        whole = torch.arange(columns - len(is_visual), columns, device=is_visual.device)
-        return cls(whole, is_visual.nonzero()[:, 0])
+    def of(cls, prompt: Prompt, mask: Tensor) -> _KeptColumns:
+        """Those of a whole prompt, which `mask` (L,) tells from padding."""
+        return cls(mask.nonzero()[:, 0], prompt.is_visual[prompt.is_kept()].nonzero()[:, 0])
 
     def keep_only(self, visual: Tensor) -> tuple[_KeptColumns, Tensor]:
         """Text and the visual tokens at these places; and the places (K,) of all of them."""
@@ -208,15 +268,14 @@ class _Run:
     generated  how many tokens the model has read since it read the prompts.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], layers: Sequence[Any]) -> None:
-        self.prompts, self.layer, depth = prompts, layers[0], len(layers)
+    def __init__(self, prompts: Sequence[Prompt], layers: Sequence[Any], beginning: Beginning | None) -> None:
+        self.prompts, self.layer, self.beginning = prompts, layers[0], beginning
         self.is_flash = is_flash(layers[0].self_attn.config)
-        self.plans = [
-            prompt.layerwise.plan(prompt.visual, depth) if prompt.layerwise else {} for prompt in prompts
-        ]
+        self.plans = _plans(prompts, len(layers))
         self.cuts = sorted({cut for plan in self.plans for cut in plan})
-        self.length = max(prompt.length for prompt in prompts)
-        self.starts = [_KeptColumns.of(prompt, self.length) for prompt in prompts]
+        mask = beginning.mask if beginning else _left_padded(prompts)
+        self.length = mask.shape[1]
+        self.starts = [_KeptColumns.of(prompt, row) for prompt, row in zip(prompts, mask, strict=True)]
         self.rows = self.starts
         self.embeds = torch.empty(0)  # (B, L, D) of the whole batch, once its first layer reads it
         self.left: dict[int, _Remaining] = {}
@@ -229,8 +288,8 @@ class _Run:
         if number == 0 and len(self.embeds):
             self.generated += hidden.shape[1]
         elif number == 0:
-            self.embeds = hidden
-        places = hidden.shape[1:2] if self.generated else (self.length,)
+            self.embeds = self.whole("embeds", hidden)
+        places = hidden.shape[1:2] if self.generated or self.beginning else (self.length,)
         if (
             hidden.ndim != 3
             or "position_embeddings" not in given
@@ -251,18 +310,22 @@ class _Run:
             "position_ids": None,
         }
         if not self.generated:
-            columns = self.left[cut].columns[..., None]
-            changed["position_embeddings"] = tuple(
-                _take_along(part, columns, -2) for part in given["position_embeddings"]
-            )
+            columns, rotary = self.left[cut].columns[..., None], given["position_embeddings"]
+            if self.beginning:
+                rotary = [torch.cat(parts, -2) for parts in zip(self.beginning.rotary, rotary, strict=True)]
+            changed["position_embeddings"] = tuple(_take_along(part, columns, -2) for part in rotary)
             more = [values if values is None else _take_along(values, columns, -2) for values in more]
         return (hidden, *more), given | changed
 
     def pruned(self, cut: int, hidden: Tensor) -> Tensor:
         """(B, L, D) what is left of the hidden states (B, M, D) from this cut on."""
         rows, left = [], []
+        is_first = not self.left
+        if is_first:
+            hidden = self.whole("hidden", hidden)
         for i, prompt in enumerate(self.prompts):
-            row, states = self.rows[i], hidden[i, -len(self.rows[i].columns) :]
+            row = self.rows[i]
+            states = hidden[i, row.columns] if is_first else hidden[i, -len(row.columns) :]
             count = self.plans[i].get(cut, len(row.visual))
             if prompt.layerwise and count < len(row.visual):
                 found = prompt.layerwise.prune_layer(self.state(cut, i, states), count)
@@ -277,21 +340,56 @@ class _Run:
         """Prompt `i` at the cut, where these are its hidden states (L, D)."""
         if not (captured := self.captured.get(cut)):
             raise not_captured(self.layer)
-        attention, start = attention_of_row(captured, i, len(states)), self.starts[i]
-        embeds = self.embeds[i, -len(start.columns) :]
+        start = self.starts[i]
+        if self.beginning and not self.left:
+            query = torch.cat([self.beginning.query[i], captured["query"][i]], 1)
+            places = start.columns
+            whole = {
+                **captured,
+                "query": query[None, :, places],
+                "key": captured["key"][i : i + 1, :, places],
+            }
+            attention = attention_of_row({**whole, "mask": None}, 0, len(states))
+        else:
+            attention = attention_of_row(captured, i, len(states))
+        embeds = self.embeds[i, start.columns]
         return LayerState(states, self.rows[i].visual, attention, embeds, start.visual)
+
+    def whole(self, name: str, rest: Tensor) -> Tensor:
+        """(B, L, D) states of all columns of the batch, of which these are those after the beginning."""
+        return torch.cat([getattr(self.beginning, name), rest], 1) if self.beginning else rest
 
     def mask(self, mask: Tensor | None, left: _Remaining) -> Tensor | None:
         """The mask of a layer for what is left: None, as for the whole batch, is all tokens before."""
         whole = self.length + self.generated
-        if mask is None:
-            if left.real.all():
-                return None
-            if self.is_flash:
-                mask = left.real.new_ones(len(left.real), whole)
-            else:
-                mask = left.real.new_ones(whole, whole).tril()[None, None, -1 if self.generated else 0 :]
+        if mask is None and left.real.all():
+            return None
+        is_rest = self.beginning is not None and not self.generated  # its rows are not those of the beginning
+        if mask is None and self.is_flash:
+            mask = left.real.new_ones(len(left.real), whole)
+        elif mask is None or (is_rest and mask.ndim == 4):
+            sees = left.real.new_ones(whole, whole).tril()[None, None, -1 if self.generated else 0 :]
+            mask = _like(mask, sees)
         return left.with_generated(self.length, self.generated).of_mask(mask, rows=not self.generated)
+
+
+def _plans(prompts: Sequence[Prompt], depth: int) -> list[Mapping[int, int]]:
+    """How many of the visual tokens of every prompt are left after how many of the layers."""
+    return [prompt.layerwise.plan(prompt.visual, depth) if prompt.layerwise else {} for prompt in prompts]
+
+
+def _left_padded(prompts: Sequence[Prompt]) -> Tensor:
+    """(B, L) which columns of the prompts, collated, are tokens."""
+    lengths = torch.tensor([prompt.length for prompt in prompts], device=prompts[0].is_visual.device)
+    longest = int(lengths.max())
+    return torch.arange(longest, device=lengths.device) >= longest - lengths[:, None]
+
+
+def _like(mask: Tensor | None, sees: Tensor) -> Tensor:
+    """What may be seen, as a mask that is added if the other one is."""
+    if mask is None or not mask.is_floating_point():
+        return sees
+    return mask.new_zeros(()).masked_fill(~sees, torch.finfo(mask.dtype).min)
 
 
 def _pad_with_first(rows: Sequence[Tensor]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import ceil
 from typing import Any
@@ -33,7 +33,8 @@ def continuations(prompts: Sequence[Prompt]) -> list[Continuation]:
     """The prompts, in their order; those in a row that have the very same visual tokens share a beginning."""
     found = []
     for group in _by_picture(prompts):
-        shared = shared_prefix_length(group) if len(group) > 1 else 0
+        whole = [replace(prompt, layerwise=None) for prompt in group]
+        shared = shared_prefix_length(whole) if len(group) > 1 else 0
         found += [Continuation(prompt, shared, len(group)) for prompt in group]
     return found
 

@@ -34,7 +34,7 @@ from wordsight.models.families.base import Size
 from wordsight.models.fingerprints import Fingerprint, Parts, fingerprint_of_files, fingerprint_of_model
 from wordsight.models.finite import FiniteLogits, check_logits
 from wordsight.models.generation import Generated, departures, generation_arguments, read_generated, seeded
-from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
+from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, read_beginning, tokens_read
 from wordsight.models.load_options import NEW_TOKENS, LoadOptions
 from wordsight.models.loading import load
 from wordsight.models.memory import GIB, PassMemory, row_bytes
@@ -449,10 +449,13 @@ class VLM:
 
     def _layerwise(self, prompts: Sequence[Prompt]) -> AbstractContextManager[dict[str, Any]]:
         """The hooks of the prompts' layerwise methods, which are checked before."""
+        self._check_layerwise(prompts)
+        return pruning_hooks(self.model, prompts)
+
+    def _check_layerwise(self, prompts: Sequence[Prompt]) -> None:
         for prompt in prompts:
             if prompt.layerwise:
                 prompt.layerwise.check(self)
-        return pruning_hooks(self.model, prompts)
 
     def answers(self, prompts: Sequence[Prompt], max_new_tokens: int | None = None) -> list[str]:
         """The answers to any number of prompts, as many at a time as fit into a pass."""
@@ -495,12 +498,15 @@ class VLM:
             return self.generated(prompts, max_new_tokens=max_new_tokens)
         most = self.new_tokens(max_new_tokens)
         self.check_lengths(prompts, most)
+        self._check_layerwise(prompts)
         first, inputs, group = collate_continuations(items, self._padding(prompts))
         first.pop("labels", None)
-        with self._reading():
-            cache = self.model(**first, use_cache=True, logits_to_keep=1)[cache_name(self.model)]
-        cache.batch_select_indices(group)
-        return self._generated(prompts, inputs, max_new_tokens=most, **{cache_name(self.model): cache})
+        with self._reading(*prompts):
+            beginning = read_beginning(self.model, first, prompts, group, inputs["attention_mask"])
+        if beginning is None:
+            return self.generated(prompts, max_new_tokens=max_new_tokens)
+        with pruning_hooks(self.model, prompts, beginning) as extra:
+            return self._generated(prompts, inputs, max_new_tokens=most, **extra)
 
     def _padding(self, prompts: Sequence[Prompt]) -> int:
         """How much padding prompts need after a cache: FlashAttention reads one row with gaps as packed
