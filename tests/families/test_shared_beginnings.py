@@ -2,7 +2,7 @@
 
 import pytest
 
-from wordsight import Uniform
+from wordsight import FastV, Uniform, UsageError
 
 QUESTIONS = ("what color is the cat?", "is there a cat or a dog in the garden?", "cat?")
 
@@ -27,4 +27,14 @@ def pruned(prompts, pruner):
 @pytest.mark.parametrize("keep", [1.0, 0.3])
 def test_answers_are_those_to_each_question_alone(vlm, prompts, keep):
     given = pruned(prompts, Uniform(keep=keep)) if keep < 1 else prompts
+    assert vlm.answers(given, 6) == [vlm.generate([prompt], max_new_tokens=6)[0] for prompt in given]
+
+
+def test_answers_are_those_to_each_question_alone_where_tokens_leave_between_layers(vlm, prompts):
+    pruner = FastV(keep=0.3, layer=max(1, vlm.family.whole_layers(vlm.model)))
+    try:
+        pruner.check(vlm)
+    except UsageError:
+        return  # test_methods has the sentence
+    given = pruned(prompts, pruner)
     assert vlm.answers(given, 6) == [vlm.generate([prompt], max_new_tokens=6)[0] for prompt in given]

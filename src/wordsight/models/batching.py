@@ -132,10 +132,9 @@ def to_batch_of_groups(
     """
     first = to_batch([rows[0].part(0, length) for rows, length in groups])
     rest = to_batch([row.part(length, None) for rows, length in groups for row in rows], padding)
-    numbers = [number for number, (rows, _) in enumerate(groups) for _ in rows]
-    group = torch.tensor(numbers, device=first["attention_mask"].device)
+    group = torch.tensor([number for number, (rows, _) in enumerate(groups) for _ in rows])
     of_tokens = [name for name in first if name != "mm_encoder_outputs"]
-    whole = {name: torch.cat([first[name].index_select(-2, group), rest[name]], -1) for name in of_tokens}
+    whole = {name: torch.cat([first[name][..., group, :], rest[name]], -1) for name in of_tokens}
     return first, rest | whole, group
 
 

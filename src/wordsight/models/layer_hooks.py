@@ -1,8 +1,9 @@
 """Visual tokens leave between two layers of the language model, by hooks that stay for one run.
 
-The first layers read the whole prompt. Before a layer that its method names, what belongs to the tokens
-dropped goes: hidden states, rotary embeddings, rows and columns of the mask. The caches of the layers after
-are shorter, and in every step of the answer each of them gets the columns of the mask that its cache has.
+The first layers read the whole prompt, or, where they have read what several prompts begin with before
+(`read_beginning`), the rest of it. Before a layer that its method names, what belongs to the tokens dropped
+goes: hidden states, rotary embeddings, rows and columns of the mask. The caches of the layers after are
+shorter, and in every step of the answer each of them gets the columns of the mask that its cache has.
 
 All attention is computed by what the model was loaded with, SDPA or FlashAttention; of one layer per cut the
 queries and keys are kept, from which a method computes the few rows that it needs.
@@ -15,7 +16,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -35,16 +36,19 @@ class Beginning:
 
     cache   its keys and values; of the layers before the first cut alone, where tokens are dropped.
     mask    (B, L) which columns of the whole batch are tokens, those of the beginning (P) coming first.
+
+    Empty where none are:
+
     embeds  (B, P, D) what the first layer reads; hidden (B, P, D) what the layer at the first cut would.
     query   (B, H, P, width) of the layer before that; rotary (..., B, P, width) its embeddings of places.
     """
 
     cache: Any
     mask: Tensor
-    embeds: Tensor = field(default_factory=lambda: torch.empty(0))
-    hidden: Tensor = field(default_factory=lambda: torch.empty(0))
-    query: Tensor = field(default_factory=lambda: torch.empty(0))
-    rotary: Sequence[Tensor] = ()
+    embeds: Tensor
+    hidden: Tensor
+    query: Tensor
+    rotary: Sequence[Tensor]
 
 
 class _AtTheCut(Exception):
@@ -64,7 +68,8 @@ def read_beginning(
     if not cut:
         cache = model(**given)[cache_name(model)]
         cache.batch_select_indices(group)
-        return Beginning(cache, mask)
+        none = mask[:0]
+        return Beginning(cache, mask, none, none, none, ())
     layers, cache = decoder_layers(model), DynamicCache()
     found: dict[int, tuple[Any, ...]] = {}
 
@@ -84,7 +89,7 @@ def read_beginning(
     if rotary is None or not captured or any(one is not None for one in more):
         return None
     cache.batch_select_indices(group)
-    places = tuple(part if part.shape[-3] == 1 else part.index_select(-3, group) for part in rotary)
+    places = tuple(part if part.shape[-3] == 1 else part[..., group, :, :] for part in rotary)
     return Beginning(cache, mask, found[0][0][group], hidden[group], captured["query"][group], places)
 
 
@@ -341,17 +346,11 @@ class _Run:
         if not (captured := self.captured.get(cut)):
             raise not_captured(self.layer)
         start = self.starts[i]
+        attention = attention_of_row(captured, i, len(states))
         if self.beginning and not self.left:
-            query = torch.cat([self.beginning.query[i], captured["query"][i]], 1)
-            places = start.columns
-            whole = {
-                **captured,
-                "query": query[None, :, places],
-                "key": captured["key"][i : i + 1, :, places],
-            }
-            attention = attention_of_row({**whole, "mask": None}, 0, len(states))
-        else:
-            attention = attention_of_row(captured, i, len(states))
+            query = torch.cat([self.beginning.query[i], captured["query"][i]], 1)[:, start.columns]
+            key = captured["key"][i][:, start.columns]
+            attention = replace(attention, queries=query, keys=key, mask=None)
         embeds = self.embeds[i, start.columns]
         return LayerState(states, self.rows[i].visual, attention, embeds, start.visual)
 
