@@ -180,6 +180,12 @@ def test_a_revision_of_a_folder_is_refused(saved):
         VLM.from_pretrained(str(saved), LoadOptions(revision="v2"))
 
 
+def test_a_folder_of_the_cache_may_be_a_path(saved, tmp_path):
+    options = LoadOptions(cache_dir=tmp_path)
+    assert options.hub["cache_dir"] == tmp_path
+    assert VLM.from_pretrained(str(saved), options).options.as_json() == {}
+
+
 def test_options_that_are_none_are_refused(saved):
     with pytest.raises(UsageError, match=r"options must be LoadOptions\(...\), got {'device': 'cpu'}"):
         VLM.from_pretrained(str(saved), {"device": "cpu"})
@@ -211,6 +217,11 @@ def test_sampled_answers_depend_on_the_seed_alone(generating, picture):
     )
     assert first == again != other
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_sampled_answers_of_a_cpu_leave_the_generators_of_gpus_alone(generating, picture, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("GPUs were seeded"))
+    generating(temperature=2.0, max_new_tokens=1).answer(picture, QUESTION)
 
 
 def test_an_answer_that_would_go_on_is_cut(tiny, generating, picture):
