@@ -131,7 +131,7 @@ setup: .venv/installed
 # Processors of video need torchvision, whose builds do not import beside a torch for CPUs: it stays out of
 # the environment itself, and tests/families/checkpoints.py adds what is missing.
 .venv/families/installed: .venv/installed
-	$(PIP) --no-deps --upgrade --target .venv/families torchvision num2words docopt
+	$(PIP) --no-deps --upgrade --target .venv/families torchvision num2words docopt timm
 	touch $@
 
 $(OLDEST): .venv/installed  # the oldest transformers that is supported
