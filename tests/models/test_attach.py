@@ -367,8 +367,21 @@ class Wrapper(torch.nn.Module):
         self.module = model
 
 
-def test_a_wrapped_model_is_unwrapped(tiny, inputs):
-    with attach(Wrapper(tiny.model), tiny.processor, PRUNER):
+class Adapted(torch.nn.Module):
+    """As peft holds a model: whatever it lacks is the model's, a base_model among it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def __getattr__(self, name):
+        own = self.__dict__["_modules"]
+        return own[name] if name in own else getattr(own["model"], name)
+
+
+@pytest.mark.parametrize("wrapper", [Wrapper, Adapted])
+def test_a_wrapped_model_is_unwrapped(tiny, inputs, wrapper):
+    with attach(wrapper(tiny.model), tiny.processor, PRUNER):
         pruned = tiny.model.generate(**inputs, max_new_tokens=2)
     assert pruned.shape[1] <= inputs["input_ids"].shape[1] + 2
     assert PRUNER.stats.last == [(144, 29)]
