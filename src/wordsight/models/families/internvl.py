@@ -32,9 +32,8 @@ class InternVL(Family):
             if count == 1:
                 columns = 1
             elif size is None:
-                tiles = context.inputs["pixel_values"].flatten(0, -4)[
-                    start : start + count
-                ]  # (count, C, H, W)
+                pixels = context.inputs["pixel_values"].flatten(0, -4)  # (all tiles, C, H, W)
+                tiles = pixels[start : start + count]
                 columns = _columns_seen(tiles.roll(-1, 0) if self.is_whole_first else tiles)
             else:
                 columns = self.columns(context.processor.image_processor, size)
