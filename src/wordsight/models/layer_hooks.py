@@ -182,28 +182,28 @@ def attention_of_row(captured: Mapping[str, Any], i: int, length: int) -> Attent
 
 
 def decoder_layers(model: Any) -> Sequence[Any]:
-    """The layers of the language model, first to last. Raises ModelError if one is without attention."""
+    """The layers of the language model, first to last. Raises ModelError if one is without attention, or some
+    share what they attend to.
+    """
     layers: Sequence[Any] = getattr(model.get_decoder(), "layers", ())
     if not len(layers) or not all(has_attention(layer) for layer in layers):
         raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): its language model is no stack of layers "
             "with attention between which tokens could be dropped; take a method that prunes before it"
         )
-    return attention_layers(model)
-
-
-def attention_layers(model: Any) -> Sequence[Any]:
-    """The layers of the language model that have attention, first to last. Raises ModelError if none has, or
-    some share what they attend to.
-    """
-    layers = [layer for layer in getattr(model.get_decoder(), "layers", ()) if has_attention(layer)]
-    if not layers:
-        raise not_captured(model.get_decoder())
     if any(getattr(layer.self_attn, "is_kv_shared_layer", False) for layer in layers):
         raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): layers of its language model share keys "
             "and values, so that none can lose tokens by itself; take a method that prunes before it"
         )
+    return layers
+
+
+def attention_layers(model: Any) -> Sequence[Any]:
+    """The layers of the language model that have attention, first to last. Raises ModelError if none has."""
+    layers = [layer for layer in getattr(model.get_decoder(), "layers", ()) if has_attention(layer)]
+    if not layers:
+        raise not_captured(model.get_decoder())
     return layers
 
 
