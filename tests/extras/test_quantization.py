@@ -6,7 +6,7 @@ from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from wordsight import LoadOptions
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.evidence import measure_tokens
+from wordsight.redundancy.experiments import measure_tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of bitsandbytes and torchao
 QUESTION = "what is the background?"
