@@ -191,8 +191,21 @@ if not TYPE_CHECKING:  # a module with __getattr__ has every name, to a type che
     def __getattr__(name: str) -> Any:
         if name not in _MODULES:
             raise AttributeError(f"module 'wordsight' has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name]), name)
+        try:
+            return getattr(import_module(_MODULES[name]), name)
+        except ImportError as error:
+            _raise_known(error)
+            raise
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _raise_known(error: ImportError) -> None:
+    """Raises ModelError for what somebody can do something about: transformers says only what is missing."""
+    from wordsight.errors import ModelError
+    from wordsight.models.failures import known_reason
+
+    if reason := known_reason(error):
+        raise ModelError(reason) from error

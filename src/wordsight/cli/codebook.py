@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import Codebook
     from wordsight.redundancy.criteria import Condition, Quantile
+    from wordsight.redundancy.presets import Preset
 
 app = typer.Typer(help="Build, calibrate, import, compact and inspect codebooks of redundant prototypes.")
 
@@ -77,6 +78,12 @@ def build(
     criterion: Annotated[
         str, typer.Option(help="what makes a token redundant; paper is the paper's exact condition")
     ] = "default",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="the paper's settings for llava-1.5, llava-next or llava-onevision, pruning included"
+        ),
+    ] = None,
     confidence: Threshold = None,
     divergence: Threshold = None,
     largest: Largest = None,
@@ -103,22 +110,24 @@ def build(
     stopped run goes on.
     """
     from wordsight.media.sources import open_source
-    from wordsight.redundancy.build import build_codebook
     from wordsight.redundancy.codebook import check_destination
-    from wordsight.redundancy.collecting import EvidencePlan, collect_evidence, collect_part
+    from wordsight.redundancy.collecting import collect_evidence, collect_part
     from wordsight.reports.evidence import part_sentence
 
-    share = None if ray else _part(part)
-    condition, clustering = _condition(criterion, confidence, divergence), _clustering(largest, min_images)
-    only_survivors = keep_embeddings == "survivors"
-    plan = EvidencePlan(condition=condition, clustering=clustering, only_survivors=only_survivors)
+    share, chosen = None if ray else _part(part), _preset(preset, criterion)
+    chosen = replace(
+        chosen,
+        condition=_condition(chosen.condition, confidence, divergence),
+        clustering=_clustering(chosen.clustering, largest, min_images),
+    )
+    plan = replace(chosen.plan, only_survivors=keep_embeddings == "survivors")
     workers = _ray_workers(ray, actors, num_gpus_per_actor, model, load)
     if workers and part:
         raise UsageError("--part is for processes that share the work without Ray; leave it or --ray out")
     pictures = open_source(everywhere(source) if workers else source, column).first(limit)
     collected_in = evidence_folder(evidence, out, source)
     check_destination(out, apart=[*places(source), collected_in])
-    clustering.check_readable(pictures)
+    chosen.clustering.check_readable(pictures)
     if share:
         record = collect_part(load_vlm(model, load), pictures, collected_in, plan, part=share)
         print_result(record, lambda record: [part_sentence(record, collected_in)], as_json=as_json)
@@ -131,7 +140,7 @@ def build(
     else:
         collected = collect_evidence(load_vlm(model, load), pictures, collected_in, plan)
     say_skipped(collected.skipped)
-    _save(build_codebook(collected, condition, clustering), out, as_json)
+    _save(chosen.build(collected), out, as_json)
 
 
 @app.command()
@@ -160,11 +169,13 @@ def calibrate(
     from wordsight.evaluation.calibration import split_questions
     from wordsight.evaluation.statistics import FEWEST_PICTURES
     from wordsight.media.sources import open_source
+    from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import check_destination
     from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
     from wordsight.reports.calibration import calibration_tables
 
-    validation, clustering = replace(tasks.make(task), split="validation"), _clustering(largest, min_images)
+    validation = replace(tasks.make(task), split="validation")
+    clustering = _clustering(Clustering(), largest, min_images)
     pictures = open_source(images, column).first(limit)
     collected_in = evidence_folder(evidence, out, images)
     check_destination(out, apart=[*places(images), collected_in, *validation.files])
@@ -195,13 +206,14 @@ def import_book(
     model: Annotated[str, typer.Option(help="the model the book is for")],
     as_json: AsJson = False,
 ) -> None:
-    """Convert a codebook that the paper's authors released."""
+    """Convert a codebook that the paper's authors released, with the rule that they prune by with it."""
     from wordsight.models.loading import embedding_width
     from wordsight.redundancy.codebook import check_destination, import_released
+    from wordsight.redundancy.presets import with_released_pruning
 
     check_destination(out, apart=[file])
     say_replaced(out)
-    imported = import_released(file, model)
+    imported = with_released_pruning(import_released(file, model))
     width = embedding_width(model)
     if width not in (None, imported.info["width"]):
         raise UsageError(
@@ -341,20 +353,30 @@ def _save(book: Codebook, out: Path, as_json: bool) -> None:
         print_text(f"{counted(len(book.prototypes), 'prototype')} in {out}\n")
 
 
-def _clustering(largest: int | None, min_images: int | None) -> Clustering:
+def _preset(name: str | None, criterion_name: str) -> Preset:
+    """The preset of a name, or else what our own codebooks are built by, with this criterion."""
     from wordsight.redundancy.build import Clustering
+    from wordsight.redundancy.criteria import criterion
+    from wordsight.redundancy.presets import Preset, preset
+    from wordsight.redundancy.probe import QUESTIONS
 
-    usual = Clustering()
-    return Clustering(
+    if name is None:
+        condition = criterion(criterion_name)
+        return Preset(condition=condition, clustering=Clustering(), pruning=None, questions=QUESTIONS)
+    if criterion_name != "default":
+        raise UsageError(f"expected --preset {name} or --criterion {criterion_name}: a preset has its own")
+    return preset(name)
+
+
+def _clustering(usual: Clustering, largest: int | None, min_images: int | None) -> Clustering:
+    return replace(
+        usual,
         largest=usual.largest if largest is None else largest,
         images=usual.images if min_images is None else min_images,
     )
 
 
-def _condition(name: str, confidence: str | None, divergence: str | None) -> Condition:
-    from wordsight.redundancy.criteria import criterion
-
-    condition = criterion(name)
+def _condition(condition: Condition, confidence: str | None, divergence: str | None) -> Condition:
     if confidence is not None:
         condition = replace(condition, confidence=_threshold(confidence))
     if divergence is not None:

@@ -55,7 +55,10 @@ SOURCE = (
 )
 SHARE = "share of the visual tokens to keep, in (0, 1]"
 TOKENS = "or a number of tokens to keep"
-SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
+SPEC = (
+    "name or name:option=value,option=value, or module:Class of your own; name@published is as its authors "
+    "have it; none prunes nothing"
+)
 
 
 def places(source: str) -> list[Path]:
