@@ -111,8 +111,9 @@ def measure_experiments(
             picked = torch.arange(len(places)) if picked is None else picked.nonzero()[:, 0]
             found[name] = _ablation(vlm, name, whole, places, picked)
         else:
-            prompt = vlm.encode(media, questions[probes(len(questions)).index(name)], visual=content)
-            found[name] = _probe(vlm, prompt)
+            question = questions[probes(len(questions)).index(name)]
+            prompt = whole if question == questions[0] else vlm.encode(media, question, visual=whole.visual)
+            found[name] = _probe(vlm, replace(prompt, visual=content))
     return found
 
 
