@@ -352,6 +352,7 @@ def test_evidence_of_another_number_of_tokens_is_refused(tiny, photos, tmp_path,
         signals={name: values[rows] for name, values in found.signals.items()},
         pictures=found.pictures,
         manifest=found.manifest,
+        sha256=found.sha256,
     )
     monkeypatch.setattr(library, "collect_evidence", lambda *given: fewer)
     with pytest.raises(UsageError, match=r"143 tokens of .*1.png, but the model makes another number"):
@@ -405,10 +406,10 @@ def test_a_picture_without_evidence_is_left_to_the_next_run(tiny, photos, tmp_pa
     copy = tmp_path / "copy.png"
     shutil.copy(photos[1], copy)
 
-    def collected(vlm, pictures, folder):
+    def collected(*given):
         copy.rename(tmp_path / "away")
         try:
-            return collect_evidence(vlm, pictures, folder)
+            return collect_evidence(*given)
         finally:
             (tmp_path / "away").rename(copy)
 
