@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -60,10 +60,24 @@ def is_flash(config: Any) -> bool:
 
 
 @contextmanager
+def replaced_attention(attention: Any, attend: Callable[..., Any]) -> Iterator[None]:
+    """While open, this attention is computed by a function like those of transformers."""
+    config, name = attention.config, f"wordsight_{id(attention)}"
+    ALL_ATTENTION_FUNCTIONS[name] = attend
+    attention.config = copy.copy(config)
+    attention.config._attn_implementation = name
+    try:
+        yield
+    finally:
+        attention.config = config
+        del ALL_ATTENTION_FUNCTIONS[name]
+
+
+@contextmanager
 def capture_attention(attention: Any) -> Iterator[dict[str, Any]]:
     """While open, the first call of this attention goes into the mapping: queries, keys, mask, options."""
     captured: dict[str, Any] = {}
-    config, name = attention.config, f"wordsight_{id(captured)}"
+    config = attention.config
 
     def capture(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
         attention.config = config
@@ -73,14 +87,8 @@ def capture_attention(attention: Any) -> Iterator[dict[str, Any]]:
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
         return attend(module, query, key, value, mask, **options)
 
-    ALL_ATTENTION_FUNCTIONS[name] = capture
-    attention.config = copy.copy(config)
-    attention.config._attn_implementation = name
-    try:
+    with replaced_attention(attention, capture):
         yield captured
-    finally:
-        attention.config = config
-        del ALL_ATTENTION_FUNCTIONS[name]
 
 
 def not_captured(layer: Any) -> ModelError:

@@ -83,18 +83,18 @@ def ablate_regional(vlm: VLM, prompt: Prompt) -> LogitPair:
 def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
     """The whole image, against the image with each token's neighborhood replaced by padding embeddings."""
     around = _around(vlm, prompt)
-    intact = vlm.logits([prompt])
-    # Windows that start late share a long prefix with the whole image: grouped by their first row of
-    # tokens, each group computes what lies before it once.
+    whole = vlm.begin(prompt)
+    # Windows that start late share a long prefix with the whole image: they are grouped by their first row
+    # of tokens.
     distinct = sorted({tuple(row) for row in around})
     parts: dict[tuple[int, ...], Tensor] = {}
     firsts = sorted({_row_start(prompt, row) for row in distinct})
     for first in subtasks(firsts, len(firsts)):
         group = [row for row in distinct if _row_start(prompt, row) == first]
-        logits = vlm.logits([_with_padding_at(vlm, prompt, row) for row in group])
+        logits = vlm.logits([_with_padding_at(vlm, prompt, row) for row in group], after=whole)
         parts |= dict(zip(group, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
-    return LogitPair(intact.expand_as(ablated), ablated)
+    return LogitPair(whole.logits.expand_as(ablated), ablated)
 
 
 def _around(vlm: VLM, prompt: Prompt) -> list[list[int]]:
