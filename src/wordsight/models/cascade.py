@@ -83,6 +83,37 @@ def _attention_after(keys: Tensor, values: Tensor) -> Callable[..., tuple[Tensor
     return attention
 
 
+@contextmanager
+def reading_again(model: Any, cache: Any, columns: Tensor) -> Iterator[None]:
+    """While open, the model reads rows of the tokens at `columns` (B, K), ascending, of what is in the cache:
+    the keys and values of all others stay as they are.
+    """
+    is_before = torch.arange(cache.get_seq_length(), device=columns.device) <= columns[:, None, :, None]
+    with ExitStack() as stack:
+        for layer, kept in zip(model.get_decoder().layers, cache.layers, strict=True):
+            attention = _attention_again(kept, columns[:, None, :, None], is_before)
+            stack.enter_context(replaced_attention(layer.self_attn, attention))
+        yield
+
+
+def _attention_again(kept: Any, columns: Tensor, is_before: Tensor) -> Callable[..., tuple[Tensor, None]]:
+    """Attention to what is kept, with the rows' own keys and values in its columns."""
+
+    def attention(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
+    ) -> tuple[Tensor, None]:
+        key, value = (
+            old.expand(len(new), -1, -1, -1).scatter(2, columns.expand_as(new), new)
+            for old, new in ((kept.keys, key), (kept.values, value))
+        )
+        read = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, is_before, scale=options["scaling"], enable_gqa=True
+        )
+        return read.transpose(1, 2).contiguous(), None
+
+    return attention
+
+
 def attend(
     query: Tensor, key: Tensor, value: Tensor, *, scale: float, is_causal: bool = False
 ) -> tuple[Tensor, Tensor]:

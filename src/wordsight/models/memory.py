@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def free_pass_bytes(device: torch.device) -> int:
+    """What a pass may take where nobody says: 4 GiB, or where half of what is free on a GPU, or of all memory
+    beside a CPU, is less than that, so much, as a power of two.
+    """
+    if device.type == "cuda":
+        room: int = torch.cuda.mem_get_info(device)[0]
+    else:
+        room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 * GIB
+    return min(4 * GIB, 2 ** max(0, (room // 2).bit_length() - 1))
+
+
 def row_bytes(config: Any, tokens: int, kept: int, *, itemsize: int = 2) -> int:
     """About how many bytes a row of a batch takes that reads so many tokens: the keys and values of those
     that it keeps, what one layer holds at a time, and the logits of its last token.
@@ -39,7 +51,7 @@ def row_bytes(config: Any, tokens: int, kept: int, *, itemsize: int = 2) -> int:
     groups = _widest(text, "num_key_value_heads") or heads
     inner = _widest(text, "intermediate_size") or 4 * width
     cache = 2 * head * kept * (layers * groups + heads)  # once more in a layer, for every head
-    layer = tokens * (4 * width + max(3 * inner, 8 * heads * head))
+    layer = tokens * (6 * width + max(3 * inner, 8 * heads * head))
     scores = 12 * tokens * kept * (heads if config._attn_implementation == "eager" else 1)
     logits = 8 * vocabulary  # in float32, and a copy
     return int(itemsize * (cache + layer) + scores + logits)

@@ -24,7 +24,7 @@ from wordsight._utils.progress import subtasks
 from wordsight.errors import ModelError, ModelNote, UsageError, located, shown
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.batching import batches
-from wordsight.models.cascade import Beginning, can_cascade, last_token_only, reading_after
+from wordsight.models.cascade import Beginning, can_cascade, last_token_only, reading_after, reading_again
 from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, check_pruner, closes_gaps
 from wordsight.models.context import PromptLength, check_length
 from wordsight.models.conversation import Conversation, Message, Turn
@@ -37,11 +37,18 @@ from wordsight.models.generation import Generated, departures, generation_argume
 from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
 from wordsight.models.load_options import NEW_TOKENS, LoadOptions
 from wordsight.models.loading import load
-from wordsight.models.memory import GIB, PassMemory, row_bytes
+from wordsight.models.memory import GIB, PassMemory, free_pass_bytes, row_bytes
 from wordsight.models.offloading import input_device, on_device, onloaded
 from wordsight.models.preflight import Preflight
 from wordsight.models.processing import Processed, process
-from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
+from wordsight.models.prompt import (
+    Prompt,
+    PromptPruner,
+    collate,
+    collate_after,
+    collate_columns,
+    shared_prefix_length,
+)
 from wordsight.models.rows import MODALITIES, Row, check_count, split_rows
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
 from wordsight.models.tokens import VisualTokens
@@ -64,8 +71,8 @@ class VLM:
 
     pass_tokens bounds how many tokens, past their shared beginning, one forward pass of `logits` reads, and
     how many prompts are given to `generate` at a time; pass_bytes, about how many bytes they take beside the
-    model: keys and values of what is shared are repeated for every prompt. Both change nothing but last
-    digits. options are those it was loaded with; of generation, they hold for answers.
+    model. Both change nothing but last digits. options are those it was loaded with; of generation, they hold
+    for answers.
     """
 
     model: PreTrainedModel
@@ -125,7 +132,9 @@ class VLM:
         if isinstance(dtype, torch.dtype):
             given["dtype"] = str(dtype).removeprefix("torch.")
         options = replace(options or LoadOptions(), **given)
-        vlm = cls(*load(name, options), name, options=options)
+        model, processor = load(name, options)
+        room = options.pass_bytes or free_pass_bytes(model.device)
+        vlm = cls(model, processor, name, options=options, pass_bytes=room)
         vlm._is_loaded = True
         return vlm
 
@@ -345,6 +354,36 @@ class VLM:
         """The prompt, read whole, for `logits` of prompts that begin as it does."""
         self.check_lengths([prompt])
         return self._begin(prompt, collate([prompt]))
+
+    @torch.no_grad()
+    def reread(self, begun: Beginning, prompts: Sequence[Prompt], columns: Tensor) -> Tensor:
+        """(B, V) float32 logits of prompts of which the read tokens at `columns` (B, K), ascending, alone are
+        read: the keys and values of all others stay those of the prompt that was read (`begin`), as if they
+        did not depend on what comes before them.
+
+        Raises ModelError if the model's attention cannot be replaced, see `can_cascade`.
+        """
+        length = begun.prompt.length
+        if not (self.family.shares_beginning(self.model) and can_cascade(self.model, begun.cache, length)):
+            raise ModelError(
+                f"{self.name} ({self.model.config.model_type}) cannot read some tokens of a prompt anew and "
+                "keep the others: its attention is not causal, not sdpa, or sees no further than a window; "
+                "take what is exact"
+            )
+        count, layers = columns.shape[1], len(begun.cache.layers)
+        return self._in_passes(
+            partial(self._logits_again, begun),
+            batches(list(zip(prompts, columns, strict=True)), lambda _: count, self.pass_tokens),
+            # Every row has the keys and values of one layer at a time, and a mask.
+            each=self._row_bytes(count, 0) + 2 * begun.bytes // layers + 5 * count * length,
+            beside=begun.bytes,
+        )
+
+    def _logits_again(self, begun: Beginning, pairs: Sequence[tuple[Prompt, Tensor]]) -> Tensor:
+        prompts, columns = zip(*pairs, strict=True)
+        inputs = collate_columns(prompts, columns)
+        with self._reading(*prompts), reading_again(self.model, begun.cache, torch.stack(columns)):
+            return self._checked_logits(self._last_token(inputs, use_cache=False))
 
     def _beginning(self, prompts: Sequence[Prompt], after: Beginning | None) -> tuple[Beginning | None, int]:
         """What all prompts begin with, and of how many tokens it is."""

@@ -9,12 +9,14 @@ code: every token is examined, batched.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from wordsight._utils.progress import subtask, subtasks
-from wordsight.algorithms.divergence import Divergence
+from wordsight.algorithms.divergence import Divergence, jensen_shannon
+from wordsight.algorithms.ranking import correlation
 from wordsight.errors import ModelError
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
@@ -95,6 +97,35 @@ def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
         parts |= dict(zip(group, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
     return LogitPair(whole.logits.expand_as(ablated), ablated)
+
+
+def ablate_global_frozen(vlm: VLM, prompt: Prompt) -> LogitPair:
+    """About what `ablate_global` says, for a fraction of its work: only a neighborhood and what comes after
+    the picture are read anew, as if all other tokens of it were the same without the neighborhood.
+
+    Raises ModelError if the model cannot be read so, see `VLM.reread`.
+    """
+    around = _around(vlm, prompt)
+    whole = vlm.begin(prompt)
+    places = prompt.is_visual[prompt.is_kept()].nonzero()[:, 0]  # (N,)
+    after = torch.arange(int(places[-1]) + 1, prompt.length, device=places.device)
+    distinct = sorted({tuple(row) for row in around}, key=lambda row: (len(row), row))
+    parts: dict[tuple[int, ...], Tensor] = {}
+    for _, group in groupby(distinct, len):
+        windows = list(group)
+        columns = torch.stack([torch.cat([places[list(row)], after]) for row in windows])
+        prompts = [_with_padding_at(vlm, prompt, row) for row in windows]
+        parts |= dict(zip(windows, vlm.reread(whole, prompts, columns), strict=True))
+    ablated = torch.stack([parts[tuple(row)] for row in around])
+    return LogitPair(whole.logits.expand_as(ablated), ablated)
+
+
+def frozen_correlation(vlm: VLM, prompt: Prompt) -> float | None:
+    """Spearman's rank correlation, over the visual tokens of a prompt, of the Jensen-Shannon divergences by
+    `ablate_global_frozen` and by `ablate_global`; None if one of them is constant.
+    """
+    pairs = (ablate_global_frozen(vlm, prompt), ablate_global(vlm, prompt))
+    return correlation(*(pair.divergence(jensen_shannon) for pair in pairs))
 
 
 def _around(vlm: VLM, prompt: Prompt) -> list[list[int]]:
