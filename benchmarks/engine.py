@@ -1,5 +1,5 @@
-"""What it saves to keep what prompts begin with once: against repeating it for every prompt, in one process, the
-two in turn; seconds of one thread, or of a GPU, and the peak of memory beside the model.
+"""What it saves to keep what prompts begin with once: against repeating it for every prompt, in one process,
+the two in turn; seconds of one thread, or of a GPU, and the peak of memory beside the model.
 """
 
 from __future__ import annotations
@@ -32,23 +32,26 @@ SIDE = 24  # tokens to a side of the picture of a random model
 MIDDLE = SIDE * SIDE // 2
 # Of a random model some tokens are enough: all of its prompts of an experiment are alike in their lengths.
 SOME = 64
+# Layers, their width, that of their MLP, and heads; the second is that of LLaVA-1.5-7B.
 SHAPES = {
-    "12 x 1024": {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12},
-    "32 x 4096": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
+    "12 x 1024": (12, 1024, 2816, 16),
+    "32 x 4096": (32, 4096, 11008, 32),
 }
 
 
 def random_model(shape: str, device: str) -> VLM:
     """A LLaVA of random weights with pictures of 24 x 24 tokens, on a GPU in bfloat16."""
     embedded = VLM.from_pretrained(device="cpu")
-    text = SHAPES[shape]
+    layers, width, inner, heads = SHAPES[shape]
+    small = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, image_size=384,
-            patch_size=16, projection_dim=32,
-        ),
+        vision_config=CLIPVisionConfig(**small, image_size=384, patch_size=16, projection_dim=32),
         text_config=LlamaConfig(
-            **text, num_attention_heads=text["hidden_size"] // 64, vocab_size=len(embedded.processor.tokenizer),
+            hidden_size=width,
+            intermediate_size=inner,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            vocab_size=len(embedded.processor.tokenizer),
             pad_token_id=0,
         ),
         image_token_id=embedded.model.config.image_token_id,
@@ -56,7 +59,7 @@ def random_model(shape: str, device: str) -> VLM:
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         attn_implementation="sdpa",
-    )  # fmt: skip
+    )
     torch.set_default_dtype(torch.float32 if device == "cpu" else torch.bfloat16)
     with torch.device(device):
         model = LlavaForConditionalGeneration(config)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from wordsight.algorithms.divergence import jensen_shannon
+from wordsight.errors import ModelError
 from wordsight.models.cascade import can_cascade
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.ablation import ablate_global, ablate_regional
+from wordsight.redundancy.ablation import _with_padding_at, ablate_global, ablate_regional
 from wordsight.redundancy.probe import keep_only, probe_tokens
 
 QUESTION = "what color is the cat?"
@@ -48,6 +49,18 @@ def test_leaving_tokens_out_changes_what_it_changes_one_by_one(mapped, prompt, a
         assert torch.equal(ours.argmax(-1), theirs.argmax(-1))
     moved = (pair.divergence(jensen_shannon) for pair in (quick, slow))
     torch.testing.assert_close(*moved, rtol=1e-4, atol=1e-6)
+
+
+def test_reading_a_part_anew_is_exact_where_it_is_all_that_changes(vlm, prompt):
+    changed = [_with_padding_at(vlm, prompt, [place]) for place in (1, 2)]
+    first = int(prompt.is_visual.nonzero()[1])
+    columns = torch.arange(first, prompt.length).expand(2, -1)
+    if not vlm.family.shares_beginning(vlm.model):
+        with pytest.raises(ModelError, match="cannot read some tokens of a prompt anew"):
+            vlm.reread(vlm.begin(prompt), changed, columns)
+        return
+    found = vlm.reread(vlm.begin(prompt), changed, columns)
+    torch.testing.assert_close(found, read_alone(vlm, changed), rtol=1e-5, atol=1e-4)
 
 
 def test_what_prompts_begin_with_is_kept_once_but_where_the_docs_say_otherwise(vlm, prompt):

@@ -135,7 +135,7 @@ def attend(
 
 
 def _attend_plainly(
-    query: Tensor, key: Tensor, value: Tensor, *, scale: float, is_causal: bool
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float, is_causal: bool = False
 ) -> tuple[Tensor, Tensor]:
     scores = scale * query.float() @ key.float().mT  # (B, heads, S, K)
     if is_causal:

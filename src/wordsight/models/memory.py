@@ -37,7 +37,7 @@ def free_pass_bytes(device: torch.device) -> int:
         room: int = torch.cuda.mem_get_info(device)[0]
     else:
         room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 * GIB
-    return min(4 * GIB, 2 ** max(0, (room // 2).bit_length() - 1))
+    return min(4 * GIB, 1 << max(0, (room // 2).bit_length() - 1))
 
 
 def row_bytes(config: Any, tokens: int, kept: int, *, itemsize: int = 2) -> int:
