@@ -70,7 +70,7 @@ class Direct(ScorePruner):
         if self.weight == 1:
             return super().select(tokens)
         bonus = self.weight / (1 - self.weight) * self.score(tokens)
-        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.budget(tokens), bonus))
+        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.count(tokens), bonus))
 
 
 @dataclass(kw_only=True)

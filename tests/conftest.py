@@ -66,6 +66,15 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
+def saved(tiny, tmp_path_factory):
+    """A folder with the tiny model in float32, in one file; not to be changed."""
+    folder = tmp_path_factory.mktemp("saved")
+    tiny.model.save_pretrained(folder)
+    tiny.processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def deep(tiny):
     """The tiny model with a language model of six layers, two heads to every key."""
     torch.manual_seed(0)
@@ -118,6 +127,7 @@ def tokens():
             "question": torch.rand(64, 5, generator=random) * 2 - 1,
             "nearest_word": torch.randint(20, (64,), generator=random),
             "word_similarity": torch.rand(64, generator=random),
+            "keys_last": torch.randn(64, 3, 4, generator=random),
         },
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Literal, get_args
 
 import torch
@@ -98,27 +98,35 @@ def measure_experiments(
 ) -> dict[str, dict[str, Tensor]]:
     """The columns of the experiments in `needs` and of "tokens", whose embeddings are in the model's dtype.
 
-    Ablations are NaN for the tokens that `rows` does not pick.
+    Ablations are NaN for the tokens that `rows` does not pick. What is said to RELEASED_QUESTION is read as
+    released code reads it.
     """
     whole = vlm.encode(media, questions[0])
     places = (~whole.visual.is_break).nonzero()[:, 0]
     content = whole.visual.take(places)
     found = {TOKENS: {"embeds": content.embeds.cpu(), "cell": content.cell.cpu()}}
+    articles = probe.articles_of(questions[0], usual=())
+    ablate: dict[str, Callable[[list[int]], ablation.LogitPair]] = {
+        "regional": partial(ablation.ablate_regional, vlm, replace(whole, visual=content), articles=articles),
+        "global": lambda picked: ablation.ablate_global(
+            vlm, whole, places[picked].tolist(), articles=articles
+        ),
+    }
     wanted = [name for name in experiments(len(questions))[1:] if name in needs]
     for name in subtasks(wanted, len(wanted)):
         if name in ABLATIONS:
             picked = rows(name, found)
-            picked = torch.arange(len(places)) if picked is None else picked.nonzero()[:, 0]
-            found[name] = _ablation(vlm, name, whole, places, picked)
+            is_picked = torch.ones(len(places), dtype=torch.bool) if picked is None else picked
+            found[name] = _ablation(ablate[name], is_picked)
         else:
             question = questions[probes(len(questions)).index(name)]
             prompt = whole if question == questions[0] else vlm.encode(media, question, visual=whole.visual)
-            found[name] = _probe(vlm, replace(prompt, visual=content))
+            found[name] = _probe(vlm, replace(prompt, visual=content), question)
     return found
 
 
-def _probe(vlm: VLM, prompt: Prompt) -> dict[str, Tensor]:
-    said = probe.probe_tokens(vlm, prompt)
+def _probe(vlm: VLM, prompt: Prompt, question: str) -> dict[str, Tensor]:
+    said = probe.probe_tokens(vlm, prompt, articles=probe.articles_of(question, usual=probe.ARTICLES))
     columns = {
         "words": said.tokens[:, :WORDS],
         "word_probabilities": said.probabilities[:, :WORDS],
@@ -129,16 +137,13 @@ def _probe(vlm: VLM, prompt: Prompt) -> dict[str, Tensor]:
     return {name: column.cpu().contiguous() for name, column in columns.items()}
 
 
-def _ablation(vlm: VLM, name: str, whole: Prompt, places: Tensor, picked: Tensor) -> dict[str, Tensor]:
-    """The divergences (N,) of the tokens at these `places` of the prompt, NaN but for those `picked`."""
-    columns = {measure: torch.full((len(places),), torch.nan) for measure in MEASURES}
+def _ablation(ablate: Callable[[list[int]], ablation.LogitPair], is_picked: Tensor) -> dict[str, Tensor]:
+    """The divergences (N,) of the tokens that are picked (N,), NaN for the others."""
+    columns = {measure: torch.full((len(is_picked),), torch.nan) for measure in MEASURES}
+    picked = is_picked.nonzero()[:, 0]
     if not len(picked):
         return columns
-    if name == "regional":
-        content = replace(whole, visual=whole.visual.take(places))
-        pair = ablation.ablate_regional(vlm, content, picked.tolist())
-    else:
-        pair = ablation.ablate_global(vlm, whole, places.cpu()[picked].tolist())
+    pair = ablate(picked.tolist())
     for measure, divergence in MEASURES.items():
         columns[measure][picked] = pair.divergence(divergence).float().cpu()
     return columns

@@ -63,6 +63,10 @@ def _building(config: CodebookConfig) -> list[tuple[str, str]]:
         rows.append(("redundant if", _redundant(condition, config.get("thresholds"))))
     if "clustering" in config:
         rows += _listed("clustering", _clustered(config["clustering"]))
+    if "pruning" in config:
+        rows.append(
+            ("authors prune", ", ".join(f"{name}={value}" for name, value in config["pruning"].items()))
+        )
     return rows
 
 
