@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,13 +34,11 @@ def checked(kind: type[T], data: Any, where: str | Path) -> T:
         raise FileError(f"{where} is damaged or of another version: {place}: {first['msg']}") from error
 
 
-def _new_adapter(kind: Any) -> Any:
+@cache
+def _adapter(kind: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
-
-
-_adapter: Callable[[Any], Any] = cache(_new_adapter)  # making one takes longer than its use
 
 
 def json_text(record: Any, *, indent: int | None = 1, sort_keys: bool = False) -> str:
