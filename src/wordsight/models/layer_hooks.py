@@ -14,10 +14,12 @@ import copy
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock, RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -27,6 +29,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from wordsight.errors import ModelError
 from wordsight.models.layer_state import Attention, LayerState
 from wordsight.models.prompt import Prompt
+
+_guard = Lock()
+_locks: WeakKeyDictionary[Any, AbstractContextManager[Any]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -57,6 +62,13 @@ def cache_name(model: Any) -> str:
 def is_flash(config: Any) -> bool:
     """Whether a language model of this config attends by FlashAttention, of any version."""
     return "flash" in (config._attn_implementation or "")
+
+
+def exclusive(model: Any) -> AbstractContextManager[Any]:
+    """While open, no other thread uses this model, whose layers may be changed for a run."""
+    with _guard:
+        lock: AbstractContextManager[Any] = _locks.setdefault(model, RLock())
+    return lock
 
 
 @contextmanager
