@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 SIDE = 24  # tokens to a side of the picture of a random model
 MIDDLE = SIDE * SIDE // 2
 # Of a random model some tokens are enough: all of its prompts of an experiment are alike in their lengths.
-SOME = 64
+SOME, ROWS = 32, 4
 # Layers, their width, that of their MLP, and heads; the second is that of LLaVA-1.5-7B.
 SHAPES = {
     "12 x 1024": (12, 1024, 2816, 16),
@@ -88,14 +88,18 @@ def experiments(vlm: VLM, prompt: Prompt, *, whole: bool) -> dict[str, Callable[
             "global": lambda: ablation.ablate_global(vlm, prompt),
         }
     few = replace(prompt, visual=prompt.visual.take(torch.arange(SOME, device=prompt.visual.embeds.device)))
-    changed = prompt.visual.embeds.clone()
-    changed[MIDDLE] = 0
-    other = replace(prompt, visual=replace(prompt.visual, embeds=changed))
     return {
         "probe": lambda: probe.probe_tokens(vlm, few),
         "regional": lambda: ablation.ablate_regional(vlm, few),
-        "global": lambda: vlm.logits([other] * 12, after=vlm.begin(prompt)),
+        "global": lambda: vlm.logits([_changed(prompt, i) for i in range(ROWS)], after=vlm.begin(prompt)),
     }
+
+
+def _changed(prompt: Prompt, number: int) -> Prompt:
+    """The prompt with another token in the middle of its picture."""
+    embeds = prompt.visual.embeds.clone()
+    embeds[MIDDLE] = number
+    return replace(prompt, visual=replace(prompt.visual, embeds=embeds))
 
 
 def timed(work: Callable[[], Any], device: str) -> tuple[float, float]:
@@ -168,7 +172,7 @@ def main() -> None:
     record["frozen"] = frozen(demo, 8, device)
     shape = "12 x 1024" if device == "cpu" else "32 x 4096"
     record[shape] = measure(
-        random_model(shape, device), whole=device != "cpu", rounds=max(1, rounds // 2), device=device
+        random_model(shape, device), whole=device != "cpu", rounds=max(2, rounds // 2), device=device
     )
     record["command"] = f"python benchmarks/engine.py --device {device} --rounds {rounds}"
     record["environment"] = environment(demo)

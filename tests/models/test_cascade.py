@@ -1,5 +1,6 @@
 """Cascade: attention in two parts is attention, and the model is afterwards as it was."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -117,3 +118,13 @@ def test_behind_a_window_keys_are_repeated_and_logits_are_the_same(windowed, pro
 def test_a_prompt_within_the_window_is_read_in_a_cascade(windowed, prompt):
     short = replace(prompt, visual=prompt.visual.take(torch.arange(50)))
     assert can_cascade(windowed.model, windowed.begin(short).cache, short.length)
+
+
+def test_threads_that_read_with_one_model_do_not_disturb_each_other(deep, prompt):
+    groups = [changed_late(prompt, count) for count in (2, 3, 4, 5)]
+    before, expected = state(deep), [one_by_one(deep, prompts) for prompts in groups]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(deep.logits, groups * 3))
+    for ours, theirs in zip(found, expected * 3, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert state(deep)[1:] == before[1:]

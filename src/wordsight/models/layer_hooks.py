@@ -16,10 +16,12 @@ import copy
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from threading import Lock, RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -29,6 +31,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from wordsight.errors import ModelError
 from wordsight.models.layer_state import Attention, LayerState
 from wordsight.models.prompt import Prompt
+
+_guard = Lock()
+_locks: WeakKeyDictionary[Any, AbstractContextManager[Any]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,13 @@ def is_flash(config: Any) -> bool:
 
 class _Captured(Exception):
     """Ends a layer once its attention is captured."""
+
+
+def exclusive(model: Any) -> AbstractContextManager[Any]:
+    """While open, no other thread uses this model, whose layers may be changed for a run."""
+    with _guard:
+        lock: AbstractContextManager[Any] = _locks.setdefault(model, RLock())
+    return lock
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -35,7 +35,14 @@ from wordsight.models.families.base import Size
 from wordsight.models.fingerprints import Fingerprint, Parts, fingerprint_of_files, fingerprint_of_model
 from wordsight.models.finite import FiniteLogits, check_logits
 from wordsight.models.generation import Generated, departures, generation_arguments, read_generated, seeded
-from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, read_beginning, tokens_read
+from wordsight.models.layer_hooks import (
+    cache_name,
+    exclusive,
+    is_flash,
+    pruning_hooks,
+    read_beginning,
+    tokens_read,
+)
 from wordsight.models.load_options import NEW_TOKENS, LoadOptions
 from wordsight.models.loading import load
 from wordsight.models.memory import GIB, PassMemory, free_pass_bytes, row_bytes
@@ -526,13 +533,14 @@ class VLM:
             length = PromptLength.of(prompt.sequence["position_ids"], prompt.is_visual)
             check_length(self.name, self.model.config, length, new_tokens)
 
-    def _reading(self, *prompts: Prompt) -> AbstractContextManager[None]:
-        """What the model raises while it reads prompts, as one sentence; but a layerwise method may have
-        raised it.
+    @contextmanager
+    def _reading(self, *prompts: Prompt) -> Iterator[None]:
+        """While the model reads, no other thread uses it; what it raises is one sentence, but a layerwise
+        method of the prompts may have raised it.
         """
-        if any(prompt.layerwise for prompt in prompts):
-            return nullcontext()
-        return as_model_error(f"{self.name} ({self.model.config.model_type}) cannot read this prompt")
+        told = as_model_error(f"{self.name} ({self.model.config.model_type}) cannot read this prompt")
+        with exclusive(self.model), nullcontext() if any(one.layerwise for one in prompts) else told:
+            yield
 
     def _layerwise(self, prompts: Sequence[Prompt]) -> AbstractContextManager[dict[str, Any]]:
         """The hooks of the prompts' layerwise methods, which are checked before."""
