@@ -6,7 +6,8 @@ goes: hidden states, rotary embeddings, rows and columns of the mask. The caches
 shorter, and in every step of the answer each of them gets the columns of the mask that its cache has.
 
 All attention is computed by what the model was loaded with, SDPA or FlashAttention; of one layer per cut the
-queries and keys are kept, from which a method computes the few rows that it needs.
+queries and keys are kept, from which a method computes the few rows that it needs. Of the layer after the cut
+no more than queries and keys are computed, if the method asks for them.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from wordsight.errors import ModelError
@@ -104,7 +105,7 @@ def pruning_hooks(
         yield {cache_name(model): beginning.cache} if beginning else {}
         return
     layers = decoder_layers(model)
-    run = _Run(prompts, layers, beginning)
+    run = _Run(prompts, layers, partial(final_norm, model), beginning)
     with ExitStack() as stack:
         for number, layer in enumerate(layers):
             hook = layer.register_forward_pre_hook(partial(run.before, number), with_kwargs=True)
@@ -125,15 +126,23 @@ def is_flash(config: Any) -> bool:
     return "flash" in (config._attn_implementation or "")
 
 
+class _Captured(Exception):
+    """Ends a layer once its attention is captured."""
+
+
 @contextmanager
-def capture_attention(attention: Any) -> Iterator[dict[str, Any]]:
-    """While open, the first call of this attention goes into the mapping: queries, keys, mask, options."""
+def capture_attention(attention: Any, *, only: bool = False) -> Iterator[dict[str, Any]]:
+    """While open, the first call of this attention goes into the mapping: queries, keys, mask, options. With
+    `only` it ends there, and so does the block.
+    """
     captured: dict[str, Any] = {}
     config, name = attention.config, f"wordsight_{id(captured)}"
 
     def capture(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
         attention.config = config
         captured.update({"query": query, "key": key, "mask": mask, **options})
+        if only:
+            raise _Captured
         # Eager attention is a function of the model's own file; all others are known by their names.
         eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
@@ -143,7 +152,8 @@ def capture_attention(attention: Any) -> Iterator[dict[str, Any]]:
     attention.config = copy.copy(config)
     attention.config._attn_implementation = name
     try:
-        yield captured
+        with suppress(_Captured):
+            yield captured
     finally:
         attention.config = config
         del ALL_ATTENTION_FUNCTIONS[name]
@@ -172,23 +182,15 @@ def attention_of_row(captured: Mapping[str, Any], i: int, length: int) -> Attent
 
 
 def decoder_layers(model: Any) -> Sequence[Any]:
-    """The layers of the language model, first to last. Raises ModelError if one is without attention."""
+    """The layers of the language model, first to last. Raises ModelError if one is without attention, or some
+    share what they attend to.
+    """
     layers: Sequence[Any] = getattr(model.get_decoder(), "layers", ())
     if not len(layers) or not all(has_attention(layer) for layer in layers):
         raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): its language model is no stack of layers "
             "with attention between which tokens could be dropped; take a method that prunes before it"
         )
-    return attention_layers(model)
-
-
-def attention_layers(model: Any) -> Sequence[Any]:
-    """The layers of the language model that have attention, first to last. Raises ModelError if none has, or
-    some share what they attend to.
-    """
-    layers = [layer for layer in getattr(model.get_decoder(), "layers", ()) if has_attention(layer)]
-    if not layers:
-        raise not_captured(model.get_decoder())
     if any(getattr(layer.self_attn, "is_kv_shared_layer", False) for layer in layers):
         raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): layers of its language model share keys "
@@ -197,9 +199,30 @@ def attention_layers(model: Any) -> Sequence[Any]:
     return layers
 
 
+def attention_layers(model: Any) -> Sequence[Any]:
+    """The layers of the language model that have attention, first to last. Raises ModelError if none has."""
+    layers = [layer for layer in getattr(model.get_decoder(), "layers", ()) if has_attention(layer)]
+    if not layers:
+        raise not_captured(model.get_decoder())
+    return layers
+
+
 def has_attention(layer: Any) -> bool:
     """Whether a layer has attention of its own, which can be captured."""
     return hasattr(getattr(layer, "self_attn", None), "config")
+
+
+def final_norm(model: Any, hidden: Tensor) -> Tensor:
+    """What the language model makes of hidden states (..., D) after its last layer. Raises ModelError if that
+    is not known.
+    """
+    norm = getattr(model.get_decoder(), "norm", None)
+    if norm is None:
+        raise ModelError(
+            f"{type(model).__name__} ({model.config.model_type}): the norm after the last layer of its "
+            "language model, which this method needs, is not known; take one that prunes before it"
+        )
+    return norm(hidden)  # type: ignore[no-any-return]  # a Tensor
 
 
 def tokens_read(model: Any, prompt: Prompt) -> float:
@@ -273,8 +296,15 @@ class _Run:
     generated  how many tokens the model has read since it read the prompts.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], layers: Sequence[Any], beginning: Beginning | None) -> None:
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        layers: Sequence[Any],
+        final_norm: Callable[[Tensor], Tensor],
+        beginning: Beginning | None,
+    ) -> None:
         self.prompts, self.layer, self.beginning = prompts, layers[0], beginning
+        self.final_norm = final_norm
         self.is_flash = is_flash(layers[0].self_attn.config)
         self.plans = _plans(prompts, len(layers))
         self.cuts = sorted({cut for plan in self.plans for cut in plan})
@@ -308,22 +338,49 @@ class _Run:
         if not cut:
             return None
         if cut not in self.left:
-            hidden = self.pruned(cut, hidden)
+            ahead = cache(partial(self.attention_ahead, layer, hidden, more, given))
+            hidden = self.pruned(cut, hidden, ahead)
+        more, given = self.shortened(more, given, self.left[cut])
+        return (hidden, *more), given
+
+    def shortened(
+        self, more: list[Any], given: dict[str, Any], left: _Remaining
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """What a layer is given beside hidden states, of what is left alone."""
         changed: dict[str, Any] = {
-            "attention_mask": self.mask(given.get("attention_mask"), self.left[cut]),
+            "attention_mask": self.mask(given.get("attention_mask"), left),
             # Rotary embeddings tell the places; ids with gaps would be packed sequences to FlashAttention.
             "position_ids": None,
         }
         if not self.generated:
-            columns, rotary = self.left[cut].columns[..., None], given["position_embeddings"]
-            if self.beginning:
-                rotary = [torch.cat(parts, -2) for parts in zip(self.beginning.rotary, rotary, strict=True)]
-            changed["position_embeddings"] = tuple(_take_along(part, columns, -2) for part in rotary)
+            columns = left.columns[..., None]
+            changed["position_embeddings"] = tuple(
+                _take_along(part, columns, -2) for part in self.rotary(given)
+            )
             more = [values if values is None else _take_along(values, columns, -2) for values in more]
-        return (hidden, *more), given | changed
+        return more, given | changed
 
-    def pruned(self, cut: int, hidden: Tensor) -> Tensor:
-        """(B, L, D) what is left of the hidden states (B, M, D) from this cut on."""
+    def attention_ahead(
+        self, layer: Any, hidden: Tensor, more: list[Any], given: dict[str, Any]
+    ) -> Mapping[str, Any]:
+        """The attention of a layer, if it read these hidden states of a cut before it drops any."""
+        if self.left:
+            more, given = self.shortened(more, given, self.left[max(self.left)])
+        elif self.beginning:
+            hidden = self.whole("hidden", hidden)
+            no_mask = {"attention_mask": None, "position_ids": None}
+            given = {**given, **no_mask, "position_embeddings": self.rotary(given)}
+        given = {name: None if isinstance(value, Cache) else value for name, value in given.items()}
+        with capture_attention(layer.self_attn, only=True) as captured:
+            layer.forward(hidden, *more, **given)
+        if not captured:
+            raise not_captured(layer)
+        return captured
+
+    def pruned(self, cut: int, hidden: Tensor, ahead: Callable[[], Mapping[str, Any]]) -> Tensor:
+        """(B, L, D) what is left of the hidden states (B, M, D) from this cut on; `ahead` computes the
+        attention of the layer after it.
+        """
         rows, left = [], []
         is_first = not self.left
         if is_first:
@@ -333,7 +390,7 @@ class _Run:
             states = hidden[i, row.columns] if is_first else hidden[i, -len(row.columns) :]
             count = self.plans[i].get(cut, len(row.visual))
             if prompt.layerwise and count < len(row.visual):
-                found = prompt.layerwise.prune_layer(self.state(cut, i, states), count)
+                found = prompt.layerwise.prune_layer(self.state(cut, i, states, ahead), count)
                 row, places = row.keep_only(found.visual)
                 states = found.hidden[places]
             rows.append(row)
@@ -341,18 +398,37 @@ class _Run:
         self.rows, self.left[cut] = rows, _Remaining.of(rows)
         return _pad_with_first(left)
 
-    def state(self, cut: int, i: int, states: Tensor) -> LayerState:
+    def state(self, cut: int, i: int, states: Tensor, ahead: Callable[[], Mapping[str, Any]]) -> LayerState:
         """Prompt `i` at the cut, where these are its hidden states (L, D)."""
         if not (captured := self.captured.get(cut)):
             raise not_captured(self.layer)
         start = self.starts[i]
-        attention = attention_of_row(captured, i, len(states))
-        if self.beginning and not self.left:
-            query = torch.cat([self.beginning.query[i], captured["query"][i]], 1)[:, start.columns]
-            key = captured["key"][i][:, start.columns]
-            attention = replace(attention, queries=query, keys=key, mask=None)
-        embeds = self.embeds[i, start.columns]
-        return LayerState(states, self.rows[i].visual, attention, embeds, start.visual)
+        return LayerState(
+            states,
+            self.rows[i].visual,
+            self.attention_of(captured, i, len(states)),
+            self.embeds[i, start.columns],
+            start.visual,
+            lambda: self.attention_of(ahead(), i, len(states)),
+            self.final_norm,
+        )
+
+    def attention_of(self, captured: Mapping[str, Any], i: int, length: int) -> Attention:
+        """What was captured of prompt `i`, of which so many tokens are left."""
+        attention = attention_of_row(captured, i, length)
+        if not self.beginning or self.left:
+            return attention
+        queries, columns = captured["query"][i], self.starts[i].columns
+        if queries.shape[1] < self.length:
+            queries = torch.cat([self.beginning.query[i], queries], 1)
+        return replace(attention, queries=queries[:, columns], keys=captured["key"][i][:, columns], mask=None)
+
+    def rotary(self, given: Mapping[str, Any]) -> Sequence[Tensor]:
+        """The embeddings of the places of all columns of the batch."""
+        rest: Sequence[Tensor] = given["position_embeddings"]
+        if not self.beginning:
+            return rest
+        return [torch.cat(parts, -2) for parts in zip(self.beginning.rotary, rest, strict=True)]
 
     def whole(self, name: str, rest: Tensor) -> Tensor:
         """(B, L, D) states of all columns of the batch, of which these are those after the beginning."""

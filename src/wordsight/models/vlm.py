@@ -620,8 +620,11 @@ def unwrapped(model: Any) -> Any:
     its layers.
     """
     while not isinstance(model, PreTrainedModel):
-        inside = (getattr(model, name, None) for name in ("base_model", "module", "_orig_mod", "model"))
-        found = next((one for one in inside if isinstance(one, torch.nn.Module)), None)
+        # Of its own modules: peft passes on any other name, and a model has a base_model of its own.
+        own = dict(model.named_children()) if isinstance(model, torch.nn.Module) else {}
+        found = next(
+            (own[name] for name in ("base_model", "module", "_orig_mod", "model") if name in own), None
+        )
         if found is None:
             return model
         model = found
