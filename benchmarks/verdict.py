@@ -35,8 +35,8 @@ from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.build import build_codebook, random_codebook
+from wordsight.redundancy.collecting import collect_evidence
 from wordsight.redundancy.criteria import CRITERIA, Condition
-from wordsight.redundancy.evidence import collect_evidence
 from wordsight.synthetic.scenes import SPLITS, render, save_scenes
 from wordsight.tasks.base import Example
 from wordsight.tasks.scenes import Scenes

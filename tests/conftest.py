@@ -27,7 +27,8 @@ import wordsight
 from wordsight import cli
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.evidence import SIGNALS, Evidence
+from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.experiments import SIGNALS
 from wordsight.synthetic import scenes
 
 SHIPPED = Path(wordsight.__file__).parent / "demo" / "model"
@@ -138,8 +139,9 @@ def evidence_of():
             word_probabilities=torch.full((count, 5), 0.2),
             signals={name: torch.as_tensor(signals.get(name, [9.0] * count)) for name in SIGNALS},
             pictures=tuple(names),
+            sha256=(None,) * len(names),
             manifest={
-                "format": 3,
+                "format": 4,
                 "model": "made-up",
                 "fingerprint": "f00d",
                 "questions": ["what is it?", "what color is it?"],
@@ -151,7 +153,6 @@ def evidence_of():
                     "pass_tokens": 4096,
                     "versions": {},
                 },
-                "pictures": [{"name": name, "sha256": None} for name in names],
             },
         )
 

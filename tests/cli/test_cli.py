@@ -14,7 +14,7 @@ from wordsight.explain.token_table import ProbeRecord
 from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.uniform import Uniform
-from wordsight.redundancy import evidence, probe
+from wordsight.redundancy import examining, probe
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import criterion
 from wordsight.redundancy.probe import QUESTION, RELEASED_QUESTION
@@ -66,7 +66,7 @@ def test_a_stopped_command_ends_in_one_line(run, monkeypatch, arguments):
 
 
 def test_a_stopped_build_leaves_no_half_of_a_book(run, folder, monkeypatch):
-    monkeypatch.setattr(evidence, "measure_tokens", interrupt)
+    monkeypatch.setattr(examining, "measure_experiments", interrupt)
     assert run(*BUILD, "--out", "out")[0] == 130
     assert not (folder / "out").exists()
     assert [path.name for path in (folder / "out.evidence").iterdir()] == ["manifest.json"]
@@ -74,7 +74,7 @@ def test_a_stopped_build_leaves_no_half_of_a_book(run, folder, monkeypatch):
 
 def test_a_stopped_build_goes_on_with_the_same_command(run, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(evidence, "measure_tokens", interrupt)
+        patch.setattr(examining, "measure_experiments", interrupt)
         run(*BUILD, "--out", "out")
     assert run(*BUILD, "--out", "out")[0] == 0
 

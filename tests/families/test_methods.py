@@ -22,8 +22,8 @@ from wordsight.pruners.learned import Learned
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.build import Clustering, build_codebook
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.collecting import collect_evidence
 from wordsight.redundancy.criteria import Condition
-from wordsight.redundancy.evidence import collect_evidence
 from wordsight.redundancy.scorer import Fitting, fit_scorer
 
 QUESTION = "what color is the cat?"

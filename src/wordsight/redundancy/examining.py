@@ -99,10 +99,8 @@ def open_unchanged(picture: PictureFile, digests: Iterable[str | None]) -> tuple
 
 def _signal_columns(shard: Shard) -> list[dict[str, Tensor]]:
     """What a shard has of one number per token, of each of its pictures; nothing of those it skipped."""
-    spec = columns_of(shard.experiment)
-    columns = {
-        name: torch.split(shard.column(name), shard.tokens) for name, (shape, _) in spec.items() if not shape
-    }
+    names = [name for name, (shape, _) in columns_of(shard.experiment).items() if not shape]
+    columns = {name: torch.split(shard.column(name), shard.tokens) for name in names}
     return [
         {name: column[position] for name, column in columns.items()} if count else {}
         for position, count in enumerate(shard.tokens)

@@ -11,7 +11,8 @@ from wordsight.redundancy.merging import MergeRecord
 
 def part_sentence(record: PartRecord, folder: Path) -> str:
     """Which part of the evidence is there now."""
-    return f"part {record['part']} of {record['parts']} is in {folder}: {counted(record['tokens'], 'token')} examined"
+    examined = counted(record["tokens"], "token")
+    return f"part {record['part']} of {record['parts']} is in {folder}, {examined} examined now"
 
 
 def merge_sentence(record: MergeRecord, folder: Path) -> str:
