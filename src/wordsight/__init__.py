@@ -85,6 +85,8 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.redundancy.evidence import Evidence as Evidence
     from wordsight.redundancy.experiments import measure_tokens as measure_tokens
     from wordsight.redundancy.merging import merge_evidence as merge_evidence
+    from wordsight.redundancy.presets import Preset as Preset
+    from wordsight.redundancy.presets import preset as preset
     from wordsight.redundancy.probe import TokenProbe as TokenProbe
     from wordsight.redundancy.probe import probe_tokens as probe_tokens
     from wordsight.redundancy.scorer import Fitting as Fitting
@@ -132,6 +134,7 @@ _MODULES = {
     "MediaInput": "wordsight.media.inputs",
     "MergePruner": "wordsight.pruners.base",
     "Pool": "wordsight.pruners.pool",
+    "Preset": "wordsight.redundancy.presets",
     "Progress": "wordsight._utils.progress",
     "Prompt": "wordsight.models.prompt",
     "PruMerge": "wordsight.pruners.prumerge",
@@ -178,6 +181,7 @@ _MODULES = {
     "measure_tokens": "wordsight.redundancy.experiments",
     "merge_evidence": "wordsight.redundancy.merging",
     "open_source": "wordsight.media.sources",
+    "preset": "wordsight.redundancy.presets",
     "probe_tokens": "wordsight.redundancy.probe",
     "random_codebook": "wordsight.redundancy.build",
     "recommend": "wordsight.evaluation.recommendation",

@@ -126,7 +126,7 @@ def test_evidence_is_of_tokens_that_show_something(mapped, evidence_of, folder):
 def test_a_codebook_prunes_by_share_by_count_and_by_threshold(vlm, book, picture, options):
     media = picture(40, 40, 7)
     tokens = vlm.encode(media, QUESTION).visual
-    pruner = CodebookPruner(codebook=book, **options)
+    pruner = CodebookPruner(codebook=book, budget="prompt", **options)
     kept = pruner.prune(tokens)
     redundancy = book.redundancy(tokens.embeds)
     content = kept.slot[~kept.is_break]
