@@ -25,12 +25,13 @@ class ToMe(MergePruner):
     """
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
-        sums = tokens.embeds.float()  # (N, D) in the direction of the means
+        sums = tokens.embeds.double()  # (N, D) so that the mean of copies of a token is that token
         everyone = torch.arange(len(tokens), device=sums.device)
         left, part_of = everyone, everyone
         while len(left) > count:
             ours, theirs = left[::2], left[1::2]
-            link, partner = most_similar(sums[ours], sums[theirs])
+            means = sums / part_of.bincount(minlength=len(tokens)).clamp(min=1)[:, None]
+            link, partner = most_similar(means[ours], means[theirs])
             going = top_indices(link, min(len(left) - count, len(theirs)))
             merged, into = ours[going], theirs[partner[going]]
             sums = sums.index_add(0, into, sums[merged])
