@@ -27,5 +27,5 @@ class CDPruner(Pruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         relevance = min_max_scaled(tokens.signals["question"].float().mean(1))
-        kernel = relevance[:, None] * cosine(tokens.embeds) * relevance
+        kernel = cosine(tokens.embeds).mul_(relevance[:, None]).mul_(relevance)
         return tokens.take(greedy_dpp(kernel, self.budget(tokens)))
