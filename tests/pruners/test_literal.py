@@ -208,8 +208,10 @@ def whole_farthest_first(distance, count):
     return chosen
 
 
-def test_farthest_first_reads_no_distance_of_a_token_from_itself(many):
-    distance = torch.rand(len(many), len(many), generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("block", [50, 1024])
+def test_no_token_is_its_own_neighbor(many, block, monkeypatch):
+    monkeypatch.setattr(selection, "BLOCK", block)
+    distance = torch.rand(len(many), len(many), generator=torch.Generator().manual_seed(1)).fill_diagonal_(0)
     assert farthest_first(distance, 20).tolist() == whole_farthest_first(distance, 20)
 
 
