@@ -1,10 +1,11 @@
 """What choosing tokens costs beside reading the prompt, at the size of LLaVA-1.5-7B: tokens of 4,096 numbers,
 64 tokens of text, 32 layers.
 
-576 tokens are a picture, 2,880 one in five parts, 20,000 a film of 32 frames. Tokens, signals and prototypes
-are random. Reading is counted, not run: its operations, of causal attention a half, at the rate of a product
-of matrices of those sizes on the same core. Signals are there before: collecting those of the vision tower,
-and comparing with all words of the vocabulary, is not in these times.
+Tokens, signals and prototypes are random, and the tokens are one picture's: methods that share their budget
+among parts of a picture or frames of a film have less to compare there. Reading is counted, not run: its
+operations, of causal attention a half, at the rate of a product of matrices of the model's size on the same
+core. Signals are there before: collecting those of the vision tower, and comparing with all words of the
+vocabulary, is not in these times.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
 
 HERE = Path(__file__).parent
-SIZES = {(1, 24): 3, (5, 24): 3, (32, 25): 1}  # frames and the side of each: rounds
+SIZES = {(24, 24): 3, (48, 60): 3, (100, 200): 1}  # rows and columns: rounds
 TEXT, WIDTH, INNER, LAYERS = 64, 4096, 11_008, 32
 PROTOTYPES = 454  # of the authors' released book for LLaVA-1.5-7B
 HEADS, HEAD = 16, 64  # of the vision tower
@@ -52,8 +53,8 @@ def main() -> None:
     methods = before_the_model()
     taken: dict[str, dict[int, list[float]]] = {name: {} for name in methods}  # CPU seconds by tokens
     reading, skipped = dict[int, float](), dict[str, float]()
-    for (frames, side), rounds in SIZES.items():
-        tokens = drawn_tokens(frames, side)
+    for (height, width), rounds in SIZES.items():
+        tokens = drawn_tokens(height, width)
         count = len(tokens)
         expected = {name: grown(times, count) for name, times in taken.items()}
         skipped |= {name: spent for name, spent in expected.items() if spent > LIMIT}
@@ -150,9 +151,9 @@ def drawn_scorer() -> Scorer:
     return Scorer(layers, config)
 
 
-def drawn_tokens(frames: int, side: int) -> VisualTokens:
-    """Random tokens with all signals there are."""
-    count = frames * side**2
+def drawn_tokens(height: int, width: int) -> VisualTokens:
+    """Random tokens of one picture with all signals there are."""
+    count = height * width
     places = torch.arange(count)
     zero = torch.zeros_like(places)
     signals = {
@@ -160,11 +161,12 @@ def drawn_tokens(frames: int, side: int) -> VisualTokens:
         **{f"cls_attention_{name}": torch.rand(count) for name in ("first", "undivided")},
         "features": torch.randn(count, HEADS * HEAD),
         "keys": torch.randn(count, HEADS, HEAD),
+        "keys_last": torch.randn(count, HEADS, HEAD),
         "question": torch.rand(count, TEXT) * 2 - 1,
         "nearest_word": torch.randint(2000, (count,)),
         "word_similarity": torch.rand(count),
     }
-    cell = torch.stack([places // side**2, zero, places // side % side, places % side], 1)
+    cell = torch.stack([zero, zero, places // width, places % width], 1)
     embeds = torch.randn(count, WIDTH).bfloat16()
     return VisualTokens(embeds, places, cell, signals=signals)
 

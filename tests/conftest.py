@@ -27,7 +27,8 @@ import wordsight
 from wordsight import cli
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.evidence import SIGNALS, Evidence
+from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.experiments import SIGNALS
 from wordsight.synthetic import scenes
 
 SHIPPED = Path(wordsight.__file__).parent / "demo" / "model"
@@ -62,6 +63,15 @@ def tiny():
     model = LlavaForConditionalGeneration(config).float()
     loud(model.parameters())
     return VLM(model, AutoProcessor.from_pretrained(SHIPPED), "tiny")
+
+
+@pytest.fixture(scope="session")
+def saved(tiny, tmp_path_factory):
+    """A folder with the tiny model in float32, in one file; not to be changed."""
+    folder = tmp_path_factory.mktemp("saved")
+    tiny.model.save_pretrained(folder)
+    tiny.processor.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +127,7 @@ def tokens():
             "question": torch.rand(64, 5, generator=random) * 2 - 1,
             "nearest_word": torch.randint(20, (64,), generator=random),
             "word_similarity": torch.rand(64, generator=random),
+            "keys_last": torch.randn(64, 3, 4, generator=random),
         },
     )
 
@@ -137,8 +148,9 @@ def evidence_of():
             word_probabilities=torch.full((count, 5), 0.2),
             signals={name: torch.as_tensor(signals.get(name, [9.0] * count)) for name in SIGNALS},
             pictures=tuple(names),
+            sha256=(None,) * len(names),
             manifest={
-                "format": 3,
+                "format": 4,
                 "model": "made-up",
                 "fingerprint": "f00d",
                 "questions": ["what is it?", "what color is it?"],
@@ -150,7 +162,6 @@ def evidence_of():
                     "pass_tokens": 4096,
                     "versions": {},
                 },
-                "pictures": [{"name": name, "sha256": None} for name in names],
             },
         )
 

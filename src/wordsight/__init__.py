@@ -23,7 +23,10 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.evaluation.results import Results as Results
     from wordsight.explain.record import ExplainRequest as ExplainRequest
     from wordsight.explain.record import explain_tokens as explain_tokens
+    from wordsight.integrations.ray import RayWorkers as RayWorkers
+    from wordsight.integrations.ray import collect_evidence_on_ray as collect_evidence_on_ray
     from wordsight.media.inputs import MediaInput as MediaInput
+    from wordsight.media.sources import open_source as open_source
     from wordsight.media.video import Video as Video
     from wordsight.models.attach import Attached as Attached
     from wordsight.models.attach import attach as attach
@@ -74,11 +77,14 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.redundancy.build import build_codebook as build_codebook
     from wordsight.redundancy.build import random_codebook as random_codebook
     from wordsight.redundancy.codebook import Codebook as Codebook
+    from wordsight.redundancy.collecting import EvidencePlan as EvidencePlan
+    from wordsight.redundancy.collecting import collect_evidence as collect_evidence
+    from wordsight.redundancy.collecting import collect_part as collect_part
     from wordsight.redundancy.criteria import Condition as Condition
     from wordsight.redundancy.criteria import Quantile as Quantile
     from wordsight.redundancy.evidence import Evidence as Evidence
-    from wordsight.redundancy.evidence import collect_evidence as collect_evidence
-    from wordsight.redundancy.evidence import measure_tokens as measure_tokens
+    from wordsight.redundancy.experiments import measure_tokens as measure_tokens
+    from wordsight.redundancy.merging import merge_evidence as merge_evidence
     from wordsight.redundancy.probe import TokenProbe as TokenProbe
     from wordsight.redundancy.probe import probe_tokens as probe_tokens
     from wordsight.redundancy.scorer import Fitting as Fitting
@@ -111,6 +117,7 @@ _MODULES = {
     "EVS": "wordsight.pruners.evs",
     "EmbedLens": "wordsight.pruners.embedlens",
     "Evidence": "wordsight.redundancy.evidence",
+    "EvidencePlan": "wordsight.redundancy.collecting",
     "Example": "wordsight.tasks.base",
     "ExplainRequest": "wordsight.explain.record",
     "Family": "wordsight.models.families.base",
@@ -133,6 +140,7 @@ _MODULES = {
     "PyramidDrop": "wordsight.pruners.pyramiddrop",
     "Quantile": "wordsight.redundancy.criteria",
     "Random": "wordsight.pruners.random",
+    "RayWorkers": "wordsight.integrations.ray",
     "Requirements": "wordsight.evaluation.recommendation",
     "Results": "wordsight.evaluation.results",
     "Scope": "wordsight.pruners.scope",
@@ -159,13 +167,17 @@ _MODULES = {
     "build_codebook": "wordsight.redundancy.build",
     "calibrate": "wordsight.evaluation.calibration",
     "collate": "wordsight.models.prompt",
-    "collect_evidence": "wordsight.redundancy.evidence",
+    "collect_evidence": "wordsight.redundancy.collecting",
+    "collect_evidence_on_ray": "wordsight.integrations.ray",
+    "collect_part": "wordsight.redundancy.collecting",
     "compare": "wordsight.evaluation.comparison",
     "describe_model": "wordsight.analysis.model_info",
     "explain_tokens": "wordsight.explain.record",
     "fit_scorer": "wordsight.redundancy.scorer",
     "inspect_codebook": "wordsight.analysis.prototypes",
-    "measure_tokens": "wordsight.redundancy.evidence",
+    "measure_tokens": "wordsight.redundancy.experiments",
+    "merge_evidence": "wordsight.redundancy.merging",
+    "open_source": "wordsight.media.sources",
     "probe_tokens": "wordsight.redundancy.probe",
     "random_codebook": "wordsight.redundancy.build",
     "recommend": "wordsight.evaluation.recommendation",
@@ -179,8 +191,21 @@ if not TYPE_CHECKING:  # a module with __getattr__ has every name, to a type che
     def __getattr__(name: str) -> Any:
         if name not in _MODULES:
             raise AttributeError(f"module 'wordsight' has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name]), name)
+        try:
+            return getattr(import_module(_MODULES[name]), name)
+        except ImportError as error:
+            _raise_known(error)
+            raise
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _raise_known(error: ImportError) -> None:
+    """Raises ModelError for what somebody can do something about: transformers says only what is missing."""
+    from wordsight.errors import ModelError
+    from wordsight.models.failures import known_reason
+
+    if reason := known_reason(error):
+        raise ModelError(reason) from error

@@ -38,6 +38,7 @@ def drawn(count, kind):
     signals = {
         "features": rows(40),
         "keys": rows(2, 16),
+        "keys_last": rows(2, 16),
         "question": torch.rand(count, 5, generator=generator) * 2 - 1,
         "nearest_word": torch.randint(count // 4, (count,), generator=generator),
         **{
@@ -66,12 +67,11 @@ def cosines(embeds):
 
 
 def whole_facility_location(similarity, count, quality):
-    chosen, covered, tie = [], torch.zeros_like(similarity[:, 0]), None
+    chosen, covered = [], torch.zeros_like(similarity[:, 0])
     for _ in range(count):
         gain = quality * (similarity - covered[:, None]).clamp(min=0).sum(0)
-        tie = 1e-6 * gain.max() if tie is None else tie
         gain[chosen] = -torch.inf
-        chosen.append(int((gain >= gain.max() - tie).int().argmax()))
+        chosen.append(int((gain >= (1 - 1e-6) * gain.max()).int().argmax()))
         covered = torch.maximum(covered, similarity[:, chosen[-1]])
     return chosen
 
@@ -160,7 +160,7 @@ def test_tome_merges_as_if_all_were_compared_with_all(many):
 def test_prumerge_adds_the_nearest_of_all(many):
     count, attention = len(many) // 10, many.signals["cls_attention_undivided"]
     best = top_indices(attention, len(many))
-    alike = cosines(many.signals["keys"].flatten(1)).fill_diagonal_(-torch.inf)[best[: count - 1]]
+    alike = cosines(many.signals["keys_last"].flatten(1)).fill_diagonal_(-torch.inf)[best[: count - 1]]
     near = alike.topk(32).indices
     weights = torch.eye(len(many))[best[: count - 1]].scatter_add(1, near, attention[near])
     found = PruMerge().merge_weights(many, count)[1]

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TIE = 1e-6  # gains that are no farther apart are equal, as a share of the first
+TIE = 1e-6  # gains that are no farther apart are equal, as a share of the highest
+NOTHING = 1e-13  # of the first gain: less than that is left by rounding, sums being double
 BLOCK = 1024  # tokens that are compared with all others at a time
 ROUNDING = 1e-6  # of what a token is worth alone: less than that is left by rounding, kernels being float32
 
@@ -94,12 +95,12 @@ def facility_location(similarity: Tensor, count: int, quality: Tensor) -> Tensor
     chosen = torch.zeros(count, dtype=torch.long, device=similarity.device)
     covered = torch.zeros_like(similarity[:, 0])  # (things,)
     gain = cover_between(similarity, covered, covered + torch.inf)
-    free = torch.ones_like(quality, dtype=torch.bool)
-    tie = TIE * (quality * gain).max()
+    nothing, free = NOTHING * gain.max(), torch.ones_like(quality, dtype=torch.bool)
     for i in range(count):
-        worth = (quality * gain).masked_fill(~free, -torch.inf)  # (N,)
+        worth = quality * gain.where(gain > nothing, 0)  # (N,)
+        worth[~free] = -torch.inf
         # Two tokens that cover each other gain the same: the first of them, however sums are rounded.
-        chosen[i] = (worth >= worth.max() - tie).int().argmax()
+        chosen[i] = (worth >= (1 - TIE) * worth.max()).int().argmax()
         free[chosen[i]] = False
         before, covered = covered, torch.maximum(covered, similarity[:, chosen[i]])
         gain -= cover_between(similarity, before, covered)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
     SHARE,
+    SOURCE,
     AsJson,
+    Column,
     EvidenceFolder,
     Model,
     Pictures,
     as_share,
+    everywhere,
     evidence_folder,
     load_vlm,
+    places,
     print_json,
     print_result,
     print_text,
@@ -26,15 +32,15 @@ from wordsight.cli.common import (
     say_skipped,
     takes_load_options,
 )
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, shown
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
-    from wordsight.models.vlm import VLM
+    from wordsight.integrations.ray import RayWorkers
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import Codebook
     from wordsight.redundancy.criteria import Condition, Quantile
-    from wordsight.redundancy.evidence import Evidence
+    from wordsight.redundancy.presets import Preset
 
 app = typer.Typer(help="Build, calibrate, import, compact and inspect codebooks of redundant prototypes.")
 
@@ -47,46 +53,100 @@ Largest = Annotated[
 MinImages = Annotated[
     int | None, typer.Option(help="keep clusters found in more pictures than this, 16 by default", min=0)
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="collect the evidence on Ray: local starts it on this machine, auto is the cluster that this "
+        "machine is in, or HOST:PORT (extra: ray)",
+    ),
+]
+Actors = Annotated[int | None, typer.Option(help="models that Ray loads; as many as fit by default", min=1)]
+GpusPerActor = Annotated[
+    float | None, typer.Option(help="0.5 where two share one; by default 1, if there is any", min=0)
+]
 
 
 @app.command()
 @takes_load_options
 def build(
-    photos: Annotated[Path, typer.Argument(help="a folder of pictures")],
+    source: Annotated[str, typer.Argument(help=SOURCE)],
     out: Annotated[Path, typer.Option(help="the folder to write the book to")],
     evidence: EvidenceFolder = None,
+    column: Column = None,
     limit: Pictures = None,
     criterion: Annotated[
         str, typer.Option(help="what makes a token redundant; paper is the paper's exact condition")
     ] = "default",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="the paper's settings for llava-1.5, llava-next or llava-onevision, pruning included"
+        ),
+    ] = None,
     confidence: Threshold = None,
     divergence: Threshold = None,
     largest: Largest = None,
     min_images: MinImages = None,
+    keep_embeddings: Annotated[
+        Literal["all", "survivors"],
+        typer.Option(help="of all tokens, or only of those that can be prototypes of this criterion"),
+    ] = "all",
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="examine only one part of so many, counted from 0, as 0/4, and build nothing; by default "
+            "RANK/WORLD_SIZE, as torchrun sets them"
+        ),
+    ] = None,
+    ray: Ray = None,
+    actors: Actors = None,
+    num_gpus_per_actor: GpusPerActor = None,
     model: Model = "demo",
     load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
-    from wordsight.media.images import find_pictures
-    from wordsight.redundancy.build import build_codebook
+    """Examine every token of the pictures of a source, as the criterion needs it, then build the codebook; a
+    stopped run goes on.
+    """
+    from wordsight.media.sources import open_source
     from wordsight.redundancy.codebook import check_destination
+    from wordsight.redundancy.collecting import collect_evidence, collect_part
+    from wordsight.reports.evidence import part_sentence
 
-    condition, clustering = _condition(criterion, confidence, divergence), _clustering(largest, min_images)
-    pictures = find_pictures(photos)[:limit]
-    collected_in = evidence_folder(evidence, out, photos)
-    check_destination(out, apart=[photos, collected_in])
-    clustering.check_readable(pictures)
+    share, chosen = None if ray else _part(part), _preset(preset, criterion)
+    chosen = replace(
+        chosen,
+        condition=_condition(chosen.condition, confidence, divergence),
+        clustering=_clustering(chosen.clustering, largest, min_images),
+    )
+    plan = replace(chosen.plan, only_survivors=keep_embeddings == "survivors")
+    workers = _ray_workers(ray, actors, num_gpus_per_actor, model, load)
+    if workers and part:
+        raise UsageError("--part is for processes that share the work without Ray; leave it or --ray out")
+    pictures = open_source(everywhere(source) if workers else source, column).first(limit)
+    collected_in = evidence_folder(evidence, out, source)
+    check_destination(out, apart=[*places(source), collected_in])
+    chosen.clustering.check_readable(pictures)
+    if share:
+        record = collect_part(load_vlm(model, load), pictures, collected_in, plan, part=share)
+        print_result(record, lambda record: [part_sentence(record, collected_in)], as_json=as_json)
+        return
     say_replaced(out)
-    collected = _evidence(load_vlm(model, load), pictures, collected_in)
-    book = build_codebook(collected, condition, clustering)
-    _save(book, out, as_json)
+    if workers:
+        from wordsight.integrations.ray import collect_evidence_on_ray
+
+        collected = collect_evidence_on_ray(workers, list(pictures), collected_in, plan)
+    else:
+        collected = collect_evidence(load_vlm(model, load), pictures, collected_in, plan)
+    say_skipped(collected.skipped)
+    _save(chosen.build(collected), out, as_json)
 
 
 @app.command()
 @takes_load_options
 def calibrate(
-    images: Annotated[Path, typer.Option(help="a folder of a few hundred pictures")],
+    images: Annotated[str, typer.Option(help=f"a few hundred pictures: {SOURCE}")],
     out: Annotated[Path, typer.Option(help="the folder to write the best book to, if one pays")],
     task: Annotated[
         str, typer.Option(help="the task, or questions.jsonl, whose validation split decides")
@@ -95,6 +155,7 @@ def calibrate(
         int, typer.Option(help="validation questions: half choose the book, half test it", min=20)
     ] = 600,
     evidence: EvidenceFolder = None,
+    column: Column = None,
     limit: Pictures = None,
     largest: Largest = None,
     min_images: MinImages = None,
@@ -107,14 +168,17 @@ def calibrate(
     from wordsight.evaluation.calibration import calibrate as run
     from wordsight.evaluation.calibration import split_questions
     from wordsight.evaluation.statistics import FEWEST_PICTURES
-    from wordsight.media.images import find_pictures
+    from wordsight.media.sources import open_source
+    from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import check_destination
+    from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
     from wordsight.reports.calibration import calibration_tables
 
-    validation, clustering = replace(tasks.make(task), split="validation"), _clustering(largest, min_images)
-    pictures = find_pictures(images)[:limit]
+    validation = replace(tasks.make(task), split="validation")
+    clustering = _clustering(Clustering(), largest, min_images)
+    pictures = open_source(images, column).first(limit)
     collected_in = evidence_folder(evidence, out, images)
-    check_destination(out, apart=[images, collected_in, *validation.files])
+    check_destination(out, apart=[*places(images), collected_in, *validation.files])
     clustering.check_readable(pictures)
     vlm = load_vlm(model, load)
     _, testing = split_questions(vlm, validation, questions)  # refuses what cannot be asked, before the work
@@ -124,7 +188,8 @@ def calibrate(
             f"{FEWEST_PICTURES}; more --questions are about more pictures"
         )
     say_replaced(out)
-    collected = _evidence(vlm, pictures, collected_in)
+    collected = collect_evidence(vlm, pictures, collected_in, EvidencePlan(clustering=clustering))
+    say_skipped(collected.skipped)
     calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
     if calibration.record["pays"]:
         calibration.book.save_pretrained(out)
@@ -141,13 +206,14 @@ def import_book(
     model: Annotated[str, typer.Option(help="the model the book is for")],
     as_json: AsJson = False,
 ) -> None:
-    """Convert a codebook that the paper's authors released."""
+    """Convert a codebook that the paper's authors released, with the rule that they prune by with it."""
     from wordsight.models.loading import embedding_width
     from wordsight.redundancy.codebook import check_destination, import_released
+    from wordsight.redundancy.presets import with_released_pruning
 
     check_destination(out, apart=[file])
     say_replaced(out)
-    imported = import_released(file, model)
+    imported = with_released_pruning(import_released(file, model))
     width = embedding_width(model)
     if width not in (None, imported.info["width"]):
         raise UsageError(
@@ -246,12 +312,36 @@ def inspect(
     print_result(record, lambda record: [terminal(cluster_table(record))], as_json=as_json)
 
 
-def _evidence(vlm: VLM, pictures: list[Path], folder: Path) -> Evidence:
-    from wordsight.redundancy.evidence import collect_evidence
+def _part(given: str | None) -> tuple[int, int] | None:
+    """The part and the number of parts that --part asks for, or that torchrun has made this process."""
+    if given is None:
+        rank, size = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
+        given = f"{rank}/{size}" if rank and size and size != "1" else None
+    if given is None:
+        return None
+    numbers = re.fullmatch(r"(\d+)/(\d+)", given)
+    if numbers is None:
+        raise UsageError(f"expected a part such as 0/4, got {shown(given)}")
+    return int(numbers[1]), int(numbers[2])
 
-    evidence = collect_evidence(vlm, pictures, folder)
-    say_skipped(evidence.skipped)
-    return evidence
+
+def _ray_workers(
+    address: str | None, actors: int | None, gpus: float | None, model: str, options: LoadOptions | None
+) -> RayWorkers | None:
+    """What --ray asks for. Raises UsageError if there is only a part of it."""
+    from wordsight.integrations.ray import RayWorkers
+
+    if address is not None:
+        return RayWorkers(
+            model=everywhere(model) if os.path.isdir(model) else model,
+            options=options,
+            address=address,
+            actors=actors,
+            gpus=gpus,
+        )
+    if actors is not None or gpus is not None:
+        raise UsageError("--actors and --num-gpus-per-actor are of --ray, which is missing")
+    return None
 
 
 def _save(book: Codebook, out: Path, as_json: bool) -> None:
@@ -263,20 +353,30 @@ def _save(book: Codebook, out: Path, as_json: bool) -> None:
         print_text(f"{counted(len(book.prototypes), 'prototype')} in {out}\n")
 
 
-def _clustering(largest: int | None, min_images: int | None) -> Clustering:
+def _preset(name: str | None, criterion_name: str) -> Preset:
+    """The preset of a name, or else what our own codebooks are built by, with this criterion."""
     from wordsight.redundancy.build import Clustering
+    from wordsight.redundancy.criteria import criterion
+    from wordsight.redundancy.presets import Preset, preset
+    from wordsight.redundancy.probe import QUESTIONS
 
-    usual = Clustering()
-    return Clustering(
+    if name is None:
+        condition = criterion(criterion_name)
+        return Preset(condition=condition, clustering=Clustering(), pruning=None, questions=QUESTIONS)
+    if criterion_name != "default":
+        raise UsageError(f"expected --preset {name} or --criterion {criterion_name}: a preset has its own")
+    return preset(name)
+
+
+def _clustering(usual: Clustering, largest: int | None, min_images: int | None) -> Clustering:
+    return replace(
+        usual,
         largest=usual.largest if largest is None else largest,
         images=usual.images if min_images is None else min_images,
     )
 
 
-def _condition(name: str, confidence: str | None, divergence: str | None) -> Condition:
-    from wordsight.redundancy.criteria import criterion
-
-    condition = criterion(name)
+def _condition(condition: Condition, confidence: str | None, divergence: str | None) -> Condition:
     if confidence is not None:
         condition = replace(condition, confidence=_threshold(confidence))
     if divergence is not None:

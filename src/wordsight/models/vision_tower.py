@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-SIGNALS = frozenset({"cls_attention", "cls_attention_first", "cls_attention_undivided", "features", "keys"})
+SIGNALS = frozenset(
+    {"cls_attention", "cls_attention_first", "cls_attention_undivided", "features", "keys", "keys_last"}
+)
 QUERIES = 512  # of a packed tower at a time: attention takes (heads, QUERIES, patches), whatever the picture
 
 
@@ -23,11 +25,11 @@ class VisionTower:
     has_cls     whether its first token is [CLS], which is not projected.
 
     Signals of the layer that is projected: cls_attention (N,), the attention that [CLS] pays to each patch,
-    mean over heads, and cls_attention_undivided (N,), as if it had one head; keys (N, heads, width) of the
-    patches; features (N, C), what it returns for each patch, and cls_similarity (N,), their cosine with what
-    it returns for [CLS]. cls_attention_first (N,) is of the first layer. In a tower without [CLS] attention
-    is what a patch gets from all patches, on average (the fallback of FasterVLM), and there is no
-    cls_similarity.
+    mean over heads; keys (N, heads, width) of the patches; features (N, C), what it returns for each patch,
+    and cls_similarity (N,), their cosine with what it returns for [CLS]. cls_attention_first (N,) is of the
+    first layer; of the last one are keys_last and cls_attention_undivided (N,), as if it had one head. In a
+    tower without [CLS] attention is what a patch gets from all patches, on average (the fallback of
+    FasterVLM), and there is no cls_similarity.
     """
 
     module: nn.Module
@@ -46,7 +48,7 @@ class VisionTower:
         found: dict[str, Tensor] = {}
         # hidden_states[i] is what layer i - 1 returns: index -1 is the last layer, -2 the one before.
         layer = -1 if self.state is None else self.state if self.state < 0 else self.state - 1
-        first, projected = self.attentions[0], self.attentions[layer]
+        first, projected, last = self.attentions[0], self.attentions[layer], self.attentions[-1]
 
         def attention(module: Any, arguments: tuple[Tensor, ...], options: dict[str, Any]) -> None:
             states = arguments[0] if arguments else options["hidden_states"]
@@ -54,7 +56,10 @@ class VisionTower:
             if module is first:
                 found["cls_attention_first"] = signals["cls_attention"]
             if module is projected:
-                found.update(signals)
+                found.update({name: signals[name] for name in ("cls_attention", "keys")})
+            if module is last:
+                found["cls_attention_undivided"] = signals["cls_attention_undivided"]
+                found["keys_last"] = signals["keys"]
 
         def outputs(module: Any, arguments: Any, output: Any) -> None:
             last = self.state is None
@@ -62,7 +67,7 @@ class VisionTower:
             found.update(self._features(states.float()))
 
         with ExitStack() as hooks:
-            for module in {first, projected}:
+            for module in {first, projected, last}:
                 hooks.callback(module.register_forward_pre_hook(attention, with_kwargs=True).remove)
             hooks.callback(self.module.register_forward_hook(outputs).remove)
             yield found

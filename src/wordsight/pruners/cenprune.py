@@ -8,6 +8,7 @@ its nearest neighbor.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from wordsight.algorithms.selection import cosine_distance, directions, farthest_first, min_max_scaled
 from wordsight.models.tokens import VisualTokens
@@ -20,10 +21,12 @@ class CenPrune(Pruner):
     1].
     """
 
+    PUBLISHED: ClassVar = {}  # the rule of the paper: no code is released
+
     def select(self, tokens: VisualTokens) -> VisualTokens:
         unit = directions(tokens.embeds)
         others = unit.sum(0) - unit  # (N, D)
         distinct = min_max_scaled(-(unit * others).sum(1) / max(1, len(tokens) - 1))
         embeds = tokens.embeds.float()
         apart = cosine_distance(embeds - embeds.mean(0)).mul_(distinct)
-        return tokens.take(farthest_first(apart, self.budget(tokens)))
+        return tokens.take(farthest_first(apart, self.count(tokens)))

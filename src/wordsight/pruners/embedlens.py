@@ -15,14 +15,17 @@ import torch
 from torch import Tensor
 
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.base import CONTIGUOUS, ScorePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
 class EmbedLens(ScorePruner):
     """Tokens whose nearest word is rare in the picture, the more similar to it the better."""
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"nearest_word", "word_similarity"})
+    budget: BudgetScope = "image"
 
     def score(self, tokens: VisualTokens) -> Tensor:
         word = tokens.signals["nearest_word"]

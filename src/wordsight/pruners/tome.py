@@ -14,7 +14,8 @@ from torch import Tensor
 
 from wordsight.algorithms.selection import most_similar, top_indices, with_doubles
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import CONTIGUOUS, MergePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -23,6 +24,9 @@ class ToMe(MergePruner):
     merge into means, each weighted by how many tokens it was made of. At most half of the tokens go in a
     round.
     """
+
+    PUBLISHED = CONTIGUOUS
+    budget: BudgetScope = "crop"
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         # In double precision, so that the mean of copies of a token is that token.

@@ -26,6 +26,7 @@ class TOPS(Pruner):
     the nearest picked. The paper has both weights in [0.5, 1].
     """
 
+    PUBLISHED: ClassVar = {}  # the rule of the paper: no code is released
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
     coverage: NotNegative = 0.5
     diversity: NotNegative = 0.5
@@ -38,7 +39,7 @@ class TOPS(Pruner):
         chosen = [relevance.argmax()]
         nearest = alike[chosen[0]].index_fill(0, chosen[0], torch.inf)  # cosine with the nearest picked
         gain = cover_between(alike, nearest, torch.full_like(nearest, torch.inf))
-        for _ in range(self.budget(tokens) - 1):
+        for _ in range(self.count(tokens) - 1):
             free[chosen[-1]] = False
             left = free.nonzero()[:, 0]
             cover, apart = min_max_scaled(gain[left].float()), 1 - nearest[left]

@@ -18,7 +18,7 @@ class Uniform(Pruner):
     """Evenly spaced rows, and evenly spaced tokens in each of them."""
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        budget = self.budget(tokens)
+        budget = self.count(tokens)
         crops = torch.unique_consecutive(tokens.cell[:, :2], dim=0, return_inverse=True)[1]
         sizes = crops.bincount().tolist()
         chosen = []

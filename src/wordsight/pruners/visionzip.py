@@ -16,7 +16,8 @@ from torch import Tensor
 from wordsight._utils.options import Fraction
 from wordsight.algorithms.selection import most_similar, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import CONTIGUOUS, MergePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -28,7 +29,9 @@ class VisionZip(MergePruner):
     to it by the keys (mean over heads). Papers' 54 + 10 of 64.
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "keys"})
+    budget: BudgetScope = "crop"
     contextual: Fraction = 10 / 64
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:

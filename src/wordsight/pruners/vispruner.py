@@ -16,7 +16,8 @@ from torch import Tensor
 from wordsight._utils.options import Fraction
 from wordsight.algorithms.selection import BLOCK, directions, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
+from wordsight.pruners.scopes import BudgetScope
 
 AT_ONCE = 8  # duplicates dropped in a round
 NEAREST = 32  # tokens that are looked through before all are
@@ -26,11 +27,13 @@ NEAREST = 32  # tokens that are looked through before all are
 class VisPruner(Pruner):
     """important: the share of the kept tokens that are chosen by attention, in [0, 1]."""
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
+    budget: BudgetScope = "crop"
     important: Fraction = 0.5
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        count = self.budget(tokens)
+        count = self.count(tokens)
         best = top_indices(tokens.signals["cls_attention"], len(tokens))
         important = int(count * self.important)
         rest = best[important:]
