@@ -26,6 +26,7 @@ from transformers import (
 import wordsight
 from wordsight import cli
 from wordsight.models.tokens import VisualTokens
+from wordsight.models.vision_tower import BY_LAYER
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.evidence import SIGNALS, Evidence
 from wordsight.synthetic import scenes
@@ -117,6 +118,7 @@ def tokens():
             "question": torch.rand(64, 5, generator=random) * 2 - 1,
             "nearest_word": torch.randint(20, (64,), generator=random),
             "word_similarity": torch.rand(64, generator=random),
+            **{name: torch.randn(64, 6, generator=random).softmax(0) for name in sorted(BY_LAYER)},
         },
     )
 

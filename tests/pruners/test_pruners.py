@@ -12,6 +12,7 @@ from wordsight._utils import registry
 from wordsight.errors import UsageError
 from wordsight.models.text_similarity import TEXT_SIGNALS
 from wordsight.models.tokens import VisualTokens
+from wordsight.models.vision_tower import BY_LAYER
 from wordsight.pruners.base import MergePruner, Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
@@ -96,6 +97,7 @@ def layout(cells):
             "question": torch.rand(count, 5, generator=generator) * 2 - 1,
             "nearest_word": torch.randint(20, (count,), generator=generator),
             "word_similarity": torch.rand(count, generator=generator),
+            **{name: torch.rand(count, 6, generator=generator) for name in sorted(BY_LAYER)},
         },
     )
 
