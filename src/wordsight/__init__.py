@@ -53,7 +53,10 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.embedlens import EmbedLens as EmbedLens
     from wordsight.pruners.evs import EVS as EVS
     from wordsight.pruners.fastv import FastV as FastV
+    from wordsight.pruners.flowcut import FlowCut as FlowCut
+    from wordsight.pruners.hiprune import HiPrune as HiPrune
     from wordsight.pruners.hired import HiRED as HiRED
+    from wordsight.pruners.holov import HoloV as HoloV
     from wordsight.pruners.layerwise import LayerPruner as LayerPruner
     from wordsight.pruners.learned import Learned as Learned
     from wordsight.pruners.mmtok import MMTok as MMTok
@@ -70,6 +73,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.vidcom2 import VidCom2 as VidCom2
     from wordsight.pruners.visionzip import VisionZip as VisionZip
     from wordsight.pruners.vispruner import VisPruner as VisPruner
+    from wordsight.pruners.vscan import VScan as VScan
     from wordsight.redundancy.build import Clustering as Clustering
     from wordsight.redundancy.build import build_codebook as build_codebook
     from wordsight.redundancy.build import random_codebook as random_codebook
@@ -116,8 +120,11 @@ _MODULES = {
     "Family": "wordsight.models.families.base",
     "FastV": "wordsight.pruners.fastv",
     "Fitting": "wordsight.redundancy.scorer",
+    "FlowCut": "wordsight.pruners.flowcut",
     "GenerationOptions": "wordsight.models.load_options",
+    "HiPrune": "wordsight.pruners.hiprune",
     "HiRED": "wordsight.pruners.hired",
+    "HoloV": "wordsight.pruners.holov",
     "LayerPruner": "wordsight.pruners.layerwise",
     "Learned": "wordsight.pruners.learned",
     "LoadOptions": "wordsight.models.load_options",
@@ -148,6 +155,7 @@ _MODULES = {
     "Uniform": "wordsight.pruners.uniform",
     "UsageError": "wordsight.errors",
     "VLM": "wordsight.models.vlm",
+    "VScan": "wordsight.pruners.vscan",
     "VidCom2": "wordsight.pruners.vidcom2",
     "Video": "wordsight.media.video",
     "VisPruner": "wordsight.pruners.vispruner",
