@@ -50,12 +50,15 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.codebook_mmr import CodebookMMR as CodebookMMR
     from wordsight.pruners.dart import DART as DART
     from wordsight.pruners.divprune import DivPrune as DivPrune
+    from wordsight.pruners.dycoke import DyCoke as DyCoke
     from wordsight.pruners.embedlens import EmbedLens as EmbedLens
     from wordsight.pruners.evs import EVS as EVS
     from wordsight.pruners.fastv import FastV as FastV
+    from wordsight.pruners.fastvid import FastVID as FastVID
     from wordsight.pruners.flowcut import FlowCut as FlowCut
     from wordsight.pruners.hiprune import HiPrune as HiPrune
     from wordsight.pruners.hired import HiRED as HiRED
+    from wordsight.pruners.holitom import HoliTom as HoliTom
     from wordsight.pruners.holov import HoloV as HoloV
     from wordsight.pruners.layerwise import LayerPruner as LayerPruner
     from wordsight.pruners.learned import Learned as Learned
@@ -63,6 +66,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.pool import Pool as Pool
     from wordsight.pruners.prumerge import PruMerge as PruMerge
     from wordsight.pruners.prunesid import PruneSID as PruneSID
+    from wordsight.pruners.prunevid import PruneVid as PruneVid
     from wordsight.pruners.pyramiddrop import PyramidDrop as PyramidDrop
     from wordsight.pruners.random import Random as Random
     from wordsight.pruners.scope import Scope as Scope
@@ -112,6 +116,7 @@ _MODULES = {
     "Condition": "wordsight.redundancy.criteria",
     "DART": "wordsight.pruners.dart",
     "DivPrune": "wordsight.pruners.divprune",
+    "DyCoke": "wordsight.pruners.dycoke",
     "EVS": "wordsight.pruners.evs",
     "EmbedLens": "wordsight.pruners.embedlens",
     "Evidence": "wordsight.redundancy.evidence",
@@ -119,11 +124,13 @@ _MODULES = {
     "ExplainRequest": "wordsight.explain.record",
     "Family": "wordsight.models.families.base",
     "FastV": "wordsight.pruners.fastv",
+    "FastVID": "wordsight.pruners.fastvid",
     "Fitting": "wordsight.redundancy.scorer",
     "FlowCut": "wordsight.pruners.flowcut",
     "GenerationOptions": "wordsight.models.load_options",
     "HiPrune": "wordsight.pruners.hiprune",
     "HiRED": "wordsight.pruners.hired",
+    "HoliTom": "wordsight.pruners.holitom",
     "HoloV": "wordsight.pruners.holov",
     "LayerPruner": "wordsight.pruners.layerwise",
     "Learned": "wordsight.pruners.learned",
@@ -136,6 +143,7 @@ _MODULES = {
     "Prompt": "wordsight.models.prompt",
     "PruMerge": "wordsight.pruners.prumerge",
     "PruneSID": "wordsight.pruners.prunesid",
+    "PruneVid": "wordsight.pruners.prunevid",
     "Pruner": "wordsight.pruners.base",
     "PyramidDrop": "wordsight.pruners.pyramiddrop",
     "Quantile": "wordsight.redundancy.criteria",
