@@ -69,6 +69,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.prunevid import PruneVid as PruneVid
     from wordsight.pruners.pyramiddrop import PyramidDrop as PyramidDrop
     from wordsight.pruners.random import Random as Random
+    from wordsight.pruners.scissor import Scissor as Scissor
     from wordsight.pruners.scope import Scope as Scope
     from wordsight.pruners.sparsevlm import SparseVLM as SparseVLM
     from wordsight.pruners.tome import ToMe as ToMe
@@ -150,6 +151,7 @@ _MODULES = {
     "Random": "wordsight.pruners.random",
     "Requirements": "wordsight.evaluation.recommendation",
     "Results": "wordsight.evaluation.results",
+    "Scissor": "wordsight.pruners.scissor",
     "Scope": "wordsight.pruners.scope",
     "ScorePruner": "wordsight.pruners.base",
     "Scorer": "wordsight.redundancy.scorer",

@@ -9,6 +9,7 @@ import torch
 
 from wordsight.algorithms.clustering import dpc_centers
 from wordsight.algorithms.frames import frame_table, leave_enough
+from wordsight.algorithms.linkage import components, divided, linkage
 from wordsight.algorithms.selection import split_budget
 from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
@@ -16,6 +17,7 @@ from wordsight.pruners.dycoke import DyCoke
 from wordsight.pruners.fastvid import FastVID
 from wordsight.pruners.holitom import HoliTom, _windows
 from wordsight.pruners.prunevid import PruneVid, _scenes
+from wordsight.pruners.scissor import Scissor
 
 COUNTS = (1, 2, 5, 13, 25, 40, 63)
 FRAMES, PLACES = range(8), range(8)
@@ -35,6 +37,10 @@ def film(tokens):
 
 def cosine(a, b):
     return float(a.double() @ b.double() / a.double().norm() / b.double().norm())
+
+
+def cosines(rows):
+    return [[cosine(a, b) for b in rows] for a in rows]
 
 
 def falling(items, value):
@@ -274,7 +280,82 @@ def test_fastvid_agrees_with_its_rule(film, segments, similarity):
         check(FastVID(tokens=count, segments=segments, similarity=similarity), film, expected)
 
 
-@pytest.mark.parametrize("make", [FastVID, HoliTom, PruneVid])
+def grown(alike, threshold):
+    """The groups of what is connected by cosines above a threshold, by growing each."""
+    groups, left = [], list(range(len(alike)))
+    while left:
+        group, front = [], [left.pop(0)]
+        while front:
+            i = front.pop()
+            group.append(i)
+            near = [j for j in left if alike[i][j] > threshold]
+            left = [j for j in left if j not in near]
+            front += near
+        groups.append(sorted(group))
+    return groups
+
+
+def joined_to(alike, count):
+    """Groups of one each, the two with the most similar members joined until there are so many."""
+    groups = [[i] for i in range(len(alike))]
+    while len(groups) > count:
+        links = {
+            (a, b): max(alike[i][j] for i in groups[a] for j in groups[b])
+            for a, b in itertools.combinations(range(len(groups)), 2)
+        }
+        a, b = max(links, key=links.get)
+        groups = [group for i, group in enumerate(groups) if i not in (a, b)] + [groups[a] + groups[b]]
+    return groups
+
+
+def test_links_connect_what_growing_connects(film):
+    alike = cosines(film.embeds[:24])
+    links = linkage(torch.tensor(alike))
+    for threshold in (-1.0, 0.3, 0.6, 0.9, 1.0):
+        labels = components(links, threshold)
+        groups = [[i for i in range(24) if labels[i] == label] for label in range(max(labels) + 1)]
+        assert sorted(groups) == sorted(grown(alike, threshold)), threshold
+    for count in (1, 5, 24):
+        labels = divided(links, count)
+        groups = [[i for i in range(24) if labels[i] == label] for label in range(count)]
+        expected = joined_to(alike, count)
+        assert sorted(groups) == sorted(sorted(group) for group in expected), count
+
+
+def slow_scissor(tokens, count, similarity):
+    alike = [cosines(tokens.embeds[f * 8 : f * 8 + 8]) for f in FRAMES]
+
+    def within(threshold):
+        frames = [grown(rows, threshold) for rows in alike]
+        return [
+            [f * 8 + i for i in group] for f, groups in zip(FRAMES, frames, strict=True) for group in groups
+        ]
+
+    first = within(similarity)
+    while len(first) < count:  # as much higher as it takes, in steps that pass one link at a time
+        similarity += 0.001
+        first = within(similarity)
+    rows = torch.stack([tokens.embeds[group].mean(0) for group in first])
+    second = joined_to(cosines(rows), count)
+    centers = [rows[group].mean(0) for group in second]
+    own = [[i for part in group for i in first[part]] for group in second]
+    near = [[cosine(row, center) for center in centers] for row in tokens.embeds]
+    expected = {}
+    for k, center in enumerate(centers):
+        members = [i for i in range(64) if max(range(count), key=near[i].__getitem__) == k]
+        place = max(sorted(own[k]), key=lambda i: near[i][k])
+        expected[place] = torch.stack([center, *tokens.embeds[members]]).mean(0)
+    return expected
+
+
+@pytest.mark.parametrize("similarity", [0.2, 0.5, 0.9])
+def test_scissor_agrees_with_its_rule(film, similarity):
+    for count in (1, 13, 40):
+        pruner = Scissor(tokens=count, similarity=similarity)
+        check(pruner, film, slow_scissor(film, count, similarity))
+
+
+@pytest.mark.parametrize("make", [FastVID, HoliTom, PruneVid, Scissor])
 def test_deepstack_features_are_merged_like_the_tokens(make, film):
     deep = (2 * film.embeds, film.embeds - film.embeds[:, :1])
     kept = make(keep=0.2).select(replace(film, deep=deep))
@@ -291,6 +372,7 @@ def test_deepstack_features_are_merged_like_the_tokens(make, film):
         (FastVID, "segments", 0),
         (FastVID, "context", 2),
         (FastVID, "every", 0),
+        (Scissor, "similarity", -2),
     ],
 )
 def test_an_option_out_of_range_is_refused(make, option, value):
