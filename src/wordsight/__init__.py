@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.evaluation.results import Results as Results
     from wordsight.explain.record import ExplainRequest as ExplainRequest
     from wordsight.explain.record import explain_tokens as explain_tokens
+    from wordsight.media.images import picture_digest as picture_digest
     from wordsight.media.inputs import MediaInput as MediaInput
     from wordsight.media.video import Video as Video
     from wordsight.models.attach import Attached as Attached
@@ -71,6 +72,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.random import Random as Random
     from wordsight.pruners.scissor import Scissor as Scissor
     from wordsight.pruners.scope import Scope as Scope
+    from wordsight.pruners.scores import Scores as Scores
     from wordsight.pruners.sparsevlm import SparseVLM as SparseVLM
     from wordsight.pruners.tome import ToMe as ToMe
     from wordsight.pruners.tops import TOPS as TOPS
@@ -155,6 +157,7 @@ _MODULES = {
     "Scope": "wordsight.pruners.scope",
     "ScorePruner": "wordsight.pruners.base",
     "Scorer": "wordsight.redundancy.scorer",
+    "Scores": "wordsight.pruners.scores",
     "Settings": "wordsight.evaluation.comparison",
     "SparseVLM": "wordsight.pruners.sparsevlm",
     "TOPS": "wordsight.pruners.tops",
@@ -184,6 +187,7 @@ _MODULES = {
     "fit_scorer": "wordsight.redundancy.scorer",
     "inspect_codebook": "wordsight.analysis.prototypes",
     "measure_tokens": "wordsight.redundancy.evidence",
+    "picture_digest": "wordsight.media.images",
     "probe_tokens": "wordsight.redundancy.probe",
     "random_codebook": "wordsight.redundancy.build",
     "recommend": "wordsight.evaluation.recommendation",

@@ -9,6 +9,7 @@ import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -61,6 +62,14 @@ def load_picture(picture: Picture) -> Image.Image:
     if hasattr(picture, "__array__"):
         return upright_rgb(picture_of_array(picture), "the array")
     return read_picture(*seekable(picture, "picture"))
+
+
+def picture_digest(picture: Picture) -> str:
+    """The sha256, in hexadecimal, of a picture's mode, size and pixels as `load_picture` opens it: f"{mode}
+    {size} " and the pixels' bytes. That of a file that holds the same pixels is the same.
+    """
+    image = load_picture(picture)
+    return sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
 
 
 def _upright_image(image: Image.Image) -> Image.Image:
