@@ -18,7 +18,7 @@ from torch import Tensor
 from wordsight import VLM, Codebook, Condition, Evidence
 from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import environment
-from wordsight.redundancy.evidence import collect_evidence
+from wordsight.redundancy.collecting import collect_evidence
 from wordsight.redundancy.probe import QUESTION, decode_ids
 from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render, save_scenes
 
@@ -50,9 +50,9 @@ def explain(
         "regional divergence": evidence.signals["regional/jensen_shannon"],
         "global divergence": evidence.signals["global/jensen_shannon"],
         "regional + 16 global": Condition().weighted_divergence(evidence.signals),
-        "minus codebook redundancy": -Codebook.from_pretrained("demo").redundancy(evidence.embeds),
+        "minus codebook redundancy": -Codebook.from_pretrained("demo").redundancy(evidence.embeds[:]),
         "minus control redundancy": -Codebook.from_pretrained(HERE / "control-codebook").redundancy(
-            evidence.embeds
+            evidence.embeds[:]
         ),
         "[CLS] attention": attention,
     }
@@ -80,7 +80,7 @@ def _first_word_right(
     vlm: VLM, evidence: Evidence, label: Tensor, groups: dict[str, Tensor]
 ) -> dict[str, float]:
     """The share of tokens whose likeliest word alone is the noun or the background that the patch shows."""
-    words = [each[0] for each in decode_ids(vlm, evidence.words[:, :1])]
+    words = [each[0] for each in decode_ids(vlm, evidence.words[:][:, :1])]
     right = torch.tensor([word in CLASSES[i].split() for word, i in zip(words, label.tolist(), strict=True)])
     return {name: float(right[groups[name]].float().mean()) for name in ("object", "named background")}
 

@@ -19,7 +19,7 @@ from wordsight import VLM, Clustering, demo, fit_scorer
 from wordsight._utils.files import replacing
 from wordsight.evaluation.calibration import calibrate
 from wordsight.redundancy.build import random_codebook
-from wordsight.redundancy.evidence import collect_evidence
+from wordsight.redundancy.collecting import collect_evidence
 from wordsight.reports.calibration import calibration_tables
 from wordsight.synthetic.scenes import save_scenes
 from wordsight.tasks.scenes import Scenes

@@ -83,7 +83,7 @@ def analyze(
 
 def says_right(vlm: VLM, evidence: Evidence, label: Tensor) -> Tensor:
     """(T,) whether the likeliest word alone is one of what the patch shows, and is said surely."""
-    words = [each[0] for each in decode_ids(vlm, evidence.words[:, :1])]
+    words = [each[0] for each in decode_ids(vlm, evidence.words[:][:, :1])]
     named = [i >= 0 and word in CLASSES[i].split() for word, i in zip(words, label.tolist(), strict=True)]
     return torch.tensor(named) & (evidence.signals["confidence"] >= SURE)
 

@@ -43,8 +43,9 @@ from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.build import build_codebook, random_codebook
+from wordsight.redundancy.collecting import collect_evidence
 from wordsight.redundancy.criteria import CRITERIA, Condition
-from wordsight.redundancy.evidence import SIGNALS, WORDS, collect_evidence
+from wordsight.redundancy.experiments import SIGNALS, WORDS
 from wordsight.redundancy.measured_with import measured_with
 from wordsight.redundancy.probe import NOISE_FLOOR, QUESTION, probe_tokens
 from wordsight.tasks.base import Example, Task
@@ -197,15 +198,15 @@ class Bench:
         absent = torch.full((len(columns["image"]),), torch.nan)
         signals = {name: columns.pop(name, absent) for name in SIGNALS}
         manifest: Any = {
-            "format": 3,
+            "format": 4,
             "model": self.vlm.name,
             "fingerprint": self.vlm.fingerprint,
             "questions": [QUESTION],
             "measured_with": measured_with(self.vlm),
-            "pictures": [{"name": photo.path, "sha256": None} for photo in photos],
         }
         names = tuple(photo.path for photo in photos)
-        return Evidence(**columns, signals=signals, pictures=names, manifest=manifest)
+        digests = (None,) * len(names)
+        return Evidence(**columns, signals=signals, pictures=names, manifest=manifest, sha256=digests)
 
     def _examined(self, photo: Photo, number: int, tokens: int, path: Path) -> dict[str, Tensor]:
         if not path.exists():
@@ -415,8 +416,8 @@ def _aurocs(
     """
     says = evidence.signals["blind_divergence"]
     attention = torch.cat([prompt.visual.signals["cls_attention"] for prompt in task.prompts])
-    signs = {name: book.redundancy(evidence.embeds) for name, book in books.items()}
-    signs |= {"scorer": -learned.fitted.predict(evidence.embeds), "[CLS] attention": -attention}
+    signs = {name: book.redundancy(evidence.embeds[:]) for name, book in books.items()}
+    signs |= {"scorer": -learned.fitted.predict(evidence.embeds[:]), "[CLS] attention": -attention}
     return {
         kind: {name: auroc(values[says < most], values[says >= most]) for name, values in signs.items()}
         for kind, most in (("silent", floor), ("lower half", float(says.median())))

@@ -117,6 +117,7 @@ def drawn_tokens() -> VisualTokens:
         **{f"cls_attention_{name}": torch.rand(count) for name in ("first", "undivided")},
         "features": torch.randn(count, HEADS * HEAD),
         "keys": torch.randn(count, HEADS, HEAD),
+        "keys_last": torch.randn(count, HEADS, HEAD),
         "question": torch.rand(count, TEXT) * 2 - 1,
         "nearest_word": torch.randint(2000, (count,)),
         "word_similarity": torch.rand(count),

@@ -15,7 +15,7 @@ from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import environment
 from wordsight.models.prompt import Prompt
 from wordsight.redundancy import ablation
-from wordsight.redundancy.evidence import measure_tokens
+from wordsight.redundancy.experiments import measure_tokens
 from wordsight.redundancy.probe import QUESTION, keep_only
 from wordsight.synthetic.scenes import SPLITS, render
 

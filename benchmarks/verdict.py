@@ -35,8 +35,8 @@ from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.build import build_codebook, random_codebook
+from wordsight.redundancy.collecting import collect_evidence
 from wordsight.redundancy.criteria import CRITERIA, Condition
-from wordsight.redundancy.evidence import collect_evidence
 from wordsight.synthetic.scenes import SPLITS, render, save_scenes
 from wordsight.tasks.base import Example
 from wordsight.tasks.scenes import Scenes
@@ -70,7 +70,7 @@ class Direct(ScorePruner):
         if self.weight == 1:
             return super().select(tokens)
         bonus = self.weight / (1 - self.weight) * self.score(tokens)
-        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.budget(tokens), bonus))
+        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.count(tokens), bonus))
 
 
 @dataclass(kw_only=True)

@@ -22,7 +22,9 @@ from wordsight.evaluation.results import ResultsRecord
 from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
 from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
-from wordsight.redundancy.evidence import EvidenceManifest, EvidenceShard
+from wordsight.redundancy.collecting import PartRecord
+from wordsight.redundancy.evidence_files import EvidenceManifest, EvidenceShard
+from wordsight.redundancy.merging import MergeRecord
 from wordsight.redundancy.scorer import ScorerFile
 from wordsight.reports.answers import AnswersRecord
 from wordsight.reports.asking import AskRecord
@@ -56,8 +58,10 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight info": ModelInfo,
     "wordsight demo": DemoRecord,
     "wordsight codebook build, import and info": CodebookInfo,
+    "wordsight codebook build --part": PartRecord,
     "config.json of a codebook": CodebookFile,
     "config.json of a scorer": ScorerFile,
+    "wordsight evidence merge": MergeRecord,
     "manifest.json of evidence": EvidenceManifest,
     "the record in a file of evidence": EvidenceShard,
     "wordsight codebook calibrate": CalibrationRecord,

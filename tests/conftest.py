@@ -28,7 +28,8 @@ from wordsight import cli
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vision_tower import BY_LAYER
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.evidence import SIGNALS, Evidence
+from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.experiments import SIGNALS
 from wordsight.synthetic import scenes
 
 SHIPPED = Path(wordsight.__file__).parent / "demo" / "model"
@@ -127,6 +128,7 @@ def tokens():
             "word_similarity": torch.rand(64, generator=random),
             **{name: torch.randn(64, 6, generator=random).softmax(0) for name in sorted(BY_LAYER)},
             "picture": picture_keys(64),
+            "keys_last": torch.randn(64, 3, 4, generator=random),
         },
     )
 
@@ -147,8 +149,9 @@ def evidence_of():
             word_probabilities=torch.full((count, 5), 0.2),
             signals={name: torch.as_tensor(signals.get(name, [9.0] * count)) for name in SIGNALS},
             pictures=tuple(names),
+            sha256=(None,) * len(names),
             manifest={
-                "format": 3,
+                "format": 4,
                 "model": "made-up",
                 "fingerprint": "f00d",
                 "questions": ["what is it?", "what color is it?"],
@@ -160,7 +163,6 @@ def evidence_of():
                     "pass_tokens": 4096,
                     "versions": {},
                 },
-                "pictures": [{"name": name, "sha256": None} for name in names],
             },
         )
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import wordsight.demo
-from wordsight import Timing, cli, pruners, tasks
+from wordsight import Pruner, Timing, cli, pruners, tasks
+from wordsight._utils import registry
 from wordsight.evaluation import recommendation
 from wordsight.synthetic.scenes import save_scenes
 
@@ -87,6 +88,23 @@ def test_example_runs(path, monkeypatch):
 def test_the_table_of_a_section_lists_every_file_of_the_package_once(title, package):
     section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == package.names()
+
+
+def test_the_table_of_published_presets_is_that_of_the_methods():
+    page = (ROOT / "docs" / "published.md").read_text()
+    listed = {
+        name: (scope, set(re.findall(r"`(.+?)`", preset)))
+        for name, scope, preset in re.findall(r"^\| `(\w+)` \| (\w+) \| (.+?) \|", page, re.MULTILINE)
+    }
+    expected = {}
+    for name in pruners.names():
+        cls = registry.find(pruners, name, Pruner)
+        if cls.PUBLISHED is not None:
+            options = {f"{option}={value}" for option, value in cls.PUBLISHED.items()}
+            expected[name] = (cls.budget, options)
+        else:
+            assert cls.budget == "prompt"
+    assert listed == expected
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

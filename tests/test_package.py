@@ -79,6 +79,7 @@ def test_importing_the_package_imports_nothing_heavy(program):
         "codebook --help",
         "codebook build --help",
         "codebook calibrate --help",
+        "evidence merge --help",
         "recommend --help",
         "explain --help",
         "analyze --help",

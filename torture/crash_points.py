@@ -43,8 +43,10 @@ from wordsight.evaluation.environment import machine
 from wordsight.explain import record, token_table
 from wordsight.media.images import find_pictures, load_picture
 from wordsight.models.vlm import VLM
-from wordsight.redundancy import evidence
+from wordsight.redundancy import collecting, examining
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.criteria import DEFAULT, Condition
+from wordsight.redundancy.experiments import TOKENS
 from wordsight.redundancy.probe import QUESTIONS
 from wordsight.reports import analysis_page, book_page, pareto
 from wordsight.synthetic.scenes import save_scenes
@@ -67,6 +69,7 @@ COMMANDS = {  # each writes below out/, from what is in in/
     "codebook inspect": "codebook inspect demo --images in/pictures --limit 1 --out out/report",
     "demo": "demo --out out/demo",
 }
+BUILT, ANALYZED = (collecting.EvidencePlan(condition=each) for each in (DEFAULT, Condition()))
 UNFINISHED = ("out/evidence",)  # what a stopped run leaves on purpose, for the next to go on with
 RECORD = '{"rows": [], "terms": {}}'  # what commands take for an older record of theirs
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.chown", "os.truncate")
@@ -310,11 +313,14 @@ def _compute_once() -> None:
     def analyze_once(vlm: VLM, pictures: Sequence[Path], folder: Path, **options: Any) -> Any:
         if not states:
             states.append(pickle.dumps(analyze(vlm, pictures, folder, **options)))
-        evidence.collect_evidence(vlm, pictures, folder)
+        collecting.collect_evidence(vlm, pictures, folder, ANALYZED)
         return pickle.loads(states[0])
 
     calibration.calibrate, intermediate_states.analyze = pays, analyze_once
-    evidence.measure_tokens = _remembered(evidence.measure_tokens, lambda vlm, picture, *_: picture.tobytes())
+    measure = _remembered(
+        examining.measure_experiments, lambda vlm, picture, questions, needs, *_: (picture.tobytes(), *needs)
+    )
+    collecting.measure_experiments = examining.measure_experiments = measure
     for page in (pareto, analysis_page, book_page):
         page.draw = _remembered(page.draw, lambda record, palette: palette)  # type: ignore[attr-defined]
     for owner, name in (  # a command asks these for one thing
@@ -326,7 +332,8 @@ def _compute_once() -> None:
     with TemporaryDirectory() as folder:  # of what several commands ask for
         _make_inputs(Path(folder))
         for path in find_pictures(folder):
-            evidence.measure_tokens(vlm, load_picture(path), list(QUESTIONS))
+            for needs in ([TOKENS], *(plan.needs for plan in (BUILT, ANALYZED, collecting.EvidencePlan()))):
+                measure(vlm, load_picture(path), list(QUESTIONS), needs)
     gc.freeze()  # a fork copies what a collection touches
 
 

@@ -29,7 +29,8 @@ from wordsight.evaluation.result_cache import ResultCache
 from wordsight.evaluation.results import Results
 from wordsight.media.inputs import MediaInput
 from wordsight.redundancy.codebook import import_released
-from wordsight.redundancy.evidence import Evidence, collect_evidence
+from wordsight.redundancy.collecting import collect_evidence
+from wordsight.redundancy.evidence import Evidence
 from wordsight.synthetic.scenes import render
 from wordsight.viewer.uploads import open_uploads, receive_form
 
@@ -259,7 +260,7 @@ def _evidence(vlm: VLM, folder: Path) -> Files:
 
 def _evidence_rows(folder: Path) -> Any:
     evidence = Evidence.load(folder)
-    columns = [evidence.embeds, evidence.image, evidence.words, *evidence.signals.values()]
+    columns = [evidence.embeds[:], evidence.image, evidence.words[:], *evidence.signals.values()]
     return [column.tolist() for column in columns], evidence.pictures, evidence.skipped
 
 

@@ -85,11 +85,14 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.redundancy.build import build_codebook as build_codebook
     from wordsight.redundancy.build import random_codebook as random_codebook
     from wordsight.redundancy.codebook import Codebook as Codebook
+    from wordsight.redundancy.collecting import EvidencePlan as EvidencePlan
+    from wordsight.redundancy.collecting import collect_evidence as collect_evidence
+    from wordsight.redundancy.collecting import collect_part as collect_part
     from wordsight.redundancy.criteria import Condition as Condition
     from wordsight.redundancy.criteria import Quantile as Quantile
     from wordsight.redundancy.evidence import Evidence as Evidence
-    from wordsight.redundancy.evidence import collect_evidence as collect_evidence
-    from wordsight.redundancy.evidence import measure_tokens as measure_tokens
+    from wordsight.redundancy.experiments import measure_tokens as measure_tokens
+    from wordsight.redundancy.merging import merge_evidence as merge_evidence
     from wordsight.redundancy.probe import TokenProbe as TokenProbe
     from wordsight.redundancy.probe import probe_tokens as probe_tokens
     from wordsight.redundancy.scorer import Fitting as Fitting
@@ -123,6 +126,7 @@ _MODULES = {
     "EVS": "wordsight.pruners.evs",
     "EmbedLens": "wordsight.pruners.embedlens",
     "Evidence": "wordsight.redundancy.evidence",
+    "EvidencePlan": "wordsight.redundancy.collecting",
     "Example": "wordsight.tasks.base",
     "ExplainRequest": "wordsight.explain.record",
     "Family": "wordsight.models.families.base",
@@ -180,13 +184,15 @@ _MODULES = {
     "build_codebook": "wordsight.redundancy.build",
     "calibrate": "wordsight.evaluation.calibration",
     "collate": "wordsight.models.prompt",
-    "collect_evidence": "wordsight.redundancy.evidence",
+    "collect_evidence": "wordsight.redundancy.collecting",
+    "collect_part": "wordsight.redundancy.collecting",
     "compare": "wordsight.evaluation.comparison",
     "describe_model": "wordsight.analysis.model_info",
     "explain_tokens": "wordsight.explain.record",
     "fit_scorer": "wordsight.redundancy.scorer",
     "inspect_codebook": "wordsight.analysis.prototypes",
-    "measure_tokens": "wordsight.redundancy.evidence",
+    "measure_tokens": "wordsight.redundancy.experiments",
+    "merge_evidence": "wordsight.redundancy.merging",
     "picture_digest": "wordsight.media.images",
     "probe_tokens": "wordsight.redundancy.probe",
     "random_codebook": "wordsight.redundancy.build",

@@ -1,6 +1,7 @@
 """DPC-KNN against the rules written as plain loops, ties and degenerate sets included."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -34,6 +35,37 @@ def slow_dpc_knn(points, clusters, neighbors=5, scale="mean"):
     for label, center in enumerate(centers):
         labels[center] = label
     return labels
+
+
+def whole_dpc_knn(points, clusters, neighbors, scale):
+    """The same rules on the whole matrix of distances, for more points."""
+    x, count = points.double(), len(points)
+    lengths = x.square().sum(1)[:, None] + x.square().sum(1)
+    squares = lengths - 2 * x @ x.T
+    distance = squares.masked_fill(squares < 1e-13 * lengths, 0).sqrt()
+    unit = distance.sum() / (count * (count - 1)) if scale == "mean" else x.shape[1] ** 0.5
+    density = (-(distance.sort().values[:, :neighbors] / unit).square().mean(1)).exp()
+    is_first = torch.ones(count, count, dtype=torch.bool).tril(-1)
+    is_denser = (density > density[:, None]) | (density == density[:, None]) & is_first
+    delta = distance.masked_fill(~is_denser, torch.inf).amin(1).clamp(max=distance.max())
+    centers = (density * delta).argsort(descending=True, stable=True)[:clusters]
+    labels = distance[:, centers].argmin(1)
+    labels[centers] = torch.arange(clusters)
+    return labels.tolist()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("block", [90, 512])
+def test_points_of_many_blocks_get_the_clusters_of_the_whole_matrix(block, scale, monkeypatch):
+    monkeypatch.setattr(cluster, "BLOCK", block)
+    generator = torch.Generator().manual_seed(block)
+    for count, width, neighbors in product((200, 600), (3, 48), (1, 5, 20)):
+        drawn = torch.randn(count, width, generator=generator)
+        even = (drawn * 64).round() / 64  # whose products no order of adding changes
+        copies = even[torch.randint(count // 3, (count,), generator=generator)]
+        for points in (drawn, even, copies, drawn * 1e-3 + 5, drawn.bfloat16()):
+            found = dpc_knn(points, 24, neighbors, scale).tolist()
+            assert found == whole_dpc_knn(points, 24, neighbors, scale), (count, width, neighbors)
 
 
 def random_points(seed, largest=40):
@@ -113,7 +145,7 @@ def test_a_point_joins_its_nearest_center_and_not_its_denser_neighbor():
     assert labels.tolist() == [0] * 10 + [1] * 6
 
 
-@pytest.mark.parametrize("block", [1, 7, 64, 199])
+@pytest.mark.parametrize("block", [9, 64, 199])
 def test_the_size_of_a_block_changes_nothing(block, monkeypatch):
     points = torch.randn(200, 24, generator=torch.Generator().manual_seed(4))
     whole = dpc_knn(points, 8)

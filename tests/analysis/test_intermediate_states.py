@@ -20,7 +20,8 @@ from wordsight.analysis.token_maps import TokenMap, TokenMaps
 from wordsight.errors import UsageError
 from wordsight.models.text_attention import text_attention
 from wordsight.redundancy import probe
-from wordsight.redundancy.evidence import Evidence, collect_evidence
+from wordsight.redundancy.collecting import collect_evidence
+from wordsight.redundancy.evidence import Evidence
 from wordsight.synthetic.scenes import render
 
 QUESTION = "what is the background?"

@@ -9,8 +9,8 @@ import pytest
 
 from wordsight import cli
 from wordsight.analysis import dropping
-from wordsight.redundancy import evidence
-from wordsight.redundancy.evidence import collect_evidence
+from wordsight.redundancy import examining
+from wordsight.redundancy.collecting import collect_evidence
 from wordsight.reports.folder import ANALYSIS_FILES
 from wordsight.synthetic.scenes import render
 
@@ -52,7 +52,7 @@ def test_json_is_the_record_that_is_written(run, tiny):
 
 def test_evidence_of_a_codebook_serves_again_and_a_report_takes_its_own_place(run, tiny, monkeypatch):
     collect_evidence(tiny, sorted(Path("photos").iterdir()), "book.evidence")
-    monkeypatch.setattr(evidence, "measure_tokens", lambda *given: pytest.fail("examined again"))
+    monkeypatch.setattr(examining, "measure_experiments", lambda *given: pytest.fail("examined again"))
     for _ in range(2):
         assert run(*ANALYZE, "--evidence", "book.evidence")[0] == 0
     assert not Path("out.evidence").exists()
@@ -67,7 +67,7 @@ def test_a_run_that_was_stopped_goes_on(run, monkeypatch):
         code, out, err = run(*ANALYZE)
     assert (code, out, err.count("\n")) == (130, "", 2)
     assert not Path("out").exists()
-    monkeypatch.setattr(evidence, "measure_tokens", lambda *given: pytest.fail("examined again"))
+    monkeypatch.setattr(examining, "measure_experiments", lambda *given: pytest.fail("examined again"))
     assert run(*ANALYZE)[0] == 0
 
 

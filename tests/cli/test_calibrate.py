@@ -8,11 +8,12 @@ import pytest
 
 from wordsight.evaluation import calibration as calibrate
 from wordsight.media.images import find_pictures
-from wordsight.redundancy import evidence
+from wordsight.redundancy import examining
 from wordsight.redundancy.build import Clustering
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.collecting import collect_evidence
 from wordsight.redundancy.criteria import CRITERIA
-from wordsight.redundancy.evidence import Evidence, collect_evidence
+from wordsight.redundancy.evidence import Evidence
 from wordsight.synthetic.scenes import render
 from wordsight.tasks.scenes import Scenes
 
@@ -128,13 +129,13 @@ def test_calibrate_asks_the_validation_split_whatever_it_is_told(run, verdict):
 @pytest.fixture
 def examined(monkeypatch):
     """The pictures that are examined while the test runs."""
-    names, measure = [], evidence.measure_tokens
+    names, measure = [], examining.measure_experiments
 
-    def noted(vlm, picture, questions):
+    def noted(vlm, picture, *rest):
         names.append(picture.size)
-        return measure(vlm, picture, questions)
+        return measure(vlm, picture, *rest)
 
-    monkeypatch.setattr(evidence, "measure_tokens", noted)
+    monkeypatch.setattr(examining, "measure_experiments", noted)
     return names
 
 

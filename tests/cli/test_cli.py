@@ -14,10 +14,10 @@ from wordsight.explain.token_table import ProbeRecord
 from wordsight.models.vlm import VLM
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.uniform import Uniform
-from wordsight.redundancy import evidence, probe
+from wordsight.redundancy import examining, probe
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import criterion
-from wordsight.redundancy.probe import QUESTION
+from wordsight.redundancy.probe import QUESTION, RELEASED_QUESTION
 from wordsight.reports.folder import COMPARISON_FILES
 from wordsight.synthetic.scenes import render
 from wordsight.tasks.scenes import Scenes
@@ -66,7 +66,7 @@ def test_a_stopped_command_ends_in_one_line(run, monkeypatch, arguments):
 
 
 def test_a_stopped_build_leaves_no_half_of_a_book(run, folder, monkeypatch):
-    monkeypatch.setattr(evidence, "measure_tokens", interrupt)
+    monkeypatch.setattr(examining, "measure_experiments", interrupt)
     assert run(*BUILD, "--out", "out")[0] == 130
     assert not (folder / "out").exists()
     assert [path.name for path in (folder / "out.evidence").iterdir()] == ["manifest.json"]
@@ -74,7 +74,7 @@ def test_a_stopped_build_leaves_no_half_of_a_book(run, folder, monkeypatch):
 
 def test_a_stopped_build_goes_on_with_the_same_command(run, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(evidence, "measure_tokens", interrupt)
+        patch.setattr(examining, "measure_experiments", interrupt)
         run(*BUILD, "--out", "out")
     assert run(*BUILD, "--out", "out")[0] == 0
 
@@ -268,6 +268,22 @@ def test_build_states_the_criterion_it_is_told(run):
     assert parsed(run(*CERTAIN))["condition"] == criterion("certainty").as_json()
 
 
+def test_build_by_a_preset_asks_and_prunes_as_the_authors_do(run):
+    book = parsed(run(*BUILD, "--out", "out", "--preset", "llava-onevision", "--json"))
+    assert book["condition"]["measure"] == "released_divergence"
+    assert (book["clustering"]["clusters"], book["clustering"]["scale"]) == (24, "sqrt_dim")
+    assert (book["clustering"]["largest"], book["clustering"]["images"]) == (144, 0)  # as told beside it
+    assert book["questions"] == [RELEASED_QUESTION]
+    assert book["pruning"] == {"rule": "double_softmax", "keep": 0.5}
+
+
+def test_a_preset_with_a_criterion_and_an_unknown_one_are_refused(run):
+    code, _, err = run(*BUILD, "--out", "out", "--preset", "llava-1.5", "--criterion", "paper")
+    assert (code, "expected --preset llava-1.5 or --criterion paper" in err) == (2, True)
+    code, _, err = run(*BUILD, "--out", "out", "--preset", "llava")
+    assert (code, "unknown preset 'llava'" in err) == (2, True)
+
+
 def test_build_puts_a_threshold_it_is_told_in_the_place_of_the_criterions(run):
     condition = parsed(run(*CERTAIN, "--confidence", "q0.8", "--divergence", "0.7"))["condition"]
     told = {"confidence": {"quantile": 0.8}, "divergence": 0.7}
@@ -283,6 +299,12 @@ def test_import_writes_a_book(run, folder):
     code, out, _ = run("codebook", "import", "released.pt", "--out", "out", "--model", "llava-1.5-7b")
     assert (code, out) == (0, "5 prototypes in out\n")
     assert Codebook.from_pretrained(folder / "out").config["model"] == "llava-1.5-7b"
+    torch.save(torch.randn(454, 4096), "llava15.pt")
+    pruning = parsed(
+        run("codebook", "import", "llava15.pt", "--out", "second", "--model", "llava-1.5-7b", "--json")
+    )["pruning"]
+    assert pruning == {"rule": "cosine", "threshold": 0.45}
+    assert "authors prune  rule=cosine, threshold=0.45\n" in run("codebook", "info", "second")[1]
 
 
 def test_a_book_of_another_width_is_not_imported_for_a_model_that_is_here(run, folder):

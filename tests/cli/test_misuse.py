@@ -125,7 +125,7 @@ MISUSES = [
     ((*CALIBRATE, "--criterion", "certainty"), "--criterion"),
     (
         (*CALIBRATE, "--min-images", "0", "--evidence", "foreign"),
-        r"foreign/manifest\.json has format 2, .* reads 3 of the manifest of evidence: collect",
+        r"foreign/manifest\.json has format 2, .* reads 4 of the manifest of evidence: collect",
     ),
     ((*CALIBRATE, "--min-images", "0", "--evidence", "file/found"), "cannot write file/found"),
     ((*CALIBRATE[:4], "--out", "file/book"), "cannot write file/"),

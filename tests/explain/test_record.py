@@ -272,7 +272,7 @@ class Contrary(ScorePruner):
         return tokens.embeds[:, 0]
 
     def select(self, tokens):
-        return tokens.take(self.score(tokens).argsort()[: self.budget(tokens)])
+        return tokens.take(self.score(tokens).argsort()[: self.count(tokens)])
 
 
 def test_scores_are_in_the_record_only_if_the_choice_follows_from_them(tiny, prompt):

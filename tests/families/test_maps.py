@@ -157,6 +157,6 @@ def test_a_line_break_stays_exactly_if_a_token_of_its_row_does(vlm, media):
             if cell[3] < 0 and any(ended(cell, other) for other in content)
         ]
         assert kept.slot[kept.is_break].tolist() == wanted, method
-        assert len(content) == pruner.budget(tokens.without_breaks()), method
+        assert len(content) == pruner.count(tokens.without_breaks()), method
         assert kept.slot.tolist() == sorted(set(kept.slot.tolist())), method
         assert torch.equal(kept.embeds, tokens.embeds[kept.slot]), method

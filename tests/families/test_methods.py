@@ -24,8 +24,8 @@ from wordsight.pruners.scores import Scores
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.build import Clustering, build_codebook
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.collecting import collect_evidence
 from wordsight.redundancy.criteria import Condition
-from wordsight.redundancy.evidence import collect_evidence
 from wordsight.redundancy.scorer import Fitting, fit_scorer
 
 QUESTION = "what color is the cat?"
@@ -127,7 +127,7 @@ def test_evidence_is_of_tokens_that_show_something(mapped, evidence_of, folder):
 def test_a_codebook_prunes_by_share_by_count_and_by_threshold(vlm, book, picture, options):
     media = picture(40, 40, 7)
     tokens = vlm.encode(media, QUESTION).visual
-    pruner = CodebookPruner(codebook=book, **options)
+    pruner = CodebookPruner(codebook=book, budget="prompt", **options)
     kept = pruner.prune(tokens)
     redundancy = book.redundancy(tokens.embeds)
     content = kept.slot[~kept.is_break]

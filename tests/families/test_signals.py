@@ -44,7 +44,8 @@ def blocks(mask, length):
 @pytest.fixture
 def raw(vlm, tower, media, monkeypatch):
     """The signals of the tower's own patches, and what its layers' eager attention says: queries, keys and
-    weights of every call (Qwen: one for each picture, frame or window), and the keys of the last layer.
+    weights of every call (Qwen: one for each picture, frame or window), the keys of the layer that is
+    projected and of the last one, and the former.
     """
     said = defaultdict(list)
     source = sys.modules[type(tower.attentions[0]).__module__]
@@ -57,21 +58,25 @@ def raw(vlm, tower, media, monkeypatch):
             said[layer, "value"].append(value[:, :, block])
         return output, weights
 
-    def keys(module, _, output):
-        part = output.chunk(3, -1)[1] if module is getattr(last, "qkv", None) else output
-        said["key"] = part.reshape(-1, *part.shape[-2:])
+    def record_keys(layer, name):
+        def keys(module, _, output):
+            part = output.chunk(3, -1)[1] if module is getattr(layer, "qkv", None) else output
+            said[name] = part.reshape(-1, *part.shape[-2:])
 
-    last = tower.attentions[-1 if tower.state in (None, -1) else tower.state]
-    key = next(getattr(last, name) for name in ("qkv", "k_norm", "k_proj") if hasattr(last, name))
-    hook = key.register_forward_hook(keys)
+        key = next(getattr(layer, name) for name in ("qkv", "k_norm", "k_proj") if hasattr(layer, name))
+        return key.register_forward_hook(keys)
+
+    projected = tower.attentions[-1 if tower.state in (None, -1) else tower.state]
+    hooks = [record_keys(projected, "keys"), record_keys(tower.attentions[-1], "keys_last")]
     monkeypatch.setattr(source, "eager_attention_forward", recorded)
     usual = tower.module.config._attn_implementation
     tower.module.set_attn_implementation("eager")
     with tower.collect_signals(tower.signals) as signals:
         vlm.encode(media, QUESTION)
     tower.module.set_attn_implementation(usual)
-    hook.remove()
-    return signals, said, last
+    for hook in hooks:
+        hook.remove()
+    return signals, said, projected
 
 
 def received(tower, calls):
@@ -86,8 +91,8 @@ def received(tower, calls):
 
 
 def test_attention_is_that_of_the_towers_own_eager_attention(tower, raw):
-    signals, said, last = raw
-    weights = [weights for _, _, weights in said[last]]
+    signals, said, projected = raw
+    weights = [weights for _, _, weights in said[projected]]
     torch.testing.assert_close(signals["cls_attention"], received(tower, weights), rtol=1e-4, atol=1e-6)
     weights = [weights for _, _, weights in said[tower.attentions[0]]]
     first = received(tower, weights)
@@ -133,20 +138,21 @@ def test_the_layers_of_a_tower_are_all_that_attend_in_it(tower, raw):
     assert [layer for layer in said if layer in inside] == list(tower.attentions)
 
 
-def test_undivided_attention_is_that_of_all_heads_as_one(tower, raw):
-    signals, said, last = raw
+def test_undivided_attention_is_that_of_all_heads_of_the_last_layer_as_one(tower, raw):
+    signals, said, _ = raw
     weights = []
-    for query, key, _ in said[last]:
+    for query, key, _ in said[tower.attentions[-1]]:
         query, key = (part.transpose(1, 2).flatten(2) for part in (query, key))  # (pictures, patches, C)
         weights.append((query @ key.mT / query.shape[-1] ** 0.5).softmax(-1)[:, None])
     expected = received(tower, weights)
     torch.testing.assert_close(signals["cls_attention_undivided"], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_keys_are_those_of_the_layer_that_is_projected(tower, raw):
+def test_keys_are_those_of_the_layer_that_is_projected_and_of_the_last(tower, raw):
     signals, said, _ = raw
-    patches = said["key"][:, int(tower.has_cls) :].flatten(0, 1)
-    torch.testing.assert_close(signals["keys"].flatten(1), patches)
+    for name in ("keys", "keys_last"):
+        patches = said[name][:, int(tower.has_cls) :].flatten(0, 1)
+        torch.testing.assert_close(signals[name].flatten(1), patches)
 
 
 @pytest.mark.parametrize("name", sorted(facts.MERGING))

@@ -81,7 +81,7 @@ def test_dropping_tokens_makes_no_room_but_closing_the_gaps_does(short, picture)
     assert "at original positions, dropping tokens makes no room" in said
     keep = float(re.search(r"keep=([\d.]+) and positions=contiguous", said)[1])
     fits = Uniform(keep=keep, positions="contiguous")
-    assert short.answer(pictures, QUESTION, pruner=fits).tokens_kept == fits.budget(range(6 * 144))
+    assert short.answer(pictures, QUESTION, pruner=fits).tokens_kept == fits.count(range(6 * 144))
     too_many = Uniform(keep=keep + 0.02, positions="contiguous")
     assert "was made for 700" in refusal(lambda: short.answer(pictures, QUESTION, pruner=too_many))
 

@@ -16,7 +16,7 @@ from wordsight.models.conversation import Conversation
 from wordsight.models.load_options import named_values
 from wordsight.models.processing import prompt_text
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.evidence import measure_tokens
+from wordsight.redundancy.experiments import measure_tokens
 
 QUESTION = "what is the background?"
 THINKING = "{% if enable_thinking is defined and enable_thinking is false %}no thought. {% endif %}"

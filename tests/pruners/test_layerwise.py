@@ -115,6 +115,16 @@ def test_positions_are_kept_and_nothing_else(cls):
         cls(positions="closed")
     with pytest.raises(UsageError, match=f"positions=contiguous: {cls.__name__} drops tokens inside"):
         cls(positions="contiguous")
+    with pytest.raises(UsageError, match=f"budget=image: {cls.__name__} drops tokens inside"):
+        cls(budget="image")
+
+
+@every_method
+def test_the_published_preset_is_rebuilt_by_its_repr_and_its_spec(cls):
+    method = cls.published()
+    assert eval(repr(method), {cls.__name__: cls}) == method
+    assert pruners.make(registry.spec(method)) == method
+    assert pruners.make(f"{registry.spec(cls()).partition('@')[0]}@published:keep=0.1").keep == 0.1
 
 
 @pytest.fixture
@@ -172,17 +182,49 @@ def test_fastv_keeps_what_the_last_token_attends_to_in_the_layer_before(unpruned
     assert found.visual.tolist() == best(scores, 36)
 
 
-def test_pyramiddrop_keeps_what_the_last_token_attends_to_at_every_stage(unpruned, steps):
+@torch.no_grad()
+def test_pyramiddrop_keeps_what_the_last_token_attends_to_in_the_layer_after_every_stage(
+    deep, unpruned, steps
+):
     found = steps(PyramidDrop(), unpruned.prompt)
-    last = len(unpruned.hidden[0]) - 1
-    first = best(mean_attention(unpruned.attentions[0], [last], unpruned.visual), 72)
-    assert found[0][1].visual.tolist() == first
     assert [len(after.visual) for _, after in found] == [72, 36, 18]
-    for state, after in found[1:]:
-        queries, keys = state.attention.queries, state.attention.keys.repeat_interleave(2, 0)
-        rows = [(query[-1] @ key.T / 8**0.5).softmax(-1) for query, key in zip(queries, keys, strict=True)]
-        scores = {place: float(sum(row[place] for row in rows)) for place in state.visual.tolist()}
-        assert after.visual.tolist() == best(scores, len(after.visual))
+    last = len(unpruned.hidden[0]) - 1
+    places = torch.arange(last + 1)  # of the tokens that are left
+    for layer, (state, after) in zip(PyramidDrop().layers(6), found, strict=True):
+        row = slow_last_row(deep, layer, state.hidden, places)
+        if layer == 1:
+            torch.testing.assert_close(row, unpruned.attentions[1][:, last].mean(0), atol=1e-5, rtol=0)
+        scores = {place: float(row[place]) for place in state.visual.tolist()}
+        assert after.visual.tolist() == best(scores, len(after.visual)), layer
+        dropped = set(state.visual.tolist()) - set(after.visual.tolist())
+        places = places[[place for place in range(len(places)) if place not in dropped]]
+
+
+def slow_last_row(deep, layer, hidden, places):
+    """(L,) the attention of the last token in a layer that reads these states at these places of a prompt."""
+    module, decoder = deep.model.get_decoder().layers[layer], deep.model.get_decoder()
+    states = module.input_layernorm(hidden)
+    query, key = (
+        part(states).unflatten(-1, (-1, 8)) for part in (module.self_attn.q_proj, module.self_attn.k_proj)
+    )
+    cos, sin = (part[0] for part in decoder.rotary_emb(hidden[None], places[None]))  # (L, 8)
+    row = torch.zeros(len(hidden))
+    for head in range(4):
+        turned = []
+        for part in (query[:, head], key[:, head // 2]):
+            first, second = part.chunk(2, -1)
+            turned.append(part * cos + torch.cat([-second, first], -1) * sin)
+        row += (turned[0][-1] @ turned[1].T / 8**0.5).softmax(-1) / 4
+    return row
+
+
+@torch.no_grad()
+def test_pyramiddrop_ranks_every_row_of_a_batch_as_it_does_alone(deep, picture):
+    prompts = [deep.encode(picture, question) for question in ("what is it?", "what is the background, cat?")]
+    pruned = [PyramidDrop()(prompt) for prompt in prompts]
+    together = deep.logits(pruned)
+    for one, expected in zip(pruned, together, strict=True):
+        torch.testing.assert_close(deep.logits([one])[0], expected, atol=1e-4, rtol=0)
 
 
 def slow_raters(unpruned):
@@ -209,8 +251,12 @@ def test_sparsevlm_keeps_what_its_raters_attend_to(unpruned, steps):
 def test_sparsevlm_merges_the_best_of_what_it_drops_at_the_centers_of_clusters(unpruned, steps):
     state, found = steps(SparseVLM(keep=0.2), unpruned.prompt)[0]
     count = len(found.visual)
-    recycled = int(0.3 * (144 - count))
-    merged = recycled // 10 + 1
+    # As many are kept whole as leave room for the tokens that the dropped ones are merged into.
+    recycled, merged = next(
+        (int(0.3 * (144 - whole)) + 1, count - whole)
+        for whole in range(count, 0, -1)
+        if whole + (int(0.3 * (144 - whole)) + 1) // 10 + 1 == count
+    )
     assert merged > 1
     scores = mean_attention(unpruned.attentions[0], slow_raters(unpruned), unpruned.visual)
     order = sorted(unpruned.visual, key=lambda place: -scores[place])
@@ -262,13 +308,15 @@ def test_pyramiddrop_halves_the_tokens_at_every_quarter(tokens, depth, layers, c
 @pytest.mark.parametrize(
     "options", [{}, {"tokens": 40}, {"tokens": 4}, {"text_pivots": 0}, {"visual_pivots": 0}]
 )
-def test_dart_keeps_pivots_and_what_is_least_like_them(unpruned, steps, options):
+def test_dart_keeps_pivots_and_what_is_least_like_them(deep, unpruned, steps, options, monkeypatch):
+    norm = deep.model.get_decoder().norm
+    monkeypatch.setattr(norm.weight, "data", torch.linspace(-2, 3, 32))
     method = DART(**options)
     ((_, found),) = steps(method, unpruned.prompt)
-    keys, hidden = unpruned.keys[1], unpruned.hidden[2]
+    keys, hidden = unpruned.keys[1], norm(unpruned.hidden[2]).detach()
     size = {place: float(keys[:, place].abs().sum()) for place in range(len(hidden))}
     text = [place for place in size if place > max(unpruned.visual)]
-    count = method.budget(unpruned.prompt.visual)
+    count = method.count(unpruned.prompt.visual)
     kept = sorted(unpruned.visual, key=lambda place: -size[place])[: min(method.visual_pivots, count)]
     pivots = kept + sorted(text, key=lambda place: -size[place])[: method.text_pivots]
     left = count - len(kept)
@@ -279,6 +327,12 @@ def test_dart_keeps_pivots_and_what_is_least_like_them(unpruned, steps, options)
         kept = kept + sorted(free, key=lambda place: alike[place])[:more]
     assert found.visual.tolist() == sorted(kept)
     assert len(kept) == count
+
+
+def test_dart_as_released_deals_out_the_whole_budget_beside_the_visual_pivots(tokens):
+    for count, expected in ((16, 20), (23, 20), (24, 28), (7, 4), (64, 64)):
+        assert DART.published(tokens=count).counts(tokens) == (expected,), count
+    assert DART(tokens=23).counts(tokens) == (23,)
 
 
 def test_dart_without_pivots_is_refused():

@@ -80,7 +80,7 @@ def test_visionzip_agrees_with_its_rule(tokens, contextual):
 
 
 def slow_prumerge(tokens, count, evenly, neighbors):
-    attention, keys = tokens.signals["cls_attention_undivided"], tokens.signals["keys"].flatten(1)
+    attention, keys = tokens.signals["cls_attention_undivided"], tokens.signals["keys_last"].flatten(1)
     best = falling(attention)
     spread = min(round(count * evenly), count - 1)
     top = best[: max(1, count - 1 - spread)]

@@ -108,6 +108,7 @@ def layout(cells):
             "picture": torch.cat(
                 [torch.zeros(count, 4), torch.arange(count)[:, None], torch.full((count, 1), count)], 1
             ).long(),
+            "keys_last": torch.randn(count, 3, 4, generator=generator),
         },
     )
 
@@ -229,10 +230,47 @@ def test_the_repr_rebuilds_an_equal_pruner(make):
         assert repr(again) == repr(pruner)
 
 
+def test_the_published_preset_is_rebuilt_by_its_repr_and_its_spec(make):
+    if type(make()).PUBLISHED is None:
+        with pytest.raises(UsageError, match="is of no paper"):
+            make().published()
+        return
+    pruner = replace(make(), **type(make()).PUBLISHED)
+    assert eval(repr(pruner), {type(pruner).__name__: type(pruner)}) == pruner
+    assert pruners.make(registry.spec(pruner)) == pruner
+    name, _, given = registry.spec(pruner).partition(":")
+    assert name == registry.spec(make()).partition(":")[0] + ("@published" if pruner.PUBLISHED else "")
+    assert not any(option in given for option in pruner.PUBLISHED)
+
+
 def test_the_spec_rebuilds_the_pruner_at_its_default_budget(make):
     for positions in POSITIONS:
         pruner = make(positions=positions)
         assert pruners.make(registry.spec(pruner)) == pruner
+
+
+def test_every_scope_has_a_budget_of_its_own(make):
+    tokens = layout(
+        [(image, 0, row, column) for image in range(3) for row in range(3) for column in range(4)]
+    )
+    for scope, counts in (("prompt", None), ("image", [4] * 3), ("frame", [4] * 3), ("crop", [4] * 3)):
+        kept = make(tokens=4, budget=scope).prune(tokens)
+        assert kept.slot.tolist() == sorted(set(kept.slot.tolist()))
+        if counts:
+            assert kept.cell[:, 0].bincount().tolist() == counts, scope
+        else:
+            assert len(kept) == 4
+        assert len(make(keep=0.3, budget=scope).prune(tokens)) == (11 if scope == "prompt" else 3 * 4)
+
+
+def test_a_scope_of_its_own_is_chosen_from_as_if_it_were_alone(make):
+    tokens = layout(
+        [(image, 0, row, column) for image in range(2) for row in range(4) for column in range(4)]
+    )
+    pruner = make(tokens=5, budget="image")
+    apart = [pruner.prune(tokens.take(torch.arange(16) + start)).slot.tolist() for start in (0, 16)]
+    if type(pruner).select_each is Pruner.select_each:
+        assert pruner.prune(tokens).slot.tolist() == [*apart[0], *apart[1]]
 
 
 def test_a_budget_that_cannot_be_is_refused_with_what_was_given(make):
@@ -343,14 +381,17 @@ def test_the_folder_of_a_book_may_have_a_number_for_a_name(tmp_path, monkeypatch
         ("", "unknown pruner ''"),
         (
             "random:sed=1",
-            r"unknown option of random 'sed': did you mean 'seed'\? choose from keep, positions, seed, to",
+            r"unknown option of random 'sed': did you mean 'seed'\? choose from budget, keep, positions, se",
         ),
-        ("divprune:seed=1", "unknown option of divprune 'seed': choose from keep, positions, tokens"),
+        ("divprune:seed=1", "unknown option of divprune 'seed': choose from budget, keep, positions, tokens"),
         (
             "codebook:book=x",
-            "unknown option of codebook 'book': .*from codebook, keep, positions, rule, threshold, tokens",
+            "unknown option of codebook 'book': .*from budget, codebook, keep, positions, rule, threshold",
         ),
-        ("random:seed", "expected option=value, got 'seed'; random has keep, tokens, positions, seed"),
+        (
+            "random:seed",
+            "expected option=value, got 'seed'; random has keep, tokens, budget, positions, seed",
+        ),
         ("random:keep=0", r"keep must be .* got 0"),
         (
             "random:keep=2.0",

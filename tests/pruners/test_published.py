@@ -157,14 +157,15 @@ def test_embedlens_drops_what_shares_its_word_and_then_what_is_far_from_it(token
 
 
 def slow_prunesid(tokens, count):
+    """With [CLS], as the authors have it, `count` + 1 tokens are kept."""
     features, attention = tokens.signals["features"], tokens.signals["cls_attention"]
     squashed = features.sigmoid().T.double()
     # The principal components of the channels are the eigenvectors of the tokens' covariance.
     values, vectors = torch.linalg.eigh((squashed - squashed.mean(0)).T @ (squashed - squashed.mean(0)))
-    groups = min(max(1, count // 4), int((values > 1e-10).sum()))
+    groups = min(max(1, (count + 1) // 4), int((values > 1e-10).sum()))
     member = vectors.flip(1)[:, :groups].abs().argmax(1).tolist()
     alike = cosines(features)
-    threshold = count / 32 * sum(alike[i][j] for i in range(64) for j in range(i)) / (64 * 63 / 2)
+    threshold = (count + 1) / 32 * sum(alike[i][j] for i in range(64) for j in range(i)) / (64 * 63 / 2)
     ranked, survivors = [], []
     for g in sorted(set(member)):
         order = falling([i for i in range(64) if member[i] == g], attention)
@@ -174,11 +175,16 @@ def slow_prunesid(tokens, count):
                 kept.append(i)
         ranked.append(kept + [i for i in order if i not in kept])
         survivors.append(len(kept))
-    caps = [min(5 * math.ceil(count / 64), len(r), s) for r, s in zip(ranked, survivors, strict=True)]
-    while sum(caps) < count:
+    caps = [min(5 * math.ceil((count + 1) / 64), len(r), s) for r, s in zip(ranked, survivors, strict=True)]
+    while sum(caps) < min(count + 1, 64):
         caps = [min(len(r), cap + 1) for r, cap in zip(ranked, caps, strict=True)]
-    more = split_budget(count - len(ranked), survivors, [cap - 1 for cap in caps])
-    return [i for order, m in zip(ranked, more, strict=True) for i in order[: 1 + m]]
+    ends = [
+        round(sum(survivors[: i + 1]) / sum(survivors) * (count - len(ranked))) for i in range(len(ranked))
+    ]
+    given = [min(1 + end - start, cap) for start, end, cap in zip([0, *ends], ends, caps, strict=False)]
+    for i in falling(range(len(ranked)), survivors):
+        given[i] += min(caps[i] - given[i], count - sum(given))
+    return [i for order, number in zip(ranked, given, strict=True) for i in order[:number]]
 
 
 def test_prunesid_agrees_with_its_rule(tokens):

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from wordsight.algorithms.divergence import released_divergence
+from wordsight.redundancy import probe
 from wordsight.redundancy.ablation import LogitPair, ablate_global, ablate_regional, neighborhoods
 
 QUESTION = "what is the background?"
@@ -173,3 +174,17 @@ def test_the_regions_of_a_second_image_are_those_of_the_same_image_first(tiny, p
     torch.testing.assert_close(
         ablate_regional(tiny, second).ablated, ablate_regional(tiny, first).ablated, rtol=1e-5, atol=1e-5
     )
+
+
+def test_an_article_is_read_over_in_both_answers_if_asked(tiny, prompt, monkeypatch):
+    plain = ablate_global(tiny, prompt, [70])
+    article = int(plain.intact[0].argmax())
+    monkeypatch.setattr(probe, "_article_ids", lambda vlm, articles: {article})
+    assert torch.equal(ablate_global(tiny, prompt, [70]).intact, plain.intact)
+    read_over = ablate_global(tiny, prompt, [70], articles=probe.RELEASED_ARTICLES)
+    torch.testing.assert_close(read_over.intact, tiny.logits([prompt.followed_by(article)]))
+    alone = ablate_regional(tiny, prompt, [70]).ablated
+    said = int(alone[0].argmax())
+    monkeypatch.setattr(probe, "_article_ids", lambda vlm, articles: {said})
+    after = ablate_regional(tiny, prompt, [70], articles=probe.RELEASED_ARTICLES).ablated
+    assert not torch.equal(after, alone)

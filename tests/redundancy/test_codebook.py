@@ -1,13 +1,14 @@
 """Books of made-up evidence, random ones as their control, and the models a book is not for."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
 from wordsight.errors import UsageError
-from wordsight.media.images import load_picture
+from wordsight.media.images import read_picture
 from wordsight.redundancy import build
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.codebook import Codebook
@@ -125,7 +126,12 @@ def test_only_as_many_pictures_are_opened_as_are_needed(tmp_path, monkeypatch):
     for number, path in enumerate(pictures):
         path.write_text("no picture") if number in (1, 2) else Image.new("RGB", (9, 9)).save(path)
     opened = []
-    monkeypatch.setattr(build, "load_picture", lambda path: opened.append(path) or load_picture(path))
+
+    def noted(file, name):
+        opened.append(Path(name))
+        return read_picture(file, name)
+
+    monkeypatch.setattr(build, "read_picture", noted)
     Clustering(images=2).check_readable(pictures)
     assert opened == pictures[:5]
     with pytest.raises(

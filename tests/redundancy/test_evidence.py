@@ -1,6 +1,7 @@
 """Evidence of a few small pictures: its columns, stopped runs that go on, pictures skipped, refusals."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,22 +12,25 @@ import torch
 from wordsight._utils.artifacts import sealed
 from wordsight.algorithms.divergence import MEASURES
 from wordsight.errors import FileError, UsageError
-from wordsight.redundancy import ablation, evidence, probe
+from wordsight.redundancy import ablation, collecting, probe
 from wordsight.redundancy.build import Clustering, build_codebook
+from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
 from wordsight.redundancy.criteria import Condition
-from wordsight.redundancy.evidence import Evidence, collect_evidence, measure_tokens
+from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.experiments import measure_tokens
 from wordsight.synthetic.scenes import render
 
 NUMBER = 3
 EVERYTHING = Condition(confidence=None, divergence=None)
 CLUSTERING = Clustering(image_clusters=4, largest=144, clusters=4, images=0)
 TOKEN_SIGNALS = ["confidence", "certainty", "blind_divergence", "questions", "questions_divergence"]
-EXPERIMENTS = {"regional": ablation.ablate_regional, "global": ablation.ablate_global}
+ABLATIONS = {"regional": ablation.ablate_regional, "global": ablation.ablate_global}
+EXPERIMENTS = 6  # the tokens, three probes, both ablations
 
 
 @pytest.fixture(autouse=True)
 def one_picture_per_shard(monkeypatch):
-    monkeypatch.setattr(evidence, "SHARD", 1)
+    monkeypatch.setattr(collecting, "SHARD_PICTURES", 1)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +46,13 @@ def whole(tiny, pictures, tmp_path_factory):
     """The folder of a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence, "SHARD", 1)
+        patch.setattr(collecting, "SHARD_PICTURES", 1)
         collect_evidence(tiny, pictures, folder)
     return folder
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_there_is_one_row_for_every_token_of_every_picture(whole):
@@ -60,11 +64,11 @@ def test_there_is_one_row_for_every_token_of_every_picture(whole):
 def test_columns_have_the_shapes_of_their_descriptions(whole):
     found = Evidence.load(whole)
     rows = NUMBER * 144
-    assert found.embeds.shape == (rows, 32)
-    assert found.cell.shape == (rows, 4)
-    assert found.words.shape == found.word_probabilities.shape == (rows, 5)
+    assert found.embeds[:].shape == (rows, 32)
+    assert found.cell[:].shape == (rows, 4)
+    assert found.words[:].shape == found.word_probabilities[:].shape == (rows, 5)
     assert {name: tuple(column.shape) for name, column in found.signals.items()} == dict.fromkeys(
-        TOKEN_SIGNALS + [f"{scope}/{measure}" for scope in EXPERIMENTS for measure in MEASURES], (rows,)
+        TOKEN_SIGNALS + [f"{scope}/{measure}" for scope in ABLATIONS for measure in MEASURES], (rows,)
     )
 
 
@@ -82,9 +86,9 @@ def test_columns_hold_what_the_experiments_say(whole, tiny, pictures):
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-@pytest.mark.parametrize("scope", EXPERIMENTS)
+@pytest.mark.parametrize("scope", ABLATIONS)
 def test_divergences_are_those_of_leaving_out_under_the_first_question(whole, tiny, pictures, scope, measure):
-    logits = EXPERIMENTS[scope](tiny, tiny.encode(pictures[1], probe.QUESTION))
+    logits = ABLATIONS[scope](tiny, tiny.encode(pictures[1], probe.QUESTION))
     found = Evidence.load(whole).signals[f"{scope}/{measure}"][144:288]
     assert torch.equal(found, MEASURES[measure](logits.intact, logits.ablated).float())
 
@@ -138,10 +142,10 @@ def resumed(tiny, pictures, tmp_path_factory):
     """The folder of a run that was killed after one shard, and started again."""
     folder = tmp_path_factory.mktemp("resumed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence, "SHARD", 1)
+        patch.setattr(collecting, "SHARD_PICTURES", 1)
         with pytest.raises(KeyboardInterrupt):
             collect_evidence(tiny, pictures, folder, map=killed_after(1))
-        assert len(files(folder)) == 2  # the manifest and one shard
+        assert len(files(folder)) == 1 + EXPERIMENTS  # the manifest and one shard of each
         collect_evidence(tiny, pictures, folder)
     return folder
 
@@ -160,24 +164,24 @@ def test_a_run_killed_inside_a_shard_leaves_no_part_of_it(tiny, pictures, tmp_pa
     def killed(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evidence, "write_tensors", killed)
+    monkeypatch.setattr("wordsight.redundancy.evidence_files.write_tensors", killed)
     with pytest.raises(KeyboardInterrupt):
         collect_evidence(tiny, pictures[:1], tmp_path)
     assert list(files(tmp_path)) == ["manifest.json"]
 
 
 def test_a_resumed_run_examines_only_what_is_missing(whole, tiny, pictures, tmp_path):
-    for name, content in files(whole).items():
-        (tmp_path / name).write_bytes(content)
-    (tmp_path / "000001.safetensors").unlink()
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "regional" / "000001.safetensors").unlink()
     done = []
 
     def counting(function, jobs):
-        done.extend(number for number, _ in jobs)
+        done.extend((job.number, list(job.missing)) for job in jobs)
         return map(function, jobs)
 
     collect_evidence(tiny, pictures, tmp_path, map=counting)
-    assert done == [1]
+    assert done == [(1, ["regional"])]
+    assert files(tmp_path) == files(whole)
 
 
 def backwards(function, jobs):
@@ -206,7 +210,7 @@ def mixed(pictures, tmp_path):
 
 @pytest.mark.parametrize("shard", [1, 4])
 def test_bad_pictures_are_skipped_and_the_run_goes_on(shard, mixed, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(evidence, "SHARD", shard)
+    monkeypatch.setattr(collecting, "SHARD_PICTURES", shard)
     found = collect_evidence(tiny, mixed, tmp_path / "run")
     assert found.image.unique().tolist() == [0, 3]
     assert len(found) == 2 * 144
@@ -243,7 +247,7 @@ def test_evidence_of_another_model_is_refused(whole, tiny, pictures):
 
 def test_evidence_about_other_questions_is_refused(whole, tiny, pictures):
     with pytest.raises(UsageError, match=r"evidence of another run .*differs: .*questions"):
-        collect_evidence(tiny, pictures, whole, questions=[probe.QUESTION])
+        collect_evidence(tiny, pictures, whole, EvidencePlan(questions=[probe.QUESTION]))
 
 
 def test_evidence_of_other_pictures_is_refused(whole, tiny, pictures):
@@ -251,11 +255,13 @@ def test_evidence_of_other_pictures_is_refused(whole, tiny, pictures):
         collect_evidence(tiny, pictures[:2], whole)
 
 
-def test_a_picture_that_changed_is_another_picture(whole, tiny, pictures, tmp_path):
-    changed = tmp_path / pictures[0].name
+def test_a_picture_that_changed_is_another_picture(copy, tiny, pictures, tmp_path):
+    (tmp_path / "other").mkdir()
+    changed = tmp_path / "other" / pictures[0].name
     render(99).image.save(changed)
-    with pytest.raises(UsageError, match=r"evidence of another run .*differs: .*pictures"):
-        collect_evidence(tiny, [changed, *pictures[1:]], whole)
+    (copy / "regional" / "000000.safetensors").unlink()
+    with pytest.raises(FileError, match=r"0\.png is another picture than when its evidence was begun"):
+        collect_evidence(tiny, [changed, *pictures[1:]], copy)
 
 
 def test_refused_evidence_is_left_as_it_was(whole, tiny, pictures):
@@ -267,20 +273,18 @@ def test_refused_evidence_is_left_as_it_was(whole, tiny, pictures):
 
 @pytest.fixture
 def copy(whole, tmp_path):
-    for name, content in files(whole).items():
-        (tmp_path / name).write_bytes(content)
-    return tmp_path
+    return shutil.copytree(whole, tmp_path / "copy")
 
 
 def test_unfinished_evidence_is_refused_with_the_missing_file(copy):
-    (copy / "000002.safetensors").unlink()
-    with pytest.raises(UsageError, match=r"unfinished.* 000002\.safetensors is missing"):
+    (copy / "global" / "000002.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"unfinished.* global/000002\.safetensors is missing"):
         Evidence.load(copy)
 
 
 def test_a_damaged_file_is_refused_by_its_name(copy):
-    (copy / "000001.safetensors").write_bytes(b"damaged")
-    with pytest.raises(UsageError, match=r"000001\.safetensors cannot be used .*: delete it"):
+    (copy / "probe-1" / "000001.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UsageError, match=r"probe-1/000001\.safetensors cannot be used .*: delete it"):
         Evidence.load(copy)
 
 
@@ -292,10 +296,10 @@ def reseal(path, **changes):
     path.write_text(json.dumps(sealed(manifest)))
 
 
-@pytest.mark.parametrize("number", [1, 2, 4, None])
+@pytest.mark.parametrize("number", [1, 2, 3, 5, None])
 def test_evidence_of_another_format_is_refused(copy, number):
     reseal(copy / "manifest.json", format=number)
-    with pytest.raises(FileError, match=r"has format \w+, .* reads 3 .*: collect the evidence again"):
+    with pytest.raises(FileError, match=r"has format \w+, .* reads 4 .*: collect the evidence again"):
         Evidence.load(copy)
 
 

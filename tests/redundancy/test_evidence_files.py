@@ -15,10 +15,13 @@ from wordsight._utils.artifacts import read_metadata, read_tensors, sealed, tens
 from wordsight._utils.records import json_text
 from wordsight.errors import FileError, ModelError
 from wordsight.models.load_options import LoadOptions
-from wordsight.redundancy import evidence
+from wordsight.redundancy import collecting, evidence_files, examining
 from wordsight.redundancy.build import Clustering, build_codebook
-from wordsight.redundancy.criteria import Condition
-from wordsight.redundancy.evidence import SHARDS, SIGNALS, Evidence, collect_evidence
+from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
+from wordsight.redundancy.criteria import DEFAULT, Condition
+from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.evidence_files import SHARDS, columns_of
+from wordsight.redundancy.experiments import ABLATIONS, experiments
 
 WIDTH, NUMBER = 8, 6
 
@@ -43,23 +46,27 @@ TUNED = {"vision_tower": "aa", "language_model": "cc"}
 HALF = SimpleNamespace(**{**vars(MODEL), "model": runs_in(torch.half)})
 
 
-def measured(vlm, picture, questions):
-    """Columns of three or four tokens that depend on the pixels alone."""
-    pixels = np.asarray(picture)
-    rows, random = 3 + int(pixels.sum()) % 2, torch.Generator().manual_seed(int(pixels.sum()))
-    return {
-        "embeds": torch.randn(rows, WIDTH, generator=random),
-        "cell": torch.zeros(rows, 4, dtype=torch.long),
-        "words": torch.randint(9, (rows, 5), generator=random),
-        "word_probabilities": torch.rand(rows, 5, generator=random),
-        **{name: torch.rand(rows, generator=random) for name in SIGNALS},
-    }
+def measured(vlm, picture, questions, needs, rows):
+    """Columns of three or four tokens that depend on the pixels and the experiment alone."""
+    pixels, found = int(np.asarray(picture).sum()), {}
+    for number, name in enumerate(experiments(len(questions))):
+        if name in ("tokens", *needs):
+            random = torch.Generator().manual_seed(pixels + number)
+            shapes = {**columns_of(name), **({"embeds": ((WIDTH,), None)} if name == "tokens" else {})}
+            found[name] = {
+                column: torch.rand(3 + pixels % 2, *shape, generator=random).mul(9).to(dtype or torch.float32)
+                for column, (shape, dtype) in shapes.items()
+            }
+            if name in ABLATIONS and (picked := rows(name, found)) is not None:
+                for column, values in found[name].items():
+                    found[name][column] = torch.where(picked, values, torch.nan)
+    return found
 
 
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch):
-    monkeypatch.setattr(evidence, "measure_tokens", measured)
-    monkeypatch.setattr(evidence, "SHARD", 2)
+    monkeypatch.setattr(examining, "measure_experiments", measured)
+    monkeypatch.setattr(collecting, "_shard_pictures", lambda *given: 2)
 
 
 def paint(path, seed):
@@ -87,7 +94,7 @@ def folder(tmp_path):
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def book(found):
@@ -98,17 +105,15 @@ def book(found):
 
 def meanwhile(monkeypatch, act, before="0.png"):
     """Act once, right before the picture of that name is read to be examined."""
-    read, acted = evidence.read_picture_file, []
+    read, acted = examining.open_unchanged, []
 
-    def acting(path):
-        if path.name == before:
-            acted.append(path)
-        if len(acted) == 2 and act not in acted:  # once for the manifest
+    def acting(picture, *rest):
+        if picture.name == before and not acted:
             acted.append(act)
             act()
-        return read(path)
+        return read(picture, *rest)
 
-    monkeypatch.setattr(evidence, "read_picture_file", acting)
+    monkeypatch.setattr(examining, "open_unchanged", acting)
 
 
 def test_a_picture_that_is_away_for_a_moment_is_examined_by_the_next_run(
@@ -183,7 +188,7 @@ def test_a_file_that_is_done_again_is_whole_at_any_time(pictures, folder, monkey
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evidence, "write_tensors", killed)
+    monkeypatch.setattr(evidence_files, "write_tensors", killed)
     with pytest.raises(KeyboardInterrupt):
         collect_evidence(MODEL, pictures, folder)
     shards = {name: content for name, content in before.items() if name.endswith(".safetensors")}
@@ -202,36 +207,36 @@ def test_a_book_says_only_what_was_examined(pictures, folder):
     assert config["pictures_sha256"] == hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
-def test_a_picture_replaced_in_the_middle_is_noticed(pictures, whole, folder, monkeypatch):
-    meanwhile(monkeypatch, lambda: paint(pictures[4], 99))
+def test_a_picture_replaced_before_an_experiment_is_added_is_noticed(pictures, whole, folder):
+    collect_evidence(MODEL, pictures, folder, EvidencePlan(condition=DEFAULT))
+    paint(pictures[4], 99)
     with pytest.raises(FileError, match=r"4\.png is another picture than when its evidence was begun: put"):
         collect_evidence(MODEL, pictures, folder)
     written = files(folder)
     assert written.items() <= files(whole).items()
-    assert "000002.safetensors" not in written
+    assert "regional/000001.safetensors" in written
+    assert "regional/000002.safetensors" not in written
 
 
 def test_what_is_examined_is_what_was_digested(pictures, whole, folder, monkeypatch):
-    read = evidence.read_picture
+    read = examining.read_picture
 
     def replacing(file, name):
         paint(Path(name), 99)
         return read(file, name)
 
-    monkeypatch.setattr(evidence, "read_picture", replacing)
+    monkeypatch.setattr(examining, "read_picture", replacing)
     collect_evidence(MODEL, pictures, folder)
     assert files(folder) == files(whole)
 
 
-@pytest.mark.parametrize("other", ["replaced", "fewer", "renamed"])
+@pytest.mark.parametrize("other", ["fewer", "renamed"])
 def test_other_pictures_are_not_those_of_the_evidence(pictures, whole, other):
     before = files(whole)
-    if other == "replaced":
-        paint(pictures[5], 99)
     if other == "renamed":
         pictures[5] = pictures[5].rename(pictures[5].with_name("other.png"))
     with pytest.raises(
-        FileError, match=r"evidence of another run .*differs: 1 pictures, (5|other)\.png first"
+        FileError, match=r"evidence of another run .*differs: the names of 6 pictures, now [56]\)"
     ):
         collect_evidence(MODEL, pictures[: 5 if other == "fewer" else 6], whole)
     assert files(whole) == before
@@ -247,10 +252,11 @@ def test_without_its_manifest_evidence_is_found_by_the_same_run(pictures, whole)
 def test_without_its_manifest_evidence_does_not_become_that_of_other_pictures(pictures, whole):
     before = files(whole)
     (whole / "manifest.json").unlink()
-    for number, path in enumerate(pictures):
-        paint(path, 50 + number)
-    with pytest.raises(FileError, match=r"000000\.safetensors is of another run .*2 pictures, 0\.png first"):
-        collect_evidence(MODEL, pictures, whole)
+    others = [path.rename(path.with_name(f"other {path.name}")) for path in pictures]
+    with pytest.raises(
+        FileError, match=r"000000\.safetensors is of another run .*pictures, other 0\.png first"
+    ):
+        collect_evidence(MODEL, others, whole)
     assert {name: files(whole)[name] for name in before if name != "manifest.json"}.items() <= before.items()
     with pytest.raises(FileError):
         Evidence.load(whole)
@@ -280,13 +286,13 @@ def test_a_run_goes_on_on_the_threads_that_it_was_begun_on(pictures, folder, mon
         torch.set_num_threads(1)
         return [function(job) for job in jobs]
 
-    monkeypatch.setattr(evidence, "measure_tokens", counted)
+    monkeypatch.setattr(examining, "measure_experiments", counted)
     torch.set_num_threads(2)
     try:
         collect_evidence(MODEL, pictures, folder)
     finally:
         torch.set_num_threads(1)
-    (folder / "000001.safetensors").unlink()
+    (folder / "tokens" / "000001.safetensors").unlink()
     found = collect_evidence(MODEL, pictures, folder, map=elsewhere)
     assert used == [2] * (NUMBER + 1 + 2)
     assert torch.get_num_threads() == 1
@@ -300,7 +306,7 @@ def test_files_measured_on_other_threads_are_not_mixed(pictures, whole, folder):
         collect_evidence(MODEL, pictures, folder)
     finally:
         torch.set_num_threads(1)
-    (whole / "000001.safetensors").write_bytes((folder / "000001.safetensors").read_bytes())
+    (whole / "tokens/000001.safetensors").write_bytes((folder / "tokens/000001.safetensors").read_bytes())
     with pytest.raises(
         FileError, match=r"000001\.safetensors is of another run .*measured_with was .*'threads': 2"
     ):
@@ -308,7 +314,7 @@ def test_files_measured_on_other_threads_are_not_mixed(pictures, whole, folder):
 
 
 def test_a_run_begun_in_another_dtype_is_not_finished_in_this_one(pictures, whole):
-    (whole / "000001.safetensors").unlink()
+    (whole / "tokens" / "000001.safetensors").unlink()
     with pytest.raises(FileError, match=r"begun otherwise \(dtype was torch\.float32, is torch\.float16\)"):
         collect_evidence(HALF, pictures, whole)
 
@@ -319,12 +325,12 @@ def test_finished_evidence_is_read_whatever_the_model_runs_in(pictures, whole):
 
 def test_what_is_no_number_is_refused_before_it_is_written(pictures, folder, monkeypatch):
     def broken(*arguments):
-        columns = measured(*arguments)
-        return columns | {"confidence": columns["confidence"] / 0}
+        found = measured(*arguments)
+        return found | {"probe-0": found["probe-0"] | {"confidence": found["probe-0"]["confidence"] / 0}}
 
-    monkeypatch.setattr(evidence, "measure_tokens", broken)
+    monkeypatch.setattr(examining, "measure_experiments", broken)
     with pytest.raises(
-        ModelError, match=r"tokens of .*0\.png: some values of confidence are NaN or infinite"
+        ModelError, match=r"tokens of .*0\.png: probe-0: some values of confidence are NaN or infinite"
     ):
         collect_evidence(MODEL, pictures, folder)
     assert list(files(folder)) == ["manifest.json"]
@@ -334,14 +340,14 @@ def state(folder):
     """All that evidence says, None if it is refused; whatever else is raised is a failure."""
     try:
         found = Evidence.load(folder)
+        names = ("embeds", "image", "cell", "words", "word_probabilities", "cluster_sizes")
+        columns = {name: getattr(found, name)[:] for name in names} | {**found.signals}
     except FileError:
         return None
-    columns = {"embeds": found.embeds, "image": found.image, "cell": found.cell, "words": found.words}
-    columns |= {"word_probabilities": found.word_probabilities, **found.signals}
-    return tensors_digest(columns), found.pictures, found.manifest, found.skipped
+    return tensors_digest(columns), found.pictures, found.manifest, found.skipped, found.sha256
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "000000.safetensors", "000002.safetensors"])
+@pytest.mark.parametrize("name", ["manifest.json", "tokens/000000.safetensors", "probe-1/000002.safetensors"])
 def test_damage_is_noticed_wherever_it_is(whole, pictures, damages, name):
     content, before, refused = (whole / name).read_bytes(), state(whole), 0
     for damaged in damages(content):
@@ -360,11 +366,9 @@ def test_files_that_are_exchanged_are_noticed(whole, pictures, tmp_path):
     for _ in range(30):
         taker, giver = chance.choice(sorted(mine)), chance.choice(sorted(theirs))
         (whole / taker).write_bytes(theirs[giver])
-        with pytest.raises(FileError):
-            Evidence.load(whole)
+        assert state(whole) is None
         (whole / taker).write_bytes(mine[chance.choice(sorted(mine.keys() - {taker}))])
-        with pytest.raises(FileError):
-            Evidence.load(whole)
+        assert state(whole) is None
         (whole / taker).write_bytes(mine[taker])
     assert state(whole)
 
@@ -372,28 +376,23 @@ def test_files_that_are_exchanged_are_noticed(whole, pictures, tmp_path):
 def rewrite(path, change_record=dict, change_columns=dict):
     """A shard as another program might write it: its digests are right."""
     record, columns = read_metadata(path, SHARDS), change_columns(read_tensors(path, SHARDS))
-    record = change_record({**record, "columns_sha256": tensors_digest(columns)})
+    digests = {name: tensors_digest({name: column}) for name, column in columns.items()}
+    record = change_record({**record, "columns_sha256": digests})
     write_tensors(path, columns, json_text(sealed(record)))
 
 
 COLUMNS = {
-    "one is missing": lambda columns: {name: columns[name] for name in columns if name != "certainty"},
-    "one is unknown": lambda columns: columns | {"loudness": columns["certainty"] + 1},
-    "one is short": lambda columns: columns | {"certainty": columns["certainty"][1:]},
+    "one is missing": lambda columns: {name: columns[name] for name in columns if name != "kept"},
+    "one is short": lambda columns: columns | {"cell": columns["cell"][1:]},
     "one is wide": lambda columns: columns | {"cell": columns["cell"][:, :3]},
     "one is flat": lambda columns: columns | {"embeds": columns["embeds"][:, 0]},
-    "one is a number": lambda columns: columns | {"image": torch.tensor(0)},
+    "one is a number": lambda columns: columns | {"kept": torch.tensor(True)},
     "another is a number": lambda columns: columns | {"embeds": torch.tensor(0.0)},
-    "words are floats": lambda columns: columns | {"words": columns["words"].float()},
-    "signals are whole": lambda columns: columns | {"certainty": columns["certainty"].long()},
-    "signals are complex": lambda columns: columns | {"certainty": columns["certainty"] * 1j},
-    "a signal is NaN": lambda columns: columns | {"certainty": columns["certainty"] * torch.nan},
+    "cells are floats": lambda columns: columns | {"cell": columns["cell"].float()},
+    "embeddings are whole": lambda columns: columns | {"embeds": columns["embeds"].long()},
+    "embeddings are complex": lambda columns: columns | {"embeds": columns["embeds"] * 1j},
     "an embedding is infinite": lambda columns: columns | {"embeds": columns["embeds"] / 0},
-    "an image is unknown": lambda columns: columns | {"image": columns["image"] + 6},
-    "an image is negative": lambda columns: columns | {"image": columns["image"] - 1},
-    "images are exchanged": lambda columns: (
-        columns | {"image": columns["image"][0].expand(len(columns["image"])).clone()}
-    ),
+    "some are not kept": lambda columns: columns | {"kept": columns["kept"].logical_not()},
     "tokens are missing": lambda columns: {name: column[:3] for name, column in columns.items()},
     "there are none": lambda columns: {name: column[:0] for name, column in columns.items()},
     "all are narrow": lambda columns: columns | {"embeds": columns["embeds"][:, :4].clone()},
@@ -401,10 +400,17 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("change", COLUMNS.values(), ids=COLUMNS)
-def test_columns_that_are_not_those_of_the_manifest_are_refused(whole, change):
-    rewrite(whole / "000000.safetensors", change_columns=change)
-    with pytest.raises(FileError, match=str(whole)):
-        Evidence.load(whole)
+def test_columns_that_are_not_those_of_the_record_are_refused(whole, change):
+    rewrite(whole / "tokens" / "000000.safetensors", change_columns=change)
+    assert state(whole) is None
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_signal_that_is_no_number_is_refused(whole, value):
+    path = whole / "global" / "000000.safetensors"
+    rewrite(path, change_columns=lambda columns: {name: column * value for name, column in columns.items()})
+    with pytest.raises(FileError, match=r"global/000000.*\(jensen_shannon is NaN or infinite"):
+        Evidence.load(whole).signals["global/jensen_shannon"]
 
 
 RECORDS = {
@@ -412,23 +418,25 @@ RECORDS = {
     "other weights": {"fingerprint": "beef"},
     "other questions": {"questions": ["why?"]},
     "no pictures": {"pictures": []},
+    "other pictures": {"pictures": [{"name": f"{n}.png", "sha256": None, "tokens": 3} for n in (4, 5)]},
     "other tokens": {"pictures": [{"name": f"{n}.png", "sha256": None, "tokens": -3} for n in (0, 1)]},
     "many tokens": {"pictures": [{"name": f"{n}.png", "sha256": None, "tokens": 10**15} for n in (0, 1)]},
-    "no digest": {"columns_sha256": ""},
-    "an earlier format": {"format": 2},
+    "another experiment": {"experiment": "regional"},
+    "another number": {"number": 1},
+    "no digest": {"columns_sha256": {}},
+    "an earlier format": {"format": 3},
 }
 
 
 @pytest.mark.parametrize("change", RECORDS.values(), ids=RECORDS)
 def test_a_record_that_is_not_that_of_the_manifest_is_refused(whole, pictures, change):
-    rewrite(whole / "000000.safetensors", change_record=lambda record: record | change)
-    with pytest.raises(FileError, match=r"000000\.safetensors"):
-        Evidence.load(whole)
+    rewrite(whole / "probe-0" / "000000.safetensors", change_record=lambda record: record | change)
+    assert state(whole) is None
 
 
 def test_a_file_that_others_wrote_as_it_should_be_is_read(whole):
     before = state(whole)
-    rewrite(whole / "000000.safetensors")
+    rewrite(whole / "probe-0" / "000000.safetensors")
     assert state(whole) == before
 
 

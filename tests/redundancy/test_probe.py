@@ -35,7 +35,7 @@ def alone_by_hand(vlm, embeds, *, repeat=1, said=()):
 def no_articles():
     """No word of the tiny model counts as an article, by chance, unless a test says which does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe, "_article_ids", lambda vlm: set())
+        patch.setattr(probe, "_article_ids", lambda vlm, articles: set())
         yield
 
 
@@ -206,7 +206,7 @@ def articles(tiny, reading, monkeypatch):
     """The two commonest words that the tiny model says of single tokens, taken for articles."""
     said, counts = reading.tokens[:, 0].unique(return_counts=True)
     words = said[counts.argsort(descending=True)[:2]].tolist()
-    monkeypatch.setattr(probe, "_article_ids", lambda vlm: set(words))
+    monkeypatch.setattr(probe, "_article_ids", lambda vlm, articles: set(words))
     return words
 
 
@@ -227,7 +227,7 @@ def test_an_article_is_followed_by_the_next_word(tiny, asked, by_hand, articles,
 
 def test_where_the_first_word_is_no_article_it_is_read(tiny, asked, by_hand, reading, monkeypatch):
     commonest = int(by_hand.argmax(-1).mode().values)
-    monkeypatch.setattr(probe, "_article_ids", lambda vlm: {commonest})
+    monkeypatch.setattr(probe, "_article_ids", lambda vlm, articles: {commonest})
     early = by_hand.argmax(-1) != commonest
     assert early.any()
     chances = probe.probe_tokens(tiny, asked).probabilities
@@ -236,7 +236,7 @@ def test_where_the_first_word_is_no_article_it_is_read(tiny, asked, by_hand, rea
 
 def test_only_spellings_of_articles_count_as_articles(tiny):
     vocabulary = tiny.processor.tokenizer.get_vocab()
-    assert article_ids(tiny) == {vocabulary[word] for word in ("a", "an", "the")}
+    assert article_ids(tiny, probe.ARTICLES) == {vocabulary[word] for word in ("a", "an", "the")}
 
 
 def test_only_orders_and_repeats_tokens_at_will(asked):
@@ -251,7 +251,7 @@ def test_only_has_contiguous_positions(asked):
 
 def test_where_the_blind_word_is_an_article_the_next_is_compared(tiny, asked, by_hand, monkeypatch):
     blind = torch.tensor(blind_by_hand(tiny)).argmax().item()
-    monkeypatch.setattr(probe, "_article_ids", lambda vlm: {blind})
+    monkeypatch.setattr(probe, "_article_ids", lambda vlm, articles: {blind})
     early = (by_hand.argmax(-1) != blind).nonzero()[:, 0]
     assert len(early)
     next_words = blind_by_hand(tiny, said=[blind])

@@ -7,7 +7,14 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from wordsight.redundancy.probe import _article_ids
+from wordsight.redundancy.probe import (
+    ARTICLES,
+    QUESTION,
+    RELEASED_ARTICLES,
+    RELEASED_QUESTION,
+    _article_ids,
+    articles_of,
+)
 
 WORDS = ("a", "an", "the", "A", "The")  # "An" is two tokens
 SPACED = ("a", "the", "The", "then", "and")  # with a space before; " an" and " A" are two
@@ -54,6 +61,19 @@ def sentence_pieces(prepend):
 def test_all_spellings_of_an_article_that_are_one_token_count_and_no_other_word(made, space):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
     assert [len(tokenizer.tokenize(f" {word}")) for word in ("then", "the", "an")] == [1, 1, 2]
-    found = _article_ids(SimpleNamespace(processor=SimpleNamespace(tokenizer=tokenizer)))
+    found = _article_ids(SimpleNamespace(processor=SimpleNamespace(tokenizer=tokenizer)), ARTICLES)
     spelled = {*WORDS, *(f"{space}{word}" for word in ("a", "the", "The"))}
     assert {tokenizer.convert_ids_to_tokens(number) for number in found} == spelled
+
+
+def test_released_code_reads_over_a_first_capital_a_alone():
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=sentence_pieces("always"), unk_token="<unk>")
+    vlm = SimpleNamespace(processor=SimpleNamespace(tokenizer=tokenizer))
+    found = tokenizer.convert_ids_to_tokens(sorted(_article_ids(vlm, RELEASED_ARTICLES)))
+    assert {token.strip("▁") for token in found} == {"A"}
+
+
+def test_only_to_the_question_of_released_code_articles_are_read_over_as_there():
+    assert articles_of(RELEASED_QUESTION, usual=()) == RELEASED_ARTICLES
+    assert articles_of(QUESTION, usual=()) == ()
+    assert articles_of(QUESTION, usual=ARTICLES) == ARTICLES

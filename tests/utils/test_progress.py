@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from wordsight._utils.progress import Progress, report_progress, subtask, subtasks, track
-from wordsight.redundancy.evidence import measure_tokens
+from wordsight.redundancy.experiments import measure_tokens
 
 
 @pytest.fixture

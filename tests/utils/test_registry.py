@@ -31,7 +31,7 @@ class First(Pruner):
     loud: bool = False
 
     def select(self, tokens):
-        return tokens.take(torch.arange(self.budget(tokens)) + self.offset)
+        return tokens.take(torch.arange(self.count(tokens)) + self.offset)
 
 
 @dataclass(kw_only=True)
@@ -128,7 +128,7 @@ def test_what_is_no_object_has_no_spec(given):
 def test_a_name_of_ours_is_never_a_module(written):
     written("uniform")
     with pytest.raises(
-        UsageError, match="expected option=value, got 'First'; uniform has keep, tokens, positions"
+        UsageError, match="expected option=value, got 'First'; uniform has keep, tokens, budget, positions"
     ):
         pruners.make("uniform:First")
 
@@ -152,7 +152,7 @@ def test_a_name_of_ours_is_never_a_module(written):
         ("mine:First:ofset=1", "unknown option of First 'ofset': did you mean 'offset'"),
         (
             "mine:First:offset",
-            "expected option=value, got 'offset'; First has keep, tokens, positions, offset",
+            "expected option=value, got 'offset'; First has keep, tokens, budget, positions, offset",
         ),
         ("mine:First:offset=1.5", r"offset must be a whole number, got '1\.5'"),
         ("mine:First:keep=0", "keep must be .* got 0"),

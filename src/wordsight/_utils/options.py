@@ -20,6 +20,7 @@ Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Interval(ge=-(10**12), le=10**12)]
+Rounding = Literal["exact", "released"]  # of a budget: as asked for, or as code of a method's authors has it
 NewTokens = Annotated[int, Interval(ge=1, le=1_000_000)]  # of an answer
 
 

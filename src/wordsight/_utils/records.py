@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,14 +23,22 @@ def checked(kind: type[T], data: Any, where: str | Path) -> T:
     """The data as a record of this kind, a TypedDict. Raises FileError, which names `where`, if it is none:
     a field is missing, or of another type.
     """
-    from pydantic import TypeAdapter, ValidationError  # only where something is read: it takes a while
+    from pydantic import ValidationError  # only where something is read: it takes a while
 
     try:
-        return TypeAdapter(kind).validate_python(data)
+        record: T = _adapter(kind).validate_python(data)
+        return record
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "all of it"
         raise FileError(f"{where} is damaged or of another version: {place}: {first['msg']}") from error
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def json_text(record: Any, *, indent: int | None = 1, sort_keys: bool = False) -> str:

@@ -20,6 +20,7 @@ from wordsight.errors import UsageError, shown, unknown
 
 T = TypeVar("T")
 BUDGET = ("keep", "tokens")  # options that say how much is kept, not which method it is
+PUBLISHED = "published"  # the preset of pruners, and the class method that makes it
 EARLIER = {"neighbours": "neighbors"}  # what options were called in SPECs that are still read
 
 
@@ -72,17 +73,26 @@ def find_outside(module_name: str, class_name: str, base: type[T]) -> type[T]:
 
 def make(package: ModuleType, spec: str, base: type[T]) -> T:
     """The object of a SPEC: `name` or `name:option=value,option=value`, where the name is a file of the
-    package, or `module:Class` for a class from outside it.
+    package, or `module:Class` for a class from outside it; with `@published` after the name or class, the
+    options not given are those of its PUBLISHED.
     """
     name, _, listing = spec.partition(":")
-    class_name, _, rest = listing.partition(":")
-    if name not in names(package) and class_name and "=" not in class_name:
-        return _built(find_outside(name, class_name, base), rest, spec, class_name)
-    return _built(find(package, name, base), listing, spec, name)
+    label, _, rest = listing.partition(":")
+    if name.partition("@")[0] in names(package) or not label or "=" in label:
+        label, at, preset = name.partition("@")
+        cls = find(package, label, base)
+    else:
+        label, at, preset = label.partition("@")
+        cls, listing = find_outside(name, label, base), rest
+    if at and (preset != PUBLISHED or not hasattr(cls, PUBLISHED)):
+        raise unknown(f"preset of {label}", preset, [PUBLISHED] if hasattr(cls, PUBLISHED) else ["none"])
+    options = _options(cls, listing, spec, label)
+    return getattr(cls, PUBLISHED)(**options) if at else cls(**options)
 
 
 def spec(plugin: Any) -> str:
-    """The SPEC of an object without its budget: its name, and the options that are not at their defaults.
+    """The SPEC of an object without its budget: its name, and the options that are not at their defaults; or
+    `name@published` and the options that are not as published, if what its PUBLISHED says holds.
 
     Raises UsageError if it is no pruner or task but something else, as the text of a SPEC.
     """
@@ -92,9 +102,17 @@ def spec(plugin: Any) -> str:
             "wordsight.pruners.make and wordsight.tasks.make make one of a SPEC"
         )
     fields = [field for field in dataclasses.fields(plugin) if field.init and field.name not in BUDGET]
-    name = _name(type(plugin))
+    name, published = _name(type(plugin)), getattr(plugin, "PUBLISHED", None) or {}
+    if published and all(getattr(plugin, option) == value for option, value in published.items()):
+        name = f"{name}@{PUBLISHED}"
+    else:
+        published = {}
     values = [(field, getattr(plugin, field.name)) for field in fields]
-    options = [f"{field.name}={_text(value)}" for field, value in values if value != _default(field)]
+    options = [
+        f"{field.name}={_text(value)}"
+        for field, value in values
+        if value != published.get(field.name, _default(field))
+    ]
     return ":".join([name, ",".join(options)] if options else [name])
 
 
@@ -181,10 +199,10 @@ def _current_folder_on_path() -> Iterator[None]:
         sys.path.remove("")
 
 
-def _built(cls: type[T], listing: str, spec: str, name: str) -> T:
-    """An object of the class with the options of the listing."""
+def _options(cls: type[Any], listing: str, spec: str, name: str) -> dict[str, Any]:
+    """The options of the listing. Raises UsageError if the class has no such ones, or needs more."""
     options: dict[str, Any] = {}
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]  # plugins are dataclasses
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for item in filter(None, listing.split(",")):
         key, equals, value = item.partition("=")
         key = EARLIER.get(key, key)
@@ -203,7 +221,7 @@ def _built(cls: type[T], listing: str, spec: str, name: str) -> T:
     missing = [key for key in fields if key not in options and _default(fields[key]) is dataclasses.MISSING]
     if missing:
         raise UsageError(f"{shown(spec)}: {name} needs {', '.join(f'{key}=...' for key in missing)}")
-    return cls(**options)
+    return options
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

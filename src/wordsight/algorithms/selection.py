@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TIE = 1e-6  # gains that are no farther apart are equal, as a share of the first
+TIE = 1e-6  # gains that are no farther apart are equal, as a share of the highest
+NOTHING = 1e-13  # of the first gain: less than that is left by rounding, sums being double
+BLOCK = 1024  # tokens that are compared with all others at a time
 ROUNDING = 1e-6  # of what a token is worth alone: less than that is left by rounding, kernels being float32
 
 
@@ -20,15 +22,32 @@ def top_indices(scores: Tensor, count: int) -> Tensor:
     return scores.float().argsort(descending=True, stable=True)[:count]
 
 
+def directions(embeds: Tensor) -> Tensor:
+    """(N, D) float32 of length one, whose products are cosines."""
+    return torch.nn.functional.normalize(embeds.detach().float(), dim=-1)
+
+
 def cosine(embeds: Tensor) -> Tensor:
     """(N, N) the cosine of every two tokens (N, D), compared in float32."""
-    unit = torch.nn.functional.normalize(embeds.float(), dim=-1)
-    return unit @ unit.T
+    unit = directions(embeds)
+    alike = unit.new_empty(len(unit), len(unit))
+    for start in range(0, len(unit), BLOCK):
+        rows, rest = slice(start, start + BLOCK), slice(start + BLOCK, None)
+        alike[rows, start:] = unit[rows] @ unit[start:].T
+        alike[rest, rows] = alike[rows, rest].T
+    return alike
 
 
 def cosine_distance(embeds: Tensor) -> Tensor:
     """(N, N) one minus the cosine of every two tokens (N, D)."""
-    return 1 - cosine(embeds)
+    return cosine(embeds).neg_().add_(1)
+
+
+def most_similar(embeds: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) the highest cosine of every token (N, D) with one of the others (M, D), and (N,) with which."""
+    unit, theirs = directions(embeds), directions(others)
+    best = [(rows @ theirs.T).max(-1) for rows in torch.split(unit, BLOCK)]
+    return torch.cat([each.values for each in best]), torch.cat([each.indices for each in best])
 
 
 def farthest_first(distance: Tensor, count: int, bonus: Tensor | None = None) -> Tensor:
@@ -42,14 +61,23 @@ def farthest_first(distance: Tensor, count: int, bonus: Tensor | None = None) ->
     if not count:
         return chosen
     worth = torch.zeros_like(distance[0]) if bonus is None else bonus
-    apart = distance.clone().fill_diagonal_(torch.inf)
-    nearest = apart.amin(0)  # (N,)
+    nearest = _from_others(distance)
     for i in range(count):
         chosen[i] = (nearest + worth).argmax()
         row = distance[chosen[i]]
         nearest = torch.minimum(nearest, row) if i else row.clone()
-        nearest[chosen[: i + 1]] = -torch.inf
+        nearest[chosen[i]] = -torch.inf
     return chosen
+
+
+def _from_others(distance: Tensor) -> Tensor:
+    """(N,) the smallest distance (N, N) of each in its column, but for that from itself."""
+    nearest = torch.full_like(distance[0], torch.inf)
+    for start in range(0, len(distance), BLOCK):
+        rows = distance[start : start + BLOCK].clone()
+        rows.diagonal(start).fill_(torch.inf)
+        nearest = torch.minimum(nearest, rows.amin(0))
+    return nearest
 
 
 def facility_location(similarity: Tensor, count: int, quality: Tensor) -> Tensor:
@@ -60,17 +88,31 @@ def facility_location(similarity: Tensor, count: int, quality: Tensor) -> Tensor
     """
     chosen = torch.zeros(count, dtype=torch.long, device=similarity.device)
     covered = torch.zeros_like(similarity[:, 0])  # (things,)
-    free = torch.ones_like(quality, dtype=torch.bool)
-    tie = torch.zeros((), device=similarity.device)
+    gain = cover_between(similarity, covered, covered + torch.inf)
+    nothing, free = NOTHING * gain.max(), torch.ones_like(quality, dtype=torch.bool)
     for i in range(count):
-        gain = quality * (similarity - covered[:, None]).clamp(min=0).sum(0)  # (N,)
-        tie = TIE * gain.max() if i == 0 else tie
-        gain[~free] = -torch.inf
+        worth = quality * gain.where(gain > nothing, 0)  # (N,)
+        worth[~free] = -torch.inf
         # Two tokens that cover each other gain the same: the first of them, however sums are rounded.
-        chosen[i] = (gain >= gain.max() - tie).int().argmax()
+        chosen[i] = (worth >= (1 - TIE) * worth.max()).int().argmax()
         free[chosen[i]] = False
-        covered = torch.maximum(covered, similarity[:, chosen[i]])
+        before, covered = covered, torch.maximum(covered, similarity[:, chosen[i]])
+        gain -= cover_between(similarity, before, covered)
     return chosen
+
+
+def cover_between(similarity: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """(N,) double: what every token covers of each thing from `low` to `high` (things,), summed over things.
+
+    A token covers a thing as far as it is similar (things, N) to it. From `high` = infinity on, this is what
+    it adds where things are covered as far as `low`; what it adds less, once they are covered up to `high`,
+    takes only the few things for which that is more.
+    """
+    between = torch.zeros_like(similarity[0], dtype=torch.double)
+    for things in torch.split((high > low).nonzero()[:, 0], BLOCK):
+        rows = similarity[things].clamp_(low[things, None], high[things, None])  # (things, N)
+        between += rows.sum(0, dtype=torch.double) - low[things].sum(dtype=torch.double)
+    return between
 
 
 def greedy_dominating_set(near: Tensor, place: Tensor) -> Tensor:

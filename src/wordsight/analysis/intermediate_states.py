@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from io import BytesIO
+from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal
@@ -41,18 +41,16 @@ from wordsight.evaluation.statistics import (
     estimate,
     tell_if_few,
 )
-from wordsight.media.images import load_picture, read_picture, readable
+from wordsight.media.images import load_picture, readable
+from wordsight.media.picture_files import LocalPicture
 from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.ablation import check_picture_map
-from wordsight.redundancy.evidence import (
-    Evidence,
-    EvidencePicture,
-    check_unchanged,
-    collect_evidence,
-    read_picture_file,
-)
+from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
+from wordsight.redundancy.criteria import Condition
+from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.examining import open_unchanged
 from wordsight.redundancy.probe import QUESTION, decode_ids, probe_blind
 
 FORMAT = 1
@@ -165,11 +163,12 @@ def analyze(
     good, skipped = _distinct(pictures)
     orders = _orders(vlm, _encoded(vlm, load_picture(good[0]), question)[0])
     tell_if_few(len(good), "analyze")
-    evidence = collect_evidence(vlm, pictures, folder)
+    # Both halves read all that is compared: what the first question is answered, and both ablations.
+    evidence = collect_evidence(vlm, pictures, folder, EvidencePlan(condition=Condition()))
     numbers = [number for number, path in enumerate(pictures) if path in good]
     states, dropped = [], []
     for number in track(numbers, "dropping tokens", len(numbers)):
-        picture = _unchanged(pictures[number], evidence.manifest["pictures"][number])
+        picture, _ = open_unchanged(LocalPicture(pictures[number]), [evidence.sha256[number]])
         prompts = _encoded(vlm, picture, question)
         states.append(_states(vlm, evidence, number, prompts, pictures[number]))
         dropped.append(states[-1].dropping(vlm, prompts[0]))
@@ -231,7 +230,7 @@ def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     readable_ones, skipped = readable(pictures)
     firsts: dict[str, Path] = {}
     for path in readable_ones:
-        first = firsts.setdefault(read_picture_file(path)[1], path)
+        first = firsts.setdefault(sha256(LocalPicture(path).read()).hexdigest(), path)
         if first != path:
             skipped[str(path)] = f"the same file as {first}"
     good = list(firsts.values())
@@ -250,13 +249,6 @@ def _orders(vlm: VLM, prompt: Prompt) -> TokenMaps:
         reasons = "; ".join(f"{order['label']}: {order['why']}" for order in orders.missing)
         raise ModelError(f"{vlm.name} has no intermediate state to order tokens by ({reasons})")
     return orders
-
-
-def _unchanged(path: Path, expected: EvidencePicture) -> Image:
-    """The picture that there is evidence of. Raises MediaError or FileError if it is gone or another one."""
-    content, digest = read_picture_file(path)
-    check_unchanged(path, digest, expected)
-    return read_picture(BytesIO(content), str(path))
 
 
 def _encoded(vlm: VLM, picture: Image, question: str) -> tuple[Prompt, Prompt]:
@@ -283,7 +275,7 @@ def _states(
         )
     measures = {measure.name: measure.values[rows] for measure in _measures(evidence)}
     check_finite(f"the tokens of {picture}", orders | measures)
-    likeliest = decode_ids(vlm, evidence.words[rows, :1])
+    likeliest = decode_ids(vlm, evidence.words[rows][:, :1])
     silent = evidence.says_nothing[rows].tolist()
     words = [None if nothing else word for (word,), nothing in zip(likeliest, silent, strict=True)]
     return PictureStates(orders, measures, words, probe_blind(vlm, probed).spelled[0][0])

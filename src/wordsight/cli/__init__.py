@@ -19,6 +19,7 @@ from wordsight.cli import (
     codebook,
     compare,
     demo,
+    evidence,
     explain,
     info,
     probe,
@@ -49,6 +50,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(codebook.app, name="codebook")
+app.add_typer(evidence.app, name="evidence")
 
 
 def _version(asked: bool) -> None:

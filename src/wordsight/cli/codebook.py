@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,15 +28,14 @@ from wordsight.cli.common import (
     say_skipped,
     takes_load_options,
 )
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, shown
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
-    from wordsight.models.vlm import VLM
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import Codebook
     from wordsight.redundancy.criteria import Condition, Quantile
-    from wordsight.redundancy.evidence import Evidence
+    from wordsight.redundancy.presets import Preset
 
 app = typer.Typer(help="Build, calibrate, import, compact and inspect codebooks of redundant prototypes.")
 
@@ -59,28 +60,58 @@ def build(
     criterion: Annotated[
         str, typer.Option(help="what makes a token redundant; paper is the paper's exact condition")
     ] = "default",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="the paper's settings for llava-1.5, llava-next or llava-onevision, pruning included"
+        ),
+    ] = None,
     confidence: Threshold = None,
     divergence: Threshold = None,
     largest: Largest = None,
     min_images: MinImages = None,
+    keep_embeddings: Annotated[
+        Literal["all", "survivors"],
+        typer.Option(help="of all tokens, or only of those that can be prototypes of this criterion"),
+    ] = "all",
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="examine only one part of so many, counted from 0, as 0/4, and build nothing; by default "
+            "RANK/WORLD_SIZE, as torchrun sets them"
+        ),
+    ] = None,
     model: Model = "demo",
     load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Examine every token of a folder of pictures, then build the codebook; a stopped run goes on."""
+    """Examine every token of a folder of pictures, as the criterion needs it, then build the codebook; a
+    stopped run goes on.
+    """
     from wordsight.media.images import find_pictures
-    from wordsight.redundancy.build import build_codebook
     from wordsight.redundancy.codebook import check_destination
+    from wordsight.redundancy.collecting import collect_evidence, collect_part
+    from wordsight.reports.evidence import part_sentence
 
-    condition, clustering = _condition(criterion, confidence, divergence), _clustering(largest, min_images)
+    share, chosen = _part(part), _preset(preset, criterion)
+    chosen = replace(
+        chosen,
+        condition=_condition(chosen.condition, confidence, divergence),
+        clustering=_clustering(chosen.clustering, largest, min_images),
+    )
+    plan = replace(chosen.plan, only_survivors=keep_embeddings == "survivors")
     pictures = find_pictures(photos)[:limit]
     collected_in = evidence_folder(evidence, out, photos)
     check_destination(out, apart=[photos, collected_in])
-    clustering.check_readable(pictures)
+    chosen.clustering.check_readable(pictures)
+    if share:
+        record = collect_part(load_vlm(model, load), pictures, collected_in, plan, part=share)
+        print_result(record, lambda record: [part_sentence(record, collected_in)], as_json=as_json)
+        return
     say_replaced(out)
-    collected = _evidence(load_vlm(model, load), pictures, collected_in)
-    book = build_codebook(collected, condition, clustering)
-    _save(book, out, as_json)
+    collected = collect_evidence(load_vlm(model, load), pictures, collected_in, plan)
+    say_skipped(collected.skipped)
+    _save(chosen.build(collected), out, as_json)
 
 
 @app.command()
@@ -108,10 +139,13 @@ def calibrate(
     from wordsight.evaluation.calibration import split_questions
     from wordsight.evaluation.statistics import FEWEST_PICTURES
     from wordsight.media.images import find_pictures
+    from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import check_destination
+    from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
     from wordsight.reports.calibration import calibration_tables
 
-    validation, clustering = replace(tasks.make(task), split="validation"), _clustering(largest, min_images)
+    validation = replace(tasks.make(task), split="validation")
+    clustering = _clustering(Clustering(), largest, min_images)
     pictures = find_pictures(images)[:limit]
     collected_in = evidence_folder(evidence, out, images)
     check_destination(out, apart=[images, collected_in, *validation.files])
@@ -124,7 +158,8 @@ def calibrate(
             f"{FEWEST_PICTURES}; more --questions are about more pictures"
         )
     say_replaced(out)
-    collected = _evidence(vlm, pictures, collected_in)
+    collected = collect_evidence(vlm, pictures, collected_in, EvidencePlan(clustering=clustering))
+    say_skipped(collected.skipped)
     calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
     if calibration.record["pays"]:
         calibration.book.save_pretrained(out)
@@ -141,13 +176,14 @@ def import_book(
     model: Annotated[str, typer.Option(help="the model the book is for")],
     as_json: AsJson = False,
 ) -> None:
-    """Convert a codebook that the paper's authors released."""
+    """Convert a codebook that the paper's authors released, with the rule that they prune by with it."""
     from wordsight.models.loading import embedding_width
     from wordsight.redundancy.codebook import check_destination, import_released
+    from wordsight.redundancy.presets import with_released_pruning
 
     check_destination(out, apart=[file])
     say_replaced(out)
-    imported = import_released(file, model)
+    imported = with_released_pruning(import_released(file, model))
     width = embedding_width(model)
     if width not in (None, imported.info["width"]):
         raise UsageError(
@@ -246,12 +282,17 @@ def inspect(
     print_result(record, lambda record: [terminal(cluster_table(record))], as_json=as_json)
 
 
-def _evidence(vlm: VLM, pictures: list[Path], folder: Path) -> Evidence:
-    from wordsight.redundancy.evidence import collect_evidence
-
-    evidence = collect_evidence(vlm, pictures, folder)
-    say_skipped(evidence.skipped)
-    return evidence
+def _part(given: str | None) -> tuple[int, int] | None:
+    """The part and the number of parts that --part asks for, or that torchrun has made this process."""
+    if given is None:
+        rank, size = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
+        given = f"{rank}/{size}" if rank and size and size != "1" else None
+    if given is None:
+        return None
+    numbers = re.fullmatch(r"(\d+)/(\d+)", given)
+    if numbers is None:
+        raise UsageError(f"expected a part such as 0/4, got {shown(given)}")
+    return int(numbers[1]), int(numbers[2])
 
 
 def _save(book: Codebook, out: Path, as_json: bool) -> None:
@@ -263,20 +304,30 @@ def _save(book: Codebook, out: Path, as_json: bool) -> None:
         print_text(f"{counted(len(book.prototypes), 'prototype')} in {out}\n")
 
 
-def _clustering(largest: int | None, min_images: int | None) -> Clustering:
+def _preset(name: str | None, criterion_name: str) -> Preset:
+    """The preset of a name, or else what our own codebooks are built by, with this criterion."""
     from wordsight.redundancy.build import Clustering
+    from wordsight.redundancy.criteria import criterion
+    from wordsight.redundancy.presets import Preset, preset
+    from wordsight.redundancy.probe import QUESTIONS
 
-    usual = Clustering()
-    return Clustering(
+    if name is None:
+        condition = criterion(criterion_name)
+        return Preset(condition=condition, clustering=Clustering(), pruning=None, questions=QUESTIONS)
+    if criterion_name != "default":
+        raise UsageError(f"expected --preset {name} or --criterion {criterion_name}: a preset has its own")
+    return preset(name)
+
+
+def _clustering(usual: Clustering, largest: int | None, min_images: int | None) -> Clustering:
+    return replace(
+        usual,
         largest=usual.largest if largest is None else largest,
         images=usual.images if min_images is None else min_images,
     )
 
 
-def _condition(name: str, confidence: str | None, divergence: str | None) -> Condition:
-    from wordsight.redundancy.criteria import criterion
-
-    condition = criterion(name)
+def _condition(condition: Condition, confidence: str | None, divergence: str | None) -> Condition:
     if confidence is not None:
         condition = replace(condition, confidence=_threshold(confidence))
     if divergence is not None:

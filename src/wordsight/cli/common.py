@@ -48,7 +48,10 @@ PANEL = "How the model is loaded"
 Kind = TypeVar("Kind", bound=Mapping[str, Any])  # of a record
 SHARE = "share of the visual tokens to keep, in (0, 1]"
 TOKENS = "or a number of tokens to keep"
-SPEC = "name or name:option=value,option=value, or module:Class of your own; none prunes nothing"
+SPEC = (
+    "name or name:option=value,option=value, or module:Class of your own; name@published is as its authors "
+    "have it; none prunes nothing"
+)
 
 
 def evidence_folder(evidence: Path | None, out: Path, pictures: Path) -> Path:

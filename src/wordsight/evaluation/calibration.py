@@ -117,9 +117,7 @@ def calibrate(
         "prototypes": len(book.prototypes),
         "task": spec(task),
         "keeps": list(KEEPS),
-        "silence": share_silent(
-            evidence.signals["blind_divergence"], pictures=len(set(evidence.image.tolist()))
-        ),
+        "silence": share_silent(evidence.signals["blind_divergence"], pictures=evidence.examined),
         "choosing": choosing,
         "testing": {
             "all visual tokens": float(testing.whole.mean()),

@@ -38,7 +38,7 @@ from wordsight.pruners.divprune import DivPrune
 from wordsight.redundancy import probe
 from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
-from wordsight.redundancy.evidence import measure_tokens
+from wordsight.redundancy.experiments import measure_tokens
 
 # Before 3, a token that says nothing counted as saying its likeliest word. Before 2, "maps" were "layers",
 # "missing" was "absent", "selection" "how", the "value" of a threshold "own".

@@ -5,7 +5,8 @@ dropped goes: hidden states, rotary embeddings, rows and columns of the mask. Th
 are shorter, and in every step of the answer each of them gets the columns of the mask that its cache has.
 
 All attention is computed by what the model was loaded with, SDPA or FlashAttention; of one layer per cut the
-queries and keys are kept, from which a method computes the few rows that it needs.
+queries and keys are kept, from which a method computes the few rows that it needs. Of the layer after the cut
+no more than queries and keys are computed, if the method asks for them.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from wordsight.errors import ModelError
@@ -38,7 +39,7 @@ def pruning_hooks(model: Any, prompts: Sequence[Prompt]) -> Iterator[dict[str, A
         yield {}
         return
     layers = decoder_layers(model)
-    run = _Run(prompts, layers)
+    run = _Run(prompts, layers, partial(final_norm, model))
     with ExitStack() as stack:
         for number, layer in enumerate(layers):
             hook = layer.register_forward_pre_hook(partial(run.before, number), with_kwargs=True)
@@ -59,15 +60,23 @@ def is_flash(config: Any) -> bool:
     return "flash" in (config._attn_implementation or "")
 
 
+class _Captured(Exception):
+    """Ends a layer once its attention is captured."""
+
+
 @contextmanager
-def capture_attention(attention: Any) -> Iterator[dict[str, Any]]:
-    """While open, the first call of this attention goes into the mapping: queries, keys, mask, options."""
+def capture_attention(attention: Any, *, only: bool = False) -> Iterator[dict[str, Any]]:
+    """While open, the first call of this attention goes into the mapping: queries, keys, mask, options. With
+    `only` it ends there, and so does the block.
+    """
     captured: dict[str, Any] = {}
     config, name = attention.config, f"wordsight_{id(captured)}"
 
     def capture(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
         attention.config = config
         captured.update({"query": query, "key": key, "mask": mask, **options})
+        if only:
+            raise _Captured
         # Eager attention is a function of the model's own file; all others are known by their names.
         eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
@@ -77,7 +86,8 @@ def capture_attention(attention: Any) -> Iterator[dict[str, Any]]:
     attention.config = copy.copy(config)
     attention.config._attn_implementation = name
     try:
-        yield captured
+        with suppress(_Captured):
+            yield captured
     finally:
         attention.config = config
         del ALL_ATTENTION_FUNCTIONS[name]
@@ -134,6 +144,19 @@ def attention_layers(model: Any) -> Sequence[Any]:
 def has_attention(layer: Any) -> bool:
     """Whether a layer has attention of its own, which can be captured."""
     return hasattr(getattr(layer, "self_attn", None), "config")
+
+
+def final_norm(model: Any, hidden: Tensor) -> Tensor:
+    """What the language model makes of hidden states (..., D) after its last layer. Raises ModelError if that
+    is not known.
+    """
+    norm = getattr(model.get_decoder(), "norm", None)
+    if norm is None:
+        raise ModelError(
+            f"{type(model).__name__} ({model.config.model_type}): the norm after the last layer of its "
+            "language model, which this method needs, is not known; take one that prunes before it"
+        )
+    return norm(hidden)  # type: ignore[no-any-return]  # a Tensor
 
 
 def tokens_read(model: Any, prompt: Prompt) -> float:
@@ -208,8 +231,11 @@ class _Run:
     generated  how many tokens the model has read since it read the prompts.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], layers: Sequence[Any]) -> None:
+    def __init__(
+        self, prompts: Sequence[Prompt], layers: Sequence[Any], final_norm: Callable[[Tensor], Tensor]
+    ) -> None:
         self.prompts, self.layer, depth = prompts, layers[0], len(layers)
+        self.final_norm = final_norm
         self.is_flash = is_flash(layers[0].self_attn.config)
         self.plans = [
             prompt.layerwise.plan(prompt.visual, depth) if prompt.layerwise else {} for prompt in prompts
@@ -244,28 +270,51 @@ class _Run:
         if not cut:
             return None
         if cut not in self.left:
-            hidden = self.pruned(cut, hidden)
+            ahead = cache(partial(self.attention_ahead, layer, hidden, more, given))
+            hidden = self.pruned(cut, hidden, ahead)
+        more, given = self.shortened(more, given, self.left[cut])
+        return (hidden, *more), given
+
+    def shortened(
+        self, more: list[Any], given: dict[str, Any], left: _Remaining
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """What a layer is given beside hidden states, of what is left alone."""
         changed: dict[str, Any] = {
-            "attention_mask": self.mask(given.get("attention_mask"), self.left[cut]),
+            "attention_mask": self.mask(given.get("attention_mask"), left),
             # Rotary embeddings tell the places; ids with gaps would be packed sequences to FlashAttention.
             "position_ids": None,
         }
         if not self.generated:
-            columns = self.left[cut].columns[..., None]
+            columns = left.columns[..., None]
             changed["position_embeddings"] = tuple(
                 _take_along(part, columns, -2) for part in given["position_embeddings"]
             )
             more = [values if values is None else _take_along(values, columns, -2) for values in more]
-        return (hidden, *more), given | changed
+        return more, given | changed
 
-    def pruned(self, cut: int, hidden: Tensor) -> Tensor:
-        """(B, L, D) what is left of the hidden states (B, M, D) from this cut on."""
+    def attention_ahead(
+        self, layer: Any, hidden: Tensor, more: list[Any], given: dict[str, Any]
+    ) -> Mapping[str, Any]:
+        """The attention of a layer, if it read these hidden states of a cut before it drops any."""
+        if self.left:
+            more, given = self.shortened(more, given, self.left[max(self.left)])
+        given = {name: None if isinstance(value, Cache) else value for name, value in given.items()}
+        with capture_attention(layer.self_attn, only=True) as captured:
+            layer.forward(hidden, *more, **given)
+        if not captured:
+            raise not_captured(layer)
+        return captured
+
+    def pruned(self, cut: int, hidden: Tensor, ahead: Callable[[], Mapping[str, Any]]) -> Tensor:
+        """(B, L, D) what is left of the hidden states (B, M, D) from this cut on; `ahead` computes the
+        attention of the layer after it.
+        """
         rows, left = [], []
         for i, prompt in enumerate(self.prompts):
             row, states = self.rows[i], hidden[i, -len(self.rows[i].columns) :]
             count = self.plans[i].get(cut, len(row.visual))
             if prompt.layerwise and count < len(row.visual):
-                found = prompt.layerwise.prune_layer(self.state(cut, i, states), count)
+                found = prompt.layerwise.prune_layer(self.state(cut, i, states, ahead), count)
                 row, places = row.keep_only(found.visual)
                 states = found.hidden[places]
             rows.append(row)
@@ -273,13 +322,21 @@ class _Run:
         self.rows, self.left[cut] = rows, _Remaining.of(rows)
         return _pad_with_first(left)
 
-    def state(self, cut: int, i: int, states: Tensor) -> LayerState:
+    def state(self, cut: int, i: int, states: Tensor, ahead: Callable[[], Mapping[str, Any]]) -> LayerState:
         """Prompt `i` at the cut, where these are its hidden states (L, D)."""
         if not (captured := self.captured.get(cut)):
             raise not_captured(self.layer)
         attention, start = attention_of_row(captured, i, len(states)), self.starts[i]
         embeds = self.embeds[i, -len(start.columns) :]
-        return LayerState(states, self.rows[i].visual, attention, embeds, start.visual)
+        return LayerState(
+            states,
+            self.rows[i].visual,
+            attention,
+            embeds,
+            start.visual,
+            lambda: attention_of_row(ahead(), i, len(states)),
+            self.final_norm,
+        )
 
     def mask(self, mask: Tensor | None, left: _Remaining) -> Tensor | None:
         """The mask of a layer for what is left: None, as for the whole batch, is all tokens before."""

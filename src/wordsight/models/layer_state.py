@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -40,6 +41,11 @@ class Attention:
         added = mask if mask.is_floating_point() else torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
         return (scores + added).softmax(-1)
 
+    def last_row(self) -> Tensor:
+        """(L,) the attention that the last token of the prompt pays, the mean over heads."""
+        last = torch.tensor([self.queries.shape[1] - 1], device=self.queries.device)
+        return self.rows(last)[:, 0].mean(0)
+
 
 @dataclass(frozen=True)
 class LayerState:
@@ -50,6 +56,8 @@ class LayerState:
     attention        that of the layer before.
     embeds           (M, D) what the first layer read, all visual tokens among them.
     visual_at_start  (K,) the places of those in it.
+    next_attention   computes that of the next layer, as it would be if it read all that is here.
+    final_norm       what the model does to hidden states (..., D) after its last layer.
     """
 
     hidden: Tensor
@@ -57,15 +65,12 @@ class LayerState:
     attention: Attention
     embeds: Tensor
     visual_at_start: Tensor
+    next_attention: Callable[[], Attention]
+    final_norm: Callable[[Tensor], Tensor]
 
     def take(self, index: Tensor) -> LayerState:
         """With only those of the visual tokens, put back into reading order."""
         return replace(self, visual=self.visual[index.sort().values])
-
-    def last_row(self) -> Tensor:
-        """(L,) the attention that the last token of the prompt paid, the mean over heads."""
-        last = torch.tensor([len(self.hidden) - 1], device=self.hidden.device)
-        return self.attention.rows(last)[:, 0].mean(0)
 
 
 class LayerwiseMethod(Protocol):

@@ -33,6 +33,4 @@ def text_attention(model: Any, prompt: Prompt) -> Tensor:
         model(**prompt.inputs(), use_cache=False, logits_to_keep=1)
     if not all(captured):
         raise not_captured(attention_layers(model)[0])
-    last = torch.tensor([prompt.length - 1], device=visual.device)
-    rows = [attention_of_row(one, 0, prompt.length).rows(last)[:, 0].mean(0)[visual] for one in captured]
-    return torch.stack(rows)
+    return torch.stack([attention_of_row(one, 0, prompt.length).last_row()[visual] for one in captured])

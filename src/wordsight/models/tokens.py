@@ -25,6 +25,7 @@ class VisualTokens:
     signals  (N,) or (N, width) each, by name: what a pruner's `required_signals` asked the vision tower for.
     listed   whether the model's own encoder returns a list of items, not one tensor.
     marks    (M, D) what the encoder also gives, for the marks around a picture: text that it embeds (Ovis2).
+    is_video (N,) which tokens are of videos; None where none is.
     """
 
     embeds: Tensor
@@ -35,6 +36,7 @@ class VisualTokens:
     listed: bool = True
     box: Tensor | None = None
     marks: Tensor | None = None
+    is_video: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeds)
@@ -59,6 +61,7 @@ class VisualTokens:
             deep=tuple(layer[index] for layer in self.deep),
             signals={name: signal[index] for name, signal in self.signals.items()},
             box=None if self.box is None else self.box[index],
+            is_video=None if self.is_video is None else self.is_video[index],
         )
 
     def with_breaks(self, breaks: VisualTokens) -> VisualTokens:
@@ -83,4 +86,7 @@ def join_tokens(some: VisualTokens, others: VisualTokens) -> VisualTokens:
         deep=tuple(map(joined, some.deep, others.deep)),
         signals={name: joined(signal, others.signals[name]) for name, signal in some.signals.items()},
         box=None if some.box is None or others.box is None else joined(some.box, others.box),
+        is_video=None
+        if some.is_video is None or others.is_video is None
+        else joined(some.is_video, others.is_video),
     )

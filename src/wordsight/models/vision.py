@@ -122,6 +122,7 @@ def _mapped(seeing: Seeing, context: VisionContext) -> VisualTokens:
         torch.arange(len(embeds), device=embeds.device),
         torch.tensor(cells, device=embeds.device).reshape(-1, 4),
         box=None if boxes is None else torch.tensor(boxes, device=embeds.device).reshape(-1, 4),
+        is_video=torch.full((len(embeds),), context.is_video, device=embeds.device),
     )
 
 

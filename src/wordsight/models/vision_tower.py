@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PROJECTED = frozenset({"cls_attention", "cls_attention_undivided", "keys"})  # of that layer's attention
+# What is measured of the layer that is projected, and of the last one.
+PROJECTED = {"cls_attention": "cls_attention", "keys": "keys"}
+LAST = {"cls_attention_undivided": "cls_attention_undivided", "keys_last": "keys"}
 BY_LAYER = frozenset(
     {
         "cls_attention_by_layer",
@@ -20,7 +22,7 @@ BY_LAYER = frozenset(
         "value_similarity_by_layer",
     }
 )
-SIGNALS = PROJECTED | BY_LAYER | {"cls_attention_first", "features"}
+SIGNALS = frozenset({*PROJECTED, *LAST, "cls_attention_first", "features"}) | BY_LAYER
 QUERIES = 512  # at a time: attention takes (heads, QUERIES, patches), whatever the picture
 
 Heads = tuple[Tensor, Tensor, Tensor]  # queries, keys and values, (patches, heads, width) each
@@ -35,11 +37,11 @@ class VisionTower:
     has_cls     whether its first token is [CLS], which is not projected.
 
     Signals of the layer that is projected: cls_attention (N,), the attention that [CLS] pays to each patch,
-    mean over heads, and cls_attention_undivided (N,), as if it had one head; keys (N, heads, width) of the
-    patches; features (N, C), what it returns for each patch, and cls_similarity (N,), their cosine with what
-    it returns for [CLS]. cls_attention_first (N,) is of the first layer. In a tower without [CLS] attention
-    is what a patch gets from all patches, on average (the fallback of FasterVLM), and there is no
-    cls_similarity.
+    mean over heads; keys (N, heads, width) of the patches; features (N, C), what it returns for each patch,
+    and cls_similarity (N,), their cosine with what it returns for [CLS]. cls_attention_first (N,) is of the
+    first layer; of the last one are keys_last and cls_attention_undivided (N,), as if it had one head. In a
+    tower without [CLS] attention is what a patch gets from all patches, on average (the fallback of
+    FasterVLM), and there is no cls_similarity.
 
     Signals of all layers up to the one that is projected, (N, layers): cls_attention_by_layer;
     received_attention_by_layer, what a patch gets from all tokens, [CLS] too; value_norm_by_layer, the sum of
@@ -69,7 +71,7 @@ class VisionTower:
             query, key, value = self._heads(module, states)
             sequences = self._sequences((query, key, value), options)
             for name, measure in plan[module].items():
-                if name == "keys":
+                if measure == "keys":
                     found[name] = key[..., self.has_cls :, :, :].float().flatten(0, -3)
                     continue
                 rows = torch.cat([MEASURES[measure](one, self.has_cls) for one in sequences])
@@ -100,8 +102,9 @@ class VisionTower:
             plan[layers[0]]["cls_attention_first"] = "cls_attention"
         for module in layers if names & BY_LAYER else ():
             plan[module].update({name: name.removesuffix("_by_layer") for name in names & BY_LAYER})
-        if names & PROJECTED:
-            plan[layers[-1]].update({name: name for name in names & PROJECTED})
+        for module, signals in ((layers[-1], PROJECTED), (self.attentions[-1], LAST)):
+            if asked := {name: measure for name, measure in signals.items() if name in names}:
+                plan[module].update(asked)
         return plan
 
     def _features(self, states: Tensor) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import sys
 from wordsight._utils import registry
 from wordsight.pruners.base import Pruner
 
-SHARED = ("base", "book", "layerwise")  # files that are no method
+SHARED = ("base", "book", "layerwise", "scopes")  # files that are no method
 
 
 def names() -> list[str]:
@@ -16,5 +16,7 @@ def names() -> list[str]:
 
 
 def make(spec: str) -> Pruner:
-    """The pruner of a SPEC: `name` or `name:option=value,option=value`."""
+    """The pruner of a SPEC: `name` or `name:option=value,option=value`; `name@published` is the method as its
+    authors have released it, with options or without.
+    """
     return registry.make(sys.modules[__name__], spec, Pruner)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor
+from typing_extensions import Self
 
 from wordsight._utils.options import Count, Share, check_options
 from wordsight.algorithms.selection import top_indices
@@ -13,10 +16,14 @@ from wordsight.errors import ModelError, UsageError
 from wordsight.models.attach import Attached, PruningStats, attach
 from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
-from wordsight.models.tokens import VisualTokens
+from wordsight.models.tokens import VisualTokens, join_tokens
+from wordsight.pruners.scopes import BudgetScope, split
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
+
+
+CONTIGUOUS: Mapping[str, Any] = {"positions": "contiguous"}  # all that most of released code differs in
 
 
 @dataclass(kw_only=True)
@@ -25,17 +32,35 @@ class Pruner:
     of a run.
 
     keep: the share of tokens to keep, in (0, 1]. tokens: their number instead, from 1 on; it wins over
-    `keep`. positions: "original" leaves the kept tokens where they were; "contiguous" closes the gaps, as
-    papers' code does.
+    `keep`. budget: what has this budget of its own, see `scopes`; by default what the authors' code gives
+    one, or the prompt. Every scope keeps round(keep * its tokens), at least one, or `tokens` of its own, as
+    in released code. positions: "original" leaves the kept tokens where they were; "contiguous" closes the
+    gaps, as most released code does, and ruins grounding (arXiv 2506.21873).
+
+    PUBLISHED: the options of the method as its authors have released it, where they differ from ours; None
+    if it is of no paper.
     """
 
+    PUBLISHED: ClassVar[Mapping[str, Any] | None] = None
     required_signals: ClassVar[frozenset[str]] = frozenset()
     keep: Share = 0.2
     tokens: Count | None = None
+    budget: BudgetScope = "prompt"
     positions: Literal["original", "contiguous"] = "original"
 
     def __post_init__(self) -> None:
         check_options(self)
+
+    @classmethod
+    def published(cls, **options: Any) -> Self:
+        """The method as its authors have released it, with other options than theirs for those given, such as
+        a budget; `@published` in a SPEC. Raises UsageError if it is of no paper.
+
+        >>> DivPrune.published(keep=0.1)
+        """
+        if cls.PUBLISHED is None:
+            raise UsageError(f"{cls.__name__} is of no paper, so that nothing is published of it")
+        return cls(**{**cls.PUBLISHED, **options})
 
     def on(self, model: Any, processor: Any) -> Attached:
         """The model with a `generate` that prunes, in a `with` block or until `.detach()`; see `attach`."""
@@ -48,8 +73,14 @@ class Pruner:
         return found
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        """The tokens that are kept, in reading order. `prune` asks for it, with no line break among them."""
+        """The tokens of one scope that are kept, in reading order. `prune` asks for it, with no line break
+        among them.
+        """
         raise NotImplementedError
+
+    def select_each(self, scopes: Sequence[VisualTokens]) -> list[VisualTokens]:
+        """The tokens that are kept of each scope of a prompt."""
+        return [self.select(tokens) for tokens in scopes]
 
     def prune(self, tokens: VisualTokens) -> VisualTokens:
         """The tokens that are kept, if there are any. A line break is kept, beside the budget, exactly if a
@@ -61,10 +92,9 @@ class Pruner:
             return tokens
         self._check_finite(tokens)
         is_break = tokens.is_break
-        if not is_break.any():
-            return self.select(tokens)
-        kept = self.select(tokens.without_breaks())
-        return kept.with_breaks(tokens.take(is_break.nonzero()[:, 0]))
+        shown = tokens.without_breaks() if is_break.any() else tokens
+        kept = reduce(join_tokens, self.select_each(split(shown, self.budget)))
+        return kept.with_breaks(tokens.take(is_break.nonzero()[:, 0])) if is_break.any() else kept
 
     def _check_finite(self, tokens: VisualTokens) -> None:
         if missing := self.required_signals - tokens.signals.keys():
@@ -117,8 +147,8 @@ class Pruner:
         """Whether a threshold alone would drop all of these tokens, so that one is kept in spite of it."""
         return False
 
-    def budget(self, tokens: VisualTokens) -> int:
-        """How many of these tokens to keep: at least one, if there is one."""
+    def count(self, tokens: VisualTokens) -> int:
+        """How many of these tokens of one scope to keep: at least one, if there is one."""
         count = self.tokens or max(1, round(self.keep * len(tokens)))
         return min(count, len(tokens))
 
@@ -132,7 +162,7 @@ class ScorePruner(Pruner):
         raise NotImplementedError
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        return tokens.take(top_indices(self._checked_score(tokens), self.budget(tokens)))
+        return tokens.take(top_indices(self._checked_score(tokens), self.count(tokens)))
 
     def _checked_score(self, tokens: VisualTokens) -> Tensor:
         scores = self.score(tokens)
@@ -162,7 +192,7 @@ class MergePruner(Pruner):
         raise NotImplementedError
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        count = self.budget(tokens)
+        count = self.count(tokens)
         if count == len(tokens):
             return tokens
         index, weights = self.merge_weights(tokens, count)

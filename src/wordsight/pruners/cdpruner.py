@@ -9,23 +9,37 @@ the language model's embedding space. That is not the paper's relevance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from wordsight.algorithms.selection import cosine, greedy_dpp, min_max_scaled
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
 class CDPruner(Pruner):
-    """A determinantal point process whose kernel is the cosine of two tokens times the relevance of both, in
-    [0, 1].
+    """A determinantal point process whose kernel is the cosine of two tokens times the relevance of both,
+    scaled to [0, 1] over all of the prompt.
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"question"})
+    budget: BudgetScope = "crop"
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        relevance = min_max_scaled(tokens.signals["question"].float().mean(1))
+        return self.select_each([tokens])[0]
+
+    def select_each(self, scopes: Sequence[VisualTokens]) -> list[VisualTokens]:
+        relevance = min_max_scaled(torch.cat([each.signals["question"] for each in scopes]).float().mean(1))
+        parts = torch.split(relevance, [len(tokens) for tokens in scopes])
+        return [self._diverse(tokens, own) for tokens, own in zip(scopes, parts, strict=True)]
+
+    def _diverse(self, tokens: VisualTokens, relevance: Tensor) -> VisualTokens:
         kernel = relevance[:, None] * cosine(tokens.embeds) * relevance
-        return tokens.take(greedy_dpp(kernel, self.budget(tokens)))
+        return tokens.take(greedy_dpp(kernel, self.count(tokens)))

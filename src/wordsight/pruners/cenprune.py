@@ -8,8 +8,9 @@ its nearest neighbor.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from wordsight.algorithms.selection import cosine, cosine_distance, farthest_first, min_max_scaled
+from wordsight.algorithms.selection import cosine_distance, directions, farthest_first, min_max_scaled
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -20,9 +21,12 @@ class CenPrune(Pruner):
     1].
     """
 
+    PUBLISHED: ClassVar = {}  # the rule of the paper: no code is released
+
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        alike = cosine(tokens.embeds)
-        distinct = min_max_scaled(-(alike.sum(1) - alike.diagonal()) / max(1, len(tokens) - 1))
+        unit = directions(tokens.embeds)
+        others = unit.sum(0) - unit  # (N, D)
+        distinct = min_max_scaled(-(unit * others).sum(1) / max(1, len(tokens) - 1))
         embeds = tokens.embeds.float()
-        apart = cosine_distance(embeds - embeds.mean(0))
-        return tokens.take(farthest_first(apart * distinct, self.budget(tokens)))
+        apart = cosine_distance(embeds - embeds.mean(0)).mul_(distinct)
+        return tokens.take(farthest_first(apart, self.count(tokens)))

@@ -12,14 +12,17 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.base import CONTIGUOUS, ScorePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
 class ClsSimilarity(ScorePruner):
     """prefer: keep the tokens of "high" or of "low" cosine with [CLS]."""
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_similarity"})
+    budget: BudgetScope = "crop"
     prefer: Literal["high", "low"] = "high"
 
     def score(self, tokens: VisualTokens) -> Tensor:

@@ -13,14 +13,17 @@ from typing import ClassVar
 from torch import Tensor
 
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.base import CONTIGUOUS, ScorePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
 class ClsTopK(ScorePruner):
     """Attention from [CLS], mean over heads."""
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention"})
+    budget: BudgetScope = "crop"
 
     def score(self, tokens: VisualTokens) -> Tensor:
         return tokens.signals["cls_attention"]

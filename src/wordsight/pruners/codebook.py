@@ -8,15 +8,19 @@ size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from annotated_types import Interval
 from torch import Tensor
+from typing_extensions import Self
 
+from wordsight._utils.registry import BUDGET
 from wordsight.errors import UsageError
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.base import CONTIGUOUS, ScorePruner
 from wordsight.pruners.book import BookPruner
+from wordsight.pruners.scopes import BudgetScope
+from wordsight.redundancy.codebook import Codebook, Rule
 
 
 @dataclass(kw_only=True)
@@ -28,10 +32,15 @@ class CodebookPruner(BookPruner, ScorePruner):
     rule       how redundancy is read off the cosines (N, M): "cosine", their maximum; "single_softmax",
                softmax over prototypes first; "double_softmax", that times the softmax over tokens (the
                authors' rule for OneVision).
+
+    Published, it prunes as the authors do with this book, if it says how: `presets.preset` and `wordsight
+    codebook import` make such books. A rule or a budget that is given counts instead.
     """
 
+    PUBLISHED = CONTIGUOUS
+    budget: BudgetScope = "crop"
     threshold: Annotated[float, "a cosine", Interval(ge=-1, le=1)] | None = None
-    rule: Literal["cosine", "single_softmax", "double_softmax"] = "cosine"
+    rule: Rule = "cosine"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,6 +48,20 @@ class CodebookPruner(BookPruner, ScorePruner):
             raise UsageError(
                 f"threshold {self.threshold} is a cosine: it goes with rule=cosine, not {self.rule}"
             )
+
+    @classmethod
+    def published(cls, **options: Any) -> Self:
+        given = options.get("codebook", cls.codebook)
+        book = given if isinstance(given, Codebook) else Codebook.from_pretrained(given)
+        says = book.config.get("pruning", {}) if not options.keys() & {"rule", *BUDGET} else {}
+        return super().published(**{**says, **options})
+
+    def count(self, tokens: VisualTokens) -> int:
+        if self.rule == "cosine" or self.tokens:
+            return super().count(tokens)
+        return max(
+            1, len(tokens) - round((1 - self.keep) * len(tokens))
+        )  # as released: other halves round up
 
     @property
     def has_fixed_budget(self) -> bool:
@@ -57,9 +80,9 @@ class CodebookPruner(BookPruner, ScorePruner):
         return not bool((self.book.redundancy(tokens.embeds[~tokens.is_break]) < self.threshold).any())
 
     def score(self, tokens: VisualTokens) -> Tensor:
-        cosine = self.book.similarity(tokens.embeds)  # (N, M)
         if self.rule == "cosine":
-            return -cosine.amax(-1)
+            return -self.book.redundancy(tokens.embeds)
+        cosine = self.book.similarity(tokens.embeds)  # (N, M)
         weight = cosine.softmax(1)
         if self.rule == "double_softmax":
             weight = weight * cosine.softmax(0)

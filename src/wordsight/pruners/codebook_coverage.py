@@ -19,4 +19,4 @@ class CodebookCoverage(BookPruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
-        return tokens.take(facility_location(cosine(tokens.embeds), self.budget(tokens), quality))
+        return tokens.take(facility_location(cosine(tokens.embeds), self.count(tokens), quality))

@@ -20,4 +20,4 @@ class CodebookDPP(BookPruner):
     def select(self, tokens: VisualTokens) -> VisualTokens:
         quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
         kernel = quality[:, None] * cosine(tokens.embeds) * quality
-        return tokens.take(greedy_dpp(kernel, self.budget(tokens)))
+        return tokens.take(greedy_dpp(kernel, self.count(tokens)))

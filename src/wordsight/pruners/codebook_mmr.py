@@ -29,4 +29,4 @@ class CodebookMMR(BookPruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         bonus = self.weight / (1 - self.weight) * (1 - self.book.redundancy(tokens.embeds))
-        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.budget(tokens), bonus))
+        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.count(tokens), bonus))

@@ -1,22 +1,22 @@
 """DART: keep a few pivot tokens, and those that are least like them.
 
 "Stop Looking for Important Tokens in Multimodal Language Models: Duplication Matters More",
-https://arxiv.org/abs/2502.11494. Re-implemented from the paper. Differs from the released code in meeting the
-budget exactly: what the visual pivots leave of it is dealt out to all pivots, one more to the first of them
-where it does not come out even.
+https://arxiv.org/abs/2502.11494. Re-implemented from the paper and the scripts, which have 4 + 4 pivots.
+Differs from the released code in two choices of it that are none of the paper, and that `order` and
+`rounding` have, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from wordsight._utils.options import Share
+from wordsight._utils.options import Rounding, Share
 from wordsight.algorithms.selection import top_indices
 from wordsight.errors import UsageError
 from wordsight.models.layer_state import LayerState
@@ -27,16 +27,23 @@ from wordsight.pruners.layerwise import LayerPruner
 @dataclass(kw_only=True)
 class DART(LayerPruner):
     """Pivots have the largest keys, by L1 norm over all heads, of the visual tokens and of the text after
-    them; each keeps the tokens of lowest cosine to it.
+    them; each in turn keeps the tokens whose states, after the model's final norm, have the lowest cosine to
+    its own.
 
     layer: how many layers read all tokens, in a model of any depth. The default keeps 128 of 576 tokens, the
-    middle one of the paper's budgets.
+    middle one of the paper's budgets. order: whose turn it is, by "size", the visual ones first, or as in
+    released code by how a "set" of places in CPython is ordered, which means nothing. rounding: "exact" deals
+    out what the visual pivots leave of the budget, one more to the first pivots; "released" deals out all of
+    it, rounded down, beside the visual pivots, which is more or less than the budget.
     """
 
+    PUBLISHED: ClassVar = {"order": "set", "rounding": "released"}
     keep: Share = 0.222
     layer: int = 2
-    visual_pivots: Annotated[int, Ge(0)] = 10
-    text_pivots: Annotated[int, Ge(0)] = 5
+    visual_pivots: Annotated[int, Ge(0)] = 4
+    text_pivots: Annotated[int, Ge(0)] = 4
+    order: Literal["size", "set"] = "size"
+    rounding: Rounding = "exact"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,15 +54,19 @@ class DART(LayerPruner):
         return (self.layer,)
 
     def counts(self, tokens: VisualTokens) -> Sequence[int]:
-        return (self.budget(tokens),)
+        count, pivots = self.count(tokens), self.visual_pivots + self.text_pivots
+        if self.rounding == "released":
+            count = min(self.visual_pivots + count // pivots * pivots, len(tokens))
+        return (count,)
 
     def prune_layer(self, state: LayerState, count: int) -> LayerState:
         sizes = state.attention.keys.float().abs().sum((0, 2))  # (L,)
         text = torch.arange(int(state.visual[-1]) + 1, len(sizes), device=sizes.device)
         chosen = top_indices(sizes[state.visual], min(self.visual_pivots, count))
-        text_chosen = text[top_indices(sizes[text], self.text_pivots)]
-        pivots = torch.cat([state.visual[chosen], text_chosen])
-        states = torch.nn.functional.normalize(state.hidden.float(), dim=-1)
+        pivots = torch.cat([state.visual[chosen], text[top_indices(sizes[text], self.text_pivots)]])
+        if self.order == "set":
+            pivots = pivots.new_tensor(list(set(pivots.tolist()).copy()))
+        states = torch.nn.functional.normalize(state.final_norm(state.hidden).float(), dim=-1)
         alike = states[pivots] @ states[state.visual].T  # (P, N)
         return state.take(least_alike(alike, chosen, count))
 

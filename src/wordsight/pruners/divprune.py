@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from wordsight.algorithms.selection import cosine_distance, farthest_first
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
 
 
 @dataclass(kw_only=True)
 class DivPrune(Pruner):
     """Greedy max-min selection by cosine distance."""
 
+    PUBLISHED = CONTIGUOUS
+
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.budget(tokens)))
+        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.count(tokens)))

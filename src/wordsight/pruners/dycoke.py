@@ -16,7 +16,7 @@ import torch
 from wordsight.algorithms.frames import frame_table, place_cosine
 from wordsight.algorithms.selection import split_budget, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
 from wordsight.pruners.uniform import Uniform
 
 BEFORE = (0, 1, 2, 1)  # how many frames earlier is what each of four is compared with
@@ -28,8 +28,10 @@ class DyCoke(Pruner):
     each token with that of the same place; those that are most similar go, of each frame the same share.
     """
 
+    PUBLISHED = CONTIGUOUS
+
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        count, table = self.budget(tokens), frame_table(tokens.cell)
+        count, table = self.count(tokens), frame_table(tokens.cell)
         number = torch.arange(len(table), device=table.device)
         whole = table[number % len(BEFORE) == 0]
         whole = whole[whole >= 0]

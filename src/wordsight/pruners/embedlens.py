@@ -11,20 +11,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.base import CONTIGUOUS, ScorePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
 class EmbedLens(ScorePruner):
     """Tokens whose nearest word is rare in the picture, the more similar to it the better."""
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"nearest_word", "word_similarity"})
+    budget: BudgetScope = "image"
 
     def score(self, tokens: VisualTokens) -> Tensor:
         word = tokens.signals["nearest_word"]
-        shared = (word[:, None] == word).sum(1)  # (N,)
+        _, group, sizes = torch.unique(word, return_inverse=True, return_counts=True)
+        shared: Tensor = sizes[group]  # (N,)
         # In [0, 2/3]: one more token that shares the word always outweighs it.
         return (tokens.signals["word_similarity"].float() + 1) / 3 - shared

@@ -1,17 +1,20 @@
 """EVS: of a video, keep the first frame and what differs most from the frame before.
 
 Efficient Video Sampling (NVIDIA), https://arxiv.org/abs/2510.14624. Re-implemented from the rule that vLLM
-has. Differs from it: the number of tokens is `keep`, which may be less than a frame has. It is for videos: of
-a single picture it keeps the first rows, and of several each is compared with the one before.
+has. Differs from it: the number of tokens is `keep`, which may be less than a frame has, unless
+`rounding=released`. It is for videos: of a single picture it keeps the first rows, and of several each is
+compared with the one before.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from wordsight._utils.options import Rounding
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import ScorePruner
 
@@ -20,7 +23,19 @@ FIRST = 255.0  # above every difference
 
 @dataclass(kw_only=True)
 class EVS(ScorePruner):
-    """One minus the cosine with the token of the same cell in the frame before."""
+    """One minus the cosine with the token of the same cell in the frame before.
+
+    rounding: "released" rounds the budget down, and keeps no less than a frame.
+    """
+
+    PUBLISHED: ClassVar = {"rounding": "released"}
+    rounding: Rounding = "exact"
+
+    def count(self, tokens: VisualTokens) -> int:
+        if self.rounding == "exact":
+            return super().count(tokens)
+        frame = int((tokens.cell[:, 0] == tokens.cell[0, 0]).sum())
+        return min(max(frame, self.tokens or int(self.keep * len(tokens))), len(tokens))
 
     def score(self, tokens: VisualTokens) -> Tensor:
         cells = tokens.cell.tolist()

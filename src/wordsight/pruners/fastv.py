@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from wordsight._utils.options import Share
 from wordsight.algorithms.selection import top_indices
@@ -25,6 +26,7 @@ class FastV(LayerPruner):
     layer: how many layers read all tokens, in a model of any depth.
     """
 
+    PUBLISHED: ClassVar = {}
     keep: Share = 0.5
     layer: int = 2
 
@@ -32,7 +34,7 @@ class FastV(LayerPruner):
         return (self.layer,)
 
     def counts(self, tokens: VisualTokens) -> Sequence[int]:
-        return (self.budget(tokens),)
+        return (self.count(tokens),)
 
     def prune_layer(self, state: LayerState, count: int) -> LayerState:
-        return state.take(top_indices(state.last_row()[state.visual], count))
+        return state.take(top_indices(state.attention.last_row()[state.visual], count))

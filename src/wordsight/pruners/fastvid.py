@@ -39,6 +39,7 @@ class FastVID(MergePruner):
     the mean of the segment's other tokens that are most similar to it.
     """
 
+    PUBLISHED: ClassVar = {}
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention"})
     segments: Count = 8
     similarity: Annotated[float, Interval(ge=-1, le=1)] = 0.9

@@ -17,7 +17,8 @@ from torch import Tensor
 from wordsight._utils.options import Fraction
 from wordsight.algorithms.selection import top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -29,13 +30,15 @@ class FlowCut(Pruner):
     to go where attention is concentrated; the one before the layer that is projected drops the rest.
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset(
         {"cls_attention_by_layer", "value_norm_by_layer", "value_similarity_by_layer"}
     )
+    budget: BudgetScope = "crop"
     momentum: Fraction = 0.5
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        count, left = self.budget(tokens), torch.arange(len(tokens), device=tokens.slot.device)
+        count, left = self.count(tokens), torch.arange(len(tokens), device=tokens.slot.device)
         attention, size, similarity = (tokens.signals[n].float() for n in sorted(self.required_signals))
         layers = max(1, attention.shape[1] - 1)
         flow = torch.zeros_like(attention[:, 0])

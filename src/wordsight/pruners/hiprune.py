@@ -16,7 +16,8 @@ import torch
 from wordsight._utils.options import Fraction
 from wordsight.algorithms.selection import top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
+from wordsight.pruners.scopes import BudgetScope
 
 AROUND = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))  # rows and columns from an anchor, itself first
 
@@ -30,12 +31,14 @@ class HiPrune(Pruner):
     projected: the 9th of CLIP's 24. The authors' 16th of the 32 of Qwen2.5-VL is 0.5.
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"received_attention_by_layer"})
+    budget: BudgetScope = "crop"
     alpha: Fraction = 0.1
     object_depth: Fraction = 9 / 24
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        count = self.budget(tokens)
+        count = self.count(tokens)
         attention = tokens.signals["received_attention_by_layer"].float()  # (N, layers)
         middle = max(1, round(self.object_depth * attention.shape[1])) - 1
         anchors = top_indices(attention[:, middle], round(count * self.alpha / len(AROUND)))

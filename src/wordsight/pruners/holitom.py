@@ -22,7 +22,7 @@ from wordsight.algorithms.clustering import dpc_centers, nearest_centers
 from wordsight.algorithms.frames import frame_table, leave_enough, place_cosine, spread, window_groups
 from wordsight.algorithms.selection import split_budget, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import CONTIGUOUS, MergePruner
 
 NEIGHBORS = 7
 
@@ -37,6 +37,7 @@ class HoliTom(MergePruner):
     The authors have 0.8 for `similarity`, and 0.65 where they keep a tenth.
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention"})
     similarity: Annotated[float, Interval(ge=-1, le=1)] = 0.8
     center: Fraction = 0.6

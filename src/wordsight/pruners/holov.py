@@ -17,7 +17,8 @@ from torch import Tensor
 from wordsight._utils.options import Count, NotNegative
 from wordsight.algorithms.selection import cosine, split_budget, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
+from wordsight.pruners.scopes import BudgetScope
 
 SCALE = 1e3  # of attention, in runs of several tokens
 NOTHING = 1e-6
@@ -29,7 +30,9 @@ class HoloV(Pruner):
     the cosines inside a run.
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention"})
+    budget: BudgetScope = "image"
     crops: Count = 16
     variety: NotNegative = 0.09
 
@@ -37,7 +40,7 @@ class HoloV(Pruner):
         attention = tokens.signals["cls_attention"].float()
         runs = torch.arange(len(tokens), device=attention.device).tensor_split(min(self.crops, len(tokens)))
         worth = torch.stack([self._worth(tokens.embeds[run], attention[run]) for run in runs])
-        counts = _counts(worth, [len(run) for run in runs], self.budget(tokens))
+        counts = _counts(worth, [len(run) for run in runs], self.count(tokens))
         pairs = zip(runs, counts, strict=True)
         return tokens.take(torch.cat([run[top_indices(attention[run], count)] for run, count in pairs]))
 

@@ -25,11 +25,16 @@ class LayerPruner(Pruner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.positions != "original":
-            raise UsageError(
-                f"positions={self.positions}: {type(self).__name__} drops tokens inside the language model, "
-                "where they have their positions; leave it out"
-            )
+        why = {
+            "positions": "where they have their positions",
+            "budget": "which reads all of a prompt at once",
+        }
+        for option, reason in why.items():
+            if (given := getattr(self, option)) != getattr(LayerPruner, option):
+                raise UsageError(
+                    f"{option}={given}: {type(self).__name__} drops tokens inside the language model, "
+                    f"{reason}; leave it out"
+                )
 
     @property
     def has_fixed_budget(self) -> bool:

@@ -15,7 +15,7 @@ import torch
 from wordsight._utils.options import NotNegative, Positive
 from wordsight.algorithms.selection import cosine, facility_location
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
 
 
 @dataclass(kw_only=True)
@@ -26,6 +26,7 @@ class MMTok(Pruner):
     tower's features).
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"features", "question"})
     alpha: NotNegative = 0.5
     text_temperature: Positive = 0.02
@@ -36,4 +37,4 @@ class MMTok(Pruner):
         others = (cosine(tokens.signals["features"]) / self.vision_temperature).softmax(1)  # (N, N)
         cover = torch.cat([words / max(1, len(words)), self.alpha * others / len(tokens)])  # of means
         worth = torch.ones(len(tokens), device=cover.device)
-        return tokens.take(facility_location(cover, self.budget(tokens), worth))
+        return tokens.take(facility_location(cover, self.count(tokens), worth))

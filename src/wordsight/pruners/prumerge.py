@@ -2,10 +2,9 @@
 
 "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models",
 https://arxiv.org/abs/2403.15388. Re-implemented from the rule. Differs from the released code: `keep` says
-how many tokens stay (there the share of outliers of the attention does), queries and keys are those of the
-layer that is projected (there of the last one), tokens are merged after the projector, and the extra one has
-the place of the dropped one that [CLS] attends to most. PruMerge+ is `evenly=0.75`: its even tokens are drawn
-among the rest (there among all, without doubles).
+how many tokens stay (there the share of outliers of the attention does), tokens are merged after the
+projector, and the extra one has the place of the dropped one that [CLS] attends to most. PruMerge+ is
+`evenly=0.75`: its even tokens are drawn among the rest (there among all, without doubles).
 """
 
 from __future__ import annotations
@@ -17,9 +16,10 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, top_indices
+from wordsight.algorithms.selection import directions, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import CONTIGUOUS, MergePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -30,7 +30,9 @@ class PruMerge(MergePruner):
     One of the tokens is the sum of all that are dropped, times their attention.
     """
 
-    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention_undivided", "keys"})
+    PUBLISHED = CONTIGUOUS
+    required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention_undivided", "keys_last"})
+    budget: BudgetScope = "crop"
     evenly: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     neighbors: Annotated[int, Ge(0)] = 32
 
@@ -44,9 +46,12 @@ class PruMerge(MergePruner):
         centers = torch.cat(
             [centers, rest[torch.arange(spread, device=rest.device) * len(rest) // max(1, spread)]]
         )
-        alike = cosine(tokens.signals["keys"].flatten(1)).fill_diagonal_(-torch.inf)[centers]  # (K, N)
+        keys = directions(tokens.signals["keys_last"].flatten(1))
+        alike = (keys[centers] @ keys.T).scatter(1, centers[:, None], -torch.inf)  # (K, N)
         near = alike.topk(min(self.neighbors, len(tokens) - 1)).indices  # (K, neighbors)
-        weights = torch.eye(len(tokens), device=best.device)[centers].scatter_add(1, near, attention[near])
+        weights = (
+            torch.zeros_like(alike).scatter(1, centers[:, None], 1).scatter_add(1, near, attention[near])
+        )
         if count == 1:
             return centers, weights
         dropped = torch.ones_like(attention, dtype=torch.bool)

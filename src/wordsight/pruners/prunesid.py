@@ -1,9 +1,8 @@
 """PruneSID: group tokens by principal components, and keep of each group what is no duplicate.
 
 "PruneSID: Prune Redundancy, Preserve Essence", https://arxiv.org/abs/2603.09480. Re-implemented from the
-rule. Differs from the released code: the components are exact, not those of a randomized method; shares of
-the budget are rounded by largest remainders; and [CLS] itself is not kept, since the model projects it
-nowhere.
+rule. Differs from the released code: the components are exact, not those of a randomized method; and [CLS]
+itself, which counts as one of the tokens to keep there, is not kept, since the model projects it nowhere.
 """
 
 from __future__ import annotations
@@ -15,58 +14,85 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, split_budget, top_indices
+from wordsight.algorithms.selection import cosine, directions, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
+from wordsight.pruners.scopes import BudgetScope
 
 ROUNDING = 1e-5  # of the largest singular value: smaller ones are zeros, and their components arbitrary
 
 
 @dataclass(kw_only=True)
 class PruneSID(Pruner):
-    """A quarter as many groups as tokens to keep."""
+    """A quarter as many groups as tokens to keep and [CLS]."""
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
+    budget: BudgetScope = "crop"
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        count = self.budget(tokens)
+        count = self.count(tokens)
+        with_cls = count + 1
         features, attention = tokens.signals["features"].float(), tokens.signals["cls_attention"].float()
-        group = _groups(features, max(1, count // 4))  # (N,)
-        alike = cosine(features)
-        pairs = alike.triu(1).sum() / max(1, len(tokens) * (len(tokens) - 1) / 2)
+        group = _groups(features, max(1, with_cls // 4))  # (N,)
+        unit = directions(features)
+        others = unit.sum(0) - unit  # (N, C)
+        mean = (unit * others).sum() / max(1, len(tokens) * (len(tokens) - 1))  # cosine of two tokens
         ranked = [
-            _ranked((group == g).nonzero()[:, 0], alike, attention, count / 32 * pairs)
+            _ranked((group == g).nonzero()[:, 0], features, attention, with_cls / 32 * mean)
             for g in torch.unique(group)
         ]
         sizes, distinct = [len(order) for order, _ in ranked], [kept for _, kept in ranked]
         most = [
-            min(5 * math.ceil(count / 64), size, kept) for size, kept in zip(sizes, distinct, strict=True)
+            min(5 * math.ceil(with_cls / 64), size, kept) for size, kept in zip(sizes, distinct, strict=True)
         ]
-        while sum(most) < count:
+        while sum(most) < min(with_cls, len(tokens)):
             most = [min(size, cap + 1) for size, cap in zip(sizes, most, strict=True)]
-        beyond = split_budget(count - len(most), distinct, [cap - 1 for cap in most])
+        counts = _shared_out(count, distinct, most)
         return tokens.take(
-            torch.cat([order[: 1 + more] for (order, _), more in zip(ranked, beyond, strict=True)])
+            torch.cat([order[:share] for (order, _), share in zip(ranked, counts, strict=True)])
         )
+
+
+def _shared_out(count: int, distinct: list[int], most: list[int]) -> list[int]:
+    """How many of the `count` tokens each group gets: one, and of the rest a share in proportion to what is
+    distinct in it, in whole tokens of the running sum, up to `most`. What is left over goes to those with
+    most that is distinct, one after another.
+    """
+    running = torch.tensor(distinct).cumsum(0) / sum(distinct) * (count - len(distinct))
+    whole = running.round().int()
+    counts = [
+        min(1 + more, cap) for more, cap in zip(whole.diff(prepend=whole[:1] * 0).tolist(), most, strict=True)
+    ]
+    for group in sorted(range(len(distinct)), key=lambda group: -distinct[group]):
+        counts[group] += min(most[group] - counts[group], count - sum(counts))
+    return counts
 
 
 def _groups(features: Tensor, count: int) -> Tensor:
     """(N,) the principal component of the tokens (N, C) in which each weighs most, of the first `count` that
     explain anything.
     """
-    channels = features.sigmoid().T  # (C, N)
-    _, spread, components = torch.linalg.svd(channels - channels.mean(0), full_matrices=False)
-    explains = (spread > ROUNDING * spread[0])[:count]
-    group: Tensor = components[:count][explains | ~explains.any()].abs().argmax(0)
+    squashed = features.sigmoid().double()
+    centered = squashed - squashed.mean(1, keepdim=True)  # (N, C)
+    # Of the two matrices of products, that of channels and that of tokens, the smaller one.
+    if len(centered) > centered.shape[1]:
+        spread, vectors = torch.linalg.eigh(centered.T @ centered)
+        components = centered @ vectors / spread.clamp(min=torch.finfo(spread.dtype).tiny).sqrt()
+    else:
+        spread, components = torch.linalg.eigh(centered @ centered.T)
+    first = slice(-count, None)  # the largest come last
+    explains = spread[first] > ROUNDING**2 * spread[-1]
+    group: Tensor = components[:, first][:, explains | ~explains.any()].flip(1).abs().argmax(1)
     return group
 
 
-def _ranked(group: Tensor, alike: Tensor, attention: Tensor, threshold: Tensor) -> tuple[Tensor, int]:
+def _ranked(group: Tensor, features: Tensor, attention: Tensor, threshold: Tensor) -> tuple[Tensor, int]:
     """The tokens of a group, those before all that are no duplicate of one with more attention; and how many
     they are.
     """
     order = group[top_indices(attention[group], len(group))]
-    is_double = (alike[order[:, None], order] > threshold).tolist()
+    is_double = (cosine(features[order]) > threshold).tolist()
     kept: list[int] = []
     for i in range(len(order)):
         if not any(is_double[i][j] for j in kept):

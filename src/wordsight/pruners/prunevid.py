@@ -24,7 +24,7 @@ from wordsight.algorithms.clustering import dpc_centers, nearest_centers
 from wordsight.algorithms.frames import frame_means, frame_table, leave_enough, spread, window_groups
 from wordsight.algorithms.selection import split_budget
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import CONTIGUOUS, MergePruner
 
 NEIGHBORS = 7
 
@@ -36,6 +36,7 @@ class PruneVid(MergePruner):
     `similarity` are one for the scene; they, and the other tokens of each frame, are clustered into means.
     """
 
+    PUBLISHED = CONTIGUOUS
     similarity: Annotated[float, Interval(ge=-1, le=1)] = 0.8
     scenes: Fraction = 0.25
 

@@ -20,7 +20,7 @@ from torch.nn.functional import normalize, one_hot
 from wordsight.algorithms.linkage import Link, components, divided, linkage
 from wordsight.algorithms.selection import cosine, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import CONTIGUOUS, MergePruner
 
 
 @dataclass(kw_only=True)
@@ -31,6 +31,7 @@ class Scissor(MergePruner):
     higher as it takes.
     """
 
+    PUBLISHED = CONTIGUOUS
     similarity: Annotated[float, Interval(ge=-1, le=1)] = 0.9
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,8 @@ from typing import ClassVar
 from wordsight._utils.options import NotNegative
 from wordsight.algorithms.selection import cosine, facility_location
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -22,10 +23,12 @@ class Scope(Pruner):
     alpha.
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
+    budget: BudgetScope = "crop"
     alpha: NotNegative = 1.0
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         salience = tokens.signals["cls_attention"].float() ** self.alpha
-        chosen = facility_location(cosine(tokens.signals["features"]), self.budget(tokens), salience)
+        chosen = facility_location(cosine(tokens.signals["features"]), self.count(tokens), salience)
         return tokens.take(chosen)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,9 +36,11 @@ class SparseVLM(LayerPruner):
 
     keep: what is left after the last step; before it, what the released schedules have, in proportion between
     them. stages: where the steps are, as shares of the depth, in whole layers; the defaults are layers 2, 6
-    and 15 of 32. recycle: the share of the dropped tokens that is merged, n tokens into n / 10 + 1.
+    and 15 of 32. recycle: the share of the dropped tokens that is merged, and one more, n tokens into
+    n / 10 + 1.
     """
 
+    PUBLISHED: ClassVar = {}
     keep: Share = 0.196
     stages: tuple[float, float, float] = (0.0625, 0.1875, 0.46875)
     recycle: Fraction = 0.3
@@ -50,7 +53,7 @@ class SparseVLM(LayerPruner):
         return layers_at(self.stages, depth)
 
     def counts(self, tokens: VisualTokens) -> Sequence[int]:
-        last = self.budget(tokens)
+        last = self.count(tokens)
         share = last / max(1, len(tokens))
         shares = [float(np.interp(share, SCHEDULES[:, 2], SCHEDULES[:, step])) for step in range(3)]
         return [max(last, round(each * len(tokens))) for each in shares]
@@ -58,11 +61,11 @@ class SparseVLM(LayerPruner):
     def prune_layer(self, state: LayerState, count: int) -> LayerState:
         scores = state.attention.rows(raters(state)).mean((0, 1))[state.visual]
         order = top_indices(scores, len(scores))
-        recycled = int(self.recycle * (len(order) - count))
-        merged = min(recycled // 10 + 1, count - 1) if recycled else 0
+        whole = self._kept_whole(len(order), count)
+        merged = count - whole
         if not merged:
             return state.take(order[:count])
-        kept, rest = order[: count - merged], order[count - merged :][:recycled]
+        kept, rest = order[:whole], order[whole:][: self._recycled(len(order) - whole)]
         points = state.hidden[state.visual[rest]].float()  # (R, D)
         centers = dpc_centers(points, merged, neighbors=merged, scale="sqrt_dim")
         clusters = nearest_centers(points, centers)
@@ -70,6 +73,19 @@ class SparseVLM(LayerPruner):
         places = state.visual[rest[centers]]
         hidden = state.hidden.index_copy(0, places, means.to(state.hidden.dtype))
         return replace(state, hidden=hidden).take(torch.cat([kept, rest[centers]]))
+
+    def _recycled(self, dropped: int) -> int:
+        return int(self.recycle * dropped) + 1
+
+    def _kept_whole(self, total: int, count: int) -> int:
+        """How many of the `count` tokens that are left are no merged ones, at least one."""
+        if not self.recycle:
+            return count
+        return next(
+            whole
+            for whole in range(count, 0, -1)
+            if whole == 1 or whole + self._recycled(total - whole) // 10 + 1 <= count
+        )
 
 
 def raters(state: LayerState) -> Tensor:

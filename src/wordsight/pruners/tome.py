@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, top_indices
+from wordsight.algorithms.selection import most_similar, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import CONTIGUOUS, MergePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -24,16 +25,20 @@ class ToMe(MergePruner):
     round.
     """
 
+    PUBLISHED = CONTIGUOUS
+    budget: BudgetScope = "crop"
+
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
-        embeds = tokens.embeds.float()
-        parts = torch.eye(len(tokens), device=embeds.device)  # (N, N) which tokens each was made of
-        left = torch.arange(len(tokens), device=embeds.device)
+        sums = tokens.embeds.float()  # (N, D) in the direction of the means
+        everyone = torch.arange(len(tokens), device=sums.device)
+        left, part_of = everyone, everyone
         while len(left) > count:
             ours, theirs = left[::2], left[1::2]
-            means = parts[left] / parts[left].sum(1, keepdim=True) @ embeds
-            link, partner = cosine(means)[::2, 1::2].max(-1)
+            link, partner = most_similar(sums[ours], sums[theirs])
             going = top_indices(link, min(len(left) - count, len(theirs)))
             merged, into = ours[going], theirs[partner[going]]
-            parts = parts.index_add(0, into, parts[merged])
-            left = left[~torch.isin(left, merged)]
-        return left, parts[left] / parts[left].sum(1, keepdim=True)
+            sums = sums.index_add(0, into, sums[merged])
+            joins = everyone.index_copy(0, merged, into)
+            left, part_of = left[joins[left] == left], joins[part_of]
+        is_part = (part_of == left[:, None]).float()  # (count, N)
+        return left, is_part / is_part.sum(1, keepdim=True)

@@ -13,9 +13,11 @@ from typing import ClassVar
 import torch
 
 from wordsight._utils.options import NotNegative
-from wordsight.algorithms.selection import cosine, min_max_scaled
+from wordsight.algorithms.selection import cosine, cover_between, min_max_scaled
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
+
+STEP = 2.0**-30
 
 
 @dataclass(kw_only=True)
@@ -24,23 +26,26 @@ class TOPS(Pruner):
     the nearest picked. The paper has both weights in [0.5, 1].
     """
 
+    PUBLISHED: ClassVar = {}  # the rule of the paper: no code is released
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
     coverage: NotNegative = 0.5
     diversity: NotNegative = 0.5
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        alike = cosine(tokens.signals["features"])
+        # Sums of multiples of a power of two are exact in double precision, in any order.
+        alike = cosine(tokens.signals["features"]).div_(STEP).round_().mul_(STEP)
         relevance = min_max_scaled(tokens.signals["cls_attention"].float())
         free = torch.ones(len(tokens), dtype=torch.bool, device=alike.device)
-        nearest = torch.full_like(relevance, -torch.inf)  # cosine with the nearest picked
-        chosen = relevance.argmax()[None]
-        for _ in range(self.budget(tokens) - 1):
+        chosen = [relevance.argmax()]
+        nearest = alike[chosen[0]].index_fill(0, chosen[0], torch.inf)  # cosine with the nearest picked
+        gain = cover_between(alike, nearest, torch.full_like(nearest, torch.inf))
+        for _ in range(self.count(tokens) - 1):
             free[chosen[-1]] = False
-            nearest = torch.maximum(nearest, alike[chosen[-1]])
             left = free.nonzero()[:, 0]
-            gain = (alike[left][:, left] - nearest[left]).clamp(min=0).sum(1)
-            worth = (
-                relevance[left] + self.coverage * min_max_scaled(gain) + self.diversity * (1 - nearest[left])
-            )
-            chosen = torch.cat([chosen, left[worth.argmax()][None]])
-        return tokens.take(chosen)
+            cover, apart = min_max_scaled(gain[left].float()), 1 - nearest[left]
+            worth = relevance[left] + self.coverage * cover + self.diversity * apart
+            chosen.append(left[worth.argmax()])
+            before = nearest
+            nearest = torch.maximum(before, alike[chosen[-1]]).index_fill(0, chosen[-1], torch.inf)
+            gain -= cover_between(alike, before, nearest)
+        return tokens.take(torch.stack(chosen))

@@ -18,7 +18,7 @@ class Uniform(Pruner):
     """Evenly spaced rows, and evenly spaced tokens in each of them."""
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        budget = self.budget(tokens)
+        budget = self.count(tokens)
         crops = torch.unique_consecutive(tokens.cell[:, :2], dim=0, return_inverse=True)[1]
         sizes = crops.bincount().tolist()
         chosen = []
@@ -42,7 +42,7 @@ def _grid(row: Tensor, count: int) -> Tensor:
         start = sum(sizes[:place])
         chosen += [start + int((j + 0.5) * sizes[place] / wanted) for j in range(wanted)]
     # Rows of different lengths may leave some of the count: it is spread over what is left.
-    rest = [i for i in range(len(row)) if i not in set(chosen)]
+    rest = sorted(set(range(len(row))) - set(chosen))
     short = count - len(chosen)
     chosen += [rest[int((j + 0.5) * len(rest) / short)] for j in range(short)]
     return torch.tensor(chosen, dtype=torch.long, device=row.device)

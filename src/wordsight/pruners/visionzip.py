@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
-from wordsight.algorithms.selection import cosine, top_indices
+from wordsight.algorithms.selection import most_similar, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import CONTIGUOUS, MergePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -28,21 +29,22 @@ class VisionZip(MergePruner):
     to it by the keys (mean over heads). Papers' 54 + 10 of 64.
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "keys"})
+    budget: BudgetScope = "crop"
     contextual: Fraction = 10 / 64
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         merged = round(count * self.contextual)
         best = top_indices(tokens.signals["cls_attention"], len(tokens))
         dominant, rest = best[: count - merged], best[count - merged :].sort().values
-        everyone = torch.eye(len(tokens), device=rest.device)  # (N, N)
+        targets = rest[torch.arange(merged, device=rest.device) * max(1, len(rest) // max(1, merged))]
+        index = torch.cat([dominant, targets])
+        weights = torch.zeros(count, len(tokens), device=rest.device).scatter(1, index[:, None], 1)
         if not merged:
-            return dominant, everyone[dominant]
-        targets = torch.arange(merged, device=rest.device) * max(1, len(rest) // merged)
-        alike = cosine(tokens.signals["keys"].float().mean(1)[rest])[:, targets]  # (rest, merged)
-        alike[targets] = -torch.inf  # a target is merged into no other
-        is_member = (alike.argmax(-1) == torch.arange(merged, device=rest.device)[:, None]).float()
-        is_member[:, targets] = 0  # (merged, rest)
-        added = is_member / is_member.sum(1, keepdim=True).clamp(min=1) @ everyone[rest]
-        index = torch.cat([dominant, rest[targets]])
-        return index, torch.cat([everyone[dominant], everyone[rest[targets]] + added])
+            return index, weights
+        others = rest[~torch.isin(rest, targets)]
+        keys = tokens.signals["keys"].float().mean(1)
+        target = most_similar(keys[others], keys[targets])[1]
+        weights[len(dominant) + target, others] = 1 / target.bincount(minlength=merged)[target]
+        return index, weights

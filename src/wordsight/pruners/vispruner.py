@@ -14,39 +14,60 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
-from wordsight.algorithms.selection import cosine, top_indices
+from wordsight.algorithms.selection import BLOCK, directions, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import Pruner
+from wordsight.pruners.base import CONTIGUOUS, Pruner
+from wordsight.pruners.scopes import BudgetScope
 
 AT_ONCE = 8  # duplicates dropped in a round
+NEAREST = 32  # tokens that are looked through before all are
 
 
 @dataclass(kw_only=True)
 class VisPruner(Pruner):
     """important: the share of the kept tokens that are chosen by attention, in [0, 1]."""
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention", "features"})
+    budget: BudgetScope = "crop"
     important: Fraction = 0.5
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        count = self.budget(tokens)
+        count = self.count(tokens)
         best = top_indices(tokens.signals["cls_attention"], len(tokens))
         important = int(count * self.important)
-        alike = cosine(tokens.signals["features"])
-        return tokens.take(
-            torch.cat([best[:important], _distinct(best[important:], alike, count - important)])
-        )
+        rest = best[important:]
+        distinct = _distinct(tokens.signals["features"][rest], count - important)
+        return tokens.take(torch.cat([best[:important], rest[distinct]]))
 
 
-def _distinct(tokens: Tensor, alike: Tensor, count: int) -> Tensor:
-    """The `count` that are left when, in rounds, those of every other token go that are most similar to one
-    of those between.
+def _distinct(features: Tensor, count: int) -> Tensor:
+    """The `count` of the tokens (N, C) that are left when, in rounds, those of every other token go that are
+    most similar to one of those between.
     """
-    while len(tokens) > count:
-        ours, others = tokens[::2], tokens[1::2]
+    left = torch.arange(len(features), device=features.device)
+    while len(left) > count:
+        left = left[_thinned(features[left], count)]
+    return left
+
+
+def _thinned(features: Tensor, count: int) -> Tensor:
+    """The tokens that are left when, in such rounds, half or all but `count` have gone."""
+    unit = directions(features)
+    near = [(rows @ unit.T).topk(min(NEAREST, len(unit))) for rows in torch.split(unit, BLOCK)]
+    cosines = torch.cat([each.values for each in near])  # (N, NEAREST)
+    indices = torch.cat([each.indices for each in near])
+    left = torch.arange(len(unit), device=unit.device)
+    while len(left) > max(count, len(unit) // 2):
+        ours, others = left[::2], left[1::2]
         if not len(others):
-            return tokens[:count]
-        order = top_indices(alike[ours[:, None], others].amax(-1), len(ours))
-        going = min(AT_ONCE, len(tokens) - count, len(ours))
-        tokens = torch.cat([ours[order[going:]], others])
-    return tokens
+            return left[:count]
+        penalty = torch.full_like(cosines[:, 0], -4).index_fill(0, others, 0)  # of what is none of the others
+        highest = (cosines[ours] + penalty[indices[ours]]).amax(-1)
+        far = (highest < -2).nonzero()[:, 0]  # which have none of the others near
+        if len(far):
+            highest[far] = (unit[ours[far]] @ unit[others].T).amax(-1)
+        order = top_indices(highest, len(ours))
+        going = min(AT_ONCE, len(left) - count, len(ours))
+        left = torch.cat([ours[order[going:]], others])
+    return left

@@ -17,7 +17,8 @@ from torch import Tensor
 from wordsight._utils.options import Count, Fraction
 from wordsight.algorithms.selection import cosine, top_indices
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import MergePruner
+from wordsight.pruners.base import CONTIGUOUS, MergePruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -30,7 +31,9 @@ class VScan(MergePruner):
     The authors have windows of 6 for LLaVA and of 4 for Qwen2.5-VL.
     """
 
+    PUBLISHED = CONTIGUOUS
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention_by_layer"})
+    budget: BudgetScope = "crop"
     local: Fraction = 0.5
     window: Count = 6
     local_depth: Fraction = 6 / 24

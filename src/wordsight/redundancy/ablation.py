@@ -3,11 +3,13 @@ image?
 
 "Beyond Intermediate States: Explaining Visual Redundancy through Language",
 https://arxiv.org/abs/2503.20540, regional and global leave-one-out experiments. Differs from the released
-code: every token is examined, batched.
+code: every token is examined, batched; and the first token said is read, be it an article, unless `articles`
+are given to be read over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +20,7 @@ from wordsight.algorithms.divergence import Divergence
 from wordsight.errors import ModelError
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.probe import keep_only
+from wordsight.redundancy.probe import first_words, keep_only
 
 
 @dataclass(frozen=True)
@@ -68,22 +70,33 @@ def check_picture_map(vlm: VLM) -> None:
         )
 
 
-def ablate_regional(vlm: VLM, prompt: Prompt) -> LogitPair:
-    """Each token's neighborhood alone, against the same with the token replaced by the padding embedding."""
-    around = _around(vlm, prompt)
+def ablate_regional(
+    vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None = None, *, articles: Sequence[str] = ()
+) -> LogitPair:
+    """Each token's neighborhood alone, against the same with the token replaced by the padding embedding; of
+    all visual tokens, or of those at `tokens`.
+    """
+    around = _around(vlm, prompt, tokens)
+    rows = list(around.values())
     with subtask(0, 2):
-        intact, where = _distinct(vlm, [keep_only(prompt, row) for row in around], around)
+        distinct, where = _distinct([keep_only(prompt, row) for row in rows], rows)
+        intact = first_words(vlm, distinct, articles)
     with subtask(1, 2):
-        ablated = vlm.logits(
-            [_with_padding_at(vlm, keep_only(prompt, row), [row.index(i)]) for i, row in enumerate(around)]
-        )
+        padded = [
+            _with_padding_at(vlm, keep_only(prompt, row), [row.index(token)]) for token, row in around.items()
+        ]
+        ablated = first_words(vlm, padded, articles)
     return LogitPair(intact[where], ablated)
 
 
-def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
-    """The whole image, against the image with each token's neighborhood replaced by padding embeddings."""
-    around = _around(vlm, prompt)
-    intact = vlm.logits([prompt])
+def ablate_global(
+    vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None = None, *, articles: Sequence[str] = ()
+) -> LogitPair:
+    """The whole image, against the image with each token's neighborhood replaced by padding embeddings; of
+    all visual tokens, or of those at `tokens`.
+    """
+    around = _around(vlm, prompt, tokens).values()
+    intact = first_words(vlm, [prompt], articles)
     # Windows that start late share a long prefix with the whole image: grouped by their first row of
     # tokens, each group computes what lies before it once.
     distinct = sorted({tuple(row) for row in around})
@@ -91,16 +104,18 @@ def ablate_global(vlm: VLM, prompt: Prompt) -> LogitPair:
     firsts = sorted({_row_start(prompt, row) for row in distinct})
     for first in subtasks(firsts, len(firsts)):
         group = [row for row in distinct if _row_start(prompt, row) == first]
-        logits = vlm.logits([_with_padding_at(vlm, prompt, row) for row in group])
+        logits = first_words(vlm, [_with_padding_at(vlm, prompt, row) for row in group], articles)
         parts |= dict(zip(group, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
     return LogitPair(intact.expand_as(ablated), ablated)
 
 
-def _around(vlm: VLM, prompt: Prompt) -> list[list[int]]:
-    """Per visual token the indices of its neighborhood."""
+def _around(vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None) -> dict[int, list[int]]:
+    """The indices of the neighborhood of each of the tokens, by that of the token."""
     check_picture_map(vlm)
-    return [[i for i in row if i >= 0] for row in neighborhoods(prompt.visual.cell.cpu()).tolist()]
+    rows = neighborhoods(prompt.visual.cell.cpu()).tolist()
+    chosen = range(len(rows)) if tokens is None else tokens
+    return {token: [i for i in rows[token] if i >= 0] for token in chosen}
 
 
 def _row_start(prompt: Prompt, window: tuple[int, ...]) -> tuple[int, ...]:
@@ -117,9 +132,8 @@ def _with_padding_at(vlm: VLM, prompt: Prompt, places: list[int] | tuple[int, ..
     return replace(prompt, visual=replace(prompt.visual, embeds=embeds, deep=deep))
 
 
-def _distinct(vlm: VLM, prompts: list[Prompt], keys: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Logits of the prompts with different keys, and for every prompt the row of its own."""
+def _distinct(prompts: list[Prompt], keys: list[list[int]]) -> tuple[list[Prompt], Tensor]:
+    """The prompts with different keys, and for every prompt which of them is its own."""
     rows = {key: i for i, key in enumerate(sorted({tuple(key) for key in keys}))}
     chosen = {tuple(key): prompt for key, prompt in zip(keys, prompts, strict=True)}
-    logits = vlm.logits([chosen[key] for key in rows])
-    return logits, torch.tensor([rows[tuple(key)] for key in keys])
+    return [chosen[key] for key in rows], torch.tensor([rows[tuple(key)] for key in keys])

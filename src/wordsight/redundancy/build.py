@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +24,15 @@ from wordsight._utils.numbers import counted
 from wordsight._utils.options import Count, check_options
 from wordsight.algorithms.clustering import Scale, dpc_knn
 from wordsight.errors import MediaError, UsageError
-from wordsight.media.images import load_picture
+from wordsight.media.images import read_picture
+from wordsight.media.picture_files import PictureFile, label, picture_file
 from wordsight.redundancy.codebook import FORMAT, ClusteringRecord, Codebook, CodebookConfig, Counts
 from wordsight.redundancy.criteria import DEFAULT, Condition
 from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.evidence_files import PictureClusters
 from wordsight.redundancy.measured_with import versions
+
+POOL = 50_000  # tokens that are clustered over all pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +64,23 @@ class Clustering:
                 f"--min-images (images of Clustering){more}"
             )
 
-    def check_readable(self, pictures: Sequence[Path]) -> None:
+    @property
+    def of_a_picture(self) -> PictureClusters:
+        """What decides the clusters of the tokens of one picture."""
+        return {
+            "image_clusters": self.image_clusters,
+            "neighbors": self.neighbors,
+            "scale": self.scale,
+        }
+
+    def check_readable(self, pictures: Sequence[Path | PictureFile]) -> None:
         """The same of those pictures that can be read, before they are examined; only as many are opened as
         are needed.
         """
         count, reasons = 0, list[str]()
-        for path in pictures:
+        for picture in map(picture_file, pictures):
             try:
-                load_picture(path)
+                read_picture(BytesIO(picture.read()), label(picture))
             except MediaError as error:
                 reasons.append(str(error))
                 continue
@@ -92,26 +106,35 @@ def build_codebook(
 ) -> Codebook:
     """The codebook of the evidence; the same evidence gives the same one, bit for bit.
 
-    Raises UsageError if no prototype is left.
+    Of more than POOL tokens that may become prototypes, so many are drawn by a fixed seed: clustering takes
+    time by their square. Only their embeddings are read, unless the evidence has no clusters of its pictures'
+    tokens, or other ones. Raises UsageError if no prototype is left.
     """
     condition, clustering = condition or DEFAULT, clustering or Clustering()
-    clustering.check_pictures(len(torch.unique(evidence.image)))
+    clustering.check_pictures(evidence.examined)
     redundant = condition.holds(evidence.signals)
-    small = _in_small_clusters(evidence, clustering)
-    pool = (redundant & small).nonzero()[:, 0]
-    chosen = pool[_in_common_clusters(evidence.embeds[pool], evidence.image[pool], clustering)]
+    small = _sizes(evidence, clustering) <= min(clustering.largest, len(evidence))
+    candidates = (redundant & small).nonzero()[:, 0]
+    pool = _sample(candidates)
+    embeds = evidence.embeds[pool]
+    is_common = _in_common_clusters(embeds, evidence.image[pool], clustering)
     counts: Counts = {
-        "pictures": len(torch.unique(evidence.image)),
+        "pictures": evidence.examined,
         "tokens": len(evidence),
         "redundant": int(redundant.sum()),
-        "redundant_in_small_clusters": len(pool),
-        "prototypes": len(chosen),
+        "redundant_in_small_clusters": len(candidates),
+        "prototypes": int(is_common.sum()),
     }
-    if not len(chosen):
+    if len(pool) < len(candidates):
+        counts["drawn"] = len(pool)
+    if not is_common.any():
         steps = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
         raise UsageError(f"no prototype is left ({steps}); {_remedy(counts)}")
     manifest = evidence.manifest
-    pictures = [manifest["pictures"][number] for number in torch.unique(evidence.image).tolist()]
+    pictures = [
+        {"name": evidence.pictures[number], "sha256": evidence.sha256[number]}
+        for number in evidence.tokens.nonzero()[:, 0].tolist()
+    ]
     digest = hashlib.sha256(json.dumps(pictures).encode()).hexdigest()
     config: CodebookConfig = {
         "format": FORMAT,
@@ -127,7 +150,7 @@ def build_codebook(
         "versions": versions(),
         "measured_with": manifest["measured_with"],
     }
-    return Codebook(evidence.embeds[chosen].float().contiguous(), config)
+    return Codebook(embeds[is_common].float().contiguous(), config)
 
 
 def _remedy(counts: Counts) -> str:
@@ -154,7 +177,7 @@ def random_codebook(evidence: Evidence, count: int, seed: int = 0) -> Codebook:
         "questions": evidence.manifest["questions"],
         "condition": "none: drawn at random",
         "counts": {
-            "pictures": len(torch.unique(evidence.image)),
+            "pictures": evidence.examined,
             "tokens": len(evidence),
             "prototypes": len(rows),
         },
@@ -162,18 +185,31 @@ def random_codebook(evidence: Evidence, count: int, seed: int = 0) -> Codebook:
     return Codebook(evidence.embeds[rows].float().contiguous(), config)
 
 
-def _in_small_clusters(evidence: Evidence, clustering: Clustering) -> Tensor:
-    """(T,) which tokens do not belong to their image's bulk; all examined tokens are clustered, not just
-    redundant ones.
+def cluster_sizes(embeds: Tensor, clusters: PictureClusters) -> Tensor:
+    """(N,) how many tokens there are in the cluster of each of the tokens (N, D) of a picture."""
+    labels = dpc_knn(embeds, clusters["image_clusters"], clusters["neighbors"], clusters["scale"])
+    return labels.bincount()[labels].int()
+
+
+def _sizes(evidence: Evidence, clustering: Clustering) -> Tensor:
+    """(T,) how many tokens of its picture there are in the cluster of each token; all examined tokens are
+    clustered, not just redundant ones.
     """
-    small = torch.zeros(len(evidence), dtype=torch.bool)
-    for image in torch.unique(evidence.image):
-        rows = (evidence.image == image).nonzero()[:, 0]
-        labels = dpc_knn(
-            evidence.embeds[rows], clustering.image_clusters, clustering.neighbors, clustering.scale
-        )
-        small[rows] = labels.bincount()[labels] <= min(clustering.largest, len(rows))
-    return small
+    if evidence.cluster_sizes is not None and evidence.clusters == clustering.of_a_picture:
+        return evidence.cluster_sizes[:]
+    sizes = torch.zeros(len(evidence), dtype=torch.int32)
+    for rows in torch.split(evidence.image.argsort(stable=True), evidence.tokens.tolist()):
+        if len(rows):
+            sizes[rows] = cluster_sizes(evidence.embeds[rows], clustering.of_a_picture)
+    return sizes
+
+
+def _sample(candidates: Tensor) -> Tensor:
+    """POOL of the candidates, in their order, or all of fewer."""
+    if len(candidates) <= POOL:
+        return candidates
+    drawn = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))[:POOL]
+    return candidates[drawn.sort().values]
 
 
 def _in_common_clusters(embeds: Tensor, image: Tensor, clustering: Clustering) -> Tensor:

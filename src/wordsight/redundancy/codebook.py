@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from wordsight._utils.files import check_folder
 from wordsight._utils.notes import note
 from wordsight._utils.records import renamed
 from wordsight.algorithms.clustering import Scale
-from wordsight.algorithms.selection import greedy_dominating_set
+from wordsight.algorithms.selection import BLOCK, greedy_dominating_set
 from wordsight.errors import FileError, ModelNote, UsageError
 from wordsight.models.fingerprints import Parts, differing
 from wordsight.redundancy.criteria import ConditionRecord
@@ -32,6 +32,7 @@ from wordsight.redundancy.measured_with import MeasuredWith
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
 
+Rule = Literal["cosine", "single_softmax", "double_softmax"]
 FORMAT = 3
 EARLIER = {  # what parts of a config of format 1 called their fields
     "condition": {"says": "signal"},
@@ -61,6 +62,7 @@ class Counts(TypedDict, total=False):
     tokens: int
     redundant: int
     redundant_in_small_clusters: int
+    drawn: Annotated[int, "of these, where they are too many to be clustered"]
     prototypes: int
 
 
@@ -70,6 +72,14 @@ class Compacted(TypedDict):
     similarity: Annotated[float, "the cosine from which one prototype repeats another"]
     prototypes: int
     digest: str
+
+
+class PruningRule(TypedDict):
+    """How tokens are pruned by a book, as options of `CodebookPruner`."""
+
+    rule: Annotated[Rule, "how redundancy is read off the cosines"]
+    threshold: NotRequired[Annotated[float, "the cosine below which a token is kept"]]
+    keep: NotRequired[Annotated[float, "the share of tokens that is kept"]]
 
 
 class CodebookConfig(TypedDict):
@@ -88,6 +98,7 @@ class CodebookConfig(TypedDict):
     versions: NotRequired[Annotated[dict[str, str], "of the packages that built it"]]
     measured_with: NotRequired[Annotated[MeasuredWith, "what the evidence was collected on"]]
     imported_from: NotRequired[Annotated[str, "the file that the paper's authors released"]]
+    pruning: NotRequired[Annotated[PruningRule, "as the paper's authors prune by it"]]
     compacted: NotRequired[Annotated[list[Compacted], "the larger books, the first one first"]]
 
 
@@ -138,7 +149,8 @@ class Codebook:
 
     def redundancy(self, embeds: Tensor) -> Tensor:
         """(N,) the highest cosine with a prototype, in [-1, 1]: high means that the token says nothing."""
-        return self.similarity(embeds).amax(-1)
+        blocks = torch.split(embeds, BLOCK)
+        return torch.cat([self.similarity(rows).amax(-1) for rows in blocks])
 
     def repetition(self) -> Tensor:
         """(M, M) double: the cosine of every prototype with every other, -inf with itself."""

@@ -7,21 +7,21 @@ be left out, and other signals than the confidence may say whether a token says 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from typing_extensions import TypedDict
 
+from wordsight._utils.numbers import counted
 from wordsight._utils.options import Share, check_options
 from wordsight.algorithms.ranking import ranks
-from wordsight.errors import unknown
+from wordsight.errors import UsageError, unknown
+from wordsight.redundancy.experiments import TOKENS, TokenSignal, experiments, sources
 
-TokenSignal = Literal["confidence", "certainty", "blind_divergence", "questions", "questions_divergence"]
 Measure = Literal["jensen_shannon", "released_divergence"]  # those of algorithms/divergence.py
-TOKEN_SIGNALS: tuple[TokenSignal, ...] = get_args(TokenSignal)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Condition:
 
     redundant <=> regional_weight * regional + global_weight * global < divergence, and signal < confidence.
     None leaves a half out. `signal` names what of the evidence the threshold `confidence` is for.
-    Absolute values do not travel between models; `Condition()` takes medians.
+    Absolute values do not travel between models; `Condition()` takes medians. A quantile is one of all
+    tokens, so that all have to be measured; where both thresholds are absolute, divergences have to be
+    measured only of the tokens whose signal is below its threshold.
     """
 
     confidence: float | Quantile | None = MEDIAN
@@ -72,6 +74,10 @@ class Condition:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.divergence is not None and not self._divergences:
+            raise UsageError(
+                "a divergence whose weights are both 0 has no threshold; expected divergence=None"
+            )
 
     def at(self, share: float) -> Condition:
         """The same condition with every quantile in it at this share."""
@@ -81,24 +87,44 @@ class Condition:
         )
         return replace(self, confidence=confidence, divergence=divergence)
 
+    def needs(self, questions: Sequence[str]) -> tuple[str, ...]:
+        """The experiments that it reads, where these questions are asked."""
+        count = len(questions)
+        read = {TOKENS, *(name for signal in self._signals for name, _ in sources(signal, count))}
+        return tuple(name for name in experiments(count) if name in read)
+
+    @property
+    def is_absolute(self) -> bool:
+        """Whether it holds of a token or not whatever other tokens there are: no threshold is a quantile."""
+        return not isinstance(self.confidence, Quantile) and not isinstance(self.divergence, Quantile)
+
     def resolve(self, signals: Mapping[str, Tensor]) -> Condition:
         """The same condition with absolute values for quantiles of these signals (T,)."""
-        return replace(
-            self,
-            confidence=_resolved(self.confidence, signals[self.signal]),
-            divergence=_resolved(self.divergence, self.weighted_divergence(signals)),
-        )
+        confidence, divergence = self.confidence, self.divergence
+        if confidence is not None:
+            confidence = _resolved(confidence, signals[self.signal])
+        if divergence is not None:
+            divergence = _resolved(divergence, self.weighted_divergence(signals))
+        return replace(self, confidence=confidence, divergence=divergence)
 
     def weighted_divergence(self, signals: Mapping[str, Tensor]) -> Tensor:
-        """(T,) the weighted sum of both divergences."""
-        regional, whole = (signals[f"{scope}/{self.measure}"] for scope in ("regional", "global"))
-        return self.regional_weight * regional + self.global_weight * whole
+        """(T,) the weighted sum of both divergences; one that weighs nothing is not read."""
+        first, *others = (weight * signals[name] for name, weight in self._divergences.items())
+        return first + others[0] if others else first
 
     def holds(self, signals: Mapping[str, Tensor]) -> Tensor:
-        """(T,) which tokens are redundant, by the signals (T,) of the evidence."""
-        return _below(self.confidence, signals[self.signal]) & _below(
-            self.divergence, self.weighted_divergence(signals)
-        )
+        """(T,) which tokens are redundant, by the signals (T,) of the evidence. A divergence may be NaN, not
+        measured, where the other half says no. Raises UsageError if it is elsewhere.
+        """
+        halves: list[Tensor] = []
+        if self.confidence is not None:
+            halves.append(_below(self.confidence, signals[self.signal]))
+        if self.divergence is not None:
+            divergence = self.weighted_divergence(signals)
+            _check_measured(divergence, *halves)
+            halves.append(_below(self.divergence, divergence))
+        everywhere = torch.ones_like(signals[self._signals[0]], dtype=torch.bool)
+        return torch.stack([everywhere, *halves]).all(0)
 
     def information(self, signals: Mapping[str, Tensor]) -> Tensor:
         """(T,) in [0, 1], how far a token is from redundant among these: the higher of its ranks in both
@@ -107,7 +133,21 @@ class Condition:
         halves = [] if self.confidence is None else [signals[self.signal]]
         if self.divergence is not None:
             halves.append(self.weighted_divergence(signals))
-        return torch.stack([torch.zeros_like(signals[self.signal]), *map(ranks, halves)]).amax(0)
+        return torch.stack([torch.zeros_like(signals[self._signals[0]]), *map(ranks, halves)]).amax(0)
+
+    @property
+    def _signals(self) -> tuple[str, ...]:
+        """The signals that it reads, the cheap one first; its own where no half reads one."""
+        reads_own = self.confidence is not None or self.divergence is None
+        return (*([self.signal] if reads_own else []), *self._divergences)
+
+    @property
+    def _divergences(self) -> dict[str, float]:
+        """The weights of the signals that the divergence is the sum of."""
+        if self.divergence is None:
+            return {}
+        weights = {"regional": self.regional_weight, "global": self.global_weight}
+        return {f"{scope}/{self.measure}": weight for scope, weight in weights.items() if weight}
 
     def as_json(self) -> ConditionRecord:
         """The fields, quantiles as {"quantile": share}."""
@@ -120,24 +160,51 @@ class Condition:
             "global_weight": self.global_weight,
         }
 
+    @classmethod
+    def from_json(cls, record: ConditionRecord) -> Condition:
+        """The condition of such a record."""
+        confidence, divergence = _threshold(record["confidence"]), _threshold(record["divergence"])
+        fields: dict[str, Any] = {**record, "confidence": confidence, "divergence": divergence}
+        return cls(**fields)
+
+
+def _threshold(recorded: float | QuantileRecord | None) -> float | Quantile | None:
+    return Quantile(recorded["quantile"]) if isinstance(recorded, dict) else recorded
+
 
 def _recorded(threshold: float | Quantile | None) -> float | QuantileRecord | None:
     return {"quantile": threshold.quantile} if isinstance(threshold, Quantile) else threshold
 
 
-def _below(threshold: float | Quantile | None, values: Tensor) -> Tensor:
+def _below(threshold: float | Quantile, values: Tensor) -> Tensor:
     value = _resolved(threshold, values)
     return torch.ones_like(values, dtype=torch.bool) if value is None else values < value
 
 
-def _resolved(threshold: float | Quantile | None, values: Tensor) -> float | None:
-    if not isinstance(threshold, Quantile) or not len(values):
-        return None if isinstance(threshold, Quantile) else threshold
+def _resolved(threshold: float | Quantile, values: Tensor) -> float | None:
+    """The value of a threshold; None for a quantile of no values."""
+    if not isinstance(threshold, Quantile):
+        return threshold
+    _check_measured(values)
+    if not len(values):
+        return None
     # Not torch.quantile, which refuses more than 2**24 values.
     ordered, place = values.sort().values, round(threshold.quantile * len(values))
     if place < len(values):
         return float(ordered[place])
     return float(ordered[-1].nextafter(torch.tensor(torch.inf)))
+
+
+def _check_measured(values: Tensor, *among: Tensor) -> None:
+    """Raises UsageError if a value is NaN, among the tokens of these masks."""
+    missing = values.isnan()
+    for mask in among:
+        missing &= mask
+    if count := int(missing.sum()):
+        raise UsageError(
+            f"the evidence is for another condition, {count} of {counted(len(values), 'token')} were not "
+            "measured: collect it for this one, into the same folder"
+        )
 
 
 PAPER = Condition(confidence=0.15, divergence=2e-3, measure="released_divergence")

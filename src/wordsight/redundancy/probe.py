@@ -21,7 +21,15 @@ from wordsight.models.vlm import VLM
 QUESTION = "What does this image show? You must provide a single word or phrase that best describes it."
 # A token may say nothing to one question and something to another. The first is the paper's.
 QUESTIONS = (QUESTION, "What color is it?", "What is the background?")
-ARTICLES = ("a", "an", "the")
+RELEASED_QUESTION = (  # of the authors' scripts, which read only a first "A" over
+    "What does this image show? You must provide a single word that best describes the image."
+)
+ARTICLES = tuple(
+    form
+    for word in ("a", "an", "the")
+    for form in (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
+)
+RELEASED_ARTICLES = ("A", " A")
 NOISE_FLOOR = 0.02  # nats, see `says_nothing`
 
 
@@ -77,22 +85,28 @@ def says_nothing(blind_divergence: Tensor) -> Tensor:
     return blind_divergence < NOISE_FLOOR
 
 
-def probe_tokens(vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1) -> TokenProbe:
+def articles_of(question: str, usual: Sequence[str]) -> Sequence[str]:
+    """The articles that are read over if said first; to the question of released code, those of that."""
+    return RELEASED_ARTICLES if question == RELEASED_QUESTION else usual
+
+
+def probe_tokens(
+    vlm: VLM, prompt: Prompt, top: int = 50, *, repeat: int = 1, articles: Sequence[str] = ARTICLES
+) -> TokenProbe:
     """Read every visual token of the prompt alone, with the prompt's own question (`QUESTION` is the
     paper's).
 
     Each token is in its prompt `repeat` times, alone and with contiguous positions: the prompt really
-    holds that many tokens. Where the first word said is a bare article, the next one is read, as in the
-    released code.
+    holds that many tokens. Where the first word said is one of the `articles`, the next one is read.
     """
     alone = [keep_only(prompt, [i] * repeat) for i in range(len(prompt.visual))]
-    logits = _first_words(vlm, alone)  # (N, V)
-    return _probed(vlm, logits, _first_words(vlm, [keep_only(prompt, [])]), top)
+    logits = first_words(vlm, alone, articles)  # (N, V)
+    return _probed(vlm, logits, first_words(vlm, [keep_only(prompt, [])], articles), top)
 
 
 def probe_blind(vlm: VLM, prompt: Prompt, top: int = 50) -> TokenProbe:
     """What the model says to the prompt's question without any visual token, as a probe of one row."""
-    blind = _first_words(vlm, [keep_only(prompt, [])])
+    blind = first_words(vlm, [keep_only(prompt, [])], ARTICLES)
     return _probed(vlm, blind, blind, top)
 
 
@@ -108,11 +122,13 @@ def _probed(vlm: VLM, logits: Tensor, blind: Tensor, top: int) -> TokenProbe:
     )
 
 
-def _first_words(vlm: VLM, prompts: list[Prompt]) -> Tensor:
-    """(B, V) logits of the first word said that is not a bare article."""
+def first_words(vlm: VLM, prompts: list[Prompt], articles: Sequence[str]) -> Tensor:
+    """(B, V) logits of the first word said, or of the second where the first is one of the articles."""
     logits = vlm.logits(prompts)
-    first, articles = logits.argmax(-1).tolist(), _article_ids(vlm)
-    if late := [i for i, token in enumerate(first) if token in articles]:
+    if not articles:
+        return logits
+    first, ids = logits.argmax(-1).tolist(), _article_ids(vlm, articles)
+    if late := [i for i, token in enumerate(first) if token in ids]:
         logits[late] = vlm.logits([prompts[i].followed_by(first[i], vlm.family.generated) for i in late])
     return logits
 
@@ -148,6 +164,7 @@ def gather(tokens: VisualTokens, index: Tensor, slots: Tensor) -> VisualTokens:
         deep=tuple(layer[index] for layer in tokens.deep),
         signals={},
         box=None,
+        is_video=None,
     )
 
 
@@ -165,13 +182,10 @@ def with_embeddings(prompt: Prompt, embeds: Tensor) -> Prompt:
     )
 
 
-def _article_ids(vlm: VLM) -> set[int]:
-    """The ids of bare articles, however the tokenizer marks capitals and spaces."""
-    spellings = [
-        form for word in ARTICLES for form in (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
-    ]
-    tokenizer = vlm.processor.tokenizer
-    coded = tokenizer(spellings, add_special_tokens=False)["input_ids"]
+def _article_ids(vlm: VLM, articles: Sequence[str]) -> set[int]:
+    """The ids of the articles that are one token, however the tokenizer marks spaces."""
+    tokenizer, spelled = vlm.processor.tokenizer, list(articles)
+    coded = tokenizer(spelled, add_special_tokens=False)["input_ids"]
     # Where a text begins with a space of its own, only the vocabulary has the spellings without.
-    bare = set(tokenizer.convert_tokens_to_ids(spellings)) - {None, tokenizer.unk_token_id}
+    bare = set(tokenizer.convert_tokens_to_ids(spelled)) - {None, tokenizer.unk_token_id}
     return {ids[0] for ids in coded if len(ids) == 1} | bare

@@ -152,7 +152,7 @@ def fit_scorer(evidence: Evidence, fitting: Fitting | None = None) -> Scorer:
     fitting = fitting or Fitting()
     if not len(evidence):
         raise UsageError("a scorer cannot be fitted to no token; give evidence of one picture or more")
-    embeds = evidence.embeds.float()
+    embeds = evidence.embeds[:].float()
     mean, spread = embeds.mean(0), embeds.std(0, correction=0).clamp(min=1e-6)
     inputs, shares = (embeds - mean) / spread, evidence.signals["blind_divergence"] / MOST
     first, second = (layer.requires_grad_(False) for layer in _fitted(inputs, shares, fitting))
@@ -170,7 +170,7 @@ def fit_scorer(evidence: Evidence, fitting: Fitting | None = None) -> Scorer:
         "parts": manifest.get("parts"),
         "questions": manifest["questions"],
         "fitting": {"hidden": fitting.hidden, "passes": fitting.passes, "seed": fitting.seed},
-        "pictures": len(torch.unique(evidence.image)),
+        "pictures": evidence.examined,
         "tokens": len(evidence),
         "versions": versions(),
     }

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from wordsight._utils.numbers import counted
 from wordsight.redundancy.codebook import ClusteringRecord, CodebookConfig, CodebookInfo, Counts
-from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord, TokenSignal
+from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord
+from wordsight.redundancy.experiments import TokenSignal
 
 SIGNALS: dict[TokenSignal, str] = {
     "confidence": "confidence",
@@ -62,6 +63,10 @@ def _building(config: CodebookConfig) -> list[tuple[str, str]]:
         rows.append(("redundant if", _redundant(condition, config.get("thresholds"))))
     if "clustering" in config:
         rows += _listed("clustering", _clustered(config["clustering"]))
+    if "pruning" in config:
+        rows.append(
+            ("authors prune", ", ".join(f"{name}={value}" for name, value in config["pruning"].items()))
+        )
     return rows
 
 

@@ -14,7 +14,7 @@ from wordsight.explain.panels import numbered, pictures
 from wordsight.explain.record import ExplainRequest, explain_tokens
 from wordsight.media.inputs import MediaInput
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.evidence import measure_tokens
+from wordsight.redundancy.experiments import measure_tokens
 from wordsight.redundancy.probe import QUESTION
 
 

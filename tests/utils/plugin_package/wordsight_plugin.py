@@ -22,7 +22,7 @@ class EveryOther(Pruner):
     start: int = 0
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        return tokens.take(torch.arange(self.start, len(tokens), 2)[: self.budget(tokens)])
+        return tokens.take(torch.arange(self.start, len(tokens), 2)[: self.count(tokens)])
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,49 @@
+"""Picture files: pictures that are somewhere, in a folder say, each read when its turn comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from wordsight.errors import MediaError
+
+
+class PictureFile(Protocol):
+    """A picture by its place: small, and the same in every process."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in records; the same tomorrow, and on another machine."""
+
+    def read(self) -> bytes:
+        """The file as it was encoded. Raises MediaError if it cannot be read."""
+
+
+@dataclass(frozen=True)
+class LocalPicture:
+    """A file in a folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def read(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise MediaError(
+                f"cannot read {self.path}: {error.strerror}; expected the path of an image file"
+            ) from error
+
+
+def picture_file(picture: Path | PictureFile) -> PictureFile:
+    """The picture of a path, or what is one already."""
+    return LocalPicture(picture) if isinstance(picture, Path) else picture
+
+
+def label(picture: PictureFile) -> str:
+    """What errors call a picture: its path, if it has one."""
+    return str(getattr(picture, "path", picture.name))

@@ -1,0 +1,293 @@
+"""Collecting evidence: which files are missing, and writing them, here or on any number of machines.
+
+A job is one shard of every experiment that is missing. It is plain data, and what it writes depends on it
+alone, so that any map, and any number of processes that share the jobs, write the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any
+
+from typing_extensions import TypedDict
+
+from wordsight._utils.artifacts import differences
+from wordsight._utils.drafts import sweep
+from wordsight._utils.files import replacing
+from wordsight._utils.notes import tell
+from wordsight._utils.numbers import counted
+from wordsight._utils.progress import track
+from wordsight.errors import FileError, MediaError, UsageError
+from wordsight.media.images import read_picture
+from wordsight.media.picture_files import PictureFile, label, picture_file
+from wordsight.models.vlm import VLM
+from wordsight.redundancy import probe
+from wordsight.redundancy.build import Clustering
+from wordsight.redundancy.criteria import Condition
+from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.evidence_files import (
+    FORMAT,
+    MANIFEST,
+    MANIFESTS,
+    SHARDS,
+    EvidenceManifest,
+    Shard,
+    Survivors,
+    TokensBelow,
+    digest_of_names,
+    manifest_differences,
+    read_manifest,
+    shards_of,
+    span,
+)
+from wordsight.redundancy.examining import EvidenceJob, examine
+from wordsight.redundancy.experiments import ABLATIONS, TOKENS, experiments, measure_experiments
+from wordsight.redundancy.measured_with import measured_with, on_threads
+
+PART_FORMAT = 1
+SHARD_BYTES, SHARD_PICTURES = 64 * 2**20, 64  # the most that a killed run has to do again
+
+
+class PartRecord(TypedDict):
+    """What `wordsight codebook build --part` has examined."""
+
+    format: int
+    part: Annotated[int, "counted from 0"]
+    parts: int
+    tokens: Annotated[int, "that were examined now, without those found in the folder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidencePlan:
+    """What evidence is collected.
+
+    questions        that every token is asked alone.
+    condition        measures only what it reads; None measures everything of every token.
+    clustering       the sizes of its clusters inside a picture are kept with the tokens.
+    only_survivors   keeps the embeddings of those tokens only that can still be prototypes by the condition
+                     and the clustering.
+    """
+
+    questions: Sequence[str] = probe.QUESTIONS
+    condition: Condition | None = None
+    clustering: Clustering = field(default_factory=Clustering)
+    only_survivors: bool = False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The experiments to be done."""
+        return self.condition.needs(self.questions) if self.condition else experiments(len(self.questions))
+
+    @property
+    def only(self) -> TokensBelow | None:
+        """The tokens to be left out at all, those for which the cheap half of the condition holds; None for
+        all, as where a threshold is a quantile.
+        """
+        condition = self.condition
+        if condition is None or not condition.is_absolute or condition.divergence is None:
+            return None
+        if isinstance(condition.confidence, (int, float)):
+            return {"signal": condition.signal, "threshold": float(condition.confidence)}
+        return None
+
+    @property
+    def survivors(self) -> Survivors | None:
+        """The tokens whose embeddings are kept; None for all."""
+        if not self.only_survivors:
+            return None
+        decides = self.condition is not None and self.condition.is_absolute
+        condition = self.condition.as_json() if self.condition and decides else None
+        return {"largest": self.clustering.largest, "condition": condition}
+
+
+def collect_evidence(
+    vlm: VLM,
+    pictures: Iterable[Path | PictureFile],
+    folder: str | Path,
+    plan: EvidencePlan | None = None,
+    *,
+    map: Callable[..., Iterable[Any]] = map,
+) -> Evidence:
+    """Examine every token of the pictures as far as the plan needs it and the folder lacks it, and load that.
+
+    A run that was stopped goes on where it was, on as many threads as it was begun on, since the last digits
+    depend on their number. A picture that cannot be read is skipped and named, and tried again by the next
+    run. `map` may be any parallel map (function, jobs): each job writes its own files.
+
+    Raises FileError if the folder holds evidence of something else, or a picture is replaced meanwhile, and
+    ModelError if what is measured is no number.
+    """
+    plan = plan or EvidencePlan()
+    run_jobs(vlm, evidence_jobs(vlm, pictures, folder, plan), map)
+    return Evidence.load(folder, plan.needs)
+
+
+def collect_part(
+    vlm: VLM,
+    pictures: Iterable[Path | PictureFile],
+    folder: str | Path,
+    plan: EvidencePlan | None = None,
+    *,
+    part: tuple[int, int],
+) -> PartRecord:
+    """Examine only part i of n, where `part` is (i, n) and i counts from 0: every n-th shard. The parts write
+    into one folder, or into one each, for `merge_evidence`.
+    """
+    number, count = part
+    if not 0 <= number < count:
+        raise UsageError(f"expected a part of fewer than {count}, counted from 0; got {number}")
+    jobs = evidence_jobs(vlm, pictures, folder, plan or EvidencePlan())
+    tokens = run_jobs(vlm, [job for job in jobs if job.number % count == number])
+    return {"format": PART_FORMAT, "part": number, "parts": count, "tokens": tokens}
+
+
+def evidence_jobs(
+    vlm: VLM, pictures: Iterable[Path | PictureFile], folder: str | Path, plan: EvidencePlan
+) -> list[EvidenceJob]:
+    """What is missing in the folder, which has a manifest then. Raises MediaError if there is no picture, and
+    FileError if the folder holds evidence of something else, or that was begun otherwise.
+    """
+    files, root = [picture_file(picture) for picture in pictures], Path(folder)
+    if not files:
+        raise MediaError("expected pictures to examine, got none")
+    begun = (root / TOKENS).is_dir()
+    manifest = _claim(root, vlm, files, plan)
+    jobs = []
+    for number in range(len(shards_of(root, manifest, TOKENS))):
+        job = EvidenceJob(root, manifest, number, tuple(files[i] for i in span(manifest, number)), {})
+        if missing := _missing(job, plan):
+            jobs.append(replace(job, missing=missing))
+    if jobs:
+        _check_begun_alike(jobs, vlm, plan)
+    if jobs and begun:
+        names = [name for name in plan.needs if any(name in job.missing for job in jobs)]
+        count = sum(len(job.pictures) for job in jobs)
+        tell(f"adding to the evidence in {root}: {', '.join(names)} of {counted(count, 'picture')}")
+    return jobs
+
+
+def run_jobs(vlm: VLM, jobs: Sequence[EvidenceJob], map: Callable[..., Iterable[Any]] = map) -> int:
+    """Do the jobs, and tell after the first one for how long the others will take at most; the number of
+    tokens that were examined.
+    """
+    if not jobs:
+        return 0
+    examined = 0
+    left, start = sum(len(job.pictures) for job in jobs[1:]), time.monotonic()
+    with on_threads(jobs[0].manifest["measured_with"]["threads"]):  # jobs may share what they would change
+        work = map(partial(examine, vlm), jobs)
+        for number, tokens in enumerate(track(work, "examining pictures", len(jobs))):
+            examined += tokens
+            if number == 0 and left and isinstance(work, Iterator):  # else all is done already
+                seconds, pictures = time.monotonic() - start, len(jobs[0].pictures)
+                longest = _duration(left * seconds / pictures)
+                tell(f"{tokens / seconds:.0f} tokens a second: at most {longest} for {left} more pictures")
+    return examined
+
+
+def _missing(job: EvidenceJob, plan: EvidencePlan) -> dict[str, TokensBelow | None]:
+    """The experiments that a job has to do, and of which tokens: what the plan needs and is not there, or is
+    not of all these tokens, or skipped a picture that can be read now.
+    """
+    missing = {}
+    for name in plan.needs:
+        shard, only = job.shard(name), plan.only if name in ABLATIONS else None
+        if not shard.path.is_file():
+            missing[name] = only
+            continue
+        _check_names(shard, job.pictures)
+        there = shard.record["only"]
+        skipped = [picture for picture, tokens in zip(job.pictures, shard.tokens, strict=True) if not tokens]
+        if (both := _either(there, only)) != there or any(map(_can_be_read, skipped)):
+            missing[name] = both
+    return missing
+
+
+def _either(some: TokensBelow | None, others: TokensBelow | None) -> TokensBelow | None:
+    """The tokens that are among these or those."""
+    if some is None or others is None or some["signal"] != others["signal"]:
+        return None
+    return max(some, others, key=lambda each: each["threshold"])
+
+
+def _check_names(shard: Shard, pictures: Sequence[PictureFile]) -> None:
+    pairs = zip(shard.record["pictures"], pictures, strict=True)
+    if other := [picture.name for there, picture in pairs if there["name"] != picture.name]:
+        raise FileError(
+            f"{shard.path} is of another run (what differs: {counted(len(other), 'picture')}, {other[0]} "
+            f"first): {MANIFESTS.remedy}, or {SHARDS.remedy}"
+        )
+
+
+def _can_be_read(picture: PictureFile) -> bool:
+    try:
+        read_picture(BytesIO(picture.read()), label(picture))
+    except MediaError:
+        return False
+    return True
+
+
+def _claim(root: Path, vlm: VLM, files: Sequence[PictureFile], plan: EvidencePlan) -> EvidenceManifest:
+    """The manifest that is in the folder, or a new one. Raises FileError if it is of something else."""
+    for folder in (root, *(root / name for name in experiments(len(plan.questions)))):
+        sweep(folder)
+    is_there = (root / MANIFEST).exists()
+    manifest: EvidenceManifest = {
+        "format": FORMAT,
+        "model": vlm.name,
+        "fingerprint": vlm.fingerprint,
+        "parts": vlm.parts,
+        "questions": list(plan.questions),
+        "measured_with": measured_with(vlm),
+        "pictures": len(files),
+        "names_sha256": digest_of_names(picture.name for picture in files),
+        "shard_pictures": 0 if is_there else _shard_pictures(vlm, files, plan),
+        "clusters": plan.clustering.of_a_picture,
+        "survivors": plan.survivors,
+    }
+    if is_there:
+        there = read_manifest(root)
+        if different := manifest_differences(there, manifest):
+            raise FileError(
+                f"{root} holds evidence of another run (what differs: {different}); "
+                "expected the same run to go on: choose another folder, or delete this one"
+            )
+        return there
+    with replacing(root / MANIFEST) as draft:
+        draft.write_text(MANIFESTS.text(manifest), "utf-8")
+    return manifest
+
+
+def _shard_pictures(vlm: VLM, files: Sequence[PictureFile], plan: EvidencePlan) -> int:
+    """How many pictures make a shard: as many as the first that can be read, in SHARD_BYTES."""
+    for picture in filter(_can_be_read, files):
+        image = read_picture(BytesIO(picture.read()), label(picture))
+        size = measure_experiments(vlm, image, plan.questions, [TOKENS])[TOKENS]["embeds"].nbytes
+        return max(1, min(SHARD_PICTURES, SHARD_BYTES // max(1, size)))
+    return SHARD_PICTURES
+
+
+def _check_begun_alike(jobs: Sequence[EvidenceJob], vlm: VLM, plan: EvidencePlan) -> None:
+    """Raises FileError if what is missing would be measured, or embeddings be kept, otherwise than before."""
+    there, now = jobs[0].manifest, measured_with(vlm)
+    before = {"options": {}, "pass_bytes": vlm.pass_bytes, **there["measured_with"]}  # or of before these
+    begun = differences(before, {**now, "threads": there["measured_with"]["threads"]})
+    if any(TOKENS in job.missing for job in jobs):
+        begun = begun or differences(there, {"survivors": plan.survivors})
+    if begun:
+        raise FileError(
+            f"the evidence in {jobs[0].root} was begun otherwise ({begun}): finish it as it was begun, or "
+            "choose another folder"
+        )
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((3600, "hour"), (60, "minute")):
+        if seconds >= 2 * size:
+            return counted(round(seconds / size), unit)
+    return counted(max(1, round(seconds)), "second")

@@ -1,0 +1,149 @@
+"""Experiments: what is measured of every visual token, each on its own, in columns of one row per token.
+
+"tokens" are the tokens themselves; "probe-0", "probe-1" and so on are what each says alone to the first
+question, the second and so on; "regional" and "global" are what leaving it out changes. Signals are read from
+the columns of one experiment or several, and are high where a token says or changes something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial, reduce
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from wordsight._utils.progress import subtasks
+from wordsight.algorithms.divergence import MEASURES
+from wordsight.media.inputs import Media, MediaInput
+from wordsight.models.prompt import Prompt
+from wordsight.models.vlm import VLM
+from wordsight.redundancy import ablation, probe
+
+TOKENS, ABLATIONS = "tokens", ("regional", "global")
+WORDS = 5  # words kept of every token
+TokenSignal = Literal["confidence", "certainty", "blind_divergence", "questions", "questions_divergence"]
+TOKEN_SIGNALS: tuple[TokenSignal, ...] = get_args(TokenSignal)
+SIGNALS = (*TOKEN_SIGNALS, *(f"{scope}/{measure}" for scope in ABLATIONS for measure in MEASURES))
+OVER_QUESTIONS = {"questions": "confidence", "questions_divergence": "blind_divergence"}  # their highest
+Found = Mapping[str, Mapping[str, Tensor]]  # columns by experiment
+# Which tokens (N,) an ablation is of, by its name and what is found before it; None for all.
+Rows = Callable[[str, Found], Tensor | None]
+
+
+def probes(questions: int) -> tuple[str, ...]:
+    """The probes of so many questions."""
+    return tuple(f"probe-{number}" for number in range(questions))
+
+
+def experiments(questions: int) -> tuple[str, ...]:
+    """All experiments with so many questions, in the order in which they are done."""
+    return (TOKENS, *probes(questions), *ABLATIONS)
+
+
+def sources(signal: str, questions: int) -> list[tuple[str, str]]:
+    """The experiments and their columns whose highest value is the signal."""
+    if signal in OVER_QUESTIONS:
+        return [(probed, OVER_QUESTIONS[signal]) for probed in probes(questions)]
+    scope, _, measure = signal.partition("/")
+    return [(scope, measure)] if measure else [(probes(1)[0], signal)]
+
+
+def signals_of(found: Found, questions: int) -> dict[str, Tensor]:
+    """The signals (N,) whose experiments are found."""
+    return {
+        name: signal_of(name, found, questions)
+        for name in SIGNALS
+        if all(experiment in found for experiment, _ in sources(name, questions))
+    }
+
+
+def signal_of(name: str, found: Found, questions: int) -> Tensor:
+    """A signal (N,), from the columns that it is read from."""
+    columns = [found[experiment][column] for experiment, column in sources(name, questions)]
+    return reduce(torch.maximum, columns)
+
+
+def measure_tokens(
+    vlm: VLM,
+    media: Media | Sequence[Media] | MediaInput,
+    questions: Sequence[str] = probe.QUESTIONS,
+    needs: Collection[str] | None = None,
+) -> dict[str, Tensor]:
+    """Experiments on every visual token of a prompt but its line breaks, all or those in `needs`: "embeds"
+    (N, D), "cell" (N, 4), the likeliest "words" and their "word_probabilities" (N, 5) to the first question,
+    and signals (N,).
+
+    Signals, high where a token says or changes something: "confidence", "certainty" and "blind_divergence" of
+    the probe with the first question; "questions" and "questions_divergence", the highest confidence and
+    blind divergence over all questions; "regional/MEASURE" and "global/MEASURE", the divergences of leaving
+    out.
+    """
+    count = len(questions)
+    found = measure_experiments(vlm, media, questions, experiments(count) if needs is None else needs)
+    columns = {"embeds": found[TOKENS]["embeds"].float(), "cell": found[TOKENS]["cell"]}
+    if first := found.get(probes(1)[0]):
+        columns |= {name: first[name] for name in ("words", "word_probabilities")}
+    return columns | signals_of(found, count)
+
+
+def measure_experiments(
+    vlm: VLM,
+    media: Media | Sequence[Media] | MediaInput,
+    questions: Sequence[str],
+    needs: Collection[str],
+    rows: Rows = lambda name, found: None,
+) -> dict[str, dict[str, Tensor]]:
+    """The columns of the experiments in `needs` and of "tokens", whose embeddings are in the model's dtype.
+
+    Ablations are NaN for the tokens that `rows` does not pick. What is said to RELEASED_QUESTION is read as
+    released code reads it.
+    """
+    whole = vlm.encode(media, questions[0])
+    places = (~whole.visual.is_break).nonzero()[:, 0]
+    content = whole.visual.take(places)
+    found = {TOKENS: {"embeds": content.embeds.cpu(), "cell": content.cell.cpu()}}
+    articles = probe.articles_of(questions[0], usual=())
+    ablate: dict[str, Callable[[list[int]], ablation.LogitPair]] = {
+        "regional": partial(ablation.ablate_regional, vlm, replace(whole, visual=content), articles=articles),
+        "global": lambda picked: ablation.ablate_global(
+            vlm, whole, places[picked].tolist(), articles=articles
+        ),
+    }
+    wanted = [name for name in experiments(len(questions))[1:] if name in needs]
+    for name in subtasks(wanted, len(wanted)):
+        if name in ABLATIONS:
+            picked = rows(name, found)
+            is_picked = torch.ones(len(places), dtype=torch.bool) if picked is None else picked
+            found[name] = _ablation(ablate[name], is_picked)
+        else:
+            question = questions[probes(len(questions)).index(name)]
+            prompt = replace(vlm.encode(media, question, visual=whole.visual), visual=content)
+            found[name] = _probe(vlm, prompt, question)
+    return found
+
+
+def _probe(vlm: VLM, prompt: Prompt, question: str) -> dict[str, Tensor]:
+    said = probe.probe_tokens(vlm, prompt, articles=probe.articles_of(question, usual=probe.ARTICLES))
+    columns = {
+        "words": said.tokens[:, :WORDS],
+        "word_probabilities": said.probabilities[:, :WORDS],
+        "confidence": said.confidence,
+        "certainty": said.certainty,
+        "blind_divergence": said.blind_divergence,
+    }
+    return {name: column.cpu().contiguous() for name, column in columns.items()}
+
+
+def _ablation(ablate: Callable[[list[int]], ablation.LogitPair], is_picked: Tensor) -> dict[str, Tensor]:
+    """The divergences (N,) of the tokens that are picked (N,), NaN for the others."""
+    columns = {measure: torch.full((len(is_picked),), torch.nan) for measure in MEASURES}
+    picked = is_picked.nonzero()[:, 0]
+    if not len(picked):
+        return columns
+    pair = ablate(picked.tolist())
+    for measure, divergence in MEASURES.items():
+        columns[measure][picked] = pair.divergence(divergence).float().cpu()
+    return columns

@@ -1,0 +1,21 @@
+"""What was done to evidence, in sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wordsight._utils.numbers import counted
+from wordsight.redundancy.collecting import PartRecord
+from wordsight.redundancy.merging import MergeRecord
+
+
+def part_sentence(record: PartRecord, folder: Path) -> str:
+    """Which part of the evidence is there now."""
+    examined = counted(record["tokens"], "token")
+    return f"part {record['part']} of {record['parts']} is in {folder}, {examined} examined now"
+
+
+def merge_sentence(record: MergeRecord, folder: Path) -> str:
+    """What was put together."""
+    what = " and ".join([", ".join(record["experiments"][:-1]), record["experiments"][-1]])
+    return f"{what} of {counted(record['pictures'], 'picture')} in {folder}"

@@ -1,0 +1,79 @@
+"""wordsight codebook build --part and wordsight evidence merge: parts of one run become the evidence of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wordsight.redundancy import collecting, examining
+from wordsight.synthetic.scenes import render
+
+BUILD = ("codebook", "build", "photos", "--largest", "144", "--min-images", "0")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A place with three photos, each of which is a shard."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(collecting, "SHARD_PICTURES", 1)
+    (tmp_path / "photos").mkdir()
+    for seed in range(3):
+        render(seed).image.save(tmp_path / "photos" / f"{seed}.png")
+    return tmp_path
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_parts_on_two_machines_make_the_book_of_one(run, folder, monkeypatch):
+    code, out, _ = run(*BUILD, "--out", "a", "--part", "0/2")
+    assert (code, out) == (0, "part 0 of 2 is in a.evidence, 288 tokens examined now\n")
+    with monkeypatch.context() as patch:
+        patch.setenv("RANK", "1")
+        patch.setenv("WORLD_SIZE", "2")
+        code, out, _ = run(*BUILD, "--out", "b", "--json")
+        assert (code, json.loads(out)) == (0, {"format": 1, "part": 1, "parts": 2, "tokens": 144})
+    assert not Path("a").exists()
+    code, out, _ = run("evidence", "merge", "a.evidence", "b.evidence", "--out", "book.evidence")
+    assert (code, out) == (0, "tokens and probe-0 of 3 pictures in book.evidence\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(examining, "measure_experiments", lambda *given: pytest.fail("examined again"))
+        assert run(*BUILD, "--out", "book")[0] == 0
+    assert run(*BUILD, "--out", "whole")[0] == 0
+    assert files(Path("book")) == files(Path("whole"))
+    assert files(Path("book.evidence")) == files(Path("whole.evidence"))
+
+
+def test_what_a_later_criterion_adds_is_said(run, folder):
+    assert run(*BUILD, "--out", "book")[0] == 0
+    code, _, err = run(*BUILD, "--out", "other", "--evidence", "book.evidence", "--criterion", "regional")
+    lines = err.splitlines()
+    assert code == 0
+    assert lines[0] == "adding to the evidence in book.evidence: regional of 3 pictures"
+    assert lines[1].endswith("for 2 more pictures")
+    assert len(lines) == 2
+
+
+def test_survivors_make_the_same_book(run, folder):
+    small = ("--largest", "30", "--min-images", "0")
+    for out, kept in (("a", "all"), ("b", "survivors")):
+        assert run(*BUILD[:3], "--out", out, *small, "--keep-embeddings", kept)[0] == 0
+    assert files(Path("a")) == files(Path("b"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*BUILD, "--out", "out", "--part", "1"), "expected a part such as 0/4, got '1'"),
+        ((*BUILD, "--out", "out", "--part", "2/2"), "expected a part of fewer than 2, counted from 0; got 2"),
+        (("evidence", "merge", "photos", "--out", "out"), "no evidence in photos: manifest.json is missing"),
+        (("evidence", "merge", "photos", "--out", "photos/0.png"), "cannot write photos/0.png"),
+    ],
+)
+def test_a_misuse_is_one_line_and_leaves_nothing_behind(run, folder, arguments, message):
+    before = files(folder)
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert files(folder) == before
