@@ -79,9 +79,7 @@ def test_scores_that_do_not_fit_the_picture_are_refused(tiny, picture, file):
         pruner = Scores(file=file(scores))
         pruner(tiny.encode(picture, QUESTION, signals=pruner.required_signals))
 
-    with pytest.raises(
-        UsageError, match=f"has scores of 1 pictures, but none of .* {picture_digest(picture)}"
-    ):
+    with pytest.raises(UsageError, match=f"has scores of 1 picture, but none of {picture_digest(picture)}"):
         prune({"a" * 64: torch.ones(144)})
     with pytest.raises(
         UsageError, match=r"has 576 scores of the picture .* reads 144 tokens: expected one for"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.artifacts import read_safetensors
+from wordsight._utils.numbers import counted
 from wordsight.errors import FileError, UsageError
 from wordsight.models.picture_keys import PICTURE_SIGNALS, picture_key
 from wordsight.models.tokens import VisualTokens
@@ -63,8 +64,7 @@ class Scores(ScorePruner):
         """The scores of a picture of so many tokens."""
         if key not in self.found:
             raise UsageError(
-                f"{self.file} has scores of {len(self.found):,} pictures, but none of the picture {key}: "
-                f"{EXPECTED}"
+                f"{self.file} has scores of {counted(len(self.found), 'picture')}, but none of {key}: {EXPECTED}"
             )
         if len(self.found[key]) != count:
             raise UsageError(
