@@ -64,7 +64,8 @@ class Scores(ScorePruner):
         """The scores of a picture of so many tokens."""
         if key not in self.found:
             raise UsageError(
-                f"{self.file} has scores of {counted(len(self.found), 'picture')}, but none of {key}: {EXPECTED}"
+                f"{self.file} has scores of {counted(len(self.found), 'picture')}, but none of {key}: "
+                f"{EXPECTED}"
             )
         if len(self.found[key]) != count:
             raise UsageError(
