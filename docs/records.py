@@ -17,12 +17,12 @@ from wordsight.cli.tour import DemoRecord
 from wordsight.cli.view import ViewRecord
 from wordsight.evaluation.calibration import CalibrationRecord
 from wordsight.evaluation.recommendation import Recommendation
-from wordsight.evaluation.result_cache import CachedResult
+from wordsight.evaluation.result_cache import CachedResult, PartRecord
 from wordsight.evaluation.results import ResultsRecord
 from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
 from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
-from wordsight.redundancy.collecting import PartRecord
+from wordsight.redundancy.collecting import EvidencePart
 from wordsight.redundancy.evidence_files import EvidenceManifest, EvidenceShard
 from wordsight.redundancy.merging import MergeRecord
 from wordsight.redundancy.scorer import ScorerFile
@@ -51,6 +51,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "GET /health": HealthRecord,
     "GET /examples": ExamplesRecord,
     "wordsight compare": ResultsRecord,
+    "wordsight compare --part": PartRecord,
     "wordsight answers": AnswersRecord,
     "OUT.cells/*.json": CachedResult,
     "wordsight recommend": Recommendation,
@@ -58,7 +59,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight info": ModelInfo,
     "wordsight demo": DemoRecord,
     "wordsight codebook build, import and info": CodebookInfo,
-    "wordsight codebook build --part": PartRecord,
+    "wordsight codebook build --part": EvidencePart,
     "config.json of a codebook": CodebookFile,
     "config.json of a scorer": ScorerFile,
     "wordsight evidence merge": MergeRecord,

@@ -67,6 +67,15 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
+def saved(tiny, tmp_path_factory):
+    """A folder with the tiny model in float32, in one file; not to be changed."""
+    folder = tmp_path_factory.mktemp("saved")
+    tiny.model.save_pretrained(folder)
+    tiny.processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def deep(tiny):
     """The tiny model with a language model of six layers, two heads to every key."""
     torch.manual_seed(0)

@@ -49,6 +49,18 @@ def test_a_public_name_comes_from_the_module_that_defines_it():
         assert getattr(import_module(thing.__module__), name) is thing
 
 
+def test_a_torchvision_that_does_not_fit_is_one_sentence(tmp_path):
+    """transformers says that it could not import a module of its own."""
+    (tmp_path / "torchvision.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
+    metadata = tmp_path / "torchvision-0.28.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.28.0\n")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from wordsight import VLM"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("wordsight.errors.ModelError: the installed torchvision does not fit")
+
+
 def test_another_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'Helper'"):
         wordsight.Helper  # noqa: B018  # the access is what is tested

@@ -23,8 +23,11 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.evaluation.results import Results as Results
     from wordsight.explain.record import ExplainRequest as ExplainRequest
     from wordsight.explain.record import explain_tokens as explain_tokens
+    from wordsight.integrations.ray import RayWorkers as RayWorkers
+    from wordsight.integrations.ray import collect_evidence_on_ray as collect_evidence_on_ray
     from wordsight.media.images import picture_digest as picture_digest
     from wordsight.media.inputs import MediaInput as MediaInput
+    from wordsight.media.sources import open_source as open_source
     from wordsight.media.video import Video as Video
     from wordsight.models.attach import Attached as Attached
     from wordsight.models.attach import attach as attach
@@ -155,6 +158,7 @@ _MODULES = {
     "PyramidDrop": "wordsight.pruners.pyramiddrop",
     "Quantile": "wordsight.redundancy.criteria",
     "Random": "wordsight.pruners.random",
+    "RayWorkers": "wordsight.integrations.ray",
     "Requirements": "wordsight.evaluation.recommendation",
     "Results": "wordsight.evaluation.results",
     "Scissor": "wordsight.pruners.scissor",
@@ -185,6 +189,7 @@ _MODULES = {
     "calibrate": "wordsight.evaluation.calibration",
     "collate": "wordsight.models.prompt",
     "collect_evidence": "wordsight.redundancy.collecting",
+    "collect_evidence_on_ray": "wordsight.integrations.ray",
     "collect_part": "wordsight.redundancy.collecting",
     "compare": "wordsight.evaluation.comparison",
     "describe_model": "wordsight.analysis.model_info",
@@ -193,6 +198,7 @@ _MODULES = {
     "inspect_codebook": "wordsight.analysis.prototypes",
     "measure_tokens": "wordsight.redundancy.experiments",
     "merge_evidence": "wordsight.redundancy.merging",
+    "open_source": "wordsight.media.sources",
     "picture_digest": "wordsight.media.images",
     "probe_tokens": "wordsight.redundancy.probe",
     "random_codebook": "wordsight.redundancy.build",
@@ -207,8 +213,21 @@ if not TYPE_CHECKING:  # a module with __getattr__ has every name, to a type che
     def __getattr__(name: str) -> Any:
         if name not in _MODULES:
             raise AttributeError(f"module 'wordsight' has no attribute {name!r}")
-        return getattr(import_module(_MODULES[name]), name)
+        try:
+            return getattr(import_module(_MODULES[name]), name)
+        except ImportError as error:
+            _raise_known(error)
+            raise
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _raise_known(error: ImportError) -> None:
+    """Raises ModelError for what somebody can do something about: transformers says only what is missing."""
+    from wordsight.errors import ModelError
+    from wordsight.models.failures import known_reason
+
+    if reason := known_reason(error):
+        raise ModelError(reason) from error

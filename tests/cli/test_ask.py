@@ -1,5 +1,6 @@
 """`wordsight ask` about several pictures, videos and in turns, and `wordsight info`."""
 
+import base64
 import io
 import json
 import re
@@ -170,6 +171,32 @@ def test_messages_of_a_file_are_answered(run, folder):
     (folder / "chat.json").write_text(json.dumps([{"role": "user", "content": content}]))
     mine, theirs = asked(run, "--messages", "chat.json"), asked(run, "1.png", QUESTION)
     assert (mine["question"], mine["answer"]) == (QUESTION, theirs["answer"])
+
+
+def test_paths_of_messages_count_from_the_folder_of_their_file(run, folder, tmp_path_factory, monkeypatch):
+    content = [{"type": "image", "path": "1.png"}, {"type": "text", "text": QUESTION}]
+    (folder / "chat.json").write_text(json.dumps([{"role": "user", "content": content}]))
+    theirs = asked(run, "1.png", QUESTION)
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    mine = asked(run, "--messages", str(folder / "chat.json"))
+    assert mine["answer"] == theirs["answer"]
+    assert mine["media"] == [str(folder / "1.png")]
+
+
+def test_the_record_has_what_was_shown_and_said_before(run, folder):
+    record = asked(run, "1.png", "2.png", QUESTION, "--then", NEXT)
+    assert (record["media"], record["earlier"]) == (["1.png", "2.png"], [])
+    data = base64.b64encode((folder / "2.png").read_bytes()).decode()
+    content = [{"type": "image", "path": "1.png"}, {"type": "image", "base64": data}]
+    messages = [
+        {"role": "user", "content": [*content, {"type": "text", "text": NEXT}]},
+        {"role": "assistant", "content": "no"},
+        {"role": "user", "content": QUESTION},
+    ]
+    (folder / "chat.json").write_text(json.dumps(messages))
+    record = asked(run, "--messages", "chat.json")
+    assert record["media"] == ["1.png", ""]
+    assert record["earlier"] == [{"role": "user", "text": NEXT}, {"role": "assistant", "text": "no"}]
 
 
 @pytest.mark.parametrize("given", [(), ("1.png", "what?", "--messages", "chat.json")])

@@ -237,6 +237,19 @@ def test_a_stopped_comparison_goes_on_with_the_same_command(run, folder, monkeyp
     assert [row["pruner"] for row in rows] == ["none", "resized", "uniform", "divprune"]
 
 
+def test_parts_of_a_comparison_are_collected_by_the_same_command(run, folder, monkeypatch):
+    asked = (*COMPARE, "--pruner", "divprune", "--out", "results.json", "--json")
+    alone = parsed(run(*asked[:-3], "--json"))["rows"]
+    missing = [parsed(run(*asked, "--part", f"{number}/3"))["missing"] for number in range(3)]
+    assert [len(places) for places in missing] == [3, 1, 0]
+    assert "all is measured" in run(*asked[:-1], "--part", "2/3")[1]
+    assert not (folder / "results.json").exists()
+    for pruner in (Uniform, DivPrune):
+        monkeypatch.setattr(pruner, "prune", lambda *_: pytest.fail("a part was run again"))
+    assert parsed(run(*asked))["rows"] == alone
+    assert [path.name for path in folder.glob("results*")] == ["results.json"]
+
+
 def test_compare_with_timing_shows_times(run, monkeypatch):
     code, out, _ = run(*COMPARE, "--timing", "6", "--batch", "2")
     assert code == 0

@@ -1,4 +1,4 @@
-"""wordsight codebook build --part and wordsight evidence merge: parts of one run become the evidence of it."""
+"""wordsight codebook build --part and evidence merge: parts of one run become the evidence of it."""
 
 import json
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import pickle
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from wordsight._utils.artifacts import sealed
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
-from wordsight.evaluation.comparison import Settings, compare
+from wordsight.evaluation.comparison import Comparison, Settings, compare
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.result_cache import ResultCache, cache_beside
 from wordsight.models.fingerprints import Fingerprint
@@ -374,3 +375,40 @@ def test_the_folder_is_gone_when_the_work_is_done_and_stays_when_it_fails(tmp_pa
         except Killed:
             assert (tmp_path / "out.json.cells" / "x.json").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    return Comparison([Lengths(), Lengths(split="validation")], PRUNERS, settings=Settings(cache=tmp_path))
+
+
+def test_parts_that_processes_measure_give_the_results_of_one_process(tiny, comparison, monkeypatch):
+    for number in (2, 0, 1):
+        job = pickle.loads(pickle.dumps(comparison))
+        missing = job.measure_part(tiny, (number, 3))["missing"]
+    assert missing == []
+    monkeypatch.setattr(VLM, "encode", lambda *_, **__: pytest.fail("a picture was read"))
+    collected = comparison.results(tiny)
+    monkeypatch.undo()
+    alone = compare(tiny, comparison.tasks, PRUNERS)
+    assert (collected.rows, collected.answers) == (alone.rows, alone.answers)
+
+
+def test_a_part_measures_its_share_and_says_what_is_missing(tiny, comparison, tmp_path):
+    record = comparison.measure_part(tiny, (1, 3))
+    # Of each task the unpruned model and the blind one, four pruners, and resized pictures at two budgets.
+    assert len(list(tmp_path.iterdir())) == 5
+    assert len(record["missing"]) == 16 - 5
+    blind = {"model": "tiny", "task": spec(Lengths()), "pruner": "blind", "keep": None, "tokens": 0}
+    assert blind not in record["missing"]
+    again = comparison.measure_part(tiny, (0, 3))["missing"]
+    assert [place for place in record["missing"] if place in again] == again
+    assert len(again) == 16 - 5 - 6
+
+
+def test_a_part_that_there_is_not_is_refused(tiny, comparison):
+    for part in ((3, 3), (-1, 3), (0, 0)):
+        with pytest.raises(UsageError, match=f"there is no part {part[0]} of {part[1]}"):
+            comparison.measure_part(tiny, part)
+    with pytest.raises(UsageError, match="a part is measured into a cache"):
+        Comparison([Lengths()], PRUNERS).measure_part(tiny, (0, 3))

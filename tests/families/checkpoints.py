@@ -497,3 +497,63 @@ def ovis2():
     )
     images = hf.Ovis2ImageProcessor(size=SQUARE, crop_to_patches=True, min_patches=1, max_patches=6)
     return config, hf.Ovis2Processor(images, made, image_seq_length=4, chat_template=template())
+
+
+def gemma3n():
+    """A tower of timm that makes four by four tokens of 128 pixels."""
+    named = {"boi_token": "<start_of_image>", "boa_token": "<start_of_audio>"}
+    named |= {"image_token": "<image_soft_token>", "eoi_token": "<end_of_image>"}
+    named |= {"audio_token": "<audio_soft_token>", "eoa_token": "<end_of_audio>"}
+    made = tokenizer(**named)
+    tokens = ids(made, **{f"{name}_id": token for name, token in named.items()})
+    text = hf.Gemma3nTextConfig(
+        **SMALL,
+        vocab_size=len(made),
+        vocab_size_per_layer_input=tokens["image_token_id"],
+        hidden_size_per_layer_input=8,
+        head_dim=8,
+        laurel_rank=4,
+        altup_num_inputs=2,
+        num_kv_shared_layers=1,
+        sliding_window=4096,
+        layer_types=["sliding_attention", "full_attention", "full_attention"],
+    )
+    words = {"vocab_size": 2, "hidden_size": 64}
+    tower = hf.Gemma3nVisionConfig(
+        architecture="test_convnext", vocab_offset=tokens["image_token_id"], **words
+    )
+    shape = {"conf_num_hidden_layers": 1, "conf_num_attention_heads": 2, "sscp_conv_channel_size": (4, 4)}
+    ear = hf.Gemma3nAudioConfig(
+        **{**words, "hidden_size": 16}, vocab_offset=tokens["audio_token_id"], **shape
+    )
+    config = hf.Gemma3nConfig(
+        text_config=text, vision_config=tower, audio_config=ear, vision_soft_tokens_per_image=16, **tokens
+    )
+    images = hf.SiglipImageProcessor(size={"height": 128, "width": 128})
+    sounds = hf.Gemma3nAudioFeatureExtractor()
+    chat = template("<image_soft_token>")
+    return config, hf.Gemma3nProcessor(sounds, images, made, chat_template=chat, image_seq_length=16)
+
+
+def perception_lm():
+    """Every picture in one tile beside the whole: of more, its processor takes several only if all have as
+    many.
+    """
+    made = tokenizer(image_token="<|image|>", video_token="<|video|>")
+    shape = {"embed_dim": 32, "depth": 2, "num_heads": 2, "mlp_ratio": 2, "init_values": 0.5}
+    pixels = {"img_size": [SIDE, SIDE], "patch_size": PATCH, "ref_feat_shape": [4, 4]}
+    tower = hf.TimmWrapperConfig(
+        architecture="vit_pe_core_large_patch14_336",
+        num_classes=0,
+        model_args={**shape, **pixels, "global_pool": "", "use_post_transformer_norm": False},
+    )
+    config = hf.PerceptionLMConfig(
+        vision_config=tower,
+        text_config=hf.LlamaConfig(**SMALL, vocab_size=len(made)),
+        projector_pooling_ratio=2,
+        **ids(made, image_token_id="<|image|>", video_token_id="<|video|>"),
+    )
+    images = hf.PerceptionLMImageProcessor(tile_size=SIDE, max_num_tiles=1)
+    videos = hf.PerceptionLMVideoProcessor(size=SQUARE)
+    chat = template("<|image|>", "<|video|>")
+    return config, hf.PerceptionLMProcessor(videos, images, made, patch_size=PATCH, chat_template=chat)

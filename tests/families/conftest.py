@@ -34,12 +34,12 @@ def checkpoint(tmp_path_factory):
             if facts.VARIANTS.get(name, name) not in hf.CONFIG_MAPPING:
                 pytest.skip(f"transformers {hf.__version__} does not know it; the newest runs it")
             torch.manual_seed(0)
+            folder = tmp_path_factory.mktemp(name)
             try:
-                config, processor = getattr(checkpoints, name)()
+                checkpoints.save(*getattr(checkpoints, name)(), folder)
             except ImportError as error:
                 pytest.skip(f"{str(error).strip().splitlines()[0]} `make test` installs it.")
-            folders[name] = tmp_path_factory.mktemp(name)
-            checkpoints.save(config, processor, folders[name])
+            folders[name] = folder
         return folders[name]
 
     return write

@@ -9,6 +9,7 @@ from wordsight.models.vlm import VLM
 OPTIONS = {  # of those that make fewer tokens of a picture, where a family has one
     "idefics3": {"do_image_splitting": False},
     "internvl": {"max_patches": 1},
+    "perception_lm": {"vision_input_type": "vanilla"},
     "qwen2_5_vl": {"max_pixels": 28 * 28 * 2},
     "qwen2_vl": {"max_pixels": 28 * 28 * 2},
     "qwen3_vl": {"max_pixels": 32 * 32 * 2},

@@ -7,6 +7,9 @@ import torch
 from painting import crops, painted
 
 from wordsight import UsageError, Video, pruners
+from wordsight.media.inputs import MediaInput
+from wordsight.models.conversation import Conversation
+from wordsight.models.processing import process
 from wordsight.reports import drawing
 
 QUESTION = "what color is the cat?"
@@ -20,13 +23,32 @@ def most_changed(before, after, rows):
 @pytest.mark.shows("image")
 @pytest.mark.parametrize("size", [(96, 64), (64, 96), (64, 64)])
 def test_a_token_is_where_its_box_is(mapped, picture, size):
-    media = picture(*size, 3)
-    before = mapped.encode(media, QUESTION).visual
+    assert_tokens_are_where_their_boxes_are(mapped, picture(*size, 3))
+
+
+def assert_tokens_are_where_their_boxes_are(vlm, media):
+    before = vlm.encode(media, QUESTION).visual
     for rows in crops(before, 0):
         where = drawing.boxes(media, before.take(rows))
         for i in range(0, len(rows), max(1, len(rows) // 5)):
-            after = mapped.encode(painted(media, where[i]), QUESTION).visual
+            after = vlm.encode(painted(media, where[i]), QUESTION).visual
             assert most_changed(before, after, rows) == rows[i], (before.cell[rows[i]], where[i])
+
+
+def test_tiles_of_perception_lm_come_after_the_whole_picture_row_by_row(loaded, picture, monkeypatch):
+    """As many as a picture needs; of several pictures its processor takes only those that need as many."""
+    vlm = loaded("perception_lm")
+    monkeypatch.setattr(vlm.processor.image_processor, "max_num_tiles", 4)
+    for size, columns, rows in (((96, 64), 2, 2), ((96, 32), 3, 1), ((30, 90), 1, 3)):
+        media = picture(*size, 3)
+        assert_tokens_are_where_their_boxes_are(vlm, media)
+        tokens = vlm.encode(media, QUESTION).visual
+        assert len(tokens) == 4 * (1 + rows * columns)
+        assert tokens.cell[-1].tolist() == [0, 1, 2 * rows - 1, 2 * columns - 1]
+        inputs = process(vlm.processor, Conversation.about(MediaInput.of(media), QUESTION)).inputs
+        assert torch.equal(vlm.read(inputs)[0].visual.cell, tokens.cell)
+    with pytest.raises(UsageError, match="PerceptionLMProcessor cannot prepare these pictures"):
+        vlm.encode([picture(96, 32, 0), picture(64, 64, 1)], QUESTION)
 
 
 @pytest.mark.shows("image")

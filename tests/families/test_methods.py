@@ -14,6 +14,7 @@ from wordsight.analysis.intermediate_states import analyze
 from wordsight.analysis.model_info import Trials
 from wordsight.analysis.prototypes import inspect_codebook
 from wordsight.explain.nearest_prototypes import nearest_prototypes
+from wordsight.models.text_attention import text_attention
 from wordsight.models.vision import encode_images
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
@@ -177,6 +178,7 @@ def test_every_pruner_runs_or_names_what_is_missing(vlm, media):
         pruner = pruners.make(f"{name}:tokens=3")
         if obstacle := trials.of_pruner(name):
             why = "carry a state" if vlm.family.is_recurrent else "(deepstack)"
+            why = "share keys and values" if facts.kind(vlm) in facts.SHARED_KEYS else why
             assert min(pruner.required_signals - vlm.signals, default=why) in obstacle
             with pytest.raises(UsageError, match=re.escape(obstacle)):
                 vlm.answer(media, QUESTION, pruner=pruner)
@@ -274,6 +276,17 @@ def test_an_analysis_orders_tokens_by_what_the_model_has(mapped, folder, evidenc
         counts = [int((found.image == i).sum()) // 2 for i in range(3)]
         assert half["tokens"] == pytest.approx(sum(counts) / 3)
         assert half["divergence"]["low"]["mean"] > 0
+
+
+def test_attention_of_layers_that_share_keys_is_that_which_the_model_returns(loaded, picture):
+    vlm = loaded("gemma3n")
+    prompt = vlm.encode(picture(64, 64, 0), QUESTION)
+    found = text_attention(vlm.model, prompt)
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(vlm.model.config.text_config, "_attn_implementation", "eager")
+        output = vlm.model(**prompt.inputs(), output_attentions=True, use_cache=False)
+    expected = torch.stack([weights[0].mean(0)[-1, prompt.is_visual] for weights in output.attentions])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 def test_gaps_of_positions_with_axes_cannot_be_closed(vlm, picture):

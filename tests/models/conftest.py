@@ -140,15 +140,6 @@ def pairs_side_by_side(rows, width):
     return found
 
 
-@pytest.fixture(scope="package")
-def saved(tiny, tmp_path_factory):
-    """A folder with the tiny model in float32, in one file; not to be changed."""
-    folder = tmp_path_factory.mktemp("saved")
-    tiny.model.save_pretrained(folder)
-    tiny.processor.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def folder(saved, tmp_path):
     """A copy of it, to be changed."""

@@ -9,6 +9,7 @@ from transformers import (
     DynamicCache,
     GenerationConfig,
     LogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
     StoppingCriteria,
     TextStreamer,
     pipeline,
@@ -157,6 +158,19 @@ def test_criteria_and_processors_are_shown_the_whole_prompt(tiny, inputs):
     for number, ids in enumerate(stop.ids):
         assert torch.equal(ids, output[:, : inputs["input_ids"].shape[1] + 1 + number])
     assert torch.equal(scores.ids[0], inputs["input_ids"])
+
+
+def test_a_processor_takes_the_place_of_the_one_that_an_option_makes(tiny, inputs, pruned):
+    """As in transformers, so that it is applied once."""
+    options = {"max_new_tokens": 2, "do_sample": False, "repetition_penalty": 3.0}
+    options |= {"output_scores": True, "return_dict_in_generate": True}
+    own = {"logits_processor": [RepetitionPenaltyLogitsProcessor(1.5)]}
+    expected = tiny.model.generate(**pruned, **options, **own)
+    with attach(tiny.model, tiny.processor, PRUNER):
+        output = tiny.model.generate(**inputs, **options, **own)
+    for mine, theirs in zip(output.scores, expected.scores, strict=True):
+        assert torch.equal(mine, theirs)
+    assert "_merge_criteria_processor_list" not in vars(tiny.model)
 
 
 def test_allowed_tokens_are_asked_with_the_whole_prompt(tiny, inputs):
@@ -353,8 +367,21 @@ class Wrapper(torch.nn.Module):
         self.module = model
 
 
-def test_a_wrapped_model_is_unwrapped(tiny, inputs):
-    with attach(Wrapper(tiny.model), tiny.processor, PRUNER):
+class Adapted(torch.nn.Module):
+    """As peft holds a model: whatever it lacks is the model's, a base_model among it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def __getattr__(self, name):
+        own = self.__dict__["_modules"]
+        return own[name] if name in own else getattr(own["model"], name)
+
+
+@pytest.mark.parametrize("wrapper", [Wrapper, Adapted])
+def test_a_wrapped_model_is_unwrapped(tiny, inputs, wrapper):
+    with attach(wrapper(tiny.model), tiny.processor, PRUNER):
         pruned = tiny.model.generate(**inputs, max_new_tokens=2)
     assert pruned.shape[1] <= inputs["input_ids"].shape[1] + 2
     assert PRUNER.stats.last == [(144, 29)]

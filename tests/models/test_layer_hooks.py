@@ -11,10 +11,12 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from wordsight import UsageError
 from wordsight.models.layer_hooks import cache_name, decoder_layers, pruning_hooks, tokens_read
 from wordsight.models.prompt import collate
+from wordsight.pruners.dart import DART
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.fastv import FastV
 from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.pyramiddrop import PyramidDrop
+from wordsight.pruners.sparsevlm import SparseVLM
 
 QUESTION, LONGER = "what is the background?", "is there a cat or a dog in the garden?"
 
@@ -182,6 +184,35 @@ def test_a_batch_is_its_rows_one_by_one(vlm, picture, prompts):
     torch.testing.assert_close(vlm.logits(rows), alone, atol=1e-5, rtol=0)
     said = [vlm.generate([row], max_new_tokens=4)[0] for row in rows]
     assert vlm.generate(rows, max_new_tokens=4) == said
+
+
+@pytest.fixture
+def steps(vlm):
+    """What the model says of the next token in each of its passes that were not stopped."""
+    found = []
+    hook = vlm.model.register_forward_hook(lambda *call: found.append(call[2].logits[:, -1]))
+    yield found
+    hook.remove()
+
+
+METHODS = [Known(), FastV(keep=0.3), FastV(keep=1.0), PyramidDrop(), SparseVLM(keep=0.3), DART(keep=0.3)]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: f"{type(method).__name__}-{method.keep}")
+def test_layers_before_a_cut_read_what_questions_begin_with_once(vlm, picture, steps, method):
+    prompts, read = [], []
+    for image, questions in ((picture, (QUESTION, LONGER)), (picture.rotate(90), (LONGER, QUESTION, "cat?"))):
+        whole = [vlm.encode(image, question) for question in questions]
+        prompts += [method(replace(prompt, visual=whole[0].visual)) for prompt in whole]
+    hook = decoder_layers(vlm.model)[0].register_forward_hook(lambda *call: read.append(call[1][0].shape[:2]))
+    said = vlm.answers(prompts, 4)
+    hook.remove()
+    (pictures, beginning), (questions, rest) = read[:2]
+    assert (pictures, questions) == (2, 5)
+    assert beginning + rest == max(prompt.length for prompt in prompts)
+    shared, steps[:] = list(steps), []
+    assert said == vlm.generate(prompts, max_new_tokens=4)
+    torch.testing.assert_close(shared, steps, atol=1e-5, rtol=0)
 
 
 def test_the_rows_of_attention_are_those_that_the_layer_paid(vlm, picture):

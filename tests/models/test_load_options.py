@@ -1,11 +1,8 @@
 """LoadOptions: what is given is checked before the model is loaded, holds once it is, and is recorded."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from wordsight import GenerationOptions, LoadOptions
 from wordsight._utils.notes import listen_to_notes
@@ -16,7 +13,6 @@ from wordsight.models.conversation import Conversation
 from wordsight.models.load_options import named_values
 from wordsight.models.processing import prompt_text
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.experiments import measure_tokens
 
 QUESTION = "what is the background?"
 THINKING = "{% if enable_thinking is defined and enable_thinking is false %}no thought. {% endif %}"
@@ -180,6 +176,12 @@ def test_a_revision_of_a_folder_is_refused(saved):
         VLM.from_pretrained(str(saved), LoadOptions(revision="v2"))
 
 
+def test_a_folder_of_the_cache_may_be_a_path(saved, tmp_path):
+    options = LoadOptions(cache_dir=tmp_path)
+    assert options.hub["cache_dir"] == tmp_path
+    assert VLM.from_pretrained(str(saved), options).options.as_json() == {}
+
+
 def test_options_that_are_none_are_refused(saved):
     with pytest.raises(UsageError, match=r"options must be LoadOptions\(...\), got {'device': 'cpu'}"):
         VLM.from_pretrained(str(saved), {"device": "cpu"})
@@ -211,6 +213,11 @@ def test_sampled_answers_depend_on_the_seed_alone(generating, picture):
     )
     assert first == again != other
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_sampled_answers_of_a_cpu_leave_the_generators_of_gpus_alone(generating, picture, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("GPUs were seeded"))
+    generating(temperature=2.0, max_new_tokens=1).answer(picture, QUESTION)
 
 
 def test_an_answer_that_would_go_on_is_cut(tiny, generating, picture):
@@ -253,74 +260,3 @@ def test_a_folder_that_is_no_adapter_is_told(saved, monkeypatch):
     monkeypatch.setattr("wordsight.models.adapters.find_spec", lambda name: name)
     with pytest.raises(ModelError, match=r"is no adapter: there is no adapter_config\.json in it"):
         VLM.from_pretrained(str(saved), LoadOptions(adapter=str(saved)))
-
-
-needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="no peft; the extra adapters has it")
-needs_bnb = pytest.mark.skipif(
-    find_spec("bitsandbytes") is None or find_spec("accelerate") is None,
-    reason="no bitsandbytes or accelerate; the extra quantization has them",
-)
-
-
-def adapter_for(folder, target, path):
-    """A LoRA of random weights, and the model that it is merged into."""
-    from peft import LoraConfig, get_peft_model
-
-    base = VLM.from_pretrained(str(folder))
-    config = LoraConfig(r=2, target_modules=target, init_lora_weights=False)
-    adapted = get_peft_model(base.model, config)
-    adapted.save_pretrained(path)
-    return VLM(adapted.merge_and_unload(), base.processor, "merged")
-
-
-@needs_peft
-@pytest.mark.filterwarnings("ignore")  # of peft
-def test_an_adapter_is_merged_and_seen_by_the_fingerprint(tiny, saved, tmp_path, prompt):
-    merged = adapter_for(saved, r".*language_model.*\.q_proj", tmp_path / "a")
-    adapted = VLM.from_pretrained(str(saved), LoadOptions(adapter=str(tmp_path / "a")))
-    assert torch.equal(adapted.logits([prompt]), merged.logits([prompt]))
-    assert not torch.equal(adapted.logits([prompt]), tiny.logits([prompt]))
-    base = VLM.from_pretrained(str(saved))
-    assert adapted.fingerprint == base.fingerprint
-    assert adapted.parts["language_model"] != base.parts["language_model"]
-    assert adapted.parts["vision_tower"] == base.parts["vision_tower"]
-    assert adapted.options.as_json() == {"adapter": str(tmp_path / "a")}
-
-
-@needs_peft
-@pytest.mark.filterwarnings("ignore")  # of peft
-def test_an_adapter_of_the_projector_makes_another_token_space(saved, tmp_path):
-    adapter_for(saved, ["linear_1"], tmp_path / "a")
-    base, adapted = VLM.from_pretrained(str(saved)), LoadOptions(adapter=str(tmp_path / "a"))
-    assert VLM.from_pretrained(str(saved), adapted).fingerprint != base.fingerprint
-
-
-@needs_bnb
-@pytest.mark.filterwarnings("ignore")  # of bitsandbytes
-@pytest.mark.parametrize("kind", ["bnb-8bit", "bnb-4bit"])
-def test_a_quantized_load_keeps_tokens_and_fingerprint(saved, picture, kind):
-    base, quantized = (
-        VLM.from_pretrained(str(saved), LoadOptions(dtype="bfloat16", quantization=each))
-        for each in (None, kind)
-    )
-    assert type(quantized.model.get_decoder().layers[0].self_attn.q_proj).__name__ != "Linear"
-    assert (quantized.fingerprint, quantized.parts) == (base.fingerprint, base.parts)
-    tokens = [vlm.encode(picture, QUESTION).visual.embeds for vlm in (base, quantized)]
-    assert torch.equal(*tokens)
-
-
-@needs_bnb
-@pytest.mark.filterwarnings("ignore")  # of bitsandbytes
-def test_a_folder_in_8_bits_has_a_fingerprint_and_its_tokens_can_be_measured(saved, tmp_path, picture):
-    """All of its layers are, the projector too."""
-    config = BitsAndBytesConfig(load_in_8bit=True)
-    model = AutoModelForImageTextToText.from_pretrained(saved, quantization_config=config)
-    model.save_pretrained(tmp_path)
-    base = VLM.from_pretrained(str(saved))
-    base.processor.save_pretrained(tmp_path)
-    folder = VLM.from_pretrained(str(tmp_path))
-    assert folder.model.model.multi_modal_projector.linear_1.weight.dtype == torch.int8
-    assert folder.fingerprint == VLM(folder.model, folder.processor, "in memory").fingerprint
-    assert folder.fingerprint != base.fingerprint
-    columns = measure_tokens(folder, picture.resize((32, 32)), (QUESTION,))
-    assert all(column.isfinite().all() for column in columns.values())

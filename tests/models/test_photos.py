@@ -47,6 +47,13 @@ def test_it_is_made_once_and_says_where(site, tmp_path):
     assert (folder / assembly.WEIGHTS).stat().st_mtime_ns == before.st_mtime_ns
 
 
+def test_its_files_are_read_once_a_process(site, monkeypatch):
+    photos.checkpoint()
+    photos.checkpoint()  # the first one has written them
+    monkeypatch.setattr(assembly, "hashlib", None)
+    photos.checkpoint()
+
+
 @pytest.mark.parametrize("name", [assembly.WEIGHTS, assembly.MANIFEST, "config.json", "tokenizer.json"])
 def test_a_damaged_cache_is_made_again(site, name):
     whole, folder = photos.checkpoint(), photos.checkpoint()

@@ -62,6 +62,11 @@ def test_the_same_evidence_gives_the_same_scorer_and_leaves_the_generator_alone(
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_fitting_leaves_the_generators_of_gpus_alone(evidence, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("GPUs were seeded"))
+    fit_scorer(evidence, Fitting(hidden=2, passes=1))
+
+
 def test_no_token_is_refused(evidence_of):
     with pytest.raises(UsageError, match="a scorer cannot be fitted to no token"):
         fit_scorer(evidence_of({"blind_divergence": []}))

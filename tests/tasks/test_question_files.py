@@ -141,7 +141,7 @@ def test_classes_of_a_data_set_are_their_names():
 @pytest.mark.parametrize("name", ["q.parquet", "saved"])
 def test_what_needs_an_extra_says_which(name, monkeypatch):
     WRITERS[name](Path(name), ROWS)
-    monkeypatch.setattr(question_files, "find_spec", lambda name: None)
+    monkeypatch.setattr("wordsight._utils.arrow.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=rf"reading {name} needs pyarrow: pip install 'wordsight\[report\]'"):
         tasks.make(name)
 

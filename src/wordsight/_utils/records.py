@@ -23,11 +23,11 @@ def checked(kind: type[T], data: Any, where: str | Path) -> T:
     """The data as a record of this kind, a TypedDict. Raises FileError, which names `where`, if it is none:
     a field is missing, or of another type.
     """
-    from pydantic import ValidationError  # only where something is read: it takes a while
+    from pydantic import TypeAdapter, ValidationError  # only where something is read: it takes a while
 
+    adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]  # a TypedDict is hashable
     try:
-        record: T = _adapter(kind).validate_python(data)
-        return record
+        return adapter.validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "all of it"

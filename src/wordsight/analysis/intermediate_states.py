@@ -10,8 +10,7 @@ attention, against what they say (redundancy/probe.py) and what their absence ch
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from hashlib import sha256
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal
@@ -19,6 +18,7 @@ from typing import Annotated, Any, Literal
 from PIL.Image import Image
 from typing_extensions import TypedDict
 
+from wordsight._utils.numbers import counted
 from wordsight._utils.progress import track
 from wordsight.analysis.picture_states import ByMeasure, PictureStates
 from wordsight.analysis.prototypes import CONFIDENT, check_confidence, commonest
@@ -41,8 +41,7 @@ from wordsight.evaluation.statistics import (
     estimate,
     tell_if_few,
 )
-from wordsight.media.images import load_picture, readable
-from wordsight.media.picture_files import LocalPicture
+from wordsight.media.picture_files import PictureFile, label, picture_file
 from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
@@ -145,7 +144,12 @@ class Analysis(Summary):
 
 
 def analyze(
-    vlm: VLM, pictures: Sequence[Path], folder: Path, *, question: str = QUESTION, sure: float = CONFIDENT
+    vlm: VLM,
+    pictures: Iterable[Path | PictureFile],
+    folder: Path,
+    *,
+    question: str = QUESTION,
+    sure: float = CONFIDENT,
 ) -> Analysis:
     """What intermediate states tell on these pictures; evidence is collected in `folder`, where a stopped run
     goes on.
@@ -160,17 +164,18 @@ def analyze(
     """
     check_confidence(sure)
     check_picture_map(vlm)
-    good, skipped = _distinct(pictures)
-    orders = _orders(vlm, _encoded(vlm, load_picture(good[0]), question)[0])
+    files = [picture_file(picture) for picture in pictures]
+    good, skipped = _distinct(files)
+    orders = _orders(vlm, _encoded(vlm, open_unchanged(good[0])[0], question)[0])
     tell_if_few(len(good), "analyze")
     # Both halves read all that is compared: what the first question is answered, and both ablations.
-    evidence = collect_evidence(vlm, pictures, folder, EvidencePlan(condition=Condition()))
-    numbers = [number for number, path in enumerate(pictures) if path in good]
+    evidence = collect_evidence(vlm, files, folder, EvidencePlan(condition=Condition()))
+    numbers = [number for number, picture in enumerate(files) if picture in good]
     states, dropped = [], []
     for number in track(numbers, "dropping tokens", len(numbers)):
-        picture, _ = open_unchanged(LocalPicture(pictures[number]), [evidence.sha256[number]])
+        picture, _ = open_unchanged(files[number], [evidence.sha256[number]])
         prompts = _encoded(vlm, picture, question)
-        states.append(_states(vlm, evidence, number, prompts, pictures[number]))
+        states.append(_states(vlm, evidence, number, prompts, label(files[number])))
         dropped.append(states[-1].dropping(vlm, prompts[0]))
     blind = Counter(each.blind for each in states)
     return {
@@ -223,21 +228,28 @@ def over_pictures(values: Sequence[Any], ends: tuple[float, float] = SCORES) -> 
     return estimate(values, ends)
 
 
-def _distinct(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
+def _distinct(pictures: Sequence[PictureFile]) -> tuple[list[PictureFile], dict[str, str]]:
     """Those that can be read, the same one once, and why others are skipped. Raises MediaError if fewer than
     two are left.
     """
-    readable_ones, skipped = readable(pictures)
-    firsts: dict[str, Path] = {}
-    for path in readable_ones:
-        first = firsts.setdefault(sha256(LocalPicture(path).read()).hexdigest(), path)
-        if first != path:
-            skipped[str(path)] = f"the same file as {first}"
+    firsts: dict[str, PictureFile] = {}
+    skipped: dict[str, str] = {}
+    for picture in pictures:
+        try:
+            _, digest = open_unchanged(picture)
+        except MediaError as error:
+            skipped[label(picture)] = str(error)
+            continue
+        if (first := firsts.setdefault(digest, picture)) is not picture:
+            skipped[label(picture)] = f"the same file as {label(first)}"
     good = list(firsts.values())
+    if not good:
+        reason = next(iter(skipped.values()), "there is none")
+        raise MediaError(f"none of {counted(len(pictures), 'picture')} can be read: {reason}")
     if len(good) < 2:
         raise MediaError(
-            f"expected at least two different pictures that can be read, got only {good[0]}: intervals are "
-            "over pictures; give more"
+            f"expected at least two different pictures that can be read, got only {label(good[0])}: "
+            "intervals are over pictures; give more"
         )
     return good, skipped
 
@@ -258,7 +270,7 @@ def _encoded(vlm: VLM, picture: Image, question: str) -> tuple[Prompt, Prompt]:
 
 
 def _states(
-    vlm: VLM, evidence: Evidence, number: int, prompts: tuple[Prompt, Prompt], picture: Path
+    vlm: VLM, evidence: Evidence, number: int, prompts: tuple[Prompt, Prompt], picture: str
 ) -> PictureStates:
     """What is known of the tokens of a picture. Raises FileError if the evidence is of other tokens."""
     prompt, probed = prompts

@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from wordsight.cli.common import (
+    SOURCE,
     AsJson,
+    Column,
     EvidenceFolder,
     Model,
     Pictures,
     check_question,
     evidence_folder,
     load_vlm,
+    places,
     print_result,
     say,
     say_replaced,
@@ -26,9 +29,10 @@ from wordsight.models.load_options import LoadOptions
 
 @takes_load_options
 def analyze(
-    images: Annotated[Path, typer.Option(help="a folder of pictures")],
+    images: Annotated[str, typer.Option(help=SOURCE)],
     out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
     evidence: EvidenceFolder = None,
+    column: Column = None,
     limit: Pictures = None,
     question: Annotated[
         str | None,
@@ -49,16 +53,16 @@ def analyze(
     Evidence is collected as by `codebook build`: a stopped run goes on where it was.
     """
     from wordsight.analysis.intermediate_states import analyze as run
-    from wordsight.media.images import find_pictures
+    from wordsight.media.sources import open_source
     from wordsight.redundancy.probe import QUESTION
     from wordsight.reports.analysis import for_terminal
     from wordsight.reports.folder import ANALYSIS_FILES, check_report
 
     asked = QUESTION if question is None else question
     check_question(asked)
-    pictures = find_pictures(images)[:limit]
+    pictures = open_source(images, column).first(limit)
     collected_in = evidence_folder(evidence, out, images)
-    check_report(out, ANALYSIS_FILES, apart=[images, collected_in])
+    check_report(out, ANALYSIS_FILES, apart=[*places(images), collected_in])
     say_replaced(out)
     # Only now: what draws is an extra, and the check says so if it is missing.
     from wordsight.reports.analysis_page import write_analysis

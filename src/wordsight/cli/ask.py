@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +42,10 @@ def ask(
     ] = None,
     messages: Annotated[
         Path | None,
-        typer.Option(help="a JSON file of Hugging Face messages, in place of pictures and a question"),
+        typer.Option(
+            help="a JSON file of Hugging Face messages, in place of pictures and a question; its paths count "
+            "from its folder"
+        ),
     ] = None,
     then: Annotated[list[str] | None, typer.Option(help="ask this next; the same tokens are read")] = None,
     frames: Frames = None,
@@ -76,7 +80,7 @@ def ask(
     answers = [chat.ask(asked) for asked in questions]
     if as_json:
         pairs = list(zip(questions, answers, strict=True))
-        print_json(ask_record(vlm, spec(method) if method else "none", pairs))
+        print_json(ask_record(vlm, spec(method) if method else "none", begun, pairs))
         return
     print_text("".join(f"{answer}\n" for answer in answers))
     if any(answer.cut for answer in answers):
@@ -89,13 +93,14 @@ def _asked(given: Sequence[str], frames: int | None, fps: float | None) -> Conve
     from wordsight.models.conversation import Conversation
 
     *paths, question = given
-    return Conversation.about(open_media(paths, frames, fps), question)
+    return replace(Conversation.about(open_media(paths, frames, fps), question), names=tuple(paths))
 
 
 def _read_messages(path: Path, frames: int | None, fps: float | None) -> Conversation:
-    """The messages in a JSON file."""
+    """The messages in a JSON file, whose paths count from its folder."""
     from wordsight._utils.records import read_json
     from wordsight.media.video import Sampling
     from wordsight.models.conversation import Conversation
 
-    return Conversation.of(read_json(path, "messages"), Sampling(frames=frames, fps=fps))
+    sampling = Sampling(frames=frames, fps=fps)
+    return Conversation.of(read_json(path, "messages"), sampling, folder=path.parent)

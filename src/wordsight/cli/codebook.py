@@ -13,13 +13,17 @@ import typer
 from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
     SHARE,
+    SOURCE,
     AsJson,
+    Column,
     EvidenceFolder,
     Model,
     Pictures,
     as_share,
+    everywhere,
     evidence_folder,
     load_vlm,
+    places,
     print_json,
     print_result,
     print_text,
@@ -32,6 +36,7 @@ from wordsight.errors import UsageError, shown
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
+    from wordsight.integrations.ray import RayWorkers
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import Codebook
     from wordsight.redundancy.criteria import Condition, Quantile
@@ -48,14 +53,27 @@ Largest = Annotated[
 MinImages = Annotated[
     int | None, typer.Option(help="keep clusters found in more pictures than this, 16 by default", min=0)
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="collect the evidence on Ray: local starts it on this machine, auto is the cluster that this "
+        "machine is in, or HOST:PORT (extra: ray)",
+    ),
+]
+Actors = Annotated[int | None, typer.Option(help="models that Ray loads; as many as fit by default", min=1)]
+GpusPerActor = Annotated[
+    float | None, typer.Option(help="0.5 where two share one; by default 1, if there is any", min=0)
+]
 
 
 @app.command()
 @takes_load_options
 def build(
-    photos: Annotated[Path, typer.Argument(help="a folder of pictures")],
+    source: Annotated[str, typer.Argument(help=SOURCE)],
     out: Annotated[Path, typer.Option(help="the folder to write the book to")],
     evidence: EvidenceFolder = None,
+    column: Column = None,
     limit: Pictures = None,
     criterion: Annotated[
         str, typer.Option(help="what makes a token redundant; paper is the paper's exact condition")
@@ -81,35 +99,46 @@ def build(
             "RANK/WORLD_SIZE, as torchrun sets them"
         ),
     ] = None,
+    ray: Ray = None,
+    actors: Actors = None,
+    num_gpus_per_actor: GpusPerActor = None,
     model: Model = "demo",
     load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Examine every token of a folder of pictures, as the criterion needs it, then build the codebook; a
+    """Examine every token of the pictures of a source, as the criterion needs it, then build the codebook; a
     stopped run goes on.
     """
-    from wordsight.media.images import find_pictures
+    from wordsight.media.sources import open_source
     from wordsight.redundancy.codebook import check_destination
     from wordsight.redundancy.collecting import collect_evidence, collect_part
     from wordsight.reports.evidence import part_sentence
 
-    share, chosen = _part(part), _preset(preset, criterion)
+    share, chosen = None if ray else _part(part), _preset(preset, criterion)
     chosen = replace(
         chosen,
         condition=_condition(chosen.condition, confidence, divergence),
         clustering=_clustering(chosen.clustering, largest, min_images),
     )
     plan = replace(chosen.plan, only_survivors=keep_embeddings == "survivors")
-    pictures = find_pictures(photos)[:limit]
-    collected_in = evidence_folder(evidence, out, photos)
-    check_destination(out, apart=[photos, collected_in])
+    workers = _ray_workers(ray, actors, num_gpus_per_actor, model, load)
+    if workers and part:
+        raise UsageError("--part is for processes that share the work without Ray; leave it or --ray out")
+    pictures = open_source(everywhere(source) if workers else source, column).first(limit)
+    collected_in = evidence_folder(evidence, out, source)
+    check_destination(out, apart=[*places(source), collected_in])
     chosen.clustering.check_readable(pictures)
     if share:
         record = collect_part(load_vlm(model, load), pictures, collected_in, plan, part=share)
         print_result(record, lambda record: [part_sentence(record, collected_in)], as_json=as_json)
         return
     say_replaced(out)
-    collected = collect_evidence(load_vlm(model, load), pictures, collected_in, plan)
+    if workers:
+        from wordsight.integrations.ray import collect_evidence_on_ray
+
+        collected = collect_evidence_on_ray(workers, list(pictures), collected_in, plan)
+    else:
+        collected = collect_evidence(load_vlm(model, load), pictures, collected_in, plan)
     say_skipped(collected.skipped)
     _save(chosen.build(collected), out, as_json)
 
@@ -117,7 +146,7 @@ def build(
 @app.command()
 @takes_load_options
 def calibrate(
-    images: Annotated[Path, typer.Option(help="a folder of a few hundred pictures")],
+    images: Annotated[str, typer.Option(help=f"a few hundred pictures: {SOURCE}")],
     out: Annotated[Path, typer.Option(help="the folder to write the best book to, if one pays")],
     task: Annotated[
         str, typer.Option(help="the task, or questions.jsonl, whose validation split decides")
@@ -126,6 +155,7 @@ def calibrate(
         int, typer.Option(help="validation questions: half choose the book, half test it", min=20)
     ] = 600,
     evidence: EvidenceFolder = None,
+    column: Column = None,
     limit: Pictures = None,
     largest: Largest = None,
     min_images: MinImages = None,
@@ -138,7 +168,7 @@ def calibrate(
     from wordsight.evaluation.calibration import calibrate as run
     from wordsight.evaluation.calibration import split_questions
     from wordsight.evaluation.statistics import FEWEST_PICTURES
-    from wordsight.media.images import find_pictures
+    from wordsight.media.sources import open_source
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import check_destination
     from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
@@ -146,9 +176,9 @@ def calibrate(
 
     validation = replace(tasks.make(task), split="validation")
     clustering = _clustering(Clustering(), largest, min_images)
-    pictures = find_pictures(images)[:limit]
+    pictures = open_source(images, column).first(limit)
     collected_in = evidence_folder(evidence, out, images)
-    check_destination(out, apart=[images, collected_in, *validation.files])
+    check_destination(out, apart=[*places(images), collected_in, *validation.files])
     clustering.check_readable(pictures)
     vlm = load_vlm(model, load)
     _, testing = split_questions(vlm, validation, questions)  # refuses what cannot be asked, before the work
@@ -293,6 +323,25 @@ def _part(given: str | None) -> tuple[int, int] | None:
     if numbers is None:
         raise UsageError(f"expected a part such as 0/4, got {shown(given)}")
     return int(numbers[1]), int(numbers[2])
+
+
+def _ray_workers(
+    address: str | None, actors: int | None, gpus: float | None, model: str, options: LoadOptions | None
+) -> RayWorkers | None:
+    """What --ray asks for. Raises UsageError if there is only a part of it."""
+    from wordsight.integrations.ray import RayWorkers
+
+    if address is not None:
+        return RayWorkers(
+            model=everywhere(model) if os.path.isdir(model) else model,
+            options=options,
+            address=address,
+            actors=actors,
+            gpus=gpus,
+        )
+    if actors is not None or gpus is not None:
+        raise UsageError("--actors and --num-gpus-per-actor are of --ray, which is missing")
+    return None
 
 
 def _save(book: Codebook, out: Path, as_json: bool) -> None:

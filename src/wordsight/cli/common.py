@@ -35,6 +35,9 @@ EvidenceFolder = Annotated[
 Pictures = Annotated[
     int | None, typer.Option("--pictures", "--limit", help="use only the first so many pictures", min=1)
 ]
+Column = Annotated[
+    str | None, typer.Option(help="the column of a table, or field of a .jsonl, that has the pictures")
+]
 Questions = Annotated[
     int | None,
     typer.Option(help="ask only so many questions of a task, about as many pictures as possible", min=1),
@@ -46,6 +49,10 @@ Frames = Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 b
 Fps = Annotated[float | None, typer.Option(help="or so many frames a second")]
 PANEL = "How the model is loaded"
 Kind = TypeVar("Kind", bound=Mapping[str, Any])  # of a record
+SOURCE = (
+    "a folder of pictures, a list (.txt, .jsonl), .parquet or .tar files, a saved data set, or one of these "
+    "at an address such as s3:// or hf://"
+)
 SHARE = "share of the visual tokens to keep, in (0, 1]"
 TOKENS = "or a number of tokens to keep"
 SPEC = (
@@ -54,14 +61,29 @@ SPEC = (
 )
 
 
-def evidence_folder(evidence: Path | None, out: Path, pictures: Path) -> Path:
+def places(source: str) -> list[Path]:
+    """The path of a source, if it is on this machine: what nothing may be written into."""
+    from wordsight.media.addresses import is_remote
+
+    return [] if is_remote(source) else [Path(source)]
+
+
+def everywhere(source: str) -> str:
+    """A source as processes call it that are in other folders."""
+    from wordsight.media.addresses import is_remote
+    from wordsight.media.images import without_scheme
+
+    return source if is_remote(source) else os.path.abspath(without_scheme(source))
+
+
+def evidence_folder(evidence: Path | None, out: Path, source: str) -> Path:
     """The folder that --evidence names, else the one beside --out. Raises FileError if nothing can be written
     into it, or it is not apart from the pictures.
     """
     from wordsight._utils.files import check_file
 
     folder = evidence or Path(f"{out}.evidence")
-    check_file(folder / "manifest.json", apart=[pictures])
+    check_file(folder / "manifest.json", apart=places(source))
     return folder
 
 

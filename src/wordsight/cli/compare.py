@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wordsight._utils.files import is_stream
 from wordsight.cli.common import (
     SHARE,
     SPEC,
@@ -19,12 +21,22 @@ from wordsight.cli.common import (
     budgets,
     load_vlm,
     make_pruner,
+    print_json,
     print_result,
+    print_text,
     say_replaced,
     takes_load_options,
 )
 from wordsight.errors import UsageError
 from wordsight.models.load_options import LoadOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from wordsight.evaluation.comparison import Comparison
+    from wordsight.evaluation.result_cache import Place
+    from wordsight.evaluation.results import Results
+    from wordsight.models.vlm import VLM
 
 
 @takes_load_options
@@ -53,24 +65,28 @@ def compare(
     model: Annotated[
         list[str] | None, typer.Option(help="a Hugging Face folder or hub name; demo by default")
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(help="measure one of several parts alone, as 0/4, the first of four, into OUT.cells"),
+    ] = None,
     show: Show = None,
     load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare pruners on tasks and models in one run, with 95 % intervals, blind scores and token counts.
 
-    With --out, what is finished is kept in OUT.cells until all of it is: a run that was killed goes on there.
-    OUT has every answer, which `wordsight answers OUT` lists.
+    With --out, what is finished is kept in OUT.cells until all of it is: a run that was killed goes on there,
+    and processes that are given a --part each share it. The same command without --part collects what they
+    measured. OUT has every answer, which `wordsight answers OUT` lists.
     """
     from wordsight import pruners, tasks
     from wordsight._utils.registry import refuse_duplicates, spec
-    from wordsight.evaluation.comparison import Settings
-    from wordsight.evaluation.comparison import compare as run
+    from wordsight.evaluation.comparison import Comparison, Settings
     from wordsight.evaluation.latency import Timing
-    from wordsight.evaluation.result_cache import cache_beside
+    from wordsight.evaluation.result_cache import cache_folder
     from wordsight.evaluation.results import check_results
     from wordsight.reports.answers import answers_record, answers_table
-    from wordsight.reports.folder import check_report, write_report
+    from wordsight.reports.folder import check_report
     from wordsight.reports.formats import terminal
     from wordsight.reports.tables import tables
 
@@ -82,25 +98,73 @@ def compare(
     models = model or ["demo"]
     refuse_duplicates("model", models)
     asked_from = [file for each in chosen for file in each.files]
+    share = _part(part, out, report)
     if out:
         check_results(out, apart=asked_from)
-        say_replaced(out)
     if report:
         check_report(report, apart=[*asked_from, *filter(None, [out])])
-        say_replaced(report)
-    with cache_beside(out) as cache:
-        clock = Timing(rounds=timing, batch=batch) if timing else None
+    clock = Timing(rounds=timing, batch=batch) if timing else None
+    vlms = (load_vlm(each, load) for each in models)
+
+    def comparison(cache: Path | None) -> Comparison:
         settings = Settings(reference=asked, timing=clock, cache=cache, pictures=pictures)
-        vlms = (load_vlm(each, load) for each in models)
-        results = run(vlms, chosen, methods, limit=limit, settings=settings)
-        results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
-        if report:
-            write_report(results, report)
-        if out:
-            results.save(out)
+        return Comparison(chosen, methods, limit, settings)
+
+    if share and out:
+        part_record = comparison(cache_folder(out)).measure_part(vlms, share)
+        print_json(part_record) if as_json else print_text(_missing(part_record["missing"]))
+        return
+    results = _collected(comparison, vlms, out, report)
     listed = [answers_table(answers_record(results, show))] if show else []
     print_result(
         results.as_json(),
         lambda record: map(terminal, [*tables(record["rows"]), *listed]),
         as_json=as_json,
     )
+
+
+def _collected(
+    comparison: Callable[[Path | None], Comparison],
+    vlms: Iterable[VLM],
+    out: Path | None,
+    report: Path | None,
+) -> Results:
+    """The results, of what was measured before and what is measured now, in their files too."""
+    from wordsight.evaluation.result_cache import cache_beside
+    from wordsight.reports.folder import write_report
+
+    for place in filter(None, (out, report)):
+        say_replaced(place)
+    with cache_beside(out) as cache:
+        results = comparison(cache).results(vlms)
+        results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
+        if report:
+            write_report(results, report)
+        if out:
+            results.save(out)
+    return results
+
+
+def _part(text: str | None, out: Path | None, report: Path | None) -> tuple[int, int] | None:
+    """The number of a part, the first being 0, and of how many, as in "0/4"."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not int(found[1]) < int(found[2]):
+        raise UsageError(f"--part {text}: expected its number and how many there are, from 0/4 to 3/4")
+    if not out or report or is_stream(out):
+        raise UsageError(
+            "--part measures into OUT.cells and writes no results: give the --out of all parts, and --report "
+            "to the last command, which has no --part"
+        )
+    return int(found[1]), int(found[2])
+
+
+def _missing(places: list[Place]) -> str:
+    """What other parts have to measure yet, a line each."""
+    lines = [
+        f"missing: {place['pruner']}, {place['tokens'] or place['keep']}, {place['task']}, {place['model']}"
+        for place in places
+    ]
+    last = "the other parts measure these" if places else "all is measured: leave out --part for the results"
+    return "\n".join([*lines, last, ""])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,11 @@ from wordsight.evaluation.prepared_task import (
     seeded,
 )
 from wordsight.evaluation.result_cache import (
+    PART_FORMAT,
+    MadeWith,
     Measured,
+    PartRecord,
+    Place,
     ResultCache,
     RunResult,
     Selection,
@@ -85,37 +89,101 @@ def compare(
     Raises UsageError if two models, tasks or pruners are the same, the reference is none of the pruners, a
     pruner cannot run on a model, a question cannot be asked, or the cache holds a result that is damaged.
     """
-    settings = settings or Settings()
-    refuse_duplicates("task", [spec(task) for task in tasks])
-    refuse_duplicates("pruner", [f"{spec(pruner)} at {Budget.of(pruner)}" for pruner in pruners])
-    reference = _reference(settings.reference, [spec(pruner) for pruner in pruners])
-    chosen: Selection = {"limit": limit, "pictures": settings.pictures}
-    cache = ResultCache(settings.cache)
-    described: list[Weights] = []
-    rows: list[Row] = []
-    answers: list[TaskAnswers] = []
+    return Comparison(tasks, pruners, limit, settings or Settings()).results(models)
 
-    def of_model(vlm: VLM) -> None:
-        described.append(describe_weights(vlm))
-        refuse_duplicates("model", [model["model"] for model in described])
-        for pruner in pruners:
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` is asked, in plain values that can be pickled: any number of processes can each measure
+    a part of it into one cache, on a model that they have loaded.
+    """
+
+    tasks: Sequence[Task]
+    pruners: Sequence[Pruner]
+    limit: int | None = None
+    settings: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        refuse_duplicates("task", [spec(task) for task in self.tasks])
+        refuse_duplicates("pruner", [f"{spec(pruner)} at {Budget.of(pruner)}" for pruner in self.pruners])
+        _reference(self.settings.reference, self.pruners)
+
+    @property
+    def selection(self) -> Selection:
+        """Which questions are asked."""
+        return {"limit": self.limit, "pictures": self.settings.pictures}
+
+    def results(self, models: VLM | Iterable[VLM]) -> Results:
+        """See `compare`."""
+        reference = _reference(self.settings.reference, self.pruners)
+        described: list[Weights] = []
+        rows: list[Row] = []
+        answers: list[TaskAnswers] = []
+
+        def of_model(vlm: VLM, runs: Sequence[TaskRun]) -> None:
+            described.append(describe_weights(vlm))
+            for run in runs:
+                rows.extend(run.rows(reference))
+                answers.append(run.answers())
+                run.release()
+            if len(runs) > 1:
+                rows.extend(mean_rows(runs, reference))
+
+        self._each_model(models, of_model)
+        return Results(rows, {**machine(), "models": described}, self.selection, answers)
+
+    def measure_part(self, models: VLM | Iterable[VLM], part: tuple[int, int]) -> PartRecord:
+        """Measure one part, the first of so many being 0, of all that the results take into the cache, and
+        say what is missing there at the end.
+
+        Raises UsageError, beside what `compare` raises, for a part that there is not, and without a cache.
+        """
+        number, parts = part
+        if not 0 <= number < parts:
+            raise UsageError(f"there is no part {number} of {parts}: expected one from 0 to {parts - 1}")
+        if not self.settings.cache:
+            raise UsageError("a part is measured into a cache: give Settings(cache=folder)")
+        keys: list[tuple[Place, MadeWith]] = []
+
+        def of_model(vlm: VLM, runs: Sequence[TaskRun]) -> None:
+            for run in runs:
+                for measurement in run.measurements:
+                    if len(keys) % parts == number:
+                        run.result(measurement)
+                    keys.append(run.key(measurement))
+                run.release()
+
+        self._each_model(models, of_model)
+        cache = ResultCache(self.settings.cache)
+        missing = [place for place, made_with in keys if not cache.has(place, made_with)]
+        return {"format": PART_FORMAT, "part": number, "parts": parts, "missing": missing}
+
+    def _each_model(
+        self, models: VLM | Iterable[VLM], work: Callable[[VLM, Sequence[TaskRun]], None]
+    ) -> None:
+        """Do the work with the runs of each model, one model after the other, none of which is the same."""
+        cache, names = ResultCache(self.settings.cache), list[str]()
+
+        def of_model(vlm: VLM) -> None:
+            names.append(vlm.name)
+            refuse_duplicates("model", names)
+            work(vlm, self._runs(vlm, cache))
+
+        for _ in map(of_model, [models] if isinstance(models, VLM) else models):
+            pass  # map lets go of a model before it asks for the next
+
+    def _runs(self, vlm: VLM, cache: ResultCache) -> list[TaskRun]:
+        """A run of every task, whose questions and pruners are checked."""
+        timing, ordered = self.settings.timing, _by_budget(self.pruners)
+        for pruner in self.pruners:
             pruner.check(vlm)
-        ordered = _by_budget(pruners)
         runs = [
-            TaskRun(vlm, task, _questions(task, chosen), ordered, cache, settings.timing) for task in tasks
+            TaskRun(vlm, task, _questions(task, self.selection), ordered, cache, timing)
+            for task in self.tasks
         ]
         for run in runs:
-            check_examples(vlm, run.task, run.examples, settings.timing.new_tokens if settings.timing else 0)
-        for run in runs:
-            rows.extend(run.rows(reference))
-            answers.append(run.answers())
-            run.release()
-        if len(runs) > 1:
-            rows.extend(mean_rows(runs, reference))
-
-    for _ in map(of_model, [models] if isinstance(models, VLM) else models):
-        pass  # map lets go of a model before it asks for the next
-    return Results(rows, {**machine(), "models": described}, chosen, answers)
+            check_examples(vlm, run.task, run.examples, timing.new_tokens if timing else 0)
+        return runs
 
 
 @dataclass(frozen=True)
@@ -153,6 +221,21 @@ class Entry:
     result: RunResult
     seeds: int = 1
     has_fixed_budget: bool = True
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is to be measured of one pruner, or none, at one budget on one task."""
+
+    name: str
+    budget: Budget
+    measure: Callable[[], Measured]
+    pruner: Pruner | None = None
+
+    @property
+    def seeds(self) -> int:
+        """How many times every question is asked."""
+        return len(seeded(self.pruner)) if self.pruner else 1
 
 
 @dataclass(frozen=True)
@@ -211,19 +294,28 @@ class TaskRun:
     @cached_property
     def baselines(self) -> Baselines:
         """What every row is measured against."""
-        return Baselines(self.examples, self._whole(), self._blind())
+        return Baselines(self.examples, *(self.result(each) for each in self.measurements[:2]))
 
     @cached_property
     def entries(self) -> list[Entry]:
         """The unpruned model, and budget by budget resized pictures and every pruner."""
         entries = [Entry(UNPRUNED, ALL, self.baselines.whole)]
-        for pruner in track(self.pruners, f"pruning for {spec(self.task)}", len(self.pruners)):
-            budget = Budget.of(pruner)
-            if budget not in [entry.budget for entry in entries if entry.pruner == RESIZED]:
-                entries.append(Entry(RESIZED, budget, self._resized(budget)))
-            result, seeds = self._pruned(pruner), len(seeded(pruner))
-            entries.append(Entry(spec(pruner), budget, result, seeds, pruner.has_fixed_budget))
+        left = self.measurements[2:]
+        for each in track(left, f"pruning for {spec(self.task)}", len(left)):
+            is_fixed = each.pruner is None or each.pruner.has_fixed_budget
+            entries.append(Entry(each.name, each.budget, self.result(each), each.seeds, is_fixed))
         return entries
+
+    @cached_property
+    def measurements(self) -> list[Measurement]:
+        """What the rows take: the unpruned model and the blind one, then budget by budget the others."""
+        found = [Measurement(UNPRUNED, ALL, self._whole), Measurement(BLIND, NOTHING, self._blind)]
+        for pruner in self.pruners:
+            budget = Budget.of(pruner)
+            if budget not in [each.budget for each in found if each.name == RESIZED]:
+                found.append(Measurement(RESIZED, budget, partial(self._resized, budget)))
+            found.append(Measurement(spec(pruner), budget, partial(self._pruned, pruner), pruner))
+        return found
 
     def release(self) -> None:
         """Let go of the encoded pictures; what was measured stays."""
@@ -235,27 +327,18 @@ class TaskRun:
         signals = frozenset().union(*(pruner.required_signals for pruner in self.pruners))
         return PreparedTask.of(self.vlm, self.task, self.examples, signals=signals)
 
-    def _whole(self) -> RunResult:
-        def measure() -> Measured:
-            return self._measured([self._prepared.whole_answers], _mean_tokens(self._prepared.prompts), None)
+    def _whole(self) -> Measured:
+        return self._measured([self._prepared.whole_answers], _mean_tokens(self._prepared.prompts), None)
 
-        return self._cached(UNPRUNED, ALL, measure)
+    def _blind(self) -> Measured:
+        return _measured([self._prepared.blind_answers], 0.0)
 
-    def _blind(self) -> RunResult:
-        return self._cached(BLIND, NOTHING, lambda: _measured([self._prepared.blind_answers], 0.0))
+    def _resized(self, budget: Budget) -> Measured:
+        prepared = self._prepared.on_resized(budget.share_of)
+        return _measured([prepared.whole_answers], _mean_tokens(prepared.prompts))
 
-    def _resized(self, budget: Budget) -> RunResult:
-        def measure() -> Measured:
-            prepared = self._prepared.on_resized(budget.share_of)
-            return _measured([prepared.whole_answers], _mean_tokens(prepared.prompts))
-
-        return self._cached(RESIZED, budget, measure)
-
-    def _pruned(self, pruner: Pruner) -> RunResult:
-        def measure() -> Measured:
-            return self._measured(*self._prepared.answers(pruner), pruner)
-
-        return self._cached(spec(pruner), Budget.of(pruner), measure, pruner)
+    def _pruned(self, pruner: Pruner) -> Measured:
+        return self._measured(*self._prepared.answers(pruner), pruner)
 
     def _measured(self, answers: list[list[str]], kept: float, pruner: Pruner | None) -> Measured:
         pairs = zip(self.examples, self._prepared.prompts, strict=True)
@@ -264,32 +347,32 @@ class TaskRun:
         timing = self.timing.measure(self.vlm, self.examples, pruner) if self.timing else None
         return {"answers": answers, "tokens_kept": kept, "drops_all": drops_all, "timing": timing}
 
-    def _cached(
-        self, name: str, budget: Budget, measure: Callable[[], Measured], pruner: Pruner | None = None
-    ) -> RunResult:
-        measured = self.cache.get(
-            {
-                "model": self.vlm.name,
-                "task": spec(self.task),
-                "pruner": name,
-                "keep": budget.keep,
-                "tokens": budget.tokens,
-            },
-            {
-                **measured_with(self.vlm),
-                "fingerprint": self.vlm.fingerprint,
-                "parts": self.vlm.parts,
-                "timing": asdict(self.timing) if self.timing else None,
-                "questions": self._questions_digest if self.cache.folder else "",
-                "count": len(self.examples),
-                "seeds": len(seeded(pruner)) if pruner else 1,
-                "max_new_tokens": answer_length(self.vlm, self.task),
-                "codebook": pruner.book.digest if isinstance(pruner, BookPruner) else None,
-                "code": _code_digest(pruner) if pruner else None,
-            },
-            measure,
-        )
-        return self._scored(measured)
+    def result(self, measurement: Measurement) -> RunResult:
+        """Out of the cache, or measured now."""
+        return self._scored(self.cache.get(*self.key(measurement), measurement.measure))
+
+    def key(self, measurement: Measurement) -> tuple[Place, MadeWith]:
+        """What tells its result from all others in the cache."""
+        pruner, budget = measurement.pruner, measurement.budget
+        place: Place = {
+            "model": self.vlm.name,
+            "task": spec(self.task),
+            "pruner": measurement.name,
+            "keep": budget.keep,
+            "tokens": budget.tokens,
+        }
+        return place, {
+            **measured_with(self.vlm),
+            "fingerprint": self.vlm.fingerprint,
+            "parts": self.vlm.parts,
+            "timing": asdict(self.timing) if self.timing else None,
+            "questions": self._questions_digest if self.cache.folder else "",
+            "count": len(self.examples),
+            "seeds": measurement.seeds,
+            "max_new_tokens": answer_length(self.vlm, self.task),
+            "codebook": pruner.book.digest if isinstance(pruner, BookPruner) else None,
+            "code": _code_digest(pruner) if pruner else None,
+        }
 
     def _scored(self, measured: Measured) -> RunResult:
         scores = [scores_of(self.task, self.examples, each) for each in measured["answers"]]
@@ -340,11 +423,12 @@ def mean_rows(runs: Sequence[TaskRun], reference: str | None) -> Iterator[Row]:
         yield runs[0].row(entry, metrics, task=f"mean of {len(runs)} tasks", tasks=len(runs))
 
 
-def _reference(asked: str | None, pruners: Sequence[str]) -> str | None:
+def _reference(asked: str | None, pruners: Sequence[Pruner]) -> str | None:
+    names = [spec(pruner) for pruner in pruners]
     if asked is None:
-        return DEFAULT_REFERENCE if DEFAULT_REFERENCE in pruners else None
-    if asked not in pruners:
-        raise unknown("reference", asked, pruners)
+        return DEFAULT_REFERENCE if DEFAULT_REFERENCE in names else None
+    if asked not in names:
+        raise unknown("reference", asked, names)
     return asked
 
 

@@ -25,6 +25,7 @@ from wordsight.models.fingerprints import Parts
 from wordsight.redundancy.measured_with import MeasuredWith
 
 FORMAT = 3
+PART_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,9 @@ class ResultCache:
 
     def get(self, place: Place, made_with: MadeWith, measure: Callable[[], Measured]) -> Measured:
         """The result that was finished at this place with just that, or the one that is measured now."""
-        if not self.folder:
+        path = self._path(place, made_with)
+        if path is None:
             return measure()
-        path = self.folder / f"{_digest(place, made_with)}.json"
         if path.is_file():
             return _read(path)["result"]
         result = measure()
@@ -128,6 +129,14 @@ class ResultCache:
         with replacing(path) as draft:
             draft.write_text(text)
         return result
+
+    def has(self, place: Place, made_with: MadeWith) -> bool:
+        """Whether this result is finished."""
+        path = self._path(place, made_with)
+        return path is not None and path.is_file()
+
+    def _path(self, place: Place, made_with: MadeWith) -> Path | None:
+        return self.folder / f"{_digest(place, made_with)}.json" if self.folder else None
 
 
 def _read(path: Path) -> CachedResult:
@@ -140,12 +149,26 @@ def _read(path: Path) -> CachedResult:
     return record
 
 
+class PartRecord(TypedDict):
+    """What results are missing yet once one part of a comparison is measured."""
+
+    format: int
+    part: Annotated[int, "the first is 0"]
+    parts: Annotated[int, "how many there are"]
+    missing: list[Place]
+
+
+def cache_folder(out: Path) -> Path:
+    """The folder for the cache of a results file."""
+    return Path(f"{out}.cells")
+
+
 @contextmanager
 def cache_beside(out: Path | None) -> Iterator[Path | None]:
     """The folder for the cache of a results file, gone once the block ends well: then the file has it all.
     None where no file is to be written.
     """
-    folder = Path(f"{out}.cells") if out and not is_stream(out) else None
+    folder = cache_folder(out) if out and not is_stream(out) else None
     yield folder
     if folder:
         sweep(folder)

@@ -7,10 +7,9 @@ import os
 import re
 import struct
 import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -136,7 +135,7 @@ def kept_bytes(file: IO[bytes], name: str) -> NamedBytes:
 def local_path(given: str | os.PathLike[str], what: str) -> Path:
     """The path of a file that is there; file:// is understood, any other URL refused. Raises MediaError."""
     text = os.fspath(given)
-    path = Path(_without_scheme(text))
+    path = Path(without_scheme(text))
     try:
         is_folder, is_there = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:
@@ -154,7 +153,7 @@ def local_path(given: str | os.PathLike[str], what: str) -> Path:
     raise MediaError(f"no such {what}: {_shown(path)}; expected the path of a file")
 
 
-def _without_scheme(text: str) -> str:
+def without_scheme(text: str) -> str:
     """The path of a file:// URL of this machine; any other text as it is."""
     url = urlsplit(text) if text.lower().startswith("file:/") else None
     return unquote(url.path) if url and url.netloc in ("", "localhost") else text
@@ -254,21 +253,75 @@ def find_pictures(folder: str | Path) -> list[Path]:
     """The pictures in a folder and the folders in it, linked ones too, by name; notes say what else is there
     and is left out. Raises MediaError if there is none.
     """
-    root = local_folder(folder)
-    found, left_out = [], defaultdict[str, list[str]](list)
-    for path in _files(root, left_out):
-        if reason := _why_not(path, root):
-            left_out[reason].append(str(path))
-        else:
-            found.append(path)
-    for reason, names in left_out.items():
-        note(f"{_shown(root)}: left out {len(names)} that {reason}, such as {_shown(min(names))}")
+    root, left_out = local_folder(folder), LeftOut()
+    found = list(walk_pictures(root, left_out))
+    left_out.tell(_shown(root))
     if not found:
         raise MediaError(
             f"no pictures in {_shown(root)}: expected files ending in "
             f"{', '.join(sorted(formats.PICTURE_SUFFIXES))}"
         )
-    return sorted(found)
+    return found
+
+
+class LeftOut:
+    """The files that are no pictures: of every reason how many, and the first by name."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, tuple[int, str]] = {}
+
+    def add(self, reason: str, name: str) -> None:
+        count, first = self.reasons.get(reason, (0, name))
+        self.reasons[reason] = count + 1, min(first, name)
+
+    def tell(self, place: str) -> None:
+        """A note for every reason."""
+        for reason, (count, first) in self.reasons.items():
+            note(f"{place}: left out {count} that {reason}, such as {_shown(first)}")
+
+
+def walk_pictures(root: Path, left_out: LeftOut) -> Iterator[Path]:
+    """The pictures in a folder as they are come upon, by name; a linked folder is entered once, however often
+    it is linked.
+    """
+    waiting, entered = [root], set[str]()
+    while waiting:
+        path = waiting.pop()
+        if os.path.isdir(path):
+            waiting += sorted(_inside(path, entered, left_out), reverse=True)
+        elif reason := why_no_picture(path.relative_to(root)):
+            left_out.add(reason, str(path))
+        elif not os.path.isfile(path):
+            left_out.add("are broken links or pipes", str(path))
+        else:
+            yield path
+
+
+def _inside(folder: Path, entered: set[str], left_out: LeftOut) -> list[Path]:
+    """What is in a folder, nothing if it was entered before."""
+    real = os.path.realpath(folder)
+    if real in entered:
+        return []
+    entered.add(real)
+    try:
+        return [folder / name for name in os.listdir(folder)]
+    except OSError as error:
+        left_out.add("cannot be opened", str(error.filename))
+        return []
+
+
+def why_no_picture(path: PurePath) -> str | None:
+    """Why a file is no picture of the folder that it is named from."""
+    if is_hidden(path):
+        return "are hidden"
+    if path.suffix.lower() in formats.PICTURE_SUFFIXES:
+        return None
+    return "are videos" if formats.has_video_suffix(path.name) else "are no pictures by their suffix"
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Whether a file, or a folder that it is in, has a name that begins with a dot."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def local_folder(folder: str | Path) -> Path:
@@ -281,33 +334,6 @@ def local_folder(folder: str | Path) -> Path:
     except (OSError, ValueError) as error:
         problem = f"cannot open {_shown(root)}: {getattr(error, 'strerror', None) or error}"
     raise MediaError(f"{problem}; expected a folder of pictures")
-
-
-def _why_not(path: Path, root: Path) -> str | None:
-    """Why this is no picture of the folder."""
-    if any(part.startswith(".") for part in path.relative_to(root).parts):
-        return "are hidden"
-    if path.suffix.lower() not in formats.PICTURE_SUFFIXES:
-        return "are videos" if formats.has_video_suffix(path) else "are no pictures by their suffix"
-    return None if os.path.isfile(path) else "are broken links or pipes"
-
-
-def _files(root: Path, left_out: dict[str, list[str]]) -> list[Path]:
-    """All files below a folder; a linked folder is entered once, however often it is linked."""
-
-    def closed(error: OSError) -> None:
-        left_out["cannot be opened"].append(str(error.filename))
-
-    files, entered = [], set[str]()
-    for place, folders, names in os.walk(root, followlinks=True, onerror=closed):
-        real = os.path.realpath(place)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders.sort()
-        files += [Path(place) / name for name in names]
-    return files
 
 
 def readable(pictures: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from wordsight.errors import MediaError
+from wordsight.media.addresses import read_address
 
 
 class PictureFile(Protocol):
@@ -21,27 +21,19 @@ class PictureFile(Protocol):
 
 
 @dataclass(frozen=True)
-class LocalPicture:
-    """A file in a folder."""
+class StoredPicture:
+    """A file of its own, at a path or at an address that fsspec opens."""
 
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return self.path.name
+    name: str
+    path: str
 
     def read(self) -> bytes:
-        try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise MediaError(
-                f"cannot read {self.path}: {error.strerror}; expected the path of an image file"
-            ) from error
+        return read_address(self.path)
 
 
 def picture_file(picture: Path | PictureFile) -> PictureFile:
     """The picture of a path, or what is one already."""
-    return LocalPicture(picture) if isinstance(picture, Path) else picture
+    return StoredPicture(picture.name, str(picture)) if isinstance(picture, Path) else picture
 
 
 def label(picture: PictureFile) -> str:

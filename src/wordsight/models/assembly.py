@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -145,7 +146,13 @@ def check_manifest(folder: Path) -> None:
 
 
 def sha256(file: Path) -> str:
-    """Of all that the file holds."""
+    """Of all that the file holds; one that stays as it is is read once a process."""
+    stat = file.stat()
+    return _sha256(file, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+
+
+@cache
+def _sha256(file: Path, state: tuple[int, ...]) -> str:
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(2**20):

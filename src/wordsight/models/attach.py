@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from types import TracebackType
@@ -12,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Module
-from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from wordsight._utils.numbers import counted
 from wordsight.errors import UsageError
@@ -142,7 +142,8 @@ class Attached:
         rest = {name: value for name, value in given.items() if name not in own}
         rest |= options.lengths(whole.shape[1]) | _on_whole_prompts(rest, whole, length)
         repeated = [prompt for prompt in prompts for _ in range(options.repeats)]
-        with pruning_hooks(self.vlm.model, repeated) as extra:
+        reading = _own_read_whole_prompts(self.vlm.model, rest, whole, length)
+        with pruning_hooks(self.vlm.model, repeated) as extra, reading:
             # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
             output = self._original(**{**rest, **batch, **extra, "use_cache": True})
         for cache in (options.cache, getattr(output, cache_name(self.vlm.model), None)):
@@ -294,24 +295,38 @@ def _input_names(vlm: VLM) -> set[str]:
     return (taken - {"kwargs", "return_dict"}) | own | named | set(vlm.family.per_token)
 
 
-def _on_whole_prompts(given: Mapping[str, Any], whole: Tensor, length: int) -> dict[str, Any]:
-    """What reads ids on the way, reading those of whole prompts: criteria, processors, a streamer."""
+@contextmanager
+def _own_read_whole_prompts(
+    model: Any, given: Mapping[str, Any], whole: Tensor, length: int
+) -> Iterator[None]:
+    """Criteria and processors of the caller's read the ids of whole prompts; those of `generate` do not.
 
-    def shown(ids: Tensor) -> Tensor:
-        return _with_whole_prompts(ids, whole, length)
+    `generate` joins the two kinds by their classes, of which a caller's takes the place of its own.
+    """
+    own = {id(one) for name in ("stopping_criteria", "logits_processor") for one in given.get(name) or ()}
+    join = model._merge_criteria_processor_list
 
     def reading(call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call, updated=())
         def called(ids: Tensor, *rest: Any, **more: Any) -> Any:
-            return call(shown(ids), *rest, **more)
+            return call(_with_whole_prompts(ids, whole, length), *rest, **more)
 
         return called
 
+    def joined(theirs: Any, given: Any) -> Any:
+        found = join(theirs, given)
+        return type(found)(reading(one) if id(one) in own else one for one in found)
+
+    model._merge_criteria_processor_list = joined
+    try:
+        yield
+    finally:
+        del model._merge_criteria_processor_list
+
+
+def _on_whole_prompts(given: Mapping[str, Any], whole: Tensor, length: int) -> dict[str, Any]:
+    """What else reads ids on the way, reading those of whole prompts: a function, a streamer."""
     changed: dict[str, Any] = {}
-    if criteria := given.get("stopping_criteria"):
-        changed["stopping_criteria"] = StoppingCriteriaList(map(reading, criteria))
-    if processors := given.get("logits_processor"):
-        changed["logits_processor"] = LogitsProcessorList(map(reading, processors))
     if allowed := given.get("prefix_allowed_tokens_fn"):
         changed["prefix_allowed_tokens_fn"] = lambda row, ids: allowed(
             row, _with_whole_prompts(ids[None], whole[row : row + 1], length)[0]

@@ -124,6 +124,20 @@ def to_batch_after(
     return to_batch([rows[0].part(0, length)]), rest
 
 
+def to_batch_of_groups(
+    groups: Sequence[tuple[Sequence[PromptRow], int]], padding: int = 0
+) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
+    """The first tokens of every group, as many as given, which all of its rows share, as a batch; all rows,
+    with padding between those and the rest, and the features of the rest; and (rows,) the group of each.
+    """
+    first = to_batch([rows[0].part(0, length) for rows, length in groups])
+    rest = to_batch([row.part(length, None) for rows, length in groups for row in rows], padding)
+    group = torch.tensor([number for number, (rows, _) in enumerate(groups) for _ in rows])
+    of_tokens = [name for name in first if name != "mm_encoder_outputs"]
+    whole = {name: torch.cat([first[name][..., group, :], rest[name]], -1) for name in of_tokens}
+    return first, rest | whole, group
+
+
 def shared_prefix_length(rows: Sequence[PromptRow]) -> int:
     """How many of the first tokens are the same in all rows; at least one token of each is left over."""
     shortest = min(len(row.is_visual) for row in rows) - 1

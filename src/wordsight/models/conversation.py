@@ -6,12 +6,14 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from wordsight._utils.notes import listen_to_notes, note
 from wordsight.errors import UsageError, located, shown
+from wordsight.media.images import URL
 from wordsight.media.inputs import MediaInput, check_sampling, read_media
 from wordsight.media.video import Sampling, Video
 
@@ -26,11 +28,12 @@ MEDIA = {"image": ("image", *PLACES), "video": ("video", *PLACES), "image_url": 
 class Conversation:
     """Messages that end with a question of the user's. Each is {"role": ..., "content": [part, ...]}, a part
     {"type": "text", "text": ...}, {"type": "image"} or {"type": "video"}; the pictures and the videos are
-    those of `media`, in order.
+    those of `media`, in order. `names` is what they are called where they come from, in the order of parts.
     """
 
     messages: tuple[Message, ...]
     media: MediaInput
+    names: tuple[str, ...] = ()
 
     @classmethod
     def about(cls, media: MediaInput, question: str, turns: Sequence[Turn] = ()) -> Conversation:
@@ -44,11 +47,14 @@ class Conversation:
         return cls(tuple(messages), media)
 
     @classmethod
-    def of(cls, messages: Sequence[Message], sampling: Sampling | None = None) -> Conversation:
+    def of(
+        cls, messages: Sequence[Message], sampling: Sampling | None = None, *, folder: Path | None = None
+    ) -> Conversation:
         """Messages as Hugging Face's processors and OpenAI's API take them, their media opened. A part holds
         a picture as "image", "path", "url" or "base64" (also {"type": "image_url", "image_url": {"url":
         ...}}), a film as "video", "path", "url" or "base64": whatever `MediaInput.of` reads, data URLs, and
-        for a film a list of its frames. Which of the two it is, its content tells. `sampling` is of films.
+        for a film a list of its frames. Which of the two it is, its content tells. `sampling` is of films;
+        paths count from `folder`, if one is given.
 
         Raises UsageError for what is no message, and if the last one is no question of the user's.
         """
@@ -57,13 +63,15 @@ class Conversation:
                 f"messages must be a list of {{'role': ..., 'content': ...}}, got {shown(messages)}"
             )
         sampling, found, notes = sampling or Sampling(), list[Message](), list[str]()
-        opened: list[Image.Image | Video] = []
+        opened, names = list[Image.Image | Video](), list[str]()
         with listen_to_notes(notes.append):
             for number, message in enumerate(messages, 1):
                 with located(f"message {number}"):
-                    parts = list(_parts(message))
+                    parts = list(_parts(message, folder))
                     for part in (part for part in parts if "medium" in part):
-                        opened.append(read_media(part.pop("medium"), sampling))
+                        medium = part.pop("medium")
+                        names.append(str(medium) if isinstance(medium, (str, Path)) else "")
+                        opened.append(read_media(medium, sampling))
                         part["type"] = "video" if isinstance(opened[-1], Video) else "image"
                     found.append({"role": message["role"], "content": parts})
         for text in notes:
@@ -71,7 +79,7 @@ class Conversation:
         check_sampling(sampling, opened)
         pictures = tuple(one for one in opened if isinstance(one, Image.Image))
         videos = tuple(one for one in opened if isinstance(one, Video))
-        made = cls(tuple(found), MediaInput(pictures, videos, tuple(notes)))
+        made = cls(tuple(found), MediaInput(pictures, videos, tuple(notes)), tuple(names))
         if made.messages[-1]["role"] != "user" or not made.question.strip():
             raise UsageError("the last message must be of the user and hold a text, which is the question")
         return made
@@ -132,7 +140,7 @@ def _texts(message: Message) -> list[str]:
     return [part["text"] for part in message["content"] if part["type"] == "text"]
 
 
-def _parts(message: Any) -> Iterator[dict[str, Any]]:
+def _parts(message: Any, folder: Path | None) -> Iterator[dict[str, Any]]:
     """The parts of a message; those of media are what is to be opened, as "medium"."""
     content = (message.get("content") or ()) if isinstance(message, Mapping) else None
     if not isinstance(content, Sequence) or message.get("role") not in ROLES:
@@ -154,15 +162,17 @@ def _parts(message: Any) -> Iterator[dict[str, Any]]:
                 f"{{'type': 'video', 'video': ...}}, got {shown(part)}"
             )
         if kind == "video" and isinstance(medium, (list, tuple)):
-            yield {"medium": Video.of([_decoded(frame) for frame in medium])}
+            yield {"medium": Video.of([_located(frame, folder) for frame in medium])}
         else:
-            yield {"medium": _decoded(f"data:;base64,{medium}" if name == "base64" else medium)}
+            yield {"medium": _located(f"data:;base64,{medium}" if name == "base64" else medium, folder)}
 
 
-def _decoded(medium: Any) -> Any:
-    """What a data URL holds; anything else as it is."""
-    if not isinstance(medium, str) or not medium.startswith("data:"):
+def _located(medium: Any, folder: Path | None) -> Any:
+    """What a data URL holds, and a path as it counts from a folder; anything else as it is."""
+    if not isinstance(medium, str):
         return medium
+    if not medium.startswith("data:"):
+        return folder / medium if folder and not URL.match(medium) else medium
     head, _, data = medium.partition(",")
     try:
         if not head.endswith(";base64"):

@@ -85,7 +85,10 @@ def seeded(options: GenerationOptions, device: torch.device) -> Iterator[None]:
     if not options.is_sampled:
         yield
         return
-    devices = [device] if device.type == "cuda" else []
+    devices = range(torch.cuda.device_count()) if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(options.seed)
+        if device.type == "cpu":
+            torch.default_generator.manual_seed(options.seed)
+        else:
+            torch.manual_seed(options.seed)  # of every device: which one draws, a device_map decides
         yield

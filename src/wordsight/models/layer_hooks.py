@@ -1,8 +1,9 @@
 """Visual tokens leave between two layers of the language model, by hooks that stay for one run.
 
-The first layers read the whole prompt. Before a layer that its method names, what belongs to the tokens
-dropped goes: hidden states, rotary embeddings, rows and columns of the mask. The caches of the layers after
-are shorter, and in every step of the answer each of them gets the columns of the mask that its cache has.
+The first layers read the whole prompt, or, where they have read what several prompts begin with before
+(`read_beginning`), the rest of it. Before a layer that its method names, what belongs to the tokens dropped
+goes: hidden states, rotary embeddings, rows and columns of the mask. The caches of the layers after are
+shorter, and in every step of the answer each of them gets the columns of the mask that its cache has.
 
 All attention is computed by what the model was loaded with, SDPA or FlashAttention; of one layer per cut the
 queries and keys are kept, from which a method computes the few rows that it needs. Of the layer after the cut
@@ -16,7 +17,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -30,16 +31,81 @@ from wordsight.models.layer_state import Attention, LayerState
 from wordsight.models.prompt import Prompt
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What a batch of prompts begins with, read before the rest of it.
+
+    cache   its keys and values; of the layers before the first cut alone, where tokens are dropped.
+    mask    (B, L) which columns of the whole batch are tokens, those of the beginning (P) coming first.
+
+    Empty where none are:
+
+    embeds  (B, P, D) what the first layer reads; hidden (B, P, D) what the layer at the first cut would.
+    query   (B, H, P, width) of the layer before that; rotary (..., B, P, width) its embeddings of places.
+    """
+
+    cache: Any
+    mask: Tensor
+    embeds: Tensor
+    hidden: Tensor
+    query: Tensor
+    rotary: Sequence[Tensor]
+
+
+class _AtTheCut(Exception):
+    """Raised where a cut is, as the layers after it are not to read what comes before."""
+
+
+def read_beginning(
+    model: Any, first: Mapping[str, Any], prompts: Sequence[Prompt], group: Tensor, mask: Tensor
+) -> Beginning | None:
+    """What these prompts begin with: row `group` (B,) of the inputs `first`; `mask` as in Beginning.
+
+    None where tokens are dropped between layers that take more than states and rotary embeddings.
+    """
+    depth = len(decoder_layers(model)) if any(prompt.layerwise for prompt in prompts) else 0
+    cut = min((cut for plan in _plans(prompts, depth) for cut in plan), default=0)
+    given = {**first, "use_cache": True, "logits_to_keep": 1}
+    if not cut:
+        cache = model(**given)[cache_name(model)]
+        cache.batch_select_indices(group)
+        none = mask[:0]
+        return Beginning(cache, mask, none, none, none, ())
+    layers, cache = decoder_layers(model), DynamicCache()
+    found: dict[int, tuple[Any, ...]] = {}
+
+    def before(number: int, layer: Any, args: Any, named: dict[str, Any]) -> None:
+        found[number] = (*args, named.get("position_embeddings"))
+        if number == cut:
+            raise _AtTheCut
+
+    with ExitStack() as stack:
+        for number in (0, cut):
+            hook = layers[number].register_forward_pre_hook(partial(before, number), with_kwargs=True)
+            stack.callback(hook.remove)
+        captured = stack.enter_context(capture_attention(layers[cut - 1].self_attn))
+        stack.enter_context(suppress(_AtTheCut))
+        model(**given, **{cache_name(model): cache})
+    hidden, *more, rotary = found[cut]
+    if rotary is None or not captured or any(one is not None for one in more):
+        return None
+    cache.batch_select_indices(group)
+    places = tuple(part if part.shape[-3] == 1 else part[..., group, :, :] for part in rotary)
+    return Beginning(cache, mask, found[0][0][group], hidden[group], captured["query"][group], places)
+
+
 @contextmanager
-def pruning_hooks(model: Any, prompts: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
+def pruning_hooks(
+    model: Any, prompts: Sequence[Prompt], beginning: Beginning | None = None
+) -> Iterator[dict[str, Any]]:
     """While open, one run of the model on these prompts, collated in this order, drops what their layerwise
-    methods say. The mapping is what the run has to be given for it.
+    methods say; or one on what comes after their beginning. The mapping is what the run has to be given.
     """
     if not any(prompt.layerwise for prompt in prompts):
-        yield {}
+        yield {cache_name(model): beginning.cache} if beginning else {}
         return
     layers = decoder_layers(model)
-    run = _Run(prompts, layers, partial(final_norm, model))
+    run = _Run(prompts, layers, partial(final_norm, model), beginning)
     with ExitStack() as stack:
         for number, layer in enumerate(layers):
             hook = layer.register_forward_pre_hook(partial(run.before, number), with_kwargs=True)
@@ -47,7 +113,7 @@ def pruning_hooks(model: Any, prompts: Sequence[Prompt]) -> Iterator[dict[str, A
         for number in run.cuts:
             run.captured[number] = stack.enter_context(capture_attention(layers[number - 1].self_attn))
         # A cache that knows of no windows keeps all columns that the first layer's mask, and so ours, has.
-        yield {cache_name(model): DynamicCache()}
+        yield {cache_name(model): beginning.cache if beginning else DynamicCache()}
 
 
 def cache_name(model: Any) -> str:
@@ -116,28 +182,28 @@ def attention_of_row(captured: Mapping[str, Any], i: int, length: int) -> Attent
 
 
 def decoder_layers(model: Any) -> Sequence[Any]:
-    """The layers of the language model, first to last. Raises ModelError if one is without attention."""
+    """The layers of the language model, first to last. Raises ModelError if one is without attention, or some
+    share what they attend to.
+    """
     layers: Sequence[Any] = getattr(model.get_decoder(), "layers", ())
     if not len(layers) or not all(has_attention(layer) for layer in layers):
         raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): its language model is no stack of layers "
             "with attention between which tokens could be dropped; take a method that prunes before it"
         )
-    return attention_layers(model)
-
-
-def attention_layers(model: Any) -> Sequence[Any]:
-    """The layers of the language model that have attention, first to last. Raises ModelError if none has, or
-    some share what they attend to.
-    """
-    layers = [layer for layer in getattr(model.get_decoder(), "layers", ()) if has_attention(layer)]
-    if not layers:
-        raise not_captured(model.get_decoder())
     if any(getattr(layer.self_attn, "is_kv_shared_layer", False) for layer in layers):
         raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): layers of its language model share keys "
             "and values, so that none can lose tokens by itself; take a method that prunes before it"
         )
+    return layers
+
+
+def attention_layers(model: Any) -> Sequence[Any]:
+    """The layers of the language model that have attention, first to last. Raises ModelError if none has."""
+    layers = [layer for layer in getattr(model.get_decoder(), "layers", ()) if has_attention(layer)]
+    if not layers:
+        raise not_captured(model.get_decoder())
     return layers
 
 
@@ -176,10 +242,9 @@ class _KeptColumns:
     visual: Tensor
 
     @classmethod
-    def of(cls, prompt: Prompt, columns: int) -> _KeptColumns:
-        is_visual = prompt.is_visual[prompt.is_kept()]
-        whole = torch.arange(columns - len(is_visual), columns, device=is_visual.device)
-        return cls(whole, is_visual.nonzero()[:, 0])
+    def of(cls, prompt: Prompt, mask: Tensor) -> _KeptColumns:
+        """Those of a whole prompt, which `mask` (L,) tells from padding."""
+        return cls(mask.nonzero()[:, 0], prompt.is_visual[prompt.is_kept()].nonzero()[:, 0])
 
     def keep_only(self, visual: Tensor) -> tuple[_KeptColumns, Tensor]:
         """Text and the visual tokens at these places; and the places (K,) of all of them."""
@@ -232,17 +297,20 @@ class _Run:
     """
 
     def __init__(
-        self, prompts: Sequence[Prompt], layers: Sequence[Any], final_norm: Callable[[Tensor], Tensor]
+        self,
+        prompts: Sequence[Prompt],
+        layers: Sequence[Any],
+        final_norm: Callable[[Tensor], Tensor],
+        beginning: Beginning | None,
     ) -> None:
-        self.prompts, self.layer, depth = prompts, layers[0], len(layers)
+        self.prompts, self.layer, self.beginning = prompts, layers[0], beginning
         self.final_norm = final_norm
         self.is_flash = is_flash(layers[0].self_attn.config)
-        self.plans = [
-            prompt.layerwise.plan(prompt.visual, depth) if prompt.layerwise else {} for prompt in prompts
-        ]
+        self.plans = _plans(prompts, len(layers))
         self.cuts = sorted({cut for plan in self.plans for cut in plan})
-        self.length = max(prompt.length for prompt in prompts)
-        self.starts = [_KeptColumns.of(prompt, self.length) for prompt in prompts]
+        mask = beginning.mask if beginning else _left_padded(prompts)
+        self.length = mask.shape[1]
+        self.starts = [_KeptColumns.of(prompt, row) for prompt, row in zip(prompts, mask, strict=True)]
         self.rows = self.starts
         self.embeds = torch.empty(0)  # (B, L, D) of the whole batch, once its first layer reads it
         self.left: dict[int, _Remaining] = {}
@@ -255,8 +323,8 @@ class _Run:
         if number == 0 and len(self.embeds):
             self.generated += hidden.shape[1]
         elif number == 0:
-            self.embeds = hidden
-        places = hidden.shape[1:2] if self.generated else (self.length,)
+            self.embeds = self.whole("embeds", hidden)
+        places = hidden.shape[1:2] if self.generated or self.beginning else (self.length,)
         if (
             hidden.ndim != 3
             or "position_embeddings" not in given
@@ -287,7 +355,7 @@ class _Run:
         if not self.generated:
             columns = left.columns[..., None]
             changed["position_embeddings"] = tuple(
-                _take_along(part, columns, -2) for part in given["position_embeddings"]
+                _take_along(part, columns, -2) for part in self.rotary(given)
             )
             more = [values if values is None else _take_along(values, columns, -2) for values in more]
         return more, given | changed
@@ -298,6 +366,10 @@ class _Run:
         """The attention of a layer, if it read these hidden states of a cut before it drops any."""
         if self.left:
             more, given = self.shortened(more, given, self.left[max(self.left)])
+        elif self.beginning:
+            hidden = self.whole("hidden", hidden)
+            no_mask = {"attention_mask": None, "position_ids": None}
+            given = {**given, **no_mask, "position_embeddings": self.rotary(given)}
         given = {name: None if isinstance(value, Cache) else value for name, value in given.items()}
         with capture_attention(layer.self_attn, only=True) as captured:
             layer.forward(hidden, *more, **given)
@@ -310,8 +382,12 @@ class _Run:
         attention of the layer after it.
         """
         rows, left = [], []
+        is_first = not self.left
+        if is_first:
+            hidden = self.whole("hidden", hidden)
         for i, prompt in enumerate(self.prompts):
-            row, states = self.rows[i], hidden[i, -len(self.rows[i].columns) :]
+            row = self.rows[i]
+            states = hidden[i, row.columns] if is_first else hidden[i, -len(row.columns) :]
             count = self.plans[i].get(cut, len(row.visual))
             if prompt.layerwise and count < len(row.visual):
                 found = prompt.layerwise.prune_layer(self.state(cut, i, states, ahead), count)
@@ -326,29 +402,69 @@ class _Run:
         """Prompt `i` at the cut, where these are its hidden states (L, D)."""
         if not (captured := self.captured.get(cut)):
             raise not_captured(self.layer)
-        attention, start = attention_of_row(captured, i, len(states)), self.starts[i]
-        embeds = self.embeds[i, -len(start.columns) :]
+        start = self.starts[i]
         return LayerState(
             states,
             self.rows[i].visual,
-            attention,
-            embeds,
+            self.attention_of(captured, i, len(states)),
+            self.embeds[i, start.columns],
             start.visual,
-            lambda: attention_of_row(ahead(), i, len(states)),
+            lambda: self.attention_of(ahead(), i, len(states)),
             self.final_norm,
         )
+
+    def attention_of(self, captured: Mapping[str, Any], i: int, length: int) -> Attention:
+        """What was captured of prompt `i`, of which so many tokens are left."""
+        attention = attention_of_row(captured, i, length)
+        if not self.beginning or self.left:
+            return attention
+        queries, columns = captured["query"][i], self.starts[i].columns
+        if queries.shape[1] < self.length:
+            queries = torch.cat([self.beginning.query[i], queries], 1)
+        return replace(attention, queries=queries[:, columns], keys=captured["key"][i][:, columns], mask=None)
+
+    def rotary(self, given: Mapping[str, Any]) -> Sequence[Tensor]:
+        """The embeddings of the places of all columns of the batch."""
+        rest: Sequence[Tensor] = given["position_embeddings"]
+        if not self.beginning:
+            return rest
+        return [torch.cat(parts, -2) for parts in zip(self.beginning.rotary, rest, strict=True)]
+
+    def whole(self, name: str, rest: Tensor) -> Tensor:
+        """(B, L, D) states of all columns of the batch, of which these are those after the beginning."""
+        return torch.cat([getattr(self.beginning, name), rest], 1) if self.beginning else rest
 
     def mask(self, mask: Tensor | None, left: _Remaining) -> Tensor | None:
         """The mask of a layer for what is left: None, as for the whole batch, is all tokens before."""
         whole = self.length + self.generated
-        if mask is None:
-            if left.real.all():
-                return None
-            if self.is_flash:
-                mask = left.real.new_ones(len(left.real), whole)
-            else:
-                mask = left.real.new_ones(whole, whole).tril()[None, None, -1 if self.generated else 0 :]
+        if mask is None and left.real.all():
+            return None
+        is_rest = self.beginning is not None and not self.generated  # its rows are not those of the beginning
+        if mask is None and self.is_flash:
+            mask = left.real.new_ones(len(left.real), whole)
+        elif mask is None or (is_rest and mask.ndim == 4):
+            sees = left.real.new_ones(whole, whole).tril()[None, None, -1 if self.generated else 0 :]
+            mask = _like(mask, sees)
         return left.with_generated(self.length, self.generated).of_mask(mask, rows=not self.generated)
+
+
+def _plans(prompts: Sequence[Prompt], depth: int) -> list[Mapping[int, int]]:
+    """How many of the visual tokens of every prompt are left after how many of the layers."""
+    return [prompt.layerwise.plan(prompt.visual, depth) if prompt.layerwise else {} for prompt in prompts]
+
+
+def _left_padded(prompts: Sequence[Prompt]) -> Tensor:
+    """(B, L) which columns of the prompts, collated, are tokens."""
+    lengths = torch.tensor([prompt.length for prompt in prompts], device=prompts[0].is_visual.device)
+    longest = int(lengths.max())
+    return torch.arange(longest, device=lengths.device) >= longest - lengths[:, None]
+
+
+def _like(mask: Tensor | None, sees: Tensor) -> Tensor:
+    """What may be seen, as a mask that is added if the other one is."""
+    if mask is None or not mask.is_floating_point():
+        return sees
+    return mask.new_zeros(()).masked_fill(~sees, torch.finfo(mask.dtype).min)
 
 
 def _pad_with_first(rows: Sequence[Tensor]) -> Tensor:

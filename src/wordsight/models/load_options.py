@@ -100,7 +100,7 @@ class LoadOptions:
     attention: str | None = None
     revision: str | None = None
     adapter: str | None = None
-    cache_dir: str | None = None
+    cache_dir: str | Path | None = None
     token: str | None = field(default=None, repr=False, compare=False)
     processor: Values = field(default_factory=dict)
     template: Values = field(default_factory=dict)

@@ -129,7 +129,7 @@ def _only_cached(source: str, options: LoadOptions) -> bool:
     except EntryNotFoundError:
         return False
     except Exception as error:
-        places = {"cache_dir": options.cache_dir, "revision": options.revision}
+        places: dict[str, Any] = {"cache_dir": options.cache_dir, "revision": options.revision}
         if isinstance(try_to_load_from_cache(source, "config.json", **places), str):
             log.warning("%s: only its files in the cache are read: %s", source, in_one_line(error))
             return True

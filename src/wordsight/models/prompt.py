@@ -123,6 +123,17 @@ def collate_after(
     return batching.to_batch_after([_row(prompt) for prompt in prompts], length, padding)
 
 
+def collate_groups(
+    groups: Sequence[tuple[Sequence[Prompt], int]], padding: int = 0
+) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
+    """The first tokens of every group, as many as given, which all of its prompts share, as a batch; all
+    prompts whole, but for the features of those tokens, for `generate` with the key-value cache of the first
+    part; and (prompts,) which of its rows each prompt begins with.
+    """
+    rows = [([_row(prompt) for prompt in prompts], length) for prompts, length in groups]
+    return batching.to_batch_of_groups(rows, padding)
+
+
 def shared_prefix_length(prompts: Sequence[Prompt]) -> int:
     """How many of the first tokens are the same in all prompts; at least one token of each is left over.
 

@@ -129,6 +129,9 @@ def with_items(row: Row, modality: str, items: slice, total: int) -> Row:
             inputs[name] = value
         elif hasattr(value, "__len__") and len(value) == total:
             inputs[name] = value[items]
+        elif isinstance(value, Tensor) and value.ndim > 4 and value.shape[:2].numel() == total:
+            each = value.shape[1]  # tiles or frames, as many of every picture or film
+            inputs[name] = value[items.start // each : items.stop // each]
         elif frames and len(value) == sum(frames):  # one after another, whatever film they are of
             inputs[name] = value[sum(frames[: items.start]) : sum(frames[: items.stop])]
     return replace(row, inputs=inputs)

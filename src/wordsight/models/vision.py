@@ -69,8 +69,8 @@ def _of_modality(
         output = encode(**given, return_dict=True)
     if output.pooler_output is None:
         raise ModelError(
-            f"{seeing.name} does not return visual tokens where others do (pooler_output), so that wordsight "
-            "cannot take them"
+            f"{seeing.name} projects visual tokens inside its forward pass and takes none that are "
+            "projected, so that wordsight can give it no others; take a model of another type"
         )
     features = _items(output.pooler_output)
     check_finite(seeing.name, {"its visual tokens": torch.cat(features)}, model)

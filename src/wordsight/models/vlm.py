@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import groupby
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, overload
 
@@ -33,12 +34,18 @@ from wordsight.models.families.base import Size
 from wordsight.models.fingerprints import Fingerprint, Parts, fingerprint_of_files, fingerprint_of_model
 from wordsight.models.finite import FiniteLogits, check_logits
 from wordsight.models.generation import Generated, departures, generation_arguments, read_generated, seeded
-from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, tokens_read
+from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, read_beginning, tokens_read
 from wordsight.models.load_options import NEW_TOKENS, LoadOptions
 from wordsight.models.loading import load
 from wordsight.models.memory import GIB, PassMemory, row_bytes
 from wordsight.models.offloading import input_device, on_device, onloaded
 from wordsight.models.picture_keys import PICTURE_SIGNALS, with_picture_keys
+from wordsight.models.prefix_cache import (
+    Continuation,
+    collate_continuations,
+    continuations,
+    keeps_every_token,
+)
 from wordsight.models.preflight import Preflight
 from wordsight.models.processing import Processed, process
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
@@ -351,9 +358,7 @@ class VLM:
 
     def _logits_after(self, prompts: Sequence[Prompt], *, cache: Any, shared: int) -> Tensor:
         """(B, V) float32 logits of prompts, whose first `shared` tokens are in the cache; in one pass."""
-        # With a cache, FlashAttention reads one row with gaps as packed sequences, unless it is padded.
-        is_packed = shared > 0 and len(prompts) == 1 and is_flash(self.model.config.get_text_config())
-        _, rest = collate_after(prompts, shared, int(is_packed))
+        _, rest = collate_after(prompts, shared, self._padding(prompts) if shared else 0)
         rest.pop("labels", None)
         past = copy.deepcopy(cache)
         with self._reading(*prompts), self._layerwise(prompts) as extra:
@@ -397,21 +402,22 @@ class VLM:
         clock: TokenClock | None = None,
     ) -> list[Generated]:
         """The same as `generate`, with whether an answer is cut."""
-        most = self.new_tokens(max_new_tokens)
-        self.check_lengths(prompts, most)
+        lengths = {"max_new_tokens": self.new_tokens(max_new_tokens), "min_new_tokens": min_new_tokens}
+        self.check_lengths(prompts, lengths["max_new_tokens"])
+        stopping = StoppingCriteriaList([clock] if clock else [])
+        with self._layerwise(prompts) as extra:
+            return self._generated(prompts, collate(prompts), **lengths, stopping_criteria=stopping, **extra)
+
+    def _generated(self, prompts: Sequence[Prompt], inputs: dict[str, Any], **given: Any) -> list[Generated]:
+        """The answers to prompts that are laid out in `inputs`, by `generate` of transformers."""
         self._tell_departures()
-        inputs, options, tokenizer = collate(prompts), self.options.generation, self.processor.tokenizer
+        options, tokenizer = self.options.generation, self.processor.tokenizer
         inputs.pop("labels", None)
-        given = {
-            "max_new_tokens": most,
-            "min_new_tokens": min_new_tokens,
-            "stopping_criteria": StoppingCriteriaList([clock] if clock else []),
-            "logits_processor": LogitsProcessorList([FiniteLogits(self.name, self.model)]),
-            **generation_arguments(options, tokenizer),
-        }
+        given |= generation_arguments(options, tokenizer)
+        finite = LogitsProcessorList([FiniteLogits(self.name, self.model)])
         # Without a cache, generate drops an all-ones mask and reads gapped positions as packed sequences.
-        with self._reading(*prompts), self._layerwise(prompts) as extra, seeded(options, self.model.device):
-            output = self.model.generate(**inputs, **given, **extra, use_cache=True)
+        with self._reading(*prompts), seeded(options, self.model.device):
+            output = self.model.generate(**inputs, **given, logits_processor=finite, use_cache=True)
         ends = self.model.generation_config.eos_token_id
         ends = [tokenizer.eos_token_id] if ends is None else ends if isinstance(ends, list) else [ends]
         new = output[:, inputs["input_ids"].shape[1] :]
@@ -451,10 +457,13 @@ class VLM:
 
     def _layerwise(self, prompts: Sequence[Prompt]) -> AbstractContextManager[dict[str, Any]]:
         """The hooks of the prompts' layerwise methods, which are checked before."""
+        self._check_layerwise(prompts)
+        return pruning_hooks(self.model, prompts)
+
+    def _check_layerwise(self, prompts: Sequence[Prompt]) -> None:
         for prompt in prompts:
             if prompt.layerwise:
                 prompt.layerwise.check(self)
-        return pruning_hooks(self.model, prompts)
 
     def answers(self, prompts: Sequence[Prompt], max_new_tokens: int | None = None) -> list[str]:
         """The answers to any number of prompts, as many at a time as fit into a pass."""
@@ -463,15 +472,59 @@ class VLM:
     def generated_in_passes(
         self, prompts: Sequence[Prompt], max_new_tokens: int | None = None
     ) -> list[Generated]:
-        """The same as `answers`, with whether an answer is cut."""
-        groups = list(batches(prompts, lambda prompt: prompt.length, self.pass_tokens))
-        generate = partial(self.generated, max_new_tokens=max_new_tokens)
+        """The same as `answers`, with whether an answer is cut. What prompts in a row that have the very same
+        visual tokens begin with is read once for all of them.
+        """
+        items = continuations(prompts) if self._shares_answers else list(map(Continuation, prompts))
+        groups = [
+            group
+            for _, alike in groupby(items, lambda item: item.shared > 0)
+            for group in batches(alike, lambda item: item.tokens, self.pass_tokens)
+        ]
+        generate = partial(self._generated_after, max_new_tokens=max_new_tokens)
+        most = self.new_tokens(max_new_tokens)
         return [
             answer
             for group in subtasks(groups, len(groups))
-            for _, answers in self._memory.passes(generate, group, self._answer_bytes(group, max_new_tokens))
+            for _, answers in self._memory.passes(generate, group, self._continuation_bytes(group, most))
             for answer in answers
         ]
+
+    @property
+    def _shares_answers(self) -> bool:
+        """Whether prompts that begin alike can be answered after one reading of it, with the same answers:
+        what is drawn depends on which prompts are in a pass.
+        """
+        is_sampled, config = self.options.generation.is_sampled, self.model.config
+        return self.family.shares_beginning(self.model) and keeps_every_token(config) and not is_sampled
+
+    @torch.no_grad()
+    def _generated_after(self, items: Sequence[Continuation], max_new_tokens: int | None) -> list[Generated]:
+        """The answers to prompts in one pass, after one of what they begin with, if that is shared."""
+        prompts = [item.prompt for item in items]
+        if not items[0].shared:
+            return self.generated(prompts, max_new_tokens=max_new_tokens)
+        most = self.new_tokens(max_new_tokens)
+        self.check_lengths(prompts, most)
+        self._check_layerwise(prompts)
+        first, inputs, group = collate_continuations(items, self._padding(prompts))
+        first.pop("labels", None)
+        with self._reading(*prompts):
+            beginning = read_beginning(self.model, first, prompts, group, inputs["attention_mask"])
+        if beginning is None:
+            return self.generated(prompts, max_new_tokens=max_new_tokens)
+        with pruning_hooks(self.model, prompts, beginning) as extra:
+            return self._generated(prompts, inputs, max_new_tokens=most, **extra)
+
+    def _padding(self, prompts: Sequence[Prompt]) -> int:
+        """How much padding prompts need after a cache: FlashAttention reads one row with gaps as packed
+        sequences there, unless it is padded.
+        """
+        return int(len(prompts) == 1 and is_flash(self.model.config.get_text_config()))
+
+    def _continuation_bytes(self, items: Sequence[Continuation], new_tokens: int) -> int:
+        shared = max(item.shared for item in items)
+        return self._row_bytes(max(item.tokens for item in items) + new_tokens, shared)
 
     def _answer_bytes(self, prompts: Iterable[Prompt], max_new_tokens: int | None) -> int:
         return self._row_bytes(max(prompt.length for prompt in prompts) + self.new_tokens(max_new_tokens))
@@ -575,8 +628,11 @@ def unwrapped(model: Any) -> Any:
     its layers.
     """
     while not isinstance(model, PreTrainedModel):
-        inside = (getattr(model, name, None) for name in ("base_model", "module", "_orig_mod", "model"))
-        found = next((one for one in inside if isinstance(one, torch.nn.Module)), None)
+        # Of its own modules: peft passes on any other name, and a model has a base_model of its own.
+        own = dict(model.named_children()) if isinstance(model, torch.nn.Module) else {}
+        found = next(
+            (own[name] for name in ("base_model", "module", "_orig_mod", "model") if name in own), None
+        )
         if found is None:
             return model
         model = found

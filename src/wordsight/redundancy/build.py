@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -73,7 +73,7 @@ class Clustering:
             "scale": self.scale,
         }
 
-    def check_readable(self, pictures: Sequence[Path | PictureFile]) -> None:
+    def check_readable(self, pictures: Iterable[Path | PictureFile]) -> None:
         """The same of those pictures that can be read, before they are examined; only as many are opened as
         are needed.
         """

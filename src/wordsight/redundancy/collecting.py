@@ -53,7 +53,7 @@ PART_FORMAT = 1
 SHARD_BYTES, SHARD_PICTURES = 64 * 2**20, 64  # the most that a killed run has to do again
 
 
-class PartRecord(TypedDict):
+class EvidencePart(TypedDict):
     """What `wordsight codebook build --part` has examined."""
 
     format: int
@@ -134,7 +134,7 @@ def collect_part(
     plan: EvidencePlan | None = None,
     *,
     part: tuple[int, int],
-) -> PartRecord:
+) -> EvidencePart:
     """Examine only part i of n, where `part` is (i, n) and i counts from 0: every n-th shard. The parts write
     into one folder, or into one each, for `merge_evidence`.
     """

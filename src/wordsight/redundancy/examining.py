@@ -83,7 +83,7 @@ def examine(vlm: VLM, job: EvidenceJob) -> int:
     return sum(picture["tokens"] for picture in pictures)
 
 
-def open_unchanged(picture: PictureFile, digests: Iterable[str | None]) -> tuple[Image, str]:
+def open_unchanged(picture: PictureFile, digests: Iterable[str | None] = ()) -> tuple[Image, str]:
     """A picture and the digest of its file. Raises MediaError if it cannot be read, and FileError if the
     evidence of it has another digest.
     """

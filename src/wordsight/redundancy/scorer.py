@@ -180,7 +180,7 @@ def fit_scorer(evidence: Evidence, fitting: Fitting | None = None) -> Scorer:
 def _fitted(inputs: Tensor, shares: Tensor, fitting: Fitting) -> tuple[nn.Linear, nn.Linear]:
     """Two layers that say the shares of the inputs, by cross-entropy."""
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(fitting.seed)
+        torch.default_generator.manual_seed(fitting.seed)  # that of the CPU alone
         first, second = nn.Linear(inputs.shape[1], fitting.hidden), nn.Linear(fitting.hidden, 1)
         steps = fitting.passes * -(-len(inputs) // BATCH)
         optimizer = torch.optim.AdamW([*first.parameters(), *second.parameters()], RATE, weight_decay=DECAY)

@@ -8,6 +8,7 @@ from typing import Annotated
 from typing_extensions import TypedDict
 
 from wordsight.models.chat import Answer
+from wordsight.models.conversation import Conversation
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.measured_with import MeasuredWith, measured_with
 
@@ -28,6 +29,13 @@ class AnswerRecord(TypedDict):
     decode_ms: float
 
 
+class EarlierText(TypedDict):
+    """What was said before the first question."""
+
+    role: Annotated[str, "system, user or assistant"]
+    text: str
+
+
 class AskRecord(AnswerRecord):
     """What `wordsight ask` answers; the first answer's fields are its own."""
 
@@ -35,17 +43,23 @@ class AskRecord(AnswerRecord):
     model: str
     measured_with: MeasuredWith
     pruner: Annotated[str, "its SPEC, or none"]
+    media: Annotated[list[str], 'the pictures or videos, in order; "" where one is in the messages itself']
+    earlier: Annotated[list[EarlierText], "the texts of messages before the question, in order"]
     then: Annotated[list[AnswerRecord], "the answers to --then, in order"]
 
 
-def ask_record(vlm: VLM, pruner: str, answers: Sequence[tuple[str, Answer]]) -> AskRecord:
-    """The record of questions and their answers, in order."""
+def ask_record(
+    vlm: VLM, pruner: str, begun: Conversation, answers: Sequence[tuple[str, Answer]]
+) -> AskRecord:
+    """The record of questions and their answers, in order; the conversation ends in the first of them."""
     first, *more = (_answer_record(question, answer) for question, answer in answers)
     return {
         "format": FORMAT,
         "model": vlm.name,
         "measured_with": measured_with(vlm),
         "pruner": pruner,
+        "media": list(begun.names),
+        "earlier": [{"role": role, "text": text} for role, _, text in begun.earlier_texts()],
         **first,
         "then": more,
     }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from wordsight._utils.numbers import counted
-from wordsight.redundancy.collecting import PartRecord
+from wordsight.redundancy.collecting import EvidencePart
 from wordsight.redundancy.merging import MergeRecord
 
 
-def part_sentence(record: PartRecord, folder: Path) -> str:
+def part_sentence(record: EvidencePart, folder: Path) -> str:
     """Which part of the evidence is there now."""
     examined = counted(record["tokens"], "token")
     return f"part {record['part']} of {record['parts']} is in {folder}, {examined} examined now"

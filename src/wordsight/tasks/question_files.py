@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from wordsight._utils.arrow import is_saved_dataset, pyarrow_for, saved_dataset_files
 from wordsight.errors import UsageError
 
 Fields = dict[str, Any]
@@ -60,7 +60,7 @@ class Problems:
 
 def is_readable(path: Path) -> bool:
     """Whether this names a file of questions, by its suffix, or is a folder of a saved data set."""
-    return path.suffix.lower() in READERS or _is_saved_dataset(path)
+    return path.suffix.lower() in READERS or is_saved_dataset(path)
 
 
 def read_rows(path: Path, problems: Problems) -> list[Row]:
@@ -70,7 +70,7 @@ def read_rows(path: Path, problems: Problems) -> list[Row]:
     """
     if "\0" in str(path):
         raise UsageError(f"no such file: {str(path)!r}, a name with a null byte; expected {QUESTIONS}")
-    read = _dataset if _is_saved_dataset(path) else READERS.get(path.suffix.lower(), _json)
+    read = _dataset if is_saved_dataset(path) else READERS.get(path.suffix.lower(), _json)
     try:
         rows = list(read(path, problems))
     except OSError as error:
@@ -223,35 +223,18 @@ def _large_cells() -> Iterator[None]:
 
 
 def _parquet(path: Path, _: Problems) -> Iterator[Row]:
-    arrow, parquet = _arrow(path), import_module("pyarrow.parquet")
-    try:
-        with parquet.ParquetFile(path) as file:
-            yield from _records(file.schema_arrow, file.iter_batches(batch_size=256))
-    except arrow.ArrowException as error:
-        raise UsageError(f"{path} is damaged or no parquet file ({error})") from error
+    with pyarrow_for(path, "parquet file"), import_module("pyarrow.parquet").ParquetFile(path) as file:
+        yield from _records(file.schema_arrow, file.iter_batches(batch_size=256))
 
 
 def _dataset(path: Path, _: Problems) -> Iterator[Row]:
     """What `save_to_disk` of the library `datasets` wrote."""
-    if (path / "dataset_dict.json").is_file():
-        splits = sorted(each.name for each in path.iterdir() if (each / "state.json").is_file())
-        if len(splits) != 1:
-            raise UsageError(
-                f"{path} has the splits {', '.join(splits) or '(none)'}; name one of them, as {path}/NAME"
-            )
-        path = path / splits[0]
-    arrow = _arrow(path)
-    try:
-        state = json.loads((path / "state.json").read_text("utf-8"))
-        names = [each["filename"] for each in state["_data_files"]]
-        count = 0
-        for name in names:
-            with arrow.ipc.open_stream(path / Path(name).name) as stream:
-                for row in _records(stream.schema, stream, count):
-                    yield row
-                    count += 1
-    except (arrow.ArrowException, ValueError, LookupError, TypeError) as error:
-        raise UsageError(f"{path} is damaged or no saved data set ({error})") from error
+    count = 0
+    for file in saved_dataset_files(path):
+        with pyarrow_for(path, "saved data set") as arrow, arrow.ipc.open_stream(file) as stream:
+            for row in _records(stream.schema, stream, count):
+                yield row
+                count += 1
 
 
 def _records(schema: Any, batches: Any, count: int = 0) -> Iterator[Row]:
@@ -276,19 +259,6 @@ def _labels(schema: Any) -> dict[str, list[str]]:
         for name, feature in features.items()
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
     }
-
-
-def _arrow(path: Path) -> Any:
-    if find_spec("pyarrow") is None:
-        raise UsageError(f"reading {path} needs pyarrow: pip install 'wordsight[report]'")
-    return import_module("pyarrow")
-
-
-def _is_saved_dataset(path: Path) -> bool:
-    try:
-        return path.is_dir() and any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
-    except (OSError, ValueError):  # too long to be a path, say
-        return False
 
 
 def number_text(value: float | int | Decimal) -> str:

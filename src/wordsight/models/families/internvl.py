@@ -4,7 +4,7 @@ are.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,12 @@ from wordsight.models.vision_tower import VisionTower, mean_pooled
 
 
 class InternVL(Family):
-    """model_type "internvl". A picture that fits into one tile is read once, as a whole."""
+    """model_type "internvl". A picture that fits into one tile is read once, as a whole.
+
+    is_whole_first  whether the whole picture is read before its tiles.
+    """
+
+    is_whole_first: ClassVar[bool] = False
 
     def grids(self, context: VisionContext) -> list[Grid]:
         side = square_side(context.counts[0])
@@ -27,11 +32,14 @@ class InternVL(Family):
             if count == 1:
                 columns = 1
             elif size is None:
-                columns = _columns_seen(context.inputs["pixel_values"][start : start + count])
+                pixels = context.inputs["pixel_values"].flatten(0, -4)  # (all tiles, C, H, W)
+                tiles = pixels[start : start + count]
+                columns = _columns_seen(tiles.roll(-1, 0) if self.is_whole_first else tiles)
             else:
                 columns = self.columns(context.processor.image_processor, size)
             start += count
-            found += _tiled(image, side, columns, (count - 1) // columns)
+            *parts, whole = _tiled(image, side, columns, (count - 1) // columns)
+            found += [whole, *parts] if self.is_whole_first else [*parts, whole]
         return found
 
     def tiles(self, context: VisionContext) -> list[int]:

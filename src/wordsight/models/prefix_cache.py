@@ -1,0 +1,60 @@
+"""Prefix cache: what questions about one picture begin with is read once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from math import ceil
+from typing import Any
+
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from wordsight.models.prompt import Prompt, collate_groups, shared_prefix_length
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A prompt of which the first `shared` tokens are those of all `among` prompts about its picture."""
+
+    prompt: Prompt
+    shared: int = 0
+    among: int = 1
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are read for it: its own, and its part of those that are shared."""
+        return self.prompt.length - self.shared + ceil(self.shared / self.among)
+
+
+def continuations(prompts: Sequence[Prompt]) -> list[Continuation]:
+    """The prompts, in their order; those in a row that have the very same visual tokens share a beginning."""
+    found = []
+    for group in _by_picture(prompts):
+        whole = [replace(prompt, layerwise=None) for prompt in group]
+        shared = shared_prefix_length(whole) if len(group) > 1 else 0
+        found += [Continuation(prompt, shared, len(group)) for prompt in group]
+    return found
+
+
+def collate_continuations(
+    items: Sequence[Continuation], padding: int = 0
+) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
+    """What these prompts begin with, see `collate_groups`; all of them share something."""
+    groups = _by_picture([item.prompt for item in items])
+    shared = {id(item.prompt.visual.embeds): item.shared for item in items}
+    return collate_groups([(group, shared[id(group[0].visual.embeds)]) for group in groups], padding)
+
+
+def keeps_every_token(config: Any) -> bool:
+    """Whether a cache of a model of this config has the keys and values of all tokens in all layers, so that
+    padding between a beginning and its rest moves nothing out of a window.
+    """
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
+def _by_picture(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+    """The prompts in a row that have the very same visual tokens."""
+    return [list(group) for _, group in groupby(prompts, lambda prompt: id(prompt.visual.embeds))]

@@ -1,0 +1,67 @@
+"""What is told of a cluster without one; tests/ray has one."""
+
+import re
+
+import pytest
+
+from wordsight.errors import UsageError
+from wordsight.integrations import ray
+from wordsight.integrations.ray import RayWorkers
+from wordsight.synthetic.scenes import render
+
+GIB = 2**30
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    render(2_000_001).image.save(tmp_path / "photos" / "one.png")
+
+
+@pytest.mark.parametrize(
+    ("needs", "there", "actors"),
+    [
+        ({"CPU": 1, "GPU": 0}, {"CPU": 16}, 16),
+        ({"CPU": 1, "GPU": 1}, {"CPU": 16, "GPU": 8}, 8),
+        ({"CPU": 1, "GPU": 0.5}, {"CPU": 16, "GPU": 2}, 4),
+        ({"CPU": 1, "GPU": 0, "memory": 15 * GIB}, {"CPU": 16, "memory": 64 * GIB}, 4),
+    ],
+)
+def test_there_are_as_many_actors_as_fit_or_as_asked_for(needs, there, actors):
+    assert ray._room(RayWorkers(), needs, there) == actors
+    assert ray._room(RayWorkers(actors=2), needs, there) == 2
+    with pytest.raises(UsageError, match=f"no room for {actors + 1} actors of .* enough for {actors}; lower"):
+        ray._room(RayWorkers(actors=actors + 1), needs, there)
+
+
+def test_a_model_that_fits_nowhere_is_told_with_its_size():
+    needs, there = {"CPU": 1, "memory": 15 * GIB}, {"CPU": 2, "memory": 8 * GIB}
+    with pytest.raises(UsageError, match=r"1 actor of 15\.0 GiB of memory each: the cluster has 8\.0 GiB of"):
+        ray._room(RayWorkers(), needs, there)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--ray", "local"), r"--ray needs Ray: pip install 'wordsight\[ray\]'"),
+        (("--ray", "auto", "--part", "0/2"), "leave it or --ray out"),
+        (("--actors", "2"), "--actors and --num-gpus-per-actor are of --ray, which is missing"),
+        (("--num-gpus-per-actor", "1"), "are of --ray, which is missing"),
+    ],
+)
+def test_misuse_of_the_options_is_one_sentence(options, message, run, monkeypatch):
+    monkeypatch.setattr(ray, "find_spec", lambda name: None)
+    code, _, err = run("codebook", "build", "photos", "--out", "book", "--min-images", "0", *options)
+    assert (code, err.count("\n")) == (2, 1)
+    assert re.search(message, err)
+
+
+def test_an_address_without_a_cluster_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(ray, "find_spec", lambda name: "there")
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "nowhere"):
+        with (
+            pytest.raises(UsageError, match=f"no Ray cluster answers at {address}: .*expected HOST:PORT"),
+            ray._connected(address),
+        ):
+            raise AssertionError

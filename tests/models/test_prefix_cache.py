@@ -1,0 +1,107 @@
+"""Prefix cache: answers against those asked for one by one, and what the language model reads for them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from wordsight.models.load_options import GenerationOptions, LoadOptions
+from wordsight.models.memory import row_bytes
+from wordsight.models.vlm import VLM
+from wordsight.pruners.uniform import Uniform
+from wordsight.synthetic.scenes import render
+
+WORDS = ("cat", "sky", "what is at the left of the image", "dog", "two", "is there a car or a bus")
+QUESTIONS = [f"{word}{end}" for word in WORDS for end in ("?", " here?")]
+NEW = 5
+
+
+def asked(vlm, counts):
+    """The first so many questions about each picture, one after the other."""
+    prompts = []
+    for seed, count in enumerate(counts):
+        visual, image = None, render(seed).image
+        for question in QUESTIONS[:count]:
+            prompts.append(vlm.encode(image, question, visual=visual))
+            visual = prompts[-1].visual
+    return prompts
+
+
+def alone(vlm, prompts):
+    return [vlm.generate([prompt], max_new_tokens=NEW)[0] for prompt in prompts]
+
+
+@pytest.fixture
+def passes(tiny):
+    """What each pass of the language model reads, as (rows, tokens), noted while the test runs."""
+    passed = []
+    hook = tiny.model.model.language_model.register_forward_pre_hook(
+        lambda module, arguments, options: passed.append(tuple(options["inputs_embeds"].shape[:2])),
+        with_kwargs=True,
+    )
+    yield passed
+    hook.remove()
+
+
+@pytest.mark.parametrize("counts", [(1,), (3,), (12,), (1, 3, 12), (1, 1, 1), (12, 1, 3)])
+def test_answers_are_those_asked_for_one_by_one(embedded, counts):
+    prompts = asked(embedded, counts)
+    answers = embedded.answers(prompts, NEW)
+    assert answers == alone(embedded, prompts)
+    assert len(set(answers)) >= max(counts) / 3
+
+
+@pytest.mark.parametrize("positions", ["original", "contiguous"])
+def test_answers_of_pruned_prompts_are_those_asked_for_one_by_one(embedded, positions):
+    pruner = Uniform(keep=0.2, positions=positions)
+    prompts = asked(embedded, (3, 2))
+    kept = {id(prompt.visual): pruner.prune(prompt.visual) for prompt in prompts}
+    pruned = [pruner.apply(prompt, kept[id(prompt.visual)]) for prompt in prompts]
+    assert embedded.answers(pruned, NEW) == alone(embedded, pruned)
+
+
+def test_what_questions_about_a_picture_begin_with_is_read_once(tiny, passes):
+    prompts = asked(tiny, (12, 12))
+    tiny.answers(prompts, 1)
+    (pictures, beginning), (questions, rest) = passes
+    assert (pictures, questions) == (2, 24)
+    assert beginning > 144
+    assert beginning + rest == max(prompt.length for prompt in prompts)
+
+
+def test_prompts_with_visual_tokens_of_their_own_are_read_whole(tiny, passes):
+    prompts = [replace(prompt, visual=prompt.visual.take(torch.arange(9))) for prompt in asked(tiny, (3,))]
+    tiny.answers(prompts, 1)
+    assert passes == [(3, max(prompt.length for prompt in prompts))]
+
+
+def test_what_times_an_answer_reads_every_prompt_whole(tiny, passes):
+    picture = render(0).image
+    tiny.answer([picture, picture], QUESTIONS[:2], max_new_tokens=1)
+    tiny.generate(asked(tiny, (2,)), max_new_tokens=1)
+    assert [rows for rows, _ in passes] == [2, 2]
+
+
+@pytest.mark.parametrize("limit", ["pass_tokens", "pass_bytes"])
+def test_a_pass_of_few_prompts_changes_no_answer(tiny, limit):
+    prompts = asked(tiny, (5, 1, 4))
+    few = 3 * row_bytes(tiny.model.config, max(prompt.length for prompt in prompts), itemsize=4)
+    for most in (1, {"pass_tokens": 100, "pass_bytes": few}[limit]):
+        narrow = VLM(tiny.model, tiny.processor, "tiny", **{limit: most})
+        assert narrow.answers(prompts, NEW) == tiny.answers(prompts, NEW)
+
+
+def test_drawn_answers_depend_on_no_other_way_of_reading(tiny, passes):
+    options = LoadOptions(generation=GenerationOptions(temperature=1.0, seed=3))
+    prompts = asked(tiny, (3,))
+    VLM(tiny.model, tiny.processor, "tiny", options=options).answers(prompts, 1)
+    assert passes == [(3, max(prompt.length for prompt in prompts))]
+
+
+def test_a_model_that_forgets_what_leaves_a_window_reads_every_prompt_whole(tiny, passes, monkeypatch):
+    layers = {"sliding_window": 64, "layer_types": ["full_attention", "sliding_attention"]}
+    for name, value in layers.items():
+        monkeypatch.setattr(tiny.model.config.text_config, name, value, raising=False)
+    prompts = asked(tiny, (3,))
+    tiny.answers(prompts, 1)
+    assert passes == [(3, max(prompt.length for prompt in prompts))]
