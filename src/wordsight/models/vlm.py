@@ -47,6 +47,7 @@ from wordsight.models.load_options import NEW_TOKENS, LoadOptions
 from wordsight.models.loading import load
 from wordsight.models.memory import GIB, PassMemory, free_pass_bytes, row_bytes
 from wordsight.models.offloading import input_device, on_device, onloaded
+from wordsight.models.picture_keys import PICTURE_SIGNALS, with_picture_keys
 from wordsight.models.prefix_cache import (
     Continuation,
     collate_continuations,
@@ -155,7 +156,7 @@ class VLM:
     @property
     def signals(self) -> frozenset[str]:
         """What pruners may ask for: of the vision tower, and of the words that the model knows."""
-        return self.family.signals(self.model) | TEXT_SIGNALS
+        return self.family.signals(self.model) | TEXT_SIGNALS | PICTURE_SIGNALS
 
     @property
     def fingerprint(self) -> str:
@@ -261,10 +262,12 @@ class VLM:
         (prompt,) = self._prompts(
             processed.inputs,
             [question],
-            signals=signals,
+            signals=signals - PICTURE_SIGNALS,
             sizes=[frame.size for frame in processed.media.frames],
             visual=None if visual is None else [visual],
         )
+        if signals & PICTURE_SIGNALS:
+            return replace(prompt, visual=with_picture_keys(prompt.visual, processed.media))
         return prompt
 
     def read(self, inputs: Mapping[str, Any], *, signals: frozenset[str] = frozenset()) -> list[Prompt]:
@@ -280,6 +283,11 @@ class VLM:
         """
         if not isinstance(inputs, Mapping):
             raise UsageError(f"inputs must be what a processor returns for a batch, got {shown(inputs)}")
+        if signals & PICTURE_SIGNALS:
+            raise UsageError(
+                "what a processor returned does not tell which picture it is of, so that nothing can be "
+                "looked up by the picture (the signal `picture`); give the picture itself, as to VLM.encode"
+            )
         questions = last_questions(self.processor, inputs) if "question" in signals else None
         return self._prompts(inputs, questions, signals=signals)
 
