@@ -142,15 +142,13 @@ def test_a_picture_that_is_away_from_the_start_is_examined_by_the_next_run(pictu
 
 
 def test_a_picture_that_may_not_be_read_is_skipped_and_later_examined(pictures, whole, folder, monkeypatch):
-    read = Path.read_bytes
-
-    def closed(path):
-        if path == pictures[2]:
+    def closed(path, *rest):
+        if path == str(pictures[2]):
             raise PermissionError(13, "Permission denied")
-        return read(path)
+        return open(path, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", closed)
+        patch.setattr("wordsight.media.addresses.open", closed, raising=False)
         (reason,) = collect_evidence(MODEL, pictures, folder).skipped.values()
     assert "Permission denied" in reason
     collect_evidence(MODEL, pictures, folder)
