@@ -1,29 +1,31 @@
-"""What choosing tokens costs beside reading the prompt, at the size of LLaVA-1.5-7B: 576 visual tokens of
-4,096 numbers, 64 tokens of text, 32 layers.
+"""What choosing tokens costs beside reading the prompt, at the size of LLaVA-1.5-7B: tokens of 4,096 numbers,
+64 tokens of text, 32 layers.
 
-The weights are random, which changes no time; so are the tokens and their signals. Two layers are run and
-counted sixteen times. Signals are there before: collecting those of the vision tower, and comparing with all
-words of the vocabulary, is not in these times.
+Tokens, signals and prototypes are random, and the tokens are one picture's: methods that share their budget
+among parts of a picture or frames of a film have less to compare there. Reading is counted, not run: its
+operations, of causal attention a half, at the rate of a product of matrices of the model's size on the same
+core. Signals are there before: collecting those of the vision tower, and comparing with all words of the
+vocabulary, is not in these times.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaModel
 
 from run import PAGES, write_between
 from wordsight import Codebook
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
 from wordsight.evaluation.environment import machine
-from wordsight.evaluation.latency import median_interval
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners import make
 from wordsight.pruners.base import Pruner
@@ -36,33 +38,45 @@ from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
 
 HERE = Path(__file__).parent
-SIDE, TEXT, WIDTH = 24, 64, 4096
-LAYERS, RUN = 32, 2
+SIZES = {(24, 24): 3, (48, 60): 3, (100, 200): 1}  # rows and columns: rounds
+TEXT, WIDTH, INNER, LAYERS = 64, 4096, 11_008, 32
 PROTOTYPES = 454  # of the authors' released book for LLaVA-1.5-7B
 HEADS, HEAD = 16, 64  # of the vision tower
-ROUNDS, KEEP = 11, 0.2
+KEEP = 0.2
+LIMIT = 10  # CPU seconds: what takes longer by its growth is not run
+LONG = 0.2  # CPU seconds, beside which the first allocation is nothing
 
 
 def main() -> None:
     """Write results/selection_cost.json and its table."""
-    tokens, model = drawn_tokens(), layers()
-    prompt = torch.randn(1, SIDE**2 + TEXT, WIDTH, dtype=torch.bfloat16)
+    torch.set_num_threads(1)
     methods = before_the_model()
-    prefill: list[float] = []
-    taken: dict[str, list[float]] = {name: [] for name in methods}
-    for number in track(range(1 + ROUNDS), "rounds", 1 + ROUNDS):
-        spent = _seconds(lambda: model(inputs_embeds=prompt, use_cache=False)) * LAYERS / RUN
-        for name, method in methods.items():
-            own = _seconds(lambda method=method: method.prune(tokens))
-            if number:  # the first round allocates and plans
-                taken[name].append(own / spent)
-        if number:
-            prefill.append(spent)
-    shares = {name: [median(values), *median_interval(values)] for name, values in taken.items()}
+    taken: dict[str, dict[int, list[float]]] = {name: {} for name in methods}  # CPU seconds by tokens
+    reading, skipped = dict[int, float](), dict[str, float]()
+    for (height, width), rounds in SIZES.items():
+        tokens = drawn_tokens(height, width)
+        count = len(tokens)
+        expected = {name: grown(times, count) for name, times in taken.items()}
+        skipped |= {name: spent for name, spent in expected.items() if spent > LIMIT}
+        rates = []
+        for _ in track(range(rounds), f"{count} tokens", rounds):
+            rates.append(rate(count + TEXT))
+            for name in methods.keys() - skipped.keys():
+                taken[name].setdefault(count, []).append(seconds(methods[name].prune, tokens))
+        reading[count] = operations(count + TEXT) / median(rates)
+    shares = {
+        name: {
+            count: [each(spent) / reading[count] for each in (median, min, max)]
+            for count, spent in times.items()
+        }
+        for name, times in taken.items()
+    }
     record: dict[str, Any] = {
         "share_of_prefill": shares,
-        "prefill_seconds_on_this_shared_machine": median(prefill),
-        "rounds": ROUNDS,
+        "limit_cpu_seconds": LIMIT,
+        "not_run_over_the_limit_by_growth": {name: spent / reading[count] for name, spent in skipped.items()},
+        "prefill_cpu_seconds": reading,
+        "rounds": dict(zip(reading, SIZES.values(), strict=True)),
         "keep": KEEP,
         "prototypes": PROTOTYPES,
         "command": "python benchmarks/selection_cost.py",
@@ -71,16 +85,46 @@ def main() -> None:
     with replacing(HERE / "results" / "selection_cost.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
     for page in PAGES:
-        write_between(page, "selection cost", markdown(table(shares)))
+        write_between(page, "selection cost", markdown(table(record)))
 
 
-def table(shares: dict[str, list[float]]) -> Table:
-    """The cheapest first."""
+def table(record: dict[str, Any]) -> Table:
+    """The cheapest first, at the second of the numbers of tokens."""
+    counts, skipped = list(record["prefill_cpu_seconds"]), record["not_run_over_the_limit_by_growth"]
     body = [
-        (name, f"{100 * middle:.3f} % [{100 * low:.3f}, {100 * high:.3f}]")
-        for name, (middle, low, high) in sorted(shares.items(), key=lambda item: item[1])
+        (name, *(cell(share[n]) if n in share else f"about {100 * skipped[name]:.1f} %" for n in counts))
+        for name, share in sorted(record["share_of_prefill"].items(), key=lambda item: item[1][counts[1]])
     ]
-    return Table("Selection beside prefill", ("pruner", "selection, share of prefill [95 %]"), body)
+    return Table("Selection beside prefill", ("pruner", *(f"{n:,} tokens" for n in counts)), body)
+
+
+def cell(share: list[float]) -> str:
+    """Percent, with the lowest and the highest of several rounds."""
+    middle, low, high = (f"{100 * each:.2f}" for each in share)
+    return f"{middle} % [{low}, {high}]" if low != high else f"{middle} %"
+
+
+def grown(times: dict[int, list[float]], count: int) -> float:
+    """The seconds that so many tokens will take if time grows as it did between fewer; 0 if not known."""
+    if len(times) < 2:
+        return 0
+    (few, less), (many, more) = [(number, median(spent)) for number, spent in times.items()][-2:]
+    return more * (count / many) ** (math.log(more / less) / math.log(many / few))
+
+
+def operations(length: int) -> int:
+    """What reading so many tokens takes, in floating-point operations."""
+    weights = 4 * WIDTH**2 + 3 * WIDTH * INNER
+    return LAYERS * (2 * weights * length + 2 * WIDTH * length**2)
+
+
+def rate(length: int) -> float:
+    """Operations a CPU second of a product of the model's size, in the faster of two dtypes."""
+    rows, rates = min(length, 1024), []
+    for dtype in (torch.bfloat16, torch.float32):
+        inputs, weights = torch.randn(rows, WIDTH).to(dtype), torch.randn(INNER, WIDTH).to(dtype)
+        rates.append(2 * rows * WIDTH * INNER / seconds(torch.nn.functional.linear, inputs, weights))
+    return max(rates)
 
 
 def before_the_model() -> dict[str, Pruner]:
@@ -107,9 +151,9 @@ def drawn_scorer() -> Scorer:
     return Scorer(layers, config)
 
 
-def drawn_tokens() -> VisualTokens:
+def drawn_tokens(height: int, width: int) -> VisualTokens:
     """Random tokens of one picture with all signals there are."""
-    count = SIDE**2
+    count = height * width
     places = torch.arange(count)
     zero = torch.zeros_like(places)
     signals = {
@@ -122,27 +166,21 @@ def drawn_tokens() -> VisualTokens:
         "nearest_word": torch.randint(2000, (count,)),
         "word_similarity": torch.rand(count),
     }
-    cell = torch.stack([zero, zero, places // SIDE, places % SIDE], 1)
-    return VisualTokens(torch.randn(count, WIDTH), places, cell, signals=signals)
-
-
-def layers() -> LlamaModel:
-    """The first layers of a language model of that size, in bfloat16."""
-    config = LlamaConfig(
-        hidden_size=WIDTH,
-        intermediate_size=11_008,
-        num_hidden_layers=RUN,
-        num_attention_heads=32,
-        vocab_size=64,
-    )
-    return LlamaModel(config).to(torch.bfloat16).eval()
+    cell = torch.stack([zero, zero, places // width, places % width], 1)
+    embeds = torch.randn(count, WIDTH).bfloat16()
+    return VisualTokens(embeds, places, cell, signals=signals)
 
 
 @torch.no_grad()
-def _seconds(work: Any) -> float:
-    began = perf_counter()
-    work()
-    return perf_counter() - began
+def seconds(work: Callable[..., Any], *given: Any) -> float:
+    """The CPU seconds of a call, after one that allocates and plans unless that is long."""
+    for _ in range(2):
+        began = thread_time()
+        work(*given)
+        spent = thread_time() - began
+        if spent > LONG:
+            break
+    return spent
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ def directions(embeds: Tensor) -> Tensor:
     return torch.nn.functional.normalize(embeds.detach().float(), dim=-1)
 
 
+def with_doubles(values: Tensor) -> Tensor:
+    """The values on a device that knows double precision: their own, but for Apple's GPUs, which do not."""
+    return values.cpu() if values.device.type == "mps" else values
+
+
 def cosine(embeds: Tensor) -> Tensor:
     """(N, N) the cosine of every two tokens (N, D), compared in float32."""
     unit = directions(embeds)
@@ -86,6 +91,7 @@ def facility_location(similarity: Tensor, count: int, quality: Tensor) -> Tensor
     A thing is covered as well as it is similar (things, N) to the nearest of the tokens picked, at least 0
     (facility location); the things may be the tokens themselves. quality (N,) is not negative.
     """
+    similarity, quality = with_doubles(similarity), with_doubles(quality)
     chosen = torch.zeros(count, dtype=torch.long, device=similarity.device)
     covered = torch.zeros_like(similarity[:, 0])  # (things,)
     gain = cover_between(similarity, covered, covered + torch.inf)
@@ -102,11 +108,11 @@ def facility_location(similarity: Tensor, count: int, quality: Tensor) -> Tensor
 
 
 def cover_between(similarity: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(N,) double: what every token covers of each thing from `low` to `high` (things,), summed over things.
+    """(N,) double: how much of all that lies between `low` and `high` (things,) each token covers.
 
-    A token covers a thing as far as it is similar (things, N) to it. From `high` = infinity on, this is what
-    it adds where things are covered as far as `low`; what it adds less, once they are covered up to `high`,
-    takes only the few things for which that is more.
+    A token covers a thing as far as it is similar (things, N) to it. With an infinite `high` it is what a
+    token adds where things are covered up to `low`. Once they are covered up to `high` it adds so much less,
+    which takes only the things, few as a rule, whose cover has risen.
     """
     between = torch.zeros_like(similarity[0], dtype=torch.double)
     for things in torch.split((high > low).nonzero()[:, 0], BLOCK):

@@ -41,5 +41,5 @@ class CDPruner(Pruner):
         return [self._diverse(tokens, own) for tokens, own in zip(scopes, parts, strict=True)]
 
     def _diverse(self, tokens: VisualTokens, relevance: Tensor) -> VisualTokens:
-        kernel = relevance[:, None] * cosine(tokens.embeds) * relevance
+        kernel = cosine(tokens.embeds).mul_(relevance[:, None]).mul_(relevance)
         return tokens.take(greedy_dpp(kernel, self.count(tokens)))

@@ -34,7 +34,7 @@ class MMTok(Pruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         words = (tokens.signals["question"].float().T / self.text_temperature).softmax(1)  # (T, N)
-        others = (cosine(tokens.signals["features"]) / self.vision_temperature).softmax(1)  # (N, N)
+        others = cosine(tokens.signals["features"]).div_(self.vision_temperature).softmax(1)  # (N, N)
         cover = torch.cat([words / max(1, len(words)), self.alpha * others / len(tokens)])  # of means
         worth = torch.ones(len(tokens), device=cover.device)
         return tokens.take(facility_location(cover, self.count(tokens), worth))

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, directions, top_indices
+from wordsight.algorithms.selection import cosine, directions, top_indices, with_doubles
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, Pruner
 from wordsight.pruners.scopes import BudgetScope
@@ -73,7 +73,7 @@ def _groups(features: Tensor, count: int) -> Tensor:
     """(N,) the principal component of the tokens (N, C) in which each weighs most, of the first `count` that
     explain anything.
     """
-    squashed = features.sigmoid().double()
+    squashed = with_doubles(features.sigmoid()).double()
     centered = squashed - squashed.mean(1, keepdim=True)  # (N, C)
     # Of the two matrices of products, that of channels and that of tokens, the smaller one.
     if len(centered) > centered.shape[1]:
@@ -84,7 +84,7 @@ def _groups(features: Tensor, count: int) -> Tensor:
     first = slice(-count, None)  # the largest come last
     explains = spread[first] > ROUNDING**2 * spread[-1]
     group: Tensor = components[:, first][:, explains | ~explains.any()].flip(1).abs().argmax(1)
-    return group
+    return group.to(features.device)
 
 
 def _ranked(group: Tensor, features: Tensor, attention: Tensor, threshold: Tensor) -> tuple[Tensor, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import most_similar, top_indices
+from wordsight.algorithms.selection import most_similar, top_indices, with_doubles
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, MergePruner
 from wordsight.pruners.scopes import BudgetScope
@@ -29,16 +29,19 @@ class ToMe(MergePruner):
     budget: BudgetScope = "crop"
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
-        sums = tokens.embeds.float()  # (N, D) in the direction of the means
+        # In double precision, so that the mean of copies of a token is that token.
+        sums = with_doubles(tokens.embeds).double()  # (N, D)
         everyone = torch.arange(len(tokens), device=sums.device)
         left, part_of = everyone, everyone
         while len(left) > count:
             ours, theirs = left[::2], left[1::2]
-            link, partner = most_similar(sums[ours], sums[theirs])
+            means = sums / part_of.bincount(minlength=len(tokens)).clamp(min=1)[:, None]
+            link, partner = most_similar(means[ours], means[theirs])
             going = top_indices(link, min(len(left) - count, len(theirs)))
             merged, into = ours[going], theirs[partner[going]]
             sums = sums.index_add(0, into, sums[merged])
             joins = everyone.index_copy(0, merged, into)
             left, part_of = left[joins[left] == left], joins[part_of]
+        left, part_of = left.to(tokens.embeds.device), part_of.to(tokens.embeds.device)
         is_part = (part_of == left[:, None]).float()  # (count, N)
         return left, is_part / is_part.sum(1, keepdim=True)

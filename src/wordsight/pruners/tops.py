@@ -13,11 +13,11 @@ from typing import ClassVar
 import torch
 
 from wordsight._utils.options import NotNegative
-from wordsight.algorithms.selection import cosine, cover_between, min_max_scaled
+from wordsight.algorithms.selection import cosine, cover_between, min_max_scaled, with_doubles
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
-STEP = 2.0**-30
+STEP = 2.0**-30  # of which cosines are made multiples
 
 
 @dataclass(kw_only=True)
@@ -33,8 +33,8 @@ class TOPS(Pruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         # Sums of multiples of a power of two are exact in double precision, in any order.
-        alike = cosine(tokens.signals["features"]).div_(STEP).round_().mul_(STEP)
-        relevance = min_max_scaled(tokens.signals["cls_attention"].float())
+        alike = cosine(with_doubles(tokens.signals["features"])).div_(STEP).round_().mul_(STEP)
+        relevance = min_max_scaled(with_doubles(tokens.signals["cls_attention"]).float())
         free = torch.ones(len(tokens), dtype=torch.bool, device=alike.device)
         chosen = [relevance.argmax()]
         nearest = alike[chosen[0]].index_fill(0, chosen[0], torch.inf)  # cosine with the nearest picked

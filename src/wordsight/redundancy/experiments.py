@@ -120,8 +120,8 @@ def measure_experiments(
             found[name] = _ablation(ablate[name], is_picked)
         else:
             question = questions[probes(len(questions)).index(name)]
-            prompt = replace(vlm.encode(media, question, visual=whole.visual), visual=content)
-            found[name] = _probe(vlm, prompt, question)
+            prompt = whole if question == questions[0] else vlm.encode(media, question, visual=whole.visual)
+            found[name] = _probe(vlm, replace(prompt, visual=content), question)
     return found
 
 
