@@ -45,7 +45,8 @@ class Uneven(Task):
 
 
 def test_every_method_says_the_same(embedded, read_whole):
-    methods = [method for name in pruners.names() if not (method := pruners.make(name)).reads_question]
+    names = sorted({*pruners.names()} - {"scores"})  # which reads a file
+    methods = [method for name in names if not (method := pruners.make(name)).reads_question]
     signals = frozenset().union(*(method.required_signals for method in methods))
     task = Uneven(counts=(5, 1, 2))
     prepared = PreparedTask.of(embedded, task, task.first(None), signals=signals)

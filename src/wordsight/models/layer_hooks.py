@@ -447,7 +447,8 @@ class _Run:
         rest: Sequence[Tensor] = given["position_embeddings"]
         if not self.beginning:
             return rest
-        return [torch.cat(parts, -2) for parts in zip(self.beginning.rotary, rest, strict=True)]
+        pairs = zip(self.beginning.rotary, rest, strict=True)
+        return [torch.cat([first.expand(*more.shape[:-2], -1, -1), more], -2) for first, more in pairs]
 
     def whole(self, name: str, rest: Tensor) -> Tensor:
         """(B, L, D) states of all columns of the batch, of which these are those after the beginning."""
