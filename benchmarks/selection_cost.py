@@ -61,7 +61,7 @@ def main() -> None:
         rates = []
         for _ in track(range(rounds), f"{count} tokens", rounds):
             rates.append(rate(count + TEXT))
-            for name in methods.keys() - skipped.keys():
+            for name in [each for each in methods if each not in skipped]:
                 taken[name].setdefault(count, []).append(seconds(methods[name].prune, tokens))
         reading[count] = operations(count + TEXT) / median(rates)
     shares = {
