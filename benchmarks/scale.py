@@ -58,7 +58,7 @@ def main(
         command = [sys.executable, __file__, "--build", place]
         built = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     record = {"pictures": pictures, "tokens": TOKENS * pictures, "width": WIDTH, "gigabytes": size / 1e9}
-    record |= {"seconds_to_write": written, **built, "machine": machine(), "versions": versions()}
+    record |= {"seconds_to_write": written, **built, "machine": machine()}
     with replacing(RESULTS) as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

@@ -26,6 +26,7 @@ from transformers import (
 import wordsight
 from wordsight import cli
 from wordsight.models.tokens import VisualTokens
+from wordsight.models.vision_tower import BY_LAYER
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.evidence import Evidence
 from wordsight.redundancy.experiments import SIGNALS
@@ -108,6 +109,13 @@ def prompt(tiny, picture):
     return tiny.encode(picture, "what is the background?")
 
 
+def picture_keys(count):
+    """The signal `picture` of the tokens of one picture, whose digest is all zeros."""
+    keys = torch.zeros(count, 6, dtype=torch.long)
+    keys[:, 4], keys[:, 5] = torch.arange(count), count
+    return keys
+
+
 @pytest.fixture(scope="session")
 def tokens():
     """The random tokens of an 8x8 grid, 16 wide."""
@@ -127,6 +135,8 @@ def tokens():
             "question": torch.rand(64, 5, generator=random) * 2 - 1,
             "nearest_word": torch.randint(20, (64,), generator=random),
             "word_similarity": torch.rand(64, generator=random),
+            **{name: torch.randn(64, 6, generator=random).softmax(0) for name in sorted(BY_LAYER)},
+            "picture": picture_keys(64),
             "keys_last": torch.randn(64, 3, 4, generator=random),
         },
     )

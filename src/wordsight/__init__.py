@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.explain.record import explain_tokens as explain_tokens
     from wordsight.integrations.ray import RayWorkers as RayWorkers
     from wordsight.integrations.ray import collect_evidence_on_ray as collect_evidence_on_ray
+    from wordsight.media.images import picture_digest as picture_digest
     from wordsight.media.inputs import MediaInput as MediaInput
     from wordsight.media.sources import open_source as open_source
     from wordsight.media.video import Video as Video
@@ -53,19 +54,28 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.codebook_mmr import CodebookMMR as CodebookMMR
     from wordsight.pruners.dart import DART as DART
     from wordsight.pruners.divprune import DivPrune as DivPrune
+    from wordsight.pruners.dycoke import DyCoke as DyCoke
     from wordsight.pruners.embedlens import EmbedLens as EmbedLens
     from wordsight.pruners.evs import EVS as EVS
     from wordsight.pruners.fastv import FastV as FastV
+    from wordsight.pruners.fastvid import FastVID as FastVID
+    from wordsight.pruners.flowcut import FlowCut as FlowCut
+    from wordsight.pruners.hiprune import HiPrune as HiPrune
     from wordsight.pruners.hired import HiRED as HiRED
+    from wordsight.pruners.holitom import HoliTom as HoliTom
+    from wordsight.pruners.holov import HoloV as HoloV
     from wordsight.pruners.layerwise import LayerPruner as LayerPruner
     from wordsight.pruners.learned import Learned as Learned
     from wordsight.pruners.mmtok import MMTok as MMTok
     from wordsight.pruners.pool import Pool as Pool
     from wordsight.pruners.prumerge import PruMerge as PruMerge
     from wordsight.pruners.prunesid import PruneSID as PruneSID
+    from wordsight.pruners.prunevid import PruneVid as PruneVid
     from wordsight.pruners.pyramiddrop import PyramidDrop as PyramidDrop
     from wordsight.pruners.random import Random as Random
+    from wordsight.pruners.scissor import Scissor as Scissor
     from wordsight.pruners.scope import Scope as Scope
+    from wordsight.pruners.scores import Scores as Scores
     from wordsight.pruners.sparsevlm import SparseVLM as SparseVLM
     from wordsight.pruners.tome import ToMe as ToMe
     from wordsight.pruners.tops import TOPS as TOPS
@@ -73,6 +83,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.vidcom2 import VidCom2 as VidCom2
     from wordsight.pruners.visionzip import VisionZip as VisionZip
     from wordsight.pruners.vispruner import VisPruner as VisPruner
+    from wordsight.pruners.vscan import VScan as VScan
     from wordsight.redundancy.build import Clustering as Clustering
     from wordsight.redundancy.build import build_codebook as build_codebook
     from wordsight.redundancy.build import random_codebook as random_codebook
@@ -85,6 +96,8 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.redundancy.evidence import Evidence as Evidence
     from wordsight.redundancy.experiments import measure_tokens as measure_tokens
     from wordsight.redundancy.merging import merge_evidence as merge_evidence
+    from wordsight.redundancy.presets import Preset as Preset
+    from wordsight.redundancy.presets import preset as preset
     from wordsight.redundancy.probe import TokenProbe as TokenProbe
     from wordsight.redundancy.probe import probe_tokens as probe_tokens
     from wordsight.redundancy.scorer import Fitting as Fitting
@@ -114,6 +127,7 @@ _MODULES = {
     "Condition": "wordsight.redundancy.criteria",
     "DART": "wordsight.pruners.dart",
     "DivPrune": "wordsight.pruners.divprune",
+    "DyCoke": "wordsight.pruners.dycoke",
     "EVS": "wordsight.pruners.evs",
     "EmbedLens": "wordsight.pruners.embedlens",
     "Evidence": "wordsight.redundancy.evidence",
@@ -122,9 +136,14 @@ _MODULES = {
     "ExplainRequest": "wordsight.explain.record",
     "Family": "wordsight.models.families.base",
     "FastV": "wordsight.pruners.fastv",
+    "FastVID": "wordsight.pruners.fastvid",
     "Fitting": "wordsight.redundancy.scorer",
+    "FlowCut": "wordsight.pruners.flowcut",
     "GenerationOptions": "wordsight.models.load_options",
+    "HiPrune": "wordsight.pruners.hiprune",
     "HiRED": "wordsight.pruners.hired",
+    "HoliTom": "wordsight.pruners.holitom",
+    "HoloV": "wordsight.pruners.holov",
     "LayerPruner": "wordsight.pruners.layerwise",
     "Learned": "wordsight.pruners.learned",
     "LoadOptions": "wordsight.models.load_options",
@@ -132,10 +151,12 @@ _MODULES = {
     "MediaInput": "wordsight.media.inputs",
     "MergePruner": "wordsight.pruners.base",
     "Pool": "wordsight.pruners.pool",
+    "Preset": "wordsight.redundancy.presets",
     "Progress": "wordsight._utils.progress",
     "Prompt": "wordsight.models.prompt",
     "PruMerge": "wordsight.pruners.prumerge",
     "PruneSID": "wordsight.pruners.prunesid",
+    "PruneVid": "wordsight.pruners.prunevid",
     "Pruner": "wordsight.pruners.base",
     "PyramidDrop": "wordsight.pruners.pyramiddrop",
     "Quantile": "wordsight.redundancy.criteria",
@@ -143,9 +164,11 @@ _MODULES = {
     "RayWorkers": "wordsight.integrations.ray",
     "Requirements": "wordsight.evaluation.recommendation",
     "Results": "wordsight.evaluation.results",
+    "Scissor": "wordsight.pruners.scissor",
     "Scope": "wordsight.pruners.scope",
     "ScorePruner": "wordsight.pruners.base",
     "Scorer": "wordsight.redundancy.scorer",
+    "Scores": "wordsight.pruners.scores",
     "Settings": "wordsight.evaluation.comparison",
     "SparseVLM": "wordsight.pruners.sparsevlm",
     "TOPS": "wordsight.pruners.tops",
@@ -156,6 +179,7 @@ _MODULES = {
     "Uniform": "wordsight.pruners.uniform",
     "UsageError": "wordsight.errors",
     "VLM": "wordsight.models.vlm",
+    "VScan": "wordsight.pruners.vscan",
     "VidCom2": "wordsight.pruners.vidcom2",
     "Video": "wordsight.media.video",
     "VisPruner": "wordsight.pruners.vispruner",
@@ -178,6 +202,8 @@ _MODULES = {
     "measure_tokens": "wordsight.redundancy.experiments",
     "merge_evidence": "wordsight.redundancy.merging",
     "open_source": "wordsight.media.sources",
+    "picture_digest": "wordsight.media.images",
+    "preset": "wordsight.redundancy.presets",
     "probe_tokens": "wordsight.redundancy.probe",
     "random_codebook": "wordsight.redundancy.build",
     "recommend": "wordsight.evaluation.recommendation",

@@ -111,7 +111,7 @@ def test_tenths_are_the_means_over_pictures_of_a_slow_loop(analyzed):
 def words_of(analyzed, vlm, i):
     """The first words of a photo's tokens, None of what says nothing, and which are said surely."""
     rows = analyzed.evidence.image == i
-    first = [row[0] for row in probe.decode_ids(vlm, analyzed.evidence.words[rows, :1])]
+    first = [row[0] for row in probe.decode_ids(vlm, analyzed.evidence.words[rows][:, :1])]
     says = (analyzed.evidence.signals["blind_divergence"][rows] >= probe.NOISE_FLOOR).tolist()
     words = [word if speaks else None for word, speaks in zip(first, says, strict=True)]
     return words, (analyzed.evidence.signals["confidence"][rows] >= analyzed.sure).tolist()
@@ -352,6 +352,7 @@ def test_evidence_of_another_number_of_tokens_is_refused(tiny, photos, tmp_path,
         signals={name: values[rows] for name, values in found.signals.items()},
         pictures=found.pictures,
         manifest=found.manifest,
+        sha256=found.sha256,
     )
     monkeypatch.setattr(library, "collect_evidence", lambda *given: fewer)
     with pytest.raises(UsageError, match=r"143 tokens of .*1.png, but the model makes another number"):
@@ -405,10 +406,10 @@ def test_a_picture_without_evidence_is_left_to_the_next_run(tiny, photos, tmp_pa
     copy = tmp_path / "copy.png"
     shutil.copy(photos[1], copy)
 
-    def collected(vlm, pictures, folder):
+    def collected(*given):
         copy.rename(tmp_path / "away")
         try:
-            return collect_evidence(vlm, pictures, folder)
+            return collect_evidence(*given)
         finally:
             (tmp_path / "away").rename(copy)
 

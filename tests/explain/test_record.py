@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from wordsight import UsageError, pruners
+from wordsight import UsageError, picture_digest, pruners
 from wordsight._utils.numbers import exact
 from wordsight._utils.progress import report_progress
 from wordsight._utils.records import checked
@@ -57,6 +58,14 @@ def scorer(tmp_path_factory, evidence_of):
     folder = tmp_path_factory.mktemp("scorers") / "scorer"
     fit_scorer(evidence_of({"blind_divergence": embeds[:, 0].sigmoid() / 2}, embeds)).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def needed(tmp_path_factory, book, scorer, picture):
+    """The options of the pruners that need a file."""
+    scores = tmp_path_factory.mktemp("scores") / "scores.safetensors"
+    save_file({picture_digest(picture): torch.rand(144, generator=torch.Generator().manual_seed(7))}, scores)
+    return {"codebook": f":codebook={book}", "learned": f":scorer={scorer}", "scores": f":file={scores}"}
 
 
 @pytest.fixture(scope="module")
@@ -178,9 +187,8 @@ def test_prototypes_are_read_one_by_one(tiny, probed):
 
 
 @pytest.mark.parametrize("name", [name for name in pruners.names() if name not in INSIDE])
-def test_what_is_kept_is_what_the_pruner_chooses(name, tiny, picture, book, scorer):
-    options = {"codebook": f":codebook={book}", "learned": f":scorer={scorer}"}
-    method = pruners.make(name + options.get(name.partition("_")[0], ""))
+def test_what_is_kept_is_what_the_pruner_chooses(name, tiny, picture, needed):
+    method = pruners.make(name + needed.get(name.partition("_")[0], ""))
     prompt = tiny.encode(picture, QUESTION, signals=method.required_signals)
     (found,) = pruner_choices(tiny, prompt, [method], KEEPS)["methods"]
     for keep, choice in zip(KEEPS, found["choices"], strict=True):

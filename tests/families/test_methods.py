@@ -6,8 +6,9 @@ from dataclasses import replace
 import facts
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from wordsight import UsageError, pruners
+from wordsight import UsageError, picture_digest, pruners
 from wordsight._utils.registry import find
 from wordsight.analysis.intermediate_states import analyze
 from wordsight.analysis.model_info import Trials
@@ -20,6 +21,7 @@ from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.learned import Learned
+from wordsight.pruners.scores import Scores
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.build import Clustering, build_codebook
 from wordsight.redundancy.codebook import Codebook
@@ -28,7 +30,7 @@ from wordsight.redundancy.criteria import Condition
 from wordsight.redundancy.scorer import Fitting, fit_scorer
 
 QUESTION = "what color is the cat?"
-FITTED = (BookPruner, Learned)
+FITTED = (BookPruner, Learned, Scores)
 FREE = [name for name in pruners.names() if not issubclass(find(pruners, name, Pruner), FITTED)]
 
 
@@ -118,7 +120,7 @@ def test_evidence_is_of_tokens_that_show_something(mapped, evidence_of, folder):
     evidence = evidence_of(mapped)
     media = [mapped.encode(path, probe.QUESTION).visual for path in sorted(folder.iterdir())]
     assert len(evidence) == sum(int((~tokens.is_break).sum()) for tokens in media)
-    assert (evidence.cell[:, 3] >= 0).all()
+    assert (evidence.cell[:][:, 3] >= 0).all()
 
 
 @pytest.mark.shows("codebook")
@@ -126,7 +128,7 @@ def test_evidence_is_of_tokens_that_show_something(mapped, evidence_of, folder):
 def test_a_codebook_prunes_by_share_by_count_and_by_threshold(vlm, book, picture, options):
     media = picture(40, 40, 7)
     tokens = vlm.encode(media, QUESTION).visual
-    pruner = CodebookPruner(codebook=book, **options)
+    pruner = CodebookPruner(codebook=book, budget="prompt", **options)
     kept = pruner.prune(tokens)
     redundancy = book.redundancy(tokens.embeds)
     content = kept.slot[~kept.is_break]
@@ -185,11 +187,35 @@ def test_every_pruner_runs_or_names_what_is_missing(vlm, media):
             assert 3 <= answer.tokens_kept < answer.tokens_total, name
 
 
-def test_only_a_pruner_that_reads_the_question_chooses_by_it(vlm, book, evidence_of, picture):
+def scores_of(pictures, tokens, folder):
+    """A file of scores of the pictures that these tokens are of: the later in a picture, the higher."""
+    counts = tokens.without_breaks().cell[:, 0].bincount().tolist()
+    digests = [picture_digest(picture) for picture in pictures]
+    scores = {key: torch.arange(n) + i / 2 for i, (key, n) in enumerate(zip(digests, counts, strict=True))}
+    save_file(scores, folder / "scores.safetensors")
+    return folder / "scores.safetensors"
+
+
+def test_scores_are_of_the_tokens_of_their_pictures(vlm, picture, tmp_path):
+    media = [picture(64, 64, 1), picture(96, 64, 5)]
+    prompt = vlm.encode(media, QUESTION, signals=frozenset({"picture"}))
+    file = scores_of(media, prompt.visual, tmp_path)
+    shown = prompt.visual.without_breaks()
+    first, second = (shown.slot[shown.cell[:, 0] == image].tolist() for image in (0, 1))
+    # A token of the second picture beats the one as late in the first by a half.
+    rank = {slot: i for slots in (first, second) for i, slot in enumerate(slots)}
+    order = sorted(rank, key=lambda slot: (rank[slot], slot in second))
+    kept = Scores(tokens=4, file=str(file)).prune(prompt.visual)
+    assert kept.slot[~kept.is_break].tolist() == sorted(order[-4:])
+
+
+def test_only_a_pruner_that_reads_the_question_chooses_by_it(vlm, book, evidence_of, picture, tmp_path):
     media, questions = picture(64, 64, 1), (QUESTION, "how many dogs are in the garden?")
     asked = [vlm.encode(media, question, signals=vlm.signals).visual for question in questions]
+    file = scores_of([media], asked[0], tmp_path)
     for name in pruners.names():
-        pruner = pruners.make(f"{name}:tokens=4")
+        needs = f",file={file}" if name == "scores" else ""
+        pruner = pruners.make(f"{name}:tokens=4{needs}")
         if isinstance(pruner, BookPruner):
             pruner = replace(pruner, codebook=book)
         if isinstance(pruner, Learned):

@@ -51,10 +51,11 @@ def raw(vlm, tower, media, monkeypatch):
     source = sys.modules[type(tower.attentions[0]).__module__]
     eager = source.eager_attention_forward
 
-    def recorded(layer, query, key, *inputs, **options):
-        output, weights = eager(layer, query, key, *inputs, **options)
-        for block in blocks(inputs[1] if len(inputs) > 1 else options.get("attention_mask"), query.shape[2]):
+    def recorded(layer, query, key, value, *inputs, **options):
+        output, weights = eager(layer, query, key, value, *inputs, **options)
+        for block in blocks(inputs[0] if inputs else options.get("attention_mask"), query.shape[2]):
             said[layer].append((query[:, :, block], key[:, :, block], weights[:, :, block, block]))
+            said[layer, "value"].append(value[:, :, block])
         return output, weights
 
     def record_keys(layer, name):
@@ -70,7 +71,7 @@ def raw(vlm, tower, media, monkeypatch):
     monkeypatch.setattr(source, "eager_attention_forward", recorded)
     usual = tower.module.config._attn_implementation
     tower.module.set_attn_implementation("eager")
-    with tower.collect_signals() as signals:
+    with tower.collect_signals(tower.signals) as signals:
         vlm.encode(media, QUESTION)
     tower.module.set_attn_implementation(usual)
     for hook in hooks:
@@ -96,6 +97,39 @@ def test_attention_is_that_of_the_towers_own_eager_attention(tower, raw):
     weights = [weights for _, _, weights in said[tower.attentions[0]]]
     first = received(tower, weights)
     torch.testing.assert_close(signals["cls_attention_first"], first, rtol=1e-4, atol=1e-6)
+
+
+def up_to_projected(tower, last):
+    """The layers whose signals are collected, in order."""
+    return tower.attentions[: list(tower.attentions).index(last) + 1]
+
+
+def test_signals_of_every_layer_are_those_of_its_own_eager_attention(tower, raw):
+    signals, said, last = raw
+    layers = [[weights for _, _, weights in said[layer]] for layer in up_to_projected(tower, last)]
+    expected = torch.stack([received(tower, weights) for weights in layers], -1)
+    torch.testing.assert_close(signals["cls_attention_by_layer"], expected, rtol=1e-4, atol=1e-6)
+    found = [
+        picture.mean((0, 1))[int(tower.has_cls) :] for calls in layers for call in calls for picture in call
+    ]
+    expected = torch.cat(found).reshape(len(layers), -1).T
+    torch.testing.assert_close(signals["received_attention_by_layer"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_values_are_those_of_every_layers_own_attention(tower, raw):
+    """By loops over calls, pictures, heads and patches."""
+    signals, said, last = raw
+    norms, alike = [], []
+    for layer in up_to_projected(tower, last):
+        for picture in (picture for call in said[layer, "value"] for picture in call.transpose(1, 2)):
+            norms += [float(patch.mean(0).abs().sum()) for patch in picture[int(tower.has_cls) :]]
+            center = picture[0] if tower.has_cls else picture.mean(0)
+            heads = [(picture[:, head] @ center[head]).softmax(0) for head in range(picture.shape[1])]
+            alike += torch.stack(heads).mean(0)[int(tower.has_cls) :].tolist()
+    layers = len(up_to_projected(tower, last))
+    for name, values in (("value_norm_by_layer", norms), ("value_similarity_by_layer", alike)):
+        expected = torch.tensor(values).reshape(layers, -1).T
+        torch.testing.assert_close(signals[name], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_layers_of_a_tower_are_all_that_attend_in_it(tower, raw):

@@ -112,6 +112,7 @@ def tars():
 
 def parquet_structs():
     write_parquet("data/train-0.parquet", {"label": range(3), "image": structs(PNGS[:3])})
+    write_parquet("data/.cache/train-0.parquet", {"label": range(3), "image": structs(PNGS[:3])})
     write_parquet("data/train-1.parquet", {"label": range(2), "image": structs(PNGS[3:])})
     return "data"
 

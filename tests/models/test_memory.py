@@ -2,14 +2,18 @@
 
 import gc
 import weakref
+from dataclasses import replace
 from inspect import signature
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from wordsight._utils.notes import listen_to_notes
-from wordsight.errors import ModelError
+from wordsight.errors import ModelError, UsageError
+from wordsight.models.load_options import LoadOptions
 from wordsight.models.memory import PassMemory, is_out_of_memory, row_bytes
 from wordsight.models.vlm import VLM
 from wordsight.pruners.random import Random
@@ -88,7 +92,8 @@ def test_passes_take_no_more_bytes_than_they_may(tiny, prompts, allocator):
     expected = tiny.logits(prompts)
     assert max(tried) == len(prompts)
     tried.clear()
-    each = row_bytes(tiny.model.config, 40, 20, itemsize=4)
+    longest = prompts[-1].length
+    each = row_bytes(tiny.model.config, longest, longest, itemsize=4)
     assert torch.allclose(fresh(tiny, pass_bytes=3 * each).logits(prompts), expected, atol=1e-5)
     assert 1 < max(tried) < len(prompts)
 
@@ -103,8 +108,76 @@ def test_a_repeated_cache_counts_for_every_row():
         vocab_size=32064,
     )
     config = SimpleNamespace(get_text_config=lambda: text, _attn_implementation="sdpa")
-    assert row_bytes(config, 15, 600) - row_bytes(config, 15, 0) >= 600 * 2**19
-    assert row_bytes(config, 15, 600) < 1.1 * 615 * 2**19
+    assert row_bytes(config, 15, 615) - row_bytes(config, 15, 15) >= 600 * 2**19
+    assert row_bytes(config, 15, 615) < 1.1 * 615 * 2**19
+
+
+class LivingTensors(TorchDispatchMode):
+    """The bytes of the tensors that are made while it is open, and their most at any time."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes, self.bytes, self.most = {}, 0, 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.note((arguments, options), 0)  # what was there before
+        made = function(*arguments, **(options or {}))
+        self.note(made, 1)
+        return made
+
+    def note(self, values, share):
+        for storage in (
+            one.untyped_storage() for one in tree_leaves(values) if isinstance(one, torch.Tensor)
+        ):
+            if storage._cdata not in self.sizes:
+                self.sizes[storage._cdata] = size = share * storage.nbytes()
+                self.bytes += size
+                self.most = max(self.most, self.bytes)
+                weakref.finalize(storage, self.gone, storage._cdata)
+
+    def gone(self, key):
+        self.bytes -= self.sizes.pop(key)
+
+
+def begun_alike(prompt, count, lengths=1):
+    """Prompts that share their first half, and their lengths or not."""
+    found = []
+    for i in range(count):
+        embeds = prompt.visual.embeds.clone()
+        embeds[70:] += i
+        other = replace(prompt, visual=replace(prompt.visual, embeds=embeds))
+        found.append(other if i % lengths == 0 else other.followed_by(7))
+        assert found[-1].row  # it is made once, and stays with the prompt
+    return found
+
+
+@pytest.mark.parametrize("lengths", [1, 2], ids=["kept once", "repeated"])
+def test_the_peak_of_a_pass_is_that_of_its_bound_and_flat_in_the_number_of_prompts(deep, prompt, lengths):
+    vlm, peaks = VLM(deep.model, deep.processor, "deep", pass_tokens=2**22, pass_bytes=2**21), []
+    for count in (24, 72):
+        prompts = begun_alike(prompt, count, lengths)
+        with LivingTensors() as tensors:
+            logits = vlm.logits(prompts)
+        peaks.append(tensors.most - logits.nbytes)
+    assert 0.4 * 2**21 < peaks[0] < 1.2 * 2**21
+    assert peaks[1] < 1.05 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("memory", "size"), [("4GB", 4 * 10**9), ("1.5 GiB", 3 * 2**29), ("500MB", 5 * 10**8), (None, None)]
+)
+def test_memory_is_a_size(memory, size):
+    assert LoadOptions(memory=memory).pass_bytes == size
+
+
+@pytest.mark.parametrize("memory", ["", "4", "lots", "-4GB", "0GB"])
+def test_what_is_no_size_is_refused(memory):
+    with pytest.raises(UsageError, match="memory must be a size as 4GB, 500MB or 2GiB"):
+        LoadOptions(memory=memory)
+
+
+def test_a_model_is_loaded_with_the_memory_that_it_is_given():
+    assert VLM.from_pretrained(options=LoadOptions(memory="1GiB")).pass_bytes == 2**30
 
 
 def test_what_is_no_lack_of_memory_is_raised_as_it_is():

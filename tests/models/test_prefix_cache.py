@@ -85,7 +85,8 @@ def test_what_times_an_answer_reads_every_prompt_whole(tiny, passes):
 @pytest.mark.parametrize("limit", ["pass_tokens", "pass_bytes"])
 def test_a_pass_of_few_prompts_changes_no_answer(tiny, limit):
     prompts = asked(tiny, (5, 1, 4))
-    few = 3 * row_bytes(tiny.model.config, max(prompt.length for prompt in prompts), itemsize=4)
+    longest = max(prompt.length for prompt in prompts)
+    few = 3 * row_bytes(tiny.model.config, longest, longest, itemsize=4)
     for most in (1, {"pass_tokens": 100, "pass_bytes": few}[limit]):
         narrow = VLM(tiny.model, tiny.processor, "tiny", **{limit: most})
         assert narrow.answers(prompts, NEW) == tiny.answers(prompts, NEW)

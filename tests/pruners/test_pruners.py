@@ -6,12 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from wordsight import pruners
+from wordsight import picture_digest, pruners
 from wordsight._utils import registry
 from wordsight.errors import UsageError
+from wordsight.models.picture_keys import PICTURE_SIGNALS
 from wordsight.models.text_similarity import TEXT_SIGNALS
 from wordsight.models.tokens import VisualTokens
+from wordsight.models.vision_tower import BY_LAYER
 from wordsight.pruners.base import MergePruner, Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
@@ -20,6 +23,7 @@ from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.learned import Learned
 from wordsight.pruners.prumerge import PruMerge
 from wordsight.pruners.random import Random
+from wordsight.pruners.scores import Scores
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.scorer import Scorer
@@ -54,12 +58,14 @@ def made_up_scorer(width, fingerprint):
 
 
 @pytest.fixture(scope="session")
-def books(tmp_path_factory, tiny):
-    """Folders of made-up books and scorers, by their width; the scorers are the tiny model's."""
+def books(tmp_path_factory, tiny, picture):
+    """Folders of made-up books and scorers, by width, the scorers the tiny model's; and a file of scores."""
     root = tmp_path_factory.mktemp("books")
     for width in (16, 32):
         made_up_book(width).save_pretrained(root / str(width) / "book")
         made_up_scorer(width, tiny.fingerprint).save_pretrained(root / str(width) / "scorer")
+    scores = {"0" * 64: torch.rand(64), picture_digest(picture): torch.rand(144)}
+    save_file(scores, root / "scores.safetensors")
     return root
 
 
@@ -73,6 +79,8 @@ def make(request, books):
             options["codebook"] = str(books / str(width) / "book")
         if issubclass(cls, Learned):
             options["scorer"] = str(books / str(width) / "scorer")
+        if cls is Scores:
+            options["file"] = str(books / "scores.safetensors")
         return cls(**options)
 
     return made
@@ -96,6 +104,8 @@ def layout(cells):
             "question": torch.rand(count, 5, generator=generator) * 2 - 1,
             "nearest_word": torch.randint(20, (count,), generator=generator),
             "word_similarity": torch.rand(count, generator=generator),
+            **{name: torch.rand(count, 6, generator=generator) for name in sorted(BY_LAYER)},
+            "picture": torch.tensor([[0, 0, 0, 0, place, 64] for place in range(count)]),
             "keys_last": torch.randn(count, 3, 4, generator=generator),
         },
     )
@@ -282,10 +292,11 @@ def test_unknown_positions_are_refused(make):
 def test_a_model_without_the_signals_a_method_needs_is_refused_by_their_names(make, monkeypatch, tiny):
     pruner = make(width=32)
     monkeypatch.setattr(tiny, "family", SimpleNamespace(signals=lambda model: frozenset()))
-    if pruner.required_signals <= TEXT_SIGNALS:
+    always = TEXT_SIGNALS | PICTURE_SIGNALS
+    if pruner.required_signals <= always:
         pruner.check(tiny)
         return
-    missing = ", ".join(sorted(pruner.required_signals - TEXT_SIGNALS))
+    missing = ", ".join(sorted(pruner.required_signals - always))
     with pytest.raises(UsageError, match=f"needs {missing}, which tiny"):
         pruner.check(tiny)
 

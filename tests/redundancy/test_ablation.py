@@ -7,8 +7,16 @@ import torch
 from PIL import Image
 
 from wordsight.algorithms.divergence import released_divergence
+from wordsight.errors import ModelError
 from wordsight.redundancy import probe
-from wordsight.redundancy.ablation import LogitPair, ablate_global, ablate_regional, neighborhoods
+from wordsight.redundancy.ablation import (
+    LogitPair,
+    ablate_global,
+    ablate_global_frozen,
+    ablate_regional,
+    frozen_correlation,
+    neighborhoods,
+)
 
 QUESTION = "what is the background?"
 CORNERS_BORDERS_AND_INNER = [0, 11, 132, 143, 5, 59, 60, 138, 13, 77, 130]
@@ -153,6 +161,49 @@ def test_the_intact_image_is_the_same_for_every_token(tiny, prompt, whole):
 def test_the_ablated_image_has_padding_for_the_neighborhood(tiny, prompt, whole, token):
     slow = first_word(tiny, padded(tiny, prompt.visual.embeds, neighborhood(token)))
     torch.testing.assert_close(whole.ablated[token], slow, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def frozen(deep, prompt):
+    return ablate_global_frozen(deep, prompt)
+
+
+@torch.no_grad()
+def first_word_of_frozen(vlm, prompt, places):
+    """Layer by layer: what is not read anew has the states that it has in the intact prompt."""
+    language, inputs = vlm.model.model.language_model, prompt.inputs()
+    states = vlm.model(**inputs, use_cache=False, output_hidden_states=True).hidden_states
+    visual = prompt.is_visual.nonzero()[:, 0]
+    anew = torch.cat([visual[places], torch.arange(int(visual[-1]) + 1, len(prompt.is_visual))])
+    rotary = language.rotary_emb(states[0], position_ids=inputs["position_ids"])
+    mine = states[0][:, anew].clone()
+    mine[:, : len(places)] = vlm.pad_embedding
+    for before, layer in zip(states[:-1], language.layers, strict=True):
+        mixed = before.clone()
+        mixed[:, anew] = mine
+        mine = layer(mixed, attention_mask=None, position_embeddings=rotary)[:, anew]
+    return vlm.model.lm_head(language.norm(mine))[0, -1]
+
+
+@some_tokens
+def test_the_frozen_image_is_read_anew_in_a_neighborhood_and_after_it(deep, prompt, frozen, token):
+    slow = first_word_of_frozen(deep, prompt, neighborhood(token))
+    torch.testing.assert_close(frozen.ablated[token], slow, rtol=1e-5, atol=1e-5)
+
+
+def test_the_frozen_image_is_intact_as_the_image_is(deep, prompt, frozen):
+    torch.testing.assert_close(frozen.intact, ablate_global(deep, prompt).intact)
+
+
+def test_the_frozen_image_ranks_about_as_the_image_does(embedded, picture):
+    asked = embedded.encode(picture, QUESTION)
+    assert 0.8 < frozen_correlation(embedded, asked) < 1
+
+
+def test_a_model_that_reads_pictures_in_both_directions_has_no_frozen_image(deep, prompt, monkeypatch):
+    monkeypatch.setattr(type(deep.family), "is_causal", lambda self, model: False)
+    with pytest.raises(ModelError, match="cannot read some tokens of a prompt anew"):
+        ablate_global_frozen(deep, prompt)
 
 
 def test_every_token_is_examined(regions, whole):

@@ -190,7 +190,7 @@ def test_which_tokens_say_nothing_follows_from_their_distributions(tiny, reading
 
 
 def test_tokens_whose_words_are_those_without_any_say_nothing(tiny, asked, monkeypatch):
-    monkeypatch.setattr(tiny, "logits", lambda prompts: torch.arange(256.0).repeat(len(prompts), 1))
+    monkeypatch.setattr(tiny, "logits", lambda prompts, after: torch.arange(256.0).repeat(len(prompts), 1))
     assert probe.probe_tokens(tiny, asked).says_nothing.all()
 
 

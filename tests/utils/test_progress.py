@@ -161,12 +161,12 @@ def test_every_pass_of_the_model_is_a_part(tiny, prompt, reports):
 
 
 def test_measuring_a_picture_is_reported_often_and_never_goes_back_far(tiny, picture, reports):
-    """The probes, the neighborhoods and the picture without them are a third each."""
+    """Every probe, the neighborhoods, and the picture without them are a fifth each."""
     with report_progress(reports.append):
         measure_tokens(tiny, picture)
     shares = overall(reports)
     assert shares[0] == 0
     assert shares[-1] == pytest.approx(1)
     steps = sorted(set(shares))
-    assert max(after - before for before, after in pairwise(steps)) <= 1 / 6 + 1e-9
-    assert all(any(abs(share - third) < 1e-9 for share in shares) for third in (1 / 3, 2 / 3))
+    assert max(after - before for before, after in pairwise(steps)) <= 1 / 5 + 1e-9
+    assert all(any(abs(share - fifth) < 1e-9 for share in shares) for fifth in (0.2, 0.4, 0.6, 0.8))

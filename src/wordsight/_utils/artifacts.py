@@ -143,13 +143,17 @@ def write_folder(root: Path, files: Sequence[str], tensors: Mapping[str, Tensor]
 
 def read_tensors(path: Path, artifact: Artifact[Any]) -> dict[str, Tensor]:
     """The tensors in a safetensors file. Raises FileError if they cannot be read."""
+    return read_safetensors(path, artifact.remedy)
+
+
+def read_safetensors(path: Path, remedy: str) -> dict[str, Tensor]:
+    """The tensors in a safetensors file. Raises FileError, which says what to do, if they cannot be read."""
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # it is no dict
     except Exception as error:  # safetensors and torch raise whatever they meet in a damaged file
         raise FileError(
-            f"{path} is no safetensors file that can be read ({type(error).__name__}: {error}): "
-            f"{artifact.remedy}"
+            f"{path} is no safetensors file that can be read ({type(error).__name__}: {error}): {remedy}"
         ) from error
 
 

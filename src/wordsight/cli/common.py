@@ -145,6 +145,9 @@ def load_options(
     cache_dir: Annotated[
         str | None, typer.Option(help="where files of the hub are kept", rich_help_panel=PANEL)
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="of a pass beside the model, as 4GB", rich_help_panel=PANEL)
+    ] = None,
     processor: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, as max_pixels=501760", rich_help_panel=PANEL)
     ] = None,
@@ -169,6 +172,7 @@ def load_options(
         revision=revision,
         adapter=adapter,
         cache_dir=cache_dir,
+        memory=memory,
         processor=named_values("--processor", processor or ()),
         template=named_values("--template", template or ()),
         generation=GenerationOptions.parse(generation or ()),

@@ -8,6 +8,7 @@ import re
 import struct
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path, PurePath
 from typing import IO, Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -60,6 +61,14 @@ def load_picture(picture: Picture) -> Image.Image:
     if hasattr(picture, "__array__"):
         return upright_rgb(picture_of_array(picture), "the array")
     return read_picture(*seekable(picture, "picture"))
+
+
+def picture_digest(picture: Picture) -> str:
+    """The sha256, in hexadecimal, of a picture's mode, size and pixels as `load_picture` opens it: f"{mode}
+    {size} " and the pixels' bytes. That of a file that holds the same pixels is the same.
+    """
+    image = load_picture(picture)
+    return sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
 
 
 def _upright_image(image: Image.Image) -> Image.Image:

@@ -40,31 +40,31 @@ class PromptRow:
     is_video: Tensor
     marks: Tensor | None = None
 
-    def part(self, start: int, end: int | None) -> PromptRow:
-        """The positions from `start` to `end`."""
-        before, within = int(self.is_visual[:start].sum()), int(self.is_visual[start:end].sum())
-        rows = slice(before, before + within)
+    def part(self, columns: slice | Tensor) -> PromptRow:
+        """The positions at `columns`, ascending."""
+        visual = (self.is_visual.cumsum(0) - 1)[columns][self.is_visual[columns]]
         return replace(
             self,
-            sequence={name: values[..., start:end] for name, values in self.sequence.items()},
-            is_visual=self.is_visual[start:end],
-            embeds=self.embeds[rows],
-            deep=tuple(layer[rows] for layer in self.deep),
-            is_video=self.is_video[rows],
+            sequence={name: values[..., columns] for name, values in self.sequence.items()},
+            is_visual=self.is_visual[columns],
+            embeds=self.embeds[visual],
+            deep=tuple(layer[visual] for layer in self.deep),
+            is_video=self.is_video[visual],
         )
 
     def common_prefix(self, other: PromptRow) -> int:
         """How many of the first tokens are the same in both rows."""
         length = min(len(self.is_visual), len(other.is_visual))
-        mine, yours = self.part(0, length), other.part(0, length)
-        same = mine.is_visual == yours.is_visual
-        for name, values in mine.sequence.items():
-            same &= (values == yours.sequence[name]).reshape(-1, length).all(0)
-        places = (mine.is_visual & yours.is_visual).nonzero()[:, 0]
-        visual = min(len(mine.embeds), len(yours.embeds), len(places))
+        mine, yours = self.is_visual[:length], other.is_visual[:length]
+        same = mine == yours
+        for name, values in self.sequence.items():
+            equal = values[..., :length] == other.sequence[name][..., :length]
+            same &= equal.reshape(-1, length).all(0)
+        places = (mine & yours).nonzero()[:, 0]
+        visual = len(places)
         # A row of text has no deepstack features, and no visual token to compare.
-        for ours, theirs in zip((mine.embeds, *mine.deep), (yours.embeds, *yours.deep), strict=visual > 0):
-            same[places[:visual]] &= (ours[:visual] == theirs[:visual]).all(-1)
+        for ours, theirs in zip((self.embeds, *self.deep), (other.embeds, *other.deep), strict=visual > 0):
+            same[places] &= (ours[:visual] == theirs[:visual]).all(-1)
         return int(same.int().cumprod(0).sum())
 
 
@@ -117,11 +117,11 @@ def to_batch_after(
 
     The rest is meant for a forward pass with the first part's key-value cache, repeated for every row.
     """
-    rest = to_batch([row.part(length, None) for row in rows], padding)
+    rest = to_batch([row.part(slice(length, None)) for row in rows], padding)
     rest["attention_mask"] = torch.cat(
         [rest["attention_mask"].new_ones(len(rows), length), rest["attention_mask"]], 1
     )
-    return to_batch([rows[0].part(0, length)]), rest
+    return to_batch([rows[0].part(slice(length))]), rest
 
 
 def to_batch_of_groups(
@@ -130,8 +130,8 @@ def to_batch_of_groups(
     """The first tokens of every group, as many as given, which all of its rows share, as a batch; all rows,
     with padding between those and the rest, and the features of the rest; and (rows,) the group of each.
     """
-    first = to_batch([rows[0].part(0, length) for rows, length in groups])
-    rest = to_batch([row.part(length, None) for rows, length in groups for row in rows], padding)
+    first = to_batch([rows[0].part(slice(length)) for rows, length in groups])
+    rest = to_batch([row.part(slice(length, None)) for rows, length in groups for row in rows], padding)
     group = torch.tensor([number for number, (rows, _) in enumerate(groups) for _ in rows])
     of_tokens = [name for name in first if name != "mm_encoder_outputs"]
     whole = {name: torch.cat([first[name][..., group, :], rest[name]], -1) for name in of_tokens}

@@ -16,10 +16,12 @@ import copy
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from threading import Lock, RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -30,9 +32,12 @@ from wordsight.errors import ModelError
 from wordsight.models.layer_state import Attention, LayerState
 from wordsight.models.prompt import Prompt
 
+_guard = Lock()
+_locks: WeakKeyDictionary[Any, AbstractContextManager[Any]] = WeakKeyDictionary()
+
 
 @dataclass(frozen=True)
-class Beginning:
+class BatchBeginning:
     """What a batch of prompts begins with, read before the rest of it.
 
     cache   its keys and values; of the layers before the first cut alone, where tokens are dropped.
@@ -58,8 +63,8 @@ class _AtTheCut(Exception):
 
 def read_beginning(
     model: Any, first: Mapping[str, Any], prompts: Sequence[Prompt], group: Tensor, mask: Tensor
-) -> Beginning | None:
-    """What these prompts begin with: row `group` (B,) of the inputs `first`; `mask` as in Beginning.
+) -> BatchBeginning | None:
+    """What these prompts begin with: row `group` (B,) of the inputs `first`; `mask` as in BatchBeginning.
 
     None where tokens are dropped between layers that take more than states and rotary embeddings.
     """
@@ -70,7 +75,7 @@ def read_beginning(
         cache = model(**given)[cache_name(model)]
         cache.batch_select_indices(group)
         none = mask[:0]
-        return Beginning(cache, mask, none, none, none, ())
+        return BatchBeginning(cache, mask, none, none, none, ())
     layers, cache = decoder_layers(model), DynamicCache()
     found: dict[int, tuple[Any, ...]] = {}
 
@@ -91,12 +96,12 @@ def read_beginning(
         return None
     cache.batch_select_indices(group)
     places = tuple(part if part.shape[-3] == 1 else part[..., group, :, :] for part in rotary)
-    return Beginning(cache, mask, found[0][0][group], hidden[group], captured["query"][group], places)
+    return BatchBeginning(cache, mask, found[0][0][group], hidden[group], captured["query"][group], places)
 
 
 @contextmanager
 def pruning_hooks(
-    model: Any, prompts: Sequence[Prompt], beginning: Beginning | None = None
+    model: Any, prompts: Sequence[Prompt], beginning: BatchBeginning | None = None
 ) -> Iterator[dict[str, Any]]:
     """While open, one run of the model on these prompts, collated in this order, drops what their layerwise
     methods say; or one on what comes after their beginning. The mapping is what the run has to be given.
@@ -130,13 +135,34 @@ class _Captured(Exception):
     """Ends a layer once its attention is captured."""
 
 
+def exclusive(model: Any) -> AbstractContextManager[Any]:
+    """While open, no other thread uses this model, whose layers may be changed for a run."""
+    with _guard:
+        lock: AbstractContextManager[Any] = _locks.setdefault(model, RLock())
+    return lock
+
+
+@contextmanager
+def replaced_attention(attention: Any, attend: Callable[..., Any]) -> Iterator[None]:
+    """While open, this attention is computed by a function like those of transformers."""
+    config, name = attention.config, f"wordsight_{id(attend)}"
+    ALL_ATTENTION_FUNCTIONS[name] = attend
+    attention.config = copy.copy(config)
+    attention.config._attn_implementation = name
+    try:
+        yield
+    finally:
+        attention.config = config
+        del ALL_ATTENTION_FUNCTIONS[name]
+
+
 @contextmanager
 def capture_attention(attention: Any, *, only: bool = False) -> Iterator[dict[str, Any]]:
     """While open, the first call of this attention goes into the mapping: queries, keys, mask, options. With
     `only` it ends there, and so does the block.
     """
     captured: dict[str, Any] = {}
-    config, name = attention.config, f"wordsight_{id(captured)}"
+    config = attention.config
 
     def capture(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
         attention.config = config
@@ -148,15 +174,8 @@ def capture_attention(attention: Any, *, only: bool = False) -> Iterator[dict[st
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
         return attend(module, query, key, value, mask, **options)
 
-    ALL_ATTENTION_FUNCTIONS[name] = capture
-    attention.config = copy.copy(config)
-    attention.config._attn_implementation = name
-    try:
-        with suppress(_Captured):
-            yield captured
-    finally:
-        attention.config = config
-        del ALL_ATTENTION_FUNCTIONS[name]
+    with replaced_attention(attention, capture), suppress(_Captured):
+        yield captured
 
 
 def not_captured(layer: Any) -> ModelError:
@@ -301,7 +320,7 @@ class _Run:
         prompts: Sequence[Prompt],
         layers: Sequence[Any],
         final_norm: Callable[[Tensor], Tensor],
-        beginning: Beginning | None,
+        beginning: BatchBeginning | None,
     ) -> None:
         self.prompts, self.layer, self.beginning = prompts, layers[0], beginning
         self.final_norm = final_norm

@@ -29,6 +29,8 @@ BUILT_IN: dict[str, Callable[[], Path]] = {"demo": lambda: demo.MODEL, photos.NA
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["bnb-8bit", "bnb-4bit", "torchao-8bit"]
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?")
+SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([MG]i?B)")
+SCALES = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 NEW_TOKENS = 64  # of an answer, where nothing else is asked for
 Values = Mapping[str, Any]
 
@@ -91,6 +93,7 @@ class LoadOptions:
     cache_dir     where files of the hub are kept, instead of HF_HUB_CACHE; token, instead of HF_TOKEN.
     processor     options of its image and video processor, as max_pixels.
     template      variables of its chat template, as enable_thinking.
+    memory        what a pass may take beside the model, as 4GB; None is at most 4 GiB, see `free_pass_bytes`.
     """
 
     device: str = "auto"
@@ -105,9 +108,15 @@ class LoadOptions:
     processor: Values = field(default_factory=dict)
     template: Values = field(default_factory=dict)
     generation: GenerationOptions = field(default_factory=GenerationOptions)
+    memory: str | None = None
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.memory is not None and not self.pass_bytes:
+            raise UsageError(
+                f"memory must be a size as 4GB, 500MB or 2GiB, got {shown(self.memory)}: what a pass may "
+                "take beside the model"
+            )
         if not DEVICE.fullmatch(self.device):
             raise UsageError(
                 f"device must be auto, cpu, mps or cuda, or one of several as cuda:1, got "
@@ -121,9 +130,15 @@ class LoadOptions:
         """Where files of the hub are and how they are asked for, as transformers takes it."""
         return {name: getattr(self, name) for name in ("revision", "cache_dir", "token")}
 
+    @property
+    def pass_bytes(self) -> int | None:
+        """The bytes of `memory`, None where it says none."""
+        parts = SIZE.fullmatch(self.memory or "")
+        return int(float(parts[1]) * SCALES[parts[2]]) or None if parts else None
+
     def as_json(self) -> LoadRecord:
         """What is asked for beyond what is usual; where a model runs is said elsewhere, and no token is."""
-        record = _unusual(self, {"device", "cache_dir", "token", "generation"})
+        record = _unusual(self, {"device", "cache_dir", "token", "generation", "memory"})
         if generation := _unusual(self.generation):
             record["generation"] = generation
         return cast(LoadRecord, record)  # its fields are those of the class

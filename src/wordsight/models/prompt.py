@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -45,6 +46,19 @@ class Prompt:
     def length(self) -> int:
         """How many tokens the language model reads."""
         return len(self.is_visual) - int(self.is_visual.sum()) + len(self.visual)
+
+    @cached_property
+    def row(self) -> PromptRow:
+        """What is really read of the prompt."""
+        kept = self.is_kept()
+        sequence = {name: values[..., kept] for name, values in self.sequence.items()}
+        if (places := sequence["position_ids"]).ndim > 1:
+            # The first axis of M-RoPE only tells packed sequences apart: a gap in it would look like one.
+            places[0] = torch.arange(places.shape[-1], device=places.device)
+        visual, is_visual = self.visual, self.is_visual[kept]
+        is_video = torch.zeros_like(kept) if self.is_video is None else self.is_video
+        own = is_video[kept][is_visual]
+        return PromptRow(sequence, is_visual, visual.embeds, visual.deep, visual.listed, own, visual.marks)
 
     def contiguous(self) -> Prompt:
         """The same prompt with positions that count the kept tokens without gaps, as the papers' code has
@@ -110,7 +124,7 @@ def collate(prompts: Sequence[Prompt]) -> dict[str, Any]:
     """
     if not prompts or isinstance(prompts, Prompt):
         raise UsageError(f"prompts must be a list of at least one prompt, got {shown(prompts)}")
-    return batching.to_batch([_row(prompt) for prompt in prompts])
+    return batching.to_batch([prompt.row for prompt in prompts])
 
 
 def collate_after(
@@ -120,7 +134,13 @@ def collate_after(
     prompt, with so much more padding than the longest needs, for a pass with the first part's key-value
     cache.
     """
-    return batching.to_batch_after([_row(prompt) for prompt in prompts], length, padding)
+    return batching.to_batch_after([prompt.row for prompt in prompts], length, padding)
+
+
+def collate_columns(prompts: Sequence[Prompt], columns: Sequence[Tensor]) -> dict[str, Any]:
+    """Of each prompt the read tokens at its columns, ascending, as a batch like that of `collate`."""
+    pairs = zip(prompts, columns, strict=True)
+    return batching.to_batch([prompt.row.part(places) for prompt, places in pairs])
 
 
 def collate_groups(
@@ -130,7 +150,7 @@ def collate_groups(
     prompts whole, but for the features of those tokens, for `generate` with the key-value cache of the first
     part; and (prompts,) which of its rows each prompt begins with.
     """
-    rows = [([_row(prompt) for prompt in prompts], length) for prompts, length in groups]
+    rows = [([prompt.row for prompt in prompts], length) for prompts, length in groups]
     return batching.to_batch_of_groups(rows, padding)
 
 
@@ -141,17 +161,4 @@ def shared_prefix_length(prompts: Sequence[Prompt]) -> int:
     """
     if any(prompt.layerwise for prompt in prompts):
         return 0
-    return batching.shared_prefix_length([_row(prompt) for prompt in prompts])
-
-
-def _row(prompt: Prompt) -> PromptRow:
-    """What is really read of a prompt."""
-    kept = prompt.is_kept()
-    sequence = {name: values[..., kept] for name, values in prompt.sequence.items()}
-    if (places := sequence["position_ids"]).ndim > 1:
-        # The first axis of M-RoPE only tells packed sequences apart: a gap in it would look like one.
-        places[0] = torch.arange(places.shape[-1], device=places.device)
-    visual, is_visual = prompt.visual, prompt.is_visual[kept]
-    is_video = torch.zeros_like(kept) if prompt.is_video is None else prompt.is_video
-    own = is_video[kept][is_visual]
-    return PromptRow(sequence, is_visual, visual.embeds, visual.deep, visual.listed, own, visual.marks)
+    return batching.shared_prefix_length([prompt.row for prompt in prompts])

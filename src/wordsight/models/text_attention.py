@@ -12,6 +12,7 @@ from wordsight.models.layer_hooks import (
     attention_layers,
     attention_of_row,
     capture_attention,
+    exclusive,
     not_captured,
 )
 from wordsight.models.prompt import Prompt
@@ -27,6 +28,7 @@ def text_attention(model: Any, prompt: Prompt) -> Tensor:
     """
     visual = prompt.is_visual[prompt.is_kept()].nonzero()[:, 0]  # (N,)
     with ExitStack() as stack:
+        stack.enter_context(exclusive(model))
         captured = [
             stack.enter_context(capture_attention(layer.self_attn)) for layer in attention_layers(model)
         ]

@@ -65,7 +65,7 @@ def _of_modality(
     collected: Mapping[str, Tensor] = {}
     with ExitStack() as hooks:
         if signals and (tower := family.tower(model)):
-            collected = hooks.enter_context(tower.collect_signals())
+            collected = hooks.enter_context(tower.collect_signals(signals))
         output = encode(**given, return_dict=True)
     if output.pooler_output is None:
         raise ModelError(

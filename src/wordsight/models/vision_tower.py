@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-SIGNALS = frozenset(
-    {"cls_attention", "cls_attention_first", "cls_attention_undivided", "features", "keys", "keys_last"}
+# What is measured of the layer that is projected, and of the last one.
+PROJECTED = {"cls_attention": "cls_attention", "keys": "keys"}
+LAST = {"cls_attention_undivided": "cls_attention_undivided", "keys_last": "keys"}
+BY_LAYER = frozenset(
+    {
+        "cls_attention_by_layer",
+        "received_attention_by_layer",
+        "value_norm_by_layer",
+        "value_similarity_by_layer",
+    }
 )
-QUERIES = 512  # of a packed tower at a time: attention takes (heads, QUERIES, patches), whatever the picture
+SIGNALS = frozenset({*PROJECTED, *LAST, "cls_attention_first", "features"}) | BY_LAYER
+QUERIES = 512  # at a time: attention takes (heads, QUERIES, patches), whatever the picture
+
+Heads = tuple[Tensor, Tensor, Tensor]  # queries, keys and values, (patches, heads, width) each
 
 
 @dataclass(frozen=True)
 class VisionTower:
-    """A vision tower whose attention layers have q_proj and k_proj.
+    """A vision tower whose attention layers have q_proj, k_proj and v_proj.
 
     attentions  those of all layers, in order.
     state       which of its hidden states is projected; None for what it returns last.
@@ -30,6 +42,11 @@ class VisionTower:
     first layer; of the last one are keys_last and cls_attention_undivided (N,), as if it had one head. In a
     tower without [CLS] attention is what a patch gets from all patches, on average (the fallback of
     FasterVLM), and there is no cls_similarity.
+
+    Signals of all layers up to the one that is projected, (N, layers): cls_attention_by_layer;
+    received_attention_by_layer, what a patch gets from all tokens, [CLS] too; value_norm_by_layer, the sum of
+    the absolute values of a patch's value, mean over heads; and value_similarity_by_layer, the softmax over
+    tokens of the product of their value with that of [CLS] (of the mean of all without it), mean over heads.
     """
 
     module: nn.Module
@@ -43,34 +60,52 @@ class VisionTower:
         return SIGNALS | {"cls_similarity"} if self.has_cls else SIGNALS
 
     @contextmanager
-    def collect_signals(self) -> Iterator[Mapping[str, Tensor]]:
-        """While open, a pass of the tower fills the mapping with its signals, a row for each patch."""
+    def collect_signals(self, names: frozenset[str]) -> Iterator[Mapping[str, Tensor]]:
+        """While open, a pass of the tower fills the mapping with the signals named, a row for each patch."""
         found: dict[str, Tensor] = {}
-        # hidden_states[i] is what layer i - 1 returns: index -1 is the last layer, -2 the one before.
-        layer = -1 if self.state is None else self.state if self.state < 0 else self.state - 1
-        first, projected, last = self.attentions[0], self.attentions[layer], self.attentions[-1]
+        columns: dict[str, list[Tensor]] = {name: [] for name in names & BY_LAYER}
+        plan = self._plan(names)
 
         def attention(module: Any, arguments: tuple[Tensor, ...], options: dict[str, Any]) -> None:
             states = arguments[0] if arguments else options["hidden_states"]
-            signals = self._attention(module, states, options)
-            if module is first:
-                found["cls_attention_first"] = signals["cls_attention"]
-            if module is projected:
-                found.update({name: signals[name] for name in ("cls_attention", "keys")})
-            if module is last:
-                found["cls_attention_undivided"] = signals["cls_attention_undivided"]
-                found["keys_last"] = signals["keys"]
+            query, key, value = self._heads(module, states)
+            sequences = self._sequences((query, key, value), options)
+            for name, measure in plan[module].items():
+                if measure == "keys":
+                    found[name] = key[..., self.has_cls :, :, :].float().flatten(0, -3)
+                    continue
+                rows = torch.cat([MEASURES[measure](one, self.has_cls) for one in sequences])
+                if name in columns:
+                    columns[name].append(rows)
+                else:
+                    found[name] = rows
 
         def outputs(module: Any, arguments: Any, output: Any) -> None:
             last = self.state is None
             states = output.last_hidden_state if last else output.hidden_states[self.state]
             found.update(self._features(states.float()))
+            found.update({name: torch.stack(layers, -1) for name, layers in columns.items()})
 
         with ExitStack() as hooks:
-            for module in {first, projected, last}:
+            for module in plan:
                 hooks.callback(module.register_forward_pre_hook(attention, with_kwargs=True).remove)
             hooks.callback(self.module.register_forward_hook(outputs).remove)
             yield found
+
+    def _plan(self, names: frozenset[str]) -> dict[nn.Module, dict[str, str]]:
+        """What is measured of each attention layer: the measure of every signal."""
+        # hidden_states[i] is what layer i - 1 returns: index -1 is the last layer, -2 the one before.
+        layer = -1 if self.state is None else self.state if self.state < 0 else self.state - 1
+        layers = self.attentions[: layer % len(self.attentions) + 1]
+        plan: dict[nn.Module, dict[str, str]] = defaultdict(dict)
+        if "cls_attention_first" in names:
+            plan[layers[0]]["cls_attention_first"] = "cls_attention"
+        for module in layers if names & BY_LAYER else ():
+            plan[module].update({name: name.removesuffix("_by_layer") for name in names & BY_LAYER})
+        for module, signals in ((layers[-1], PROJECTED), (self.attentions[-1], LAST)):
+            if asked := {name: measure for name, measure in signals.items() if name in names}:
+                plan[module].update(asked)
+        return plan
 
     def _features(self, states: Tensor) -> dict[str, Tensor]:
         """What the states that are projected (images, patches, C) tell of the patches."""
@@ -80,31 +115,22 @@ class VisionTower:
         similarity = torch.cosine_similarity(states[:, 1:], states[:, :1], -1).flatten()
         return {"features": features, "cls_similarity": similarity}
 
-    def _attention(self, module: Any, states: Tensor, options: Mapping[str, Any]) -> dict[str, Tensor]:
-        """What a layer's attention tells of the patches (images, patches, width)."""
-        query, key = module.q_proj(states), module.k_proj(states)
+    def _heads(self, module: Any, states: Tensor) -> Heads:
+        """Queries, keys and values (..., patches, heads, width) of a layer."""
+        query, key, value = module.q_proj(states), module.k_proj(states), module.v_proj(states)
         if hasattr(module, "q_norm"):
             query, key = module.q_norm(query), module.k_norm(key)
-        asking = query[:, :1] if self.has_cls else query
-        heads = (module.num_heads, module.head_dim)
-        pairs = zip(asking.unflatten(-1, heads), key.unflatten(-1, heads), strict=True)
-        by_head = [self._received(torch.einsum("qhw,khw->hqk", *pair) * module.scale) for pair in pairs]
-        whole = [self._received(q @ k.T / q.shape[-1] ** 0.5) for q, k in zip(asking, key, strict=True)]
-        return {
-            "cls_attention": torch.cat([weights.mean(0) for weights in by_head]),
-            "cls_attention_undivided": torch.cat(whole),
-            "keys": key[:, self.has_cls :].float().unflatten(-1, heads).flatten(0, 1),
-        }
+        return _divided(module, query, key, value)
 
-    def _received(self, logits: Tensor) -> Tensor:
-        """(..., patches) the attention that patches get, of logits (..., queries, keys)."""
-        return logits.float().softmax(-1).mean(-2)[..., self.has_cls :]
+    def _sequences(self, heads: Heads, options: Mapping[str, Any]) -> list[Heads]:
+        """Those of the patches that attend to each other, picture by picture, as they attend."""
+        return list(zip(*heads, strict=True))
 
 
 @dataclass(frozen=True)
 class PackedVisionTower(VisionTower):
     """A vision tower that reads the patches of all pictures, of any size, in one row; its attention layers
-    have a fused qkv, or q_proj and k_proj, and rotate positions in.
+    have a fused qkv, or q_proj, k_proj and v_proj, and rotate positions in.
 
     A patch attends to the patches of its own sequence: those of a picture, of a frame, or of a window of one,
     as the layer's `cu_seqlens` or its mask says. Attention is of queries and keys with positions, as the
@@ -120,23 +146,23 @@ class PackedVisionTower(VisionTower):
     def _features(self, states: Tensor) -> dict[str, Tensor]:
         return {"features": states.reshape(-1, states.shape[-1])}  # (patches, C)
 
-    def _attention(self, module: Any, states: Tensor, options: Mapping[str, Any]) -> dict[str, Tensor]:
-        """What a layer's attention tells of the patches (patches, width)."""
+    def _heads(self, module: Any, states: Tensor) -> Heads:
         states = states.reshape(-1, states.shape[-1])
-        if hasattr(module, "qkv"):
-            query, key, _ = module.qkv(states).chunk(3, -1)
-        else:
-            query, key = module.q_proj(states), module.k_proj(states)
-        query, key = (part.unflatten(-1, (module.num_heads, -1)) for part in (query, key))
+        if not hasattr(module, "qkv"):
+            return super()._heads(module, states)
+        return _divided(module, *module.qkv(states).chunk(3, -1))
+
+    def _sequences(self, heads: Heads, options: Mapping[str, Any]) -> list[Heads]:
+        query, key, value = heads
         lengths = sequence_lengths(options)
-        placed = (apply_rotary(part, *options["position_embeddings"]) for part in (query, key))
-        pairs = list(zip(*(torch.split(part, lengths) for part in placed), strict=True))
-        whole = [(q.flatten(1)[:, None], k.flatten(1)[:, None]) for q, k in pairs]  # as if it had one head
-        return {
-            "cls_attention": torch.cat([received_attention(*pair) for pair in pairs]),
-            "cls_attention_undivided": torch.cat([received_attention(*pair) for pair in whole]),
-            "keys": key.float(),
-        }
+        placed = *(apply_rotary(part, *options["position_embeddings"]) for part in (query, key)), value
+        return list(zip(*(torch.split(part, lengths) for part in placed), strict=True))
+
+
+def _divided(module: Any, *parts: Any) -> Heads:
+    """Queries, keys and values (..., width) as (..., heads, width of one)."""
+    query, key, value = (part.unflatten(-1, (module.num_heads, -1)) for part in parts)
+    return query, key, value
 
 
 def sequence_lengths(options: Mapping[str, Any]) -> list[int]:
@@ -162,6 +188,39 @@ def received_attention(query: Tensor, key: Tensor) -> Tensor:
         logits = torch.einsum("qhw,khw->hqk", asking, key) / key.shape[-1] ** 0.5
         total += logits.float().softmax(-1).sum((0, 1))
     return total / (query.shape[0] * query.shape[1])
+
+
+def _cls_attention(heads: Heads, has_cls: bool) -> Tensor:
+    query, key, _ = heads
+    return received_attention(query[:1] if has_cls else query, key)[has_cls:]
+
+
+def _cls_attention_undivided(heads: Heads, has_cls: bool) -> Tensor:
+    query, key, value = (part.flatten(1)[:, None] for part in heads)
+    return _cls_attention((query, key, value), has_cls)
+
+
+def _received_attention(heads: Heads, has_cls: bool) -> Tensor:
+    return received_attention(heads[0], heads[1])[has_cls:]
+
+
+def _value_norm(heads: Heads, has_cls: bool) -> Tensor:
+    return heads[2].float().mean(1).abs().sum(-1)[has_cls:]
+
+
+def _value_similarity(heads: Heads, has_cls: bool) -> Tensor:
+    value = heads[2].float()
+    center = value[0] if has_cls else value.mean(0)  # (heads, width)
+    return torch.einsum("hw,khw->hk", center, value).softmax(-1).mean(0)[has_cls:]
+
+
+MEASURES: Mapping[str, Callable[[Heads, bool], Tensor]] = {
+    "cls_attention": _cls_attention,
+    "cls_attention_undivided": _cls_attention_undivided,
+    "received_attention": _received_attention,
+    "value_norm": _value_norm,
+    "value_similarity": _value_similarity,
+}
 
 
 def mean_pooled(signal: Tensor, factor: int, side: int) -> Tensor:

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from wordsight._utils.progress import subtasks
 from wordsight.errors import ModelError, ModelNote, UsageError, located, shown
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.batching import batches
+from wordsight.models.cascade import Beginning, can_cascade, last_token_only, reading_after, reading_again
 from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, check_pruner, closes_gaps
 from wordsight.models.context import PromptLength, check_length
 from wordsight.models.conversation import Conversation, Message, Turn
@@ -34,11 +35,19 @@ from wordsight.models.families.base import Size
 from wordsight.models.fingerprints import Fingerprint, Parts, fingerprint_of_files, fingerprint_of_model
 from wordsight.models.finite import FiniteLogits, check_logits
 from wordsight.models.generation import Generated, departures, generation_arguments, read_generated, seeded
-from wordsight.models.layer_hooks import cache_name, is_flash, pruning_hooks, read_beginning, tokens_read
+from wordsight.models.layer_hooks import (
+    cache_name,
+    exclusive,
+    is_flash,
+    pruning_hooks,
+    read_beginning,
+    tokens_read,
+)
 from wordsight.models.load_options import NEW_TOKENS, LoadOptions
 from wordsight.models.loading import load
-from wordsight.models.memory import GIB, PassMemory, row_bytes
+from wordsight.models.memory import GIB, PassMemory, free_pass_bytes, row_bytes
 from wordsight.models.offloading import input_device, on_device, onloaded
+from wordsight.models.picture_keys import PICTURE_SIGNALS, with_picture_keys
 from wordsight.models.prefix_cache import (
     Continuation,
     collate_continuations,
@@ -47,7 +56,14 @@ from wordsight.models.prefix_cache import (
 )
 from wordsight.models.preflight import Preflight
 from wordsight.models.processing import Processed, process
-from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after, shared_prefix_length
+from wordsight.models.prompt import (
+    Prompt,
+    PromptPruner,
+    collate,
+    collate_after,
+    collate_columns,
+    shared_prefix_length,
+)
 from wordsight.models.rows import MODALITIES, Row, check_count, split_rows
 from wordsight.models.text_similarity import TEXT_SIGNALS, with_text_signals
 from wordsight.models.tokens import VisualTokens
@@ -57,6 +73,7 @@ from wordsight.models.vision import Seeing, encode_images, find_encoder
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
+T = TypeVar("T")
 DRIFT = 0.02  # most that logits may differ, as a share of the largest, between two ways to read one prompt
 
 
@@ -69,8 +86,8 @@ class VLM:
 
     pass_tokens bounds how many tokens, past their shared beginning, one forward pass of `logits` reads, and
     how many prompts are given to `generate` at a time; pass_bytes, about how many bytes they take beside the
-    model: keys and values of what is shared are repeated for every prompt. Both change nothing but last
-    digits. options are those it was loaded with; of generation, they hold for answers.
+    model. Both change nothing but last digits. options are those it was loaded with; of generation, they hold
+    for answers.
     """
 
     model: PreTrainedModel
@@ -130,14 +147,16 @@ class VLM:
         if isinstance(dtype, torch.dtype):
             given["dtype"] = str(dtype).removeprefix("torch.")
         options = replace(options or LoadOptions(), **given)
-        vlm = cls(*load(name, options), name, options=options)
+        model, processor = load(name, options)
+        room = options.pass_bytes or free_pass_bytes(model.device)
+        vlm = cls(model, processor, name, options=options, pass_bytes=room)
         vlm._is_loaded = True
         return vlm
 
     @property
     def signals(self) -> frozenset[str]:
         """What pruners may ask for: of the vision tower, and of the words that the model knows."""
-        return self.family.signals(self.model) | TEXT_SIGNALS
+        return self.family.signals(self.model) | TEXT_SIGNALS | PICTURE_SIGNALS
 
     @property
     def fingerprint(self) -> str:
@@ -243,10 +262,12 @@ class VLM:
         (prompt,) = self._prompts(
             processed.inputs,
             [question],
-            signals=signals,
+            signals=signals - PICTURE_SIGNALS,
             sizes=[frame.size for frame in processed.media.frames],
             visual=None if visual is None else [visual],
         )
+        if signals & PICTURE_SIGNALS:
+            return replace(prompt, visual=with_picture_keys(prompt.visual, processed.media))
         return prompt
 
     def read(self, inputs: Mapping[str, Any], *, signals: frozenset[str] = frozenset()) -> list[Prompt]:
@@ -262,6 +283,11 @@ class VLM:
         """
         if not isinstance(inputs, Mapping):
             raise UsageError(f"inputs must be what a processor returns for a batch, got {shown(inputs)}")
+        if signals & PICTURE_SIGNALS:
+            raise UsageError(
+                "what a processor returned does not tell which picture it is of, so that nothing can be "
+                "looked up by the picture (the signal `picture`); give the picture itself, as to VLM.encode"
+            )
         questions = last_questions(self.processor, inputs) if "question" in signals else None
         return self._prompts(inputs, questions, signals=signals)
 
@@ -322,49 +348,125 @@ class VLM:
         self._checked = True
 
     @torch.no_grad()
-    def logits(self, prompts: Sequence[Prompt]) -> Tensor:
+    def logits(self, prompts: Sequence[Prompt], *, after: Beginning | None = None) -> Tensor:
         """(B, V) float32 logits of the first generated token of every prompt.
 
-        What all prompts begin with, text and visual tokens alike, is computed once. Raises UsageError if one
-        exceeds the model's context.
+        What all prompts begin with, text and visual tokens alike, is computed once; or not at all, where they
+        begin as one does that was read before (`begin`). Raises UsageError if one exceeds the model's
+        context.
         """
         self.check_lengths(prompts)
-        shares = len(prompts) > 1 and self.family.shares_beginning(self.model)
-        shared = shared_prefix_length(prompts) if shares else 0
-        cache = None
-        if shared:
-            prefix, _ = collate_after(prompts[:1], shared)
-            prefix.pop("labels", None)
-            with self._reading():
-                cache = self.model(**prefix, use_cache=True, logits_to_keep=1)[cache_name(self.model)]
-        longest = max(prompt.length for prompt in prompts) - shared
-        rows = max(1, self.pass_tokens // longest)
-        read = partial(self._logits_after, cache=cache, shared=shared)
-        each = self._row_bytes(longest, shared)
-        parts = []
-        starts = range(0, len(prompts), rows)
-        for start in subtasks(starts, len(starts)):
-            chunk = prompts[start : start + rows]
-            parts += [logits for _, logits in self._memory.passes(read, chunk, each)]
-        return torch.cat(parts)
+        begun, shared = self._beginning(prompts, after)
+        longest = max(prompt.length for prompt in prompts)
+        # Rows of one length need no padding: a token attends to all that come before it.
+        alike = all(prompt.length == longest for prompt in prompts)
+        if begun and alike and can_cascade(self.model, begun.cache, longest):
+            read, kept = partial(self._logits_after, begun, shared), 0
+        else:
+            read, kept = partial(self._logits_repeated, begun, shared), longest
+        return self._in_passes(
+            read,
+            batches(prompts, lambda prompt: prompt.length - shared, self.pass_tokens),
+            each=self._row_bytes(longest - shared, kept),
+            beside=begun.bytes if begun else 0,
+        )
 
-    def _logits_after(self, prompts: Sequence[Prompt], *, cache: Any, shared: int) -> Tensor:
-        """(B, V) float32 logits of prompts, whose first `shared` tokens are in the cache; in one pass."""
+    @torch.no_grad()
+    def begin(self, prompt: Prompt) -> Beginning:
+        """The prompt, read whole, for `logits` of prompts that begin as it does."""
+        self.check_lengths([prompt])
+        return self._begin(prompt, collate([prompt]))
+
+    @torch.no_grad()
+    def reread(self, begun: Beginning, prompts: Sequence[Prompt], columns: Tensor) -> Tensor:
+        """(B, V) float32 logits of prompts of which the read tokens at `columns` (B, K), ascending, alone are
+        read: the keys and values of all others stay those of the prompt that was read (`begin`), as if they
+        did not depend on what comes before them.
+
+        Raises ModelError if the model's attention cannot be replaced, see `can_cascade`.
+        """
+        length = begun.prompt.length
+        if not (self.family.shares_beginning(self.model) and can_cascade(self.model, begun.cache, length)):
+            raise ModelError(
+                f"{self.name} ({self.model.config.model_type}) cannot read some tokens of a prompt anew and "
+                "keep the others: its attention is not causal, not sdpa, or sees no further than a window; "
+                "take what is exact"
+            )
+        count, layers = columns.shape[1], len(begun.cache.layers)
+        return self._in_passes(
+            partial(self._logits_again, begun),
+            batches(list(zip(prompts, columns, strict=True)), lambda _: count, self.pass_tokens),
+            # Every row has the keys and values of one layer at a time, and a mask.
+            each=self._row_bytes(count, 0) + 2 * begun.bytes // layers + 5 * count * length,
+            beside=begun.bytes,
+        )
+
+    def _logits_again(self, begun: Beginning, pairs: Sequence[tuple[Prompt, Tensor]]) -> Tensor:
+        prompts, columns = zip(*pairs, strict=True)
+        inputs = collate_columns(prompts, columns)
+        with self._reading(*prompts), reading_again(self.model, begun.cache, torch.stack(columns)):
+            return self._checked_logits(self._last_token(inputs, use_cache=False))
+
+    def _beginning(self, prompts: Sequence[Prompt], after: Beginning | None) -> tuple[Beginning | None, int]:
+        """What all prompts begin with, and of how many tokens it is."""
+        longest = max(prompt.length for prompt in prompts)
+        if not self.family.shares_beginning(self.model) or (after is None and len(prompts) == 1):
+            return None, 0
+        if after and can_cascade(self.model, after.cache, longest):
+            shared = shared_prefix_length([after.prompt, *prompts])
+            return (after, shared) if shared else (None, 0)
+        if not (shared := shared_prefix_length(prompts)):
+            return None, 0
+        first, _ = collate_after(prompts[:1], shared)
+        return self._begin(prompts[0], first), shared
+
+    def _begin(self, prompt: Prompt, inputs: dict[str, Any]) -> Beginning:
+        with self._reading(prompt):
+            output = self._last_token(inputs, use_cache=True)
+        return Beginning(prompt, output[cache_name(self.model)], self._checked_logits(output))
+
+    def _logits_after(self, begun: Beginning, shared: int, prompts: Sequence[Prompt]) -> Tensor:
+        """(B, V) float32 logits of prompts of one length, after so many tokens of what was read."""
+        _, rest = collate_after(prompts, shared)
+        rest["attention_mask"] = rest["attention_mask"][:, shared:]
+        with self._reading(*prompts), reading_after(self.model, begun.cache, shared):
+            return self._checked_logits(self._last_token(rest, use_cache=False))
+
+    def _logits_repeated(self, begun: Beginning | None, shared: int, prompts: Sequence[Prompt]) -> Tensor:
+        """The same of any prompts; what was read is repeated for every one."""
         _, rest = collate_after(prompts, shared, self._padding(prompts) if shared else 0)
-        rest.pop("labels", None)
-        past = copy.deepcopy(cache)
+        past = copy.deepcopy(begun.cache) if begun else None
         with self._reading(*prompts), self._layerwise(prompts) as extra:
             if past is not None:
                 past.batch_repeat_interleave(len(prompts))
             given = {**rest, cache_name(self.model): past, **extra}
-            output = self.model(**given, use_cache=True, logits_to_keep=1)
+            return self._checked_logits(self._last_token(given, use_cache=True))
+
+    def _last_token(self, inputs: dict[str, Any], *, use_cache: bool) -> Any:
+        """What the model returns for the last token of every row."""
+        inputs.pop("labels", None)
+        only = last_token_only(self.model) if self.family.is_known else nullcontext()
+        with only:
+            return self.model(**inputs, use_cache=use_cache, logits_to_keep=1)
+
+    def _checked_logits(self, output: Any) -> Tensor:
         logits: Tensor = output.logits[:, -1].float()
         check_logits(self.name, logits, self.model)
         return logits
 
-    def _row_bytes(self, tokens: int, shared: int = 0) -> int:
-        """About how many bytes a prompt of so many tokens takes in a pass."""
-        return row_bytes(self.model.config, tokens, shared, itemsize=self.model.dtype.itemsize)
+    def _in_passes(
+        self, read: Callable[[Sequence[T]], Tensor], passes: Iterable[Sequence[T]], *, each: int, beside: int
+    ) -> Tensor:
+        """(B, V) what is read in passes, which are made smaller where they take too many bytes."""
+        passes = list(passes)
+        parts = []
+        for some in subtasks(passes, len(passes)):
+            parts += [logits for _, logits in self._memory.passes(read, some, each, beside)]
+        return torch.cat(parts)
+
+    def _row_bytes(self, tokens: int, kept: int) -> int:
+        """About how many bytes a prompt takes of which a pass reads so many tokens, and keeps so many."""
+        return row_bytes(self.model.config, tokens, kept, itemsize=self.model.dtype.itemsize)
 
     def generate(
         self,
@@ -439,13 +541,14 @@ class VLM:
             length = PromptLength.of(prompt.sequence["position_ids"], prompt.is_visual)
             check_length(self.name, self.model.config, length, new_tokens)
 
-    def _reading(self, *prompts: Prompt) -> AbstractContextManager[None]:
-        """What the model raises while it reads prompts, as one sentence; but a layerwise method may have
-        raised it.
+    @contextmanager
+    def _reading(self, *prompts: Prompt) -> Iterator[None]:
+        """While the model reads, no other thread uses it; what it raises is one sentence, but a layerwise
+        method of the prompts may have raised it.
         """
-        if any(prompt.layerwise for prompt in prompts):
-            return nullcontext()
-        return as_model_error(f"{self.name} ({self.model.config.model_type}) cannot read this prompt")
+        told = as_model_error(f"{self.name} ({self.model.config.model_type}) cannot read this prompt")
+        with exclusive(self.model), nullcontext() if any(one.layerwise for one in prompts) else told:
+            yield
 
     def _layerwise(self, prompts: Sequence[Prompt]) -> AbstractContextManager[dict[str, Any]]:
         """The hooks of the prompts' layerwise methods, which are checked before."""
@@ -515,11 +618,12 @@ class VLM:
         return int(len(prompts) == 1 and is_flash(self.model.config.get_text_config()))
 
     def _continuation_bytes(self, items: Sequence[Continuation], new_tokens: int) -> int:
-        shared = max(item.shared for item in items)
-        return self._row_bytes(max(item.tokens for item in items) + new_tokens, shared)
+        read = max(item.tokens for item in items)
+        return self._row_bytes(read + new_tokens, max(item.prompt.length for item in items) + new_tokens)
 
     def _answer_bytes(self, prompts: Iterable[Prompt], max_new_tokens: int | None) -> int:
-        return self._row_bytes(max(prompt.length for prompt in prompts) + self.new_tokens(max_new_tokens))
+        longest = max(prompt.length for prompt in prompts) + self.new_tokens(max_new_tokens)
+        return self._row_bytes(longest, longest)
 
     def answer_prepared(
         self, prepared: Iterable[PreparedPrompt], max_new_tokens: int | None = None

@@ -2,7 +2,7 @@
 
 "Beyond Intermediate States: Explaining Visual Redundancy through Language",
 https://arxiv.org/abs/2503.20540. Differs from the released code: original positions by default, any batch
-size.
+size, and a threshold leaves one token at least.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from wordsight.redundancy.codebook import Codebook, Rule
 class CodebookPruner(BookPruner, ScorePruner):
     """Keeps the least redundant tokens.
 
-    threshold  keep every token with a cosine below it, and at least one, whatever `keep` says: the count
-               adapts to the picture.
+    threshold  keep every token with a cosine below it, and at least one of what has a budget, whatever `keep`
+               says: the count adapts to the picture.
     rule       how redundancy is read off the cosines (N, M): "cosine", their maximum; "single_softmax",
                softmax over prototypes first; "double_softmax", that times the softmax over tokens (the
                authors' rule for OneVision).

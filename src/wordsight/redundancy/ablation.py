@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from wordsight._utils.progress import subtask, subtasks
-from wordsight.algorithms.divergence import Divergence
+from wordsight.algorithms.divergence import Divergence, jensen_shannon
+from wordsight.algorithms.ranking import correlation
 from wordsight.errors import ModelError
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.probe import first_words, keep_only
+from wordsight.redundancy.probe import first_words, keep_only, past_articles
 
 
 @dataclass(frozen=True)
@@ -96,18 +98,50 @@ def ablate_global(
     all visual tokens, or of those at `tokens`.
     """
     around = _around(vlm, prompt, tokens).values()
-    intact = first_words(vlm, [prompt], articles)
-    # Windows that start late share a long prefix with the whole image: grouped by their first row of
-    # tokens, each group computes what lies before it once.
+    whole = vlm.begin(prompt)
+    intact = past_articles(vlm, [prompt], whole.logits, articles)
+    # Windows that start late share a long prefix with the whole image: they are grouped by their first row
+    # of tokens.
     distinct = sorted({tuple(row) for row in around})
     parts: dict[tuple[int, ...], Tensor] = {}
     firsts = sorted({_row_start(prompt, row) for row in distinct})
     for first in subtasks(firsts, len(firsts)):
         group = [row for row in distinct if _row_start(prompt, row) == first]
-        logits = first_words(vlm, [_with_padding_at(vlm, prompt, row) for row in group], articles)
+        logits = first_words(
+            vlm, [_with_padding_at(vlm, prompt, row) for row in group], articles, after=whole
+        )
         parts |= dict(zip(group, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
     return LogitPair(intact.expand_as(ablated), ablated)
+
+
+def ablate_global_frozen(vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None = None) -> LogitPair:
+    """About what `ablate_global` says, for a fraction of its work: only a neighborhood and what comes after
+    the picture are read anew, as if all other tokens of it were the same without the neighborhood.
+
+    Raises ModelError if the model cannot be read so, see `VLM.reread`.
+    """
+    around = _around(vlm, prompt, tokens).values()
+    whole = vlm.begin(prompt)
+    places = prompt.is_visual[prompt.is_kept()].nonzero()[:, 0]  # (N,)
+    after = torch.arange(int(places[-1]) + 1, prompt.length, device=places.device)
+    distinct = sorted({tuple(row) for row in around}, key=lambda row: (len(row), row))
+    parts: dict[tuple[int, ...], Tensor] = {}
+    for _, group in groupby(distinct, len):
+        windows = list(group)
+        columns = torch.stack([torch.cat([places[list(row)], after]) for row in windows])
+        prompts = [_with_padding_at(vlm, prompt, row) for row in windows]
+        parts |= dict(zip(windows, vlm.reread(whole, prompts, columns), strict=True))
+    ablated = torch.stack([parts[tuple(row)] for row in around])
+    return LogitPair(whole.logits.expand_as(ablated), ablated)
+
+
+def frozen_correlation(vlm: VLM, prompt: Prompt) -> float | None:
+    """Spearman's rank correlation, over the visual tokens of a prompt, of the Jensen-Shannon divergences by
+    `ablate_global_frozen` and by `ablate_global`; None if one of them is constant.
+    """
+    pairs = (ablate_global_frozen(vlm, prompt), ablate_global(vlm, prompt))
+    return correlation(*(pair.divergence(jensen_shannon) for pair in pairs))
 
 
 def _around(vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None) -> dict[int, list[int]]:

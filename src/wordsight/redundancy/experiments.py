@@ -120,7 +120,8 @@ def measure_experiments(
             found[name] = _ablation(ablate[name], is_picked)
         else:
             question = questions[probes(len(questions)).index(name)]
-            found[name] = _probe(vlm, vlm.encode(media, question, visual=content), question)
+            prompt = whole if question == questions[0] else vlm.encode(media, question, visual=whole.visual)
+            found[name] = _probe(vlm, replace(prompt, visual=content), question)
     return found
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wordsight.algorithms.divergence import jensen_shannon
+from wordsight.models.cascade import Beginning
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -122,9 +123,17 @@ def _probed(vlm: VLM, logits: Tensor, blind: Tensor, top: int) -> TokenProbe:
     )
 
 
-def first_words(vlm: VLM, prompts: list[Prompt], articles: Sequence[str]) -> Tensor:
-    """(B, V) logits of the first word said, or of the second where the first is one of the articles."""
-    logits = vlm.logits(prompts)
+def first_words(
+    vlm: VLM, prompts: list[Prompt], articles: Sequence[str], *, after: Beginning | None = None
+) -> Tensor:
+    """(B, V) logits of the first word said, or of the second where the first is one of the articles; `after`
+    as in `VLM.logits`.
+    """
+    return past_articles(vlm, prompts, vlm.logits(prompts, after=after), articles)
+
+
+def past_articles(vlm: VLM, prompts: list[Prompt], logits: Tensor, articles: Sequence[str]) -> Tensor:
+    """(B, V) these logits of the prompts' first words, but of the second where the first is an article."""
     if not articles:
         return logits
     first, ids = logits.argmax(-1).tolist(), _article_ids(vlm, articles)

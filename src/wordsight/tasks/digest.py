@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wordsight.errors import MediaError
-from wordsight.media.images import load_picture
+from wordsight.media.images import picture_digest
 from wordsight.media.video import Video
 from wordsight.tasks.base import Example
 
@@ -37,8 +37,7 @@ def media_digest(media: Any) -> str:
         return f"{media.times} {media.duration} {media_digest(media.frames)}"
     if isinstance(media, (list, tuple)):
         return " ".join(map(media_digest, media))
-    image = load_picture(media)
-    return sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
+    return picture_digest(media)
 
 
 def file_digest(path: str | Path) -> str:
