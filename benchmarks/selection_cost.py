@@ -61,7 +61,7 @@ def main() -> None:
         rates = []
         for _ in track(range(rounds), f"{count} tokens", rounds):
             rates.append(rate(count + TEXT))
-            for name in methods.keys() - skipped.keys():
+            for name in [each for each in methods if each not in skipped]:
                 taken[name].setdefault(count, []).append(seconds(methods[name].prune, tokens))
         reading[count] = operations(count + TEXT) / median(rates)
     shares = {
@@ -92,7 +92,7 @@ def table(record: dict[str, Any]) -> Table:
     """The cheapest first, at the second of the numbers of tokens."""
     counts, skipped = list(record["prefill_cpu_seconds"]), record["not_run_over_the_limit_by_growth"]
     body = [
-        (name, *(cell(share[n]) if n in share else f"about {100 * skipped[name]:.1f} %" for n in counts))
+        (name, *(cell(share[n]) if n in share else f"over {100 * skipped[name]:.1f} %" for n in counts))
         for name, share in sorted(record["share_of_prefill"].items(), key=lambda item: item[1][counts[1]])
     ]
     return Table("Selection beside prefill", ("pruner", *(f"{n:,} tokens" for n in counts)), body)
@@ -105,11 +105,14 @@ def cell(share: list[float]) -> str:
 
 
 def grown(times: dict[int, list[float]], count: int) -> float:
-    """The seconds that so many tokens will take if time grows as it did between fewer; 0 if not known."""
+    """The seconds that so many tokens will take at least: time grows as it did between fewer, or with the
+    square if that is more; 0 if not known.
+    """
     if len(times) < 2:
         return 0
     (few, less), (many, more) = [(number, median(spent)) for number, spent in times.items()][-2:]
-    return more * (count / many) ** (math.log(more / less) / math.log(many / few))
+    power = max(2, math.log(more / less) / math.log(many / few))
+    return more * (count / many) ** power
 
 
 def operations(length: int) -> int:
