@@ -28,6 +28,12 @@ def read_alone(vlm, prompts, after=None):
         return torch.cat([vlm.model(**one.inputs(), use_cache=False).logits[:, -1] for one in prompts])
 
 
+def is_kept_once(vlm, prompt):
+    """Whether what prompts like this begin with is."""
+    shares = vlm.family.shares_beginning(vlm.model)
+    return shares and can_cascade(vlm.model, vlm.begin(prompt).cache, prompt.length)
+
+
 def test_what_tokens_say_alone_is_what_is_read_one_by_one(vlm, prompt, monkeypatch):
     alone = [keep_only(prompt, [i]) for i in range(len(prompt.visual))]
     torch.testing.assert_close(vlm.logits(alone), read_alone(vlm, alone), rtol=1e-5, atol=1e-4)
@@ -55,7 +61,7 @@ def test_reading_a_part_anew_is_exact_where_it_is_all_that_changes(vlm, prompt):
     changed = [_with_padding_at(vlm, prompt, [place]) for place in (1, 2)]
     first = int(prompt.is_visual.nonzero()[1])
     columns = torch.arange(first, prompt.length).expand(2, -1)
-    if not vlm.family.shares_beginning(vlm.model):
+    if not is_kept_once(vlm, prompt):
         with pytest.raises(ModelError, match="cannot read some tokens of a prompt anew"):
             vlm.reread(vlm.begin(prompt), changed, columns)
         return
@@ -66,7 +72,4 @@ def test_reading_a_part_anew_is_exact_where_it_is_all_that_changes(vlm, prompt):
 def test_what_prompts_begin_with_is_kept_once_but_where_the_docs_say_otherwise(vlm, prompt):
     (line,) = re.findall(r"^- \*\*Shared beginnings\.\*\*.*? Not in (.*?):", DOCS.read_text(), re.M)
     expected = vlm.model.config.model_type not in re.findall("`(.*?)`", line)
-    cascades = vlm.family.shares_beginning(vlm.model) and can_cascade(
-        vlm.model, vlm.begin(prompt).cache, prompt.length
-    )
-    assert cascades == expected
+    assert is_kept_once(vlm, prompt) == expected

@@ -34,7 +34,7 @@ class Beginning:
     @property
     def bytes(self) -> int:
         """What the cache takes."""
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.cache.layers)
+        return sum(one.keys.nbytes + one.values.nbytes for one in self.cache.layers if one.keys is not None)
 
 
 def can_cascade(model: Any, cache: Any, longest: int) -> bool:
@@ -46,6 +46,7 @@ def can_cascade(model: Any, cache: Any, longest: int) -> bool:
         model.config.get_text_config()._attn_implementation == "sdpa"
         and all(has_attention(layer) for layer in layers)
         and len(layers) == len(cache.layers)
+        and all(kept.keys is not None for kept in cache.layers)
         and all((getattr(kept, "sliding_window", None) or longest) >= longest for kept in cache.layers)
     )
 
