@@ -46,7 +46,7 @@ TUNED = {"vision_tower": "aa", "language_model": "cc"}
 HALF = SimpleNamespace(**{**vars(MODEL), "model": runs_in(torch.half)})
 
 
-def measured(vlm, picture, questions, needs, rows):
+def measured(vlm, picture, questions, needs, ablating):
     """Columns of three or four tokens that depend on the pixels and the experiment alone."""
     pixels, found = int(np.asarray(picture).sum()), {}
     for number, name in enumerate(experiments(len(questions))):
@@ -57,7 +57,7 @@ def measured(vlm, picture, questions, needs, rows):
                 column: torch.rand(3 + pixels % 2, *shape, generator=random).mul(9).to(dtype or torch.float32)
                 for column, (shape, dtype) in shapes.items()
             }
-            if name in ABLATIONS and (picked := rows(name, found)) is not None:
+            if name in ABLATIONS and (picked := ablating.rows(name, found)) is not None:
                 for column, values in found[name].items():
                     found[name][column] = torch.where(picked, values, torch.nan)
     return found
@@ -66,6 +66,7 @@ def measured(vlm, picture, questions, needs, rows):
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch):
     monkeypatch.setattr(examining, "measure_experiments", measured)
+    monkeypatch.setattr(examining, "noise_floors", lambda *given: {})
     monkeypatch.setattr(collecting, "_shard_pictures", lambda *given: 2)
 
 

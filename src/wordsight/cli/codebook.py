@@ -92,6 +92,12 @@ def build(
         Literal["all", "survivors"],
         typer.Option(help="of all tokens, or only of those that can be prototypes of this criterion"),
     ] = "all",
+    global_: Annotated[
+        Literal["exact", "approximate"],
+        typer.Option(
+            "--global", help="approximate takes a fraction of the time, and says how well it ranks tokens"
+        ),
+    ] = "exact",
     part: Annotated[
         str | None,
         typer.Option(
@@ -120,7 +126,11 @@ def build(
         condition=_condition(chosen.condition, confidence, divergence),
         clustering=_clustering(chosen.clustering, largest, min_images),
     )
-    plan = replace(chosen.plan, only_survivors=keep_embeddings == "survivors")
+    plan = replace(
+        chosen.plan,
+        only_survivors=keep_embeddings == "survivors",
+        approximate_global=global_ == "approximate",
+    )
     workers = _ray_workers(ray, actors, num_gpus_per_actor, model, load)
     if workers and part:
         raise UsageError("--part is for processes that share the work without Ray; leave it or --ray out")

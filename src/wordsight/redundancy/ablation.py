@@ -115,7 +115,9 @@ def ablate_global(
     return LogitPair(intact.expand_as(ablated), ablated)
 
 
-def ablate_global_frozen(vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None = None) -> LogitPair:
+def ablate_global_frozen(
+    vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None = None, *, articles: Sequence[str] = ()
+) -> LogitPair:
     """About what `ablate_global` says, for a fraction of its work: only a neighborhood and what comes after
     the picture are read anew, as if all other tokens of it were the same without the neighborhood.
 
@@ -131,9 +133,10 @@ def ablate_global_frozen(vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None 
         windows = list(group)
         columns = torch.stack([torch.cat([places[list(row)], after]) for row in windows])
         prompts = [_with_padding_at(vlm, prompt, row) for row in windows]
-        parts |= dict(zip(windows, vlm.reread(whole, prompts, columns), strict=True))
+        logits = past_articles(vlm, prompts, vlm.reread(whole, prompts, columns), articles)
+        parts |= dict(zip(windows, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
-    return LogitPair(whole.logits.expand_as(ablated), ablated)
+    return LogitPair(past_articles(vlm, [prompt], whole.logits, articles).expand_as(ablated), ablated)
 
 
 def frozen_correlation(vlm: VLM, prompt: Prompt) -> float | None:

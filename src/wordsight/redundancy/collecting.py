@@ -66,17 +66,20 @@ class EvidencePart(TypedDict):
 class EvidencePlan:
     """What evidence is collected.
 
-    questions        that every token is asked alone.
-    condition        measures only what it reads; None measures everything of every token.
-    clustering       the sizes of its clusters inside a picture are kept with the tokens.
-    only_survivors   keeps the embeddings of those tokens only that can still be prototypes by the condition
-                     and the clustering.
+    questions           that every token is asked alone.
+    condition           measures only what it reads; None measures everything of every token.
+    clustering          the sizes of its clusters inside a picture are kept with the tokens.
+    only_survivors      keeps the embeddings of those tokens only that can still be prototypes by the
+                        condition and the clustering.
+    approximate_global  leaves neighborhoods out of the whole picture by `ablate_global_frozen`, for a
+                        fraction of the work; how it ranks the tokens of the first picture is compared.
     """
 
     questions: Sequence[str] = probe.QUESTIONS
     condition: Condition | None = None
     clustering: Clustering = field(default_factory=Clustering)
     only_survivors: bool = False
+    approximate_global: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -183,11 +186,30 @@ def run_jobs(vlm: VLM, jobs: Sequence[EvidenceJob], map: Callable[..., Iterable[
         work = map(partial(examine, vlm), jobs)
         for number, tokens in enumerate(track(work, "examining pictures", len(jobs))):
             examined += tokens
+            if number == 0:
+                _tell_checks(jobs[0])
             if number == 0 and left and isinstance(work, Iterator):  # else all is done already
                 seconds, pictures = time.monotonic() - start, len(jobs[0].pictures)
                 longest = _duration(left * seconds / pictures)
                 tell(f"{tokens / seconds:.0f} tokens a second: at most {longest} for {left} more pictures")
     return examined
+
+
+def _tell_checks(job: EvidenceJob) -> None:
+    """Tell what the first picture says of how far its evidence can be believed."""
+    checks = {name: found for name in job.missing if (found := job.shard(name).record["checks"])}
+    if floors := [
+        f"{name} {floor:.1g}"
+        for name, found in checks.items()
+        for column, floor in found["noise"].items()
+        if column != "released_divergence"
+    ]:
+        dtype = job.manifest["measured_with"]["dtype"].removeprefix("torch.")
+        tell(
+            f"rounding in {dtype} moves words by up to (nats): {', '.join(floors)}; less counts as no change"
+        )
+    if (found := checks.get("global")) and (correlation := found["rank_correlation"]) is not None:
+        tell(f"rank correlation of the approximate global divergence with the exact one: {correlation:.2f}")
 
 
 def _missing(job: EvidenceJob, plan: EvidencePlan) -> dict[str, TokensBelow | None]:
@@ -249,6 +271,7 @@ def _claim(root: Path, vlm: VLM, files: Sequence[PictureFile], plan: EvidencePla
         "shard_pictures": 0 if is_there else _shard_pictures(vlm, files, plan),
         "clusters": plan.clustering.of_a_picture,
         "survivors": plan.survivors,
+        "approximate_global": plan.approximate_global,
     }
     if is_there:
         there = read_manifest(root)
@@ -279,6 +302,8 @@ def _check_begun_alike(jobs: Sequence[EvidenceJob], vlm: VLM, plan: EvidencePlan
     begun = differences(before, {**now, "threads": there["measured_with"]["threads"]})
     if any(TOKENS in job.missing for job in jobs):
         begun = begun or differences(there, {"survivors": plan.survivors})
+    if any("global" in job.missing for job in jobs):
+        begun = begun or differences(there, {"approximate_global": plan.approximate_global})
     if begun:
         raise FileError(
             f"the evidence in {jobs[0].root} was begun otherwise ({begun}): finish it as it was begun, or "

@@ -27,6 +27,7 @@ from wordsight.redundancy.evidence_files import (
     shards_of,
 )
 from wordsight.redundancy.experiments import SIGNALS, TOKENS, experiments, probes, signal_of, sources
+from wordsight.redundancy.noise import above_noise
 
 Rows = Tensor | slice
 
@@ -169,6 +170,11 @@ class _Store:
     def column(self, experiment: str, name: str) -> _StoredColumn:
         return _StoredColumn(self, experiment, name)
 
+    def signal(self, experiment: str, name: str) -> Tensor:
+        """A whole column, of whose values those that rounding alone makes are 0."""
+        checks = self.shards[experiment][0].record["checks"] if experiment in self.shards else None
+        return above_noise(self.column(experiment, name)[:], checks["noise"].get(name, 0) if checks else 0)
+
     def read(self, experiment: str, name: str, number: int, rows: Rows) -> Tensor:
         """Rows of a column of a shard, counted without the pictures that another experiment skipped."""
         shard = self.shards[experiment][number]
@@ -238,7 +244,7 @@ class _Signals(Mapping[str, Tensor]):
             raise KeyError(name)
         if name not in self._known:
             found = {
-                experiment: {column: self._store.column(experiment, column)[:]}
+                experiment: {column: self._store.signal(experiment, column)}
                 for experiment, column in sources(name, self._questions)
             }
             self._known[name] = signal_of(name, found, self._questions)

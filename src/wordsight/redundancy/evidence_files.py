@@ -84,6 +84,7 @@ class EvidenceManifest(EvidenceOrigin):
     shard_pictures: Annotated[int, "pictures in a shard, but the last"]
     clusters: PictureClusters
     survivors: Annotated[Survivors | None, "null if all embeddings are kept"]
+    approximate_global: Annotated[bool, "whether most tokens stay as they were read in the whole picture"]
 
 
 class EvidencePicture(TypedDict):
@@ -101,6 +102,13 @@ class TokensBelow(TypedDict):
     threshold: float
 
 
+class Checks(TypedDict):
+    """How far an experiment can be believed, by a few tokens of one picture."""
+
+    noise: Annotated[dict[str, float], "nats by column; what is below counts as no change"]
+    rank_correlation: Annotated[float | None, "with the exact computation; null where it is exact"]
+
+
 class EvidenceShard(EvidenceOrigin):
     """What one file of evidence is of."""
 
@@ -110,6 +118,7 @@ class EvidenceShard(EvidenceOrigin):
     skipped: Annotated[dict[str, str], "the pictures that could not be read, and why"]
     only: Annotated[TokensBelow | None, "what is NaN for the other tokens; null if all were measured"]
     columns_sha256: Annotated[dict[str, str], "of every column in the file"]
+    checks: Annotated[Checks | None, "on the first picture, in the first shard"]
 
 
 MANIFESTS = Artifact(
@@ -208,7 +217,9 @@ class Shard:
         pictures: list[EvidencePicture],
         skipped: dict[str, str],
         columns: Mapping[str, Tensor],
-        only: TokensBelow | None,
+        *,
+        only: TokensBelow | None = None,
+        checks: Checks | None = None,
     ) -> None:
         """Write the columns of these pictures, in the place of what is there."""
         record: EvidenceShard = {
@@ -219,6 +230,7 @@ class Shard:
             "skipped": skipped,
             "only": only,
             "columns_sha256": {name: tensors_digest({name: column}) for name, column in columns.items()},
+            "checks": checks,
         }
         with replacing(self.path) as draft:
             write_tensors(draft, columns, SHARDS.text(record))

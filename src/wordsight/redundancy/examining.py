@@ -22,9 +22,11 @@ from wordsight.media.images import read_picture
 from wordsight.media.picture_files import PictureFile, label
 from wordsight.models.finite import check_finite
 from wordsight.models.vlm import VLM
+from wordsight.redundancy.ablation import ablate_global, ablate_global_frozen, frozen_correlation
 from wordsight.redundancy.build import cluster_sizes
 from wordsight.redundancy.criteria import Condition
 from wordsight.redundancy.evidence_files import (
+    Checks,
     EvidenceManifest,
     EvidencePicture,
     Shard,
@@ -33,12 +35,14 @@ from wordsight.redundancy.evidence_files import (
 )
 from wordsight.redundancy.experiments import (
     TOKENS,
+    Ablating,
     Found,
     experiments,
     measure_experiments,
     signals_of,
 )
 from wordsight.redundancy.measured_with import on_threads
+from wordsight.redundancy.noise import noise_floors
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def examine(vlm: VLM, job: EvidenceJob) -> int:
     there = {name: shard for name in names if (shard := job.shard(name)).path.is_file()}
     signals = {name: _signal_columns(there[name]) for name in there if name not in job.missing}
     pictures, skipped, parts = list[EvidencePicture](), dict[str, str](), list[Found]()
+    checks: Mapping[str, Checks] = {}
     for position, picture in enumerate(job.pictures):
         try:
             known = (shard.record["pictures"][position]["sha256"] for shard in there.values())
@@ -76,10 +81,13 @@ def examine(vlm: VLM, job: EvidenceJob) -> int:
             continue
         found = {name: columns[position] for name, columns in signals.items() if columns[position]}
         with on_threads(job.manifest["measured_with"]["threads"]), located(f"the tokens of {label(picture)}"):
+            if job.number == 0 and not parts:
+                checks = _checks(vlm, job, image)
             parts.append(_measured(vlm, job, image, found))
         pictures.append({"name": picture.name, "sha256": digest, "tokens": len(parts[-1][TOKENS]["cell"])})
     for name, only in job.missing.items():
-        job.shard(name).write(pictures, skipped, _joined(job, name, parts), only)
+        columns = _joined(job, name, parts)
+        job.shard(name).write(pictures, skipped, columns, only=only, checks=checks.get(name))
     return sum(picture["tokens"] for picture in pictures)
 
 
@@ -113,12 +121,25 @@ def _measured(vlm: VLM, job: EvidenceJob, image: Image, known: Found) -> Found:
     def rows(name: str, found: Found) -> Tensor | None:
         return _rows(job, name, {**known, **found})
 
-    found = measure_experiments(vlm, image, job.manifest["questions"], job.missing, rows)
+    whole = ablate_global_frozen if job.manifest["approximate_global"] else ablate_global
+    ablating = Ablating(rows, whole)
+    found = measure_experiments(vlm, image, job.manifest["questions"], job.missing, ablating)
     for name, columns in found.items():
         picked = rows(name, found)
         done = columns if picked is None else {column: columns[column][picked] for column in columns}
         check_finite(name, done)
     return {**found, TOKENS: _with_clusters(job.manifest, {**known, **found})}
+
+
+def _checks(vlm: VLM, job: EvidenceJob, image: Image) -> dict[str, Checks]:
+    """Of the experiments that are missing, by a picture."""
+    questions, correlation = job.manifest["questions"], None
+    if "global" in job.missing and job.manifest["approximate_global"]:
+        correlation = frozen_correlation(vlm, vlm.encode(image, questions[0]))
+    return {
+        name: {"noise": floors, "rank_correlation": correlation if name == "global" else None}
+        for name, floors in noise_floors(vlm, image, questions, job.missing).items()
+    }
 
 
 def _rows(job: EvidenceJob, name: str, found: Found) -> Tensor | None:

@@ -8,7 +8,7 @@ the columns of one experiment or several, and are high where a token says or cha
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Literal, get_args
 
@@ -29,8 +29,16 @@ TOKEN_SIGNALS: tuple[TokenSignal, ...] = get_args(TokenSignal)
 SIGNALS = (*TOKEN_SIGNALS, *(f"{scope}/{measure}" for scope in ABLATIONS for measure in MEASURES))
 OVER_QUESTIONS = {"questions": "confidence", "questions_divergence": "blind_divergence"}  # their highest
 Found = Mapping[str, Mapping[str, Tensor]]  # columns by experiment
-# Which tokens (N,) an ablation is of, by its name and what is found before it; None for all.
-Rows = Callable[[str, Found], Tensor | None]
+
+
+@dataclass(frozen=True)
+class Ablating:
+    """How leaving out is done: of which tokens (N,), None for all, by the experiment and what is found before
+    it; and by which computation of the whole picture.
+    """
+
+    rows: Callable[[str, Found], Tensor | None] = lambda name, found: None
+    whole: Callable[..., ablation.LogitPair] = ablation.ablate_global
 
 
 def probes(questions: int) -> tuple[str, ...]:
@@ -94,13 +102,14 @@ def measure_experiments(
     media: Media | Sequence[Media] | MediaInput,
     questions: Sequence[str],
     needs: Collection[str],
-    rows: Rows = lambda name, found: None,
+    ablating: Ablating | None = None,
 ) -> dict[str, dict[str, Tensor]]:
     """The columns of the experiments in `needs` and of "tokens", whose embeddings are in the model's dtype.
 
-    Ablations are NaN for the tokens that `rows` does not pick. What is said to RELEASED_QUESTION is read as
+    Ablations are NaN for the tokens that are not picked. What is said to RELEASED_QUESTION is read as
     released code reads it.
     """
+    ablating = ablating or Ablating()
     whole = vlm.encode(media, questions[0])
     places = (~whole.visual.is_break).nonzero()[:, 0]
     content = whole.visual.take(places)
@@ -108,14 +117,12 @@ def measure_experiments(
     articles = probe.articles_of(questions[0], usual=())
     ablate: dict[str, Callable[[list[int]], ablation.LogitPair]] = {
         "regional": partial(ablation.ablate_regional, vlm, replace(whole, visual=content), articles=articles),
-        "global": lambda picked: ablation.ablate_global(
-            vlm, whole, places[picked].tolist(), articles=articles
-        ),
+        "global": lambda picked: ablating.whole(vlm, whole, places[picked].tolist(), articles=articles),
     }
     wanted = [name for name in experiments(len(questions))[1:] if name in needs]
     for name in subtasks(wanted, len(wanted)):
         if name in ABLATIONS:
-            picked = rows(name, found)
+            picked = ablating.rows(name, found)
             is_picked = torch.ones(len(places), dtype=torch.bool) if picked is None else picked
             found[name] = _ablation(ablate[name], is_picked)
         else:
