@@ -51,6 +51,12 @@ def test_answers_are_those_asked_for_one_by_one(embedded, counts):
     assert len(set(answers)) >= max(counts) / 3
 
 
+def test_questions_about_a_picture_that_comes_again_begin_with_what_they_share(embedded):
+    *first, other, another = asked(embedded, (6, 2))
+    prompts = [first[0], first[2], other, another, *first[4:]]
+    assert embedded.answers(prompts, NEW) == alone(embedded, prompts)
+
+
 @pytest.mark.parametrize("positions", ["original", "contiguous"])
 def test_answers_of_pruned_prompts_are_those_asked_for_one_by_one(embedded, positions):
     pruner = Uniform(keep=0.2, positions=positions)

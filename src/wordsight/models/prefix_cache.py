@@ -32,7 +32,8 @@ class Continuation:
 def continuations(prompts: Sequence[Prompt]) -> list[Continuation]:
     """The prompts, in their order; those in a row that have the very same visual tokens share a beginning."""
     found = []
-    for group in _by_picture(prompts):
+    for _, alike in groupby(prompts, lambda prompt: id(prompt.visual.embeds)):
+        group = list(alike)
         whole = [replace(prompt, layerwise=None) for prompt in group]
         shared = shared_prefix_length(whole) if len(group) > 1 else 0
         found += [Continuation(prompt, shared, len(group)) for prompt in group]
@@ -43,9 +44,8 @@ def collate_continuations(
     items: Sequence[Continuation], padding: int = 0
 ) -> tuple[dict[str, Any], dict[str, Any], Tensor]:
     """What these prompts begin with, see `collate_groups`; all of them share something."""
-    groups = _by_picture([item.prompt for item in items])
-    shared = {id(item.prompt.visual.embeds): item.shared for item in items}
-    return collate_groups([(group, shared[id(group[0].visual.embeds)]) for group in groups], padding)
+    groups = [list(group) for _, group in groupby(items, lambda item: id(item.prompt.visual.embeds))]
+    return collate_groups([([item.prompt for item in group], group[0].shared) for group in groups], padding)
 
 
 def keeps_every_token(config: Any) -> bool:
@@ -53,8 +53,3 @@ def keeps_every_token(config: Any) -> bool:
     padding between a beginning and its rest moves nothing out of a window.
     """
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
-
-
-def _by_picture(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
-    """The prompts in a row that have the very same visual tokens."""
-    return [list(group) for _, group in groupby(prompts, lambda prompt: id(prompt.visual.embeds))]
