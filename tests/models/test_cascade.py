@@ -28,6 +28,14 @@ def changed_late(prompt, count=5):
     return found
 
 
+def of_many_lengths(vlm, picture, count=144):
+    """Prompts about one picture, of so many visual tokens each."""
+    prompts = []
+    for question in ("what color is the cat?", "is there a cat or a dog in the garden?", "cat?"):
+        prompts.append(vlm.encode(picture, question, visual=prompts[0].visual if prompts else None))
+    return [replace(one, visual=one.visual.take(torch.arange(count))) for one in prompts]
+
+
 def state(vlm):
     layers = vlm.model.get_decoder().layers
     hooks = [len(module._forward_pre_hooks) for module in vlm.model.modules()]
@@ -64,6 +72,12 @@ def test_logits_after_a_prompt_that_begins_otherwise_are_those_of_whole_prompts(
     begun = deep.begin(replace(prompt, sequence={**prompt.sequence, "input_ids": ids}))
     prompts = changed_late(prompt)
     found = deep.logits(prompts, after=begun)
+    torch.testing.assert_close(found, one_by_one(deep, prompts), rtol=1e-5, atol=1e-5)
+
+
+def test_prompts_of_many_lengths_after_a_longer_one_that_was_read_are_as_whole_ones(deep, picture):
+    prompts = of_many_lengths(deep, picture)
+    found = deep.logits(prompts, after=deep.begin(prompts[1]))
     torch.testing.assert_close(found, one_by_one(deep, prompts), rtol=1e-5, atol=1e-5)
 
 
@@ -113,6 +127,17 @@ def test_behind_a_window_keys_are_repeated_and_logits_are_the_same(windowed, pro
     prompts = changed_late(prompt)
     assert not can_cascade(windowed.model, windowed.begin(prompt).cache, prompt.length)
     torch.testing.assert_close(windowed.logits(prompts), one_by_one(windowed, prompts), rtol=1e-5, atol=1e-5)
+
+
+def test_behind_a_window_prompts_of_many_lengths_are_as_whole_ones(windowed, picture):
+    prompts = of_many_lengths(windowed, picture)
+    torch.testing.assert_close(windowed.logits(prompts), one_by_one(windowed, prompts), rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_is_read_after_a_prompt_of_which_a_window_has_forgotten_the_beginning(windowed, picture):
+    (long, *_), (short, *_) = (of_many_lengths(windowed, picture, count) for count in (144, 50))
+    found = windowed.logits([short], after=windowed.begin(long))
+    torch.testing.assert_close(found, one_by_one(windowed, [short]), rtol=1e-5, atol=1e-5)
 
 
 def test_a_prompt_within_the_window_is_read_in_a_cascade(windowed, prompt):

@@ -358,9 +358,7 @@ class VLM:
         self.check_lengths(prompts)
         begun, shared = self._beginning(prompts, after)
         longest = max(prompt.length for prompt in prompts)
-        # Rows of one length need no padding: a token attends to all that come before it.
-        alike = all(prompt.length == longest for prompt in prompts)
-        if begun and alike and can_cascade(self.model, begun.cache, longest):
+        if begun and self._can_cascade(begun, prompts):
             read, kept = partial(self._logits_after, begun, shared), 0
         else:
             read, kept = partial(self._logits_repeated, begun, shared), longest
@@ -409,16 +407,31 @@ class VLM:
 
     def _beginning(self, prompts: Sequence[Prompt], after: Beginning | None) -> tuple[Beginning | None, int]:
         """What all prompts begin with, and of how many tokens it is."""
-        longest = max(prompt.length for prompt in prompts)
-        if not self.family.shares_beginning(self.model) or (after is None and len(prompts) == 1):
+        if not self.family.shares_beginning(self.model):
             return None, 0
-        if after and can_cascade(self.model, after.cache, longest):
+        if after and self._can_cascade(after, prompts):
             shared = shared_prefix_length([after.prompt, *prompts])
-            return (after, shared) if shared else (None, 0)
-        if not (shared := shared_prefix_length(prompts)):
+            if shared:
+                return after, shared
+        shared = shared_prefix_length(prompts) if len(prompts) > 1 and self._can_pad_after(prompts) else 0
+        if not shared:
             return None, 0
         first, _ = collate_after(prompts[:1], shared)
         return self._begin(prompts[0], first), shared
+
+    def _can_cascade(self, begun: Beginning, prompts: Sequence[Prompt]) -> bool:
+        """Whether these prompts can be read after what was read, as it is: they need no padding, so that a
+        token attends to all that come before it.
+        """
+        longest = max(prompt.length for prompt in (begun.prompt, *prompts))
+        return _are_even(prompts) and can_cascade(self.model, begun.cache, longest)
+
+    def _can_pad_after(self, prompts: Sequence[Prompt]) -> bool:
+        """Whether what padding there is between a beginning and the rest of these prompts moves nothing out
+        of a window.
+        """
+        config = self.model.config.get_text_config()
+        return keeps_every_token(config) or (_are_even(prompts) and not is_flash(config))
 
     def _begin(self, prompt: Prompt, inputs: dict[str, Any]) -> Beginning:
         with self._reading(prompt):
@@ -733,6 +746,11 @@ def unwrapped(model: Any) -> Any:
             return model
         model = found
     return model
+
+
+def _are_even(prompts: Sequence[Prompt]) -> bool:
+    """Whether all prompts are of one length."""
+    return len({prompt.length for prompt in prompts}) == 1
 
 
 def _check_kinds(model: object, processor: object) -> None:
