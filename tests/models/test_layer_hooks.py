@@ -1,5 +1,6 @@
 """Tokens dropped between layers, against the unpruned model that may not look at them from there on."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -268,6 +269,20 @@ def test_the_model_is_left_as_it_was_even_after_an_error(vlm, prompt, run):
         getattr(vlm, run)([Broken()(prompt)])
     assert state(vlm) == before
     assert torch.equal(vlm.logits([prompt]), logits)
+
+
+def test_threads_that_read_with_one_model_do_not_disturb_each_other(deep, picture):
+    prompt = deep.encode(picture, QUESTION)
+    pruned = [Known()(prompt), Known()(deep.encode(picture, LONGER))]
+    logits, said = deep.logits([prompt]), deep.generate(pruned, max_new_tokens=3)
+
+    def is_the_same(number):
+        if number % 2:
+            return deep.generate(pruned, max_new_tokens=3) == said
+        return torch.allclose(deep.logits([prompt]), logits, atol=1e-5)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(is_the_same, range(12)))
 
 
 def test_a_chat_prunes_for_every_question(deep, picture, monkeypatch):

@@ -17,7 +17,7 @@ from torch.nn import Module
 from wordsight._utils.numbers import counted
 from wordsight.errors import UsageError
 from wordsight.models.chat import check_pruner
-from wordsight.models.layer_hooks import cache_name, pruning_hooks, tokens_read
+from wordsight.models.layer_hooks import cache_name, exclusive, pruning_hooks, tokens_read
 from wordsight.models.prompt import Prompt, PromptPruner, collate, collate_after
 from wordsight.models.rows import PIXELS
 from wordsight.models.vlm import VLM, unwrapped
@@ -304,7 +304,6 @@ def _own_read_whole_prompts(
     `generate` joins the two kinds by their classes, of which a caller's takes the place of its own.
     """
     own = {id(one) for name in ("stopping_criteria", "logits_processor") for one in given.get(name) or ()}
-    join = model._merge_criteria_processor_list
 
     def reading(call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call, updated=())
@@ -317,11 +316,13 @@ def _own_read_whole_prompts(
         found = join(theirs, given)
         return type(found)(reading(one) if id(one) in own else one for one in found)
 
-    model._merge_criteria_processor_list = joined
-    try:
-        yield
-    finally:
-        del model._merge_criteria_processor_list
+    with exclusive(model):
+        join = model._merge_criteria_processor_list
+        model._merge_criteria_processor_list = joined
+        try:
+            yield
+        finally:
+            del model._merge_criteria_processor_list
 
 
 def _on_whole_prompts(given: Mapping[str, Any], whole: Tensor, length: int) -> dict[str, Any]:

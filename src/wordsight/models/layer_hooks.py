@@ -105,6 +105,7 @@ def pruning_hooks(
 ) -> Iterator[dict[str, Any]]:
     """While open, one run of the model on these prompts, collated in this order, drops what their layerwise
     methods say; or one on what comes after their beginning. The mapping is what the run has to be given.
+    While tokens are dropped, no other thread uses the model.
     """
     if not any(prompt.layerwise for prompt in prompts):
         yield {cache_name(model): beginning.cache} if beginning else {}
@@ -112,6 +113,7 @@ def pruning_hooks(
     layers = decoder_layers(model)
     run = _Run(prompts, layers, partial(final_norm, model), beginning)
     with ExitStack() as stack:
+        stack.enter_context(exclusive(model))
         for number, layer in enumerate(layers):
             hook = layer.register_forward_pre_hook(partial(run.before, number), with_kwargs=True)
             stack.callback(hook.remove)
