@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -170,6 +171,19 @@ def test_a_processor_takes_the_place_of_the_one_that_an_option_makes(tiny, input
         output = tiny.model.generate(**inputs, **options, **own)
     for mine, theirs in zip(output.scores, expected.scores, strict=True):
         assert torch.equal(mine, theirs)
+    assert "_merge_criteria_processor_list" not in vars(tiny.model)
+
+
+def test_threads_that_generate_with_one_model_wait_for_each_other(tiny, inputs):
+    def shown(_):
+        stop = Seen()
+        tiny.model.generate(**inputs, max_new_tokens=3, do_sample=False, stopping_criteria=[stop])
+        return [len(ids[0]) for ids in stop.ids]
+
+    with attach(tiny.model, tiny.processor, PRUNER):
+        alone = shown(None)
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(shown, range(12))) == [alone] * 12
     assert "_merge_criteria_processor_list" not in vars(tiny.model)
 
 

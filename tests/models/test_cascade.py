@@ -8,9 +8,10 @@ import torch
 from transformers import LlavaForConditionalGeneration, MistralConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from wordsight.errors import ModelError
+from wordsight.errors import ModelError, UsageError
 from wordsight.models.cascade import _attend_plainly, attend, can_cascade
 from wordsight.models.vlm import VLM
+from wordsight.pruners.fastv import FastV
 
 
 def one_by_one(vlm, prompts):
@@ -79,6 +80,11 @@ def test_prompts_of_many_lengths_after_a_longer_one_that_was_read_are_as_whole_o
     prompts = of_many_lengths(deep, picture)
     found = deep.logits(prompts, after=deep.begin(prompts[1]))
     torch.testing.assert_close(found, one_by_one(deep, prompts), rtol=1e-5, atol=1e-5)
+
+
+def test_a_prompt_that_loses_tokens_between_layers_is_no_beginning(deep, prompt):
+    with pytest.raises(UsageError, match="FastV drops tokens between layers"):
+        deep.begin(FastV()(prompt))
 
 
 def test_the_beginning_is_read_once_and_its_keys_are_not_repeated(deep, prompt, monkeypatch):

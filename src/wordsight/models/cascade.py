@@ -3,6 +3,8 @@
 "Hydragen: High-Throughput LLM Inference with Shared Prefixes", https://arxiv.org/abs/2402.05099: a token
 attends apart to its own prompt and to what all of them begin with, and the two are merged by what they weigh.
 The model's own code runs all the same: its layers are given another function of attention for one pass.
+It is for `VLM.logits`, one pass of many prompts; answers, to which every step of `generate` adds keys and
+values, are read after a prefix cache.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from wordsight.models.prompt import Prompt
 
 @dataclass(frozen=True)
 class Beginning:
-    """What was read of a prompt: all of it or its first tokens.
+    """What was read of one prompt, all of it or its first tokens, for others to be read after it; a
+    `BatchBeginning` has a row for each of the prompts.
 
     cache    the keys and values (1, heads, L, width) of every layer.
     logits   (1, V) float32 of the token after them.
@@ -38,8 +41,9 @@ class Beginning:
 
 
 def can_cascade(model: Any, cache: Any, longest: int) -> bool:
-    """Whether prompts of up to so many tokens can be read after the beginning in this cache: every layer
-    attends by a function of transformers, to keys and values of its own, and through no shorter window.
+    """Whether prompts of up to so many tokens, the one in this cache among them, can be read after its
+    beginning: every layer attends by a function of transformers, to keys and values of its own, and through
+    no shorter window.
     """
     layers = getattr(model.get_decoder(), "layers", ())
     return (

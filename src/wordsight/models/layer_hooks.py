@@ -38,7 +38,7 @@ _locks: WeakKeyDictionary[Any, AbstractContextManager[Any]] = WeakKeyDictionary(
 
 @dataclass(frozen=True)
 class BatchBeginning:
-    """What a batch of prompts begins with, read before the rest of it.
+    """What a batch of prompts begins with, a row for each, read before the rest of it.
 
     cache   its keys and values; of the layers before the first cut alone, where tokens are dropped.
     mask    (B, L) which columns of the whole batch are tokens, those of the beginning (P) coming first.

@@ -1,4 +1,8 @@
-"""Prefix cache: what questions about one picture begin with is read once for all of them."""
+"""Prefix cache: what questions about one picture begin with is read once for all of their answers.
+
+Each of them gets a row of the cache that was read, for `generate` to go on with. Logits alone, which need no
+such rows, are read in a cascade where they can be.
+"""
 
 from __future__ import annotations
 

@@ -371,15 +371,18 @@ class VLM:
 
     @torch.no_grad()
     def begin(self, prompt: Prompt) -> Beginning:
-        """The prompt, read whole, for `logits` of prompts that begin as it does."""
+        """The prompt, read whole, for `logits` of prompts that begin as it does.
+
+        Raises UsageError if a method drops tokens of it between layers.
+        """
         self.check_lengths([prompt])
-        return self._begin(prompt, collate([prompt]))
+        return self._begin(prompt, prompt.inputs())
 
     @torch.no_grad()
     def reread(self, begun: Beginning, prompts: Sequence[Prompt], columns: Tensor) -> Tensor:
         """(B, V) float32 logits of prompts of which the read tokens at `columns` (B, K), ascending, alone are
         read: the keys and values of all others stay those of the prompt that was read (`begin`), as if they
-        did not depend on what comes before them.
+        did not depend on what comes before them. The last of the columns are those of the last tokens.
 
         Raises ModelError if the model's attention cannot be replaced, see `can_cascade`.
         """

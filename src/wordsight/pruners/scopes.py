@@ -17,6 +17,7 @@ def split(tokens: VisualTokens, scope: BudgetScope) -> list[VisualTokens]:
 
     An "image" is a picture with its enlarged crops, or all videos; a "frame" is a picture or a frame of a
     video; a "crop" is what a vision tower reads at once: a frame, a whole picture, or a tile of it enlarged.
+    To a model that takes no videos, the frames of one are pictures.
     """
     if scope == "prompt" or not len(tokens):
         return [tokens]
