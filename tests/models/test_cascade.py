@@ -140,6 +140,15 @@ def test_behind_a_window_prompts_of_many_lengths_are_as_whole_ones(windowed, pic
     torch.testing.assert_close(windowed.logits(prompts), one_by_one(windowed, prompts), rtol=1e-5, atol=1e-5)
 
 
+def test_within_a_window_prompts_of_many_lengths_share_what_they_begin_with(windowed, picture, monkeypatch):
+    prompts, begun = of_many_lengths(windowed, picture, 50), []
+    begin = VLM._begin
+    monkeypatch.setattr(VLM, "_begin", lambda *given: begun.append(begin(*given)) or begun[-1])
+    torch.testing.assert_close(windowed.logits(prompts), one_by_one(windowed, prompts), rtol=1e-5, atol=1e-5)
+    assert max(prompt.length for prompt in prompts) < 100
+    assert begun
+
+
 def test_nothing_is_read_after_a_prompt_of_which_a_window_has_forgotten_the_beginning(windowed, picture):
     (long, *_), (short, *_) = (of_many_lengths(windowed, picture, count) for count in (144, 50))
     found = windowed.logits([short], after=windowed.begin(long))

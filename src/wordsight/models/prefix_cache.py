@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from torch import Tensor
@@ -52,8 +52,11 @@ def collate_continuations(
     return collate_groups([([item.prompt for item in group], group[0].shared) for group in groups], padding)
 
 
-def keeps_every_token(config: Any) -> bool:
-    """Whether a cache of a model of this config has the keys and values of all tokens in all layers, so that
-    padding between a beginning and its rest moves nothing out of a window.
+def keeps_every_token(config: Any, length: float = inf) -> bool:
+    """Whether a cache of a model of this config has the keys and values of all of so many tokens in all
+    layers, so that padding between a beginning and its rest moves nothing out of a window.
     """
-    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+    layers = DynamicCache(config=config).layers
+    return all(
+        type(layer) is DynamicLayer or getattr(layer, "sliding_window", 0) >= length for layer in layers
+    )

@@ -433,8 +433,9 @@ class VLM:
         """Whether what padding there is between a beginning and the rest of these prompts moves nothing out
         of a window.
         """
-        config = self.model.config.get_text_config()
-        return keeps_every_token(config) or (_are_even(prompts) and not is_flash(config))
+        config, longest = self.model.config.get_text_config(), max(prompt.length for prompt in prompts)
+        is_padded = is_flash(config) or not _are_even(prompts)  # see `_padding`
+        return not is_padded or keeps_every_token(config, longest + 1)
 
     def _begin(self, prompt: Prompt, inputs: dict[str, Any]) -> Beginning:
         with self._reading(prompt):
