@@ -53,7 +53,6 @@ class FastVID(MergePruner):
         frames = [row[row >= 0] for row in table]
         sizes = [len(frame) for frame in frames]
         budgets = split_budget(count, sizes, sizes)
-        everyone = torch.eye(len(tokens), device=embeds.device)
         index, weights, start = [], [], 0
         for length in self._lengths(frame_means(embeds, table)):
             part = slice(start, start + length)
@@ -62,7 +61,7 @@ class FastVID(MergePruner):
             kept = [order[:few] for order, few in zip(ranked, salient, strict=True)]
             rest = [order[few:].sort().values for order, few in zip(ranked, salient, strict=True)]
             index += kept
-            weights += [everyone[frame] for frame in kept]
+            weights += [one_hot(frame, len(tokens)).float() for frame in kept]
             for frame, few in zip(rest, anchors, strict=True):
                 if few:
                     centers = frame[dpc_centers(embeds[frame], few, NEIGHBORS, "sqrt_dim")]

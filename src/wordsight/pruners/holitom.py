@@ -56,7 +56,7 @@ class HoliTom(MergePruner):
         for group, few in zip(groups, split_budget(count, sizes, sizes), strict=True):
             if group.shape[1] == 1:
                 best = top_indices(attention[group[:, 0]], few)
-                mixed = torch.eye(len(group), device=embeds.device)[best]
+                mixed = one_hot(best, len(group)).float()
             else:
                 best, mixed = self._clusters(embeds[group].mean(1), few)
             index.append(group[best, 0])
