@@ -82,6 +82,12 @@ def test_prompts_of_many_lengths_after_a_longer_one_that_was_read_are_as_whole_o
     torch.testing.assert_close(found, one_by_one(deep, prompts), rtol=1e-5, atol=1e-5)
 
 
+def test_a_beginning_takes_the_bytes_of_its_keys_and_values(deep, prompt):
+    text = deep.model.config.text_config
+    width = text.num_key_value_heads * text.head_dim
+    assert deep.begin(prompt).bytes == 2 * text.num_hidden_layers * prompt.length * width * 4
+
+
 def test_a_prompt_that_loses_tokens_between_layers_is_no_beginning(deep, prompt):
     with pytest.raises(UsageError, match="FastV drops tokens between layers"):
         deep.begin(FastV()(prompt))

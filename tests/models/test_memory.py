@@ -163,6 +163,19 @@ def test_the_peak_of_a_pass_is_that_of_its_bound_and_flat_in_the_number_of_promp
     assert peaks[1] < 1.05 * peaks[0]
 
 
+def test_the_peak_of_reading_a_few_tokens_anew_is_that_of_its_bound(deep, prompt):
+    vlm, peaks = VLM(deep.model, deep.processor, "deep", pass_tokens=2**22, pass_bytes=2**21), []
+    begun = vlm.begin(prompt)
+    columns = torch.arange(prompt.length - 20, prompt.length)
+    for count in (24, 72):
+        prompts = begun_alike(prompt, count)
+        with LivingTensors() as tensors:
+            logits = vlm.reread(begun, prompts, columns.expand(count, -1))
+        peaks.append(begun.bytes + tensors.most - logits.nbytes)
+    assert 0.4 * 2**21 < peaks[0] < 1.2 * 2**21
+    assert peaks[1] < 1.05 * peaks[0]
+
+
 @pytest.mark.parametrize(
     ("memory", "size"), [("4GB", 4 * 10**9), ("1.5 GiB", 3 * 2**29), ("500MB", 5 * 10**8), (None, None)]
 )

@@ -261,6 +261,16 @@ def test_every_scope_has_a_budget_of_its_own(make):
         assert len(make(keep=0.3, budget=scope).prune(tokens)) == (11 if scope == "prompt" else 3 * 4)
 
 
+def test_the_frames_of_films_are_one_image_and_each_a_frame():
+    tokens = layout([(image, 0, 0, column) for image in range(4) for column in range(5)])
+    tokens = replace(tokens, is_video=tokens.cell[:, 0] >= 2).take(torch.arange(1, 20))
+    for scope, counts in (("image", [3, 3, 3]), ("frame", [3, 3, 3, 3])):
+        kept = Uniform(tokens=3, budget=scope).prune(tokens)
+        assert kept.is_video.tolist() == (kept.cell[:, 0] >= 2).tolist(), scope
+        image = kept.cell[:, 0]
+        assert (image.clamp(max=2) if scope == "image" else image).bincount().tolist() == counts
+
+
 def test_a_scope_of_its_own_is_chosen_from_as_if_it_were_alone(make):
     tokens = layout(
         [(image, 0, row, column) for image in range(2) for row in range(4) for column in range(4)]
