@@ -98,6 +98,13 @@ def test_a_pass_of_few_prompts_changes_no_answer(tiny, limit):
         assert narrow.answers(prompts, NEW) == tiny.answers(prompts, NEW)
 
 
+def test_questions_that_share_a_picture_fill_a_pass_by_what_they_read(tiny, passes):
+    prompts = asked(tiny, (12,))
+    longest = max(prompt.length for prompt in prompts)
+    VLM(tiny.model, tiny.processor, "tiny", pass_tokens=4 * longest).answers(prompts, 1)
+    assert [rows for rows, _ in passes] == [1, 12]
+
+
 def test_drawn_answers_depend_on_no_other_way_of_reading(tiny, passes):
     options = LoadOptions(generation=GenerationOptions(temperature=1.0, seed=3))
     prompts = asked(tiny, (3,))

@@ -23,6 +23,7 @@ from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.learned import Learned
 from wordsight.pruners.prumerge import PruMerge
 from wordsight.pruners.random import Random
+from wordsight.pruners.scopes import split
 from wordsight.pruners.scores import Scores
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.codebook import Codebook
@@ -269,6 +270,13 @@ def test_the_frames_of_films_are_one_image_and_each_a_frame():
         assert kept.is_video.tolist() == (kept.cell[:, 0] >= 2).tolist(), scope
         image = kept.cell[:, 0]
         assert (image.clamp(max=2) if scope == "image" else image).bincount().tolist() == counts
+
+
+def test_a_crop_is_a_part_of_an_enlarged_picture_that_ends_early_too():
+    """Five rows, of three in a part: two parts down."""
+    whole = [(0, 0, row, column) for row in range(3) for column in range(3)]
+    large = [(0, 1, row, column) for row in range(5) for column in range(3)]
+    assert [len(part) for part in split(layout([*whole, *large]), "crop")] == [9, 9, 6]
 
 
 def test_a_scope_of_its_own_is_chosen_from_as_if_it_were_alone(make):
