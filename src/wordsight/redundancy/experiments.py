@@ -29,6 +29,7 @@ TOKEN_SIGNALS: tuple[TokenSignal, ...] = get_args(TokenSignal)
 SIGNALS = (*TOKEN_SIGNALS, *(f"{scope}/{measure}" for scope in ABLATIONS for measure in MEASURES))
 OVER_QUESTIONS = {"questions": "confidence", "questions_divergence": "blind_divergence"}  # their highest
 Found = Mapping[str, Mapping[str, Tensor]]  # columns by experiment
+Noise = Mapping[str, Mapping[str, float]]  # nats by experiment and column; what is below is no change
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,27 @@ def sources(signal: str, questions: int) -> list[tuple[str, str]]:
     return [(scope, measure)] if measure else [(probes(1)[0], signal)]
 
 
-def signals_of(found: Found, questions: int) -> dict[str, Tensor]:
+def signals_of(found: Found, questions: int, noise: Noise | None = None) -> dict[str, Tensor]:
     """The signals (N,) whose experiments are found."""
     return {
-        name: signal_of(name, found, questions)
+        name: signal_of(name, found, questions, noise)
         for name in SIGNALS
         if all(experiment in found for experiment, _ in sources(name, questions))
     }
 
 
-def signal_of(name: str, found: Found, questions: int) -> Tensor:
-    """A signal (N,), from the columns that it is read from."""
-    columns = [found[experiment][column] for experiment, column in sources(name, questions)]
+def signal_of(name: str, found: Found, questions: int, noise: Noise | None = None) -> Tensor:
+    """A signal (N,), from the columns that it is read from; what is below the noise is 0."""
+    columns = [
+        above_noise(found[experiment][column], (noise or {}).get(experiment, {}).get(column))
+        for experiment, column in sources(name, questions)
+    ]
     return reduce(torch.maximum, columns)
+
+
+def above_noise(column: Tensor, floor: float | None) -> Tensor:
+    """The column with no change, 0, where it is below the floor; what was not measured stays NaN."""
+    return column if floor is None else column.masked_fill(column < floor, 0)
 
 
 def measure_tokens(
