@@ -65,8 +65,14 @@ def test_survivors_make_the_same_book(run, folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((*BUILD, "--out", "out", "--part", "1"), "expected a part such as 0/4, got '1'"),
-        ((*BUILD, "--out", "out", "--part", "2/2"), "expected a part of fewer than 2, counted from 0; got 2"),
+        (
+            (*BUILD, "--out", "out", "--part", "1"),
+            "--part 1: expected its number and how many there are, from 0/4 to 3/4",
+        ),
+        (
+            (*BUILD, "--out", "out", "--part", "2/2"),
+            "--part 2/2: expected its number and how many there are, from 0/4 to 3/4",
+        ),
         (("evidence", "merge", "photos", "--out", "out"), "no evidence in photos: manifest.json is missing"),
         (("evidence", "merge", "photos", "--out", "photos/0.png"), "cannot write photos/0.png"),
     ],

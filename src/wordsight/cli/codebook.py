@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,6 +18,7 @@ from wordsight.cli.common import (
     EvidenceFolder,
     Model,
     Pictures,
+    as_part,
     as_share,
     everywhere,
     evidence_folder,
@@ -32,7 +32,7 @@ from wordsight.cli.common import (
     say_skipped,
     takes_load_options,
 )
-from wordsight.errors import UsageError, shown
+from wordsight.errors import UsageError
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
@@ -327,12 +327,7 @@ def _part(given: str | None) -> tuple[int, int] | None:
     if given is None:
         rank, size = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
         given = f"{rank}/{size}" if rank and size and size != "1" else None
-    if given is None:
-        return None
-    numbers = re.fullmatch(r"(\d+)/(\d+)", given)
-    if numbers is None:
-        raise UsageError(f"expected a part such as 0/4, got {shown(given)}")
-    return int(numbers[1]), int(numbers[2])
+    return None if given is None else as_part(given)
 
 
 def _ray_workers(

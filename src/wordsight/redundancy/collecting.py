@@ -20,7 +20,7 @@ from typing_extensions import TypedDict
 
 from wordsight._utils.artifacts import differences
 from wordsight._utils.drafts import sweep
-from wordsight._utils.files import replacing
+from wordsight._utils.files import write_first
 from wordsight._utils.notes import tell
 from wordsight._utils.numbers import counted
 from wordsight._utils.progress import track
@@ -165,7 +165,8 @@ def evidence_jobs(
     then. Raises MediaError if there is no picture, and FileError if the folder holds evidence of something
     else, or that was begun otherwise.
     """
-    check_part(part)
+    if not 0 <= part[0] < part[1]:
+        raise UsageError(f"expected a part of fewer than {part[1]}, counted from 0; got {part[0]}")
     files, root = [picture_file(picture) for picture in pictures], Path(folder)
     if not files:
         raise MediaError("expected pictures to examine, got none")
@@ -184,13 +185,6 @@ def evidence_jobs(
     if jobs:
         _write_checks(vlm, jobs[0], files, names, approximate=plan.approximate_global)
     return jobs
-
-
-def check_part(part: tuple[int, int]) -> None:
-    """Raises UsageError if it is no part i of n, counted from 0."""
-    number, count = part
-    if not 0 <= number < count:
-        raise UsageError(f"expected a part of fewer than {count}, counted from 0; got {number}")
 
 
 def run_jobs(vlm: VLM, jobs: Sequence[EvidenceJob], map: Callable[..., Iterable[Any]] = map) -> int:
@@ -237,8 +231,7 @@ def _write_checks(
             "noise": floors[name],
             "rank_correlation": correlation if is_global else None,
         }
-        with replacing(job.root / name / CHECKS) as draft:
-            draft.write_text(CHECKED.text(checks), "utf-8")
+        write_first(job.root / name / CHECKS, CHECKED.text(checks))
     _tell_checks(floors, measured["dtype"].removeprefix("torch."), correlation)
 
 
@@ -314,17 +307,15 @@ def _claim(root: Path, vlm: VLM, files: Sequence[PictureFile], plan: EvidencePla
         "clusters": plan.clustering.of_a_picture,
         "survivors": plan.survivors,
     }
-    if is_there:
-        there = read_manifest(root)
-        if different := manifest_differences(there, manifest):
-            raise FileError(
-                f"{root} holds evidence of another run (what differs: {different}); "
-                "expected the same run to go on: choose another folder, or delete this one"
-            )
-        return there
-    with replacing(root / MANIFEST) as draft:
-        draft.write_text(MANIFESTS.text(manifest), "utf-8")
-    return manifest
+    if not is_there:
+        write_first(root / MANIFEST, MANIFESTS.text(manifest))
+    there = read_manifest(root)
+    if different := manifest_differences(there, manifest):
+        raise FileError(
+            f"{root} holds evidence of another run (what differs: {different}); "
+            "expected the same run to go on: choose another folder, or delete this one"
+        )
+    return there
 
 
 def _shard_pictures(vlm: VLM, files: Sequence[PictureFile], plan: EvidencePlan) -> int:

@@ -132,21 +132,23 @@ class _Store:
         experiments are of different pictures.
         """
         return [
-            self._joined(rows)
+            self._joined(records)
             for number in range(len(self.shards[TOKENS]))
-            for rows in zip(
+            for records in zip(
                 *(shards[number].record["pictures"] for shards in self.shards.values()), strict=True
             )
         ]
 
-    def _joined(self, rows: Sequence[EvidencePicture]) -> EvidencePicture:
-        examined = [row for row in rows if row["tokens"]] or rows[:1]
-        if {row["name"] for row in rows} != {rows[0]["name"]} or any(row != examined[0] for row in examined):
+    def _joined(self, records: Sequence[EvidencePicture]) -> EvidencePicture:
+        """What all experiments say of one picture."""
+        examined = [each for each in records if each["tokens"]] or records[:1]
+        names = {each["name"] for each in records}
+        if len(names) > 1 or any(each != examined[0] for each in examined):
             raise FileError(
-                f"the experiments in {self.root} are of different pictures, {rows[0]['name']} first: "
+                f"the experiments in {self.root} are of different pictures, {records[0]['name']} first: "
                 f"{MANIFESTS.remedy}"
             )
-        return examined[0] if all(row["tokens"] for row in rows) else {**examined[0], "tokens": 0}
+        return examined[0] if all(each["tokens"] for each in records) else {**examined[0], "tokens": 0}
 
     @property
     def skipped(self) -> dict[str, str]:

@@ -37,7 +37,7 @@ from wordsight.redundancy.evidence_files import (
 )
 from wordsight.redundancy.experiments import (
     TOKENS,
-    Ablating,
+    AblationPlan,
     Found,
     Noise,
     experiments,
@@ -127,8 +127,8 @@ def _measured(
         return _picked(job.missing.get(name), signals)
 
     is_approximate = "global" in checks and checks["global"]["approximate"]
-    ablating = Ablating(picked, ablate_global_frozen if is_approximate else ablate_global)
-    found = measure_experiments(vlm, image, questions, job.missing, ablating)
+    ablations = AblationPlan(picked, ablate_global_frozen if is_approximate else ablate_global)
+    found = measure_experiments(vlm, image, questions, job.missing, ablations)
     for name, columns in found.items():
         rows = picked(name, found)
         done = columns if rows is None else {column: columns[column][rows] for column in columns}
