@@ -72,7 +72,7 @@ MISUSES = [
     ((*COMPARE, "--pruner", "unifrm"), "unknown pruner 'unifrm': did you mean 'uniform'"),
     (
         (*ASK, "--pruner", "random:sed=1"),
-        "option of random 'sed': .* choose from keep, positions, seed, tokens",
+        "option of random 'sed': .* choose from budget, keep, positions, seed, tokens",
     ),
     ((*ASK, "--pruner", "random:seed"), "'random:seed': expected option=value"),
     ((*ASK, "--pruner", "random:seed=1.5"), r"seed must be .*1\.5"),

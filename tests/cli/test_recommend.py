@@ -55,7 +55,7 @@ def test_recommend_hands_its_options_on(run, folder, monkeypatch):
     assert call["requirements"] == library.Requirements(budget=0.1, tolerance=0.1, **asked)
     assert (call["validation"].split, call["test"].split) == ("validation", "test")
     assert [repr(pruner) for pruner in call["pruners"]] == [
-        "Uniform(keep=0.1, tokens=None, positions='original')"
+        "Uniform(keep=0.1, tokens=None, budget='prompt', positions='original')"
     ]
 
 

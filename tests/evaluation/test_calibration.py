@@ -39,6 +39,8 @@ def shown(picture):
 class Teller(VLM):
     """Shown a number for a picture, it says which share of the tokens it read was loud."""
 
+    _shares_answers = False
+
     def encode(self, images, question, *, turns=(), signals=frozenset(), visual=None):
         embeds, place = shown(int(images))[0], torch.arange(TOKENS)
         visual = VisualTokens(embeds, place, torch.zeros(TOKENS, 4, dtype=torch.long))

@@ -38,6 +38,8 @@ def is_good(name):
 class Reader(VLM):
     """Shown the name of a picture, it says which share of its good tokens it read."""
 
+    _shares_answers = False
+
     def encode(self, images, question, *, turns=(), signals=frozenset(), visual=None):
         if visual is None and not images.startswith("small"):
             self.encoded.append(images)

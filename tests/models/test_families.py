@@ -123,8 +123,8 @@ def test_collecting_leaves_no_hooks_behind(tiny, picture):
 
 
 def test_a_tower_that_fails_leaves_no_hooks_behind(tiny):
-    before = hooks(tiny.model)
-    with pytest.raises(RuntimeError, match="no"), tiny.family.tower(tiny.model).collect_signals():
+    before, tower = hooks(tiny.model), tiny.family.tower(tiny.model)
+    with pytest.raises(RuntimeError, match="no"), tower.collect_signals(tower.signals):
         raise RuntimeError("no")
     assert hooks(tiny.model) == before
 

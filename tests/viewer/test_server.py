@@ -141,14 +141,14 @@ def test_progress_is_reported_while_tokens_are_measured(served, tiny, monkeypatc
     """The work waits at its middle until somebody has looked."""
     reached, looked = threading.Event(), threading.Event()
     ablation = MEASURE_TOKENS.__globals__["ablation"]
-    ablate_global = ablation.ablate_global
+    ablate_regional = ablation.ablate_regional
 
-    def slow(*given):
+    def slow(*given, **named):
         reached.set()
         looked.wait()
-        return ablate_global(*given)
+        return ablate_regional(*given, **named)
 
-    monkeypatch.setattr(ablation, "ablate_global", slow)
+    monkeypatch.setattr(ablation, "ablate_regional", slow)
     site = served(RequestHandler(tiny, MAKE_REQUEST))
     submitted = site.ask(FILE)[1]
     reached.wait()
@@ -156,7 +156,7 @@ def test_progress_is_reported_while_tokens_are_measured(served, tiny, monkeypatc
     looked.set()
     assert job["state"] == "working"
     assert job["says"] == "asking each of 144 visual tokens what it says, and what its absence changes"
-    assert job["share"] == pytest.approx((1 + 2 / 3) / 5)  # two thirds of the second of five steps
+    assert job["share"] == pytest.approx((1 + 1 / 3) / 5)  # a third of the second of five steps
     assert site.over(submitted)["state"] == "done"
 
 
