@@ -10,9 +10,10 @@ from wordsight.models.vlm import VLM
 from wordsight.redundancy import collecting, probe
 from wordsight.redundancy.ablation import ablate_global, frozen_correlation
 from wordsight.redundancy.build import Clustering
-from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
+from wordsight.redundancy.collecting import EvidencePlan, collect_evidence, collect_part
 from wordsight.redundancy.criteria import CRITERIA, Condition
 from wordsight.redundancy.experiments import above_noise
+from wordsight.redundancy.merging import merge_evidence
 from wordsight.redundancy.noise import SAMPLE, noise_floors
 
 GLOBAL = EvidencePlan(condition=CRITERIA["global"], approximate_global=True)
@@ -89,3 +90,17 @@ def test_the_approximate_global_says_how_it_ranks_and_mixes_with_no_exact_one(ti
     assert torch.corrcoef(torch.stack([first, exact.float()]))[0, 1] > 0.5
     with pytest.raises(FileError, match="approximate_global was True, is False"):
         collect_evidence(tiny, three, folder, EvidencePlan(condition=CRITERIA["global"]))
+
+
+def test_parts_of_which_one_is_approximate_are_not_merged(tiny, three, tmp_path, monkeypatch):
+    monkeypatch.setattr(collecting, "SHARD_PICTURES", 1)
+    for part, is_approximate in enumerate((False, True)):
+        plan = EvidencePlan(condition=CRITERIA["global"], approximate_global=is_approximate)
+        collect_part(tiny, three, tmp_path / f"{part}", plan, part=(part, 2))
+    with pytest.raises(FileError, match=r"global is approximate in .*1 and exact in .*0; expected parts of"):
+        merge_evidence([tmp_path / "0", tmp_path / "1"], tmp_path / "out")
+
+
+def test_an_approximate_global_is_added_to_evidence_without_any(tiny, three, tmp_path):
+    collect_evidence(tiny, three, tmp_path, SAYS)
+    assert len(collect_evidence(tiny, three, tmp_path, GLOBAL).signals["global/jensen_shannon"])

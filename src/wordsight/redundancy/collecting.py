@@ -1,7 +1,7 @@
 """Collecting evidence: which files are missing, and writing them, here or on any number of machines.
 
-A job is one shard of every experiment that is missing. It is plain data, and what it writes depends on it
-alone, so that any map, and any number of processes that share the jobs, write the same bytes.
+A job is one shard of every experiment that is missing. It is plain data, so that any map, and any number of
+processes that share the jobs, write the same bytes.
 """
 
 from __future__ import annotations

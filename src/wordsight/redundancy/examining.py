@@ -1,8 +1,8 @@
 """Examining: a job is what is missing of the evidence of a few pictures; doing it writes a shard of each
 experiment.
 
-A job is plain data, and what it writes depends on it alone: whatever process does it, on whatever machine,
-writes the same bytes.
+A job is plain data, and what it writes depends on it, its pictures and the checks beside its shards alone:
+whatever process does it writes the same bytes.
 """
 
 from __future__ import annotations
