@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +24,7 @@ from wordsight._utils.notes import tell
 from wordsight._utils.numbers import counted
 from wordsight._utils.progress import track
 from wordsight.errors import FileError, MediaError, UsageError
-from wordsight.media.images import read_picture
-from wordsight.media.picture_files import PictureFile, label, picture_file
+from wordsight.media.picture_files import PictureFile, open_picture, picture_file
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import probe
 from wordsight.redundancy.ablation import frozen_correlation
@@ -260,7 +258,7 @@ def _missing(job: EvidenceJob, plan: EvidencePlan) -> dict[str, TokensBelow | No
         _check_names(shard, job.pictures)
         there = shard.record["only"]
         skipped = [picture for picture, tokens in zip(job.pictures, shard.tokens, strict=True) if not tokens]
-        if (both := _either(there, only)) != there or any(map(_can_be_read, skipped)):
+        if (both := _either(there, only)) != there or _first_readable(skipped) is not None:
             missing[name] = both
     return missing
 
@@ -281,12 +279,11 @@ def _check_names(shard: Shard, pictures: Sequence[PictureFile]) -> None:
         )
 
 
-def _can_be_read(picture: PictureFile) -> bool:
-    try:
-        read_picture(BytesIO(picture.read()), label(picture))
-    except MediaError:
-        return False
-    return True
+def _first_readable(pictures: Iterable[PictureFile]) -> Image | None:
+    for picture in pictures:
+        with suppress(MediaError):
+            return open_picture(picture)
+    return None
 
 
 def _claim(root: Path, vlm: VLM, files: Sequence[PictureFile], plan: EvidencePlan) -> EvidenceManifest:
@@ -325,13 +322,6 @@ def _shard_pictures(vlm: VLM, files: Sequence[PictureFile], plan: EvidencePlan) 
         return SHARD_PICTURES
     size = measure_experiments(vlm, image, plan.questions, [TOKENS])[TOKENS]["embeds"].nbytes
     return max(1, min(SHARD_PICTURES, SHARD_BYTES // max(1, size)))
-
-
-def _first_readable(files: Iterable[PictureFile]) -> Image | None:
-    for picture in files:
-        with suppress(MediaError):
-            return read_picture(BytesIO(picture.read()), label(picture))
-    return None
 
 
 def _check_begun_alike(
