@@ -122,7 +122,7 @@ def write_shard(shard: Shard, names: list[str], columns: dict[str, Tensor]) -> N
     rows = TOKENS * len(numbers)
     own = {name: column.roll(shard.number * 131, 0)[:rows].contiguous() for name, column in columns.items()}
     digest = tensors_digest({"number": torch.tensor(shard.number)})
-    shard.write([{"name": names[i], "sha256": digest, "tokens": TOKENS} for i in numbers], {}, own, None)
+    shard.write([{"name": names[i], "sha256": digest, "tokens": TOKENS} for i in numbers], {}, own)
 
 
 def build(folder: Path) -> dict[str, Any]:

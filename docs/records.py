@@ -23,7 +23,7 @@ from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
 from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
 from wordsight.redundancy.collecting import EvidencePart
-from wordsight.redundancy.evidence_files import EvidenceManifest, EvidenceShard
+from wordsight.redundancy.evidence_files import EvidenceChecks, EvidenceManifest, EvidenceShard
 from wordsight.redundancy.merging import MergeRecord
 from wordsight.redundancy.scorer import ScorerFile
 from wordsight.reports.answers import AnswersRecord
@@ -65,6 +65,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight evidence merge": MergeRecord,
     "manifest.json of evidence": EvidenceManifest,
     "the record in a file of evidence": EvidenceShard,
+    "checks.json of an experiment": EvidenceChecks,
     "wordsight codebook calibrate": CalibrationRecord,
     "wordsight codebook compact": Compaction,
     "wordsight codebook inspect": Inspection,

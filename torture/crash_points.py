@@ -72,7 +72,7 @@ COMMANDS = {  # each writes below out/, from what is in in/
 BUILT, ANALYZED = (collecting.EvidencePlan(condition=each) for each in (DEFAULT, Condition()))
 UNFINISHED = ("out/evidence",)  # what a stopped run leaves on purpose, for the next to go on with
 RECORD = '{"rows": [], "terms": {}}'  # what commands take for an older record of theirs
-CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.chown", "os.truncate")
+CHANGES = ("os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.chmod", "os.chown", "os.truncate")
 CREATING = ("open", "os.mkdir")  # what there has to be room for
 SIZES = (0, 100, 5000)  # bytes after which the system cuts a file short
 WAYS = ("KILL", "TERM", "no room", "cut short")
@@ -182,7 +182,7 @@ def _fault_of_rerun(run: Run, whole: dict[str, bytes]) -> str:
 
 def _chosen(calls: Sequence[str], points: int) -> list[int]:
     """The numbers of all renames and of their neighbors, and of others evenly."""
-    renames = [i for i, call in enumerate(calls, 1) if call.startswith("os.rename")]
+    renames = [i for i, call in enumerate(calls, 1) if call.startswith(("os.rename", "os.link"))]
     near = {i + step for i in renames[-2:] for step in (-1, 0, 1)}
     even = {1 + round(i * (len(calls) - 1) / max(points - 1, 1)) for i in range(points)}
     return sorted(i for i in near | even if 1 <= i <= len(calls))

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from wordsight.errors import UsageError
+from wordsight.media import picture_files
 from wordsight.media.images import read_picture
-from wordsight.redundancy import build
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import Condition, Quantile
@@ -131,7 +131,7 @@ def test_only_as_many_pictures_are_opened_as_are_needed(tmp_path, monkeypatch):
         opened.append(Path(name))
         return read_picture(file, name)
 
-    monkeypatch.setattr(build, "read_picture", noted)
+    monkeypatch.setattr(picture_files, "read_picture", noted)
     Clustering(images=2).check_readable(pictures)
     assert opened == pictures[:5]
     with pytest.raises(

@@ -145,7 +145,8 @@ def resumed(tiny, pictures, tmp_path_factory):
         patch.setattr(collecting, "SHARD_PICTURES", 1)
         with pytest.raises(KeyboardInterrupt):
             collect_evidence(tiny, pictures, folder, map=killed_after(1))
-        assert len(files(folder)) == 1 + EXPERIMENTS  # the manifest and one shard of each
+        shards = [name for name in files(folder) if name.endswith(".safetensors")]
+        assert len(shards) == EXPERIMENTS  # one of each
         collect_evidence(tiny, pictures, folder)
     return folder
 
@@ -167,7 +168,7 @@ def test_a_run_killed_inside_a_shard_leaves_no_part_of_it(tiny, pictures, tmp_pa
     monkeypatch.setattr("wordsight.redundancy.evidence_files.write_tensors", killed)
     with pytest.raises(KeyboardInterrupt):
         collect_evidence(tiny, pictures[:1], tmp_path)
-    assert list(files(tmp_path)) == ["manifest.json"]
+    assert all(name.endswith(".json") for name in files(tmp_path))
 
 
 def test_a_resumed_run_examines_only_what_is_missing(whole, tiny, pictures, tmp_path):

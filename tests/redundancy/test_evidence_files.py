@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,7 +47,7 @@ TUNED = {"vision_tower": "aa", "language_model": "cc"}
 HALF = SimpleNamespace(**{**vars(MODEL), "model": runs_in(torch.half)})
 
 
-def measured(vlm, picture, questions, needs, ablating):
+def measured(vlm, picture, questions, needs, ablations):
     """Columns of three or four tokens that depend on the pixels and the experiment alone."""
     pixels, found = int(np.asarray(picture).sum()), {}
     for number, name in enumerate(experiments(len(questions))):
@@ -57,7 +58,7 @@ def measured(vlm, picture, questions, needs, ablating):
                 column: torch.rand(3 + pixels % 2, *shape, generator=random).mul(9).to(dtype or torch.float32)
                 for column, (shape, dtype) in shapes.items()
             }
-            if name in ABLATIONS and (picked := ablating.rows(name, found)) is not None:
+            if name in ABLATIONS and (picked := ablations.picked(name, found)) is not None:
                 for column, values in found[name].items():
                     found[name][column] = torch.where(picked, values, torch.nan)
     return found
@@ -66,7 +67,7 @@ def measured(vlm, picture, questions, needs, ablating):
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch):
     monkeypatch.setattr(examining, "measure_experiments", measured)
-    monkeypatch.setattr(examining, "noise_floors", lambda *given: {})
+    monkeypatch.setattr(collecting, "noise_floors", lambda *given: {name: {} for name in given[-1]})
     monkeypatch.setattr(collecting, "_shard_pictures", lambda *given: 2)
 
 
@@ -332,7 +333,7 @@ def test_what_is_no_number_is_refused_before_it_is_written(pictures, folder, mon
         ModelError, match=r"tokens of .*0\.png: probe-0: some values of confidence are NaN or infinite"
     ):
         collect_evidence(MODEL, pictures, folder)
-    assert list(files(folder)) == ["manifest.json"]
+    assert not [name for name in files(folder) if not name.endswith(".json")]
 
 
 def state(folder):
@@ -442,3 +443,16 @@ def test_a_file_that_others_wrote_as_it_should_be_is_read(whole):
 def test_a_name_that_is_too_long_is_no_evidence(tmp_path):
     with pytest.raises(FileError, match=r"no evidence in .*: manifest\.json is missing"):
         Evidence.load(tmp_path / ("a" * 300))
+
+
+def test_of_two_runs_that_begin_at_once_the_first_one_lays_the_folder_out(
+    pictures, folder, whole, monkeypatch
+):
+    def raced(*given):
+        if not (folder / "manifest.json").exists():
+            shutil.copytree(whole, folder)
+        return 1
+
+    monkeypatch.setattr(collecting, "_shard_pictures", raced)
+    collect_evidence(MODEL, pictures, folder)
+    assert files(folder) == files(whole)

@@ -7,13 +7,14 @@ from wordsight._utils.notes import listen_to_notes
 from wordsight.algorithms.divergence import MEASURES, jensen_shannon
 from wordsight.errors import FileError
 from wordsight.models.vlm import VLM
-from wordsight.redundancy import probe
+from wordsight.redundancy import collecting, probe
 from wordsight.redundancy.ablation import ablate_global, frozen_correlation
-from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
-from wordsight.redundancy.criteria import CRITERIA
-from wordsight.redundancy.evidence import Evidence
-from wordsight.redundancy.evidence_files import Shard
-from wordsight.redundancy.noise import SAMPLE, above_noise, noise_floors
+from wordsight.redundancy.build import Clustering
+from wordsight.redundancy.collecting import EvidencePlan, collect_evidence, collect_part
+from wordsight.redundancy.criteria import CRITERIA, Condition
+from wordsight.redundancy.experiments import above_noise
+from wordsight.redundancy.merging import merge_evidence
+from wordsight.redundancy.noise import SAMPLE, noise_floors
 
 GLOBAL = EvidencePlan(condition=CRITERIA["global"], approximate_global=True)
 SAYS = EvidencePlan(condition=CRITERIA["blind_divergence"])
@@ -57,21 +58,22 @@ def test_what_is_below_the_noise_counts_as_no_change():
     assert torch.equal(kept.nan_to_num(7), torch.tensor([0.5, 0, 2e-4, 7, 0]))
 
 
-def test_evidence_is_read_above_its_noise(tiny, three, tmp_path, monkeypatch):
-    folder = tmp_path / "evidence"
-    found = collect_evidence(tiny, three, folder, SAYS).signals["blind_divergence"]
-    middle = float(found.median())
-    read = Shard.record.func
-
-    def noisy(shard):
-        record = read(shard)
-        if shard.number == 0 and shard.experiment == "probe-0":
-            record["checks"]["noise"]["blind_divergence"] = middle
-        return record
-
-    monkeypatch.setattr(Shard, "record", property(noisy))
-    assert torch.equal(Evidence.load(folder).signals["blind_divergence"], above_noise(found, middle))
-    assert (above_noise(found, middle) == 0).any()
+def test_a_condition_holds_above_the_noise_when_collecting_as_when_building(
+    tiny, three, tmp_path, monkeypatch
+):
+    raw = collect_evidence(tiny, three, tmp_path / "raw", SAYS).signals["blind_divergence"]
+    floor, lowest = float(raw.median()), float(raw.min())
+    blurred = {"probe-0": {"blind_divergence": floor}, "regional": {}, "global": {}}
+    monkeypatch.setattr(
+        collecting, "noise_floors", lambda *given: {name: blurred[name] for name in given[-1]}
+    )
+    condition = Condition(confidence=lowest / 2, divergence=9.0, signal="blind_divergence")
+    plan = EvidencePlan(condition=condition, clustering=Clustering(largest=144), only_survivors=True)
+    found = collect_evidence(tiny, three, tmp_path / "evidence", plan)
+    assert torch.equal(found.signals["blind_divergence"], above_noise(raw, floor))
+    holds = condition.holds(found.signals)
+    assert torch.equal(holds, raw < floor)
+    assert found.embeds[holds.nonzero()[:, 0]].isfinite().all()
 
 
 def test_the_approximate_global_says_how_it_ranks_and_mixes_with_no_exact_one(tiny, three, tmp_path):
@@ -86,6 +88,19 @@ def test_the_approximate_global_says_how_it_ranks_and_mixes_with_no_exact_one(ti
     first = found.signals["global/jensen_shannon"][: len(exact)]
     assert not torch.equal(first, exact.float())
     assert torch.corrcoef(torch.stack([first, exact.float()]))[0, 1] > 0.5
-    (folder / "global" / "000000.safetensors").unlink()
     with pytest.raises(FileError, match="approximate_global was True, is False"):
         collect_evidence(tiny, three, folder, EvidencePlan(condition=CRITERIA["global"]))
+
+
+def test_parts_of_which_one_is_approximate_are_not_merged(tiny, three, tmp_path, monkeypatch):
+    monkeypatch.setattr(collecting, "SHARD_PICTURES", 1)
+    for part, is_approximate in enumerate((False, True)):
+        plan = EvidencePlan(condition=CRITERIA["global"], approximate_global=is_approximate)
+        collect_part(tiny, three, tmp_path / f"{part}", plan, part=(part, 2))
+    with pytest.raises(FileError, match=r"global is approximate in .*1 and exact in .*0; expected parts of"):
+        merge_evidence([tmp_path / "0", tmp_path / "1"], tmp_path / "out")
+
+
+def test_an_approximate_global_is_added_to_evidence_without_any(tiny, three, tmp_path):
+    collect_evidence(tiny, three, tmp_path, SAYS)
+    assert len(collect_evidence(tiny, three, tmp_path, GLOBAL).signals["global/jensen_shannon"])

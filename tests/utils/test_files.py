@@ -11,7 +11,7 @@ import pytest
 
 from wordsight._utils import drafts, files
 from wordsight._utils.drafts import draft_beside, sweep
-from wordsight._utils.files import check_file, check_folder, is_stream, replacing
+from wordsight._utils.files import check_file, check_folder, is_stream, replacing, write_first
 from wordsight._utils.records import check_replaced
 from wordsight.errors import FileError, WordsightError
 
@@ -438,3 +438,19 @@ def test_a_write_that_the_system_cuts_short_keeps_the_old_folder(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert tree(tmp_path) == {"book/one": "old"}
     assert os.listdir(tmp_path) == ["book"]
+
+
+def test_of_two_that_write_a_file_first_the_first_one_stays(tmp_path):
+    path = tmp_path / "folder" / "file"
+    write_first(path, "mine")
+    write_first(path, "theirs")
+    assert tree(tmp_path) == {"folder/file": "mine"}
+
+
+def test_where_there_are_no_hard_links_a_file_is_written_all_the_same(tmp_path, monkeypatch):
+    def unknown(*given):
+        raise OSError(errno.EPERM, "no links")
+
+    monkeypatch.setattr(os, "link", unknown)
+    write_first(tmp_path / "file", "mine")
+    assert tree(tmp_path) == {"file": "mine"}

@@ -28,9 +28,33 @@ def replacing(path: Path) -> Iterator[Path]:
     Links are followed, devices and pipes are written through, and what is replaced keeps its mode. Raises
     FileError if `path` is no place for it, and WordsightError if writing fails.
     """
+    with _writing(path), _copied_to(path) if is_stream(path) else _beside(path) as draft:
+        yield draft
+
+
+def write_first(path: Path, text: str) -> None:
+    """Write a file that is not there: of processes that do so at once, the first one's stays, where the file
+    system has hard links. Raises as `replacing`.
+    """
+    place = _place(path)
+    with _writing(path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with draft_beside(place) as draft:
+            draft.write_text(text, "utf-8")
+            _settle(draft)
+            try:
+                os.link(draft, place)
+            except FileExistsError:
+                return
+            except OSError:
+                os.replace(draft, place)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the system refuses in the block is a WordsightError."""
     try:
-        with _copied_to(path) if is_stream(path) else _beside(path) as draft:
-            yield draft
+        yield
     except OSError as error:
         why = error.strerror or str(error)
         raise WordsightError(f"cannot write {path}: {why}; make room or choose another place") from error

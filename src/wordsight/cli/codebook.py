@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,6 +18,7 @@ from wordsight.cli.common import (
     EvidenceFolder,
     Model,
     Pictures,
+    as_part,
     as_share,
     everywhere,
     evidence_folder,
@@ -32,7 +32,7 @@ from wordsight.cli.common import (
     say_skipped,
     takes_load_options,
 )
-from wordsight.errors import UsageError, shown
+from wordsight.errors import UsageError
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def build(
     from wordsight.redundancy.collecting import collect_evidence, collect_part
     from wordsight.reports.evidence import part_sentence
 
-    share, chosen = None if ray else _part(part), _preset(preset, criterion)
+    share, chosen = _part(part, ray), _preset(preset, criterion)
     chosen = replace(
         chosen,
         condition=_condition(chosen.condition, confidence, divergence),
@@ -132,8 +132,6 @@ def build(
         approximate_global=global_ == "approximate",
     )
     workers = _ray_workers(ray, actors, num_gpus_per_actor, model, load)
-    if workers and part:
-        raise UsageError("--part is for processes that share the work without Ray; leave it or --ray out")
     pictures = open_source(everywhere(source) if workers else source, column).first(limit)
     collected_in = evidence_folder(evidence, out, source)
     check_destination(out, apart=[*places(source), collected_in])
@@ -322,17 +320,14 @@ def inspect(
     print_result(record, lambda record: [terminal(cluster_table(record))], as_json=as_json)
 
 
-def _part(given: str | None) -> tuple[int, int] | None:
+def _part(given: str | None, ray: str | None) -> tuple[int, int] | None:
     """The part and the number of parts that --part asks for, or that torchrun has made this process."""
-    if given is None:
+    if given and ray:
+        raise UsageError("--part is for processes that share the work without Ray; leave it or --ray out")
+    if given is None and ray is None:
         rank, size = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
         given = f"{rank}/{size}" if rank and size and size != "1" else None
-    if given is None:
-        return None
-    numbers = re.fullmatch(r"(\d+)/(\d+)", given)
-    if numbers is None:
-        raise UsageError(f"expected a part such as 0/4, got {shown(given)}")
-    return int(numbers[1]), int(numbers[2])
+    return None if given is None else as_part(given)
 
 
 def _ray_workers(

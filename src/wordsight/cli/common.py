@@ -64,8 +64,17 @@ SPEC = (
 def places(source: str) -> list[Path]:
     """The path of a source, if it is on this machine: what nothing may be written into."""
     from wordsight.media.addresses import is_remote
+    from wordsight.media.images import without_scheme
 
-    return [] if is_remote(source) else [Path(source)]
+    return [] if is_remote(source) else [Path(without_scheme(source))]
+
+
+def as_part(text: str) -> tuple[int, int]:
+    """The number of a part, the first being 0, and of how many, as in "0/4". Raises UsageError."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not int(found[1]) < int(found[2]):
+        raise UsageError(f"--part {text}: expected its number and how many there are, from 0/4 to 3/4")
+    return int(found[1]), int(found[2])
 
 
 def everywhere(source: str) -> str:

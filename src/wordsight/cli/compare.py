@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from wordsight.cli.common import (
     QuestionPictures,
     Questions,
     Show,
+    as_part,
     budgets,
     load_vlm,
     make_pruner,
@@ -146,18 +146,16 @@ def _collected(
 
 
 def _part(text: str | None, out: Path | None, report: Path | None) -> tuple[int, int] | None:
-    """The number of a part, the first being 0, and of how many, as in "0/4"."""
+    """What --part asks for. Raises UsageError if there is no place for it."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found or not int(found[1]) < int(found[2]):
-        raise UsageError(f"--part {text}: expected its number and how many there are, from 0/4 to 3/4")
+    part = as_part(text)
     if not out or report or is_stream(out):
         raise UsageError(
             "--part measures into OUT.cells and writes no results: give the --out of all parts, and --report "
             "to the last command, which has no --part"
         )
-    return int(found[1]), int(found[2])
+    return part
 
 
 def _missing(places: list[Place]) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
+from PIL.Image import Image
+
 from wordsight.media.addresses import read_address
+from wordsight.media.images import read_picture
 
 
 class PictureFile(Protocol):
@@ -34,6 +38,11 @@ class StoredPicture:
 def picture_file(picture: Path | PictureFile) -> PictureFile:
     """The picture of a path, or what is one already."""
     return StoredPicture(picture.name, str(picture)) if isinstance(picture, Path) else picture
+
+
+def open_picture(picture: PictureFile) -> Image:
+    """The picture, RGB and upright. Raises MediaError if it cannot be read."""
+    return read_picture(BytesIO(picture.read()), label(picture))
 
 
 def label(picture: PictureFile) -> str:

@@ -125,8 +125,9 @@ def _folder(root: Path) -> Callable[[], Files]:
     if sum(1 for _ in walk_pictures(root, left_out)):
         left_out.tell(str(root))
         return partial(_walked, root)
-    found = [(path.relative_to(root).as_posix(), str(path)) for path in sorted(root.rglob("*"))]
-    return partial(tuple, _of_one_kind(str(root), found))
+    found = sorted(path for path in root.rglob("*") if path.is_file())
+    named = [(path.relative_to(root).as_posix(), str(path)) for path in found]
+    return partial(tuple, _of_one_kind(str(root), named))
 
 
 def _of_one_kind(place: str, found: list[tuple[str, str]]) -> list[tuple[str, str]]:

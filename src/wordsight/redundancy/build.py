@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
@@ -24,8 +23,7 @@ from wordsight._utils.numbers import counted
 from wordsight._utils.options import Count, check_options
 from wordsight.algorithms.clustering import Scale, dpc_knn
 from wordsight.errors import MediaError, UsageError
-from wordsight.media.images import read_picture
-from wordsight.media.picture_files import PictureFile, label, picture_file
+from wordsight.media.picture_files import PictureFile, open_picture, picture_file
 from wordsight.redundancy.codebook import FORMAT, ClusteringRecord, Codebook, CodebookConfig, Counts
 from wordsight.redundancy.criteria import DEFAULT, Condition
 from wordsight.redundancy.evidence import Evidence
@@ -80,7 +78,7 @@ class Clustering:
         count, reasons = 0, list[str]()
         for picture in map(picture_file, pictures):
             try:
-                read_picture(BytesIO(picture.read()), label(picture))
+                open_picture(picture)
             except MediaError as error:
                 reasons.append(str(error))
                 continue

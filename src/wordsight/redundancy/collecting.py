@@ -1,46 +1,52 @@
 """Collecting evidence: which files are missing, and writing them, here or on any number of machines.
 
-A job is one shard of every experiment that is missing. It is plain data, and what it writes depends on it
-alone, so that any map, and any number of processes that share the jobs, write the same bytes.
+A job is one shard of every experiment that is missing. It is plain data, so that any map, and any number of
+processes that share the jobs, write the same bytes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
+from PIL.Image import Image
 from typing_extensions import TypedDict
 
 from wordsight._utils.artifacts import differences
 from wordsight._utils.drafts import sweep
-from wordsight._utils.files import replacing
+from wordsight._utils.files import write_first
 from wordsight._utils.notes import tell
 from wordsight._utils.numbers import counted
 from wordsight._utils.progress import track
 from wordsight.errors import FileError, MediaError, UsageError
-from wordsight.media.images import read_picture
-from wordsight.media.picture_files import PictureFile, label, picture_file
+from wordsight.media.picture_files import PictureFile, open_picture, picture_file
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import probe
+from wordsight.redundancy.ablation import frozen_correlation
 from wordsight.redundancy.build import Clustering
 from wordsight.redundancy.criteria import Condition
 from wordsight.redundancy.evidence import Evidence
 from wordsight.redundancy.evidence_files import (
+    CHECKED,
+    CHECKS,
     FORMAT,
     MANIFEST,
     MANIFESTS,
     SHARDS,
+    EvidenceChecks,
     EvidenceManifest,
     Shard,
     Survivors,
     TokensBelow,
     digest_of_names,
     manifest_differences,
+    origin_of,
+    read_checks,
     read_manifest,
     shards_of,
     span,
@@ -48,6 +54,7 @@ from wordsight.redundancy.evidence_files import (
 from wordsight.redundancy.examining import EvidenceJob, examine
 from wordsight.redundancy.experiments import ABLATIONS, TOKENS, experiments, measure_experiments
 from wordsight.redundancy.measured_with import measured_with, on_threads
+from wordsight.redundancy.noise import noise_floors
 
 PART_FORMAT = 1
 SHARD_BYTES, SHARD_PICTURES = 64 * 2**20, 64  # the most that a killed run has to do again
@@ -141,36 +148,40 @@ def collect_part(
     """Examine only part i of n, where `part` is (i, n) and i counts from 0: every n-th shard. The parts write
     into one folder, or into one each, for `merge_evidence`.
     """
-    number, count = part
-    if not 0 <= number < count:
-        raise UsageError(f"expected a part of fewer than {count}, counted from 0; got {number}")
-    jobs = evidence_jobs(vlm, pictures, folder, plan or EvidencePlan())
-    tokens = run_jobs(vlm, [job for job in jobs if job.number % count == number])
-    return {"format": PART_FORMAT, "part": number, "parts": count, "tokens": tokens}
+    tokens = run_jobs(vlm, evidence_jobs(vlm, pictures, folder, plan or EvidencePlan(), part))
+    return {"format": PART_FORMAT, "part": part[0], "parts": part[1], "tokens": tokens}
 
 
 def evidence_jobs(
-    vlm: VLM, pictures: Iterable[Path | PictureFile], folder: str | Path, plan: EvidencePlan
+    vlm: VLM,
+    pictures: Iterable[Path | PictureFile],
+    folder: str | Path,
+    plan: EvidencePlan,
+    part: tuple[int, int] = (0, 1),
 ) -> list[EvidenceJob]:
-    """What is missing in the folder, which has a manifest then. Raises MediaError if there is no picture, and
-    FileError if the folder holds evidence of something else, or that was begun otherwise.
+    """What is missing in the folder of part i of n, given as (i, n); the folder has a manifest and checks
+    then. Raises MediaError if there is no picture, and FileError if the folder holds evidence of something
+    else, or that was begun otherwise.
     """
+    if not 0 <= part[0] < part[1]:
+        raise UsageError(f"expected a part of fewer than {part[1]}, counted from 0; got {part[0]}")
     files, root = [picture_file(picture) for picture in pictures], Path(folder)
     if not files:
         raise MediaError("expected pictures to examine, got none")
     begun = (root / TOKENS).is_dir()
     manifest = _claim(root, vlm, files, plan)
     jobs = []
-    for number in range(len(shards_of(root, manifest, TOKENS))):
+    for number in range(part[0], len(shards_of(root, manifest, TOKENS)), part[1]):
         job = EvidenceJob(root, manifest, number, tuple(files[i] for i in span(manifest, number)), {})
         if missing := _missing(job, plan):
             jobs.append(replace(job, missing=missing))
-    if jobs:
-        _check_begun_alike(jobs, vlm, plan)
+    _check_begun_alike(jobs, root, manifest, vlm, plan)
+    names = [name for name in plan.needs if any(name in job.missing for job in jobs)]
     if jobs and begun:
-        names = [name for name in plan.needs if any(name in job.missing for job in jobs)]
         count = sum(len(job.pictures) for job in jobs)
         tell(f"adding to the evidence in {root}: {', '.join(names)} of {counted(count, 'picture')}")
+    if jobs:
+        _write_checks(vlm, jobs[0], files, names, approximate=plan.approximate_global)
     return jobs
 
 
@@ -186,8 +197,6 @@ def run_jobs(vlm: VLM, jobs: Sequence[EvidenceJob], map: Callable[..., Iterable[
         work = map(partial(examine, vlm), jobs)
         for number, tokens in enumerate(track(work, "examining pictures", len(jobs))):
             examined += tokens
-            if number == 0:
-                _tell_checks(jobs[0])
             if number == 0 and left and isinstance(work, Iterator):  # else all is done already
                 seconds, pictures = time.monotonic() - start, len(jobs[0].pictures)
                 longest = _duration(left * seconds / pictures)
@@ -195,20 +204,44 @@ def run_jobs(vlm: VLM, jobs: Sequence[EvidenceJob], map: Callable[..., Iterable[
     return examined
 
 
-def _tell_checks(job: EvidenceJob) -> None:
-    """Tell what the first picture says of how far its evidence can be believed."""
-    checks = {name: found for name in job.missing if (found := job.shard(name).record["checks"])}
-    if floors := [
+def _write_checks(
+    vlm: VLM, job: EvidenceJob, files: Iterable[PictureFile], names: Sequence[str], *, approximate: bool
+) -> None:
+    """Find out by the first picture that can be read how far those of the experiments can be believed that
+    have no checks yet, and tell it.
+    """
+    lacking = [name for name in names if name != TOKENS and not (job.root / name / CHECKS).is_file()]
+    image = _first_readable(files) if lacking else None
+    if image is None:
+        return
+    questions, measured, correlation = job.manifest["questions"], job.manifest["measured_with"], None
+    with on_threads(measured["threads"]):
+        floors = noise_floors(vlm, image, questions, lacking)
+        if approximate and "global" in lacking:
+            correlation = frozen_correlation(vlm, vlm.encode(image, questions[0]))
+    for name in lacking:
+        is_global = name == "global"
+        checks: EvidenceChecks = {
+            **origin_of(job.manifest),
+            "experiment": name,
+            "names_sha256": job.manifest["names_sha256"],
+            "approximate": approximate and is_global,
+            "noise": floors[name],
+            "rank_correlation": correlation if is_global else None,
+        }
+        write_first(job.root / name / CHECKS, CHECKED.text(checks))
+    _tell_checks(floors, measured["dtype"].removeprefix("torch."), correlation)
+
+
+def _tell_checks(floors: Mapping[str, Mapping[str, float]], dtype: str, correlation: float | None) -> None:
+    shown = [
         f"{name} {floor:.1g}"
-        for name, found in checks.items()
-        for column, floor in found["noise"].items()
+        for name, columns in floors.items()
+        for column, floor in columns.items()
         if column != "released_divergence"
-    ]:
-        dtype = job.manifest["measured_with"]["dtype"].removeprefix("torch.")
-        tell(
-            f"rounding in {dtype} moves words by up to (nats): {', '.join(floors)}; less counts as no change"
-        )
-    if (found := checks.get("global")) and (correlation := found["rank_correlation"]) is not None:
+    ]
+    tell(f"rounding in {dtype} moves words by up to (nats): {', '.join(shown)}; less counts as no change")
+    if correlation is not None:
         tell(f"rank correlation of the approximate global divergence with the exact one: {correlation:.2f}")
 
 
@@ -225,7 +258,7 @@ def _missing(job: EvidenceJob, plan: EvidencePlan) -> dict[str, TokensBelow | No
         _check_names(shard, job.pictures)
         there = shard.record["only"]
         skipped = [picture for picture, tokens in zip(job.pictures, shard.tokens, strict=True) if not tokens]
-        if (both := _either(there, only)) != there or any(map(_can_be_read, skipped)):
+        if (both := _either(there, only)) != there or _first_readable(skipped) is not None:
             missing[name] = both
     return missing
 
@@ -246,12 +279,11 @@ def _check_names(shard: Shard, pictures: Sequence[PictureFile]) -> None:
         )
 
 
-def _can_be_read(picture: PictureFile) -> bool:
-    try:
-        read_picture(BytesIO(picture.read()), label(picture))
-    except MediaError:
-        return False
-    return True
+def _first_readable(pictures: Iterable[PictureFile]) -> Image | None:
+    for picture in pictures:
+        with suppress(MediaError):
+            return open_picture(picture)
+    return None
 
 
 def _claim(root: Path, vlm: VLM, files: Sequence[PictureFile], plan: EvidencePlan) -> EvidenceManifest:
@@ -271,43 +303,47 @@ def _claim(root: Path, vlm: VLM, files: Sequence[PictureFile], plan: EvidencePla
         "shard_pictures": 0 if is_there else _shard_pictures(vlm, files, plan),
         "clusters": plan.clustering.of_a_picture,
         "survivors": plan.survivors,
-        "approximate_global": plan.approximate_global,
     }
-    if is_there:
-        there = read_manifest(root)
-        if different := manifest_differences(there, manifest):
-            raise FileError(
-                f"{root} holds evidence of another run (what differs: {different}); "
-                "expected the same run to go on: choose another folder, or delete this one"
-            )
-        return there
-    with replacing(root / MANIFEST) as draft:
-        draft.write_text(MANIFESTS.text(manifest), "utf-8")
-    return manifest
+    if not is_there:
+        write_first(root / MANIFEST, MANIFESTS.text(manifest))
+    there = read_manifest(root)
+    if different := manifest_differences(there, manifest):
+        raise FileError(
+            f"{root} holds evidence of another run (what differs: {different}); "
+            "expected the same run to go on: choose another folder, or delete this one"
+        )
+    return there
 
 
 def _shard_pictures(vlm: VLM, files: Sequence[PictureFile], plan: EvidencePlan) -> int:
     """How many pictures make a shard: as many as the first that can be read, in SHARD_BYTES."""
-    for picture in filter(_can_be_read, files):
-        image = read_picture(BytesIO(picture.read()), label(picture))
-        size = measure_experiments(vlm, image, plan.questions, [TOKENS])[TOKENS]["embeds"].nbytes
-        return max(1, min(SHARD_PICTURES, SHARD_BYTES // max(1, size)))
-    return SHARD_PICTURES
+    image = _first_readable(files)
+    if image is None:
+        return SHARD_PICTURES
+    size = measure_experiments(vlm, image, plan.questions, [TOKENS])[TOKENS]["embeds"].nbytes
+    return max(1, min(SHARD_PICTURES, SHARD_BYTES // max(1, size)))
 
 
-def _check_begun_alike(jobs: Sequence[EvidenceJob], vlm: VLM, plan: EvidencePlan) -> None:
-    """Raises FileError if what is missing would be measured, or embeddings be kept, otherwise than before."""
-    there, now = jobs[0].manifest, measured_with(vlm)
-    before = {"options": {}, "pass_bytes": vlm.pass_bytes, **there["measured_with"]}  # or of before these
-    begun = differences(before, {**now, "threads": there["measured_with"]["threads"]})
+def _check_begun_alike(
+    jobs: Sequence[EvidenceJob], root: Path, manifest: EvidenceManifest, vlm: VLM, plan: EvidencePlan
+) -> None:
+    """Raises FileError if what is missing would be measured, or embeddings be kept, otherwise than before; or
+    if what is there of the whole picture is approximate and should not be, or the other way round.
+    """
+    begun = ""
+    if jobs:
+        there, now = manifest["measured_with"], measured_with(vlm)
+        before = {"options": {}, "pass_bytes": vlm.pass_bytes, **there}  # or of before these
+        begun = differences(before, {**now, "threads": there["threads"]})
     if any(TOKENS in job.missing for job in jobs):
-        begun = begun or differences(there, {"survivors": plan.survivors})
-    if any("global" in job.missing for job in jobs):
-        begun = begun or differences(there, {"approximate_global": plan.approximate_global})
+        begun = begun or differences(manifest, {"survivors": plan.survivors})
+    checks = read_checks(root, manifest).get("global")
+    if checks and "global" in plan.needs and checks["approximate"] != plan.approximate_global:
+        begun = begun or f"approximate_global was {checks['approximate']}, is {plan.approximate_global}"
     if begun:
         raise FileError(
-            f"the evidence in {jobs[0].root} was begun otherwise ({begun}): finish it as it was begun, or "
-            "choose another folder"
+            f"the evidence in {root} was begun otherwise ({begun}): finish it as it was begun, or choose "
+            "another folder"
         )
 
 

@@ -23,11 +23,12 @@ from wordsight.redundancy.evidence_files import (
     PictureClusters,
     Shard,
     digest_of_names,
+    noise_in,
+    read_checks,
     read_manifest,
     shards_of,
 )
-from wordsight.redundancy.experiments import SIGNALS, TOKENS, experiments, probes, signal_of, sources
-from wordsight.redundancy.noise import above_noise
+from wordsight.redundancy.experiments import SIGNALS, TOKENS, Noise, experiments, probes, signal_of, sources
 
 Rows = Tensor | slice
 
@@ -108,7 +109,7 @@ class Evidence:
             cell=store.column(TOKENS, "cell"),
             words=store.column(first, "words"),
             word_probabilities=store.column(first, "word_probabilities"),
-            signals=_Signals(store, len(manifest["questions"])),
+            signals=_Signals(store, len(manifest["questions"]), noise_in(read_checks(root, manifest))),
             pictures=tuple(picture["name"] for picture in pictures),
             manifest=manifest,
             sha256=tuple(picture["sha256"] for picture in pictures),
@@ -131,21 +132,23 @@ class _Store:
         experiments are of different pictures.
         """
         return [
-            self._joined(rows)
+            self._joined(records)
             for number in range(len(self.shards[TOKENS]))
-            for rows in zip(
+            for records in zip(
                 *(shards[number].record["pictures"] for shards in self.shards.values()), strict=True
             )
         ]
 
-    def _joined(self, rows: Sequence[EvidencePicture]) -> EvidencePicture:
-        examined = [row for row in rows if row["tokens"]] or rows[:1]
-        if {row["name"] for row in rows} != {rows[0]["name"]} or any(row != examined[0] for row in examined):
+    def _joined(self, records: Sequence[EvidencePicture]) -> EvidencePicture:
+        """What all experiments say of one picture."""
+        examined = [each for each in records if each["tokens"]] or records[:1]
+        names = {each["name"] for each in records}
+        if len(names) > 1 or any(each != examined[0] for each in examined):
             raise FileError(
-                f"the experiments in {self.root} are of different pictures, {rows[0]['name']} first: "
+                f"the experiments in {self.root} are of different pictures, {records[0]['name']} first: "
                 f"{MANIFESTS.remedy}"
             )
-        return examined[0] if all(row["tokens"] for row in rows) else {**examined[0], "tokens": 0}
+        return examined[0] if all(each["tokens"] for each in records) else {**examined[0], "tokens": 0}
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -169,11 +172,6 @@ class _Store:
 
     def column(self, experiment: str, name: str) -> _StoredColumn:
         return _StoredColumn(self, experiment, name)
-
-    def signal(self, experiment: str, name: str) -> Tensor:
-        """A whole column, of whose values those that rounding alone makes are 0."""
-        checks = self.shards[experiment][0].record["checks"] if experiment in self.shards else None
-        return above_noise(self.column(experiment, name)[:], checks["noise"].get(name, 0) if checks else 0)
 
     def read(self, experiment: str, name: str, number: int, rows: Rows) -> Tensor:
         """Rows of a column of a shard, counted without the pictures that another experiment skipped."""
@@ -236,18 +234,19 @@ class _StoredColumn:
 class _Signals(Mapping[str, Tensor]):
     """Those signals whose experiments are there, each read once."""
 
-    def __init__(self, store: _Store, questions: int) -> None:
-        self._store, self._questions, self._known = store, questions, dict[str, Tensor]()
+    def __init__(self, store: _Store, questions: int, noise: Noise) -> None:
+        self._store, self._questions, self._noise = store, questions, noise
+        self._known = dict[str, Tensor]()
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in SIGNALS:
             raise KeyError(name)
         if name not in self._known:
             found = {
-                experiment: {column: self._store.signal(experiment, column)}
+                experiment: {column: self._store.column(experiment, column)[:]}
                 for experiment, column in sources(name, self._questions)
             }
-            self._known[name] = signal_of(name, found, self._questions)
+            self._known[name] = signal_of(name, found, self._questions, self._noise)
         return self._known[name]
 
     def __contains__(self, name: object) -> bool:

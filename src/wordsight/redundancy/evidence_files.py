@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from safetensors import safe_open
@@ -28,11 +28,11 @@ from wordsight.algorithms.divergence import MEASURES
 from wordsight.errors import FileError
 from wordsight.models.fingerprints import Parts, differing
 from wordsight.redundancy.criteria import ConditionRecord
-from wordsight.redundancy.experiments import ABLATIONS, TOKENS, WORDS, TokenSignal
+from wordsight.redundancy.experiments import ABLATIONS, TOKENS, WORDS, Noise, TokenSignal, experiments
 from wordsight.redundancy.measured_with import MeasuredWith
 
 FORMAT = 4
-MANIFEST = "manifest.json"
+MANIFEST, CHECKS = "manifest.json", "checks.json"
 ORIGIN = ("model", "fingerprint", "questions")  # and the parts of the model, if they are known
 Kind = tuple[tuple[int, ...], torch.dtype | None]
 OF_TOKENS: dict[str, Kind] = {
@@ -84,7 +84,6 @@ class EvidenceManifest(EvidenceOrigin):
     shard_pictures: Annotated[int, "pictures in a shard, but the last"]
     clusters: PictureClusters
     survivors: Annotated[Survivors | None, "null if all embeddings are kept"]
-    approximate_global: Annotated[bool, "whether most tokens stay as they were read in the whole picture"]
 
 
 class EvidencePicture(TypedDict):
@@ -102,9 +101,12 @@ class TokensBelow(TypedDict):
     threshold: float
 
 
-class Checks(TypedDict):
-    """How far an experiment can be believed, by a few tokens of one picture."""
+class EvidenceChecks(EvidenceOrigin):
+    """How far an experiment can be believed, by a few tokens of the first picture."""
 
+    experiment: str
+    names_sha256: Annotated[str, "of the names of all pictures"]
+    approximate: Annotated[bool, "whether most tokens stay as they were read in the whole picture"]
     noise: Annotated[dict[str, float], "nats by column; what is below counts as no change"]
     rank_correlation: Annotated[float | None, "with the exact computation; null where it is exact"]
 
@@ -118,7 +120,6 @@ class EvidenceShard(EvidenceOrigin):
     skipped: Annotated[dict[str, str], "the pictures that could not be read, and why"]
     only: Annotated[TokensBelow | None, "what is NaN for the other tokens; null if all were measured"]
     columns_sha256: Annotated[dict[str, str], "of every column in the file"]
-    checks: Annotated[Checks | None, "on the first picture, in the first shard"]
 
 
 MANIFESTS = Artifact(
@@ -130,6 +131,14 @@ MANIFESTS = Artifact(
 SHARDS = Artifact(
     name="a file of evidence",
     record=EvidenceShard,
+    format=FORMAT,
+    remedy="delete it and run the same command again",
+)
+
+
+CHECKED = Artifact(
+    name="the checks of an experiment",
+    record=EvidenceChecks,
     format=FORMAT,
     remedy="delete it and run the same command again",
 )
@@ -158,19 +167,11 @@ class Shard:
             )
         record = read_metadata(self.path, SHARDS)
         expected = {
-            **{name: self.manifest.get(name) for name in (*ORIGIN, "measured_with")},
             "experiment": self.experiment,
             "number": self.number,
             "pictures": len(span(self.manifest, self.number)),
         }
-        found = {**record, "pictures": len(record["pictures"])}
-        if different := "; ".join(
-            filter(None, [differences(found, expected), differing(record, self.manifest)])
-        ):
-            raise FileError(
-                f"{self.path} is of another run than {MANIFEST} beside it (what differs: {different}): "
-                f"{MANIFESTS.remedy}, or {SHARDS.remedy}"
-            )
+        _check_origin(self.path, {**record, "pictures": len(record["pictures"])}, self.manifest, expected)
         return record
 
     @cached_property
@@ -219,7 +220,6 @@ class Shard:
         columns: Mapping[str, Tensor],
         *,
         only: TokensBelow | None = None,
-        checks: Checks | None = None,
     ) -> None:
         """Write the columns of these pictures, in the place of what is there."""
         record: EvidenceShard = {
@@ -230,10 +230,22 @@ class Shard:
             "skipped": skipped,
             "only": only,
             "columns_sha256": {name: tensors_digest({name: column}) for name, column in columns.items()},
-            "checks": checks,
         }
         with replacing(self.path) as draft:
             write_tensors(draft, columns, SHARDS.text(record))
+
+
+def _check_origin(
+    path: Path, record: Mapping[str, Any], manifest: EvidenceManifest, expected: Mapping[str, Any]
+) -> None:
+    """Raises FileError if a file is not of the manifest's run, or not what is expected."""
+    common = {name: manifest.get(name) for name in (*ORIGIN, "measured_with")}
+    found = [differences(record, {**common, **expected}), differing(record, manifest)]
+    if different := "; ".join(filter(None, found)):
+        raise FileError(
+            f"{path} is of another run than {MANIFEST} beside it (what differs: {different}): "
+            f"{MANIFESTS.remedy}, or {SHARDS.remedy}"
+        )
 
 
 def origin_of(manifest: EvidenceManifest) -> EvidenceOrigin:
@@ -284,6 +296,23 @@ def read_manifest(root: Path) -> EvidenceManifest:
     if not os.path.isfile(root / MANIFEST):  # which knows no names that are too long
         raise FileError(f"no evidence in {root}: {MANIFEST} is missing; expected a folder with evidence")
     return MANIFESTS.read(root / MANIFEST)
+
+
+def read_checks(root: Path, manifest: EvidenceManifest) -> dict[str, EvidenceChecks]:
+    """The checks in a folder, by experiment. Raises FileError if they are damaged, or of another run."""
+    found = {}
+    for name in experiments(len(manifest["questions"])):
+        path = root / name / CHECKS
+        if path.is_file():
+            found[name] = CHECKED.read(path)
+            expected = {"experiment": name, "names_sha256": manifest["names_sha256"]}
+            _check_origin(path, found[name], manifest, expected)
+    return found
+
+
+def noise_in(checks: Mapping[str, EvidenceChecks]) -> Noise:
+    """The noise, by experiment."""
+    return {name: check["noise"] for name, check in checks.items()}
 
 
 def span(manifest: EvidenceManifest, number: int) -> range:

@@ -1,8 +1,8 @@
 """Examining: a job is what is missing of the evidence of a few pictures; doing it writes a shard of each
 experiment.
 
-A job is plain data, and what it writes depends on it alone: whatever process does it, on whatever machine,
-writes the same bytes.
+A job is plain data, and what it writes depends on it, its pictures and the checks beside its shards alone:
+whatever process does it writes the same bytes.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ from wordsight.media.images import read_picture
 from wordsight.media.picture_files import PictureFile, label
 from wordsight.models.finite import check_finite
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.ablation import ablate_global, ablate_global_frozen, frozen_correlation
+from wordsight.redundancy.ablation import ablate_global, ablate_global_frozen
 from wordsight.redundancy.build import cluster_sizes
 from wordsight.redundancy.criteria import Condition
 from wordsight.redundancy.evidence_files import (
-    Checks,
+    EvidenceChecks,
     EvidenceManifest,
     EvidencePicture,
     Shard,
     TokensBelow,
     columns_of,
+    noise_in,
+    read_checks,
 )
 from wordsight.redundancy.experiments import (
     TOKENS,
-    Ablating,
+    AblationPlan,
     Found,
+    Noise,
     experiments,
     measure_experiments,
     signals_of,
 )
 from wordsight.redundancy.measured_with import on_threads
-from wordsight.redundancy.noise import noise_floors
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def examine(vlm: VLM, job: EvidenceJob) -> int:
     there = {name: shard for name in names if (shard := job.shard(name)).path.is_file()}
     signals = {name: _signal_columns(there[name]) for name in there if name not in job.missing}
     pictures, skipped, parts = list[EvidencePicture](), dict[str, str](), list[Found]()
-    checks: Mapping[str, Checks] = {}
+    checks = read_checks(job.root, job.manifest)
     for position, picture in enumerate(job.pictures):
         try:
             known = (shard.record["pictures"][position]["sha256"] for shard in there.values())
@@ -81,13 +83,11 @@ def examine(vlm: VLM, job: EvidenceJob) -> int:
             continue
         found = {name: columns[position] for name, columns in signals.items() if columns[position]}
         with on_threads(job.manifest["measured_with"]["threads"]), located(f"the tokens of {label(picture)}"):
-            if job.number == 0 and not parts:
-                checks = _checks(vlm, job, image)
-            parts.append(_measured(vlm, job, image, found))
+            parts.append(_measured(vlm, job, image, found, checks))
         pictures.append({"name": picture.name, "sha256": digest, "tokens": len(parts[-1][TOKENS]["cell"])})
     for name, only in job.missing.items():
         columns = _joined(job, name, parts)
-        job.shard(name).write(pictures, skipped, columns, only=only, checks=checks.get(name))
+        job.shard(name).write(pictures, skipped, columns, only=only)
     return sum(picture["tokens"] for picture in pictures)
 
 
@@ -115,43 +115,35 @@ def _signal_columns(shard: Shard) -> list[dict[str, Tensor]]:
     ]
 
 
-def _measured(vlm: VLM, job: EvidenceJob, image: Image, known: Found) -> Found:
+def _measured(
+    vlm: VLM, job: EvidenceJob, image: Image, known: Found, checks: Mapping[str, EvidenceChecks]
+) -> Found:
     """The columns of a picture that are missing."""
+    questions = job.manifest["questions"]
+    noise = noise_in(checks)
 
-    def rows(name: str, found: Found) -> Tensor | None:
-        return _rows(job, name, {**known, **found})
+    def picked(name: str, found: Found) -> Tensor | None:
+        signals = signals_of({**known, **found}, len(questions), noise)
+        return _picked(job.missing.get(name), signals)
 
-    whole = ablate_global_frozen if job.manifest["approximate_global"] else ablate_global
-    ablating = Ablating(rows, whole)
-    found = measure_experiments(vlm, image, job.manifest["questions"], job.missing, ablating)
+    is_approximate = "global" in checks and checks["global"]["approximate"]
+    ablations = AblationPlan(picked, ablate_global_frozen if is_approximate else ablate_global)
+    found = measure_experiments(vlm, image, questions, job.missing, ablations)
     for name, columns in found.items():
-        picked = rows(name, found)
-        done = columns if picked is None else {column: columns[column][picked] for column in columns}
+        rows = picked(name, found)
+        done = columns if rows is None else {column: columns[column][rows] for column in columns}
         check_finite(name, done)
-    return {**found, TOKENS: _with_clusters(job.manifest, {**known, **found})}
+    return {**found, TOKENS: _with_clusters(job.manifest, {**known, **found}, noise)}
 
 
-def _checks(vlm: VLM, job: EvidenceJob, image: Image) -> dict[str, Checks]:
-    """Of the experiments that are missing, by a picture."""
-    questions, correlation = job.manifest["questions"], None
-    if "global" in job.missing and job.manifest["approximate_global"]:
-        correlation = frozen_correlation(vlm, vlm.encode(image, questions[0]))
-    return {
-        name: {"noise": floors, "rank_correlation": correlation if name == "global" else None}
-        for name, floors in noise_floors(vlm, image, questions, job.missing).items()
-    }
-
-
-def _rows(job: EvidenceJob, name: str, found: Found) -> Tensor | None:
+def _picked(only: TokensBelow | None, signals: Mapping[str, Tensor]) -> Tensor | None:
     """The tokens (N,) that an experiment is to be done for, None for all."""
-    only, questions = job.missing.get(name), len(job.manifest["questions"])
-    signals = signals_of(found, questions)
     if only is None or only["signal"] not in signals:
         return None
     return signals[only["signal"]] < only["threshold"]
 
 
-def _with_clusters(manifest: EvidenceManifest, found: Found) -> dict[str, Tensor]:
+def _with_clusters(manifest: EvidenceManifest, found: Found, noise: Noise) -> dict[str, Tensor]:
     """The tokens of a picture with the sizes of their clusters, and the embeddings that are kept."""
     sizes = cluster_sizes(found[TOKENS]["embeds"], manifest["clusters"])
     kept, survivors = torch.ones(len(sizes), dtype=torch.bool), manifest["survivors"]
@@ -159,7 +151,7 @@ def _with_clusters(manifest: EvidenceManifest, found: Found) -> dict[str, Tensor
         kept = sizes <= min(survivors["largest"], len(sizes))
         condition = survivors["condition"] and Condition.from_json(survivors["condition"])
         if condition and found.keys() >= {*condition.needs(manifest["questions"])}:
-            kept &= condition.holds(signals_of(found, len(manifest["questions"])))
+            kept &= condition.holds(signals_of(found, len(manifest["questions"]), noise))
     embeds = found[TOKENS]["embeds"][kept]
     return {"embeds": embeds, "cell": found[TOKENS]["cell"], "cluster_size": sizes, "kept": kept}
 

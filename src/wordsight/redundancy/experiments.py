@@ -29,16 +29,17 @@ TOKEN_SIGNALS: tuple[TokenSignal, ...] = get_args(TokenSignal)
 SIGNALS = (*TOKEN_SIGNALS, *(f"{scope}/{measure}" for scope in ABLATIONS for measure in MEASURES))
 OVER_QUESTIONS = {"questions": "confidence", "questions_divergence": "blind_divergence"}  # their highest
 Found = Mapping[str, Mapping[str, Tensor]]  # columns by experiment
+Noise = Mapping[str, Mapping[str, float]]  # nats by experiment and column; what is below is no change
 
 
 @dataclass(frozen=True)
-class Ablating:
-    """How leaving out is done: of which tokens (N,), None for all, by the experiment and what is found before
-    it; and by which computation of the whole picture.
+class AblationPlan:
+    """How leaving out is done: of which tokens (N,) are `picked`, None for all, by the experiment and what is
+    found before it; and by which computation of the whole picture.
     """
 
-    rows: Callable[[str, Found], Tensor | None] = lambda name, found: None
-    whole: Callable[..., ablation.LogitPair] = ablation.ablate_global
+    picked: Callable[[str, Found], Tensor | None] = lambda name, found: None
+    ablate_global: Callable[..., ablation.LogitPair] = ablation.ablate_global
 
 
 def probes(questions: int) -> tuple[str, ...]:
@@ -59,19 +60,27 @@ def sources(signal: str, questions: int) -> list[tuple[str, str]]:
     return [(scope, measure)] if measure else [(probes(1)[0], signal)]
 
 
-def signals_of(found: Found, questions: int) -> dict[str, Tensor]:
+def signals_of(found: Found, questions: int, noise: Noise | None = None) -> dict[str, Tensor]:
     """The signals (N,) whose experiments are found."""
     return {
-        name: signal_of(name, found, questions)
+        name: signal_of(name, found, questions, noise)
         for name in SIGNALS
         if all(experiment in found for experiment, _ in sources(name, questions))
     }
 
 
-def signal_of(name: str, found: Found, questions: int) -> Tensor:
-    """A signal (N,), from the columns that it is read from."""
-    columns = [found[experiment][column] for experiment, column in sources(name, questions)]
+def signal_of(name: str, found: Found, questions: int, noise: Noise | None = None) -> Tensor:
+    """A signal (N,), from the columns that it is read from; what is below the noise is 0."""
+    columns = [
+        above_noise(found[experiment][column], (noise or {}).get(experiment, {}).get(column))
+        for experiment, column in sources(name, questions)
+    ]
     return reduce(torch.maximum, columns)
+
+
+def above_noise(column: Tensor, floor: float | None) -> Tensor:
+    """The column with no change, 0, where it is below the floor; what was not measured stays NaN."""
+    return column if floor is None else column.masked_fill(column < floor, 0)
 
 
 def measure_tokens(
@@ -102,14 +111,14 @@ def measure_experiments(
     media: Media | Sequence[Media] | MediaInput,
     questions: Sequence[str],
     needs: Collection[str],
-    ablating: Ablating | None = None,
+    ablations: AblationPlan | None = None,
 ) -> dict[str, dict[str, Tensor]]:
     """The columns of the experiments in `needs` and of "tokens", whose embeddings are in the model's dtype.
 
     Ablations are NaN for the tokens that are not picked. What is said to RELEASED_QUESTION is read as
     released code reads it.
     """
-    ablating = ablating or Ablating()
+    ablations = ablations or AblationPlan()
     whole = vlm.encode(media, questions[0])
     places = (~whole.visual.is_break).nonzero()[:, 0]
     content = whole.visual.take(places)
@@ -117,12 +126,14 @@ def measure_experiments(
     articles = probe.articles_of(questions[0], usual=())
     ablate: dict[str, Callable[[list[int]], ablation.LogitPair]] = {
         "regional": partial(ablation.ablate_regional, vlm, replace(whole, visual=content), articles=articles),
-        "global": lambda picked: ablating.whole(vlm, whole, places[picked].tolist(), articles=articles),
+        "global": lambda picked: ablations.ablate_global(
+            vlm, whole, places[picked].tolist(), articles=articles
+        ),
     }
     wanted = [name for name in experiments(len(questions))[1:] if name in needs]
     for name in subtasks(wanted, len(wanted)):
         if name in ABLATIONS:
-            picked = ablating.rows(name, found)
+            picked = ablations.picked(name, found)
             is_picked = torch.ones(len(places), dtype=torch.bool) if picked is None else picked
             found[name] = _ablation(ablate[name], is_picked)
         else:

@@ -13,11 +13,13 @@ from wordsight._utils.artifacts import differences
 from wordsight._utils.files import replacing
 from wordsight.errors import FileError
 from wordsight.redundancy.evidence_files import (
+    CHECKS,
     MANIFEST,
     MANIFESTS,
     EvidenceManifest,
     Shard,
     manifest_differences,
+    read_checks,
     read_manifest,
     shards_of,
 )
@@ -55,11 +57,12 @@ def merge_evidence(folders: Sequence[str | Path], out: str | Path) -> MergeRecor
     known = experiments(len(manifests[0]["questions"]))
     names = [name for name in known if name == TOKENS or any((root / name).is_dir() for root in roots)]
     found = [_found(shard, roots) for name in names for shard in shards_of(target, manifests[0], name)]
-    for shard in found:
-        place = target / shard.experiment / shard.path.name
-        if not (place.exists() and place.samefile(shard.path)):
+    checks = _found_checks(roots, manifests)
+    for path in [*(shard.path for shard in found), *checks]:
+        place = target / path.parent.name / path.name
+        if not (place.exists() and place.samefile(path)):
             with replacing(place) as draft:
-                shutil.copyfile(shard.path, draft)
+                shutil.copyfile(path, draft)
     with replacing(target / MANIFEST) as draft:  # last: without it there is no evidence
         draft.write_text(MANIFESTS.text(manifests[0]), "utf-8")
     pictures = manifests[0]["pictures"]
@@ -69,6 +72,25 @@ def merge_evidence(folders: Sequence[str | Path], out: str | Path) -> MergeRecor
 def _differences(one: EvidenceManifest, other: EvidenceManifest) -> str:
     layout = differences(one, {name: value for name, value in other.items() if name in LAYOUT})
     return "; ".join(filter(None, [manifest_differences(one, other), layout]))
+
+
+def _found_checks(roots: Sequence[Path], manifests: Sequence[EvidenceManifest]) -> list[Path]:
+    """The checks of every experiment that has some, in the last of the folders that have them. Raises
+    FileError if one folder is of the approximate computation and another is not.
+    """
+    last = dict[str, Path]()
+    approximate = dict[bool, Path]()
+    for root, manifest in zip(roots, manifests, strict=True):
+        checks = read_checks(root, manifest)
+        last |= {name: root / name / CHECKS for name in checks}
+        if "global" in checks:
+            approximate[checks["global"]["approximate"]] = root
+    if len(approximate) > 1:
+        raise FileError(
+            f"global is approximate in {approximate[True]} and exact in {approximate[False]}; expected parts "
+            "of one run"
+        )
+    return [*last.values()]
 
 
 def _found(shard: Shard, roots: Sequence[Path]) -> Shard:

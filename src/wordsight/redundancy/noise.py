@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from wordsight.algorithms.divergence import MEASURES, jensen_shannon
 from wordsight.media.inputs import Media, MediaInput
@@ -55,8 +54,3 @@ def noise_floors(
                 for measure, divergence in MEASURES.items()
             }
     return floors
-
-
-def above_noise(column: Tensor, floor: float) -> Tensor:
-    """The column with no change, 0, where it is below the floor; what was not measured stays NaN."""
-    return column.masked_fill(column < floor, 0)

@@ -17,5 +17,6 @@ def part_sentence(record: EvidencePart, folder: Path) -> str:
 
 def merge_sentence(record: MergeRecord, folder: Path) -> str:
     """What was put together."""
-    what = " and ".join([", ".join(record["experiments"][:-1]), record["experiments"][-1]])
+    *first, last = record["experiments"]
+    what = f"{', '.join(first)} and {last}" if first else last
     return f"{what} of {counted(record['pictures'], 'picture')} in {folder}"
