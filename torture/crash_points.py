@@ -300,7 +300,7 @@ def _compute_once() -> None:
     """Have everything that only computes answer from memory when it is asked again, with constant answers."""
     vlm = VLM.from_pretrained()
     assert vlm.fingerprint  # computed here, not in every fork
-    VLM.from_pretrained = classmethod(lambda cls, name="demo", **options: vlm)  # type: ignore[assignment,method-assign]
+    VLM.from_pretrained = classmethod(lambda cls, *given: vlm)  # type: ignore[assignment,method-assign]
     VLM.answers = lambda self, prompts, *limit, **options: ["cat"] * len(prompts)  # type: ignore[method-assign]
     calibrate, analyze, states = calibration.calibrate, intermediate_states.analyze, []
     tour.COMPARED, tour.METHODS = 2, ("random",)
@@ -321,6 +321,9 @@ def _compute_once() -> None:
         examining.measure_experiments, lambda vlm, picture, questions, needs, *_: (picture.tobytes(), *needs)
     )
     collecting.measure_experiments = examining.measure_experiments = measure
+    collecting.noise_floors = _remembered(
+        collecting.noise_floors, lambda vlm, picture, questions, needs: (picture.tobytes(), *needs)
+    )
     for page in (pareto, analysis_page, book_page):
         page.draw = _remembered(page.draw, lambda record, palette: palette)  # type: ignore[attr-defined]
     for owner, name in (  # a command asks these for one thing
