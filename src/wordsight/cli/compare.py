@@ -161,7 +161,8 @@ def _part(text: str | None, out: Path | None, report: Path | None) -> tuple[int,
 def _missing(places: list[Place]) -> str:
     """What other parts have to measure yet, a line each."""
     lines = [
-        f"missing: {place['pruner']}, {place['tokens'] or place['keep']}, {place['task']}, {place['model']}"
+        f"missing: {place['pruner']}, {place['tokens'] or place['keep'] or 'all'}, {place['task']}, "
+        f"{place['model']}"
         for place in places
     ]
     last = "the other parts measure these" if places else "all is measured: leave out --part for the results"

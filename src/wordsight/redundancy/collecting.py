@@ -332,9 +332,10 @@ def _check_begun_alike(
     """
     begun = ""
     if jobs:
-        there, now = manifest["measured_with"], measured_with(vlm)
-        before = {"options": {}, "pass_bytes": vlm.pass_bytes, **there}  # or of before these
-        begun = differences(before, {**now, "threads": there["threads"]})
+        # The threads are those of before; what a pass may take is another machine's, and changes last digits.
+        free = ("threads", "pass_bytes")
+        now = {name: value for name, value in measured_with(vlm).items() if name not in free}
+        begun = differences({"options": {}, **manifest["measured_with"]}, now)
     if any(TOKENS in job.missing for job in jobs):
         begun = begun or differences(manifest, {"survivors": plan.survivors})
     checks = read_checks(root, manifest).get("global")
