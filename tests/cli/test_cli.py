@@ -23,6 +23,7 @@ from wordsight.synthetic.scenes import render
 from wordsight.tasks.scenes import Scenes
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
+NOISE = r"rounding in float32 .* counts as no change\n"
 FEW = r"\S+: \d+ pictures?; what is found on fewer than 20 is not to be believed\n"
 ASK = ("ask", "good.png", "what is it?")
 COMPARE = ("compare", "--task", "scenes", "--limit", "1", "--pruner", "uniform", "--keep", "0.1")
@@ -69,7 +70,7 @@ def test_a_stopped_build_leaves_no_half_of_a_book(run, folder, monkeypatch):
     monkeypatch.setattr(examining, "measure_experiments", interrupt)
     assert run(*BUILD, "--out", "out")[0] == 130
     assert not (folder / "out").exists()
-    assert [path.name for path in (folder / "out.evidence").iterdir()] == ["manifest.json"]
+    assert not [*folder.glob("out.evidence/*/*.safetensors")]
 
 
 def test_a_stopped_build_goes_on_with_the_same_command(run, monkeypatch):
@@ -89,7 +90,7 @@ def test_the_answer_is_on_stdout_and_the_talk_on_stderr(run, tiny, folder):
 def parsed(result):
     code, out, err = result
     assert code == 0
-    assert re.fullmatch(rf"({FEW})?", err)
+    assert re.fullmatch(rf"({FEW})?({NOISE})?", err)
     return json.loads(out)
 
 
@@ -268,7 +269,7 @@ def test_compare_shows_a_table(run, monkeypatch):
 def test_build_names_bad_pictures_and_goes_on(run, folder):
     code, out, err = run("codebook", "build", "mixed", "--out", "out", *EVERYTHING, "--json")
     assert code == 0
-    assert re.fullmatch(r"skipped .*cut\.png: .*\nskipped .*text\.png: .*\n", err)
+    assert re.fullmatch(rf"{NOISE}skipped .*cut\.png: .*\nskipped .*text\.png: .*\n", err)
     assert json.loads(out)["counts"]["tokens"] == 144
     assert Codebook.from_pretrained(folder / "out").prototypes.shape[1] == 32
 
