@@ -557,3 +557,20 @@ def perception_lm():
     videos = hf.PerceptionLMVideoProcessor(size=SQUARE)
     chat = template("<|image|>", "<|video|>")
     return config, hf.PerceptionLMProcessor(videos, images, made, patch_size=PATCH, chat_template=chat)
+
+
+def llama4():
+    marks = ("<|image_start|>", "<|image_end|>", "<|tile_x_separator|>", "<|tile_y_separator|>")
+    made = tokenizer("<|image|>", "<|patch|>", *marks)
+    shape = {"image_size": SIDE, "patch_size": PATCH, "num_attention_heads": 2}
+    shape |= {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 1}
+    shape |= {"projector_input_dim": 16, "projector_output_dim": 16, "vision_output_dim": 16}
+    text = {**SMALL, "vocab_size": len(made), "head_dim": 8, "intermediate_size_mlp": 64}
+    config = hf.Llama4Config(
+        vision_config=shape,
+        text_config={**text, "num_local_experts": 2, "no_rope_layers": [1, 1, 0]},
+        **ids(made, image_token_id="<|patch|>"),
+    )
+    images = hf.Llama4ImageProcessor(size=SQUARE, max_patches=8, do_normalize=False)
+    processor = hf.Llama4Processor(images, made, patch_size=8, chat_template=template("<|image|>"))
+    return config, processor

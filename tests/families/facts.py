@@ -9,19 +9,21 @@ LINE_BREAKS = {"llava_next", "llava_next_video", "llava_onevision"}  # vectors t
 CENTER_CROP = {"llava", "vipllava"}  # of a picture, only the square in its middle is read
 PADDED = {"deepseek_vl"}  # a picture is padded to a square
 CLS_SIGNALS = {"llava", "llava_next", "llava_next_video", "internvl"}  # of a tower with a [CLS] token
-HAVE_CLS = CLS_SIGNALS | {"perception_lm", "vipllava"}
+HAVE_CLS = CLS_SIGNALS | {"llama4", "perception_lm", "vipllava"}
 NO_SIGNALS = {
     "gemma3n",
     "gemma4",
     "idefics2",
     "lfm2_vl",
+    "llama4",
     "ovis2",
     "perception_lm",
     "vipllava",
 }  # of the vision tower
 ONE_PICTURE_BEAMS = {"glm4v", "glm4v_moe", "glm46v"}  # transformers gives beams of more the wrong ones
 ROUTED = {"qwen3_5_moe"}  # to other experts, in half precision
-NO_FLASH = {"glm4v_moe"}  # transformers gives its kernels positions with axes, of pictures or not
+NO_FLASH = {"glm4v_moe", "llama4"}  # of transformers: positions with axes, of pictures or not; none at all
+NO_BEAMS = {"llama4"}  # transformers gives them no pictures
 SHARED_KEYS = {"gemma3n"}  # and values, of layers of the language model
 NO_MAP = {"idefics2"}  # no token is of a part of a picture
 

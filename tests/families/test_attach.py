@@ -76,6 +76,13 @@ def test_generate_of_a_padded_batch_is_that_of_its_pruned_prompts(vlm, picture, 
 def test_beams_with_all_tokens_are_those_of_the_untouched_model(vlm, picture, beams):
     if vlm.family.is_recurrent and Version(hf.__version__) < Version("5.24"):
         pytest.skip("this transformers scores beams of recurrent layers wrongly itself; 5.24 does not")
+    if facts.kind(vlm) in facts.NO_BEAMS:
+        with (
+            attach(vlm.model, vlm.processor, Random(keep=1.0)),
+            pytest.raises(UsageError, match="no pictures"),
+        ):
+            vlm.model.generate(**own_inputs(vlm, picture(40, 40, 0), QUESTIONS[:1]), **LENGTH, **beams)
+        return
     second = [picture(50, 50, 1), picture(64, 96, 2)]
     if facts.kind(vlm) in facts.ONE_PICTURE_BEAMS:
         second = second[:1]
@@ -102,7 +109,7 @@ def test_detaching_leaves_no_trace(vlm, picture):
 @pytest.mark.shows("attach")
 def test_beams_of_a_batch_that_drops_between_layers_are_those_of_each_prompt(vlm, picture):
     pruner = FastV(keep=0.5, layer=1)
-    if not can_run(vlm, pruner):
+    if not can_run(vlm, pruner) or facts.kind(vlm) in facts.NO_BEAMS:
         return
     media = [picture(90, 40, 0), picture(50, 50, 1)]
     beams = {"num_beams": 2, "num_return_sequences": 2}

@@ -9,6 +9,7 @@ from painting import crops, painted
 from wordsight import UsageError, Video, pruners
 from wordsight.media.inputs import MediaInput
 from wordsight.models.conversation import Conversation
+from wordsight.models.families.base import inner_model
 from wordsight.models.processing import process
 from wordsight.reports import drawing
 
@@ -101,6 +102,21 @@ def test_a_token_is_where_its_box_is_in_the_second_of_two_pictures(mapped, pictu
     assert all(moved == own for moved, own in found)
 
 
+@pytest.mark.parametrize("size", [(90, 40), (40, 90), (20, 10), (300, 100)])
+def test_tokens_of_llama4_are_where_their_boxes_are_in_a_picture_that_is_padded(loaded, picture, size):
+    """On the right or below, to whole tiles: what lies there is of no token of the picture."""
+    vlm = loaded("llama4")
+    media = picture(*size, 3)
+    found = list(moved_tokens(vlm, [media], 0))
+    assert found
+    assert all(moved == own for moved, own in found)
+    tokens = vlm.encode(media, QUESTION).visual
+    right, bottom = tokens.box[tokens.cell[:, 1] == tokens.cell[:, 1].max()].amax(0)[2:].tolist()
+    assert max(right, bottom) > 1.1
+    inputs = process(vlm.processor, Conversation.about(MediaInput.of(media), QUESTION)).inputs
+    assert torch.equal(vlm.read(inputs)[0].visual.cell, tokens.cell)
+
+
 @pytest.mark.shows("video")
 @pytest.mark.parametrize("size", [(96, 64), (64, 96)])
 def test_a_token_is_where_its_box_is_in_a_frame(mapped, picture, size):
@@ -154,7 +170,7 @@ def test_a_picture_of_too_many_tokens_is_scaled_down(loaded, picture):
 @pytest.mark.shows("image")
 def test_line_breaks_are_the_vector_that_the_model_learned(vlm, media):
     tokens = vlm.encode(media, QUESTION).visual
-    newline = getattr(vlm.model.model, "image_newline", None)
+    newline = getattr(inner_model(vlm.model), "image_newline", None)
     if newline is None:
         assert facts.kind(vlm) not in facts.LINE_BREAKS
         assert not tokens.is_break.any()

@@ -1,5 +1,6 @@
 """Model types without a family file: what they can do is tried, and what they cannot is one sentence."""
 
+import copy
 import json
 import shutil
 
@@ -90,30 +91,23 @@ def test_a_model_whose_tokens_are_queries_is_refused(loaded):
         VLM(model, loaded("llava").processor, "blip")
 
 
-def llama4():
-    made = checkpoints.tokenizer("<|image|>", "<|patch|>", "<|image_start|>", "<|image_end|>")
-    shape = {"image_size": checkpoints.SIDE, "patch_size": checkpoints.PATCH, "num_attention_heads": 2}
-    shape |= {"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 1}
-    shape |= {"projector_input_dim": 16, "projector_output_dim": 16, "vision_output_dim": 16}
-    text = {**checkpoints.SMALL, "vocab_size": len(made), "head_dim": 8, "intermediate_size_mlp": 64}
-    config = hf.Llama4Config(
-        vision_config=shape,
-        text_config={**text, "num_local_experts": 2},
-        **checkpoints.ids(made, image_token_id="<|patch|>"),
-    )
-    images = hf.Llama4ImageProcessor(size=checkpoints.SQUARE, max_patches=1)
-    processor = hf.Llama4Processor(
-        images, made, patch_size=8, chat_template=checkpoints.template("<|image|>")
-    )
-    return config, processor
+def test_a_model_whose_tokens_are_as_wide_before_they_are_projected_is_refused():
+    """Llama 4 projects what it is given, and passes on what is projected by its width."""
+    config, processor = checkpoints.llama4()
+    config.vision_config.vision_output_dim = config.text_config.hidden_size
+    with pytest.raises(UsageError, match="32 values before and after they are projected"):
+        VLM(hf.AutoModelForImageTextToText.from_config(config).float(), processor, "llama")
 
 
-def test_a_model_that_projects_tokens_inside_its_forward_is_refused(picture):
-    """Llama 4 takes what its tower returns, and projects it: no other token of that space can be given."""
-    config, processor = llama4()
-    vlm = VLM(hf.AutoModelForImageTextToText.from_config(config).float(), processor, "llama")
-    with pytest.raises(UsageError, match=r"\(llama4\) projects visual tokens inside its forward pass"):
-        vlm.encode(picture(40, 40, 0), QUESTION)
+def test_a_model_that_projects_what_it_is_given_still_projects_pictures(loaded, picture):
+    """A copy by its own weights, and a second VLM changes nothing more."""
+    vlm = loaded("llama4")
+    model = copy.deepcopy(vlm.model)
+    usual = model.multi_modal_projector.forward
+    torch.nn.init.zeros_(model.multi_modal_projector.linear_1.weight)
+    assert VLM(model, vlm.processor, "llama").encode(picture(40, 40, 0), QUESTION).visual.embeds.eq(0).all()
+    assert model.multi_modal_projector.forward is usual
+    assert vlm.encode(picture(40, 40, 0), QUESTION).visual.embeds.ne(0).any()
 
 
 def test_layers_that_take_more_than_values_of_every_token_are_refused(loaded, picture, monkeypatch):

@@ -14,7 +14,7 @@ from wordsight._utils.numbers import exact
 from wordsight._utils.registry import spec
 from wordsight.algorithms.selection import top_indices
 from wordsight.models.generation import Generated
-from wordsight.models.layer_hooks import tokens_read
+from wordsight.models.layer_hooks import decoder, tokens_read
 from wordsight.models.layer_state import LayerState
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
@@ -196,7 +196,7 @@ def _threshold(pruner: Pruner) -> ThresholdRecord:
 def _joint_selection(vlm: VLM, pruner: Pruner) -> str:
     """How a pruner without scores selects tokens, for a reader who wants another keep."""
     if isinstance(pruner, LayerPruner):
-        last = max(pruner.layers(len(vlm.model.get_decoder().layers)))
+        last = max(pruner.layers(len(decoder(vlm.model).layers)))
         return f"inside the language model (the tokens left after layer {last} are marked)"
     if isinstance(pruner, MergePruner):
         return "by merging (the positions of the merged tokens are marked)"

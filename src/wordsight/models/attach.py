@@ -135,6 +135,11 @@ class Attached:
                 )
             return self._original(*args, **kwargs)
         options.check()
+        if options.repeats > 1 and not self.vlm.family.takes_beams:
+            raise UsageError(
+                f"transformers gives several sequences of one prompt (num_beams, num_return_sequences) of a "
+                f"{type(self.vlm.model).__name__} no pictures; take one"
+            )
         own = _input_names(self.vlm)
         prompts = self._pruned({name: value for name, value in given.items() if name in own}, options)
         batch = self._batch(prompts, options)

@@ -100,7 +100,8 @@ def _features(parts: Sequence[tuple[PromptRow, Tensor]]) -> BaseModelOutputWithP
     # (rows, N, D), or (N, 1, D) if rows have unlike counts. Before 5.21 SmolVLM takes blocks of one size.
     alike = len({len(own) for own in embeds}) == 1
     whole = torch.stack(embeds) if alike else torch.cat(embeds)[:, None]
-    features = BaseModelOutputWithPooling(pooler_output=embeds if parts[0][0].listed else whole)
+    given = embeds if parts[0][0].listed else whole
+    features = BaseModelOutputWithPooling(pooler_output=given, last_hidden_state=whole)  # Llama 4: the latter
     if marks := [row.marks for row, _ in parts if row.marks is not None]:
         features.visual_indicator_features = marks[0]
     if parts[0][0].deep:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordsight.models.layer_hooks import has_attention, replaced_attention
+from wordsight.models.layer_hooks import decoder, has_attention, replaced_attention
 from wordsight.models.prompt import Prompt
 
 
@@ -45,7 +45,7 @@ def can_cascade(model: Any, cache: Any, longest: int) -> bool:
     beginning: every layer attends by a function of transformers, to keys and values of its own, and through
     no shorter window.
     """
-    layers = getattr(model.get_decoder(), "layers", ())
+    layers = getattr(decoder(model), "layers", ())
     return (
         model.config.get_text_config()._attn_implementation == "sdpa"
         and all(has_attention(layer) for layer in layers)
@@ -61,7 +61,7 @@ def reading_after(model: Any, cache: Any, length: int) -> Iterator[None]:
     before it.
     """
     with ExitStack() as stack:
-        for layer, kept in zip(model.get_decoder().layers, cache.layers, strict=True):
+        for layer, kept in zip(decoder(model).layers, cache.layers, strict=True):
             attention = _attention_after(kept.keys[:, :, :length], kept.values[:, :, :length])
             stack.enter_context(replaced_attention(layer.self_attn, attention))
         yield
@@ -95,7 +95,7 @@ def reading_again(model: Any, cache: Any, columns: Tensor) -> Iterator[None]:
     """
     is_before = torch.arange(cache.get_seq_length(), device=columns.device) <= columns[:, None, :, None]
     with ExitStack() as stack:
-        for layer, kept in zip(model.get_decoder().layers, cache.layers, strict=True):
+        for layer, kept in zip(decoder(model).layers, cache.layers, strict=True):
             attention = _attention_again(kept, columns[:, None, :, None], is_before)
             stack.enter_context(replaced_attention(layer.self_attn, attention))
         yield
@@ -155,7 +155,7 @@ def last_token_only(model: Any) -> Iterator[None]:
 
     What it adds, with one token to a row, is broadcast: the states of the other tokens are no longer theirs.
     """
-    layer = model.get_decoder().layers[-1]
+    layer = decoder(model).layers[-1]
     adding = (getattr(getattr(layer, "self_attn", None), "o_proj", None), getattr(layer, "mlp", None))
     with ExitStack() as stack:
         for module in filter(None, adding):

@@ -29,6 +29,7 @@ from transformers import Cache, DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from wordsight.errors import ModelError
+from wordsight.models.families.base import inner_model
 from wordsight.models.layer_state import Attention, LayerState
 from wordsight.models.prompt import Prompt
 
@@ -95,7 +96,7 @@ def read_beginning(
     if rotary is None or not captured or any(one is not None for one in more):
         return None
     cache.batch_select_indices(group)
-    places = tuple(part if part.shape[-3] == 1 else part[..., group, :, :] for part in rotary)
+    places = tuple(part if part.shape[-3] == 1 else part[..., group, :, :] for part in _parts(rotary))
     return BatchBeginning(cache, mask, found[0][0][group], hidden[group], captured["query"][group], places)
 
 
@@ -202,11 +203,16 @@ def attention_of_row(captured: Mapping[str, Any], i: int, length: int) -> Attent
     )
 
 
+def decoder(model: Any) -> Any:
+    """The language model without its head, which some types count to it."""
+    return inner_model(model.get_decoder())
+
+
 def decoder_layers(model: Any) -> Sequence[Any]:
     """The layers of the language model, first to last. Raises ModelError if one is without attention, or some
     share what they attend to.
     """
-    layers: Sequence[Any] = getattr(model.get_decoder(), "layers", ())
+    layers: Sequence[Any] = getattr(decoder(model), "layers", ())
     if not len(layers) or not all(has_attention(layer) for layer in layers):
         raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): its language model is no stack of layers "
@@ -222,9 +228,9 @@ def decoder_layers(model: Any) -> Sequence[Any]:
 
 def attention_layers(model: Any) -> Sequence[Any]:
     """The layers of the language model that have attention, first to last. Raises ModelError if none has."""
-    layers = [layer for layer in getattr(model.get_decoder(), "layers", ()) if has_attention(layer)]
+    layers = [layer for layer in getattr(decoder(model), "layers", ()) if has_attention(layer)]
     if not layers:
-        raise not_captured(model.get_decoder())
+        raise not_captured(decoder(model))
     return layers
 
 
@@ -237,7 +243,7 @@ def final_norm(model: Any, hidden: Tensor) -> Tensor:
     """What the language model makes of hidden states (..., D) after its last layer. Raises ModelError if that
     is not known.
     """
-    norm = getattr(model.get_decoder(), "norm", None)
+    norm = getattr(decoder(model), "norm", None)
     if norm is None:
         raise ModelError(
             f"{type(model).__name__} ({model.config.model_type}): the norm after the last layer of its "
@@ -375,8 +381,8 @@ class _Run:
         }
         if not self.generated:
             columns = left.columns[..., None]
-            changed["position_embeddings"] = tuple(
-                _take_along(part, columns, -2) for part in self.rotary(given)
+            changed["position_embeddings"] = _like_parts(
+                given["position_embeddings"], [_take_along(part, columns, -2) for part in self.rotary(given)]
             )
             more = [values if values is None else _take_along(values, columns, -2) for values in more]
         return more, given | changed
@@ -390,7 +396,8 @@ class _Run:
         elif self.beginning:
             hidden = self.whole("hidden", hidden)
             no_mask = {"attention_mask": None, "position_ids": None}
-            given = {**given, **no_mask, "position_embeddings": self.rotary(given)}
+            rotary = _like_parts(given["position_embeddings"], self.rotary(given))
+            given = {**given, **no_mask, "position_embeddings": rotary}
         given = {name: None if isinstance(value, Cache) else value for name, value in given.items()}
         with capture_attention(layer.self_attn, only=True) as captured:
             layer.forward(hidden, *more, **given)
@@ -446,7 +453,7 @@ class _Run:
 
     def rotary(self, given: Mapping[str, Any]) -> Sequence[Tensor]:
         """The embeddings of the places of all columns of the batch."""
-        rest: Sequence[Tensor] = given["position_embeddings"]
+        rest = _parts(given["position_embeddings"])
         if not self.beginning:
             return rest
         pairs = zip(self.beginning.rotary, rest, strict=True)
@@ -468,6 +475,16 @@ class _Run:
             sees = left.real.new_ones(whole, whole).tril()[None, None, -1 if self.generated else 0 :]
             mask = _like(mask, sees)
         return left.with_generated(self.length, self.generated).of_mask(mask, rows=not self.generated)
+
+
+def _parts(rotary: Any) -> Sequence[Tensor]:
+    """Cosines and sines, or the one complex tensor of Llama 4."""
+    return (rotary,) if isinstance(rotary, Tensor) else rotary
+
+
+def _like_parts(rotary: Any, parts: Sequence[Tensor]) -> Any:
+    """Parts as rotary embeddings of the same kind."""
+    return parts[0] if isinstance(rotary, Tensor) else tuple(parts)
 
 
 def _plans(prompts: Sequence[Prompt], depth: int) -> list[Mapping[int, int]]:

@@ -67,12 +67,13 @@ def _of_modality(
         if signals and (tower := family.tower(model)):
             collected = hooks.enter_context(tower.collect_signals(signals))
         output = encode(**given, return_dict=True)
-    if output.pooler_output is None:
+    projected = family.encoded(model, output)
+    if projected is None:
         raise ModelError(
             f"{seeing.name} projects visual tokens inside its forward pass and takes none that are "
             "projected, so that wordsight can give it no others; take a model of another type"
         )
-    features = _items(output.pooler_output)
+    features = _items(projected)
     check_finite(seeing.name, {"its visual tokens": torch.cat(features)}, model)
     sizes = seeing.sizes if len(rows) == 1 else None
     whole = VisionContext(model.config, seeing.processor, inputs, features, sizes, made == "video")
@@ -90,7 +91,7 @@ def _of_modality(
             _mapped(seeing, context),
             deep=tuple(layer[start:end] for layer in deep),
             signals={name: signal[start:end] for name, signal in arranged.items()},
-            listed=not isinstance(output.pooler_output, Tensor),
+            listed=not isinstance(projected, Tensor),
             marks=getattr(output, "visual_indicator_features", None),
         )
         yield own, tokens if is_read is None else _only(tokens, is_read[start:end])

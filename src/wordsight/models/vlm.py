@@ -121,6 +121,7 @@ class VLM:
                 "the whole picture, at places that its processor adds; wordsight does not read such models"
             )
         self.family = family(self.model.config.model_type)
+        self.family.prepare(self.model)
         self._memory = PassMemory(self.pass_bytes)
         self.model.eval()
 

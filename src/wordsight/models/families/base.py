@@ -114,6 +114,7 @@ class Family:
     generated        the values of those for a generated token.
     is_recurrent     whether layers carry a state from token to token (linear attention, convolution) beside
                      keys and values: prompts then share no beginning, and a masked token is no absent one.
+    takes_beams      whether transformers gives several sequences of a prompt the tokens of its pictures.
     """
 
     is_known: ClassVar[bool] = True
@@ -122,6 +123,14 @@ class Family:
     per_token: ClassVar[tuple[str, ...]] = ()
     generated: ClassVar[Mapping[str, int]] = {}
     is_recurrent: ClassVar[bool] = False
+    takes_beams: ClassVar[bool] = True
+
+    def prepare(self, model: Any) -> None:
+        """What a model needs once, so that it takes projected tokens in place of pictures."""
+
+    def encoded(self, model: Any, output: Any) -> Any:
+        """The projected tokens, a list or a tensor, in what its encoder returned; None if it has none."""
+        return output.pooler_output
 
     def grids(self, context: VisionContext) -> list[Grid]:
         """The grids of all tokens of the prompt, in the order in which they are read; here a square one for

@@ -38,7 +38,7 @@ class InternVL(Family):
             else:
                 columns = self.columns(context.processor.image_processor, size)
             start += count
-            *parts, whole = _tiled(image, side, columns, (count - 1) // columns)
+            *parts, whole = tiled(image, side, columns, (count - 1) // columns)
             found += [whole, *parts] if self.is_whole_first else [*parts, whole]
         return found
 
@@ -66,7 +66,7 @@ class InternVL(Family):
         return mean_pooled(signal, factor, factor * square_side(context.config.image_seq_length))
 
 
-def _tiled(image: int, side: int, columns: int, rows: int) -> list[Grid]:
+def tiled(image: int, side: int, columns: int, rows: int) -> list[Grid]:
     """The grids of a picture's tiles, each a square of `side` tokens, and of the whole picture after them."""
     places = [(row, column) for row in range(rows) for column in range(columns)]
     whole = (side * rows, side * columns)
