@@ -1,5 +1,5 @@
-"""Checkpoints: the tiny model in a folder, and a stand-in for demo-photos: the same classes with two layers,
-and the same two distributions, made up.
+"""Passes of the language model, noted; and checkpoints: the tiny model in a folder, and a stand-in for
+demo-photos: the same classes with two layers, and the same two distributions, made up.
 """
 
 import shutil
@@ -144,3 +144,15 @@ def pairs_side_by_side(rows, width):
 def folder(saved, tmp_path):
     """A copy of it, to be changed."""
     return shutil.copytree(saved, tmp_path / "model")
+
+
+@pytest.fixture
+def passes(tiny):
+    """What each pass of the language model reads, as (rows, tokens), noted while the test runs."""
+    passed = []
+    hook = tiny.model.model.language_model.register_forward_pre_hook(
+        lambda module, arguments, options: passed.append(tuple(options["inputs_embeds"].shape[:2])),
+        with_kwargs=True,
+    )
+    yield passed
+    hook.remove()

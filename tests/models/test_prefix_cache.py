@@ -31,18 +31,6 @@ def alone(vlm, prompts):
     return [vlm.generate([prompt], max_new_tokens=NEW)[0] for prompt in prompts]
 
 
-@pytest.fixture
-def passes(tiny):
-    """What each pass of the language model reads, as (rows, tokens), noted while the test runs."""
-    passed = []
-    hook = tiny.model.model.language_model.register_forward_pre_hook(
-        lambda module, arguments, options: passed.append(tuple(options["inputs_embeds"].shape[:2])),
-        with_kwargs=True,
-    )
-    yield passed
-    hook.remove()
-
-
 @pytest.mark.parametrize("counts", [(1,), (3,), (12,), (1, 3, 12), (1, 1, 1), (12, 1, 3)])
 def test_answers_are_those_asked_for_one_by_one(embedded, counts):
     prompts = asked(embedded, counts)

@@ -45,18 +45,6 @@ def checkpoint(tiny, tmp_path):
 
 
 @pytest.fixture
-def passes(tiny):
-    """How many tokens each pass of the language model reads, as (rows, tokens), noted while the test runs."""
-    passed = []
-    hook = tiny.model.model.language_model.register_forward_pre_hook(
-        lambda module, arguments, options: passed.append(tuple(options["inputs_embeds"].shape[:2])),
-        with_kwargs=True,
-    )
-    yield passed
-    hook.remove()
-
-
-@pytest.fixture
 def tower_passes(tiny):
     """One entry for every pass of the vision tower while the test runs."""
     passed = []
