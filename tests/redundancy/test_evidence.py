@@ -28,27 +28,7 @@ ABLATIONS = {"regional": ablation.ablate_regional, "global": ablation.ablate_glo
 EXPERIMENTS = 6  # the tokens, three probes, both ablations
 
 
-@pytest.fixture(autouse=True)
-def one_picture_per_shard(monkeypatch):
-    monkeypatch.setattr(collecting, "SHARD_PICTURES", 1)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    for seed in range(NUMBER):
-        render(seed).image.save(folder / f"{seed}.png")
-    return sorted(folder.iterdir())
-
-
-@pytest.fixture(scope="module")
-def whole(tiny, pictures, tmp_path_factory):
-    """The folder of a run that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collecting, "SHARD_PICTURES", 1)
-        collect_evidence(tiny, pictures, folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("one_picture_per_shard")
 
 
 def files(folder):

@@ -20,33 +20,12 @@ from wordsight.redundancy.evidence import Evidence
 from wordsight.redundancy.examining import examine
 from wordsight.redundancy.experiments import measure_tokens
 from wordsight.redundancy.merging import merge_evidence
-from wordsight.synthetic.scenes import render
 
 NUMBER = 3
 ANYWHERE = Clustering(image_clusters=4, largest=144, clusters=4, images=0)
 
 
-@pytest.fixture(autouse=True)
-def one_picture_per_shard(monkeypatch):
-    monkeypatch.setattr(collecting, "SHARD_PICTURES", 1)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    for seed in range(NUMBER):
-        render(seed).image.save(folder / f"{seed}.png")
-    return sorted(folder.iterdir())
-
-
-@pytest.fixture(scope="module")
-def whole(tiny, pictures, tmp_path_factory):
-    """The folder of a run of all experiments."""
-    folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collecting, "SHARD_PICTURES", 1)
-        collect_evidence(tiny, pictures, folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("one_picture_per_shard")
 
 
 @pytest.fixture(scope="module")
