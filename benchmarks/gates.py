@@ -28,7 +28,12 @@ HERE = Path(__file__).parent
 SEEDS = HERE / "models"  # `make train-seeds`
 MODELS = {"1": "demo", "0": str(SEEDS / "seed0"), "2": str(SEEDS / "seed2")}  # the first ships
 QUESTIONS = 1200
-TASKS = {"easy_vqa": EasyVqa(), "scenes": Scenes(), "pairs": Pairs(), "clips": Clips(clips=600)}
+TASKS = {
+    "easy_vqa": EasyVqa(),
+    "scenes": Scenes(pictures=400),
+    "pairs": Pairs(prompts=400),
+    "clips": Clips(clips=600),
+}
 TARGETS = {
     "easy_vqa": {"all": 0.95},
     "scenes": {

@@ -114,4 +114,4 @@ def test_prompts_are_drawn_from_the_seeds_of_their_split_in_a_stream_of_their_ow
         assert seeds == [(SPLITS[split] + number, 19) for number in range(300)]
         seeds.clear()
     # Training scenes have a seed alone, clips and questions the streams 5 to 13; and the splits lie apart.
-    assert SPLITS["train"] + 24_000 < SPLITS["validation"] <= SPLITS["test"] - 100_000
+    assert SPLITS["train"] + 24_000 < SPLITS["validation"] <= SPLITS["old_test"] - 100_000

@@ -150,4 +150,4 @@ def test_clips_are_drawn_from_the_seeds_of_their_split_in_a_stream_of_their_own(
         assert seeds == [(SPLITS[split] + number, 23) for number in range(300)]
         seeds.clear()
     # The clips of training have the stream 5 and seeds below 5000; and the splits lie apart.
-    assert SPLITS["train"] + 5000 < SPLITS["validation"] <= SPLITS["test"] - 100_000
+    assert SPLITS["train"] + 5000 < SPLITS["validation"] <= SPLITS["old_test"] - 100_000

@@ -308,7 +308,7 @@ def test_pairs_draws_no_scene_of_another_split_or_task_or_of_training(rendered):
         rendered.clear()
     assert min(len(seeds) for seeds in of.values()) > 6000
     assert of["validation"].isdisjoint(of["test"])
-    others = {"trained": range(24_000)} | {
+    others = {"trained": range(24_000), "read before": range(SPLITS["old_test"], SPLITS["test"])} | {
         split: range(SPLITS[split], SPLITS[split] + 100_000) for split in SPLIT_NAMES
     }
     for seeds in of.values():

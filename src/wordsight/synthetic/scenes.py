@@ -21,7 +21,8 @@ from wordsight._utils.files import replacing
 
 SIZE, PATCH = 192, 16
 GRID = SIZE // PATCH
-SPLITS = {"train": 0, "validation": 1_000_000, "test": 2_000_000}  # first seed of each split
+# First seed of each split; "old_test" was the test split until tables, gates and protocols had read it.
+SPLITS = {"train": 0, "validation": 1_000_000, "old_test": 2_000_000, "test": 3_000_000}
 
 EMOJI = {
     "animal": "cat dog rabbit fox bear panda lion cow pig frog monkey penguin owl bee butterfly turtle fish "
@@ -290,9 +291,7 @@ def _texture(rng: np.random.Generator, name: str) -> Array:
 
 
 def save_scenes(folder: str | Path, count: int, split: str = "train") -> list[Path]:
-    """Write the first `count` scenes of a split ("train", "validation", "test") into the folder as PNG
-    files.
-    """
+    """Write the first `count` scenes of a split, as SPLITS names them, into the folder as PNG files."""
     root = Path(folder)
     paths = [root / f"scene_{number:05d}.png" for number in range(count)]
     for number, path in enumerate(paths):
