@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 
-from verdict import TrueObjects, known_objects
+from methods import Known, TrueObjects, key
 from wordsight import VLM, compare
 from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import environment
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.pruners.random import Random
+from wordsight.synthetic.scenes import SPLITS, render
 from wordsight.tasks.clips import Clips
 from wordsight.tasks.easy_vqa import EasyVqa
 from wordsight.tasks.pairs import Pairs
@@ -84,6 +86,16 @@ def true_objects(vlm: VLM) -> dict[str, float]:
         "low": low,
         "high": high,
     }
+
+
+def known_objects(prepared: PreparedTask) -> Known:
+    """Which tokens of every picture of the task belong to a true object."""
+    known: Known = {}
+    for example, prompt in zip(prepared.examples, prepared.prompts, strict=True):
+        if (name := key(prompt.visual.embeds)) not in known:
+            owner = render(SPLITS[prepared.task.split] + int(example.picture_id)).owner
+            known[name] = {"object": (torch.from_numpy(owner).flatten() >= 0).float()}
+    return known
 
 
 def _print(record: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import matplotlib as mpl
@@ -19,7 +20,6 @@ import typer
 from matplotlib import pyplot as plt
 from torch import Tensor
 
-from verdict import collected
 from wordsight import VLM, Evidence
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
@@ -32,8 +32,9 @@ from wordsight.evaluation.statistics import DIFFERENCES, Interval, estimate
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.random import Random
+from wordsight.redundancy.collecting import collect_evidence
 from wordsight.redundancy.probe import QUESTION, decode_ids
-from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
+from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render, save_scenes
 from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
@@ -79,6 +80,14 @@ def analyze(
         draft.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
     _draw(orders, evidence, right)
+
+
+def collected(vlm: VLM, root: Path, split: str, pictures: int) -> Evidence:
+    """The evidence of the first scenes of a split, kept under `root`."""
+    with TemporaryDirectory() as folder:
+        return collect_evidence(
+            vlm, save_scenes(folder, pictures, split), root / f"{vlm.fingerprint}-{split}"
+        )
 
 
 def says_right(vlm: VLM, evidence: Evidence, label: Tensor) -> Tensor:

@@ -1,16 +1,18 @@
-"""The verdict on language-defined redundancy, for one model: docs/findings.md says what is measured and why.
+"""The verdict on language-defined redundancy, for one model: docs/findings.md says what is measured, and why.
 
-Run it for every model, then pool.py. Evidence is kept, so that a stopped run goes on.
+verdicts/*.json say of scenes and of photos which models there are, which parts are measured of which, and on
+how much. Run it for every model on the validation split, which makes the choices, then on the test split,
+then pool.py. What is measured is kept picture by picture and method by method: a stopped run goes on.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import islice
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,218 +21,339 @@ import typer
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from choose_codebook import CLUSTERING
-from wordsight import VLM, Clustering, Codebook, CodebookPruner, Evidence, Pruner, UsageError
+from bench import ALONE, COLUMNS, KEPT, Bench, Sizes
+from causes import auroc
+from methods import Known, Method, OneDraw, Saying, key, of_book, of_probe
+from subjects import Names, WholeNames, photos, scenes
+from wordsight import VLM, Clustering, Codebook, Evidence, Learned, Pruner, UsageError, pruners
+from wordsight import fit_scorer as fitted_to
 from wordsight._utils.files import replacing
-from wordsight.algorithms.selection import cosine_distance, farthest_first
-from wordsight.evaluation.calibration import KEEPS, candidates, mean_over
+from wordsight.evaluation.calibration import KEEPS, SHARES
 from wordsight.evaluation.environment import environment
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.statistics import Scores
-from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.base import ScorePruner
+from wordsight.pruners.book import BookPruner
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.divprune import DivPrune
-from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.build import build_codebook, random_codebook
 from wordsight.redundancy.collecting import collect_evidence
 from wordsight.redundancy.criteria import CRITERIA, Condition
-from wordsight.synthetic.scenes import SPLITS, render, save_scenes
-from wordsight.tasks.base import Example
-from wordsight.tasks.scenes import Scenes
+from wordsight.redundancy.probe import NOISE_FLOOR
+from wordsight.tasks.base import Split
 
 HERE = Path(__file__).parent
-WEIGHT = 0.5  # of the criterion beside diversity
-VALIDATION, TEST = 400, 800  # questions
-Known = dict[bytes, dict[str, Tensor]]  # what is known of the tokens of a picture, by their embeddings
+MIDDLE = KEEPS[1]  # choices are made at it
+CLUSTERINGS = {
+    f"largest {most}, images {images}": Clustering(largest=most, images=images)
+    for most in (2, 4, 8, 12, 24)
+    for images in (4, 8)
+}
+Found = tuple[dict[str, Scores], dict[str, Any]]  # by "method | keep", and what else the record says
+SIZES = (64, 512, 2048, 8192)  # of books
+KINDS = ("foreground 10", "foreground 30", "foreground 60", "foreground 90", "clutter 1", "clutter 9")
+KINDS += ("strange ground, rare", "strange ground, common")
 
 
-def key(embeds: Tensor) -> bytes:
-    """What a picture is looked up by."""
-    return embeds.float().numpy().tobytes()
-
-
-@dataclass(kw_only=True)
-class Direct(ScorePruner):
-    """The probe itself on every picture, no codebook: keeps what a criterion calls least redundant.
-
-    With a weight, one minus the share of diversity: greedy, as codebook_mmr.
-    """
-
-    condition: Condition
-    known: Known = field(repr=False)
-    weight: float = 1.0
-
-    def score(self, tokens: VisualTokens) -> Tensor:
-        return self.condition.information(self.known[key(tokens.embeds)])
-
-    def select(self, tokens: VisualTokens) -> VisualTokens:
-        if self.weight == 1:
-            return super().select(tokens)
-        bonus = self.weight / (1 - self.weight) * self.score(tokens)
-        return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.count(tokens), bonus))
-
-
-@dataclass(kw_only=True)
-class TrueObjects(Random):
-    """Random tokens of true objects first, then random others."""
-
-    known: Known = field(default_factory=dict, repr=False)
-
-    def score(self, tokens: VisualTokens) -> Tensor:
-        return self.known[key(tokens.embeds)]["object"] + super().score(tokens)
-
-
-Method = Callable[[float], Pruner]  # the pruner of a method at a keep
-
-
-def judge(
-    model: Annotated[str, typer.Argument(help="demo, or the folder of a model of another training seed")],
-    evidence_root: Annotated[Path, typer.Argument(help="where evidence is, or is to be collected")],
-    name: Annotated[str, typer.Option(help="of the results: verdict_NAME.json")] = "1",
-    pictures: Annotated[int, typer.Option(help="training scenes for the codebooks")] = 320,
-    other: Annotated[str | None, typer.Option(help="a model of another seed, whose book is tried")] = None,
+def judge(  # noqa: PLR0913  # options of a command
+    of: Annotated[str, typer.Argument(help="scenes or photos: which settings in verdicts/")],
+    name: Annotated[str, typer.Argument(help="of the model there")],
+    model: Annotated[str, typer.Argument(help="its folder, or demo")],
+    split: Annotated[
+        Split, typer.Option(help="validation makes the choices; test is read once, at the end")
+    ] = "validation",
+    pictures: Annotated[
+        Path | None, typer.Option(help="of photos: the folder that it was trained with")
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="main, criteria, pruners, sizes, kinds, oracle; by default as in the settings"),
+    ] = None,
+    share: Annotated[float, typer.Option(help="of the pictures; less is for trying it out")] = 1.0,
 ) -> None:
-    """Choose on the validation split, then score every method once on the test split."""
-    vlm = VLM.from_pretrained(model)
-    evidence = collected(vlm, evidence_root, "train", pictures)
-    validation = PreparedTask.of(
-        vlm, task := Scenes(split="validation", pictures=400), _first(task, VALIDATION)
-    )
-    books = candidates(evidence, CLUSTERING)
-    tried = {label: _mean(validation, book_method(book)) for label, book in books.items()}
-    chosen = {
-        name: max(labels, key=tried.__getitem__)
-        for name in CRITERIA
-        if (labels := [label for label in books if label.split(" q")[0] == name])
+    """Measure parts of the verdict and write results/verdict_OF_NAME_SPLIT.json and .safetensors."""
+    settings = json.loads((HERE / "verdicts" / f"{of}.json").read_text())
+    if unknown := set(part or ()) - PARTS.keys():
+        raise typer.BadParameter(f"expected parts of {', '.join(PARTS)}, got {unknown.pop()}")
+    if name not in settings["models"]:
+        raise typer.BadParameter(f"expected one of {', '.join(settings['models'])}, got {name}")
+    vlm = VLM.from_pretrained(model, dtype=torch.float32)
+    if of == "photos":
+        windows_of(vlm, name)
+    subject = photos(pictures) if pictures else scenes("all", KEPT / "scenes")
+    bench = Bench(name, vlm, subject, split, Sizes(**settings["sizes"]).at(share))
+    results = (KEPT if share < 1 else HERE) / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    chosen = _chosen(bench, results / f"verdict_{of}_{name}_validation.json")
+    scores, record = dict[str, Scores](), dict[str, Any]()
+    for each in part or parts_of(settings, name, split):
+        found, says = PARTS[each](bench, chosen["chosen"])
+        scores |= found
+        record[each] = says
+    record |= {
+        "model": name,
+        "split": split,
+        "sizes": asdict(bench.sizes),
+        **chosen,
+        "accuracy": {label: float(values.mean()) for label, values in scores.items()},
+        "questions": bench.questions(bench.sizes.asked),
+        "environment": {**environment(vlm), "command": " ".join(["python", *sys.argv])},
     }
-    best = max(chosen.values(), key=tried.__getitem__)
-    condition = CRITERIA[best.split(" q")[0]].at(float(best.partition(" q")[2] or 1))
-    settings = _vary(validation, evidence, condition)
-    test = PreparedTask.of(
-        vlm, task := Scenes(pictures=400), _first(task, TEST), signals=frozenset({"cls_attention"})
-    )
-    known = _known(vlm, test, evidence_root)
-    methods = _methods(evidence, {name: books[label] for name, label in chosen.items()}, known)
-    if other:
-        theirs = collected(VLM.from_pretrained(other), evidence_root, "train", pictures)
-        foreign = build_codebook(theirs, condition, CLUSTERING)
-        methods["book of another seed's model"] = book_method(foreign)
-    scores = {
-        f"{method} | {keep}": test.run(make(keep))[0] for method, make in methods.items() for keep in KEEPS
-    }
-    scores |= {"all visual tokens": test.whole, "no visual tokens": test.blind}
-    record: dict[str, Any] = {
-        "chosen_on_validation": chosen,
-        "validation": tried,
-        "settings_on_validation": settings,
-        "test": {method: float(values.mean()) for method, values in scores.items()},
-        "questions": [[example.picture_id, example.type] for example in test.examples],
-        "environment": environment(vlm),
-    }
-    results = HERE / "results"
-    with replacing(results / f"verdict_{name}.safetensors") as draft:
-        save_file({method: values.astype(np.float32) for method, values in scores.items()}, draft)
-    with replacing(results / f"verdict_{name}.json") as draft:
+    path = results / f"verdict_{of}_{name}_{split}.json"
+    with replacing(path.with_suffix(".safetensors")) as draft:
+        save_file({label: values.astype(np.float32) for label, values in scores.items()}, draft)
+    with replacing(path) as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _first(task: Scenes, count: int) -> list[Example]:
-    """The first questions, picture after picture, as the protocol has them."""
-    return list(islice(task.examples(), count))
+def windows_of(vlm: VLM, name: str) -> None:
+    """The tower attends in windows where the recipe of a model of photos says so."""
+    from recipes import RECIPES
+    from vision import restrict_attention
+
+    if RECIPES[name[0]].windowed:
+        restrict_attention(vlm.model.model.vision_tower)
 
 
-def collected(vlm: VLM, root: Path, split: str, pictures: int) -> Evidence:
-    """The evidence of the first scenes of a split, kept under `root`."""
-    with TemporaryDirectory() as folder:
-        return collect_evidence(
-            vlm, save_scenes(folder, pictures, split), root / f"{vlm.fingerprint}-{split}"
-        )
+def parts_of(settings: dict[str, Any], name: str, split: Split) -> list[str]:
+    """The parts that are measured of a model, by its name or its recipe, on a split, beside the choices."""
+    ours = {name, name.rpartition("-")[0]}
+    return [part for part, models in settings["parts"][split].items() if ours & set(models)]
 
 
-def known_objects(prepared: PreparedTask) -> Known:
-    """Which tokens of every picture of the task belong to a true object."""
-    known: Known = {}
-    for example, prompt in zip(prepared.examples, prepared.prompts, strict=True):
-        if (name := key(prompt.visual.embeds)) not in known:
-            owner = render(SPLITS[prepared.task.split] + int(example.picture_id)).owner
-            known[name] = {"object": (torch.from_numpy(owner).flatten() >= 0).float()}
-    return known
+def _chosen(bench: Bench, path: Path) -> dict[str, Any]:
+    """What validation chose: made on that split, read on the test split, which may not choose."""
+    if bench.split == "test":
+        if not path.exists():
+            raise SystemExit(f"{path} is missing: run the same on the validation split first")
+        record = json.loads(path.read_text())
+        return {"chosen": record["chosen"], "validation": record["validation"]}
+    task, evidence = bench.task(bench.sizes.choosing), _main_evidence(bench)
+    conditions = {f"{name} q{share}": CRITERIA[name].at(share) for name in ALONE for share in SHARES}
+    plain = {label: _plain(evidence, each, bench.sizes.book) for label, each in conditions.items()}
+    tried = _tried(bench, task, plain)
+    chosen = {"plain": max(tried, key=tried.__getitem__)}
+    clustered: dict[str, Codebook] = {}
+    for label, clustering in CLUSTERINGS.items():
+        with suppress(UsageError):  # no prototype is left
+            clustered[label] = build_codebook(evidence, conditions[chosen["plain"]], clustering)
+    if clustered:
+        tried_too = _tried(bench, task, clustered)
+        chosen["clustered"] = max(tried_too, key=tried_too.__getitem__)
+        tried |= tried_too
+    return {"chosen": chosen, "validation": tried}
 
 
-def _known(vlm: VLM, prepared: PreparedTask, root: Path) -> Known:
-    """All signals of every picture of the task, and its true objects."""
-    known = known_objects(prepared)
-    pictures = {
-        key(prompt.visual.embeds): int(example.picture_id)
-        for example, prompt in zip(prepared.examples, prepared.prompts, strict=True)
-    }
-    evidence = collected(vlm, root, prepared.task.split, 1 + max(pictures.values()))
-    for name, picture in pictures.items():
-        rows = evidence.image == picture
-        known[name] |= {signal: values[rows] for signal, values in evidence.signals.items()}
-    return known
+def _tried(bench: Bench, task: PreparedTask, books: dict[str, Codebook]) -> dict[str, float]:
+    found = bench.run(task, {f"try {label}": of_book(book) for label, book in books.items()}, [MIDDLE])
+    return {label: float(found[f"try {label} | {MIDDLE}"].mean()) for label in books}
 
 
-def _methods(evidence: Evidence, books: dict[str, Codebook], known: Known) -> dict[str, Method]:
-    """Everything that is scored on the test split."""
+def _main_evidence(bench: Bench) -> Evidence:
+    return bench.evidence("train", bench.sizes.pictures, bench.sizes.examined)
+
+
+def _condition(chosen: dict[str, str]) -> Condition:
+    """The condition of "criterion qSHARE"."""
+    name, _, share = chosen["plain"].partition(" q")
+    return CRITERIA[name].at(float(share))
+
+
+def _plain(evidence: Evidence, condition: Condition, count: int) -> Codebook:
+    """A random sample of the redundant tokens, without any clustering."""
+    return random_codebook(_only(evidence, condition.holds(evidence.signals)), count)
+
+
+def _only(evidence: Evidence, rows: Tensor) -> Evidence:
+    """The tokens of a mask (T,)."""
+    columns = {name: getattr(evidence, name)[rows] for name in (*COLUMNS, "image")}
+    return replace(
+        evidence, **columns, signals={name: values[rows] for name, values in evidence.signals.items()}
+    )
+
+
+def measure_main(bench: Bench, chosen: dict[str, str]) -> Found:
+    """Books, their controls, the scorer and the references; the probe on the first pictures."""
+    evidence, condition = _main_evidence(bench), _condition(chosen)
+    books = {"book": _plain(evidence, condition, bench.sizes.book)}
+    books["control"] = random_codebook(evidence, len(books["book"].prototypes), 1)
+    if label := chosen.get("clustered"):
+        books["clustered"] = build_codebook(evidence, condition, CLUSTERINGS[label])
+        books["clustered control"] = random_codebook(evidence, len(books["clustered"].prototypes), 1)
+    scorer = fitted_to(evidence)
     methods: dict[str, Method] = {
-        "random": lambda keep: Random(keep=keep),
+        "random": lambda keep: OneDraw(keep=keep),
         "uniform": lambda keep: Uniform(keep=keep),
         "divprune": lambda keep: DivPrune(keep=keep),
         "[CLS] attention": lambda keep: ClsTopK(keep=keep),
-        "true objects": lambda keep: TrueObjects(keep=keep, known=known),
+        "scorer": lambda keep: Learned(keep=keep, scorer=scorer),
+        "book + diversity": lambda keep: CodebookMMR(keep=keep, codebook=books["book"]),
+        **{name: of_book(book) for name, book in books.items()},
     }
+    task = bench.task(bench.sizes.asked, frozenset({"cls_attention"}))
+    scores = {
+        "all visual tokens": bench.score(task, "all visual tokens", lambda: task.whole),
+        "no visual tokens": bench.score(task, "no visual tokens", lambda: task.blind),
+        **bench.run(task, methods),
+    }
+    few = _first(task, bench.sizes.probed)
+    probed = bench.evidence(bench.split, bench.sizes.probed)
+    known = _known(few, probed)
+    probes = {name: of_probe(name, known) for name in ("confidence", "blind_divergence")}
+    scores |= bench.run(few, {f"probe: {name}": method for name, method in probes.items()})
+    saying = Saying(keep=1.0, known=known)
+    scores["probe: all that say something"] = bench.score(few, "probe: saying", lambda: few.run(saying)[0])
+    return scores, {
+        "prototypes": {name: len(each.prototypes) for name, each in books.items()},
+        **_silence(evidence, probed),
+        "auroc": _aurocs(few, probed, books, Learned(scorer=scorer)),
+    }
+
+
+def _first(task: PreparedTask, pictures: int) -> PreparedTask:
+    """The questions about the first so many pictures."""
+    names = list(dict.fromkeys(task.pictures))[:pictures]
+    count = sum(name in names for name in task.pictures)
+    return replace(task, examples=task.examples[:count], prompts=task.prompts[:count])
+
+
+def _known(task: PreparedTask, evidence: Evidence) -> Known:
+    """The signals of the tokens of every picture."""
+    prompts = {name: prompt.visual.embeds for name, prompt in zip(task.pictures, task.prompts, strict=True)}
+    found: Known = {}
+    for number, embeds in enumerate(prompts.values()):
+        rows = evidence.image == number
+        found[key(embeds)] = {signal: values[rows] for signal, values in evidence.signals.items()}
+    return found
+
+
+def _silence(evidence: Evidence, probed: Evidence) -> dict[str, Any]:
+    """The share of tokens that say nothing, among training pictures and those of the split."""
+    found: dict[str, Any] = {}
+    for name, one in (("training", evidence), ("split", probed)):
+        says = one.signals["blind_divergence"]
+        deciles = says.quantile(torch.linspace(0.1, 0.9, 9)).tolist()
+        found[name] = {"silent": float(one.says_nothing.float().mean()), "deciles": deciles}
+    return {"blind_divergence": found}
+
+
+def _aurocs(
+    task: PreparedTask, evidence: Evidence, books: dict[str, Codebook], learned: Learned
+) -> dict[str, dict[str, float]]:
+    """How well tokens that say little are told from others, over all of the probed pictures: the silent ones,
+    if there are any, and the half that says least.
+    """
+    says, embeds = evidence.signals["blind_divergence"], evidence.embeds[:]
+    attention = {
+        name: prompt.visual.signals["cls_attention"]
+        for name, prompt in zip(task.pictures, task.prompts, strict=True)
+    }
+    signs = {name: book.redundancy(embeds) for name, book in books.items()}
+    signs |= {"scorer": -learned.fitted.predict(embeds), "[CLS] attention": -torch.cat([*attention.values()])}
+    return {
+        kind: {name: auroc(values[says < most], values[says >= most]) for name, values in signs.items()}
+        for kind, most in (("silent", NOISE_FLOOR), ("lower half", float(says.median())))
+        if 0 < int((says < most).sum()) < len(says)
+    }
+
+
+def measure_criteria(bench: Bench, _: dict[str, str]) -> Found:
+    """A plain book of every criterion, all as large, against as many random tokens of the same pictures."""
+    paths = bench.subject.pictures("train", bench.sizes.whole)
+    evidence = collect_evidence(bench.vlm, paths, bench.folder / f"evidence-whole-{len(paths)}")
+    count, methods, found = bench.sizes.small, dict[str, Method](), {}
     for name, condition in CRITERIA.items():
-        methods[f"direct: {name}"] = direct_method(condition, known, 1.0)
-        methods[f"direct + diversity: {name}"] = direct_method(condition, known, WEIGHT)
-    for name, book in books.items():
-        methods[f"codebook: {name}"] = book_method(book)
-        methods[f"codebook + diversity: {name}"] = _mixed_method(book)
-        methods[f"control: {name}"] = book_method(random_codebook(evidence, len(book.prototypes)))
-    return methods
+        found[name] = int(condition.holds(evidence.signals).sum())
+        if found[name]:
+            methods[f"criterion: {name}"] = of_book(_plain(evidence, condition, count))
+    methods["criterion: none"] = of_book(random_codebook(evidence, count, 1))
+    task = bench.task(bench.sizes.few)
+    return bench.run(task, methods), {"redundant": found, "tokens": len(evidence)}
 
 
-def _vary(prepared: PreparedTask, evidence: Evidence, condition: Condition) -> dict[str, float]:
-    """Validation accuracy of the best criterion's book under other clustering settings and sizes."""
-    accuracies: dict[str, float] = {}
-    for largest in (8, 12, 144):
-        for images in (4, 8, 16, 32):
-            clustering = Clustering(largest=largest, images=images)
-            try:
-                book = build_codebook(evidence, condition, clustering)
-            except UsageError:
-                continue
-            accuracies[f"largest {largest}, images {images}: {len(book.prototypes)} prototypes"] = _mean(
-                prepared, book_method(book)
-            )
-    whole = build_codebook(evidence, condition, CLUSTERING)
-    for count in (16, 64, 256, 1024):
-        if count < len(whole.prototypes):
-            rows = torch.randperm(len(whole.prototypes), generator=torch.Generator().manual_seed(0))[:count]
-            part = Codebook(whole.prototypes[rows], whole.config)
-            accuracies[f"{count} of {len(whole.prototypes)} prototypes"] = _mean(prepared, book_method(part))
-    return accuracies
+def measure_pruners(bench: Bench, chosen: dict[str, str]) -> Found:
+    """Every pruner that there is, at one keep, with its defaults; of names, whole ones, too."""
+    evidence = _main_evidence(bench)
+    book = _plain(evidence, _condition(chosen), bench.sizes.book)
+    methods, signals, left_out = dict[str, Method](), frozenset[str](), dict[str, str]()
+    for name in pruners.names():
+        try:
+            pruner = _made(name, book, evidence)
+            pruner.check(bench.vlm)
+        except UsageError as error:
+            left_out[name] = str(error)
+            continue
+        signals |= pruner.required_signals
+        methods[f"pruner: {name}"] = lambda keep, pruner=pruner: replace(pruner, keep=keep)
+    task = bench.task(bench.sizes.few, signals)
+    scores = bench.run(task, methods, [MIDDLE])
+    if isinstance(task.task, Names):
+        whole = WholeNames(photos=task.task.photos, spell=str)
+        exact = PreparedTask(bench.vlm, whole, list(whole.examples()), task.prompts)
+        scores["whole name: all visual tokens"] = exact.whole
+    return scores, {"left_out": left_out}
 
 
-def _mean(prepared: PreparedTask, method: Method) -> float:
-    scores: Scores = mean_over(prepared, [method(keep) for keep in KEEPS])
-    return float(scores.mean())
+def _made(name: str, book: Codebook, evidence: Evidence) -> Pruner:
+    """The pruner of a name. Raises UsageError where it needs what only a user has."""
+    pruner = pruners.make(name)
+    if isinstance(pruner, BookPruner):
+        return replace(pruner, codebook=book)
+    return replace(pruner, scorer=fitted_to(evidence)) if isinstance(pruner, Learned) else pruner
 
 
-def book_method(book: Codebook) -> Method:
-    return lambda keep: CodebookPruner(keep=keep, codebook=book)
+def measure_sizes(bench: Bench, chosen: dict[str, str]) -> Found:
+    """Books of several sizes from few and many pictures, each with its control."""
+    methods, condition, sizes = dict[str, Method](), _condition(chosen), bench.sizes
+    for pictures, tokens in ((sizes.fewest, None), (sizes.pictures, None), (sizes.many, sizes.sparse)):
+        evidence = bench.evidence("train", pictures, tokens)
+        most = int(condition.holds(evidence.signals).sum())
+        for count in [count for count in SIZES if count <= most]:
+            methods[f"size {count} of {pictures}: book"] = of_book(_plain(evidence, condition, count))
+            methods[f"size {count} of {pictures}: control"] = of_book(random_codebook(evidence, count, 1))
+    return bench.run(bench.task(sizes.few), methods, [MIDDLE]), {}
 
 
-def _mixed_method(book: Codebook) -> Method:
-    return lambda keep: CodebookMMR(keep=keep, codebook=book, weight=WEIGHT)
+def measure_kinds(bench: Bench, chosen: dict[str, str]) -> Found:
+    """Kinds of scenes, each with a book and a control of its own training scenes."""
+    scores, record = dict[str, Scores](), dict[str, Any]()
+    for kind in KINDS:
+        own = bench.of_kind(kind)
+        evidence = _main_evidence(own)
+        book = _plain(evidence, _condition(chosen), own.sizes.book)
+        methods: dict[str, Method] = {
+            "random": lambda keep: OneDraw(keep=keep),
+            "book": of_book(book),
+            "control": of_book(random_codebook(evidence, len(book.prototypes), 1)),
+        }
+        task = own.task(own.sizes.few)
+        found = {"all visual tokens": own.score(task, "all visual tokens", lambda task=task: task.whole)}
+        scores |= {f"{kind}: {name}": each for name, each in (found | own.run(task, methods)).items()}
+        record[kind] = float(evidence.says_nothing.float().mean())
+    return scores, {"silent": record}
 
 
-def direct_method(condition: Condition, known: Known, weight: float) -> Method:
-    return lambda keep: Direct(keep=keep, condition=condition, known=known, weight=weight)
+def measure_oracle(bench: Bench, _: dict[str, str]) -> Found:
+    """Books of tokens that truly cost nothing, of others, and of random ones of the same pictures."""
+    evidence, free = bench.left_out(bench.sizes.tried)
+    count = min(bench.sizes.book, int(free.sum()), int((~free).sum()))
+    parts = {"free": _only(evidence, free), "needed": _only(evidence, ~free), "random": evidence}
+    methods = {
+        f"oracle: {name}": of_book(random_codebook(part, count, 1)) for name, part in parts.items() if count
+    }
+    scores = bench.run(bench.task(bench.sizes.few), methods)
+    return scores, {"tokens": len(evidence), "free": int(free.sum()), "book": count}
 
+
+PARTS: dict[str, Callable[[Bench, dict[str, str]], Found]] = {
+    "main": measure_main,
+    "criteria": measure_criteria,
+    "pruners": measure_pruners,
+    "sizes": measure_sizes,
+    "kinds": measure_kinds,
+    "oracle": measure_oracle,
+}
 
 if __name__ == "__main__":
     typer.run(judge)

@@ -18,7 +18,7 @@ COUNTED = ("first", "second", "third")
 def plain_backgrounds():
     """Textures take most of the time of a picture, and no question here is about them."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_texture", "_plain"):
+        for name in ("draw_texture", "_plain"):
             patch.setattr(scenes, name, lambda *_: np.zeros((192, 192, 3), np.float32))
         yield
 

@@ -10,6 +10,6 @@ from wordsight.synthetic import scenes
 def plain_backgrounds():
     """Textures take most of the time of a picture, and no test that asks for this looks at them."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_texture", "_plain"):
+        for name in ("draw_texture", "_plain"):
             patch.setattr(scenes, name, lambda *_: np.full((192, 192, 3), 255, np.float32))
         yield

@@ -137,7 +137,7 @@ def pictures_needed(
 
 
 @lru_cache
-def student_quantile(level: float, degrees: int) -> float:
+def student_quantile(level: float, degrees: float) -> float:
     """The t that a variable of Student's distribution lies within, both ways, with a chance of `level`."""
     # The tangent of an angle whose density is cos ** (degrees - 1) is distributed so, but for its scale.
     density = np.cos(ANGLES) ** (degrees - 1)

@@ -7,6 +7,7 @@ The emoji are Noto Emoji (Apache-2.0), 64-pixel PNGs taken from npm `emoji-datas
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -68,6 +69,7 @@ OBJECT_CLASSES = len(CLASSES) - len(TEXTURES) - 1
 Array = NDArray[Any]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 Ground = tuple[Array, Array, tuple[str, ...]]  # pixels, labels and names, as of draw_background
+Place = Callable[[np.random.Generator, tuple[int, int], list[Box]], Box | None]  # as free_box
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,22 @@ def render(seed: int) -> Scene:
     return compose(rng, draw_background(rng), _cast(rng))
 
 
-def compose(rng: np.random.Generator, ground: Ground, cast: list[str]) -> Scene:
-    """The scene of this ground, painted over, with a thing for every label of the cast that finds room."""
+def compose(
+    rng: np.random.Generator,
+    ground: Ground,
+    cast: list[str],
+    sizes: tuple[float, float] = (28, 62),
+    place: Place | None = None,
+) -> Scene:
+    """The scene of this ground, painted over, with a thing for every label of the cast that finds room: `sizes`
+    (pixels) are those of its longer side, and `free_box` places it, or what is given.
+    """
     pixels, labels, backgrounds = ground
     owner = np.full((GRID, GRID), -1, np.int16)
     things: list[Thing] = []
     for label in cast:
-        sprite = draw_sprite(rng, label, rng.uniform(28, 62))
-        box = free_box(rng, (sprite.shape[1], sprite.shape[0]), [thing.box for thing in things])
+        sprite = draw_sprite(rng, label, rng.uniform(*sizes))
+        box = (place or free_box)(rng, (sprite.shape[1], sprite.shape[0]), [thing.box for thing in things])
         if box is None:
             continue
         covered = paste(pixels, tint(rng, sprite), box)
@@ -227,11 +237,11 @@ def draw_background(rng: np.random.Generator) -> Ground:
     if kind < 0.65:
         name = str(rng.choice(list(TEXTURES)))
         labels[:] = CLASSES.index(name)
-        return _texture(rng, name), labels, (name,)
+        return draw_texture(rng, name), labels, (name,)
     upper, lower = str(rng.choice(UPPER)), str(rng.choice(LOWER))
     horizon = int(rng.integers(4, 9))
-    pixels = _texture(rng, upper)
-    pixels[horizon * PATCH :] = _texture(rng, lower)[horizon * PATCH :]
+    pixels = draw_texture(rng, upper)
+    pixels[horizon * PATCH :] = draw_texture(rng, lower)[horizon * PATCH :]
     labels[:horizon], labels[horizon:] = CLASSES.index(upper), CLASSES.index(lower)
     return pixels, labels, (upper, lower)
 
@@ -263,7 +273,8 @@ def _plain(rng: np.random.Generator) -> Array:
     return mixed
 
 
-def _texture(rng: np.random.Generator, name: str) -> Array:
+def draw_texture(rng: np.random.Generator, name: str) -> Array:
+    """Pixels (192, 192, 3) of a background that has a name, each time another."""
     dark, light = (np.array(c, np.float32) + rng.integers(-15, 16, 3) for c in TEXTURES[name])
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     cloud = blend = _cloud(rng)

@@ -12,7 +12,7 @@ from typing import Annotated
 from annotated_types import Interval
 
 from wordsight.synthetic.questions import ask
-from wordsight.synthetic.scenes import SPLITS, render
+from wordsight.synthetic.scenes import SPLITS, Scene, render
 from wordsight.tasks.base import Example, Task
 
 
@@ -25,7 +25,11 @@ class Scenes(Task):
     def examples(self) -> Iterator[Example]:
         for number in range(self.pictures):
             seed = SPLITS[self.split] + number
-            scene = render(seed)
+            scene = self.scene(seed)
             for question in ask(scene, seed):
                 if question.type != "caption":
                     yield Example(scene.image, str(number), question.text, question.answer, question.type)
+
+    def scene(self, seed: int) -> Scene:
+        """The scene of a seed, which a task of other scenes draws another way."""
+        return render(seed)
