@@ -3,6 +3,8 @@
 Scores are made up like those of the tasks, or drawn from those of the verdict: several questions a picture,
 which hang together, so that the mean is known. Beside the intervals of the library stand three others: the
 percentile bootstrap, the bias-corrected and accelerated one (BCa), and Student's t without Wilson's form.
+Beside those over three models and pictures (over_models.py) stand the percentiles of the bootstrap over both,
+and Student's t over pictures alone, for which the models are the only ones.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import NormalDist
 from typing import Annotated, Any
@@ -20,6 +23,8 @@ import typer
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from over_models import corrected, pooled
+from pool import concluded
 from run import write_between
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
@@ -39,6 +44,9 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "results.md"
 PICTURES = (10, 20, 50, 200)
+MODELS = 3
+SPREADS = (0.0, 0.01, 0.02, 0.05, 0.08)  # standard deviations of models, of a mean difference
+FORMS = ("wordsight", "bootstrap", "pictures alone")
 PILOTS = (2, 10, 20, 50, 100)  # pictures that the number needed is estimated from
 RESAMPLES = 1000
 LOSS = 0.03  # that is to be told from none
@@ -61,9 +69,31 @@ class Scenario:
 def main(
     draws: Annotated[int, typer.Option(help="of every scenario and number of pictures")] = 4000,
     trials: Annotated[int, typer.Option(help="of the number of pictures needed")] = 1000,
+    models_only: Annotated[bool, typer.Option(help="keep the figures that are not over models")] = False,
 ) -> None:
     """Write results/coverage.json and the tables of docs/results.md."""
-    record: dict[str, Any] = {
+    about = {**machine(), "numpy": np.__version__, "command": " ".join(["python", *sys.argv])}
+    over_models = {
+        "draws": draws,
+        "coverage": {
+            f"{spread}, {pictures} pictures": coverage_of_models(spread, pictures, draws)
+            for spread in track(SPREADS, "models", len(SPREADS))
+            for pictures in (100, 400)
+        },
+        "environment": about,
+    }
+    known = (
+        json.loads((RESULTS / "coverage.json").read_text()) if models_only else over_pictures(draws, trials)
+    )
+    record = {"environment": about, **known, "over_models": over_models}
+    with replacing(RESULTS / "coverage.json") as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n")
+    write_tables(record)
+
+
+def over_pictures(draws: int, trials: int) -> dict[str, Any]:
+    """The coverage of every scenario, and how near the number of pictures needed is."""
+    return {
         "level": 0.95,
         "draws": draws,
         "coverage": {
@@ -76,11 +106,7 @@ def main(
         "needed": {
             name: needed(source, trials) for name, source in track(without_loss().items(), "needed", 4)
         },
-        "environment": {**machine(), "numpy": np.__version__, "command": " ".join(["python", *sys.argv])},
     }
-    with replacing(RESULTS / "coverage.json") as draft:
-        draft.write_text(json.dumps(record, indent=1) + "\n")
-    write_tables(record)
 
 
 def scenarios() -> dict[str, Scenario]:
@@ -200,6 +226,49 @@ def coverage_of_tasks(pictures: int, draws: int) -> float:
     return held / draws
 
 
+def coverage_of_models(spread: float, pictures: int, draws: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Of a difference of .1 between two methods on three models: the share of the intervals that hold it, and
+    their mean width, at 95 % and at the level of everything that is concluded on docs/findings.md.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for level in (0.95, corrected(concluded())):
+        rng = np.random.default_rng(pictures)
+        ends = np.array([_of_models(rng, spread, pictures, level) for _ in range(draws)])  # (draws, FORMS, 2)
+        holds = ((ends[..., 0] <= 0.1) & (ends[..., 1] >= 0.1)).mean(0)
+        width = (ends[..., 1] - ends[..., 0]).mean(0)
+        found[f"{level:.4f}"] = {
+            name: {"holds": float(held), "width": float(wide)}
+            for name, held, wide in zip(FORMS, holds, width, strict=True)
+        }
+    return found
+
+
+def _of_models(
+    rng: np.random.Generator, spread: float, pictures: int, level: float
+) -> list[tuple[float, float]]:
+    """Intervals of one draw: one question a picture, .25 won and .15 lost; each model wins more or less,
+    and half of all answers are shared.
+    """
+    wins = np.clip(0.25 + rng.normal(0, spread, (MODELS, 1)), 0, 0.85)
+    place = np.where(
+        rng.random((MODELS, pictures)) < 0.5, rng.random(pictures), rng.random((MODELS, pictures))
+    )
+    gaps = (place < wins) * 1.0 - (place > 0.85)
+    names = np.arange(pictures)
+    of_models, of_pictures = map(_resamples, gaps.shape)
+    means = ((of_models @ gaps) * of_pictures).sum(1) / gaps.size
+    _, *ours = pooled(gaps, names, level)["interval"]
+    alone = interval(gaps.mean(0), names, level, ends=DIFFERENCES)
+    return [tuple(ours), tuple(np.quantile(means, [(1 - level) / 2, (1 + level) / 2])), alone]
+
+
+@cache
+def _resamples(count: int) -> Scores:
+    """(RESAMPLES, count) how often each is drawn."""
+    rng = np.random.default_rng(count)
+    return rng.multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(float)
+
+
 def _ours(drawn: list[Draw], ends: tuple[float, float]) -> Bounds:
     low, high = np.array([interval(scores, pictures, ends=ends) for scores, pictures in drawn]).T
     return low, high
@@ -291,6 +360,13 @@ def write_tables(record: dict[str, Any]) -> None:
         ["mean of five tasks", *(cell for n in PICTURES for cell in (f"{of_tasks[str(n)]:.3f}", ""))]
     )
     write_between(PAGE, "coverage", "".join(f"| {' | '.join(cells)} |\n" for cells in lines))
+    levels = list(next(iter(record["over_models"]["coverage"].values())))
+    head = ["standard deviation of models", *(f"{level}: {name}" for level in levels for name in FORMS)]
+    lines = [head, ["---"] * len(head)]
+    for name, found in record["over_models"]["coverage"].items():
+        cells = [found[level][form] for level in levels for form in FORMS]
+        lines.append([name, *(f"{each['holds']:.4f} ({each['width']:.3f})" for each in cells)])
+    write_between(PAGE, "coverage over models", "".join(f"| {' | '.join(cells)} |\n" for cells in lines))
     head = ["differences without loss", "needed", *(f"said on {pilot}" for pilot in PILOTS)]
     lines = [head, ["---"] * len(head)]
     for name, found in record["needed"].items():

@@ -1,194 +1,340 @@
-"""Pool the verdicts of all models as docs/findings.md lays down, and write its tables of results."""
+"""Pool the verdicts of all models as docs/findings.md lays down, and write its tables and the appendix's."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+import typer
 from safetensors.numpy import load_file
+from torch import Tensor
 
+from over_models import Pooled, corrected, pooled, said
 from run import write_between
 from wordsight._utils.files import replacing
 from wordsight._utils.numbers import signed
+from wordsight.algorithms.ranking import correlation
 from wordsight.evaluation.calibration import KEEPS
-from wordsight.evaluation.statistics import clustered_mean, student_quantile
+from wordsight.evaluation.statistics import Scores
 from wordsight.redundancy.criteria import CRITERIA
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-FINDINGS = HERE.parent / "docs" / "findings.md"
-DRAWS = 20_000
-MODELS = 3
-REPEATS = 20  # of the bootstrap
-WAYS = ("codebook", "direct", "codebook + diversity", "direct + diversity")
-REFERENCES = ("all visual tokens", "no visual tokens", "random", "uniform", "[CLS] attention", "divprune")
-FAMILIES = {
-    "codebooks": [(f"codebook: {c}", other) for c in CRITERIA for other in ("random", f"control: {c}")],
-    "probes": [(f"direct: {c}", other) for c in CRITERIA for other in ("random", "divprune")],
-    "with diversity": [(f"{way}: {c}", "divprune") for c in CRITERIA for way in WAYS[2:]],
-}
-Scores = NDArray[np.float64]
-Gaps = dict[str, dict[str, list[float]]]  # method -> reference -> difference, low, high
+PAGES = [HERE.parent / "docs" / name for name in ("findings.md", "findings_appendix.md")]
+SETTINGS = {path.stem: json.loads(path.read_text()) for path in sorted((HERE / "verdicts").glob("*.json"))}
+PAYS = ("book", "control")
+Model = dict[str, Any]  # the record of a model, with its "scores"
+Rows = Sequence[Sequence[str]]
 
 
-def main() -> None:
-    """Write results/verdict.json and the tables between the markers of docs/findings.md."""
-    paths = sorted(RESULTS.glob("verdict_*.json"))
-    records = [json.loads(path.read_text()) for path in paths]
-    if len({record["environment"]["fingerprint"] for record in records}) != MODELS:
-        raise SystemExit(f"expected the verdicts of {MODELS} different models, got {len(records)}")
-    asked = records[0]["questions"]
-    if any(record["questions"] != asked for record in records):
-        raise SystemExit("the models were asked different questions")
-    seeds = [load_file(path.with_suffix(".safetensors")) for path in paths]
-    scores = pooled(seeds)
-    names, index = np.unique([picture for picture, _ in asked], return_inverse=True)
-    draws = resamples(len(names), 0)
-    measured = {
-        family: [pair for pair in pairs if set(pair) <= set(scores)] for family, pairs in FAMILIES.items()
-    }
-    families = {family: compared(scores, pairs, draws, index) for family, pairs in measured.items()}
-    every = [pair for pairs in measured.values() for pair in pairs]
-    validation = {
-        name: float(np.mean([r["validation"][r["chosen_on_validation"][name]] for r in records]))
-        for name in CRITERIA
-        if all(name in record["chosen_on_validation"] for record in records)
-    }
-    gate = [float((seed["true objects | 0.05"] - seed["random | 0.05"]).mean()) for seed in seeds]
-    verdict: dict[str, Any] = {
-        "accuracy": {name: float(values.mean()) for name, values in scores.items()},
-        "by_keep": _by_keep(seeds),
-        "differences": families,
-        "pays": [
-            name
-            for name in CRITERIA
-            if (gaps := families["codebooks"].get(f"codebook: {name}"))
-            and all(low > 0 for _, low, _ in gaps.values())
-        ],
-        "validation": validation,
-        "default": max(validation, key=validation.__getitem__),
-        "true_objects_minus_random_at_5_percent": gate,
-        "gate_passes": min(gate) >= 0,
-        "questions": len(asked),
-        "pictures": len(names),
-        "comparisons": len(every),
-        "differences_corrected_for_all": compared(scores, every, draws, index),
-        "errors": {
-            method: {other: errors(seeds, (method, other), index) for one, other in every if one == method}
-            for method, _ in every
-        },
-        "decided_by_draws": decided_by_draws(scores, measured, index),
-        "environments": [record["environment"] for record in records],
-    }
-    with replacing(RESULTS / "verdict.json") as draft:
-        draft.write_text(json.dumps(verdict, indent=1) + "\n")
-    write_between(FINDINGS, "verdict", tables(verdict))
-
-
-def pooled(seeds: list[dict[str, Scores]]) -> dict[str, Scores]:
-    """Per method the score of every question: mean over keeps and models; only what every model has."""
-    shared = set.intersection(*(set(seed) for seed in seeds))
-    parts: dict[str, list[Scores]] = {}
-    for name in sorted(shared):
-        parts.setdefault(name.split(" | ")[0], []).extend(seed[name] for seed in seeds)
-    return {method: np.mean(values, 0, float) for method, values in parts.items()}
-
-
-def compared(
-    scores: dict[str, Scores],
-    pairs: list[tuple[str, str]],
-    draws: NDArray[np.int64],
-    index: NDArray[np.int64],
-) -> Gaps:
-    """Paired differences with bootstrap intervals over pictures, Bonferroni-corrected for all `pairs`."""
-    tail = 0.05 / max(1, len(pairs)) / 2
-    gaps: Gaps = {}
-    for method, reference in pairs:
-        gap = scores[method] - scores[reference]
-        means = (draws @ np.bincount(index, weights=gap)) / (draws @ np.bincount(index))
-        low, high = np.quantile(means, [tail, 1 - tail])
-        gaps.setdefault(method, {})[reference] = [float(gap.mean()), float(low), float(high)]
-    return gaps
-
-
-def resamples(pictures: int, seed: int) -> NDArray[np.int64]:
-    """(DRAWS, pictures) how often each picture is drawn."""
-    return np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1 / pictures), DRAWS)
-
-
-def errors(
-    seeds: list[dict[str, Scores]], pair: tuple[str, str], index: NDArray[np.int64], level: float = 0.95
-) -> dict[str, Any]:
-    """The difference of each model, its standard error over pictures with these models and over models with
-    these pictures, and its interval if both are drawn, at a level that corrects for nothing of its own.
+@dataclass(frozen=True)
+class Comparison:
+    """A mean of the models of a recipe that something is concluded from: of four methods, the first minus the
+    second is compared with the third minus the fourth; with `minus`, the whole with that of another recipe.
     """
-    method, other = pair
-    each = [pooled([seed]) for seed in seeds]
-    gaps = np.array([scores[method] - scores[other] for scores in each])  # (models, questions)
-    by_model, count = gaps.mean(1).tolist(), len(seeds)
-    mean = clustered_mean(gaps.mean(0), index)
-    over_models = float(np.std(by_model, ddof=1) / math.sqrt(count))
-    error = math.hypot(mean.error, over_models)
-    degrees = error**4 / (mean.error**4 / (mean.pictures - 1) + over_models**4 / (count - 1))
-    reach = student_quantile(level, int(degrees)) * error
-    return {
-        "by_model": by_model,
-        "over_pictures": mean.error,
-        "over_models": over_models,
-        "both_drawn": [mean.value, mean.value - reach, mean.value + reach],
+
+    recipe: str
+    minus: str | None
+    methods: tuple[str, ...]
+
+    def __str__(self) -> str:
+        pairs = [f"{a} - {b}" for a, b in zip(self.methods[::2], self.methods[1::2], strict=True)]
+        named = " - ".join(f"({pair})" for pair in pairs) if len(pairs) > 1 else pairs[0]
+        recipes = f"{self.recipe} - {self.minus}" if self.minus else self.recipe
+        return f"({recipes}) {named}".replace(" | ", " at ")
+
+
+def comparisons(settings: dict[str, Any]) -> list[Comparison]:
+    """Everything that is concluded from differences of one subject's models."""
+    return [
+        Comparison(recipe, each.get("minus"), tuple(each["methods"]))
+        for each in settings["concluded"]
+        for recipe in each["recipes"]
+    ]
+
+
+def concluded() -> int:
+    """How much is concluded on the page in all: every interval, and every predictor."""
+    return sum(len(comparisons(each)) + len(each.get("predictors", ())) for each in SETTINGS.values())
+
+
+def main(
+    results: Annotated[Path, typer.Option(help="the folder of the records")] = RESULTS,
+    split: Annotated[str, typer.Option(help="validation prints the tables and writes nothing")] = "test",
+) -> None:
+    """Write results/verdict_scenes.json, results/verdict_photos.json and the tables of both pages."""
+    for of, settings in SETTINGS.items():
+        models = {name: model for name in settings["models"] if (model := read(results, of, name, split))}
+        if split == "test" and 0 < len(models) < len(settings["models"]):
+            raise SystemExit(
+                f"expected the records of {', '.join(settings['models'])}, got {', '.join(models)}"
+            )
+        if len({str(model["questions"]) for model in models.values()}) > 1:
+            raise SystemExit(f"the models of {of} were asked different questions")
+        if models:
+            tables, verdict = pool(models, settings)
+            tables["sizes"] = book_sizes(
+                [model for name in settings["models"] if (model := read(results, of, name, "validation"))]
+            )
+            if split == "test":
+                with replacing(results / f"verdict_{of}.json") as draft:
+                    draft.write_text(json.dumps(verdict, indent=1) + "\n")
+            for mark, table in tables.items():
+                _put(f"{of} {mark}", table, split)
+
+
+def _put(mark: str, table: str, split: str) -> None:
+    if split != "test":
+        print(f"{mark}\n{table}")
+        return
+    for page in PAGES:
+        write_between(page, mark, table)
+
+
+def read(results: Path, of: str, name: str, split: str) -> Model | None:
+    """The record of a model, if there is one, with its scores."""
+    path = results / f"verdict_{of}_{name}_{split}.json"
+    if not path.exists():
+        return None
+    scores = load_file(path.with_suffix(".safetensors"))
+    return {**json.loads(path.read_text()), "scores": {label: s.astype(float) for label, s in scores.items()}}
+
+
+def pool(models: dict[str, Model], settings: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """The tables of a subject, and the record that they are made from."""
+    level = corrected(concluded())
+    differences = {
+        str(each): found
+        for each in comparisons(settings)
+        if (found := compared(models, each, level))  # a clustering may have left no prototype
     }
+    predicted = predictors(models) if settings.get("predictors") else {}
+    verdict = {
+        "concluded": concluded(),
+        "level": level,
+        "accuracy": {name: accuracy(model) for name, model in models.items()},
+        "differences": differences,
+        "predictors": predicted,
+        "environments": [model["environment"] for model in models.values()],
+    }
+    return {
+        "conclusions": conclusions(differences, predicted),
+        "accuracy": accuracies(models),
+        "models": by_model(models),
+        "criteria": against(models, [f"criterion: {name}" for name in CRITERIA], "criterion: none"),
+        "pruners": against(models, _pruners(models), "pruner: random"),
+        "kinds": kinds(models),
+    }, verdict
 
 
-def decided_by_draws(
-    scores: dict[str, Scores], families: dict[str, list[tuple[str, str]]], index: NDArray[np.int64]
-) -> dict[str, list[str]]:
-    """By family the comparisons whose interval includes zero or not, as the draws of the bootstrap fall."""
-    found: dict[str, list[str]] = {}
-    for family, pairs in families.items():
-        zero = Counter[str]()
-        for seed in range(REPEATS):
-            gaps = compared(scores, pairs, resamples(1 + int(max(index)), seed), index)
-            for method, other in pairs:
-                _, low, high = gaps[method][other]
-                zero[f"{method} - {other}"] += low <= 0 <= high
-        found[family] = [name for name, count in zero.items() if 0 < count < REPEATS]
-    return found
+def scores_of(model: Model, method: str) -> Scores | None:
+    """The scores of a method, mean over keeps where none is named; None if it was not measured."""
+    known: dict[str, Scores] = model["scores"]
+    if method in known:
+        return known[method]
+    at_keeps = [known[label] for keep in KEEPS if (label := f"{method} | {keep}") in known]
+    return np.mean(at_keeps, 0) if at_keeps else None
 
 
-def tables(verdict: dict[str, Any]) -> str:
-    """Markdown: the references, then every criterion in its four ways."""
-    accuracy = verdict["accuracy"]
-    names = [*REFERENCES, "true objects", "book of another seed's model"]
-    lines = ["| reference | accuracy |", "|---|---|"]
-    lines += [f"| {name} | {accuracy[name]:.3f} |" for name in names if name in accuracy]
-    gaps = {method: own for family in verdict["differences"].values() for method, own in family.items()}
-    head = ["criterion", "codebook", "- random", "- control", "probe", "- random", "- divprune"]
-    head += ["codebook + diversity", "- divprune", "probe + diversity", "- divprune"]
-    lines += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name in CRITERIA:
-        cells = [f"`{name}`"]
-        for way, count in zip(WAYS, (2, 2, 1, 1), strict=True):
-            if own := gaps.get(f"{way}: {name}"):
-                cells += [f"{accuracy[f'{way}: {name}']:.3f}", *map(signed, own.values())]
-            else:
-                cells += ["no prototype", *[""] * count]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def gap_of(model: Model, methods: Sequence[str]) -> Scores | None:
+    """The first method minus the second, minus the same of the next two, on the questions that all have."""
+    found = [scores_of(model, method) for method in methods]
+    there = [scores for scores in found if scores is not None]
+    if len(there) < len(methods):
+        return None
+    count = min(map(len, there))
+    signs = (1, -1, -1, 1)[: len(methods)]
+    gap: Scores = np.sum([sign * one[:count] for sign, one in zip(signs, there, strict=True)], 0)
+    return gap
 
 
-def _by_keep(seeds: list[dict[str, Scores]]) -> dict[str, dict[str, float]]:
-    means: dict[str, dict[str, float]] = {}
-    for name in sorted(set.intersection(*(set(seed) for seed in seeds))):
-        method, _, keep = name.partition(" | ")
-        if keep in map(str, KEEPS):
-            means.setdefault(method, {})[keep] = float(np.mean([seed[name].mean() for seed in seeds]))
-    return means
+def compared(models: dict[str, Model], comparison: Comparison, level: float) -> Pooled | None:
+    """A comparison over the models of its recipe; those of two recipes in pairs, seed by seed."""
+    found = list(_gaps(models, comparison.recipe, comparison.methods))
+    if comparison.minus:
+        others = _gaps(models, comparison.minus, comparison.methods)
+        found = [gap - other for gap, other in zip(found, others, strict=False)]
+    return pooled(np.array(found), _asked(models, found), level) if found else None
+
+
+def _gaps(models: dict[str, Model], recipe: str, methods: Sequence[str]) -> Iterator[Scores]:
+    for name, model in models.items():
+        if name.rpartition("-")[0] == recipe and (gap := gap_of(model, methods)) is not None:
+            yield gap
+
+
+def _asked(models: dict[str, Model], gaps: Sequence[Scores]) -> list[str]:
+    """What the questions are about, of which the first are asked."""
+    return [picture for picture, _ in next(iter(models.values()))["questions"]][: len(gaps[0])]
+
+
+def predictors(models: dict[str, Model]) -> dict[str, dict[str, float | None]]:
+    """Whether the share of silent tokens, and the median blind divergence, go with what a book gains, over
+    models: Spearman's rho, and the share of all orders of the models that have one as far from nothing.
+    """
+    gains = torch.tensor([gain(model) for model in models.values()])
+    median = [model["main"]["blind_divergence"]["training"]["deciles"][4] for model in models.values()]
+    known = {
+        "silent tokens": [silence(model) for model in models.values()],
+        "median blind divergence": median,
+    }
+    return {name: correlated(torch.tensor(values), gains) for name, values in known.items()}
+
+
+def correlated(values: Tensor, gains: Tensor) -> dict[str, float | None]:
+    """Spearman's rho, and the share of orders with one as far from nothing; None if all are alike."""
+    found = correlation(values, gains) if len(gains) > 2 else None
+    if found is None:
+        return {"rho": None, "p": None}
+    orders = [correlation(values, torch.stack(order)) or 0.0 for order in permutations(gains)]
+    return {"rho": found, "p": float(np.mean([abs(rho) >= abs(found) - 1e-9 for rho in orders]))}
+
+
+def silence(model: Model) -> float:
+    """The share of tokens of training pictures that say nothing."""
+    share: float = model["main"]["blind_divergence"]["training"]["silent"]
+    return share
+
+
+def gain(model: Model) -> float:
+    """What the book is above its control."""
+    gap = gap_of(model, PAYS)
+    assert gap is not None, "every model has both"
+    return float(gap.mean())
+
+
+def accuracy(model: Model) -> dict[str, float]:
+    """Of every method, mean over keeps."""
+    names = dict.fromkeys(label.rpartition(" | ")[0] or label for label in model["scores"])
+    found = {name: scores_of(model, name) for name in names}
+    return {name: float(scores.mean()) for name, scores in found.items() if scores is not None}
+
+
+def conclusions(differences: dict[str, Pooled], predicted: dict[str, dict[str, float | None]]) -> str:
+    """The differences, model by model and pooled, and what predicts that a book pays."""
+    head = [
+        "difference",
+        "each model [95 %, pictures]",
+        "pooled [corrected]",
+        "models, pictures",
+        "concluded",
+    ]
+    body = [
+        [
+            name,
+            "; ".join(map(signed, each["by_model"])),
+            signed(each["interval"]),
+            f"{each['models']}, {each['pictures']}",
+            said(each["interval"]),
+        ]
+        for name, each in differences.items()
+    ]
+    for name, one in predicted.items():
+        p = None if one["p"] is None else min(1.0, one["p"] * concluded())
+        told = "all alike" if p is None else f"rho {one['rho']:+.2f}, corrected p {p:.4f}"
+        shown = "" if p is None else "predicts" if p < 0.05 else "not shown to predict"
+        body.append([f"{name} and book - control, over models", "", told, "", shown])
+    return markdown(head, body)
+
+
+def accuracies(models: dict[str, Model]) -> str:
+    """Every method of the main part and the oracle, of each model and of each recipe's mean."""
+    of = {name: accuracy(model) for name, model in models.items()}
+    recipes: dict[str, list[dict[str, float]]] = {}
+    for name, own in of.items():
+        recipes.setdefault(name.rpartition("-")[0], []).append(own)
+    first = next(iter(of.values()))
+    names = [name for name in first if ": " not in name or name.split(": ")[0] in ("probe", "oracle")]
+    columns = [*([own] for own in of.values()), *(own for own in recipes.values() if len(own) > 1)]
+    heads = [*of, *(f"mean of {name}" for name, own in recipes.items() if len(own) > 1)]
+    body = [[name, *(_mean([each.get(name) for each in own]) for own in columns)] for name in names]
+    return markdown(["method", *heads], body)
+
+
+def _mean(values: list[float | None]) -> str:
+    there = [value for value in values if value is not None]
+    return f"{np.mean(there):.3f}" if there else ""
+
+
+def by_model(models: dict[str, Model]) -> str:
+    """How silent every model's tokens are, what its book gains, and how well silent tokens, if there are
+    any, and the half that says least are told.
+    """
+    books = ("book", "clustered", "control", "scorer", "[CLS] attention")
+    head = ["model", "silent tokens", "book - control", "chosen", *(f"AUROC, {name}" for name in books)]
+    body = []
+    for name, model in models.items():
+        told = model["main"]["auroc"].values()
+        row = [name, f"{silence(model):.1%}", f"{gain(model):+.3f}", "; ".join(model["chosen"].values())]
+        body.append(
+            [*row, *(", ".join(f"{each[book]:.3f}" for each in told if book in each) for book in books)]
+        )
+    return markdown(head, body)
+
+
+def _pruners(models: dict[str, Model]) -> list[str]:
+    labels = {label for model in models.values() for label in model["scores"] if label.startswith("pruner: ")}
+    return sorted(label.partition(" | ")[0] for label in labels)
+
+
+def against(models: dict[str, Model], labels: list[str], reference: str) -> str:
+    """Methods minus a reference, of every model that has it; 95 %, nothing concluded."""
+    own = {name: model for name, model in models.items() if scores_of(model, reference) is not None}
+    kind, _, other = reference.partition(": ")
+    body = [
+        [f"`{label.split(': ')[1]}`", *(_minus(model, label, reference) for model in own.values())]
+        for label in labels
+    ]
+    return markdown([kind, *(f"{name}, minus {other}" for name in own)], body if own else [])
+
+
+def _minus(model: Model, label: str, reference: str) -> str:
+    scores, gap = scores_of(model, label), gap_of(model, (label, reference))
+    if scores is None or gap is None:
+        return "none"
+    return f"{scores.mean():.3f} {signed(pooled(gap[None], _asked({'': model}, [gap]), 0.95)['interval'])}"
+
+
+def kinds(models: dict[str, Model]) -> str:
+    """Kinds of scenes: what their books gain, over the models that have them; 95 %, models drawn."""
+    own = [model for model in models.values() if "kinds" in model]
+    head = ["kind", "silent tokens", "all tokens", "random", *PAYS, "book - control [95 %]"]
+    body = []
+    for kind in own[0]["kinds"]["silent"] if own else ():
+        pair = tuple(f"{kind}: {name}" for name in PAYS)
+        gaps = [gap for model in own if (gap := gap_of(model, pair)) is not None]
+        means = [
+            _mean([accuracy(model).get(f"{kind}: {name}") for model in own])
+            for name in ("all visual tokens", "random", *PAYS)
+        ]
+        silent = f"{np.mean([model['kinds']['silent'][kind] for model in own]):.1%}"
+        found = pooled(np.array(gaps), _asked(models, gaps), 0.95)
+        body.append([kind, silent, *means, signed(found["interval"])])
+    return markdown(head, body)
+
+
+def book_sizes(models: list[Model]) -> str:
+    """Books of several sizes from few and many pictures on validation, minus their controls."""
+    body = []
+    for model in models:
+        for label in [label for label in accuracy(model) if label.endswith(": book") and "size " in label]:
+            tokens, _, pictures = label.removeprefix("size ").removesuffix(": book").partition(" of ")
+            control = label.replace(": book", ": control")
+            body.append([f"{tokens} tokens of {pictures} pictures", _minus(model, label, control)])
+    return markdown(["book", "accuracy, minus control [95 %]"], body)
+
+
+def markdown(head: Sequence[str], body: Rows) -> str:
+    """A table; "" where there is no row."""
+    lines = [head, ["---"] * len(head), *body] if body else []
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
