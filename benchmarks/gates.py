@@ -32,6 +32,7 @@ from wordsight.tasks.scenes import Scenes
 HERE = Path(__file__).parent
 SEEDS = HERE / "models"  # `make train-seeds`
 MODELS = {"1": "demo", "0": str(SEEDS / "seed0"), "2": str(SEEDS / "seed2")}  # the first ships
+MODELS |= {f"{seed} {name}": str(SEEDS / f"{name}-{seed}") for name in ("pruned", "silent") for seed in "102"}
 QUESTIONS = 1200
 TASKS = {"easy_vqa": EasyVqa(), "scenes": Scenes(), "pairs": Pairs(), "clips": Clips(clips=600)}
 TARGETS = {

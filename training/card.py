@@ -79,7 +79,7 @@ def write() -> None:
     """Write README.md beside the weights."""
     gates, locality, causes = (_read(name) for name in ("gates", "locality", "causes"))
     models = gates["models"]
-    seeds = list(models)  # the first ships
+    seeds = [name for name in models if name.isdigit()]  # the first ships; others are of other recipes
     shipped = models[seeds[0]]
     head = ["task", "type", "target", "accuracy [95 %]", "blind", "prior", *(f"seed {s}" for s in seeds[1:])]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]

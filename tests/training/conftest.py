@@ -24,12 +24,12 @@ def pictures(training):
     flat = [grid.reshape(60, 144, *grid.shape[3:]) for grid in grids]
     corners = training.small.corners_of(facts)
     made = object.__new__(training.batches.Pictures)
-    made.scenes = training.batches.Pool(torch.zeros(60, 144, 4), *flat, facts)
-    made.small = training.batches.small_pool(torch.zeros(len(corners), 49, 4), corners, grids, facts)
+    made.scenes = training.batches.Pool(torch.zeros(60, 144, 192), *flat, facts)
+    made.small = training.batches.small_pool(torch.zeros(len(corners), 49, 192), corners, grids, facts)
     made.clips, made.frame_owners = clips, np.concatenate([clip.owner for clip in clips]).reshape(-1, 144)
     made.clip_features, made.easy_features = (
-        torch.zeros(len(made.frame_owners), 144, 4),
-        torch.zeros(20, 144, 4),
+        torch.zeros(len(made.frame_owners), 144, 192),
+        torch.zeros(20, 144, 192),
     )
     made.easy_questions = [[Question("easy", "is there a circle?", "yes")]] * 20
     made.index()
