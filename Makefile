@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EVIDENCE := build/evidence
 SEEDS := benchmarks/models
+TRAINING ?= # more options of training/language.py, such as --minutes 60
 TRAINED ?= whole/0 whole/2 pruned/1 pruned/0 pruned/2 silent/1 silent/0 silent/2
 RECIPE ?= b
 DEVICE ?= cuda
@@ -88,12 +89,12 @@ train-towers: setup  ## train the vision towers anew; without it, those of the m
 	cd training && for seed in 1 0 2; do ../$(BIN)/python tower.py --seed $$seed || exit 1; done
 
 train-demo: setup  ## train the embedded model again, or go on; training/README.md says how long that takes
-	cd training && ../$(BIN)/python language.py --seed 1 && \
+	cd training && ../$(BIN)/python language.py --seed 1 $(TRAINING) && \
 		../$(BIN)/python export.py --seed 1 --target ../src/wordsight/demo/model
 
 train-seeds: setup  ## train the models that the embedded one is compared with, or go on: two other seeds, two other recipes
 	cd training && for run in $(TRAINED); do \
-		../$(BIN)/python language.py --recipe $${run%/*} --seed $${run#*/} && \
+		../$(BIN)/python language.py --recipe $${run%/*} --seed $${run#*/} $(TRAINING) && \
 		../$(BIN)/python export.py --recipe $${run%/*} --seed $${run#*/} \
 			--target ../$(SEEDS)/$$(echo $$run | sed 's,whole/,seed,; s,/,-,') || exit 1; \
 	done

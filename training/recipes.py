@@ -172,7 +172,7 @@ class Whole(Recipe):
 
 
 BACKGROUND_ALONE = 0.15  # share of batches that show background alone
-FEW_TOKENS = (1, 1, 1, 2, 4, 8, 16, 32)  # how many tokens of it
+FEW_TOKENS = (0, 1, 1, 1, 2, 4, 8, 16, 32)  # how many tokens of it
 
 
 class Silent(Whole):
@@ -190,7 +190,7 @@ class Silent(Whole):
         return [Question("probe", OBJECT, str(rng.choice(nouns))), *color_probe(scene, visible)]
 
     def background(self, rng: np.random.Generator) -> Batch:
-        """Tokens of background alone."""
+        """Tokens of background alone, or none: they are to say what the question alone does."""
         scenes, kept = self.pictures.scenes, int(rng.choice(FEW_TOKENS))
         chosen = scenes.choice(rng, kept, 40)
         plain = (scenes.owners[chosen] < 0) & (scenes.labels[chosen] >= OBJECT_CLASSES)  # (B, 144)

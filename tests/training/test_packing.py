@@ -40,14 +40,14 @@ def alone(model, processor, features, turns):
     return model.lm_head(states[0, -1])
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("count", "kept"), [(1, 144), (2, 144), (2, 49), (1, 0)])
 @torch.no_grad()
-def test_later_turns_read_like_the_chat_template(training, model, count):
+def test_later_turns_read_like_the_chat_template(training, model, count, kept):
     model, processor = model
-    features = torch.randn(count, 144, 192)
+    features = torch.randn(count, kept, 192)
     packed = training.packing.pack([[ASKED[:1], ASKED]], limit=1000)
     visual = model.model.multi_modal_projector(features)[None]
-    slots = torch.arange(144).expand(1, count, -1)
+    slots = torch.arange(kept).expand(1, count, -1)
     logits = model.lm_head(training.packing.hidden_states(model, visual, slots, packed))[0]
     for number in range(1, 4):
         turn = (packed.conversation[0] == 2) & (packed.question[0] == number + 1)
