@@ -39,6 +39,15 @@ SLOW = 0.25  # share of the batches of single pictures that ask only what is slo
 COUNTS = 0.45  # share of those, after ALONE, that only count, which is learned last
 EASY = 0.08  # share of all batches, after GROWN
 
+# Of Pruned: tokens of a picture at the beginning, and the shares of the batches of single pictures after GROWN
+# that show all tokens and some of them; the rest shows windows.
+FEW, WHOLE, SUBSETS = 12, 0.3, 0.45
+NEVER, MOST_HELD_BACK = 1e-6, 72  # the weight of tokens that are held back, and most tokens of such a picture
+
+# Of Silent: the share of batches that show background alone, and how many tokens of it.
+BACKGROUND_ALONE = 0.15
+FEW_TOKENS = (0, 1, 1, 1, 2, 4, 8, 16, 32)
+
 
 def grown_by(done: float) -> float:
     """How far from short prompts to those of the end, in [0, 1]."""
@@ -48,12 +57,6 @@ def grown_by(done: float) -> float:
 def several_by(done: float) -> float:
     """The share of batches of more than one picture."""
     return SEVERAL[0] + grown_by(done) * (SEVERAL[1] - SEVERAL[0]) if done > ALONE else 0.0
-
-
-FEW = 12  # tokens of a picture at the beginning
-WHOLE = 0.3  # share of the batches of single pictures, after GROWN, that show all tokens
-SUBSETS = 0.45  # share of them that show some tokens; the rest shows windows
-NEVER, MOST_HELD_BACK = 1e-6, 72  # the weight of tokens that are held back, and most tokens of such a picture
 
 
 class Pruned(Recipe):
@@ -86,18 +89,23 @@ class Pruned(Recipe):
 
     def some(self, rng: np.random.Generator) -> Batch:
         """Whole pictures, or some of their tokens, mostly of objects, or a window."""
-        scenes, kind = self.pictures.scenes, rng.random()
+        kind, scenes = rng.random(), self.pictures.scenes
+        if kind > WHOLE + SUBSETS:
+            return self.window(rng)
         kept = VISUAL if kind < WHOLE else _log_uniform(rng, 4, 80)
-        side = int(rng.choice([1, 1, 2, 3, 3, 4, 6, 8]))
-        chosen = scenes.choice(rng, kept if kind < WHOLE + SUBSETS else side * side, 150)
-        if kind < WHOLE + SUBSETS:
-            odds = times(scenes.owners[chosen])
-            cells = weighted(rng, odds if rng.random() < 0.6 else np.ones_like(odds), kept)
-        else:
-            corners = rng.integers(0, GRID - side + 1, (len(chosen), 2))
-            grid = np.arange(VISUAL).reshape(GRID, GRID)
-            cells = np.stack([grid[y : y + side, x : x + side].flatten() for y, x in corners])
+        chosen = scenes.choice(rng, kept, 150)
+        odds = times(scenes.owners[chosen])
+        cells = weighted(rng, odds if rng.random() < 0.6 else np.ones_like(odds), kept)
         return self.singles(rng, scenes, chosen, cells)
+
+    def window(self, rng: np.random.Generator) -> Batch:
+        """A square of the tokens of each picture."""
+        side = int(rng.choice([1, 1, 2, 3, 3, 4, 6, 8]))
+        chosen = self.pictures.scenes.choice(rng, side * side, 150)
+        corners = rng.integers(0, GRID - side + 1, (len(chosen), 2))
+        grid = np.arange(VISUAL).reshape(GRID, GRID)
+        cells = np.stack([grid[y : y + side, x : x + side].flatten() for y, x in corners])
+        return self.singles(rng, self.pictures.scenes, chosen, cells)
 
     def appearing(self, rng: np.random.Generator, grown: float) -> Batch:
         """Clips made of single scenes, as many as are wanted: some things are held back in some frames."""
@@ -169,10 +177,6 @@ class Whole(Recipe):
         asked = [in_sequence(rng, [pool.facts[i] for i in row]) for row in chosen.tolist()]
         slots = np.tile(np.arange(pool.visual), (*chosen.shape, 1))
         return Batch(gather(pool.features, chosen, slots), torch.from_numpy(slots), asked, 80)
-
-
-BACKGROUND_ALONE = 0.15  # share of batches that show background alone
-FEW_TOKENS = (0, 1, 1, 1, 2, 4, 8, 16, 32)  # how many tokens of it
 
 
 class Silent(Whole):
