@@ -39,7 +39,7 @@ SLOW = 0.25  # share of the batches of single pictures that ask only what is slo
 COUNTS = 0.45  # share of those, after ALONE, that only count, which is learned last
 EASY = 0.08  # share of all batches, after GROWN
 
-# Of Pruned: tokens of a picture at the beginning, and the shares of the batches of single pictures after GROWN
+# Of Pruned: tokens of a picture at the beginning, and the shares of batches of single pictures after GROWN
 # that show all tokens and some of them; the rest shows windows.
 FEW, WHOLE, SUBSETS = 12, 0.3, 0.45
 NEVER, MOST_HELD_BACK = 1e-6, 72  # the weight of tokens that are held back, and most tokens of such a picture
