@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 EVIDENCE := build/evidence
 SEEDS := benchmarks/models
+TRAINING ?= # more options of training/language.py, such as --minutes 60
+TRAINED ?= pruned/1 silent/1 whole/0 whole/2 pruned/0 pruned/2 silent/0 silent/2
 RECIPE ?= b
 DEVICE ?= cuda
 SEED ?= 0
@@ -15,7 +17,7 @@ CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
 .PHONY: demo test test-photos test-ray test-extras photos torture browser picture check bench families gpu findings \
-	setup train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
+	setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare; on photos after `make photos`
@@ -83,14 +85,18 @@ findings: setup  ## measure everything in docs/findings.md again
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/intermediate.py $(EVIDENCE)
 
-train-demo: setup  ## train the embedded model again; training/README.md says how long that takes
-	cd training && ../$(BIN)/python tower.py --seed 1 && ../$(BIN)/python language.py --seed 1 && \
-		../$(BIN)/python export.py --seed 1
+train-towers: setup  ## train the vision towers anew; without it, those of the models that are there are used
+	cd training && for seed in 1 0 2; do ../$(BIN)/python tower.py --seed $$seed || exit 1; done
 
-train-seeds: setup  ## train the two models that `make findings` compares with the shipped one: three hours
-	cd training && for seed in 0 2; do \
-		../$(BIN)/python tower.py --seed $$seed && ../$(BIN)/python language.py --seed $$seed && \
-		../$(BIN)/python export.py --seed $$seed --target ../$(SEEDS)/seed$$seed || exit 1; \
+train-demo: setup  ## train the embedded model again, or go on; training/README.md says how long that takes
+	cd training && ../$(BIN)/python language.py --seed 1 $(TRAINING) && \
+		../$(BIN)/python export.py --seed 1 --target ../src/wordsight/demo/model
+
+train-seeds: setup  ## train the models that the embedded one is compared with, or go on: two other seeds, two other recipes
+	cd training && for run in $(TRAINED); do \
+		../$(BIN)/python language.py --recipe $${run%/*} --seed $${run#*/} $(TRAINING) && \
+		../$(BIN)/python export.py --recipe $${run%/*} --seed $${run#*/} \
+			--target ../$(SEEDS)/$$(echo $$run | sed 's,whole/,seed,; s,/,-,') || exit 1; \
 	done
 
 train-photos: .venv/photos  ## train a model of photos, or go on: make train-photos PHOTOS=folder RECIPE=b SEED=0

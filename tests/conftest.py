@@ -244,7 +244,18 @@ def training():
         patch.syspath_prepend(TRAINING)
         # The list of all words takes hundreds of renderings, and any list will do here.
         patch.setattr(import_module("model"), "words", lambda: ["animal", "cat", "garden", "what"])
-        names = ("model", "muon", "packing", "pictures", "batches", "steps")
+        names = (
+            "model",
+            "muon",
+            "schedule",
+            "packing",
+            "pictures",
+            "small",
+            "batches",
+            "steps",
+            "recipes",
+            "language",
+        )
         yield SimpleNamespace(**{name: import_module(name) for name in names})
     for name in set(sys.modules) - before:
         if str(TRAINING) in str(getattr(sys.modules[name], "__file__", "")):

@@ -1,16 +1,14 @@
-"""What stage 2 reads: batches of pictures, pairs of pictures and clips, as tower features with questions.
+"""Batches of what stage 2 reads: pictures, pairs of pictures and clips, as tower features with questions.
 
-It begins with a few tokens of each picture and only with the questions that are slow to learn: in long
-prompts, or among easier questions, their gradient is too faint, and what is where stays unknown for thousands
-of steps. Pairs and clips follow, then longer prompts and all questions. Most batches still show only some
-of the tokens of a picture, with questions about what those show: pruned prompts are read as well as whole
-ones.
+A recipe (recipes.py) says which of them come when, and whether they show all of their tokens.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import easy_vqa
 import numpy as np
@@ -18,30 +16,24 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from fit import digest
-from packing import VISUAL
 from pictures import BUILD, cache_clips, cache_easy_vqa, cache_scenes, scene_facts
-from steps import held_back, in_each, when
+from schedule import digest
+from small import Squares, corners_of, cut, small_scene
+from steps import in_each, thinned
 from wordsight._utils.files import replacing
 from wordsight.redundancy.probe import QUESTIONS
-from wordsight.synthetic.clips import FRAMES
 from wordsight.synthetic.questions import Question, ask, ask_about_clip, ask_about_pictures, probe_answers
-from wordsight.synthetic.scenes import CLASSES, GRID, OBJECT_CLASSES, Array
+from wordsight.synthetic.scenes import CLASSES, GRID, OBJECT_CLASSES, Array, Scene
 
 OBJECT, COLOR, BACKGROUND = QUESTIONS
+VISUAL = GRID * GRID
 TOKENS = 5400  # in a batch, about
-FEW = 12  # tokens of a picture at the beginning
-# Shares of the schedule: until when there are single pictures alone, until when all show FEW tokens, and from
-# when on they are of all lengths.
-ALONE, SHORT, GROWN = 0.2, 0.5, 0.75
-SEVERAL = 0.65, 0.35  # share of batches of more than one picture, after ALONE and after GROWN
-SLOW_SEVERAL = 0.5  # share of them that ask only what is slow to learn, with the steps to it
-SLOW = 0.25  # share of the batches of single pictures that ask only what is slow to learn, after GROWN
 SLOW_TYPES = ("location", "relation", "naming", "counting", "color", "existence")
-COUNTS = 0.45  # share of those, after ALONE, that only count, which is learned last
-WHOLE = 0.3  # share of the others that show all tokens
-NEVER, MOST_HELD_BACK = 1e-6, 72  # the weight of tokens that are held back, and most tokens of such a picture
-EASY, EASY_QUESTIONS = 0.08, 6  # share of all batches, and questions a picture
+SLOW_SEVERAL = (
+    0.5  # share of batches of several pictures that ask only what is slow to learn, with steps to it
+)
+ALIKE = 0.7  # share of prompts of several pictures that all show the same kind of thing
+EASY_QUESTIONS = 6  # a picture
 
 
 @dataclass(frozen=True)
@@ -56,236 +48,243 @@ class Batch:
     limit: int
 
 
+@dataclass(eq=False)
+class Pool:
+    """Pictures of K patches each and what is true of them: tower features (P, K, 192), labels and owners
+    (P, K) and centers (P, K, 3) of patches as in pictures.py.
+    """
+
+    features: Tensor
+    labels: Array
+    owners: Array
+    centers: Array
+    facts: Sequence[Scene]
+
+    @property
+    def visual(self) -> int:
+        """K, how many tokens a whole picture has."""
+        return self.features.shape[1]
+
+    @cached_property
+    def showing(self) -> dict[str, list[int]]:
+        """Which pictures show a thing of this kind."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for number, fact in enumerate(self.facts):
+            for noun in {thing.noun for thing in fact.things}:
+                found[noun].append(number)
+        return found
+
+    @cached_property
+    def repeating(self) -> list[int]:
+        """Which pictures show several things of a kind."""
+        nouns = [[thing.noun for thing in fact.things] for fact in self.facts]
+        return [i for i, found in enumerate(nouns) if len(set(found)) < len(found)]
+
+    def choice(self, rng: np.random.Generator, kept: int, text: int) -> Array:
+        """As many pictures as fit into a batch if each shows `kept` tokens beside so many of text."""
+        return rng.choice(len(self.facts), min(len(self.facts), TOKENS // (kept + text)), replace=False)
+
+
 class Pictures:
     """Tower features of all training pictures, and what is true of each."""
 
     def __init__(self, model: LlavaForConditionalGeneration, scenes: int, clips: int) -> None:
-        images, labels, owners, centers = cache_scenes(scenes)
+        images, *grids = cache_scenes(scenes)
+        facts = scene_facts(scenes)
         easy_images, _ = cache_easy_vqa()
         self.clips, frames, frame_owners = cache_clips(clips)
-        self.features = cached_features(model, f"scenes_{scenes}", images)
+        flat = [np.asarray(grid).reshape(scenes, VISUAL, *grid.shape[3:]) for grid in grids]
+        self.scenes = Pool(cached_features(model, f"scenes_{scenes}", images), *flat, facts)
+        corners = corners_of(facts)
+        squares = cached_features(model, f"small_{scenes}", Squares(corners, images))
+        self.small = small_pool(squares, corners, [np.asarray(grid) for grid in grids], facts)
         self.easy_features = cached_features(model, "easy", easy_images)
         self.clip_features = cached_features(model, f"clips_{clips}", frames)
-        self.labels, self.owners, self.frame_owners = (
-            np.asarray(array).reshape(-1, VISUAL) for array in (labels, owners, frame_owners)
-        )
-        self.centers = np.asarray(centers).reshape(-1, VISUAL, 3)
-        self.facts = scene_facts(scenes)
+        self.frame_owners = np.asarray(frame_owners).reshape(-1, VISUAL)
         self.easy_questions: list[list[Question]] = [[] for _ in range(len(easy_images))]
         for text, answer, picture in zip(*easy_vqa.get_train_questions(), strict=True):
             self.easy_questions[picture].append(Question("easy", text, answer))
         self.index()
 
     def index(self) -> None:
-        """Make the lists that batches are drawn from."""
-        self.showing: dict[str, list[int]] = defaultdict(list)
-        for number, fact in enumerate(self.facts):
-            for noun in {thing.noun for thing in fact.things}:
-                self.showing[noun].append(number)
-        nouns = [[thing.noun for thing in fact.things] for fact in self.facts]
-        self.repeating = [i for i, found in enumerate(nouns) if len(set(found)) < len(found)]
+        """Make the lists that clips are drawn from."""
         lengths = [len(clip.tracks[0].boxes) for clip in self.clips]
         self.clip_start = np.cumsum([0, *lengths[:-1]])
         self.clips_of: dict[int, list[int]] = defaultdict(list)
         for number, length in enumerate(lengths):
             self.clips_of[length].append(number)
 
+
+def small_pool(features: Tensor, corners: Array, grids: Sequence[Array], facts: Sequence[Scene]) -> Pool:
+    """Small pictures, cut out of scenes whose labels, owners and centers these grids are."""
+    labels, owners, centers = (cut(grid, corners) for grid in grids)
+    made = []
+    for row, (number, y, x) in enumerate(corners.tolist()):
+        scene, owners[row] = small_scene(facts[number], (y, x), labels[row], owners[row])
+        made.append(scene)
+    return Pool(features, labels, owners, centers, made)
+
+
+class Recipe:
+    """Draws batches from pictures; a recipe of its own says when which are drawn, by the share of the
+    schedule that is done. `kept` is how many tokens of each picture are shown, most of them of objects.
+    """
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures = pictures
+
     def draw(self, rng: np.random.Generator, done: float) -> Batch:
         """A batch for when this share of the schedule is done."""
-        grown = min(1.0, max(0.0, (done - SHORT) / (GROWN - SHORT)))
-        several = SEVERAL[0] + grown * (SEVERAL[1] - SEVERAL[0]) if done > ALONE else 0.0
-        kind = rng.random()
-        if kind < 0.45 * several:
-            return self._pairs(rng, grown)
-        if kind < several:
-            appearing = rng.random() < SLOW_SEVERAL
-            return self._appearing(rng, grown) if appearing else self._clips(rng, grown)
-        if kind < several + EASY * grown:
-            return self._easy(rng)
-        if rng.random() < grown * (1 - SLOW):
-            return self._singles(rng)
-        return self._counts(rng) if done > ALONE and rng.random() < COUNTS else self._slow(rng)
+        raise NotImplementedError
 
-    def _slow(self, rng: np.random.Generator) -> Batch:
-        """A few tokens of single pictures, the middle of every object among them."""
-        chosen = self._choice(rng, FEW)
-        cells = _weighted(rng, _times(self.owners[chosen], self.centers[chosen]), FEW)
-        asked = [self._questions(rng, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
-        return self._batch(chosen, cells, [[q for q in row if q.type in SLOW_TYPES] for row in asked], 130)
-
-    def _counts(self, rng: np.random.Generator) -> Batch:
-        """Single pictures with several things of a kind, asked only how many."""
-        kept = _log_uniform(rng, FEW, VISUAL)
-        chosen = rng.choice(self.repeating, TOKENS // (kept + 40), replace=False)
-        cells = _weighted(rng, _times(self.owners[chosen], self.centers[chosen]), kept)
-        asked = [ask(self.facts[i], _seed(rng)) for i in chosen.tolist()]
-        return self._batch(chosen, cells, [[q for q in row if q.type == "counting"] for row in asked], 40)
-
-    def _singles(self, rng: np.random.Generator) -> Batch:
-        """Whole pictures, or some of their tokens, mostly of objects, or a window."""
-        kind = rng.random()
-        if kind < WHOLE:
-            chosen = self._choice(rng, VISUAL)
-            cells = np.tile(np.arange(VISUAL), (len(chosen), 1))
-        elif kind < 0.75:
-            kept = _log_uniform(rng, 4, 80)
-            chosen = self._choice(rng, kept)
-            times = _times(self.owners[chosen])
-            cells = _weighted(rng, times if rng.random() < 0.6 else np.ones_like(times), kept)
-        else:
-            side = int(rng.choice([1, 1, 2, 3, 3, 4, 6, 8]))
-            chosen = self._choice(rng, side * side)
-            corners = rng.integers(0, GRID - side + 1, (len(chosen), 2))
-            grid = np.arange(VISUAL).reshape(GRID, GRID)
-            cells = np.stack([grid[y : y + side, x : x + side].flatten() for y, x in corners])
-        asked = [self._questions(rng, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
-        return self._batch(chosen, cells, asked, 300)
-
-    def _batch(self, chosen: Array, cells: Array, questions: list[list[Question]], limit: int) -> Batch:
-        """Prompts of one scene each, chosen (B,), of which the tokens at cells (B, K) are shown."""
-        slots = cells[:, None]
-        return Batch(
-            _gather(self.features, chosen[:, None], slots), torch.from_numpy(slots), questions, limit
-        )
-
-    def _choice(self, rng: np.random.Generator, kept: int) -> Array:
-        """As many pictures as fit into a batch if each shows `kept` tokens."""
-        return rng.choice(len(self.facts), TOKENS // (kept + 150), replace=False)
-
-    def _questions(self, rng: np.random.Generator, number: int, slots: Array) -> list[Question]:
-        """Questions about what the tokens in `slots` show of scene `number`, the probes first."""
-        visible = _owners(self.owners[number, slots])
-        shown = {CLASSES[i] for i in np.unique(self.labels[number, slots]) if i >= OBJECT_CLASSES}
-        fact = self.facts[number]
-        scene = replace(fact, backgrounds=tuple(name for name in fact.backgrounds if name in shown))
+    def probes(self, rng: np.random.Generator, scene: Scene, visible: frozenset[int]) -> list[Question]:
+        """What the library's probes ask, of what can be seen: a picture without things is its background."""
         answers = probe_answers(scene, visible)
         if scene.backgrounds and rng.random() < 0.05:
             answers = list(scene.backgrounds)
-        probe = [Question("probe", OBJECT, str(rng.choice(answers)))] if answers else []
-        colors = {fact.things[i].color for i in visible} - {None}
-        probe += [Question("probe", COLOR, str(color)) for color in colors if len(colors) == 1]
-        probe += [Question("probe", BACKGROUND, " and ".join(scene.backgrounds))] if scene.backgrounds else []
-        asked = ask(scene, _seed(rng), visible=visible)
+        found = [Question("probe", OBJECT, str(rng.choice(answers)))] if answers else []
+        found += color_probe(scene, visible)
+        named = " and ".join(scene.backgrounds)
+        return [*found, Question("probe", BACKGROUND, named)] if named else found
+
+    def slow(self, rng: np.random.Generator, pool: Pool, chosen: Array, cells: Array) -> Batch:
+        """Single pictures, asked only what is slow to learn."""
+        asked = [
+            [q for q in self.questions(rng, pool, i, kept) if q.type in SLOW_TYPES]
+            for i, kept in zip(chosen.tolist(), cells, strict=True)
+        ]
+        return one_each(pool, chosen, cells, asked, 130)
+
+    def counts(self, rng: np.random.Generator, pool: Pool, kept: int) -> Batch:
+        """Single pictures with several things of a kind, each with its middle, asked only how many."""
+        count = min(len(pool.repeating), TOKENS // (kept + 40))
+        chosen = rng.choice(pool.repeating, count, replace=False)
+        cells = weighted(rng, times(pool.owners[chosen], pool.centers[chosen]), kept)
+        asked = [ask(pool.facts[i], seed_of(rng)) for i in chosen.tolist()]
+        return one_each(pool, chosen, cells, [[q for q in row if q.type == "counting"] for row in asked], 40)
+
+    def singles(self, rng: np.random.Generator, pool: Pool, chosen: Array, cells: Array) -> Batch:
+        """Single pictures, asked everything."""
+        asked = [self.questions(rng, pool, i, kept) for i, kept in zip(chosen.tolist(), cells, strict=True)]
+        return one_each(pool, chosen, cells, asked, 300)
+
+    def questions(self, rng: np.random.Generator, pool: Pool, number: int, slots: Array) -> list[Question]:
+        """Questions about what the tokens in `slots` show of picture `number`, the probes first."""
+        visible = owners_of(pool.owners[number, slots])
+        shown = {CLASSES[i] for i in np.unique(pool.labels[number, slots]) if i >= OBJECT_CLASSES}
+        fact = pool.facts[number]
+        scene = replace(fact, backgrounds=tuple(name for name in fact.backgrounds if name in shown))
+        asked = ask(scene, seed_of(rng), visible=visible)
         # What is slow to learn is asked twice as often.
-        again = [q for q in ask(scene, _seed(rng), visible=visible) if q.type in ("location", "relation")]
+        again = [q for q in ask(scene, seed_of(rng), visible=visible) if q.type in ("location", "relation")]
         asked += [q for q in again if q not in asked]
-        return [*probe, *(q for q in asked if q.type != "caption" or rng.random() < 0.5)]
+        asked = [q for q in asked if q.type != "caption" or rng.random() < 0.5]
+        return [*self.probes(rng, scene, visible), *asked]
 
-    def _easy(self, rng: np.random.Generator) -> Batch:
-        slots = np.broadcast_to(np.arange(VISUAL), (18, 1, VISUAL))
-        chosen = rng.choice(len(self.easy_questions), len(slots), replace=False)
-        asked = [self.easy_questions[i] for i in chosen.tolist()]
+    def easy(self, rng: np.random.Generator) -> Batch:
+        """Whole pictures of easy-VQA."""
+        slots = np.tile(np.arange(VISUAL), (18, 1, 1))
+        chosen = rng.choice(len(self.pictures.easy_questions), len(slots), replace=False)
+        asked = [self.pictures.easy_questions[i] for i in chosen.tolist()]
         questions = [[row[i] for i in rng.permutation(len(row))[:EASY_QUESTIONS]] for row in asked]
-        features = _gather(self.easy_features, chosen[:, None], slots)
-        return Batch(features, torch.from_numpy(slots.copy()), questions, 120)
+        features = gather(self.pictures.easy_features, chosen[:, None], slots)
+        return Batch(features, torch.from_numpy(slots), questions, 120)
 
-    def _pairs(self, rng: np.random.Generator, grown: float) -> Batch:
-        """Two or three pictures a prompt; in most prompts all show the same kind of thing."""
-        count = 2 if rng.random() < 0.65 else 3
-        kept, rows = _size(rng, count, grown, text=70)
-        chosen = rng.integers(len(self.facts), size=(rows, count))
-        for row in np.flatnonzero(rng.random(rows) < 0.7):
-            if things := self.facts[chosen[row, 0]].things:
-                noun = things[int(rng.integers(len(things)))].noun
-                chosen[row, 1:] = rng.choice(self.showing[noun], count - 1)
-        slots = _weighted(rng, _times(self.owners[chosen]), kept)
+    def pairs(self, rng: np.random.Generator, pool: Pool, chosen: Array, kept: int) -> Batch:
+        """Pictures (B, I), two or three a prompt."""
+        slots = weighted(rng, times(pool.owners[chosen]), kept)
         slow = rng.random() < SLOW_SEVERAL
         questions = []
         for numbers, row in zip(chosen.tolist(), slots, strict=True):
-            scenes = [self.facts[i] for i in numbers]
-            visible = [_owners(self.owners[i, cells]) for i, cells in zip(numbers, row, strict=True)]
-            asked = ask_about_pictures(scenes, _seed(rng), visible=visible)
+            scenes = [pool.facts[i] for i in numbers]
+            visible = [owners_of(pool.owners[i, cells]) for i, cells in zip(numbers, row, strict=True)]
+            asked = ask_about_pictures(scenes, seed_of(rng), visible=visible)
             steps = in_each(rng, scenes, visible) if slow else []
             questions.append(steps + [q for q in asked if not slow or q.type == "same"])
-        return Batch(_gather(self.features, chosen, slots), torch.from_numpy(slots), questions, 120)
+        return Batch(gather(pool.features, chosen, slots), torch.from_numpy(slots), questions, 120)
 
-    def _clips(self, rng: np.random.Generator, grown: float) -> Batch:
-        count = int(rng.choice(list(self.clips_of)))
-        kept, rows = _size(rng, count, grown, text=35)
-        numbers = rng.choice(self.clips_of[count], rows)
-        frames = self.clip_start[numbers][:, None] + np.arange(count)  # (B, I)
-        slots = _weighted(rng, _times(self.frame_owners[frames]), kept)
+    def clips(self, rng: np.random.Generator, frames: Sequence[int], length: int, kept: int) -> Batch:
+        """These frames, counted from 0, of rendered clips of this length."""
+        numbers = rng.choice(self.pictures.clips_of[length], prompts(len(frames), kept, 35))
+        rows = self.pictures.clip_start[numbers][:, None] + np.array(frames)  # (B, I)
+        slots = weighted(rng, times(self.pictures.frame_owners[rows]), kept)
         questions = []
-        for number, row, cells in zip(numbers.tolist(), frames, slots, strict=True):
-            clip = self.clips[number]
-            shown = np.take_along_axis(self.frame_owners[row], cells, 1)
+        for number, row, cells in zip(numbers.tolist(), rows, slots, strict=True):
+            clip = thinned(self.pictures.clips[number], frames)
+            shown = np.take_along_axis(self.pictures.frame_owners[row], cells, 1)
             visible = frozenset(
                 i
                 for i, track in enumerate(clip.tracks)
-                if all((shown[t] == i).any() for t, box in enumerate(track.boxes) if box)
+                if any(track.boxes) and all((shown[t] == i).any() for t, box in enumerate(track.boxes) if box)
             )
-            questions.append(ask_about_clip(clip, _seed(rng), visible=visible))
-        return Batch(_gather(self.clip_features, frames, slots), torch.from_numpy(slots), questions, 80)
-
-    def _appearing(self, rng: np.random.Generator, grown: float) -> Batch:
-        """Clips made of single scenes, as many as are wanted: some things are held back in some frames."""
-        count = int(rng.integers(FRAMES[0], FRAMES[1] + 1))
-        kept, rows = _size(rng, count, grown, text=70)
-        chosen = rng.integers(len(self.facts), size=rows)
-        clips = [held_back(rng, self.facts[i], count) for i in chosen]
-        owners = np.repeat(self.owners[chosen][:, None], count, 1)  # (B, I, 144)
-        times = _times(owners, self.centers[chosen][:, None])
-        times[(owners < 0) & (self.labels[chosen][:, None] < 0)] = NEVER  # the edge of a thing
-        for row, clip in enumerate(clips):
-            for number, track in enumerate(clip.tracks):
-                hidden = [t for t, box in enumerate(track.boxes) if not box]
-                times[row, hidden] = np.where(owners[row, hidden] == number, NEVER, times[row, hidden])
-        slots = _weighted(rng, times, min(kept, MOST_HELD_BACK))
-        questions = []
-        for clip in clips:
-            nouns = [track.noun for track in clip.tracks]
-            alone = frozenset(i for i, noun in enumerate(nouns) if nouns.count(noun) == 1)
-            questions.append([*when(clip, alone), *ask_about_clip(clip, _seed(rng), visible=alone)])
-        features = _gather(self.features, np.repeat(chosen[:, None], count, 1), slots)
+            questions.append(ask_about_clip(clip, seed_of(rng), visible=visible))
+        features = gather(self.pictures.clip_features, rows, slots)
         return Batch(features, torch.from_numpy(slots), questions, 80)
 
 
-def _seed(rng: np.random.Generator) -> int:
+def color_probe(scene: Scene, visible: frozenset[int]) -> list[Question]:
+    """The probe for a color, where one alone can be seen."""
+    colors = {scene.things[i].color for i in visible} - {None}
+    return [Question("probe", COLOR, str(color)) for color in colors if len(colors) == 1]
+
+
+def one_each(pool: Pool, chosen: Array, cells: Array, questions: list[list[Question]], limit: int) -> Batch:
+    """Prompts of one picture each, chosen (B,), of which the tokens at cells (B, K) are shown."""
+    slots = cells[:, None]
+    return Batch(gather(pool.features, chosen[:, None], slots), torch.from_numpy(slots), questions, limit)
+
+
+def alike(rng: np.random.Generator, pool: Pool, prompts: int, count: int) -> Array:
+    """(B, I) pictures, of which in most prompts all show the same kind of thing."""
+    chosen = rng.integers(len(pool.facts), size=(prompts, count))
+    for row in np.flatnonzero(rng.random(prompts) < ALIKE):
+        if things := pool.facts[chosen[row, 0]].things:
+            noun = things[int(rng.integers(len(things)))].noun
+            chosen[row, 1:] = rng.choice(pool.showing[noun], count - 1)
+    return chosen
+
+
+def prompts(pictures: int, kept: int, text: int) -> int:
+    """How many prompts make a batch."""
+    return max(4, TOKENS // (pictures * (kept + 2) + text))
+
+
+def seed_of(rng: np.random.Generator) -> int:
     return int(rng.integers(1 << 30))
 
 
-def _owners(owners: Array) -> frozenset[int]:
+def owners_of(owners: Array) -> frozenset[int]:
     return frozenset(int(i) for i in np.unique(owners) if i >= 0)
 
 
-def _size(rng: np.random.Generator, pictures: int, grown: float, text: int) -> tuple[int, int]:
-    """How many tokens each of several pictures shows, and how many prompts make a batch."""
-    kept = VISUAL if rng.random() < 0.25 * grown else _log_uniform(rng, FEW, FEW + 60 * grown)
-    return kept, max(4, TOKENS // (pictures * (kept + 2) + text))
-
-
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> int:
-    return int(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
-def _times(owners: Array, centers: Array | None = None) -> Array:
+def times(owners: Array, centers: Array | None = None) -> Array:
     """How much likelier than others tokens are drawn: those of objects, and most of all those in the middle
-    of one, where `centers` (..., 144, 3) tell them: a center is shared by at most four patches.
+    of one, where `centers` (..., K, 3) tell them: a center is shared by at most four patches.
     """
-    times = np.where(owners >= 0, 6.0, 1.0)
-    return times if centers is None else times + 1000 * (centers[..., 2] > 0.24)
+    found = np.where(owners >= 0, 6.0, 1.0)
+    return found if centers is None else found + 1000 * (centers[..., 2] > 0.24)
 
 
-def _weighted(rng: np.random.Generator, times: Array, kept: int) -> Array:
-    """(..., kept) cells in order, drawn without replacement, each `times` (..., 144) as likely as others."""
+def weighted(rng: np.random.Generator, times: Array, kept: int) -> Array:
+    """(..., kept) cells in order, drawn without replacement, each `times` (..., K) as likely as others."""
     keys = rng.random(times.shape) ** (1 / times)
     return np.sort(np.argpartition(-keys, kept - 1, axis=-1)[..., :kept], -1)
 
 
-def _gather(features: Tensor, numbers: Array, slots: Array) -> Tensor:
+def gather(features: Tensor, numbers: Array, slots: Array) -> Tensor:
     """(B, I, K, 192) the features of pictures (B, I) at cells (B, I, K)."""
-    return features[torch.from_numpy(numbers)[..., None], torch.from_numpy(slots.copy())].float()
+    return features[torch.from_numpy(numbers)[..., None], torch.from_numpy(slots)].float()
 
 
 @torch.no_grad()
-def cached_features(model: LlavaForConditionalGeneration, name: str, images: Array) -> Tensor:
-    """(P, 144, 192) half-precision tower features of the pictures, computed once for every tower."""
+def cached_features(model: LlavaForConditionalGeneration, name: str, images: Array | Squares) -> Tensor:
+    """(P, K, 192) half-precision tower features of the pictures, computed once for every tower."""
     path = BUILD / f"features_{digest(model.model.vision_tower)}_{name}.pt"
     if not path.exists():
         parts = []
         for start in range(0, len(images), 100):
             pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + 100].transpose(0, 3, 1, 2)))
-            parts.append(tower_features(model, pixels / 127.5 - 1).half())
+            parts.append(tower_features(model, pixels.to(model.device) / 127.5 - 1).half().cpu())
         with replacing(path) as draft:
             torch.save(torch.cat(parts), draft)
     cached: Tensor = torch.load(path, weights_only=True)
@@ -293,7 +292,8 @@ def cached_features(model: LlavaForConditionalGeneration, name: str, images: Arr
 
 
 def tower_features(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
-    """What the projector reads of pictures (B, 3, 192, 192): the features of their patches, (B, 144, 192)."""
-    layers = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+    """What the projector reads of pictures (B, 3, H, W): the features of their patches, (B, K, 192)."""
+    tower = model.model.vision_tower
+    layers = tower(pixels, output_hidden_states=True, interpolate_pos_encoding=True).hidden_states
     patches: Tensor = layers[model.config.vision_feature_layer][:, 1:]
     return patches

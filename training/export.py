@@ -7,23 +7,23 @@ from typing import Annotated
 
 import typer
 
-import wordsight.demo
-from fit import load
-from language import fit_of
+from language import Name, trained_model
 from model import save
-
-TARGET = Path(wordsight.demo.__file__).parent / "model"
+from pictures import BUILD
 
 
 def export(
-    seed: Annotated[int, typer.Option(help="of the training run to export")] = 0, target: Path = TARGET
+    recipe: Annotated[Name, typer.Option(help="of the training run to export")] = "whole",
+    seed: int = 0,
+    target: Annotated[Path | None, typer.Option(help="a folder; by default one in build/models")] = None,
 ) -> None:
     """Write the model of a training run in float16, with tokenizer and processor."""
-    fit, model = fit_of(seed)
-    model.load_state_dict(load(fit.checkpoint, fit.made_of)["model"])
-    save(model, target)
-    size = (target / "model.safetensors").stat().st_size / 2**20
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {size:.1f} MiB in {target}")
+    model = trained_model(recipe, seed)
+    folder = target or BUILD / "models" / f"{recipe}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    save(model, folder)
+    size = (folder / "model.safetensors").stat().st_size / 2**20
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {size:.1f} MiB in {folder}")
 
 
 if __name__ == "__main__":

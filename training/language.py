@@ -1,30 +1,35 @@
 """Stage 2: projector and language model, on the frozen tower's features.
 
 First the projector alone learns to say the word of each patch and where it is (an alignment that real models
-do not get, see the card), then projector and language model learn to answer (batches.py).
+do not get, see the card), then projector and language model learn to answer (recipes.py).
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from PIL import Image
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from batches import Batch, Pictures, tower_features
-from fit import Fit, digest
-from model import WIDTH, build_model, sines
-from packing import IGNORED, SMALL, TOKENIZER, VISUAL, Dialect, hidden_states, pack
+import wordsight.demo
+from batches import Batch, Pictures
+from model import WIDTH, build_model, optimizers, sines
+from packing import IGNORED, TOKENIZER, hidden_states, in_turns, pack
 from pictures import BUILD
-from wordsight.synthetic.clips import render_clip
-from wordsight.synthetic.questions import Question, ask, ask_about_clip, ask_about_pictures
-from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES, SPLITS, render
+from recipes import RECIPES
+from schedule import DEVICE, Schedule, digest, load
+from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES
 
+Name = Literal["whole", "pruned", "silent"]
+SHIPPED = {
+    1: Path(wordsight.demo.__file__).parent / "model"
+}  # seed and checkpoint; other seeds are in MODELS
+MODELS = Path(__file__).parent.parent / "benchmarks" / "models"
 RATE = 1.5e-3
 ALIGN = 800  # steps of the projector alone
 PLACES, PLACE = 16, 0.6  # width of the code of a place, and its length beside that of a word
@@ -36,25 +41,25 @@ def align(model: LlavaForConditionalGeneration, pictures: Pictures, steps: int, 
     """
     words = model.get_input_embeddings().weight.detach()
     spelled = [TOKENIZER(name, add_special_tokens=False)["input_ids"] for name in CLASSES]
-    first, last = (torch.tensor([ids[i] for ids in spelled]) for i in (0, -1))
+    first, last = (torch.tensor([ids[i] for ids in spelled], device=DEVICE) for i in (0, -1))
     projector = model.model.multi_modal_projector
     # Fixed directions: what is only learned to be readable may be too faint for a language model to notice.
-    readout = nn.init.orthogonal_(torch.empty(WIDTH, PLACES + 3))
+    readout = nn.init.orthogonal_(torch.empty(WIDTH, PLACES + 3)).to(DEVICE)
     code = PLACE * F.normalize(sines(PLACES), dim=-1)  # (144, PLACES)
     stepper = torch.optim.AdamW(projector.parameters(), lr=2e-3)
-    rng = np.random.default_rng(seed)
+    rng, pool = np.random.default_rng(seed), pictures.scenes
     for step in range(steps):
-        chosen = np.sort(rng.choice(len(pictures.labels), 32, replace=False))
-        label = torch.from_numpy(pictures.labels[chosen]).long()
+        chosen = np.sort(rng.choice(len(pool.facts), 32, replace=False))
+        label = torch.from_numpy(pool.labels[chosen]).long()
         is_object = (label >= 0) & (label < OBJECT_CLASSES)
         is_named = (label >= OBJECT_CLASSES) & (label < len(CLASSES) - 1)
         used = is_object | (is_named & (torch.rand(label.shape) < 0.12))
-        out = projector(pictures.features[torch.from_numpy(chosen)].float()[used])
+        out = projector(pool.features[torch.from_numpy(chosen)][used].float().to(DEVICE))
         cosine = F.normalize(out, dim=-1) @ F.normalize(words, dim=-1).T  # (patches, V)
-        aim = label[used]
+        aim = label[used].to(DEVICE)
         norm = (out.norm(dim=-1) / words.norm(dim=-1).mean() - 1).square().mean()
-        center = torch.from_numpy(pictures.centers[chosen])[used].float() * torch.tensor([0.1, 0.1, 0.4])
-        aims = torch.cat([code[used.nonzero()[:, 1]], center], 1)
+        center = torch.from_numpy(pool.centers[chosen])[used].float() * torch.tensor([0.1, 0.1, 0.4])
+        aims = torch.cat([code[used.nonzero()[:, 1]], center], 1).to(DEVICE)
         where = (out @ readout / words.norm(dim=-1).mean() - aims).square().sum(-1).mean()
         loss = F.cross_entropy(12 * cosine, first[aim]) + F.cross_entropy(12 * cosine, last[aim]) + 0.5 * norm
         loss = loss + 4 * where
@@ -66,44 +71,71 @@ def align(model: LlavaForConditionalGeneration, pictures: Pictures, steps: int, 
 
 
 def train(
-    minutes: Annotated[float, typer.Option(help="how long the whole schedule takes")] = 60.0,
+    recipe: Annotated[Name, typer.Option(help="see recipes.py")] = "whole",
+    seed: int = 0,
+    minutes: Annotated[float, typer.Option(help="of processor time, for the whole schedule")] = 110.0,
     scenes: int = 24_000,
     clips: int = 5_000,
-    seed: int = 0,
 ) -> None:
     """Train projector and language model, going on from the last checkpoint if there is one."""
     torch.manual_seed(seed)
-    fit, model = fit_of(seed)
+    model = start(seed)
     pictures = Pictures(model, scenes, clips)
-    if not fit.checkpoint.exists():
+    file = checkpoint(recipe, seed)
+    if not file.exists():
         align(model, pictures, ALIGN, seed)
+    drawn = RECIPES[recipe](pictures)
 
-    def loss_of(rng: np.random.Generator, done: float) -> Tensor:
-        return answer_loss(model, pictures.draw(rng, done), rng)
+    def loss_of(step: int, done: float) -> Tensor:
+        rng = np.random.default_rng([seed, step])
+        return answer_loss(model, drawn.draw(rng, done), rng)
 
-    fit.run(minutes, loss_of, seed=seed, validate=lambda: quick_accuracy(model))
-    print("validation", quick_accuracy(model, 300), flush=True)
+    trained = nn.ModuleList([model.model.multi_modal_projector, model.model.language_model])
+    stepper = optimizers([trained], rate=RATE)
+    Schedule(file, model, stepper, made_of(recipe, model)).run(minutes, loss_of)
 
 
-def fit_of(seed: int) -> tuple[Fit, LlavaForConditionalGeneration]:
-    """The training run of a seed and its model, untrained but for the tower."""
+def checkpoint(recipe: Name, seed: int) -> Path:
+    """The file of a training run."""
+    return BUILD / f"language_{recipe}_{seed}.pt"
+
+
+def trained_model(recipe: Name, seed: int) -> LlavaForConditionalGeneration:
+    """The model of a training run as it is now."""
+    model = start(seed)
+    model.load_state_dict(load(checkpoint(recipe, seed), made_of(recipe, model))["trained"])
+    return model
+
+
+def made_of(recipe: Name, model: LlavaForConditionalGeneration) -> dict[str, object]:
+    """What the checkpoint of a run belongs to."""
+    tower = digest(model.model.vision_tower)
+    config = model.config.to_json_string()
+    return {"recipe": recipe, "config": config, "words": TOKENIZER.get_vocab(), "tower": tower}
+
+
+def start(seed: int) -> LlavaForConditionalGeneration:
+    """A model that is untrained but for its tower: that of stage 1, or of the checkpoint that is there."""
     model = build_model(-(-len(TOKENIZER) // 64) * 64).train()
     tower = model.model.vision_tower.requires_grad_(False)
-    tower.load_state_dict(torch.load(BUILD / f"tower_{seed}.pt", weights_only=True)["tower"])
-    made_of = {
-        "config": model.config.to_json_string(),
-        "words": TOKENIZER.get_vocab(),
-        "tower": digest(tower),
-    }
-    trained = [model.model.multi_modal_projector, model.model.language_model]
-    return Fit(BUILD / f"language_{seed}.pt", {"model": model}, trained, RATE, made_of), model
+    file, there = BUILD / f"tower_{seed}.pt", SHIPPED.get(seed, MODELS / f"seed{seed}")
+    if file.exists():
+        weights = torch.load(file, weights_only=True, map_location="cpu")["trained"]
+        weights = {name.removeprefix("tower."): w for name, w in weights.items() if name.startswith("tower.")}
+    elif there.exists():
+        read = LlavaForConditionalGeneration.from_pretrained(there, dtype=torch.float32)
+        weights = read.model.vision_tower.state_dict()
+    else:
+        raise SystemExit(
+            f"neither {file} nor {there} is there: train a tower by tower.py --seed {seed} first"
+        )
+    tower.load_state_dict(weights)
+    return model.to(DEVICE)
 
 
-def answer_loss(
-    model: LlavaForConditionalGeneration, batch: Batch, rng: np.random.Generator, dialect: Dialect = SMALL
-) -> Tensor:
+def answer_loss(model: LlavaForConditionalGeneration, batch: Batch, rng: np.random.Generator) -> Tensor:
     """The mean cross-entropy of the tokens of all answers in a batch."""
-    packed = pack(batch.questions, limit=batch.limit, dialect=dialect).to(model.device)
+    packed = pack([in_turns(rng, row) for row in batch.questions], limit=batch.limit).to(model.device)
     slots = batch.slots.to(model.device)
     # A third of the shortened prompts close the gaps, like the prompt of a small picture: probes ask such
     # prompts.
@@ -111,43 +143,8 @@ def answer_loss(
         slots = torch.arange(slots.shape[2], device=model.device).expand_as(slots)
     answers = packed.target != IGNORED
     visual = model.model.multi_modal_projector(batch.features.to(model.device))
-    states = hidden_states(model, visual, slots, packed, dialect)
+    states = hidden_states(model, visual, slots, packed)
     return F.cross_entropy(model.lm_head(states[answers]), packed.target[answers])
-
-
-@torch.no_grad()
-def quick_accuracy(
-    model: LlavaForConditionalGeneration, count: int = 60, dialect: Dialect = SMALL
-) -> dict[str, float]:
-    """Share of whole answers predicted right, by type of question, on whole validation pictures and clips."""
-    scenes = [render(SPLITS["validation"] + i) for i in range(count)]
-    clips = [render_clip(SPLITS["validation"] + i) for i in range(count // 2)]
-    asked = [([scene.image], ask(scene, i)) for i, scene in enumerate(scenes)]
-    pairs = zip(scenes[::2], scenes[1::2], strict=True)
-    asked += [([a.image, b.image], ask_about_pictures([a, b], i)) for i, (a, b) in enumerate(pairs)]
-    asked += [(list(clip.frames), ask_about_clip(clip, i)) for i, clip in enumerate(clips)]
-    found: dict[str, list[bool]] = {}
-    for images, questions in asked:
-        found_here = _right(model, images, questions, dialect)
-        for question, right in zip(questions, found_here, strict=True):
-            found.setdefault(question.type, []).append(right)
-    return {kind: round(float(np.mean(marks)), 3) for kind, marks in sorted(found.items())}
-
-
-def _right(
-    model: LlavaForConditionalGeneration,
-    images: list[Image.Image],
-    questions: list[Question],
-    dialect: Dialect,
-) -> list[bool]:
-    pixels = torch.stack([torch.from_numpy(np.array(image)) for image in images]).permute(0, 3, 1, 2)
-    features = tower_features(model, (pixels / 127.5 - 1).to(model.device))
-    visual = model.model.multi_modal_projector(features)[None]
-    packed = pack([questions], limit=1000, dialect=dialect).to(model.device)
-    slots = torch.arange(VISUAL, device=model.device).expand(1, len(images), -1)
-    states = hidden_states(model, visual, slots, packed, dialect)
-    right = (model.lm_head(states).argmax(-1) == packed.target) | (packed.target == IGNORED)
-    return [bool(right[packed.question == number].all()) for number in range(1, len(questions) + 1)]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import string
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import (
@@ -19,6 +20,8 @@ from transformers import (
 )
 
 from muon import Muon
+from schedule import Together
+from wordsight._utils.files import replacing
 from wordsight.redundancy.probe import QUESTIONS
 from wordsight.synthetic.clips import render_clip
 from wordsight.synthetic.questions import NUMBERS, ORDINALS, ask, ask_about_clip, ask_about_pictures
@@ -30,8 +33,9 @@ VISION_WIDTH, VISION_LAYERS = 192, 4
 FEATURE_LAYER = -2
 WIDTH, LAYERS, HEAD = 256, 4, 64
 COPY = 0.25  # how much of what an attention layer looks at it copies at the start, as the root of it
+TOWER, RELEASED_TOWER = "vision_tower.", "vision_tower.vision_model."
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] }}: "
+    "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: "
     "{% set pictures = message['content'] | selectattr('type', 'in', ['image', 'video']) | list %}"
     "{% for part in pictures %}{% if pictures | length > 1 %}{{ loop.index }}: {% endif %}<image> "
     "{% endfor %}"
@@ -168,18 +172,24 @@ def sines(width: int) -> Tensor:
     return torch.cat([rows, columns], -1).reshape(GRID * GRID, width)
 
 
-def optimizers(modules: list[nn.Module], *, rate: float) -> list[torch.optim.Optimizer]:
+def optimizers(modules: list[nn.Module], *, rate: float) -> Together:
     """Muon for the matrices inside the blocks, AdamW for embeddings, norms and biases."""
     named = [(name, p) for module in modules for name, p in module.named_parameters() if p.requires_grad]
     inner = [p for name, p in named if p.ndim == 2 and "embed" not in name]
     outer = [p for name, p in named if not (p.ndim == 2 and "embed" not in name)]
-    return [
+    return Together(
         Muon(inner, lr=rate, weight_decay=0.05),
         torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
-    ]
+    )
 
 
 def save(model: LlavaForConditionalGeneration, folder: Path) -> None:
-    """The standard Hugging Face layout in float16."""
+    """The standard Hugging Face layout in float16; the tower's weights by the names that LLaVA's released
+    checkpoints have, which transformers reads like its own, and vLLM alone.
+    """
     model.half().save_pretrained(folder)
+    file = folder / "model.safetensors"
+    weights = {name.replace(TOWER, RELEASED_TOWER): weight for name, weight in load_file(file).items()}
+    with replacing(file) as draft:
+        save_file(weights, draft, metadata={"format": "pt"})
     build_processor().save_pretrained(folder)

@@ -1,13 +1,15 @@
-"""One picture, many questions: packed into one row with a mask, so that the picture is read once."""
+"""One picture, many conversations: packed into one row with a mask, so that the picture is read once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import LlavaForConditionalGeneration
 
 from model import build_tokenizer
 from wordsight.synthetic.questions import Question
@@ -15,90 +17,84 @@ from wordsight.synthetic.scenes import GRID
 
 VISUAL = GRID * GRID
 IGNORED = -100
-
-
-@dataclass(frozen=True, eq=False)
-class Dialect:
-    """What a chat template writes before the first picture and after the question, and in which tokens.
-
-    Between the two it is the same for every model: several pictures are numbered, "1: <image> 2: <image>",
-    and a space stands after each picture.
-    """
-
-    tokenizer: PreTrainedTokenizerFast
-    opening: str
-    closing: str
-
-    def label(self, picture: int) -> list[int]:
-        """The tokens before a picture, counted from 0, where there are several."""
-        return _ids(self.tokenizer, f"{' ' * (picture > 0)}{picture + 1}: ")
-
-    def before(self) -> list[int]:
-        return _ids(self.tokenizer, self.opening)
-
-    def asked(self, question: str) -> list[int]:
-        return _ids(self.tokenizer, f" {question}{self.closing}")
-
-    def answered(self, answer: str) -> list[int]:
-        return [*_ids(self.tokenizer, answer), self.tokenizer.eos_token_id]
-
-
-@lru_cache(maxsize=200_000)
-def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
+LENGTHS = (1, 1, 1, 2, 3, 4)  # how many turns conversations have
 TOKENIZER = build_tokenizer()
-SMALL = Dialect(TOKENIZER, "<s>user: ", " assistant:")
+
+
+@cache
+def ids_of(text: str) -> list[int]:
+    """The tokens of a text in the middle of a prompt."""
+    ids: list[int] = TOKENIZER(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch of packed questions: (B, T) each; `question` numbers the questions of a row from 1, 0 is
-    padding.
+    """A batch of packed conversations: (B, T) each; `conversation` numbers those of a row from 1, `question`
+    the questions; 0 is padding. `place` counts the tokens of a conversation.
     """
 
     ids: Tensor
+    conversation: Tensor
     question: Tensor
-    offset: Tensor
+    place: Tensor
     target: Tensor
 
     def to(self, device: torch.device) -> Packed:
-        return Packed(*(part.to(device) for part in (self.ids, self.question, self.offset, self.target)))
+        parts = (self.ids, self.conversation, self.question, self.place, self.target)
+        return Packed(*(part.to(device) for part in parts))
 
 
-def pack(rows: list[list[Question]], *, limit: int, dialect: Dialect = SMALL) -> Packed:
-    """Rows of at most `limit` tokens; questions that no longer fit are left out."""
-    built = [_row(questions, limit, dialect) for questions in rows]
+def in_turns(rng: np.random.Generator, questions: Sequence[Question]) -> list[Sequence[Question]]:
+    """The questions in random order, as conversations of one to four turns."""
+    order, start, found = rng.permutation(len(questions)), 0, []
+    while start < len(order):
+        length = int(rng.choice(LENGTHS))
+        found.append([questions[i] for i in order[start : start + length]])
+        start += length
+    return found
+
+
+def pack(rows: Sequence[Sequence[Sequence[Question]]], *, limit: int) -> Packed:
+    """Rows of at most `limit` tokens, of conversations about the same pictures; questions that no longer fit
+    are left out.
+    """
+    built = [_row(conversations, limit) for conversations in rows]
     longest = max(1, *(len(row) for row in built))
-    table = torch.zeros(len(built), longest, 4, dtype=torch.long)
-    table[..., 3] = IGNORED
+    table = torch.zeros(len(built), longest, 5, dtype=torch.long)
+    table[..., 4] = IGNORED
     for i, row in enumerate(built):
         if row:
             table[i, : len(row)] = torch.tensor(row)
     return Packed(*table.unbind(-1))
 
 
-def _row(questions: list[Question], limit: int, dialect: Dialect) -> list[tuple[int, int, int, int]]:
-    row: list[tuple[int, int, int, int]] = []
-    for number, question in enumerate(questions, 1):
-        asked, answered = dialect.asked(question.text), dialect.answered(question.answer)
-        if len(row) + len(asked) + len(answered) - 1 > limit:
-            continue
-        ids = [*asked, *answered[:-1]]
-        target = [IGNORED] * (len(asked) - 1) + answered
-        row += [
-            (token, number, place, aim) for place, (token, aim) in enumerate(zip(ids, target, strict=True))
-        ]
+def _row(conversations: Sequence[Sequence[Question]], limit: int) -> list[tuple[int, int, int, int, int]]:
+    row: list[tuple[int, int, int, int, int]] = []
+    asked = 0
+    for number, conversation in enumerate(conversations, 1):
+        place = 0
+        for question in conversation:
+            asked += 1
+            turn = list(_turn(question, is_first=place == 0))
+            if len(row) + len(turn) <= limit:
+                row += [(token, number, asked, place + i, aim) for i, (token, aim) in enumerate(turn)]
+                place += len(turn)
     return row
 
 
+def _turn(question: Question, *, is_first: bool) -> Iterator[tuple[int, int]]:
+    """What the chat template makes of a question and its answer, and what follows each token if that is the
+    model's to say.
+    """
+    asked = ids_of(f"{'' if is_first else 'user: '}{question.text} assistant:")
+    answer = ids_of(question.answer)
+    following = [*[IGNORED] * (len(asked) - 1), *answer, TOKENIZER.eos_token_id]
+    return zip([*asked, *answer], following, strict=True)
+
+
 def hidden_states(
-    model: LlavaForConditionalGeneration,
-    visual: Tensor,
-    slots: Tensor,
-    packed: Packed,
-    dialect: Dialect = SMALL,
+    model: LlavaForConditionalGeneration, visual: Tensor, slots: Tensor, packed: Packed
 ) -> Tensor:
     """What the language model computes at every packed text token, (B, T, D).
 
@@ -109,24 +105,20 @@ def hidden_states(
     """
     batch, pictures, kept = slots.shape
     device, embed = visual.device, model.get_input_embeddings()
-    room = VISUAL if int(slots.max()) >= kept else kept
-    opening = dialect.before()
-    parts = [embed(torch.tensor(opening, device=device)).expand(batch, -1, -1)]
-    positions = [torch.arange(len(opening), device=device).expand(batch, -1)]
-    place = len(opening)
+    room = VISUAL if kept and int(slots.max()) >= kept else kept
+    parts, positions, place = list[Tensor](), list[Tensor](), 0
     for i in range(pictures):
-        if pictures > 1:
-            label = torch.tensor(dialect.label(i), device=device)
-            parts.append(embed(label).expand(batch, -1, -1))
-            positions.append((place + torch.arange(len(label), device=device)).expand(batch, -1))
-            place += len(label)
-        parts.append(visual[:, i].to(parts[0].dtype))
+        before = (ids_of("<s>user:") if i == 0 else []) + (ids_of(f"{i + 1}:") if pictures > 1 else [])
+        text = torch.tensor(before, dtype=torch.long, device=device).expand(batch, -1)
+        parts += [embed(text), visual[:, i].to(embed.weight.dtype)]
+        positions += [(place + torch.arange(len(before), device=device)).expand(batch, -1)]
+        place += len(before)
         positions.append(place + slots[:, i])
         place += room
     inputs = torch.cat([*parts, embed(packed.ids)], 1)  # (B, L, D)
-    places = torch.cat([*positions, place + packed.offset], 1)  # (B, L)
+    places = torch.cat([*positions, place + packed.place], 1)  # (B, L)
     shared = inputs.shape[1] - packed.ids.shape[1]
-    owner = torch.cat([packed.ids.new_zeros(batch, shared), packed.question], 1)  # (B, L)
+    owner = torch.cat([packed.ids.new_zeros(batch, shared), packed.conversation], 1)  # (B, L)
     length = owner.shape[1]
     is_shared = torch.arange(length, device=device) < shared
     visible = is_shared[None, None] | (owner[:, None] == owner[:, :, None])

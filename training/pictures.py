@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import easy_vqa
 import numpy as np
@@ -24,7 +24,6 @@ from wordsight.synthetic.scenes import (
     SIZE,
     SPLITS,
     Array,
-    Box,
     Scene,
     Thing,
     render,
@@ -41,7 +40,7 @@ def cache_scenes(count: int) -> tuple[Array, Array, Array, Array]:
     """
     BUILD.mkdir(exist_ok=True)
     paths = [BUILD / f"scenes_{count}_{part}.npy" for part in ("images", "labels", "owners", "centers")]
-    if not all(path.exists() for path in paths):
+    if not all(path.exists() for path in (*paths, _facts(count))):
         shapes = [(count, SIZE, SIZE, 3), (count, GRID, GRID), (count, GRID, GRID), (count, GRID, GRID, 3)]
         kinds = [np.uint8, np.int16, np.int16, np.float16]
         unfinished = [path.with_suffix(".part.npy") for path in paths]
@@ -49,11 +48,15 @@ def cache_scenes(count: int) -> tuple[Array, Array, Array, Array]:
             np.lib.format.open_memmap(path, "w+", kind, shape)
             for path, kind, shape in zip(unfinished, kinds, shapes, strict=True)
         ]
-        starts = range(0, count, CHUNK)
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
-            for start, chunk in zip(track(starts, "rendering"), pool.map(_chunk, starts), strict=True):
+        starts, facts = range(0, count, CHUNK), []
+        with ProcessPoolExecutor() as pool:
+            for start, (chunk, told) in zip(
+                track(starts, "rendering"), pool.map(_chunk, starts), strict=True
+            ):
                 for array, part in zip(arrays, chunk, strict=True):
                     array[start : start + CHUNK] = part[: count - start]
+                facts += told
+        _write(_facts(count), json.dumps(facts[:count]))
         for array, path, finished in zip(arrays, unfinished, paths, strict=True):
             array.flush()
             path.rename(finished)
@@ -61,14 +64,19 @@ def cache_scenes(count: int) -> tuple[Array, Array, Array, Array]:
     return images, labels, owners, centers
 
 
-def _chunk(start: int) -> tuple[Array, Array, Array, Array]:
+def _facts(count: int) -> Path:
+    return BUILD / f"scenes_{count}_facts.json"
+
+
+def _chunk(start: int) -> tuple[tuple[Array, ...], list[Any]]:
     scenes = [render(SPLITS["train"] + start + i) for i in range(CHUNK)]
-    return (
+    grids = (
         np.stack([np.asarray(scene.image) for scene in scenes]),
         np.stack([scene.labels for scene in scenes]),
         np.stack([scene.owner for scene in scenes]),
         np.stack([_centers(scene) for scene in scenes]),
     )
+    return grids, [([(t.noun, t.color, t.box) for t in scene.things], scene.backgrounds) for scene in scenes]
 
 
 def _centers(scene: Scene) -> Array:
@@ -88,13 +96,7 @@ def _centers(scene: Scene) -> Array:
 
 
 def scene_facts(count: int) -> list[Scene]:
-    """Things and backgrounds of every training scene, without the pixels, from a JSON file made once."""
-    path = BUILD / f"scenes_{count}_facts.json"
-    if not path.exists():
-        with ProcessPoolExecutor() as pool:
-            starts = range(0, count, CHUNK)
-            parts = list(track(pool.map(_fact_chunk, starts), "facts", total=len(starts)))
-        _write(path, json.dumps([fact for part in parts for fact in part][:count]))
+    """Things and backgrounds of every training scene that is cached, without the pixels."""
     blank, empty = Image.new("RGB", (1, 1)), np.zeros(0)
     return [
         Scene(
@@ -104,13 +106,8 @@ def scene_facts(count: int) -> list[Scene]:
             empty,
             empty,
         )
-        for things, names in json.loads(path.read_text())
+        for things, names in json.loads(_facts(count).read_text())
     ]
-
-
-def _fact_chunk(start: int) -> list[tuple[list[tuple[str, str | None, Box]], tuple[str, ...]]]:
-    scenes = [render(SPLITS["train"] + start + i) for i in range(CHUNK)]
-    return [([(t.noun, t.color, t.box) for t in scene.things], scene.backgrounds) for scene in scenes]
 
 
 def cache_clips(count: int) -> tuple[list[Clip], Array, Array]:

@@ -7,10 +7,11 @@ The rendered clips alone are learned by heart: what came first was right for .90
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from wordsight.synthetic.clips import Clip, Track
+from wordsight.synthetic.clips import DIRECTIONS, Clip, Track
 from wordsight.synthetic.questions import ORDINALS, Question, with_article
 from wordsight.synthetic.scenes import Scene
 
@@ -37,6 +38,34 @@ def when(clip: Clip, visible: frozenset[int]) -> list[Question]:
         Question("when", f"which is the first picture with the {track.noun}?", str(track.first + 1))
         for track in came
     ]
+
+
+def in_sequence(rng: np.random.Generator, scenes: Sequence[Scene]) -> list[Question]:
+    """When things come first in pictures that follow each other, and which of two does."""
+    first: dict[str, int] = {}
+    for number, scene in enumerate(scenes):
+        for thing in scene.things:
+            first.setdefault(thing.noun, number)
+    came = [str(noun) for noun in rng.permutation(sorted(noun for noun in first if first[noun]))[:4]]
+    questions = [
+        Question("when", f"which is the first picture with the {noun}?", str(first[noun] + 1))
+        for noun in came
+    ]
+    for a, b in pairwise(came):
+        if first[a] != first[b]:
+            text = f"which appears first, the {a} or the {b}?"
+            questions.append(Question("order", text, min(a, b, key=first.__getitem__)))
+    return questions
+
+
+def thinned(clip: Clip, frames: Sequence[int]) -> Clip:
+    """The clip with only these frames of it: what changed between two others stays as it is."""
+    tracks = []
+    for track in clip.tracks:
+        boxes = tuple(track.boxes[i] for i in frames)
+        changes = track.act in DIRECTIONS or not all(boxes)
+        tracks.append(Track(track.noun, track.act if changes else "stay", boxes))
+    return Clip((), tuple(tracks), np.zeros(0))
 
 
 def held_back(rng: np.random.Generator, scene: Scene, frames: int) -> Clip:

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor, nn
 
-from fit import Fit
-from model import FEATURE_LAYER, VISION_WIDTH, build_model
+from model import FEATURE_LAYER, VISION_WIDTH, build_model, optimizers
 from pictures import BUILD, cache_easy_vqa, cache_scenes
+from schedule import DEVICE, Schedule
 from wordsight.synthetic.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, render
 
 BATCH = 32
@@ -33,9 +33,9 @@ class Heads(nn.Module):
 
 
 def train(
-    minutes: Annotated[float, typer.Option(help="how long the whole schedule takes")] = 24.0,
-    scenes: Annotated[int, typer.Option(help="how many training scenes to render")] = 24_000,
     seed: int = 0,
+    minutes: Annotated[float, typer.Option(help="of processor time, for the whole schedule")] = 48.0,
+    scenes: Annotated[int, typer.Option(help="how many training scenes to render")] = 24_000,
 ) -> None:
     """Train the tower, going on from its last checkpoint if there is one."""
     torch.manual_seed(seed)
@@ -43,22 +43,19 @@ def train(
     easy_images, easy_labels = cache_easy_vqa()
     unowned = np.full(easy_labels.shape, -1), np.zeros((*easy_labels.shape, 3))
     whole = build_model(8)
-    tower, heads = whole.model.vision_tower.train(), Heads()
-    run = torch.compile(tower)
+    parts = nn.ModuleDict({"tower": whole.model.vision_tower, "heads": Heads()}).to(DEVICE).train()
+    run = torch.compile(parts["tower"])
 
-    def loss_of(rng: np.random.Generator, _: float) -> Tensor:
+    def loss_of(step: int, _: float) -> Tensor:
+        rng = np.random.default_rng([seed, step])
         use_easy = rng.random() < 0.08
         source = (easy_images, easy_labels, *unowned) if use_easy else (images, labels, owners, centers)
-        return _loss(run, heads, _batch(rng, *source))
+        return _loss(run, parts["heads"], tuple(part.to(DEVICE) for part in _batch(rng, *source)))
 
-    fit = Fit(
-        BUILD / f"tower_{seed}.pt",
-        {"tower": tower, "heads": heads},
-        [tower, heads],
-        rate=1.5e-3,
-        made_of={"config": whole.config.vision_config.to_json_string()},
-    )
-    fit.run(minutes, loss_of, seed=seed, validate=lambda: accuracy(tower, heads))
+    made_of = {"config": whole.config.vision_config.to_json_string()}
+    file = BUILD / f"tower_{seed}.pt"
+    Schedule(file, parts, optimizers([parts], rate=1.5e-3), made_of).run(minutes, loss_of)
+    print("validation", accuracy(parts["tower"], parts["heads"]), flush=True)
 
 
 def _batch(
@@ -87,7 +84,8 @@ def _loss(tower: Callable[..., Any], heads: Heads, batch: tuple[Tensor, ...]) ->
     is_object = (target >= 0) & (target < OBJECT_CLASSES)
     is_background = target >= OBJECT_CLASSES
     present = F.one_hot(target.clamp(min=0), len(CLASSES)) * (target >= 0)[..., None]  # (B, 144, classes)
-    spot = torch.cartesian_prod(torch.arange(GRID), torch.arange(GRID)).expand(len(target), -1, -1).float()
+    line = torch.arange(GRID, device=target.device)
+    spot = torch.cartesian_prod(line, line).expand(len(target), -1, -1).float()
     loss = (
         F.cross_entropy(patch[is_object], target[is_object])
         + 0.7 * F.cross_entropy(patch[is_background], target[is_background])
@@ -111,8 +109,8 @@ def accuracy(tower: nn.Module, heads: Heads, count: int = 100) -> dict[str, floa
         pixels = (
             torch.stack([torch.from_numpy(np.array(s.image)) for s in part]).permute(0, 3, 1, 2) / 127.5 - 1
         )
-        target = torch.from_numpy(np.stack([s.labels for s in part])).long().flatten(1)
-        features = tower(pixels, output_hidden_states=True).hidden_states[FEATURE_LAYER][:, 1:]
+        target = torch.from_numpy(np.stack([s.labels for s in part])).long().flatten(1).to(DEVICE)
+        features = tower(pixels.to(DEVICE), output_hidden_states=True).hidden_states[FEATURE_LAYER][:, 1:]
         match = heads.patch(features).argmax(-1) == target
         right.append(match[target >= 0].float())
         objects.append(match[(target >= 0) & (target < OBJECT_CLASSES)].float())

@@ -1,36 +1,22 @@
 """The batches that the embedded model is trained on: what they ask is true of what they show."""
 
 from collections import defaultdict
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from wordsight.synthetic.clips import render_clip
-from wordsight.synthetic.questions import ORDINALS
-from wordsight.synthetic.scenes import render
-
-
-@pytest.fixture(scope="module")
-def pictures(training):
-    """Sixty scenes and twenty clips, with zeros for features."""
-    scenes, clips = [render(i) for i in range(60)], [render_clip(i) for i in range(20)]
-    made = object.__new__(training.batches.Pictures)
-    made.facts, made.clips = scenes, [clip for clip in clips if clip.tracks]
-    made.labels, made.owners = (
-        np.stack([grid.flatten() for grid in grids])
-        for grids in ([s.labels for s in scenes], [s.owner for s in scenes])
-    )
-    made.centers = np.stack([training.pictures._centers(scene).reshape(144, 3) for scene in scenes])
-    made.frame_owners = np.concatenate([clip.owner for clip in made.clips]).reshape(-1, 144)
-    made.features, made.clip_features = torch.zeros(60, 144, 4), torch.zeros(len(made.frame_owners), 144, 4)
-    made.index()
-    return made
+from wordsight.synthetic.questions import ORDINALS, ask_about_clip
+from wordsight.synthetic.scenes import CLASSES, render
 
 
 def test_the_patches_of_a_thing_share_its_center(pictures):
     whole = 0
-    for fact, owners, centers in zip(pictures.facts, pictures.owners, pictures.centers, strict=True):
+    pool = pictures.scenes
+    for fact, owners, centers in zip(pool.facts, pool.owners, pool.centers, strict=True):
         for number in np.unique(owners[owners >= 0]):
             share = centers[owners == number, 2].astype(float)
             assert share.sum() == pytest.approx(1, abs=2e-3)
@@ -45,17 +31,47 @@ def test_the_patches_of_a_thing_share_its_center(pictures):
 
 
 def test_most_prompts_of_several_pictures_show_a_thing_in_all(training, pictures):
-    batches = [pictures._pairs(np.random.default_rng(seed), 1.0) for seed in range(12)]
-    asked = [row for batch in batches for row in batch.questions]
+    recipe, pool = training.batches.Recipe(pictures), pictures.scenes
+    asked = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        chosen = training.batches.alike(rng, pool, 4, 2)
+        asked += recipe.pairs(rng, pool, chosen, pool.visual).questions
     shared = [any(q.type == "same" and q.answer == "yes" for q in row) for row in asked]
     assert np.mean(shared) > 0.4
 
 
 def test_counting_batches_ask_how_many_and_only_where_things_repeat(training, pictures, monkeypatch):
     monkeypatch.setattr(training.batches, "TOKENS", 1500)
-    batch = pictures._counts(np.random.default_rng(0))
+    batch = training.batches.Recipe(pictures).counts(np.random.default_rng(0), pictures.scenes, 40)
     assert {q.type for row in batch.questions for q in row} == {"counting"}
     assert all(batch.questions)
+
+
+def test_small_pictures_hold_whole_things_only(pictures):
+    small = pictures.small
+    assert len(small.facts) > 20
+    for fact, labels, owners in zip(small.facts, small.labels, small.owners, strict=True):
+        assert fact.things
+        assert set(np.unique(owners[owners >= 0])) == set(range(len(fact.things)))
+        for number, thing in enumerate(fact.things):
+            assert {CLASSES[i] for i in np.unique(labels[owners == number])} == {thing.label}
+            left, top, right, bottom = thing.box
+            assert 0 <= left < right <= 192
+            assert 0 <= top < bottom <= 192
+            rows, columns = np.nonzero((owners == number).reshape(7, 7))
+            middle = (rows.mean() + 0.5, columns.mean() + 0.5)
+            assert (
+                np.hypot(middle[0] - (top + bottom) / 2 * 7 / 192, middle[1] - (left + right) / 2 * 7 / 192)
+                < 1
+            )
+
+
+def test_small_pictures_are_cut_out_of_pixels(training):
+    images = np.arange(2 * 192 * 192 * 3).reshape(2, 192, 192, 3)
+    squares = training.small.Squares(np.array([[0, 0, 0], [1, 2, 3]]), images)
+    assert squares[:100].shape == (2, 112, 112, 3)
+    np.testing.assert_array_equal(squares[1:2][0], images[1, 32:144, 48:160])
 
 
 def test_steps_ask_whether_each_picture_shows_a_thing(training):
@@ -91,9 +107,9 @@ def test_steps_ask_when_things_appear(training):
 
 def test_clips_made_of_scenes_show_no_token_of_what_is_held_back(training, pictures):
     """Features that name their own picture and cell tell what was really shown."""
-    pictures.features = torch.stack(
-        torch.meshgrid(torch.arange(60.0), torch.arange(144.0), indexing="ij"), -1
-    )
+    features = torch.stack(torch.meshgrid(torch.arange(60.0), torch.arange(144.0), indexing="ij"), -1)
+    recipe = training.recipes.Pruned(copy(pictures))
+    recipe.pictures.scenes = replace(pictures.scenes, features=features)
     held = []
     made = training.steps.held_back
 
@@ -102,12 +118,49 @@ def test_clips_made_of_scenes_show_no_token_of_what_is_held_back(training, pictu
         return held[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.batches, "held_back", remember)
-        batch = pictures._appearing(np.random.default_rng(0), 0.0)
+        patch.setattr(training.recipes, "held_back", remember)
+        batch = recipe.appearing(np.random.default_rng(0), 0.0)
     answers = 0
     for clip, frames, asked in zip(held, batch.features.long().tolist(), batch.questions, strict=True):
         for number, track in enumerate(clip.tracks):
-            shown = [any(pictures.owners[p, cell] == number for p, cell in frame) for frame in frames]
+            shown = [any(pictures.scenes.owners[p, cell] == number for p, cell in frame) for frame in frames]
             assert [box is not None for box in track.boxes] == shown or track.act == "stay"
         answers += len(asked)
     assert answers > 20
+
+
+def test_sequences_ask_what_comes_first(training):
+    scenes = [render(i) for i in range(40, 44)]
+    shown = [{thing.noun for thing in scene.things} for scene in scenes]
+    asked = [q for seed in range(20) for q in training.steps.in_sequence(np.random.default_rng(seed), scenes)]
+    for question in asked:
+        words = question.text.rstrip("?").split()
+        if question.type == "when":
+            first = next(i for i, nouns in enumerate(shown) if words[-1] in nouns)
+            assert question.answer == str(first + 1)
+            assert first > 0
+        else:
+            firsts = {
+                noun: next(i for i, nouns in enumerate(shown) if noun in nouns)
+                for noun in (words[4].rstrip(","), words[-1])
+            }
+            assert len(set(firsts.values())) == 2
+            assert question.answer == min(firsts, key=firsts.get)
+    assert {q.type for q in asked} == {"when", "order"}
+
+
+def test_what_is_asked_of_a_thinned_clip_is_true_of_its_frames(training):
+    """Seen in the rendered frames: of a thing that comes or goes, whether it is there at either end."""
+    asked = set()
+    for seed in range(60):
+        clip = render_clip(seed)
+        for frames in ([0, 1], [0, len(clip.frames) - 1], [1, 2, 3]):
+            thin = training.steps.thinned(clip, frames)
+            seen = frozenset(i for i, track in enumerate(thin.tracks) if any(track.boxes))
+            for question in ask_about_clip(thin, seed, visible=seen):
+                if question.type == "change":
+                    number = next(i for i, t in enumerate(clip.tracks) if f"the {t.noun} " in question.text)
+                    ends = [(clip.owner[frames[i]] == number).any() for i in (0, -1)]
+                    assert ends == ([False, True] if question.answer == "appear" else [True, False])
+                asked.add((question.type, question.answer))
+    assert {("change", "appear"), ("change", "vanish"), ("direction", "left")} <= asked

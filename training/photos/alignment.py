@@ -65,7 +65,7 @@ def align(run: Run, minutes: float) -> dict[str, Tensor]:
     torch.manual_seed(run.seed)
     aligner, draw = Aligner(embedding.shape[1]).to(embedding.device), _Draw(run, names)
 
-    def loss_of(step: int) -> Tensor:
+    def loss_of(step: int, _: float) -> Tensor:
         drawn = draw(np.random.default_rng([run.seed, step]))
         tokens, wanted = (part.to(embedding.device) for part in drawn)
         logs, projected = aligner(tokens, words)

@@ -185,4 +185,4 @@ def answer(run: Run, projector: dict[str, Tensor], minutes: float) -> None:
     stepper = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
     made_of = {"names": known_names(run.photos), "unsure": UNSURE, "recipe": str(run.recipe)}
     schedule = Schedule(run.file("answer"), answerer.trained, stepper, made_of)
-    schedule.run(minutes, lambda step: answerer.loss(draw(random.Random(f"{run.seed} {step}"))))
+    schedule.run(minutes, lambda step, _: answerer.loss(draw(random.Random(f"{run.seed} {step}"))))

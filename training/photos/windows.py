@@ -55,7 +55,7 @@ def tune(checkpoint: Path, photos: list[Photo], *, language: tuple[Any, Any], mi
     }
     prior = torch.full((len(names),), 1 / len(names))
 
-    def loss_of(step: int) -> Tensor:
+    def loss_of(step: int, _: float) -> Tensor:
         rng = random.Random(step)
         drawn = [rng.choice(names) for _ in range(PICTURES)]
         views = [View("crop", "train", (rng.choice(by_name[name]),), rng.randrange(2**31)) for name in drawn]

@@ -5,23 +5,23 @@ import torch
 
 
 @pytest.fixture
-def run(recipe, tmp_path, monkeypatch):
+def run(training, tmp_path, monkeypatch):
     """Trains a vector for two minutes of a clock that ticks once a look; can be cut off at a step."""
-    monkeypatch.setattr(recipe.schedule, "SAVE_EVERY", 10)
+    monkeypatch.setattr(training.schedule, "SAVE_EVERY", 10)
 
     def train(name, cut=None):
         ticks = iter(range(10_000))
-        monkeypatch.setattr(recipe.schedule.time, "process_time", lambda: float(next(ticks)))
+        monkeypatch.setattr(training.schedule.time, "process_time", lambda: float(next(ticks)))
         part = torch.nn.Linear(2, 1, bias=False)
         torch.nn.init.ones_(part.weight)
 
-        def loss_of(step):
+        def loss_of(step, _):
             if step == cut:
                 raise KeyboardInterrupt
             return (part(torch.tensor([1.0, step % 3])) - 5).square().mean()
 
         stepper = torch.optim.AdamW(part.parameters(), lr=0.05)
-        schedule = recipe.schedule.Schedule(tmp_path / f"{name}.pt", part, stepper, {"names": [name]})
+        schedule = training.schedule.Schedule(tmp_path / f"{name}.pt", part, stepper, {"names": [name]})
         schedule.run(2.0, loss_of)
         return part.weight.detach(), torch.load(tmp_path / f"{name}.pt", weights_only=True)["step"]
 
@@ -37,14 +37,14 @@ def test_a_run_goes_on_from_its_checkpoint(run):
     torch.testing.assert_close(again, whole)
 
 
-def test_a_checkpoint_of_other_names_is_refused(recipe, run, tmp_path):
+def test_a_checkpoint_of_other_names_is_refused(training, run, tmp_path):
     run("one")
     with pytest.raises(SystemExit, match="was trained with another names"):
-        recipe.schedule.load(tmp_path / "one.pt", {"names": ["two"]})
+        training.schedule.load(tmp_path / "one.pt", {"names": ["two"]})
 
 
-def test_the_rate_rises_then_falls(recipe):
-    shares = [recipe.schedule.rate_share(step, step / 1000) for step in range(1000)]
+def test_the_rate_rises_then_falls(training):
+    shares = [training.schedule.rate_share(step, step / 1000) for step in range(1000)]
     top = shares.index(max(shares))
     assert shares[:top] == sorted(shares[:top])
     assert shares[top:] == sorted(shares[top:], reverse=True)
