@@ -108,12 +108,12 @@ def test_what_another_criterion_needs_is_added_to_the_same_folder(copy, tiny, pi
         assert before.items() < files(copy).items() < files(whole).items()
         collect_evidence(tiny, pictures, copy)
     assert files(copy) == files(whole)
-    assert notes[0] == f"adding to the evidence in {copy}: regional of 3 pictures"
+    assert notes[0] == f"{copy} has evidence of 3 of 3 pictures; to be added: regional of 3 pictures"
     assert re.fullmatch(
         r"rounding in float32 moves words by .*: regional \S+; less counts as no change", notes[1]
     )
     assert notes[2].endswith("for 2 more pictures")
-    assert notes[3] == f"adding to the evidence in {copy}: probe-1, probe-2, global of 3 pictures"
+    assert notes[3].endswith("to be added: probe-1, probe-2, global of 3 pictures")
 
 
 def test_a_signal_that_was_not_collected_is_refused_in_a_sentence(few):
