@@ -310,7 +310,8 @@ def test_files_measured_on_other_threads_are_not_mixed(pictures, whole, folder):
         torch.set_num_threads(1)
     (whole / "tokens/000001.safetensors").write_bytes((folder / "tokens/000001.safetensors").read_bytes())
     with pytest.raises(
-        FileError, match=r"000001\.safetensors is of another run .*measured_with was .*'threads': 2"
+        FileError,
+        match=r"000001\.safetensors is of another run .*differs: measured_with.threads was 2, is 1\)",
     ):
         Evidence.load(whole)
 

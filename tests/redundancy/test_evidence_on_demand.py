@@ -185,16 +185,28 @@ def test_a_part_that_there_is_not_is_refused(part, tiny, pictures, tmp_path):
 
 def test_parts_that_lack_a_file_are_not_merged(copy, few, tmp_path):
     (copy / "probe-0" / "000001.safetensors").unlink()
-    with pytest.raises(FileError, match=r"none of .* has probe-0/000001\.safetensors: is a part missing"):
+    with pytest.raises(
+        FileError, match=r"1 of 6 files are in none of .*, probe-0/000001\.safetensors first: is a part, or"
+    ):
         merge_evidence([copy], tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
     merge_evidence([few, copy], copy)
     assert files(copy) == files(few)
 
 
+def test_the_part_that_is_not_there_is_named(tiny, pictures, tmp_path):
+    plan, folders = EvidencePlan(condition=DEFAULT), [tmp_path / "0", tmp_path / "2"]
+    for folder in folders:
+        collect_part(tiny, pictures, folder, plan, part=(int(folder.name), 3))
+    with pytest.raises(
+        FileError, match=r"2 of 6 files are in none of .* first: is --part 1/3 missing\? coll"
+    ):
+        merge_evidence(folders, tmp_path / "merged")
+
+
 OTHERS = {
     "model was tiny, is b": {"name": "b"},
-    "measured_with was": {"pass_tokens": 64},
+    "measured_with.pass_tokens was 4096, is 64": {"pass_tokens": 64},
     "survivors was": {},
 }
 

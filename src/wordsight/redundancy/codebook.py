@@ -301,8 +301,7 @@ def import_released(file: str | Path, model: str) -> Codebook:
         prototypes = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its unpickler meets in a damaged file
         raise FileError(
-            f"cannot read {file}: expected a .pt file that holds one tensor and nothing else "
-            f"({type(error).__name__})"
+            f"cannot read {file}: expected a .pt file that holds one tensor and nothing else"
         ) from error
     if not isinstance(prototypes, Tensor) or prototypes.layout != torch.strided or prototypes.is_meta:
         raise FileError(f"{file} does not hold prototypes: expected one float tensor (M, D)")

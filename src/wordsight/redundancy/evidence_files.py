@@ -185,7 +185,7 @@ class Shard:
             with safe_open(self.path, "pt") as file:
                 column: Tensor = file.get_tensor(name).clone()
         except Exception as error:  # safetensors and torch raise whatever they meet in a damaged file
-            raise SHARDS.unusable(self.path, f"{type(error).__name__}: {error}") from error
+            raise SHARDS.unusable(self.path, str(error)) from error
         if tensors_digest({name: column}) != self.record["columns_sha256"].get(name):
             raise SHARDS.unusable(self.path, f"{name} is not what was written, so it is damaged or edited")
         rows = int(self.column("kept").sum()) if name == "embeds" else sum(self.tokens)
