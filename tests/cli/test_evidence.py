@@ -84,6 +84,39 @@ def test_survivors_make_the_same_book(run, folder):
     assert files(Path("a")) == files(Path("b"))
 
 
+def test_what_is_kept_of_embeddings_is_as_it_was_begun_or_refused(run, folder, monkeypatch):
+    survivors = ("--keep-embeddings", "survivors", "--largest", "30")
+    assert run(*BUILD, "--out", "all")[0] == 0
+    assert run(*BUILD, "--out", "few", *survivors)[0] == 0
+    monkeypatch.setattr(examining, "measure_experiments", lambda *given: pytest.fail("examined"))
+    code, _, err = run(*BUILD, "--out", "other", "--evidence", "all.evidence", *survivors)
+    assert (code, err) == (
+        0,
+        "the evidence keeps the embeddings of all tokens already, and not of survivors only\n",
+    )
+    code, _, err = run(*BUILD, "--out", "other", "--evidence", "few.evidence", *survivors, "--largest", "20")
+    assert "no prototype is left" in err or code == 0
+    refusals = {
+        "--keep-embeddings was survivors, is all": (*BUILD, "--criterion", "regional"),
+        "survivors.largest was 30, is 144": (*BUILD, *survivors[:2]),
+    }
+    calibration = ("codebook", "calibrate", "--images", "photos", "--questions", "20", "--min-images", "0")
+    refusals["--keep-embeddings was survivors, is all)"] = calibration
+    for problem, command in refusals.items():
+        code, _, err = run(*command, "--out", "another", "--evidence", "few.evidence")
+        assert (code, problem in err) == (2, True), err
+
+
+def test_an_approximate_divergence_is_told_wherever_it_is_read(run, folder, monkeypatch):
+    assert run(*BUILD, "--out", "book", "--global", "approximate", "--criterion", "both_halves")[0] == 0
+    assert "global divergence  approximate, with a rank corr" in run("codebook", "info", "book")[1]
+    monkeypatch.setattr(examining, "measure_experiments", lambda *given: pytest.fail("examined"))
+    code, out, err = run("analyze", "--images", "photos", "--out", "states", "--evidence", "book.evidence")
+    assert code == 0
+    assert "the global divergence in book.evidence is approximate, with a rank correlation" in err
+    assert "with global divergence (approximate)" in " ".join(out.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -139,7 +139,9 @@ def _layout(address: str, column: str | None) -> tuple[str, list[int]]:
 
 def _picture_column(schema: Any, column: str | None) -> str:
     """The column of this name, else the one that holds pictures; of several `image`, which is told."""
-    fitting = [field.name for field in schema if _may_hold_pictures(field.type, paths=column is not None)]
+    fitting: list[str] = [
+        field.name for field in schema if _may_hold_pictures(field.type, paths=column is not None)
+    ]
     if column is not None:
         if column not in schema.names:
             raise unknown("column", column, schema.names)

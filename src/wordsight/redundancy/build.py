@@ -155,6 +155,8 @@ def build_codebook(
         "versions": versions(),
         "measured_with": manifest["measured_with"],
     }
+    if evidence.is_approximate and "global" in condition.needs(manifest["questions"]):
+        config["approximate_global"] = evidence.checks["global"]["rank_correlation"]
     return Codebook(embeds[is_common].float().contiguous(), config)
 
 

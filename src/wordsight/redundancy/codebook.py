@@ -97,6 +97,9 @@ class CodebookConfig(TypedDict):
     counts: NotRequired[Counts]
     versions: NotRequired[Annotated[dict[str, str], "of the packages that built it"]]
     measured_with: NotRequired[Annotated[MeasuredWith, "what the evidence was collected on"]]
+    approximate_global: NotRequired[
+        Annotated[float | None, "the rank correlation with the exact one of the divergence that was read"]
+    ]
     imported_from: NotRequired[Annotated[str, "the file that the paper's authors released"]]
     pruning: NotRequired[Annotated[PruningRule, "as the paper's authors prune by it"]]
     compacted: NotRequired[Annotated[list[Compacted], "the larger books, the first one first"]]

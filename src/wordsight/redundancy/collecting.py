@@ -42,6 +42,7 @@ from wordsight.redundancy.evidence_files import (
     Shard,
     Survivors,
     TokensBelow,
+    approximation,
     digest_of_names,
     manifest_differences,
     origin_of,
@@ -81,13 +82,15 @@ class EvidencePlan:
                         condition and the clustering.
     approximate_global  leaves neighborhoods out of the whole picture by `ablate_global_frozen`, for a
                         fraction of the work; how it ranks the tokens of the first picture is compared.
+
+    None in place of the last two takes what is in the folder, and is False where there is nothing.
     """
 
     questions: Sequence[str] = probe.QUESTIONS
     condition: Condition | None = None
     clustering: Clustering = field(default_factory=Clustering)
-    only_survivors: bool = False
-    approximate_global: bool = False
+    only_survivors: bool | None = False
+    approximate_global: bool | None = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -180,7 +183,7 @@ def evidence_jobs(
     names = [name for name in plan.needs if any(name in job.missing for job in jobs)]
     if jobs:
         _tell_begun(jobs, names)
-        _write_checks(first, jobs[0], names, approximate=plan.approximate_global)
+        _write_checks(first, jobs[0], names, approximate=bool(plan.approximate_global))
     return jobs
 
 
@@ -357,16 +360,41 @@ def _check_begun_alike(
         free = ("threads", "pass_bytes")
         now = {name: value for name, value in measured_with(vlm).items() if name not in free}
         begun = differences({"options": {}, **manifest["measured_with"]}, now)
-    if any(TOKENS in job.missing for job in jobs):
-        begun = begun or differences(manifest, {"survivors": plan.survivors})
-    checks = read_checks(root, manifest).get("global")
-    if checks and "global" in plan.needs and checks["approximate"] != plan.approximate_global:
-        begun = begun or f"approximate_global was {checks['approximate']}, is {plan.approximate_global}"
+    is_begun = all(TOKENS not in job.missing for job in jobs)
+    begun = begun or _kept_otherwise(manifest, plan, is_begun) or _ablated_otherwise(root, manifest, plan)
     if begun:
         raise FileError(
             f"the evidence in {root} was begun otherwise ({begun}): finish it as it was begun, or choose "
             "another folder"
         )
+
+
+def _kept_otherwise(manifest: EvidenceManifest, plan: EvidencePlan, is_done: bool) -> str:
+    """How the embeddings that are kept differ from those that the plan asks for; "" if they are enough where
+    all tokens are there.
+    """
+    has, wants = manifest["survivors"], plan.survivors
+    if plan.only_survivors is None or has == wants:
+        return ""
+    if has is None and is_done:
+        tell("the evidence keeps the embeddings of all tokens already, and not of survivors only")
+        return ""
+    if not (has and wants):
+        return f"--keep-embeddings was {'survivors' if has else 'all'}, is {'survivors' if wants else 'all'}"
+    is_more = has["largest"] >= wants["largest"] and has["condition"] in (None, wants["condition"])
+    return "" if is_done and is_more else differences(manifest, {"survivors": wants})
+
+
+def _ablated_otherwise(root: Path, manifest: EvidenceManifest, plan: EvidencePlan) -> str:
+    """How the global divergence that is there differs from the one that the plan asks for."""
+    checks = read_checks(root, manifest).get("global")
+    if checks is None or "global" not in plan.needs or checks["approximate"] == plan.approximate_global:
+        return ""
+    if plan.approximate_global is not None:
+        return f"approximate_global was {checks['approximate']}, is {plan.approximate_global}"
+    if checks["approximate"]:
+        tell(f"the global divergence in {root} is {approximation(checks['rank_correlation'])}")
+    return ""
 
 
 def _duration(seconds: float) -> str:

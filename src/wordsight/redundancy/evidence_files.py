@@ -315,6 +315,12 @@ def noise_in(checks: Mapping[str, EvidenceChecks]) -> Noise:
     return {name: check["noise"] for name, check in checks.items()}
 
 
+def approximation(rank_correlation: float | None) -> str:
+    """What an approximate global divergence is, in words."""
+    rho = "unknown" if rank_correlation is None else f"{rank_correlation:.2f}"
+    return f"approximate, with a rank correlation with the exact one of {rho} on the first picture"
+
+
 def span(manifest: EvidenceManifest, number: int) -> range:
     """The pictures of a shard."""
     size = manifest["shard_pictures"]
