@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.progress import subtasks
-from wordsight.algorithms.divergence import MEASURES
+from wordsight.algorithms.divergence import MEASURES, TOP
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
@@ -156,9 +156,9 @@ def measure_experiments(
     found = {TOKENS: {"embeds": asked.content.embeds.cpu(), "cell": asked.content.cell.cpu()}}
     articles = probe.articles_of(questions[0], usual=())
     ablate: dict[str, Callable[[list[int]], ablation.LogitPair]] = {
-        "regional": partial(ablation.ablate_regional, vlm, asked.prompt(0), articles=articles),
+        "regional": partial(ablation.ablate_regional, vlm, asked.prompt(0), articles=articles, top=TOP),
         "global": lambda picked: ablations.ablate_global(
-            vlm, asked.whole, asked.places[picked].tolist(), articles=articles
+            vlm, asked.whole, asked.places[picked].tolist(), articles=articles, top=TOP
         ),
     }
     wanted = [name for name in experiments(len(questions))[1:] if name in needs]
