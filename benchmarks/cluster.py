@@ -25,7 +25,13 @@ from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import machine
 from wordsight.media.sources import open_source
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.collecting import SHARD_BYTES, SHARD_PICTURES, EvidencePlan, collect_evidence
+from wordsight.redundancy.collecting import (
+    FEWEST_SHARDS,
+    SHARD_BYTES,
+    SHARD_PICTURES,
+    EvidencePlan,
+    collect_evidence,
+)
 from wordsight.redundancy.criteria import criterion
 from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
@@ -126,7 +132,8 @@ def _ray() -> dict[str, float]:
 def _run(pictures: int, gpus: int, measured: dict[str, float]) -> dict[str, float]:
     """What so many pictures take on so many GPUs: jobs go out one by one, and are done side by side."""
     picture = 2 * PARAMETERS * TOKENS * PROMPT / FLOPS
-    in_a_shard = max(1, min(SHARD_PICTURES, SHARD_BYTES // (2 * TOKENS * WIDTH)))
+    in_bytes = SHARD_BYTES // (2 * TOKENS * WIDTH)
+    in_a_shard = max(1, min(SHARD_PICTURES, in_bytes, pictures // FEWEST_SHARDS))
     jobs = ceil(pictures / in_a_shard)
     computing = ceil(jobs / gpus) * (in_a_shard * picture + measured["seconds_to_write_a_shard"])
     handing_out = jobs * measured["seconds_of_ray_a_job"]

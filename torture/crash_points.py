@@ -46,7 +46,6 @@ from wordsight.models.vlm import VLM
 from wordsight.redundancy import collecting, examining
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.criteria import DEFAULT, Condition
-from wordsight.redundancy.experiments import TOKENS
 from wordsight.redundancy.probe import QUESTIONS
 from wordsight.reports import analysis_page, book_page, pareto
 from wordsight.synthetic.scenes import save_scenes
@@ -320,9 +319,9 @@ def _compute_once() -> None:
     measure = _remembered(
         examining.measure_experiments, lambda vlm, picture, questions, needs, *_: (picture.tobytes(), *needs)
     )
-    collecting.measure_experiments = examining.measure_experiments = measure
+    examining.measure_experiments = measure
     collecting.noise_floors = _remembered(
-        collecting.noise_floors, lambda vlm, picture, questions, needs: (picture.tobytes(), *needs)
+        collecting.noise_floors, lambda asked, needs: (asked.media.tobytes(), *needs)
     )
     for page in (pareto, analysis_page, book_page):
         page.draw = _remembered(page.draw, lambda record, palette: palette)  # type: ignore[attr-defined]
@@ -335,7 +334,7 @@ def _compute_once() -> None:
     with TemporaryDirectory() as folder:  # of what several commands ask for
         _make_inputs(Path(folder))
         for path in find_pictures(folder):
-            for needs in ([TOKENS], *(plan.needs for plan in (BUILT, ANALYZED, collecting.EvidencePlan()))):
+            for needs in (plan.needs for plan in (BUILT, ANALYZED, collecting.EvidencePlan())):
                 measure(vlm, load_picture(path), list(QUESTIONS), needs)
     gc.freeze()  # a fork copies what a collection touches
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wordsight.redundancy import collecting, examining
+from wordsight.redundancy import examining
 from wordsight.synthetic.scenes import render
 
 BUILD = ("codebook", "build", "photos", "--largest", "144", "--min-images", "0")
@@ -13,9 +13,8 @@ BUILD = ("codebook", "build", "photos", "--largest", "144", "--min-images", "0")
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A place with three photos, each of which is a shard."""
+    """A place with three photos."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(collecting, "SHARD_PICTURES", 1)
     (tmp_path / "photos").mkdir()
     for seed in range(3):
         render(seed).image.save(tmp_path / "photos" / f"{seed}.png")
@@ -50,10 +49,32 @@ def test_what_a_later_criterion_adds_is_said(run, folder):
     code, _, err = run(*BUILD, "--out", "other", "--evidence", "book.evidence", "--criterion", "regional")
     lines = err.splitlines()
     assert code == 0
-    assert lines[0] == "adding to the evidence in book.evidence: regional of 3 pictures"
+    assert lines[0] == "book.evidence has evidence of 3 of 3 pictures; to be added: regional of 3 pictures"
     assert lines[1].startswith("rounding in float32 moves words by up to (nats): regional ")
     assert lines[2].endswith("for 2 more pictures")
     assert len(lines) == 3
+
+
+def test_a_build_that_is_stopped_loses_no_picture_that_is_done(run, folder, monkeypatch):
+    assert run(*BUILD, "--out", "whole")[0] == 0
+    measure, done = examining.measure_experiments, []
+
+    def stopped(*given):
+        done.append(1)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return measure(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(examining, "measure_experiments", stopped)
+        code, _, err = run(*BUILD, "--out", "book")
+    assert (code, err.count("evidence of")) == (130, 0)
+    assert "tokens a second: at most" in err
+    code, _, err = run(*BUILD, "--out", "book")
+    assert (code, len(done)) == (0, 3)
+    assert err == "book.evidence has evidence of 2 of 3 pictures; to be added: tokens, probe-0 of 1 picture\n"
+    assert files(Path("book.evidence")) == files(Path("whole.evidence"))
+    assert files(Path("book")) == files(Path("whole"))
 
 
 def test_survivors_make_the_same_book(run, folder):
@@ -61,6 +82,39 @@ def test_survivors_make_the_same_book(run, folder):
     for out, kept in (("a", "all"), ("b", "survivors")):
         assert run(*BUILD[:3], "--out", out, *small, "--keep-embeddings", kept)[0] == 0
     assert files(Path("a")) == files(Path("b"))
+
+
+def test_what_is_kept_of_embeddings_is_as_it_was_begun_or_refused(run, folder, monkeypatch):
+    survivors = ("--keep-embeddings", "survivors", "--largest", "30")
+    assert run(*BUILD, "--out", "all")[0] == 0
+    assert run(*BUILD, "--out", "few", *survivors)[0] == 0
+    monkeypatch.setattr(examining, "measure_experiments", lambda *given: pytest.fail("examined"))
+    code, _, err = run(*BUILD, "--out", "other", "--evidence", "all.evidence", *survivors)
+    assert (code, err) == (
+        0,
+        "the evidence keeps the embeddings of all tokens already, and not of survivors only\n",
+    )
+    code, _, err = run(*BUILD, "--out", "other", "--evidence", "few.evidence", *survivors, "--largest", "20")
+    assert "no prototype is left" in err or code == 0
+    refusals = {
+        "--keep-embeddings was survivors, is all": (*BUILD, "--criterion", "regional"),
+        "survivors.largest was 30, is 144": (*BUILD, *survivors[:2]),
+    }
+    calibration = ("codebook", "calibrate", "--images", "photos", "--questions", "20", "--min-images", "0")
+    refusals["--keep-embeddings was survivors, is all)"] = calibration
+    for problem, command in refusals.items():
+        code, _, err = run(*command, "--out", "another", "--evidence", "few.evidence")
+        assert (code, problem in err) == (2, True), err
+
+
+def test_an_approximate_divergence_is_told_wherever_it_is_read(run, folder, monkeypatch):
+    assert run(*BUILD, "--out", "book", "--global", "approximate", "--criterion", "both_halves")[0] == 0
+    assert "global divergence  approximate, with a rank corr" in run("codebook", "info", "book")[1]
+    monkeypatch.setattr(examining, "measure_experiments", lambda *given: pytest.fail("examined"))
+    code, out, err = run("analyze", "--images", "photos", "--out", "states", "--evidence", "book.evidence")
+    assert code == 0
+    assert "the global divergence in book.evidence is approximate, with a rank correlation" in err
+    assert "with global divergence (approximate)" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

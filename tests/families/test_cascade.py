@@ -22,10 +22,15 @@ def prompt(vlm, picture):
     return vlm.encode(picture(60, 40, 0), QUESTION)
 
 
-def read_alone(vlm, prompts, after=None):
+def read_alone(vlm, prompts):
     """The logits (B, V) of the untouched model, one prompt at a time."""
+    return torch.cat([*passes_alone(vlm, prompts)])
+
+
+def passes_alone(vlm, prompts, after=None):
+    """The same, of each prompt by itself."""
     with torch.no_grad():
-        return torch.cat([vlm.model(**one.inputs(), use_cache=False).logits[:, -1] for one in prompts])
+        return [vlm.model(**one.inputs(), use_cache=False).logits[:, -1] for one in prompts]
 
 
 def is_kept_once(vlm, prompt):
@@ -38,7 +43,7 @@ def test_what_tokens_say_alone_is_what_is_read_one_by_one(vlm, prompt, monkeypat
     alone = [keep_only(prompt, [i]) for i in range(len(prompt.visual))]
     torch.testing.assert_close(vlm.logits(alone), read_alone(vlm, alone), rtol=1e-5, atol=1e-4)
     quick = probe_tokens(vlm, prompt, 1)
-    monkeypatch.setattr(VLM, "logits", read_alone)
+    monkeypatch.setattr(VLM, "logits_by_pass", passes_alone)
     slow = probe_tokens(vlm, prompt, 1)
     assert quick.words[0][0][0] == slow.words[0][0][0]
     assert torch.equal(quick.tokens, slow.tokens)
@@ -48,7 +53,7 @@ def test_what_tokens_say_alone_is_what_is_read_one_by_one(vlm, prompt, monkeypat
 @pytest.mark.parametrize("ablate", [ablate_regional, ablate_global])
 def test_leaving_tokens_out_changes_what_it_changes_one_by_one(mapped, prompt, ablate, monkeypatch):
     quick = ablate(mapped, prompt)
-    monkeypatch.setattr(VLM, "logits", read_alone)
+    monkeypatch.setattr(VLM, "logits_by_pass", passes_alone)
     slow = ablate(mapped, prompt)
     for ours, theirs in ((quick.intact, slow.intact), (quick.ablated, slow.ablated)):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
@@ -63,9 +68,9 @@ def test_reading_a_part_anew_is_exact_where_it_is_all_that_changes(vlm, prompt):
     columns = torch.arange(first, prompt.length).expand(2, -1)
     if not is_kept_once(vlm, prompt):
         with pytest.raises(ModelError, match="cannot read some tokens of a prompt anew"):
-            vlm.reread(vlm.begin(prompt), changed, columns)
+            next(vlm.reread(vlm.begin(prompt), changed, columns))
         return
-    found = vlm.reread(vlm.begin(prompt), changed, columns)
+    found = torch.cat([*vlm.reread(vlm.begin(prompt), changed, columns)])
     torch.testing.assert_close(found, read_alone(vlm, changed), rtol=1e-5, atol=1e-4)
 
 

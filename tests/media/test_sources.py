@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from wordsight._utils.notes import listen_to_notes
 from wordsight.errors import MediaError, MediaNote, UsageError
 from wordsight.media import containers
 from wordsight.media.picture_files import StoredPicture
@@ -265,6 +266,24 @@ def test_a_column_of_several_is_named():
         open_source("two.parquet", "n")
     Path("list.jsonl").write_text(json.dumps({"photo": "list.jsonl", "image": "none"}))
     assert [item.name for item in open_source("list.jsonl", "photo")] == ["list.jsonl"]
+
+
+def test_of_several_columns_image_is_taken_and_that_is_told():
+    write_parquet("two.parquet", {"mask": structs(PNGS[::-1]), "image": structs()})
+    notes = []
+    with listen_to_notes(notes.append):
+        assert [item.read() for item in open_source("two.parquet")] == PNGS
+    assert set(notes) == {
+        "pictures are those of column image, not of mask, which --column (column) would name"
+    }
+    assert [item.read() for item in open_source("two.parquet", "mask")] == PNGS[::-1]
+
+
+def test_a_column_of_what_has_none_is_refused():
+    write_folder("in")
+    Path("list.txt").write_text("in/0.png")
+    for given in ("in", "list.txt", ["in/0.png"]):
+        assert "column is 'photo', and the pictures of" in refused(given, "photo")
 
 
 def refused(given, column=None):

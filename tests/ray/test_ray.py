@@ -72,7 +72,7 @@ def one_process(embedded, folder, tmp_path_factory):
     """The evidence as one process writes it, in three shards, and its book."""
     place = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(collecting, "SHARD_PICTURES", 2)
+        patched.setattr(collecting, "FEWEST_SHARDS", 3)
         plan = EvidencePlan(condition=criterion("default"))
         evidence = collect_evidence(embedded, open_source(folder), place / "evidence", plan)
     assert len(list((place / "evidence" / "tokens").iterdir())) == 3

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from wordsight.algorithms.divergence import released_divergence
+from wordsight.algorithms.divergence import MEASURES, released_divergence
 from wordsight.errors import ModelError
 from wordsight.redundancy import probe
 from wordsight.redundancy.ablation import (
@@ -26,6 +28,42 @@ def test_the_divergence_of_logits_compares_the_intact_with_the_ablated():
     intact, ablated = torch.randn(4, 256), torch.randn(4, 256)
     moved = LogitPair(intact, ablated).divergence(released_divergence)
     assert torch.equal(moved, released_divergence(intact, ablated))
+
+
+class MostLogits(TorchDispatchMode):
+    """The most rows of logits, over the tiny model's 256 words, that a tensor made while it is open holds."""
+
+    rows = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        made = function(*arguments, **(options or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor) and tensor.shape[-1:] == (256,):
+                self.rows = max(self.rows, tensor.untyped_storage().nbytes() // tensor.itemsize // 256)
+        return made
+
+
+@pytest.mark.parametrize("ablate", [ablate_regional, ablate_global, ablate_global_frozen])
+def test_logits_of_a_few_words_are_kept_pass_by_pass_and_diverge_the_same(deep, picture, ablate):
+    vlm = replace(deep, pass_tokens=400)
+    prompt = vlm.encode(picture, QUESTION)
+    whole = ablate(vlm, prompt, articles=["a"])
+    with MostLogits() as most:
+        few = ablate(vlm, prompt, articles=["a"], top=10)
+        probe.probe_tokens(vlm, prompt)
+    assert few.intact.shape == few.ablated.shape == (144, 10)
+    for measure in MEASURES.values():
+        assert torch.equal(few.divergence(measure), whole.divergence(measure))
+    assert most.rows < 100
+
+
+def test_what_was_read_stays_as_it_is_where_an_article_is_read_over(tiny, prompt, monkeypatch):
+    begun = tiny.begin(prompt)
+    before, said = begun.logits.clone(), int(begun.logits.argmax())
+    monkeypatch.setattr(probe, "_article_ids", lambda vlm, articles: {said})
+    (second,) = probe.first_words(tiny, [prompt], ["a"], passes=[begun.logits])
+    assert not torch.equal(second, before)
+    assert torch.equal(begun.logits, before)
 
 
 def grid(height, width, image=0, crop=0):

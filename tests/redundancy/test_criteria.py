@@ -248,9 +248,17 @@ def test_an_unknown_signal_is_refused_with_the_known_ones():
         Condition(signal="loudness")
 
 
+@pytest.mark.parametrize("given", [{"confidence": 0.0}, {"divergence": -1.0}])
+def test_a_threshold_below_which_nothing_can_be_is_refused(given):
+    with pytest.raises(UsageError, match=r"must be a threshold above 0 or a quantile or none, got"):
+        Condition(**given)
+
+
 @pytest.mark.parametrize("half", ["confidence", "divergence"])
 def test_a_threshold_that_is_no_number_is_refused(half):
-    with pytest.raises(UsageError, match=f"{half} must be a number or Quantile or none, got nan"):
+    with pytest.raises(
+        UsageError, match=f"{half} must be a threshold above 0 or a quantile or none, got nan"
+    ):
         Condition(**{half: float("nan")})
 
 

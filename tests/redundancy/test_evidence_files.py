@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 
 from wordsight._utils.artifacts import read_metadata, read_tensors, sealed, tensors_digest, write_tensors
+from wordsight._utils.progress import report_progress
 from wordsight._utils.records import json_text
 from wordsight.errors import FileError, ModelError
 from wordsight.models.load_options import LoadOptions
+from wordsight.models.vlm import VLM
 from wordsight.redundancy import collecting, evidence_files, examining
 from wordsight.redundancy.build import Clustering, build_codebook
 from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
@@ -308,7 +310,8 @@ def test_files_measured_on_other_threads_are_not_mixed(pictures, whole, folder):
         torch.set_num_threads(1)
     (whole / "tokens/000001.safetensors").write_bytes((folder / "tokens/000001.safetensors").read_bytes())
     with pytest.raises(
-        FileError, match=r"000001\.safetensors is of another run .*measured_with was .*'threads': 2"
+        FileError,
+        match=r"000001\.safetensors is of another run .*differs: measured_with.threads was 2, is 1\)",
     ):
         Evidence.load(whole)
 
@@ -438,6 +441,41 @@ def test_a_file_that_others_wrote_as_it_should_be_is_read(whole):
     before = state(whole)
     rewrite(whole / "probe-0" / "000000.safetensors")
     assert state(whole) == before
+
+
+@pytest.mark.parametrize(
+    ("pictures", "size", "expected"), [(1, 1, 1), (511, 1, 1), (512, 1, 2), (10**6, 1, 64), (10**6, 2**24, 4)]
+)
+def test_a_shard_is_small_beside_the_run_and_in_bytes(pictures, size, expected, monkeypatch):
+    monkeypatch.undo()
+    asked = SimpleNamespace(content=SimpleNamespace(embeds=SimpleNamespace(nbytes=size)))
+    assert collecting._shard_pictures(pictures, lambda: asked) == expected
+
+
+def test_progress_within_a_shard_goes_one_way(pictures, folder):
+    shares = []
+    with report_progress(lambda progress: shares.append(progress.done)):
+        collect_evidence(MODEL, pictures[:2], folder)
+    assert shares == sorted(shares)
+    assert 0.5 in shares
+
+
+def test_the_first_picture_is_encoded_once_for_shards_and_noise(tiny, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(collecting, "FEWEST_SHARDS", 1)
+    monkeypatch.setattr(examining, "measure_experiments", lambda *given: pytest.fail("examined"))
+    paths, encoded, encode = [tmp_path / f"{number}.png" for number in range(2)], [], VLM.encode
+    for number, path in enumerate(paths):
+        paint(path, number)
+
+    def noted(vlm, media, question, **given):
+        encoded.append(given.get("visual") is None)
+        return encode(vlm, media, question, **given)
+
+    monkeypatch.setattr(VLM, "encode", noted)
+    (job,) = collecting.evidence_jobs(tiny, paths, tmp_path / "e", EvidencePlan(approximate_global=True))
+    assert len(job.pictures) == 2
+    assert sum(encoded) == 1
 
 
 def test_a_name_that_is_too_long_is_no_evidence(tmp_path):

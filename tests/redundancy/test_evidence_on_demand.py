@@ -108,12 +108,12 @@ def test_what_another_criterion_needs_is_added_to_the_same_folder(copy, tiny, pi
         assert before.items() < files(copy).items() < files(whole).items()
         collect_evidence(tiny, pictures, copy)
     assert files(copy) == files(whole)
-    assert notes[0] == f"adding to the evidence in {copy}: regional of 3 pictures"
+    assert notes[0] == f"{copy} has evidence of 3 of 3 pictures; to be added: regional of 3 pictures"
     assert re.fullmatch(
         r"rounding in float32 moves words by .*: regional \S+; less counts as no change", notes[1]
     )
     assert notes[2].endswith("for 2 more pictures")
-    assert notes[3] == f"adding to the evidence in {copy}: probe-1, probe-2, global of 3 pictures"
+    assert notes[3].endswith("to be added: probe-1, probe-2, global of 3 pictures")
 
 
 def test_a_signal_that_was_not_collected_is_refused_in_a_sentence(few):
@@ -185,16 +185,28 @@ def test_a_part_that_there_is_not_is_refused(part, tiny, pictures, tmp_path):
 
 def test_parts_that_lack_a_file_are_not_merged(copy, few, tmp_path):
     (copy / "probe-0" / "000001.safetensors").unlink()
-    with pytest.raises(FileError, match=r"none of .* has probe-0/000001\.safetensors: is a part missing"):
+    with pytest.raises(
+        FileError, match=r"1 of 6 files are in none of .*, probe-0/000001\.safetensors first: is a part, or"
+    ):
         merge_evidence([copy], tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
     merge_evidence([few, copy], copy)
     assert files(copy) == files(few)
 
 
+def test_the_part_that_is_not_there_is_named(tiny, pictures, tmp_path):
+    plan, folders = EvidencePlan(condition=DEFAULT), [tmp_path / "0", tmp_path / "2"]
+    for folder in folders:
+        collect_part(tiny, pictures, folder, plan, part=(int(folder.name), 3))
+    with pytest.raises(
+        FileError, match=r"2 of 6 files are in none of .* first: is --part 1/3 missing\? coll"
+    ):
+        merge_evidence(folders, tmp_path / "merged")
+
+
 OTHERS = {
     "model was tiny, is b": {"name": "b"},
-    "measured_with was": {"pass_tokens": 64},
+    "measured_with.pass_tokens was 4096, is 64": {"pass_tokens": 64},
     "survivors was": {},
 }
 

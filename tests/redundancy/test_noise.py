@@ -12,7 +12,7 @@ from wordsight.redundancy.ablation import ablate_global, frozen_correlation
 from wordsight.redundancy.build import Clustering
 from wordsight.redundancy.collecting import EvidencePlan, collect_evidence, collect_part
 from wordsight.redundancy.criteria import CRITERIA, Condition
-from wordsight.redundancy.experiments import above_noise
+from wordsight.redundancy.experiments import AskedPicture, above_noise
 from wordsight.redundancy.merging import merge_evidence
 from wordsight.redundancy.noise import SAMPLE, noise_floors
 
@@ -38,7 +38,7 @@ def test_noise_is_what_reading_one_prompt_at_a_time_changes(tiny, picture, monke
         return said[-1]
 
     monkeypatch.setattr(VLM, "logits", blurred)
-    floors = noise_floors(tiny, picture, [probe.QUESTION], ["probe-0"])
+    floors = noise_floors(AskedPicture(tiny, picture, [probe.QUESTION]), ["probe-0"])
     assert floors == {"probe-0": {"blind_divergence": float(jensen_shannon(*said).max())}}
     assert floors["probe-0"]["blind_divergence"] > 1e-4
     assert [len(logits) for logits in said] == [29, 29]
@@ -46,7 +46,9 @@ def test_noise_is_what_reading_one_prompt_at_a_time_changes(tiny, picture, monke
 
 
 def test_every_experiment_that_diverges_has_floors_that_are_tiny_in_float32(tiny, picture):
-    floors = noise_floors(tiny, picture, probe.QUESTIONS, ["tokens", "probe-1", "regional", "global"])
+    floors = noise_floors(
+        AskedPicture(tiny, picture, probe.QUESTIONS), ["tokens", "probe-1", "regional", "global"]
+    )
     assert floors.keys() == {"probe-1", "regional", "global"}
     assert floors["regional"].keys() == floors["global"].keys() == MEASURES.keys()
     assert all(abs(floor) < 1e-9 for columns in floors.values() for floor in columns.values())

@@ -190,7 +190,8 @@ def test_which_tokens_say_nothing_follows_from_their_distributions(tiny, reading
 
 
 def test_tokens_whose_words_are_those_without_any_say_nothing(tiny, asked, monkeypatch):
-    monkeypatch.setattr(tiny, "logits", lambda prompts, after: torch.arange(256.0).repeat(len(prompts), 1))
+    same = torch.arange(256.0)
+    monkeypatch.setattr(tiny, "logits_by_pass", lambda prompts: [same.repeat(len(prompts), 1)])
     assert probe.probe_tokens(tiny, asked).says_nothing.all()
 
 
@@ -208,6 +209,24 @@ def articles(tiny, reading, monkeypatch):
     words = said[counts.argsort(descending=True)[:2]].tolist()
     monkeypatch.setattr(probe, "_article_ids", lambda vlm, articles: set(words))
     return words
+
+
+def test_what_is_read_pass_by_pass_is_bit_for_bit_that_of_all_logits(tiny, asked, articles, monkeypatch):
+    monkeypatch.setattr(probe, "_article_ids", lambda vlm, given: {articles[1]})
+    vlm = replace(tiny, pass_tokens=200)
+    alone = [probe.keep_only(asked, [i]) for i in range(144)]
+    logits = vlm.logits(alone)
+    first = logits.argmax(-1).tolist()
+    late = [row for row, token in enumerate(first) if token == articles[1]]
+    assert 1 < len(late) < 140
+    second = [alone[row].followed_by(first[row], vlm.family.generated) for row in late]
+    logits[late] = vlm.logits(second)
+    said = probe.probe_tokens(vlm, asked, TOP)
+    best, tokens = logits.topk(TOP, -1)
+    assert torch.equal(said.tokens, tokens)
+    assert torch.equal(said.probabilities, best.softmax(-1))
+    entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
+    assert torch.equal(said.certainty, 1 - entropy / math.log(256))
 
 
 @pytest.mark.parametrize("which", [0, 1])

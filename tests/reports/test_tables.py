@@ -133,11 +133,11 @@ def test_what_the_pictures_add_is_told_once_for_every_task():
         "pictures",
         "all visual tokens",
         "none (blind)",
-        "image contribution",
+        "added by the pictures",
     )
     assert list(table.body) == [
-        ("scenes", "60", "25", "0.810", "0.402", "101%"),
-        ("easy_vqa", "60", "25", "0.810", "0.000", "-"),
+        ("scenes", "60", "25", "0.810", "0.402", "+0.408"),
+        ("easy_vqa", "60", "25", "0.810", "0.000", "+0.810"),
     ]
 
 

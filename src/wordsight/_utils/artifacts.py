@@ -7,7 +7,7 @@ out when it is read, and is one sentence that says what to do.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -110,12 +110,21 @@ def _digest(data: Any) -> str:
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """How a record differs in the fields that are expected, "" if it does not: "dtype was a, is b; ..."."""
-    return "; ".join(
-        f"{name} was {found.get(name)}, is {value}"
-        for name, value in expected.items()
-        if found.get(name) != value
-    )
+    """How a record differs in the fields that are expected, "" if it does not: "dtype was a, is b;
+    versions.torch was ...", of records in it only what differs.
+    """
+    return "; ".join(_changes(found, expected, expected))
+
+
+def _changes(
+    found: Mapping[str, Any], expected: Mapping[str, Any], names: Iterable[str], place: str = ""
+) -> Iterator[str]:
+    for name in names:
+        was, now = found.get(name), expected.get(name)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            yield from _changes(was, now, {**now, **was}, f"{place}{name}.")
+        elif was != now:
+            yield f"{place}{name} was {was}, is {now}"
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -152,16 +161,16 @@ def read_safetensors(path: Path, remedy: str) -> dict[str, Tensor]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # it is no dict
     except Exception as error:  # safetensors and torch raise whatever they meet in a damaged file
-        raise FileError(
-            f"{path} is no safetensors file that can be read ({type(error).__name__}: {error}): {remedy}"
-        ) from error
+        raise FileError(f"{path} is no safetensors file that can be read ({error}): {remedy}") from error
 
 
 def read_metadata(path: Path, artifact: Artifact[T]) -> T:
     """The record about the tensors in a safetensors file. Raises FileError if it cannot be used."""
     try:
         with safe_open(path, "pt") as file:
-            text = (file.metadata() or {})["record"]
+            text = (file.metadata() or {}).get("record")
     except Exception as error:  # as above
-        raise artifact.unusable(path, f"{type(error).__name__}: {error}") from error
+        raise artifact.unusable(path, str(error)) from error
+    if text is None:
+        raise artifact.unusable(path, "it has no record")
     return artifact.parse(text, path)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
+TOP = 10  # words that divergences are over
 
 
-def jensen_shannon(intact: Tensor, ablated: Tensor, top: int = 10) -> Tensor:
+def jensen_shannon(intact: Tensor, ablated: Tensor, top: int = TOP) -> Tensor:
     """The Jensen-Shannon divergence of logits (..., V) in nats, in [0, ln 2], shape (...).
 
     Both are softmaxed over the `top` vocabulary entries that are likeliest in `intact`.
@@ -25,7 +26,7 @@ def jensen_shannon(intact: Tensor, ablated: Tensor, top: int = 10) -> Tensor:
     return divergence
 
 
-def released_divergence(intact: Tensor, ablated: Tensor, top: int = 10) -> Tensor:
+def released_divergence(intact: Tensor, ablated: Tensor, top: int = TOP) -> Tensor:
     """What the authors' code computes: both KL terms reversed, and the mean over the entries instead of
     their sum.
 

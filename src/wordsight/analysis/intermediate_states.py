@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal
@@ -169,7 +170,8 @@ def analyze(
     orders = _orders(vlm, _encoded(vlm, open_unchanged(good[0])[0], question)[0])
     tell_if_few(len(good), "analyze")
     # Both halves read all that is compared: what the first question is answered, and both ablations.
-    evidence = collect_evidence(vlm, files, folder, EvidencePlan(condition=Condition()))
+    plan = EvidencePlan(condition=Condition(), only_survivors=None, approximate_global=None)
+    evidence = collect_evidence(vlm, files, folder, plan)
     numbers = [number for number, picture in enumerate(files) if picture in good]
     states, dropped = [], []
     for number in track(numbers, "dropping tokens", len(numbers)):
@@ -294,7 +296,13 @@ def _states(
 
 
 def _measures(evidence: Evidence) -> list[TokenMap]:
-    return [measure for measure in experiment_maps(evidence.signals) if measure.name in MEASURES]
+    measures = [measure for measure in experiment_maps(evidence.signals) if measure.name in MEASURES]
+    return [
+        replace(measure, label=f"{measure.label} (approximate)")
+        if evidence.is_approximate and measure.name == "global"
+        else measure
+        for measure in measures
+    ]
 
 
 def _summary(

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from wordsight._utils.numbers import rounded
-from wordsight.algorithms.divergence import jensen_shannon
+from wordsight.algorithms.divergence import TOP, jensen_shannon
 from wordsight.errors import UsageError
 from wordsight.models.prompt import Prompt
 from wordsight.models.text_attention import text_attention
@@ -124,7 +124,7 @@ def intermediate_maps(vlm: VLM, prompt: Prompt) -> TokenMaps:
 
 def answer_effect(vlm: VLM, prompt: Prompt) -> TokenMap:
     """How much the answer to the prompt's own question depends on the neighborhood of each token."""
-    changed = ablation.ablate_global(vlm, prompt).divergence(jensen_shannon)
+    changed = ablation.ablate_global(vlm, prompt, top=TOP).divergence(jensen_shannon)
     about = f"{FIRST_WORD} {AMONG}"
     return TokenMap("effect", "effect on the answer", about, changed[~prompt.visual.is_break], is_log=True)
 

@@ -140,5 +140,6 @@ def _known(error: Exception) -> WordsightError:
 
 def _one_line(error: Exception) -> str:
     format_message = getattr(error, "format_message", lambda: str(error))
-    words = (word if len(word) <= LONGEST else f"{word[:LONGEST]}..." for word in format_message().split())
+    text = format_message().replace("Value error, ", "")  # pydantic's
+    words = (word if len(word) <= LONGEST else f"{word[:LONGEST]}..." for word in text.split())
     return " ".join(words).rstrip(".")

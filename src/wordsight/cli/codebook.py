@@ -196,7 +196,8 @@ def calibrate(
             f"{FEWEST_PICTURES}; more --questions are about more pictures"
         )
     say_replaced(out)
-    collected = collect_evidence(vlm, pictures, collected_in, EvidencePlan(clustering=clustering))
+    plan = EvidencePlan(clustering=clustering, approximate_global=None)
+    collected = collect_evidence(vlm, pictures, collected_in, plan)
     say_skipped(collected.skipped)
     calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
     if calibration.record["pays"]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
-from wordsight.algorithms.divergence import jensen_shannon
+from wordsight.algorithms.divergence import TOP, jensen_shannon
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import ablation, probe
@@ -68,8 +68,8 @@ def token_rows(vlm: VLM, prompt: Prompt) -> list[TokenRow]:
 def token_rows_with_divergences(vlm: VLM, prompt: Prompt) -> list[TokenRow]:
     """The rows of all visual tokens, with the Jensen-Shannon divergences regional and global."""
     rows = token_rows(vlm, prompt)
-    regional = ablation.ablate_regional(vlm, prompt).divergence(jensen_shannon).tolist()
-    among_all = ablation.ablate_global(vlm, prompt).divergence(jensen_shannon).tolist()
+    regional = ablation.ablate_regional(vlm, prompt, top=TOP).divergence(jensen_shannon).tolist()
+    among_all = ablation.ablate_global(vlm, prompt, top=TOP).divergence(jensen_shannon).tolist()
     return [
         {**row, "regional": one, "global": other}
         for row, one, other in zip(rows, regional, among_all, strict=True)

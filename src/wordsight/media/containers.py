@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from wordsight._utils.arrow import pyarrow_for
+from wordsight._utils.notes import note
 from wordsight.errors import MediaError, UsageError, located, unknown
 from wordsight.media.addresses import beside, is_remote, open_address, read_address, told
 from wordsight.media.images import why_no_picture
@@ -137,8 +138,10 @@ def _layout(address: str, column: str | None) -> tuple[str, list[int]]:
 
 
 def _picture_column(schema: Any, column: str | None) -> str:
-    """The column of this name, else the one that holds pictures; of several it is `image`."""
-    fitting = [field.name for field in schema if _may_hold_pictures(field.type, paths=column is not None)]
+    """The column of this name, else the one that holds pictures; of several `image`, which is told."""
+    fitting: list[str] = [
+        field.name for field in schema if _may_hold_pictures(field.type, paths=column is not None)
+    ]
     if column is not None:
         if column not in schema.names:
             raise unknown("column", column, schema.names)
@@ -152,7 +155,11 @@ def _picture_column(schema: Any, column: str | None) -> str:
             f"has pictures in {' and '.join(fitting)}" if fitting else "has no column of bytes of pictures"
         )
         raise MediaError(f"it {problem}; name the column, one of {', '.join(schema.names)}")
-    return fitting[0] if len(fitting) == 1 else "image"
+    if len(fitting) == 1:
+        return fitting[0]
+    others = " or ".join(name for name in fitting if name != "image")
+    note(f"pictures are those of column image, not of {others}, which --column (column) would name")
+    return "image"
 
 
 def _may_hold_pictures(kind: Any, *, paths: bool) -> bool:

@@ -22,7 +22,7 @@ import numpy as np
 from wordsight._utils.arrow import is_saved_dataset, saved_dataset_files
 from wordsight.errors import MediaError, located, shown, unknown
 from wordsight.media.addresses import beside, files_at, is_remote, open_address, told
-from wordsight.media.containers import CONTAINERS, count_in, is_container, pictures_in
+from wordsight.media.containers import CONTAINERS, TableCell, count_in, is_container, pictures_in
 from wordsight.media.images import LeftOut, is_hidden, walk_pictures, why_no_picture, without_scheme
 from wordsight.media.picture_files import PictureFile, StoredPicture
 
@@ -63,7 +63,7 @@ def open_source(
     which field of a .jsonl, has them; by default the one that holds pictures.
 
     No picture is read. Raises UsageError if there is none, and where names and headers tell that one is
-    missing or there twice, or that a file is damaged.
+    missing or there twice, that a file is damaged, or that there is nothing to have a column.
     """
     if not isinstance(given, (str, os.PathLike)):
         name, files = (
@@ -74,8 +74,12 @@ def open_source(
         name = os.fspath(given)
         files = _files(without_scheme(name), column)
     pictures = partial(_pictures, files, column)
-    if next(pictures(), None) is None:
+    if (first := next(pictures(), None)) is None:
         raise MediaError(f"no pictures in {name}: expected {EXPECTED}")
+    if column is not None and not (name.lower().endswith(".jsonl") or isinstance(first, TableCell)):
+        raise MediaError(
+            f"column is {shown(column)}, and the pictures of {name} are in no table; leave it out"
+        )
     return Source(name, _count(files(), column), pictures)
 
 

@@ -114,8 +114,8 @@ class LoadOptions:
         check_options(self)
         if self.memory is not None and not self.pass_bytes:
             raise UsageError(
-                f"memory must be a size as 4GB, 500MB or 2GiB, got {shown(self.memory)}: what a pass may "
-                "take beside the model"
+                f"memory, what a pass may take beside the model, must be a number of {', '.join(SCALES)}, as "
+                f"500MB; got {shown(self.memory)}"
             )
         if not DEVICE.fullmatch(self.device):
             raise UsageError(

@@ -356,6 +356,13 @@ class VLM:
         begin as one does that was read before (`begin`). Raises UsageError if one exceeds the model's
         context.
         """
+        return torch.cat([*self.logits_by_pass(prompts, after=after)])
+
+    @torch.no_grad()
+    def logits_by_pass(
+        self, prompts: Sequence[Prompt], *, after: Beginning | None = None
+    ) -> Iterator[Tensor]:
+        """The same, those (R, V) of one pass after the other: all of many prompts may not fit into memory."""
         self.check_lengths(prompts)
         begun, shared = self._beginning(prompts, after)
         longest = max(prompt.length for prompt in prompts)
@@ -363,7 +370,7 @@ class VLM:
             read, kept = partial(self._logits_after, begun, shared), 0
         else:
             read, kept = partial(self._logits_repeated, begun, shared), longest
-        return self._in_passes(
+        yield from self._in_passes(
             read,
             batches(prompts, lambda prompt: prompt.length - shared, self.pass_tokens),
             each=self._row_bytes(longest - shared, kept),
@@ -380,10 +387,11 @@ class VLM:
         return self._begin(prompt, prompt.inputs())
 
     @torch.no_grad()
-    def reread(self, begun: Beginning, prompts: Sequence[Prompt], columns: Tensor) -> Tensor:
-        """(B, V) float32 logits of prompts of which the read tokens at `columns` (B, K), ascending, alone are
-        read: the keys and values of all others stay those of the prompt that was read (`begin`), as if they
-        did not depend on what comes before them. The last of the columns are those of the last tokens.
+    def reread(self, begun: Beginning, prompts: Sequence[Prompt], columns: Tensor) -> Iterator[Tensor]:
+        """(R, V) float32 logits, pass by pass, of prompts of which the read tokens at `columns` (B, K),
+        ascending, alone are read: the keys and values of all others stay those of the prompt that was read
+        (`begin`), as if they did not depend on what comes before them. The last of the columns are those of
+        the last tokens.
 
         Raises ModelError if the model's attention cannot be replaced, see `can_cascade`.
         """
@@ -395,7 +403,7 @@ class VLM:
                 "take what is exact"
             )
         count, layers = columns.shape[1], len(begun.cache.layers)
-        return self._in_passes(
+        yield from self._in_passes(
             partial(self._logits_again, begun),
             batches(list(zip(prompts, columns, strict=True)), lambda _: count, self.pass_tokens),
             # Every row has the keys and values of one layer at a time, and a mask.
@@ -474,13 +482,12 @@ class VLM:
 
     def _in_passes(
         self, read: Callable[[Sequence[T]], Tensor], passes: Iterable[Sequence[T]], *, each: int, beside: int
-    ) -> Tensor:
-        """(B, V) what is read in passes, which are made smaller where they take too many bytes."""
+    ) -> Iterator[Tensor]:
+        """(R, V) what is read in passes, which are made smaller where they take too many bytes."""
         passes = list(passes)
-        parts = []
         for some in subtasks(passes, len(passes)):
-            parts += [logits for _, logits in self._memory.passes(read, some, each, beside)]
-        return torch.cat(parts)
+            for _, logits in self._memory.passes(read, some, each, beside):
+                yield logits
 
     def _row_bytes(self, tokens: int, kept: int) -> int:
         """About how many bytes a prompt takes of which a pass reads so many tokens, and keeps so many."""

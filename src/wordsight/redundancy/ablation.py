@@ -17,17 +17,19 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.progress import subtask, subtasks
-from wordsight.algorithms.divergence import Divergence, jensen_shannon
+from wordsight.algorithms.divergence import TOP, Divergence, jensen_shannon
 from wordsight.algorithms.ranking import correlation
 from wordsight.errors import ModelError
 from wordsight.models.prompt import Prompt
 from wordsight.models.vlm import VLM
-from wordsight.redundancy.probe import first_words, keep_only, past_articles
+from wordsight.redundancy.probe import Keep, first_words, keep_only
 
 
 @dataclass(frozen=True)
 class LogitPair:
-    """First-word logits (N, V) of the intact and the ablated prompt, for each of N visual tokens."""
+    """First-word logits (N, V) of the intact and the ablated prompt, for each of N visual tokens; or (N, top)
+    of the words that are likeliest in the intact one.
+    """
 
     intact: Tensor
     ablated: Tensor
@@ -73,33 +75,44 @@ def check_picture_map(vlm: VLM) -> None:
 
 
 def ablate_regional(
-    vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None = None, *, articles: Sequence[str] = ()
+    vlm: VLM,
+    prompt: Prompt,
+    tokens: Sequence[int] | None = None,
+    *,
+    articles: Sequence[str] = (),
+    top: int | None = None,
 ) -> LogitPair:
     """Each token's neighborhood alone, against the same with the token replaced by the padding embedding; of
-    all visual tokens, or of those at `tokens`.
+    all visual tokens, or of those at `tokens`. Of many tokens, the logits of `top` words alone take little
+    memory, and a divergence over so many words is the same.
     """
     around = _around(vlm, prompt, tokens)
     rows = list(around.values())
     with subtask(0, 2):
         distinct, where = _distinct([keep_only(prompt, row) for row in rows], rows)
-        intact = first_words(vlm, distinct, articles)
+        intact, *best = first_words(vlm, distinct, articles, _likeliest(top))
     with subtask(1, 2):
         padded = [
             _with_padding_at(vlm, keep_only(prompt, row), [row.index(token)]) for token, row in around.items()
         ]
-        ablated = first_words(vlm, padded, articles)
+        (ablated,) = first_words(vlm, padded, articles, _among(best, where))
     return LogitPair(intact[where], ablated)
 
 
 def ablate_global(
-    vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None = None, *, articles: Sequence[str] = ()
+    vlm: VLM,
+    prompt: Prompt,
+    tokens: Sequence[int] | None = None,
+    *,
+    articles: Sequence[str] = (),
+    top: int | None = None,
 ) -> LogitPair:
     """The whole image, against the image with each token's neighborhood replaced by padding embeddings; of
-    all visual tokens, or of those at `tokens`.
+    all visual tokens, or of those at `tokens`; `top` as in `ablate_regional`.
     """
     around = _around(vlm, prompt, tokens).values()
     whole = vlm.begin(prompt)
-    intact = past_articles(vlm, [prompt], whole.logits, articles)
+    intact, *best = first_words(vlm, [prompt], articles, _likeliest(top), passes=[whole.logits])
     # Windows that start late share a long prefix with the whole image: they are grouped by their first row
     # of tokens.
     distinct = sorted({tuple(row) for row in around})
@@ -107,16 +120,21 @@ def ablate_global(
     firsts = sorted({_row_start(prompt, row) for row in distinct})
     for first in subtasks(firsts, len(firsts)):
         group = [row for row in distinct if _row_start(prompt, row) == first]
-        logits = first_words(
-            vlm, [_with_padding_at(vlm, prompt, row) for row in group], articles, after=whole
-        )
+        prompts = [_with_padding_at(vlm, prompt, row) for row in group]
+        passes = vlm.logits_by_pass(prompts, after=whole)
+        (logits,) = first_words(vlm, prompts, articles, _among(best), passes=passes)
         parts |= dict(zip(group, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
     return LogitPair(intact.expand_as(ablated), ablated)
 
 
 def ablate_global_frozen(
-    vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None = None, *, articles: Sequence[str] = ()
+    vlm: VLM,
+    prompt: Prompt,
+    tokens: Sequence[int] | None = None,
+    *,
+    articles: Sequence[str] = (),
+    top: int | None = None,
 ) -> LogitPair:
     """About what `ablate_global` says, for a fraction of its work: only a neighborhood and what comes after
     the picture are read anew, as if all other tokens of it were the same without the neighborhood.
@@ -125,6 +143,7 @@ def ablate_global_frozen(
     """
     around = _around(vlm, prompt, tokens).values()
     whole = vlm.begin(prompt)
+    intact, *best = first_words(vlm, [prompt], articles, _likeliest(top), passes=[whole.logits])
     places = prompt.is_visual[prompt.is_kept()].nonzero()[:, 0]  # (N,)
     after = torch.arange(int(places[-1]) + 1, prompt.length, device=places.device)
     distinct = sorted({tuple(row) for row in around}, key=lambda row: (len(row), row))
@@ -133,18 +152,38 @@ def ablate_global_frozen(
         windows = list(group)
         columns = torch.stack([torch.cat([places[list(row)], after]) for row in windows])
         prompts = [_with_padding_at(vlm, prompt, row) for row in windows]
-        logits = past_articles(vlm, prompts, vlm.reread(whole, prompts, columns), articles)
+        passes = vlm.reread(whole, prompts, columns)
+        (logits,) = first_words(vlm, prompts, articles, _among(best), passes=passes)
         parts |= dict(zip(windows, logits, strict=True))
     ablated = torch.stack([parts[tuple(row)] for row in around])
-    return LogitPair(past_articles(vlm, [prompt], whole.logits, articles).expand_as(ablated), ablated)
+    return LogitPair(intact.expand_as(ablated), ablated)
 
 
 def frozen_correlation(vlm: VLM, prompt: Prompt) -> float | None:
     """Spearman's rank correlation, over the visual tokens of a prompt, of the Jensen-Shannon divergences by
     `ablate_global_frozen` and by `ablate_global`; None if one of them is constant.
     """
-    pairs = (ablate_global_frozen(vlm, prompt), ablate_global(vlm, prompt))
+    pairs = (ablate_global_frozen(vlm, prompt, top=TOP), ablate_global(vlm, prompt, top=TOP))
     return correlation(*(pair.divergence(jensen_shannon) for pair in pairs))
+
+
+def _likeliest(top: int | None) -> Keep:
+    """Keeps the logits (R, top) of the likeliest words, and which these are; without `top`, all logits."""
+    return lambda rows, logits: [logits] if top is None else logits.topk(min(top, logits.shape[-1]), -1)
+
+
+def _among(best: Sequence[Tensor], where: Tensor | None = None) -> Keep:
+    """Keeps the logits of the words that are best in the intact row that `where` says, or in the only one;
+    all logits where all of the intact ones were kept.
+    """
+
+    def keep(rows: Tensor, logits: Tensor) -> list[Tensor]:
+        if not best:
+            return [logits]
+        words = best[0].expand(len(logits), -1) if where is None else best[0][where[rows]]
+        return [logits.gather(-1, words)]
+
+    return keep
 
 
 def _around(vlm: VLM, prompt: Prompt, tokens: Sequence[int] | None) -> dict[int, list[int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -53,14 +53,22 @@ class Clustering:
     def __post_init__(self) -> None:
         check_options(self)
 
-    def check_pictures(self, count: int, more: str = "") -> None:
-        """Raises UsageError, which ends with `more`, if no cluster can be in enough of so many pictures."""
-        if count <= self.images:
-            raise UsageError(
-                f"{counted(count, 'picture')} cannot make a codebook: a prototype has to be found in more "
-                f"than {self.images}; give {counted(self.images + 1, 'picture')} or more, or lower "
-                f"--min-images (images of Clustering){more}"
-            )
+    def check_pictures(self, count: int, unread: Sequence[str] = ()) -> None:
+        """Raises UsageError if no cluster can be in enough of so many pictures; why others cannot be read is
+        `unread`.
+        """
+        if count > self.images:
+            return
+        cause = f", the first because {unread[0]}" if unread else ""
+        if unread and not count:
+            raise MediaError(f"none of {counted(len(unread), 'picture')} can be read{cause}")
+        if unread:
+            cause = f"{len(unread)} of {count + len(unread)} pictures cannot be read{cause}; the other "
+        raise UsageError(
+            f"{cause}{counted(count, 'picture')} cannot make a codebook: a prototype has to be found in more "
+            f"than {self.images}; give {counted(self.images + 1, 'picture')} or more, or lower --min-images "
+            "(images of Clustering)"
+        )
 
     @property
     def of_a_picture(self) -> PictureClusters:
@@ -84,8 +92,7 @@ class Clustering:
                 continue
             if (count := count + 1) > self.images:
                 return
-        unread = f"; {len(reasons)} could not be read, the first because {reasons[0]}" if reasons else ""
-        self.check_pictures(count, unread)
+        self.check_pictures(count, reasons)
 
     def as_json(self) -> ClusteringRecord:
         """The fields."""
@@ -109,7 +116,7 @@ def build_codebook(
     tokens, or other ones. Raises UsageError if no prototype is left.
     """
     condition, clustering = condition or DEFAULT, clustering or Clustering()
-    clustering.check_pictures(evidence.examined)
+    clustering.check_pictures(evidence.examined, [*evidence.skipped.values()])
     redundant = condition.holds(evidence.signals)
     small = _sizes(evidence, clustering) <= min(clustering.largest, len(evidence))
     candidates = (redundant & small).nonzero()[:, 0]
@@ -148,6 +155,8 @@ def build_codebook(
         "versions": versions(),
         "measured_with": manifest["measured_with"],
     }
+    if evidence.is_approximate and "global" in condition.needs(manifest["questions"]):
+        config["approximate_global"] = evidence.checks["global"]["rank_correlation"]
     return Codebook(embeds[is_common].float().contiguous(), config)
 
 

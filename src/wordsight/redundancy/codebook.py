@@ -97,6 +97,9 @@ class CodebookConfig(TypedDict):
     counts: NotRequired[Counts]
     versions: NotRequired[Annotated[dict[str, str], "of the packages that built it"]]
     measured_with: NotRequired[Annotated[MeasuredWith, "what the evidence was collected on"]]
+    approximate_global: NotRequired[
+        Annotated[float | None, "the rank correlation with the exact one of the divergence that was read"]
+    ]
     imported_from: NotRequired[Annotated[str, "the file that the paper's authors released"]]
     pruning: NotRequired[Annotated[PruningRule, "as the paper's authors prune by it"]]
     compacted: NotRequired[Annotated[list[Compacted], "the larger books, the first one first"]]
@@ -301,8 +304,7 @@ def import_released(file: str | Path, model: str) -> Codebook:
         prototypes = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its unpickler meets in a damaged file
         raise FileError(
-            f"cannot read {file}: expected a .pt file that holds one tensor and nothing else "
-            f"({type(error).__name__})"
+            f"cannot read {file}: expected a .pt file that holds one tensor and nothing else"
         ) from error
     if not isinstance(prototypes, Tensor) or prototypes.layout != torch.strided or prototypes.is_meta:
         raise FileError(f"{file} does not hold prototypes: expected one float tensor (M, D)")

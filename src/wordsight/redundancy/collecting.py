@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from PIL.Image import Image
 from typing_extensions import TypedDict
 
 from wordsight._utils.artifacts import differences
@@ -43,6 +42,7 @@ from wordsight.redundancy.evidence_files import (
     Shard,
     Survivors,
     TokensBelow,
+    approximation,
     digest_of_names,
     manifest_differences,
     origin_of,
@@ -52,12 +52,14 @@ from wordsight.redundancy.evidence_files import (
     span,
 )
 from wordsight.redundancy.examining import EvidenceJob, examine
-from wordsight.redundancy.experiments import ABLATIONS, TOKENS, experiments, measure_experiments
+from wordsight.redundancy.experiments import ABLATIONS, TOKENS, AskedPicture, experiments
 from wordsight.redundancy.measured_with import measured_with, on_threads
 from wordsight.redundancy.noise import noise_floors
 
 PART_FORMAT = 1
 SHARD_BYTES, SHARD_PICTURES = 64 * 2**20, 64  # the most that a killed run has to do again
+FEWEST_SHARDS = 256  # of a run, if it has so many pictures: a killed one has less to do again
+FirstPicture = Callable[[], AskedPicture | None]
 
 
 class EvidencePart(TypedDict):
@@ -80,13 +82,15 @@ class EvidencePlan:
                         condition and the clustering.
     approximate_global  leaves neighborhoods out of the whole picture by `ablate_global_frozen`, for a
                         fraction of the work; how it ranks the tokens of the first picture is compared.
+
+    None in place of the last two takes what is in the folder, and is False where there is nothing.
     """
 
     questions: Sequence[str] = probe.QUESTIONS
     condition: Condition | None = None
     clustering: Clustering = field(default_factory=Clustering)
-    only_survivors: bool = False
-    approximate_global: bool = False
+    only_survivors: bool | None = False
+    approximate_global: bool | None = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -168,8 +172,8 @@ def evidence_jobs(
     files, root = [picture_file(picture) for picture in pictures], Path(folder)
     if not files:
         raise MediaError("expected pictures to examine, got none")
-    begun = (root / TOKENS).is_dir()
-    manifest = _claim(root, vlm, files, plan)
+    first = cache(partial(_first_asked, vlm, files, plan.questions))
+    manifest = _claim(root, vlm, files, plan, first)
     jobs = []
     for number in range(part[0], len(shards_of(root, manifest, TOKENS)), part[1]):
         job = EvidenceJob(root, manifest, number, tuple(files[i] for i in span(manifest, number)), {})
@@ -177,12 +181,23 @@ def evidence_jobs(
             jobs.append(replace(job, missing=missing))
     _check_begun_alike(jobs, root, manifest, vlm, plan)
     names = [name for name in plan.needs if any(name in job.missing for job in jobs)]
-    if jobs and begun:
-        count = sum(len(job.pictures) for job in jobs)
-        tell(f"adding to the evidence in {root}: {', '.join(names)} of {counted(count, 'picture')}")
     if jobs:
-        _write_checks(vlm, jobs[0], files, names, approximate=plan.approximate_global)
+        _tell_begun(jobs, names)
+        _write_checks(first, jobs[0], names, approximate=bool(plan.approximate_global))
     return jobs
+
+
+def _tell_begun(jobs: Sequence[EvidenceJob], names: Sequence[str]) -> None:
+    """Say what there is already, if there is anything, and what the jobs add to it."""
+    root, manifest = jobs[0].root, jobs[0].manifest
+    there = [shard for shard in shards_of(root, manifest, TOKENS) if shard.path.is_file()]
+    if there:
+        done = sum(len(span(manifest, shard.number)) for shard in there)
+        more = counted(sum(len(job.pictures) for job in jobs), "picture")
+        tell(
+            f"{root} has evidence of {done} of {counted(manifest['pictures'], 'picture')}; to be added: "
+            f"{', '.join(names)} of {more}"
+        )
 
 
 def run_jobs(vlm: VLM, jobs: Sequence[EvidenceJob], map: Callable[..., Iterable[Any]] = map) -> int:
@@ -204,21 +219,19 @@ def run_jobs(vlm: VLM, jobs: Sequence[EvidenceJob], map: Callable[..., Iterable[
     return examined
 
 
-def _write_checks(
-    vlm: VLM, job: EvidenceJob, files: Iterable[PictureFile], names: Sequence[str], *, approximate: bool
-) -> None:
+def _write_checks(first: FirstPicture, job: EvidenceJob, names: Sequence[str], *, approximate: bool) -> None:
     """Find out by the first picture that can be read how far those of the experiments can be believed that
     have no checks yet, and tell it.
     """
     lacking = [name for name in names if name != TOKENS and not (job.root / name / CHECKS).is_file()]
-    image = _first_readable(files) if lacking else None
-    if image is None:
+    asked = first() if lacking else None
+    if asked is None:
         return
-    questions, measured, correlation = job.manifest["questions"], job.manifest["measured_with"], None
+    measured, correlation = job.manifest["measured_with"], None
     with on_threads(measured["threads"]):
-        floors = noise_floors(vlm, image, questions, lacking)
+        floors = noise_floors(asked, lacking)
         if approximate and "global" in lacking:
-            correlation = frozen_correlation(vlm, vlm.encode(image, questions[0]))
+            correlation = frozen_correlation(asked.vlm, asked.whole)
     for name in lacking:
         is_global = name == "global"
         checks: EvidenceChecks = {
@@ -258,7 +271,7 @@ def _missing(job: EvidenceJob, plan: EvidencePlan) -> dict[str, TokensBelow | No
         _check_names(shard, job.pictures)
         there = shard.record["only"]
         skipped = [picture for picture, tokens in zip(job.pictures, shard.tokens, strict=True) if not tokens]
-        if (both := _either(there, only)) != there or _first_readable(skipped) is not None:
+        if (both := _either(there, only)) != there or any(map(_is_readable, skipped)):
             missing[name] = both
     return missing
 
@@ -279,14 +292,25 @@ def _check_names(shard: Shard, pictures: Sequence[PictureFile]) -> None:
         )
 
 
-def _first_readable(pictures: Iterable[PictureFile]) -> Image | None:
+def _is_readable(picture: PictureFile) -> bool:
+    try:
+        open_picture(picture)
+    except MediaError:
+        return False
+    return True
+
+
+def _first_asked(vlm: VLM, pictures: Iterable[PictureFile], questions: Sequence[str]) -> AskedPicture | None:
+    """The first picture that can be read."""
     for picture in pictures:
         with suppress(MediaError):
-            return open_picture(picture)
+            return AskedPicture(vlm, open_picture(picture), questions)
     return None
 
 
-def _claim(root: Path, vlm: VLM, files: Sequence[PictureFile], plan: EvidencePlan) -> EvidenceManifest:
+def _claim(
+    root: Path, vlm: VLM, files: Sequence[PictureFile], plan: EvidencePlan, first: FirstPicture
+) -> EvidenceManifest:
     """The manifest that is in the folder, or a new one. Raises FileError if it is of something else."""
     for folder in (root, *(root / name for name in experiments(len(plan.questions)))):
         sweep(folder)
@@ -300,7 +324,7 @@ def _claim(root: Path, vlm: VLM, files: Sequence[PictureFile], plan: EvidencePla
         "measured_with": measured_with(vlm),
         "pictures": len(files),
         "names_sha256": digest_of_names(picture.name for picture in files),
-        "shard_pictures": 0 if is_there else _shard_pictures(vlm, files, plan),
+        "shard_pictures": 0 if is_there else _shard_pictures(len(files), first),
         "clusters": plan.clustering.of_a_picture,
         "survivors": plan.survivors,
     }
@@ -315,13 +339,13 @@ def _claim(root: Path, vlm: VLM, files: Sequence[PictureFile], plan: EvidencePla
     return there
 
 
-def _shard_pictures(vlm: VLM, files: Sequence[PictureFile], plan: EvidencePlan) -> int:
-    """How many pictures make a shard: as many as the first that can be read, in SHARD_BYTES."""
-    image = _first_readable(files)
-    if image is None:
-        return SHARD_PICTURES
-    size = measure_experiments(vlm, image, plan.questions, [TOKENS])[TOKENS]["embeds"].nbytes
-    return max(1, min(SHARD_PICTURES, SHARD_BYTES // max(1, size)))
+def _shard_pictures(pictures: int, first: FirstPicture) -> int:
+    """How many of so many pictures make a shard: no more than are in SHARD_BYTES, were all as the first."""
+    most = max(1, min(SHARD_PICTURES, pictures // FEWEST_SHARDS))
+    asked = first() if most > 1 else None
+    if asked is None:
+        return most
+    return max(1, min(most, SHARD_BYTES // max(1, asked.content.embeds.nbytes)))
 
 
 def _check_begun_alike(
@@ -336,16 +360,41 @@ def _check_begun_alike(
         free = ("threads", "pass_bytes")
         now = {name: value for name, value in measured_with(vlm).items() if name not in free}
         begun = differences({"options": {}, **manifest["measured_with"]}, now)
-    if any(TOKENS in job.missing for job in jobs):
-        begun = begun or differences(manifest, {"survivors": plan.survivors})
-    checks = read_checks(root, manifest).get("global")
-    if checks and "global" in plan.needs and checks["approximate"] != plan.approximate_global:
-        begun = begun or f"approximate_global was {checks['approximate']}, is {plan.approximate_global}"
+    is_begun = all(TOKENS not in job.missing for job in jobs)
+    begun = begun or _kept_otherwise(manifest, plan, is_begun) or _ablated_otherwise(root, manifest, plan)
     if begun:
         raise FileError(
             f"the evidence in {root} was begun otherwise ({begun}): finish it as it was begun, or choose "
             "another folder"
         )
+
+
+def _kept_otherwise(manifest: EvidenceManifest, plan: EvidencePlan, is_done: bool) -> str:
+    """How the embeddings that are kept differ from those that the plan asks for; "" if they are enough where
+    all tokens are there.
+    """
+    has, wants = manifest["survivors"], plan.survivors
+    if plan.only_survivors is None or has == wants:
+        return ""
+    if has is None and is_done:
+        tell("the evidence keeps the embeddings of all tokens already, and not of survivors only")
+        return ""
+    if not (has and wants):
+        return f"--keep-embeddings was {'survivors' if has else 'all'}, is {'survivors' if wants else 'all'}"
+    is_more = has["largest"] >= wants["largest"] and has["condition"] in (None, wants["condition"])
+    return "" if is_done and is_more else differences(manifest, {"survivors": wants})
+
+
+def _ablated_otherwise(root: Path, manifest: EvidenceManifest, plan: EvidencePlan) -> str:
+    """How the global divergence that is there differs from the one that the plan asks for."""
+    checks = read_checks(root, manifest).get("global")
+    if checks is None or "global" not in plan.needs or checks["approximate"] == plan.approximate_global:
+        return ""
+    if plan.approximate_global is not None:
+        return f"approximate_global was {checks['approximate']}, is {plan.approximate_global}"
+    if checks["approximate"]:
+        tell(f"the global divergence in {root} is {approximation(checks['rank_correlation'])}")
+    return ""
 
 
 def _duration(seconds: float) -> str:

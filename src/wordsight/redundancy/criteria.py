@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Gt
 from torch import Tensor
 from typing_extensions import TypedDict
 
@@ -35,6 +36,7 @@ class Quantile:
 
 
 MEDIAN = Quantile(0.5)
+Threshold = Annotated[float, "a threshold", Gt(0)] | Annotated[Quantile, "a quantile"]
 
 
 class QuantileRecord(TypedDict):
@@ -65,8 +67,8 @@ class Condition:
     measured only of the tokens whose signal is below its threshold.
     """
 
-    confidence: float | Quantile | None = MEDIAN
-    divergence: float | Quantile | None = MEDIAN
+    confidence: Threshold | None = MEDIAN
+    divergence: Threshold | None = MEDIAN
     signal: TokenSignal = "confidence"
     measure: Measure = "jensen_shannon"
     regional_weight: float = 1.0

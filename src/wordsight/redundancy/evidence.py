@@ -18,6 +18,7 @@ from wordsight.redundancy.evidence_files import (
     MANIFEST,
     MANIFESTS,
     SHARDS,
+    EvidenceChecks,
     EvidenceOrigin,
     EvidencePicture,
     PictureClusters,
@@ -49,7 +50,7 @@ class Evidence:
 
     Evidence that was loaded is read when it is asked for: `embeds[:]` reads all, `embeds[rows]` those of a
     few tokens, and a signal is read once. cluster_sizes (T,) are of the token's cluster in its picture, if
-    `clusters` are known.
+    `clusters` are known; `checks` are of the experiments that diverge.
     """
 
     embeds: Column
@@ -64,6 +65,7 @@ class Evidence:
     skipped: dict[str, str] = field(default_factory=dict)
     cluster_sizes: Column | None = None
     clusters: PictureClusters | None = None
+    checks: Mapping[str, EvidenceChecks] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image)
@@ -77,6 +79,11 @@ class Evidence:
     def examined(self) -> int:
         """The number of pictures that there are tokens of."""
         return int(self.tokens.count_nonzero())
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether its global divergence is, see `ablate_global_frozen`."""
+        return "global" in self.checks and self.checks["global"]["approximate"]
 
     @property
     def says_nothing(self) -> Tensor:
@@ -102,20 +109,21 @@ class Evidence:
                 f"the files in {root} are of other pictures than {MANIFEST} says: {MANIFESTS.remedy}, or "
                 f"{SHARDS.remedy}"
             )
-        first = probes(1)[0]
+        first, checks = probes(1)[0], read_checks(root, manifest)
         return cls(
             embeds=store.column(TOKENS, "embeds"),
             image=torch.repeat_interleave(torch.tensor([picture["tokens"] for picture in pictures])),
             cell=store.column(TOKENS, "cell"),
             words=store.column(first, "words"),
             word_probabilities=store.column(first, "word_probabilities"),
-            signals=_Signals(store, len(manifest["questions"]), noise_in(read_checks(root, manifest))),
+            signals=_Signals(store, len(manifest["questions"]), noise_in(checks)),
             pictures=tuple(picture["name"] for picture in pictures),
             manifest=manifest,
             sha256=tuple(picture["sha256"] for picture in pictures),
             skipped=store.skipped,
             cluster_sizes=store.column(TOKENS, "cluster_size"),
             clusters=manifest["clusters"],
+            checks=checks,
         )
 
 

@@ -185,7 +185,7 @@ class Shard:
             with safe_open(self.path, "pt") as file:
                 column: Tensor = file.get_tensor(name).clone()
         except Exception as error:  # safetensors and torch raise whatever they meet in a damaged file
-            raise SHARDS.unusable(self.path, f"{type(error).__name__}: {error}") from error
+            raise SHARDS.unusable(self.path, str(error)) from error
         if tensors_digest({name: column}) != self.record["columns_sha256"].get(name):
             raise SHARDS.unusable(self.path, f"{name} is not what was written, so it is damaged or edited")
         rows = int(self.column("kept").sum()) if name == "embeds" else sum(self.tokens)
@@ -313,6 +313,12 @@ def read_checks(root: Path, manifest: EvidenceManifest) -> dict[str, EvidenceChe
 def noise_in(checks: Mapping[str, EvidenceChecks]) -> Noise:
     """The noise, by experiment."""
     return {name: check["noise"] for name, check in checks.items()}
+
+
+def approximation(rank_correlation: float | None) -> str:
+    """What an approximate global divergence is, in words."""
+    rho = "unknown" if rank_correlation is None else f"{rank_correlation:.2f}"
+    return f"approximate, with a rank correlation with the exact one of {rho} on the first picture"
 
 
 def span(manifest: EvidenceManifest, number: int) -> range:

@@ -17,6 +17,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from wordsight._utils.progress import subtasks
 from wordsight.errors import FileError, MediaError, located
 from wordsight.media.images import read_picture
 from wordsight.media.picture_files import PictureFile, label
@@ -42,7 +43,9 @@ from wordsight.redundancy.experiments import (
     Noise,
     experiments,
     measure_experiments,
+    signal_of,
     signals_of,
+    sources,
 )
 from wordsight.redundancy.measured_with import on_threads
 
@@ -73,7 +76,7 @@ def examine(vlm: VLM, job: EvidenceJob) -> int:
     signals = {name: _signal_columns(there[name]) for name in there if name not in job.missing}
     pictures, skipped, parts = list[EvidencePicture](), dict[str, str](), list[Found]()
     checks = read_checks(job.root, job.manifest)
-    for position, picture in enumerate(job.pictures):
+    for position, picture in enumerate(subtasks(job.pictures, len(job.pictures))):
         try:
             known = (shard.record["pictures"][position]["sha256"] for shard in there.values())
             image, digest = open_unchanged(picture, known)
@@ -123,8 +126,7 @@ def _measured(
     noise = noise_in(checks)
 
     def picked(name: str, found: Found) -> Tensor | None:
-        signals = signals_of({**known, **found}, len(questions), noise)
-        return _picked(job.missing.get(name), signals)
+        return _picked(job.missing.get(name), {**known, **found}, len(questions), noise)
 
     is_approximate = "global" in checks and checks["global"]["approximate"]
     ablations = AblationPlan(picked, ablate_global_frozen if is_approximate else ablate_global)
@@ -136,11 +138,11 @@ def _measured(
     return {**found, TOKENS: _with_clusters(job.manifest, {**known, **found}, noise)}
 
 
-def _picked(only: TokensBelow | None, signals: Mapping[str, Tensor]) -> Tensor | None:
+def _picked(only: TokensBelow | None, found: Found, questions: int, noise: Noise) -> Tensor | None:
     """The tokens (N,) that an experiment is to be done for, None for all."""
-    if only is None or only["signal"] not in signals:
+    if only is None or any(name not in found for name, _ in sources(only["signal"], questions)):
         return None
-    return signals[only["signal"]] < only["threshold"]
+    return signal_of(only["signal"], found, questions, noise) < only["threshold"]
 
 
 def _with_clusters(manifest: EvidenceManifest, found: Found, noise: Noise) -> dict[str, Tensor]:

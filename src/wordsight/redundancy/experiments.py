@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from wordsight._utils.progress import subtasks
-from wordsight.algorithms.divergence import MEASURES
+from wordsight.algorithms.divergence import MEASURES, TOP
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.prompt import Prompt
+from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import ablation, probe
 
@@ -40,6 +41,38 @@ class AblationPlan:
 
     picked: Callable[[str, Found], Tensor | None] = lambda name, found: None
     ablate_global: Callable[..., ablation.LogitPair] = ablation.ablate_global
+
+
+@dataclass(frozen=True)
+class AskedPicture:
+    """A picture, encoded once, and the prompts of several questions about it; the first one's is `whole`,
+    which has the line breaks of its visual tokens too.
+    """
+
+    vlm: VLM
+    media: Media | Sequence[Media] | MediaInput
+    questions: Sequence[str]
+
+    @cached_property
+    def whole(self) -> Prompt:
+        return self.vlm.encode(self.media, self.questions[0])
+
+    @cached_property
+    def places(self) -> Tensor:
+        """(N,) where among the visual tokens of `whole` those are that are asked: no line breaks."""
+        return (~self.whole.visual.is_break).nonzero()[:, 0]
+
+    @cached_property
+    def content(self) -> VisualTokens:
+        """The visual tokens (N) that are asked."""
+        return self.whole.visual.take(self.places)
+
+    def prompt(self, number: int) -> Prompt:
+        """The prompt of the question of this number, with these tokens alone."""
+        question, visual = self.questions[number], self.whole.visual
+        is_first = question == self.questions[0]
+        prompt = self.whole if is_first else self.vlm.encode(self.media, question, visual=visual)
+        return replace(prompt, visual=self.content)
 
 
 def probes(questions: int) -> tuple[str, ...]:
@@ -119,27 +152,24 @@ def measure_experiments(
     released code reads it.
     """
     ablations = ablations or AblationPlan()
-    whole = vlm.encode(media, questions[0])
-    places = (~whole.visual.is_break).nonzero()[:, 0]
-    content = whole.visual.take(places)
-    found = {TOKENS: {"embeds": content.embeds.cpu(), "cell": content.cell.cpu()}}
+    asked = AskedPicture(vlm, media, questions)
+    found = {TOKENS: {"embeds": asked.content.embeds.cpu(), "cell": asked.content.cell.cpu()}}
     articles = probe.articles_of(questions[0], usual=())
     ablate: dict[str, Callable[[list[int]], ablation.LogitPair]] = {
-        "regional": partial(ablation.ablate_regional, vlm, replace(whole, visual=content), articles=articles),
+        "regional": partial(ablation.ablate_regional, vlm, asked.prompt(0), articles=articles, top=TOP),
         "global": lambda picked: ablations.ablate_global(
-            vlm, whole, places[picked].tolist(), articles=articles
+            vlm, asked.whole, asked.places[picked].tolist(), articles=articles, top=TOP
         ),
     }
     wanted = [name for name in experiments(len(questions))[1:] if name in needs]
     for name in subtasks(wanted, len(wanted)):
         if name in ABLATIONS:
             picked = ablations.picked(name, found)
-            is_picked = torch.ones(len(places), dtype=torch.bool) if picked is None else picked
+            is_picked = torch.ones(len(asked.places), dtype=torch.bool) if picked is None else picked
             found[name] = _ablation(ablate[name], is_picked)
         else:
-            question = questions[probes(len(questions)).index(name)]
-            prompt = whole if question == questions[0] else vlm.encode(media, question, visual=whole.visual)
-            found[name] = _probe(vlm, replace(prompt, visual=content), question)
+            number = probes(len(questions)).index(name)
+            found[name] = _probe(vlm, asked.prompt(number), questions[number])
     return found
 
 

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from wordsight._utils.artifacts import differences
 from wordsight._utils.files import replacing
+from wordsight._utils.numbers import counted
 from wordsight.errors import FileError
 from wordsight.redundancy.evidence_files import (
     CHECKS,
@@ -56,7 +57,9 @@ def merge_evidence(folders: Sequence[str | Path], out: str | Path) -> MergeRecor
             )
     known = experiments(len(manifests[0]["questions"]))
     names = [name for name in known if name == TOKENS or any((root / name).is_dir() for root in roots)]
-    found = [_found(shard, roots) for name in names for shard in shards_of(target, manifests[0], name)]
+    shards = [shard for name in names for shard in shards_of(target, manifests[0], name)]
+    _check_complete(shards, roots, parts=len(folders) + 1)
+    found = [_found(shard, roots) for shard in shards]
     checks = _found_checks(roots, manifests)
     for path in [*(shard.path for shard in found), *checks]:
         place = target / path.parent.name / path.name
@@ -93,19 +96,36 @@ def _found_checks(roots: Sequence[Path], manifests: Sequence[EvidenceManifest]) 
     return [*last.values()]
 
 
+def _check_complete(shards: Sequence[Shard], roots: Sequence[Path], *, parts: int) -> None:
+    """Raises FileError if shards are in none of the folders; it names the part if they are one of so many."""
+    missing = [shard for shard in shards if not _copies(shard, roots)]
+    if not missing:
+        return
+    numbers = sorted({shard.number for shard in missing})
+    part = [shard for shard in shards if shard.number % parts == numbers[0]]
+    what = f"--part {numbers[0]}/{parts}" if missing == part else "a part, or the rest of one"
+    raise FileError(
+        f"{len(missing)} of {counted(len(shards), 'file')} are in none of {', '.join(map(str, roots))}, "
+        f"{_name(missing[0])} first: is {what} missing? collect it first"
+    )
+
+
+def _copies(shard: Shard, roots: Sequence[Path]) -> list[Shard]:
+    """The same shard in those of the folders that have it."""
+    return [each for root in roots if (each := replace(shard, root=root)).path.is_file()]
+
+
+def _name(shard: Shard) -> str:
+    return f"{shard.experiment}/{shard.path.name}"
+
+
 def _found(shard: Shard, roots: Sequence[Path]) -> Shard:
     """The same shard in the last of the folders that have it."""
-    there = [each for root in roots if (each := replace(shard, root=root)).path.is_file()]
-    name = f"{shard.experiment}/{shard.path.name}"
-    if not there:
-        raise FileError(
-            f"none of {', '.join(map(str, roots))} has {name}: is a part missing, or unfinished? collect it "
-            "first"
-        )
+    there = _copies(shard, roots)
     for each in there:
         if each.record != there[0].record:
             raise FileError(
-                f"{name} is another one in {each.root} than in {there[0].root}: delete one of them, or "
-                "collect it again"
+                f"{_name(shard)} is another one in {each.root} than in {there[0].root}: delete one of them, "
+                "or collect it again"
             )
     return there[-1]

@@ -6,42 +6,36 @@ moves words less than that, in the model's dtype and on its device, counts as no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import torch
 
 from wordsight.algorithms.divergence import MEASURES, jensen_shannon
-from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.vlm import VLM
 from wordsight.redundancy import ablation, probe
-from wordsight.redundancy.experiments import probes
+from wordsight.redundancy.experiments import AskedPicture, probes
 
 SAMPLE = 32  # tokens of a picture
 
 
-def noise_floors(
-    vlm: VLM, media: Media | Sequence[Media] | MediaInput, questions: Sequence[str], needs: Collection[str]
-) -> dict[str, dict[str, float]]:
+def noise_floors(asked: AskedPicture, needs: Collection[str]) -> dict[str, dict[str, float]]:
     """By experiment that measures divergences, and by column, the largest one (nats) between two orders of
     the same computation, of at most SAMPLE tokens of a prompt, evenly spread.
     """
+    vlm, places = asked.vlm, asked.places
     alone = VLM(vlm.model, vlm.processor, vlm.name, pass_tokens=1, options=vlm.options)
-    whole = vlm.encode(media, questions[0])
-    places = (~whole.visual.is_break).nonzero()[:, 0]
-    content = replace(whole, visual=whole.visual.take(places))
     sample = torch.arange(0, len(places), -(-len(places) // SAMPLE))
     floors = {}
-    for name, question in zip(probes(len(questions)), questions, strict=True):
+    for number, name in enumerate(probes(len(asked.questions))):
         if name in needs:
-            asked = vlm.encode(media, question, visual=whole.visual)
-            part = replace(asked, visual=content.visual.take(sample))
+            part = replace(asked.prompt(number), visual=asked.content.take(sample))
             prompts = [probe.keep_only(part, [i]) for i in range(len(sample))]
             said = (vlm.logits(prompts), alone.logits(prompts))
             floors[name] = {"blind_divergence": float(jensen_shannon(*said).max())}
     ablations: dict[str, Callable[[VLM], ablation.LogitPair]] = {
-        "regional": lambda reader: ablation.ablate_regional(reader, content, sample.tolist()),
-        "global": lambda reader: ablation.ablate_global(reader, whole, places[sample].tolist()),
+        "regional": lambda reader: ablation.ablate_regional(reader, asked.prompt(0), sample.tolist()),
+        "global": lambda reader: ablation.ablate_global(reader, asked.whole, places[sample].tolist()),
     }
     for name, ablate in ablations.items():
         if name in needs:

@@ -7,14 +7,13 @@ single-input experiment. Differs from the released code: every token is probed, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from wordsight.algorithms.divergence import jensen_shannon
-from wordsight.models.cascade import Beginning
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -32,6 +31,7 @@ ARTICLES = tuple(
 )
 RELEASED_ARTICLES = ("A", " A")
 NOISE_FLOOR = 0.02  # nats, see `says_nothing`
+Keep = Callable[[Tensor, Tensor], Sequence[Tensor]]  # columns (R, ...) of rows (R,) and their logits (R, V)
 
 
 @dataclass(frozen=True)
@@ -101,45 +101,65 @@ def probe_tokens(
     holds that many tokens. Where the first word said is one of the `articles`, the next one is read.
     """
     alone = [keep_only(prompt, [i] * repeat) for i in range(len(prompt.visual))]
-    logits = first_words(vlm, alone, articles)  # (N, V)
-    return _probed(vlm, logits, first_words(vlm, [keep_only(prompt, [])], articles), top)
+    (blind,) = first_words(vlm, [keep_only(prompt, [])], articles)
+    return _probe(vlm, first_words(vlm, alone, articles, lambda rows, logits: _columns(logits, blind, top)))
 
 
 def probe_blind(vlm: VLM, prompt: Prompt, top: int = 50) -> TokenProbe:
     """What the model says to the prompt's question without any visual token, as a probe of one row."""
-    blind = first_words(vlm, [keep_only(prompt, [])], ARTICLES)
-    return _probed(vlm, blind, blind, top)
+    (blind,) = first_words(vlm, [keep_only(prompt, [])], ARTICLES)
+    return _probe(vlm, _columns(blind, blind, top))
 
 
-def _probed(vlm: VLM, logits: Tensor, blind: Tensor, top: int) -> TokenProbe:
+def _columns(logits: Tensor, blind: Tensor, top: int) -> list[Tensor]:
+    """Of logits (R, V), those fields of a probe that are tensors."""
     best, tokens = logits.topk(min(top, logits.shape[-1]), -1)
     entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
-    return TokenProbe(
-        tokens,
-        best.softmax(-1),
-        decode_ids(vlm, tokens),
-        1 - entropy / math.log(logits.shape[-1]),
-        jensen_shannon(logits, blind.expand_as(logits)).float(),
-    )
+    divergence = jensen_shannon(logits, blind.expand_as(logits)).float()
+    return [tokens, best.softmax(-1), 1 - entropy / math.log(logits.shape[-1]), divergence]
+
+
+def _probe(vlm: VLM, columns: Sequence[Tensor]) -> TokenProbe:
+    tokens, probabilities, certainty, divergence = columns
+    return TokenProbe(tokens, probabilities, decode_ids(vlm, tokens), certainty, divergence)
 
 
 def first_words(
-    vlm: VLM, prompts: list[Prompt], articles: Sequence[str], *, after: Beginning | None = None
-) -> Tensor:
-    """(B, V) logits of the first word said, or of the second where the first is one of the articles; `after`
-    as in `VLM.logits`.
+    vlm: VLM,
+    prompts: Sequence[Prompt],
+    articles: Sequence[str],
+    keep: Keep = lambda rows, logits: [logits],
+    *,
+    passes: Iterable[Tensor] | None = None,
+) -> list[Tensor]:
+    """Columns (B, ...) of what `keep` makes of the logits (R, V) of a pass, and of which rows (R,) these are:
+    of first words, or of second ones where the first is one of the articles. `passes` are of first words.
     """
-    return past_articles(vlm, prompts, vlm.logits(prompts, after=after), articles)
+    ids, late = _article_ids(vlm, articles) if articles else (), dict[int, int]()
+
+    def noted(rows: Tensor, logits: Tensor) -> Sequence[Tensor]:
+        if ids:
+            said = zip(rows.tolist(), logits.argmax(-1).tolist(), strict=True)
+            late.update((row, token) for row, token in said if token in ids)
+        return keep(rows, logits)
+
+    first = vlm.logits_by_pass(prompts) if passes is None else passes
+    columns = _columns_of(first, torch.arange(len(prompts)), noted)
+    if late:
+        rows = torch.tensor([*late])
+        second = [prompts[row].followed_by(token, vlm.family.generated) for row, token in late.items()]
+        for column, new in zip(columns, _columns_of(vlm.logits_by_pass(second), rows, keep), strict=True):
+            column[rows.to(column.device)] = new
+    return columns
 
 
-def past_articles(vlm: VLM, prompts: list[Prompt], logits: Tensor, articles: Sequence[str]) -> Tensor:
-    """(B, V) these logits of the prompts' first words, but of the second where the first is an article."""
-    if not articles:
-        return logits
-    first, ids = logits.argmax(-1).tolist(), _article_ids(vlm, articles)
-    if late := [i for i, token in enumerate(first) if token in ids]:
-        logits[late] = vlm.logits([prompts[i].followed_by(first[i], vlm.family.generated) for i in late])
-    return logits
+def _columns_of(passes: Iterable[Tensor], rows: Tensor, keep: Keep) -> list[Tensor]:
+    """What is kept of the logits of these rows, which come in passes."""
+    parts, start = [], 0
+    for logits in passes:
+        parts.append(keep(rows[start : start + len(logits)], logits))
+        start += len(logits)
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
 
 
 def decode_ids(vlm: VLM, tokens: Tensor) -> tuple[tuple[str, ...], ...]:

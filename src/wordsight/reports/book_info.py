@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from wordsight._utils.numbers import counted
 from wordsight.redundancy.codebook import ClusteringRecord, CodebookConfig, CodebookInfo, Counts
 from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord
+from wordsight.redundancy.evidence_files import approximation
 from wordsight.redundancy.experiments import TokenSignal
 
 SIGNALS: dict[TokenSignal, str] = {
@@ -61,6 +62,8 @@ def _building(config: CodebookConfig) -> list[tuple[str, str]]:
         rows.append(("condition", condition))
     elif condition:
         rows.append(("redundant if", _redundant(condition, config.get("thresholds"))))
+    if "approximate_global" in config:
+        rows.append(("global divergence", approximation(config["approximate_global"])))
     if "clustering" in config:
         rows += _listed("clustering", _clustered(config["clustering"]))
     if "pruning" in config:

@@ -112,7 +112,7 @@ def comparison(rows: Sequence[Row]) -> Table:
 
 
 def contributions(rows: Sequence[Row]) -> Table:
-    """How much of a score the pictures are worth: (all - blind) / blind."""
+    """How much of a score is due to the pictures."""
     head = (
         "model",
         "task",
@@ -120,7 +120,7 @@ def contributions(rows: Sequence[Row]) -> Table:
         "pictures",
         "all visual tokens",
         "none (blind)",
-        "image contribution",
+        "added by the pictures",
     )
     first = {_model_and_task(row): row for row in reversed(rows)}
     body = [
@@ -130,7 +130,7 @@ def contributions(rows: Sequence[Row]) -> Table:
             f"{row['pictures']}",
             f"{row['unpruned']:.3f}",
             f"{row['blind']:.3f}",
-            percent(row["image_contribution"]),
+            f"{row['unpruned'] - row['blind']:+.3f}",
         )
         for group, row in reversed(first.items())
     ]
