@@ -23,7 +23,7 @@ from choose_codebook import CLUSTERING
 from wordsight import VLM, Clustering, Codebook, CodebookPruner, Evidence, Pruner, UsageError
 from wordsight._utils.files import replacing
 from wordsight.algorithms.selection import cosine_distance, farthest_first
-from wordsight.evaluation.calibration import KEEPS, candidates, mean_over
+from wordsight.evaluation.calibration import KEEPS, candidates
 from wordsight.evaluation.environment import environment
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.statistics import Scores
@@ -216,7 +216,7 @@ def _vary(prepared: PreparedTask, evidence: Evidence, condition: Condition) -> d
 
 
 def _mean(prepared: PreparedTask, method: Method) -> float:
-    scores: Scores = mean_over(prepared, [method(keep) for keep in KEEPS])
+    scores: Scores = np.mean([prepared.run(method(keep))[0] for keep in KEEPS], 0)
     return float(scores.mean())
 
 
