@@ -301,7 +301,8 @@ def _compute_once() -> None:
     assert vlm.fingerprint  # computed here, not in every fork
     VLM.from_pretrained = classmethod(lambda cls, *given: vlm)  # type: ignore[assignment,method-assign]
     VLM.answers = lambda self, prompts, *limit, **options: ["cat"] * len(prompts)  # type: ignore[method-assign]
-    calibrate, analyze, states = calibration.calibrate, intermediate_states.analyze, []
+    plan, analyze, states = calibration.CalibrationPlan, intermediate_states.analyze, []
+    calibrate = plan.results
     tour.COMPARED, tour.METHODS = 2, ("random",)
 
     def pays(*given: Any, **options: Any) -> calibration.Calibration:
@@ -315,7 +316,7 @@ def _compute_once() -> None:
         collecting.collect_evidence(vlm, pictures, folder, ANALYZED)
         return pickle.loads(states[0])
 
-    calibration.calibrate, intermediate_states.analyze = pays, analyze_once
+    plan.results, intermediate_states.analyze = pays, analyze_once  # type: ignore[method-assign]
     measure = _remembered(
         examining.measure_experiments, lambda vlm, picture, questions, needs, *_: (picture.tobytes(), *needs)
     )
@@ -327,7 +328,7 @@ def _compute_once() -> None:
         page.draw = _remembered(page.draw, lambda record, palette: palette)  # type: ignore[attr-defined]
     for owner, name in (  # a command asks these for one thing
         *((token_table, "token_rows"), (record, "explain_tokens"), (prototypes, "inspect_codebook")),
-        *((recommendation, "recommend"), (calibration, "calibrate"), (Codebook, "compact")),
+        *((recommendation, "recommend"), (plan, "results"), (Codebook, "compact")),
         *((tour, "_answers"), (tour, "_drawn"), (tour, "compare")),
     ):
         setattr(owner, name, _remembered(getattr(owner, name), lambda *_: None))

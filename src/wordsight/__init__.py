@@ -14,7 +14,9 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.errors import UsageError as UsageError
     from wordsight.errors import WordsightError as WordsightError
     from wordsight.evaluation.calibration import Calibration as Calibration
+    from wordsight.evaluation.calibration import CalibrationPlan as CalibrationPlan
     from wordsight.evaluation.calibration import calibrate as calibrate
+    from wordsight.evaluation.comparison import Comparison as Comparison
     from wordsight.evaluation.comparison import Settings as Settings
     from wordsight.evaluation.comparison import compare as compare
     from wordsight.evaluation.latency import Timing as Timing
@@ -24,7 +26,9 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.explain.record import ExplainRequest as ExplainRequest
     from wordsight.explain.record import explain_tokens as explain_tokens
     from wordsight.integrations.ray import RayWorkers as RayWorkers
+    from wordsight.integrations.ray import calibrate_on_ray as calibrate_on_ray
     from wordsight.integrations.ray import collect_evidence_on_ray as collect_evidence_on_ray
+    from wordsight.integrations.ray import compare_on_ray as compare_on_ray
     from wordsight.media.images import picture_digest as picture_digest
     from wordsight.media.inputs import MediaInput as MediaInput
     from wordsight.media.sources import open_source as open_source
@@ -114,6 +118,7 @@ _MODULES = {
     "BookPruner": "wordsight.pruners.book",
     "CDPruner": "wordsight.pruners.cdpruner",
     "Calibration": "wordsight.evaluation.calibration",
+    "CalibrationPlan": "wordsight.evaluation.calibration",
     "CenPrune": "wordsight.pruners.cenprune",
     "Chat": "wordsight.models.chat",
     "ClsSimilarity": "wordsight.pruners.cls_similarity",
@@ -124,6 +129,7 @@ _MODULES = {
     "CodebookDPP": "wordsight.pruners.codebook_dpp",
     "CodebookMMR": "wordsight.pruners.codebook_mmr",
     "CodebookPruner": "wordsight.pruners.codebook",
+    "Comparison": "wordsight.evaluation.comparison",
     "Condition": "wordsight.redundancy.criteria",
     "DART": "wordsight.pruners.dart",
     "DivPrune": "wordsight.pruners.divprune",
@@ -190,11 +196,13 @@ _MODULES = {
     "attach": "wordsight.models.attach",
     "build_codebook": "wordsight.redundancy.build",
     "calibrate": "wordsight.evaluation.calibration",
+    "calibrate_on_ray": "wordsight.integrations.ray",
     "collate": "wordsight.models.prompt",
     "collect_evidence": "wordsight.redundancy.collecting",
     "collect_evidence_on_ray": "wordsight.integrations.ray",
     "collect_part": "wordsight.redundancy.collecting",
     "compare": "wordsight.evaluation.comparison",
+    "compare_on_ray": "wordsight.integrations.ray",
     "describe_model": "wordsight.analysis.model_info",
     "explain_tokens": "wordsight.explain.record",
     "fit_scorer": "wordsight.redundancy.scorer",

@@ -9,6 +9,7 @@ import pytest
 
 from wordsight.evaluation import calibration as calibrate
 from wordsight.media.images import find_pictures
+from wordsight.models.vlm import VLM
 from wordsight.redundancy import examining
 from wordsight.redundancy.build import Clustering
 from wordsight.redundancy.codebook import Codebook
@@ -64,11 +65,11 @@ def verdict(calibration, monkeypatch):
     calls = []
 
     def give(pays):
-        def calibrated(vlm, found, task, **options):
-            calls.append((found, task, options))
+        def calibrated(plan, vlm, found):
+            calls.append((plan, found))
             return replace(calibration, record=calibration.record | {"pays": pays})
 
-        monkeypatch.setattr(calibrate, "calibrate", calibrated)
+        monkeypatch.setattr(calibrate.CalibrationPlan, "results", calibrated)
         return calls
 
     return give
@@ -121,10 +122,34 @@ def test_the_tables_end_with_the_verdict(run, verdict, pays, told):
 def test_calibrate_asks_the_validation_split_whatever_it_is_told(run, verdict):
     calls = verdict(pays=False)
     run(*CALIBRATE, "--task", "scenes:split=test,pictures=5")
-    ((_, task, options),) = calls
-    assert (task.split, task.pictures) == ("validation", 5)
-    assert options["questions"] == 20
-    assert (options["clustering"].largest, options["clustering"].images) == (144, 0)
+    ((plan, _),) = calls
+    assert (plan.task.split, plan.task.pictures) == ("validation", 5)
+    assert plan.questions == 20
+    assert (plan.clustering.largest, plan.clustering.images) == (144, 0)
+
+
+def test_a_calibration_that_was_stopped_asks_only_what_is_left(run, folder, monkeypatch):
+    asked, answers = [], VLM.answers
+
+    def counted(vlm, prompts, *options, **given):
+        asked.append(len(prompts))
+        if len(asked) == stop:
+            raise KeyboardInterrupt
+        return answers(vlm, prompts, *options, **given)
+
+    monkeypatch.setattr(VLM, "answers", counted)
+    stop = 0
+    assert run(*CALIBRATE, "--json")[0] == 0
+    whole = len(asked)
+    assert not (folder / "out.cells").exists()
+    stop = whole + 4
+    run(*CALIBRATE, "--json")
+    assert len(list((folder / "out.cells").iterdir())) == 3
+    asked.clear()
+    stop = 0
+    assert run(*CALIBRATE, "--json")[0] == 0
+    assert len(asked) == whole - 3
+    assert not (folder / "out.cells").exists()
 
 
 @pytest.fixture
@@ -145,7 +170,7 @@ def test_evidence_that_is_there_is_read_again(run, verdict, examined, options):
     calls = verdict(pays=False)
     assert run(*CALIBRATE[:4], *options, "--min-images", "0")[0] == 0
     assert not examined
-    assert len(calls[0][0]) == 2 * 144
+    assert len(calls[0][1]) == 2 * 144
 
 
 def test_evidence_that_is_not_there_is_collected_and_kept_beside_the_book(run, folder, verdict, examined):

@@ -195,7 +195,7 @@ def test_intervals_are_corrected_for_two_comparisons(good, by_hand, control):
 @pytest.mark.parametrize("lows", [(0.1, -0.01), (-0.01, 0.1), (0.1, 0.0)])
 def test_a_book_that_does_not_beat_both_controls_does_not_pay(teller, planted, monkeypatch, lows):
     bounds = iter(lows)
-    monkeypatch.setattr(module.PreparedTask, "interval", lambda *_, **__: (next(bounds), 0.2))
+    monkeypatch.setattr(module, "paired_interval", lambda *_: (next(bounds), 0.2))
     monkeypatch.setattr(module, "CRITERIA", {"certainty": CRITERIA["certainty"]})
     assert run(teller, planted).record["pays"] is False
 

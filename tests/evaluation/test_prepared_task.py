@@ -9,7 +9,13 @@ import pytest
 
 from wordsight.errors import MediaError, UsageError
 from wordsight.evaluation.comparison import compare
-from wordsight.evaluation.prepared_task import PreparedTask, check_examples, scores_of, seeded
+from wordsight.evaluation.prepared_task import (
+    PreparedTask,
+    check_examples,
+    paired_interval,
+    scores_of,
+    seeded,
+)
 from wordsight.media import inputs
 from wordsight.media.images import read_picture
 from wordsight.media.inputs import MediaInput
@@ -22,12 +28,6 @@ from wordsight.synthetic.scenes import render
 from wordsight.tasks.base import Example, Task
 
 PICTURES = [render(seed).image for seed in range(2)]
-
-
-def about(*picture_ids):
-    """A prepared task of a question about each of these pictures, that nobody has answered."""
-    examples = [Example("x.png", str(name), "?", "yes", "any") for name in picture_ids]
-    return PreparedTask(None, None, examples, [])
 
 
 def slow_interval(scores, names, level, resamples=2000):
@@ -51,36 +51,36 @@ def test_the_interval_is_that_of_a_slow_bootstrap_over_pictures(seed, level):
     names = np.repeat(np.arange(100), rng.integers(1, 9, 100))
     scores = (rng.random(len(names)) < rng.random(100)[names]).astype(float)
     expected = slow_interval(scores.tolist(), names.tolist(), level)
-    assert about(*names).interval(scores, level=level) == pytest.approx(expected, abs=0.02)
+    assert paired_interval(scores, names, level) == pytest.approx(expected, abs=0.02)
 
 
 def test_the_interval_is_of_95_percent_if_nothing_is_said():
     rng = np.random.default_rng(0)
-    scores, prepared = rng.random(30), about(*range(30))
-    assert prepared.interval(scores) == prepared.interval(scores, level=0.95)
+    scores, names = rng.random(30), range(30)
+    assert paired_interval(scores, names) == paired_interval(scores, names, 0.95)
 
 
 @pytest.mark.parametrize(("level", "quantile"), [(0.5, 1.0), (0.2, 0.32492)])
 def test_the_interval_of_two_pictures_is_worked_out(level, quantile):
     """The error of the mean of 0 and 1 is a half."""
-    found = about(0, 0, 1, 1).interval(np.array([0.0, 0, 1, 1]), level=level)
+    found = paired_interval(np.array([0.0, 0, 1, 1]), [0, 0, 1, 1], level)
     assert found == pytest.approx((0.5 - quantile / 2, 0.5 + quantile / 2), abs=1e-4)
 
 
 def test_the_interval_of_independent_scores_is_that_of_the_normal_distribution():
-    low, high = about(*range(400)).interval(np.array([0.0, 1.0] * 200))
+    low, high = paired_interval(np.array([0.0, 1.0] * 200), range(400))
     assert (low, high) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025), abs=1e-3)
 
 
 def test_questions_about_one_picture_do_not_narrow_the_interval():
-    low, high = about(*np.repeat(range(20), 10)).interval(np.array([0.0] * 100 + [1.0] * 100))
+    low, high = paired_interval(np.array([0.0] * 100 + [1.0] * 100), np.repeat(range(20), 10))
     assert high - low == pytest.approx(2 * 2.093 * 0.5 / 19**0.5, abs=1e-4)
 
 
 def test_the_interval_does_not_depend_on_the_order_of_the_questions():
     scores, names = np.array([0.0, 1, 1, 0, 1, 0]), [0, 0, 1, 1, 2, 2]
     order = [4, 1, 5, 0, 3, 2]
-    assert about(*(names[i] for i in order)).interval(scores[order]) == about(*names).interval(scores)
+    assert paired_interval(scores[order], [names[i] for i in order]) == paired_interval(scores, names)
 
 
 @dataclass(kw_only=True)

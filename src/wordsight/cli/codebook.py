@@ -13,20 +13,23 @@ from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
     SHARE,
     SOURCE,
+    Actors,
     AsJson,
     Column,
     EvidenceFolder,
+    GpusPerActor,
     Model,
     Pictures,
+    Ray,
     as_part,
     as_share,
-    everywhere,
     evidence_folder,
     load_vlm,
     places,
     print_json,
     print_result,
     print_text,
+    ray_workers,
     say,
     say_replaced,
     say_skipped,
@@ -36,7 +39,6 @@ from wordsight.errors import UsageError
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
-    from wordsight.integrations.ray import RayWorkers
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import Codebook
     from wordsight.redundancy.criteria import Condition, Quantile
@@ -52,18 +54,6 @@ Largest = Annotated[
 ]
 MinImages = Annotated[
     int | None, typer.Option(help="keep clusters found in more pictures than this, 16 by default", min=0)
-]
-Ray = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="collect the evidence on Ray: local starts it on this machine, auto is the cluster that this "
-        "machine is in, or HOST:PORT (extra: ray)",
-    ),
-]
-Actors = Annotated[int | None, typer.Option(help="models that Ray loads; as many as fit by default", min=1)]
-GpusPerActor = Annotated[
-    float | None, typer.Option(help="0.5 where two share one; by default 1, if there is any", min=0)
 ]
 
 
@@ -131,8 +121,8 @@ def build(
         only_survivors=keep_embeddings == "survivors",
         approximate_global=global_ == "approximate",
     )
-    workers = _ray_workers(ray, actors, num_gpus_per_actor, model, load)
-    pictures = open_source(everywhere(source) if workers else source, column).first(limit)
+    workers = ray_workers(ray, actors, num_gpus_per_actor, load, model)
+    pictures = open_source(source, column).first(limit)
     collected_in = evidence_folder(evidence, out, source)
     check_destination(out, apart=[*places(source), collected_in])
     chosen.clustering.check_readable(pictures)
@@ -167,44 +157,62 @@ def calibrate(
     limit: Pictures = None,
     largest: Largest = None,
     min_images: MinImages = None,
+    ray: Ray = None,
+    actors: Actors = None,
+    num_gpus_per_actor: GpusPerActor = None,
     model: Model = "demo",
     load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try every criterion on a validation split, and say whether the best book beats its controls."""
+    """Try every criterion on a validation split, and say whether the best book beats its controls.
+
+    What is finished is kept in OUT.cells and in the evidence until all of it is: a stopped run goes on.
+    """
     from wordsight import tasks
-    from wordsight.evaluation.calibration import calibrate as run
-    from wordsight.evaluation.calibration import split_questions
+    from wordsight.evaluation.calibration import CalibrationPlan
+    from wordsight.evaluation.result_cache import cache_beside
     from wordsight.evaluation.statistics import FEWEST_PICTURES
     from wordsight.media.sources import open_source
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import check_destination
     from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
+    from wordsight.redundancy.evidence import Evidence
     from wordsight.reports.calibration import calibration_tables
 
     validation = replace(tasks.make(task), split="validation")
     clustering = _clustering(Clustering(), largest, min_images)
+    workers = ray_workers(ray, actors, num_gpus_per_actor, load, model)
     pictures = open_source(images, column).first(limit)
     collected_in = evidence_folder(evidence, out, images)
     check_destination(out, apart=[*places(images), collected_in, *validation.files])
     clustering.check_readable(pictures)
-    vlm = load_vlm(model, load)
-    _, testing = split_questions(vlm, validation, questions)  # refuses what cannot be asked, before the work
+    plan = CalibrationPlan(task=validation, questions=questions, clustering=clustering)
+    _, testing = plan.halves
     if (count := len({example.picture_id for example in testing})) < FEWEST_PICTURES:
         say(
             f"note: {counted(count, 'picture')} will test the book, and none pays on fewer than "
             f"{FEWEST_PICTURES}; more --questions are about more pictures"
         )
     say_replaced(out)
-    plan = EvidencePlan(clustering=clustering, approximate_global=None)
-    collected = collect_evidence(vlm, pictures, collected_in, plan)
-    say_skipped(collected.skipped)
-    calibration = run(vlm, collected, validation, questions=questions, clustering=clustering)
-    if calibration.record["pays"]:
-        calibration.book.save_pretrained(out)
-        say(f"{counted(len(calibration.book.prototypes), 'prototype')} in {out}")
-    else:
-        say("no codebook written: the best of these does not pay on this model and task")
+    with cache_beside(out) as cache:
+        plan = replace(plan, cache=cache)
+        if workers:
+            from wordsight.integrations.ray import calibrate_on_ray
+
+            calibration = calibrate_on_ray(workers, list(pictures), collected_in, plan)
+            say_skipped(Evidence.load(collected_in).skipped)
+        else:
+            vlm = load_vlm(model, load)
+            plan.check(vlm)  # before the work
+            evidence_plan = EvidencePlan(clustering=clustering, approximate_global=None)
+            collected = collect_evidence(vlm, pictures, collected_in, evidence_plan)
+            say_skipped(collected.skipped)
+            calibration = plan.results(vlm, collected)
+        if calibration.record["pays"]:
+            calibration.book.save_pretrained(out)
+            say(f"{counted(len(calibration.book.prototypes), 'prototype')} in {out}")
+        else:
+            say("no codebook written: the best of these does not pay on this model and task")
     print_result(calibration.record, calibration_tables, as_json=as_json)
 
 
@@ -329,25 +337,6 @@ def _part(given: str | None, ray: str | None) -> tuple[int, int] | None:
         rank, size = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
         given = f"{rank}/{size}" if rank and size and size != "1" else None
     return None if given is None else as_part(given)
-
-
-def _ray_workers(
-    address: str | None, actors: int | None, gpus: float | None, model: str, options: LoadOptions | None
-) -> RayWorkers | None:
-    """What --ray asks for. Raises UsageError if there is only a part of it."""
-    from wordsight.integrations.ray import RayWorkers
-
-    if address is not None:
-        return RayWorkers(
-            model=everywhere(model) if os.path.isdir(model) else model,
-            options=options,
-            address=address,
-            actors=actors,
-            gpus=gpus,
-        )
-    if actors is not None or gpus is not None:
-        raise UsageError("--actors and --num-gpus-per-actor are of --ray, which is missing")
-    return None
 
 
 def _save(book: Codebook, out: Path, as_json: bool) -> None:

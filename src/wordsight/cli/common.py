@@ -20,6 +20,7 @@ from wordsight.errors import UsageError, WordsightError, shown
 from wordsight.models.load_options import Dtype, GenerationOptions, LoadOptions, Quantization, named_values
 
 if TYPE_CHECKING:
+    from wordsight.integrations.ray import RayWorkers
     from wordsight.media.inputs import MediaInput
     from wordsight.pruners.base import Pruner
 
@@ -44,6 +45,18 @@ Questions = Annotated[
 ]
 QuestionPictures = Annotated[
     int | None, typer.Option(help="ask only about the first so many pictures", min=1)
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="do the work on Ray: local starts it on this machine, auto is the cluster that this machine is "
+        "in, or HOST:PORT (extra: ray)",
+    ),
+]
+Actors = Annotated[int | None, typer.Option(help="models that Ray loads; as many as fit by default", min=1)]
+GpusPerActor = Annotated[
+    float | None, typer.Option(help="0.5 where two share one; by default 1, if there is any", min=0)
 ]
 Frames = Annotated[int | None, typer.Option(help="of a video, evenly spread; 8 by default", min=1)]
 Fps = Annotated[float | None, typer.Option(help="or so many frames a second")]
@@ -77,12 +90,21 @@ def as_part(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def everywhere(source: str) -> str:
-    """A source as processes call it that are in other folders."""
-    from wordsight.media.addresses import is_remote
-    from wordsight.media.images import without_scheme
+def ray_workers(
+    address: str | None,
+    actors: int | None,
+    gpus: float | None,
+    options: LoadOptions | None,
+    model: str = "demo",
+) -> RayWorkers | None:
+    """What --ray asks for. Raises UsageError if there is only a part of it."""
+    from wordsight.integrations.ray import RayWorkers
 
-    return source if is_remote(source) else os.path.abspath(without_scheme(source))
+    if address is not None:
+        return RayWorkers(model=model, options=options, address=address, actors=actors, gpus=gpus)
+    if actors is not None or gpus is not None:
+        raise UsageError("--actors and --num-gpus-per-actor are of --ray, which is missing")
+    return None
 
 
 def evidence_folder(evidence: Path | None, out: Path, source: str) -> Path:

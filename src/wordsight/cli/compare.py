@@ -13,9 +13,12 @@ from wordsight.cli.common import (
     SHARE,
     SPEC,
     TOKENS,
+    Actors,
     AsJson,
+    GpusPerActor,
     QuestionPictures,
     Questions,
+    Ray,
     Show,
     as_part,
     budgets,
@@ -24,6 +27,7 @@ from wordsight.cli.common import (
     print_json,
     print_result,
     print_text,
+    ray_workers,
     say_replaced,
     takes_load_options,
 )
@@ -31,11 +35,12 @@ from wordsight.errors import UsageError
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator, Sequence
 
     from wordsight.evaluation.comparison import Comparison
     from wordsight.evaluation.result_cache import Place
     from wordsight.evaluation.results import Results
+    from wordsight.integrations.ray import RayWorkers
     from wordsight.models.vlm import VLM
 
 
@@ -69,6 +74,9 @@ def compare(
         str | None,
         typer.Option(help="measure one of several parts alone, as 0/4, the first of four, into OUT.cells"),
     ] = None,
+    ray: Ray = None,
+    actors: Actors = None,
+    num_gpus_per_actor: GpusPerActor = None,
     show: Show = None,
     load: LoadOptions | None = None,
     as_json: AsJson = False,
@@ -77,7 +85,7 @@ def compare(
 
     With --out, what is finished is kept in OUT.cells until all of it is: a run that was killed goes on there,
     and processes that are given a --part each share it. The same command without --part collects what they
-    measured. OUT has every answer, which `wordsight answers OUT` lists.
+    measured. With --ray, actors share it. OUT has every answer, which `wordsight answers OUT` lists.
     """
     from wordsight import pruners, tasks
     from wordsight._utils.registry import refuse_duplicates, spec
@@ -98,23 +106,23 @@ def compare(
     models = model or ["demo"]
     refuse_duplicates("model", models)
     asked_from = [file for each in chosen for file in each.files]
-    share = _part(part, out, report)
+    workers = ray_workers(ray, actors, num_gpus_per_actor, load)
+    share = _part(part, out, report, workers)
     if out:
         check_results(out, apart=asked_from)
     if report:
         check_report(report, apart=[*asked_from, *filter(None, [out])])
     clock = Timing(rounds=timing, batch=batch) if timing else None
-    vlms = (load_vlm(each, load) for each in models)
 
     def comparison(cache: Path | None) -> Comparison:
         settings = Settings(reference=asked, timing=clock, cache=cache, pictures=pictures)
         return Comparison(chosen, methods, limit, settings)
 
     if share and out:
-        part_record = comparison(cache_folder(out)).measure_part(vlms, share)
+        part_record = comparison(cache_folder(out)).measure_part(_loaded(models, load), share)
         print_json(part_record) if as_json else print_text(_missing(part_record["missing"]))
         return
-    results = _collected(comparison, vlms, out, report)
+    results = _collected(lambda cache: _measured(comparison(cache), models, load, workers), out, report)
     listed = [answers_table(answers_record(results, show))] if show else []
     print_result(
         results.as_json(),
@@ -123,12 +131,7 @@ def compare(
     )
 
 
-def _collected(
-    comparison: Callable[[Path | None], Comparison],
-    vlms: Iterable[VLM],
-    out: Path | None,
-    report: Path | None,
-) -> Results:
+def _collected(measured: Callable[[Path | None], Results], out: Path | None, report: Path | None) -> Results:
     """The results, of what was measured before and what is measured now, in their files too."""
     from wordsight.evaluation.result_cache import cache_beside
     from wordsight.reports.folder import write_report
@@ -136,7 +139,7 @@ def _collected(
     for place in filter(None, (out, report)):
         say_replaced(place)
     with cache_beside(out) as cache:
-        results = comparison(cache).results(vlms)
+        results = measured(cache)
         results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
         if report:
             write_report(results, report)
@@ -145,8 +148,30 @@ def _collected(
     return results
 
 
-def _part(text: str | None, out: Path | None, report: Path | None) -> tuple[int, int] | None:
-    """What --part asks for. Raises UsageError if there is no place for it."""
+def _loaded(models: Sequence[str], load: LoadOptions | None) -> Iterator[VLM]:
+    """The models, one at a time."""
+    return (load_vlm(each, load) for each in models)
+
+
+def _measured(
+    comparison: Comparison, models: Sequence[str], load: LoadOptions | None, workers: RayWorkers | None
+) -> Results:
+    """The results, measured here or by the workers."""
+    if not workers:
+        return comparison.results(_loaded(models, load))
+    from wordsight.integrations.ray import compare_on_ray
+
+    return compare_on_ray(workers, comparison, models)
+
+
+def _part(
+    text: str | None, out: Path | None, report: Path | None, workers: RayWorkers | None
+) -> tuple[int, int] | None:
+    """What --part asks for. Raises UsageError if there is no place for it, or for what workers measure."""
+    if text and workers:
+        raise UsageError("--part is for processes that share the work without Ray; leave it or --ray out")
+    if workers and (not out or is_stream(out)):
+        raise UsageError("--ray measures into OUT.cells: give --out, in a folder that all machines share")
     if text is None:
         return None
     part = as_part(text)

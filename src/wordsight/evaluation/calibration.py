@@ -6,9 +6,11 @@ best book has to beat random tokens AND a book of random tokens, on questions th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -16,8 +18,10 @@ from typing_extensions import TypedDict
 from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
+from wordsight.evaluation.comparison import TaskRun
 from wordsight.evaluation.environment import Environment, environment
-from wordsight.evaluation.prepared_task import PreparedTask, check_examples
+from wordsight.evaluation.prepared_task import check_examples, paired_interval
+from wordsight.evaluation.result_cache import ResultCache
 from wordsight.evaluation.statistics import FEWEST_PICTURES, Interval, Scores
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
@@ -25,7 +29,7 @@ from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.codebook import Codebook
-from wordsight.redundancy.criteria import CRITERIA, ConditionRecord
+from wordsight.redundancy.criteria import CRITERIA, Condition, ConditionRecord
 from wordsight.redundancy.evidence import Evidence
 from wordsight.redundancy.silence import SilenceRecord, share_silent
 from wordsight.tasks.base import Example, Task
@@ -34,6 +38,7 @@ FORMAT = 1
 KEEPS = (0.2, 0.1, 0.05)
 SHARES = (0.3, 0.5, 0.7)
 CONTROL_SEEDS = (0, 1, 2)
+T = TypeVar("T")
 
 
 class QuestionCounts(TypedDict):
@@ -89,105 +94,182 @@ def calibrate(
     FEWEST_PICTURES pictures or more.
     Raises UsageError if the evidence is of another model or no criterion leaves a prototype.
     """
-    first, second = split_questions(vlm, task, questions)
-    random_codebook(evidence, 1).check(vlm)
-    books = candidates(evidence, clustering or Clustering())
-    choosing = _choosing(PreparedTask.of(vlm, task, first), books)
-    best = max(choosing, key=choosing.__getitem__)
-    book = books[best]
-    testing = PreparedTask.of(vlm, task, second)
-    scores = mean_over(testing, _pruners(book))
-    controls = _controls(testing, evidence, len(book.prototypes))
-    level = 1 - 0.05 / len(controls)
-    condition = book.config["condition"]
-    assert not isinstance(condition, str), "a candidate is built by a condition"
-    differences = {
-        name: [float((scores - other).mean()), *testing.interval(scores - other, level=level)]
-        for name, other in controls.items()
-    }
-    pictures = len(set(testing.pictures))
-    enough = pictures >= FEWEST_PICTURES
-    record: CalibrationRecord = {
-        "format": FORMAT,
-        "pays": enough and all(low > 0 for _, low, _ in differences.values()),
-        "pictures": pictures,
-        "enough_pictures": enough,
-        "chosen": best,
-        "settings": condition,
-        "prototypes": len(book.prototypes),
-        "task": spec(task),
-        "keeps": list(KEEPS),
-        "silence": share_silent(evidence.signals["blind_divergence"], pictures=evidence.examined),
-        "choosing": choosing,
-        "testing": {
-            "all visual tokens": float(testing.whole.mean()),
-            "none": float(testing.blind.mean()),
-            best: float(scores.mean()),
-            **{name: float(values.mean()) for name, values in controls.items()},
-        },
-        "difference_to": differences,
-        "level": level,
-        "questions": {"choosing": len(first), "testing": len(second)},
-        "environment": environment(vlm),
-    }
-    return Calibration(book, record)
+    plan = CalibrationPlan(task=task, questions=questions, clustering=clustering or Clustering())
+    return plan.results(vlm, evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationPlan:
+    """What `calibrate` is asked, in plain values that can be pickled: any number of processes can each try
+    some of the books, on a model that they have loaded.
+
+    cache  the folder to keep finished results in: a run that was killed goes on from them.
+    """
+
+    task: Task
+    questions: int = 600
+    clustering: Clustering = field(default_factory=Clustering)
+    cache: Path | None = None
+
+    @cached_property
+    def halves(self) -> tuple[list[Example], list[Example]]:
+        """The first questions of the task in two parts that share no picture: to choose by, and to test.
+        Raises UsageError if they are about fewer than two.
+        """
+        examples = self.task.first(self.questions)
+        pictures = list(dict.fromkeys(example.picture_id for example in examples))
+        if len(pictures) < 4:
+            raise UsageError(
+                f"expected questions about at least four pictures, two to choose by and two to test, got "
+                f"{len(pictures)}"
+            )
+        early = set(pictures[: len(pictures) // 2])
+        first = [example for example in examples if example.picture_id in early]
+        return first, [example for example in examples if example.picture_id not in early]
+
+    def check(self, vlm: VLM) -> None:
+        """Raises UsageError if one of the questions cannot be asked."""
+        check_examples(vlm, self.task, [example for half in self.halves for example in half])
+
+    def results(self, vlm: VLM, evidence: Evidence) -> Calibration:
+        """See `calibrate`."""
+        self.check(vlm)
+        random_codebook(evidence, 1).check(vlm)
+        trials = Trials(self, evidence, vlm)
+        return self.decide(
+            evidence, environment(vlm), lambda jobs: [*map(trials, track(jobs, "trying books", len(jobs)))]
+        )
+
+    def decide(self, evidence: Evidence, made_in: Environment, run: Run) -> Calibration:
+        """Choose a book and test it; `run` has jobs done by `Trials` of this plan and evidence, side by side
+        if it can, and returns what comes of them in their order.
+        """
+        tries = conditions()
+        tried = run([partial(Trials.choose, condition=condition) for condition in tries.values()])
+        books = _built(dict(zip(tries, tried, strict=True)))
+        best = max(books, key=lambda label: books[label][1])
+        book, _ = books[best]
+        drawn = [random_codebook(evidence, len(book.prototypes), seed) for seed in CONTROL_SEEDS]
+        methods: list[Sequence[Pruner]] = [
+            _pruners(book),
+            [Random(keep=keep) for keep in KEEPS],
+            *map(_pruners, drawn),
+        ]
+        (whole, blind), scores, random_tokens, *random_books = run(
+            [Trials.unpruned_and_blind, *(partial(Trials.test, pruners=each) for each in methods)]
+        )
+        controls = {
+            "random tokens": random_tokens,
+            "codebooks of random tokens": np.mean(random_books, 0),
+        }
+        first, second = self.halves
+        pictures = [example.picture_id for example in second]
+        level = 1 - 0.05 / len(controls)
+        condition = book.config["condition"]
+        assert not isinstance(condition, str), "a candidate is built by a condition"
+        differences = {
+            name: [float((scores - other).mean()), *paired_interval(scores - other, pictures, level)]
+            for name, other in controls.items()
+        }
+        enough = len(set(pictures)) >= FEWEST_PICTURES
+        record: CalibrationRecord = {
+            "format": FORMAT,
+            "pays": enough and all(low > 0 for _, low, _ in differences.values()),
+            "pictures": len(set(pictures)),
+            "enough_pictures": enough,
+            "chosen": best,
+            "settings": condition,
+            "prototypes": len(book.prototypes),
+            "task": spec(self.task),
+            "keeps": list(KEEPS),
+            "silence": share_silent(evidence.signals["blind_divergence"], pictures=evidence.examined),
+            "choosing": {label: accuracy for label, (_, accuracy) in books.items()},
+            "testing": {
+                "all visual tokens": float(whole.mean()),
+                "none": float(blind.mean()),
+                best: float(scores.mean()),
+                **{name: float(values.mean()) for name, values in controls.items()},
+            },
+            "difference_to": differences,
+            "level": level,
+            "questions": {"choosing": len(first), "testing": len(second)},
+            "environment": made_in,
+        }
+        return Calibration(book, record)
+
+
+class Trials:
+    """What is tried for a calibration on one model: each result is measured into the cache by itself."""
+
+    def __init__(self, plan: CalibrationPlan, evidence: Evidence, vlm: VLM) -> None:
+        self._evidence, self._clustering = evidence, plan.clustering
+        cache = ResultCache(plan.cache)
+        self._choosing, self._testing = (TaskRun(vlm, plan.task, half, (), cache) for half in plan.halves)
+
+    def __call__(self, job: Job) -> Any:
+        """Do what `CalibrationPlan.decide` asks for."""
+        return job(self)
+
+    def choose(self, condition: Condition) -> tuple[Codebook, float] | str:
+        """The book of a condition with its accuracy on the questions that choose, or why there is none."""
+        book = _book(self._evidence, condition, self._clustering)
+        return book if isinstance(book, str) else (book, float(_mean(self._choosing, _pruners(book)).mean()))
+
+    def test(self, pruners: Sequence[Pruner]) -> Scores:
+        """The score of every question that tests, mean over the pruners."""
+        self._choosing.release()
+        return _mean(self._testing, pruners)
+
+    def unpruned_and_blind(self) -> tuple[Scores, Scores]:
+        """The same with all visual tokens, and with none."""
+        self._choosing.release()
+        whole, blind = (np.array(self._testing.result(each).scores) for each in self._testing.measurements)
+        return whole, blind
+
+
+Job = Callable[[Trials], Any]
+Run = Callable[[Sequence[Job]], list[Any]]
 
 
 def candidates(
     evidence: Evidence, clustering: Clustering, shares: tuple[float, ...] = SHARES
 ) -> dict[str, Codebook]:
-    """A book for every named criterion, with its quantiles at each share; those left empty are not there."""
-    books: dict[str, Codebook] = {}
-    reasons = []
+    """A book for every condition that is tried; those left empty are not there."""
+    tries = conditions(shares)
+    return _built({label: _book(evidence, condition, clustering) for label, condition in tries.items()})
+
+
+def conditions(shares: tuple[float, ...] = SHARES) -> dict[str, Condition]:
+    """Every named criterion, with its quantiles at each share."""
+    found: dict[str, Condition] = {}
     for name, condition in CRITERIA.items():
         at_shares = {f"{name} q{share}": condition.at(share) for share in shares}
-        for label, moved in at_shares.items() if condition.at(1) != condition else [(name, condition)]:
-            try:
-                books[label] = build_codebook(evidence, moved, clustering)
-            except UsageError as error:
-                reasons.append(f"{label}: {error}")
-    if not books:
-        raise UsageError(reasons[0])
-    return books
+        found |= at_shares if condition.at(1) != condition else {name: condition}
+    return found
 
 
-def mean_over(prepared: PreparedTask, pruners: Sequence[Pruner]) -> Scores:
+def _book(evidence: Evidence, condition: Condition, clustering: Clustering) -> Codebook | str:
+    """The book, or why there is none."""
+    try:
+        return build_codebook(evidence, condition, clustering)
+    except UsageError as error:
+        return str(error)
+
+
+def _built(tried: Mapping[str, T | str]) -> dict[str, T]:
+    """What was built. Raises UsageError, with the first reason, if that is nothing."""
+    built = {label: each for label, each in tried.items() if not isinstance(each, str)}
+    if not built:
+        label, reason = next(iter(tried.items()))
+        raise UsageError(f"{label}: {reason}")
+    return built
+
+
+def _mean(run: TaskRun, pruners: Sequence[Pruner]) -> Scores:
     """The score of every question, mean over the pruners."""
-    scores: Scores = np.mean([prepared.run(pruner)[0] for pruner in pruners], 0)
+    scores: Scores = np.mean([run.result(run.of(pruner)).scores for pruner in pruners], 0)
     return scores
-
-
-def split_questions(vlm: VLM, task: Task, questions: int) -> tuple[list[Example], list[Example]]:
-    """The first questions of the task in two parts that share no picture. Raises UsageError if they are about
-    fewer than two, or one of them cannot be asked.
-    """
-    examples = task.first(questions)
-    pictures = list(dict.fromkeys(example.picture_id for example in examples))
-    if len(pictures) < 4:
-        raise UsageError(
-            f"expected questions about at least four pictures, two to choose by and two to test, got "
-            f"{len(pictures)}"
-        )
-    check_examples(vlm, task, examples)
-    early = set(pictures[: len(pictures) // 2])
-    first = [example for example in examples if example.picture_id in early]
-    return first, [example for example in examples if example.picture_id not in early]
-
-
-def _choosing(prepared: PreparedTask, books: dict[str, Codebook]) -> dict[str, float]:
-    """The accuracy of every book."""
-    tried = track(books.items(), "trying criteria", len(books))
-    return {name: float(mean_over(prepared, _pruners(book)).mean()) for name, book in tried}
 
 
 def _pruners(book: Codebook) -> list[Pruner]:
     return [CodebookPruner(codebook=book, keep=keep) for keep in KEEPS]
-
-
-def _controls(prepared: PreparedTask, evidence: Evidence, count: int) -> dict[str, Scores]:
-    """The scores of random tokens, and of books of so many random tokens."""
-    books = [random_codebook(evidence, count, seed) for seed in CONTROL_SEEDS]
-    return {
-        "random tokens": mean_over(prepared, [Random(keep=keep) for keep in KEEPS]),
-        "codebooks of random tokens": np.mean([mean_over(prepared, _pruners(book)) for book in books], 0),
-    }

@@ -16,7 +16,7 @@ from wordsight._utils.options import Count, check_options
 from wordsight._utils.progress import track
 from wordsight._utils.registry import refuse_duplicates, spec
 from wordsight.errors import UsageError, unknown
-from wordsight.evaluation.environment import Weights, describe_weights, machine
+from wordsight.evaluation.environment import describe_weights, machine
 from wordsight.evaluation.latency import Timing
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED, Baselines, Metrics, mean_metrics
 from wordsight.evaluation.prepared_task import (
@@ -36,6 +36,7 @@ from wordsight.evaluation.result_cache import (
     ResultCache,
     RunResult,
     Selection,
+    result_name,
 )
 from wordsight.evaluation.results import Answered, Results, Row, TaskAnswers
 from wordsight.models.prompt import Prompt
@@ -115,22 +116,22 @@ class Comparison:
 
     def results(self, models: VLM | Iterable[VLM]) -> Results:
         """See `compare`."""
+        found: list[Results] = []
+        self._each_model(models, lambda vlm, runs: found.append(self._results(vlm, runs)))
+        return joined(found)
+
+    def _results(self, vlm: VLM, runs: Sequence[TaskRun]) -> Results:
+        """Those of one model."""
         reference = _reference(self.settings.reference, self.pruners)
-        described: list[Weights] = []
         rows: list[Row] = []
         answers: list[TaskAnswers] = []
-
-        def of_model(vlm: VLM, runs: Sequence[TaskRun]) -> None:
-            described.append(describe_weights(vlm))
-            for run in runs:
-                rows.extend(run.rows(reference))
-                answers.append(run.answers())
-                run.release()
-            if len(runs) > 1:
-                rows.extend(mean_rows(runs, reference))
-
-        self._each_model(models, of_model)
-        return Results(rows, {**machine(), "models": described}, self.selection, answers)
+        for run in runs:
+            rows.extend(run.rows(reference))
+            answers.append(run.answers())
+            run.release()
+        if len(runs) > 1:
+            rows.extend(mean_rows(runs, reference))
+        return Results(rows, {**machine(), "models": [describe_weights(vlm)]}, self.selection, answers)
 
     def measure_part(self, models: VLM | Iterable[VLM], part: tuple[int, int]) -> PartRecord:
         """Measure one part, the first of so many being 0, of all that the results take into the cache, and
@@ -143,20 +144,31 @@ class Comparison:
             raise UsageError(f"there is no part {number} of {parts}: expected one from 0 to {parts - 1}")
         if not self.settings.cache:
             raise UsageError("a part is measured into a cache: give Settings(cache=folder)")
-        keys: list[tuple[Place, MadeWith]] = []
+        places: dict[str, Place] = {}
 
         def of_model(vlm: VLM, runs: Sequence[TaskRun]) -> None:
-            for run in runs:
-                for measurement in run.measurements:
-                    if len(keys) % parts == number:
-                        run.result(measurement)
-                    keys.append(run.key(measurement))
-                run.release()
+            cells = Cells(runs)
+            for name, (run, measurement) in cells.all.items():
+                if len(places) % parts == number:
+                    cells(name)
+                places[name] = run.key(measurement)[0]
 
         self._each_model(models, of_model)
         cache = ResultCache(self.settings.cache)
-        missing = [place for place, made_with in keys if not cache.has(place, made_with)]
+        missing = [place for name, place in places.items() if not cache.has(name)]
         return {"format": PART_FORMAT, "part": number, "parts": parts, "missing": missing}
+
+    def cells(self, vlm: VLM) -> Cells:
+        """All that the results on one model take, each to be measured into the cache by itself.
+
+        Raises what `compare` raises.
+        """
+        return Cells(self._runs(vlm, ResultCache(self.settings.cache)))
+
+    def missing(self, vlm: VLM) -> list[str]:
+        """The names of the cells that are not in the cache."""
+        cache = ResultCache(self.settings.cache)
+        return [name for name in self.cells(vlm).all if not cache.has(name)]
 
     def _each_model(
         self, models: VLM | Iterable[VLM], work: Callable[[VLM, Sequence[TaskRun]], None]
@@ -314,8 +326,12 @@ class TaskRun:
             budget = Budget.of(pruner)
             if budget not in [each.budget for each in found if each.name == RESIZED]:
                 found.append(Measurement(RESIZED, budget, partial(self._resized, budget)))
-            found.append(Measurement(spec(pruner), budget, partial(self._pruned, pruner), pruner))
+            found.append(self.of(pruner))
         return found
+
+    def of(self, pruner: Pruner) -> Measurement:
+        """That of a pruner."""
+        return Measurement(spec(pruner), Budget.of(pruner), partial(self._pruned, pruner), pruner)
 
     def release(self) -> None:
         """Let go of the encoded pictures; what was measured stays."""
@@ -389,6 +405,53 @@ class TaskRun:
     def _questions_digest(self) -> str:
         """What tells these questions from others under the same name."""
         return questions_digest(self.examples)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The results of a few runs by their names in the cache, which are the same in all processes whose
+    machines are alike.
+    """
+
+    runs: Sequence[TaskRun]
+
+    @cached_property
+    def all(self) -> dict[str, tuple[TaskRun, Measurement]]:
+        """Each by its name, run by run."""
+        return {
+            result_name(*run.key(measurement)): (run, measurement)
+            for run in self.runs
+            for measurement in run.measurements
+        }
+
+    def __call__(self, name: str) -> int:
+        """Have a result in the cache; how many answers it has. The pictures of one run are held.
+
+        Raises UsageError if there is none of this name.
+        """
+        if name not in self.all:
+            raise UsageError(
+                "this worker would measure something else than was asked for: its device, its threads or "
+                "versions of its packages differ from those of the first worker; use machines of one kind"
+            )
+        run, measurement = self.all[name]
+        for other in self.runs:
+            if other is not run:
+                other.release()
+        return sum(map(len, run.result(measurement).answers))
+
+
+def joined(results: Sequence[Results]) -> Results:
+    """The results on several models as those of one comparison."""
+    return Results(
+        [row for each in results for row in each.rows],
+        {
+            **(results[0].environment if results else machine()),
+            "models": [model for each in results for model in each.environment["models"]],
+        },
+        results[0].asked if results else None,
+        [answers for each in results for answers in each.answers],
+    )
 
 
 def _measured(answers: list[list[str]], kept: float) -> Measured:

@@ -109,15 +109,16 @@ class PreparedTask:
             counts += [tokens_read(self.vlm.model, prompt) for prompt in prompts]
         return answers, float(np.mean(counts))
 
-    def interval(self, differences: Scores, level: float = 0.95) -> tuple[float, float]:
-        """The interval of the mean difference of two runs' scores, over pictures, of which there are two."""
-        low, high = interval(differences, self.pictures, level, ends=DIFFERENCES)
-        assert low is not None, "there are two pictures or more"
-        assert high is not None, "there are two pictures or more"
-        return low, high
-
     def _answers(self, prompts: list[Prompt]) -> list[str]:
         return self.vlm.answers(prompts, answer_length(self.vlm, self.task))
+
+
+def paired_interval(differences: Scores, pictures: Sequence[str], level: float = 0.95) -> tuple[float, float]:
+    """The interval of the mean difference of two runs' scores, over pictures, of which there are two."""
+    low, high = interval(differences, pictures, level, ends=DIFFERENCES)
+    assert low is not None, "there are two pictures or more"
+    assert high is not None, "there are two pictures or more"
+    return low, high
 
 
 def answer_length(vlm: VLM, task: Task) -> int:

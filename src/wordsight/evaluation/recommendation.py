@@ -22,7 +22,7 @@ from wordsight.errors import UsageError
 from wordsight.evaluation.environment import Environment, environment
 from wordsight.evaluation.latency import BatchLatency, Timing
 from wordsight.evaluation.metrics import RESIZED, UNPRUNED
-from wordsight.evaluation.prepared_task import PreparedTask, check_examples
+from wordsight.evaluation.prepared_task import PreparedTask, check_examples, paired_interval
 from wordsight.evaluation.racing import LEVEL, Values, race
 from wordsight.evaluation.statistics import FEWEST_PICTURES, pictures_needed
 from wordsight.evaluation.verdict import (
@@ -242,7 +242,10 @@ def _confirm(
         "tokens": {UNPRUNED: _tokens(prepared), RESIZED: _tokens(smaller)}
         | {name: kept for name, (_, kept) in runs.items()},
         "difference_to": {
-            name: [float((scores[leader] - each).mean()), *prepared.interval(scores[leader] - each)]
+            name: [
+                float((scores[leader] - each).mean()),
+                *paired_interval(scores[leader] - each, prepared.pictures),
+            ]
             for name, each in scores.items()
             if name != leader
         },

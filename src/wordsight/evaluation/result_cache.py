@@ -119,7 +119,7 @@ class ResultCache:
 
     def get(self, place: Place, made_with: MadeWith, measure: Callable[[], Measured]) -> Measured:
         """The result that was finished at this place with just that, or the one that is measured now."""
-        path = self._path(place, made_with)
+        path = self._path(result_name(place, made_with))
         if path is None:
             return measure()
         if path.is_file():
@@ -130,18 +130,18 @@ class ResultCache:
             draft.write_text(text)
         return result
 
-    def has(self, place: Place, made_with: MadeWith) -> bool:
-        """Whether this result is finished."""
-        path = self._path(place, made_with)
+    def has(self, name: str) -> bool:
+        """Whether the result of this name is finished."""
+        path = self._path(name)
         return path is not None and path.is_file()
 
-    def _path(self, place: Place, made_with: MadeWith) -> Path | None:
-        return self.folder / f"{_digest(place, made_with)}.json" if self.folder else None
+    def _path(self, name: str) -> Path | None:
+        return self.folder / f"{name}.json" if self.folder else None
 
 
 def _read(path: Path) -> CachedResult:
     record = CACHED.read(path)
-    if path.stem != _digest(record["place"], record["made_with"]):
+    if path.stem != result_name(record["place"], record["made_with"]):
         raise CACHED.unusable(path, f"it is that of {record['place']['pruner']}, under another name")
     made_with, answers = record["made_with"], record["result"]["answers"]
     if [len(each) for each in answers] != [made_with["count"]] * made_with["seeds"]:
@@ -178,6 +178,7 @@ def cache_beside(out: Path | None) -> Iterator[Path | None]:
             folder.rmdir()
 
 
-def _digest(place: Place, made_with: MadeWith) -> str:
+def result_name(place: Place, made_with: MadeWith) -> str:
+    """What the file of a result is called: a digest of all that tells it from others."""
     text = json_text([place, made_with], indent=None, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,43 +1,49 @@
-"""Ray: evidence is collected by a pool of actors, each with the model, on one machine or on a cluster.
+"""Ray: a pool of actors, each with the model, collects evidence, compares pruners and calibrates codebooks,
+on one machine or on a cluster.
 
-Ray Data hands the jobs out, one at a time, and brings actors back that died. The folder of evidence has to be
-one that all machines share.
+Jobs are handed out one at a time; what comes of them lies in a folder that all machines share. Ray brings
+actors back that died.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import pickle
 import socket
+import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from importlib import import_module
 from importlib.util import find_spec
 from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from wordsight._utils.notes import listen_to_notes, tell
 from wordsight._utils.numbers import counted
 from wordsight._utils.progress import track
-from wordsight.errors import FileError, UsageError, WordsightError
+from wordsight.errors import FileError, UsageError, WordsightError, located
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
+    from wordsight.evaluation.calibration import Calibration, CalibrationPlan
+    from wordsight.evaluation.comparison import Comparison
+    from wordsight.evaluation.results import Results
     from wordsight.media.picture_files import PictureFile
+    from wordsight.models.vlm import VLM
     from wordsight.redundancy.collecting import EvidencePlan
     from wordsight.redundancy.evidence import Evidence
-    from wordsight.redundancy.examining import EvidenceJob
 
 RETRIES = 2  # of a job whose worker died
 # Nothing is reported to anybody unasked, and what is told of dying workers is ours.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 EXPECTED = "expected HOST:PORT of a cluster's head, auto for the one that this machine is in, or local"
 REPORTS = 10  # of how far the work is, at most
+Work = Callable[[Any], Any]  # what does a job
 PROCESS_BYTES = 2**30  # of an actor beside its model; half of it was measured
 
 
@@ -58,15 +64,6 @@ class RayWorkers:
     gpus: float | None = None
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """What is to be done, the bytes of the model that does it, and what was told about it."""
-
-    jobs: list[EvidenceJob]
-    model_bytes: int
-    notes: list[str]
-
-
 def collect_evidence_on_ray(
     workers: RayWorkers, pictures: Sequence[PictureFile], folder: str | Path, plan: EvidencePlan
 ) -> Evidence:
@@ -76,57 +73,111 @@ def collect_evidence_on_ray(
     What is finished is kept, whoever dies; the same call goes on. Raises UsageError if there is no such
     cluster or no room in it for the actors, and WordsightError if one job ends its worker again and again.
     """
+    with _actors(workers) as actors:
+        return _collected(actors, pictures, folder, plan)
+
+
+def compare_on_ray(workers: RayWorkers, comparison: Comparison, models: Sequence[str]) -> Results:
+    """The same rows and answers as `comparison.results` gives of these models, each result being a job; they
+    take the place of the workers' model, one after the other. See `collect_evidence_on_ray`.
+
+    Raises UsageError, beside what `compare` raises, if the comparison has no cache.
+    """
+    from wordsight.evaluation.comparison import joined
+
+    cache = comparison.settings.cache
+    if not cache:
+        raise UsageError("actors measure into a cache: give Settings(cache=folder)")
+    root = cache.absolute()
+    shared = replace(comparison, settings=replace(comparison.settings, cache=root))
+    found = []
+    for model in models:
+        with _actors(replace(workers, model=model)) as actors:
+            missing = actors.first(shared.missing, root)
+            actors.each(shared.cells, missing, unit="answers")
+            found.append(actors.first(shared.results))
+    return joined(found)
+
+
+def calibrate_on_ray(
+    workers: RayWorkers, pictures: Sequence[PictureFile], folder: str | Path, plan: CalibrationPlan
+) -> Calibration:
+    """The same book and record as `calibrate` gives of the evidence of these pictures, which is collected in
+    the folder first; then each book is a job. See `collect_evidence_on_ray`.
+
+    Raises UsageError, beside what `calibrate` raises, if the plan has no cache.
+    """
+    from wordsight.evaluation.calibration import Trials
+    from wordsight.evaluation.environment import environment
+    from wordsight.redundancy.collecting import EvidencePlan
+
+    if not plan.cache:
+        raise UsageError("actors measure into a cache: give CalibrationPlan(cache=folder)")
+    root = plan.cache.absolute()
+    shared = replace(plan, cache=root)
+    with _actors(workers) as actors:
+        actors.first(shared.check, root)
+        evidence = _collected(actors, pictures, folder, EvidencePlan(clustering=plan.clustering))
+        made_in = actors.first(environment)
+        return shared.decide(evidence, made_in, partial(actors.each, partial(Trials, shared, evidence)))
+
+
+def _collected(
+    actors: _Actors, pictures: Sequence[PictureFile], folder: str | Path, plan: EvidencePlan
+) -> Evidence:
+    from wordsight.redundancy.collecting import evidence_jobs
     from wordsight.redundancy.evidence import Evidence
+    from wordsight.redundancy.examining import examine
 
     root = Path(folder).absolute()
-    with _connected(workers.address) as ray, _told_of_deaths(ray):
-        there = ray.cluster_resources()
-        gpus = float("GPU" in there) if workers.gpus is None else workers.gpus
-        needs = {"CPU": 1.0, "GPU": gpus}
-        _room(workers, needs, there)
-        prepare = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_prepare)
-        prepared: _Prepared = _unwrapped(ray.get(prepare.remote(workers, pictures, root, plan)))
-        for text in prepared.notes:
-            tell(text)
-        if not (root / "manifest.json").is_file():
-            raise FileError(
-                f"{root} is another folder where the workers are; choose one that all machines share"
-            )
-        if prepared.jobs:
-            needs["memory"] = prepared.model_bytes + PROCESS_BYTES
-            actors = _room(workers, needs, there)
-            _watch(_examined(workers, prepared.jobs, needs, actors), prepared.jobs, actors)
+    jobs = actors.first(partial(evidence_jobs, pictures=pictures, folder=root, plan=plan), root)
+    actors.each(partial(partial, examine), jobs, unit="tokens")
     return Evidence.load(root, plan.needs)
 
 
-class Examiner:
-    """An actor: a model, and the jobs that come to it."""
+class Actor:
+    """A model, in the folder where the command is run, and what is done with it.
 
-    def __init__(self, workers: RayWorkers) -> None:
+    It is loaded for the first job, so that what ends a worker that loads it counts as what a job does.
+    """
+
+    def __init__(self, workers: RayWorkers, folder: str) -> None:
+        with suppress(OSError):  # a machine that has none of this name
+            os.chdir(folder)
+        sys.path.insert(0, folder)
+        self.workers, self.stage = workers, ""
+        self.work: Work | None = None
+
+    @cached_property
+    def vlm(self) -> VLM:
         from wordsight.models.vlm import VLM
 
-        self.vlm = VLM.from_pretrained(workers.model, workers.options)
+        with located(f"on {socket.gethostname()}"):
+            return VLM.from_pretrained(self.workers.model, self.workers.options)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
-        """The number of tokens that were examined, or what went wrong."""
-        from wordsight.redundancy.examining import examine
-
-        return {"outcome": pickle.dumps(_outcome(lambda: examine(self.vlm, pickle.loads(row["job"]))))}
-
-
-def _prepare(workers: RayWorkers, pictures: Sequence[PictureFile], root: Path, plan: EvidencePlan) -> Any:
-    """What is missing, found out where the model can be loaded as the actors load it."""
-    from wordsight.models.vlm import VLM
-    from wordsight.redundancy.collecting import evidence_jobs
-
-    def prepared() -> _Prepared:
+    def call(self, function: Callable[[VLM], Any], folder: Path | None) -> Any:
+        """What a function of the model gives, what was told meanwhile, and the bytes of the model."""
         notes = list[str]()
-        with listen_to_notes(notes.append):
-            vlm = VLM.from_pretrained(workers.model, workers.options)
-            jobs = evidence_jobs(vlm, pictures, root, plan)
-        return _Prepared(jobs, sum(weight.nbytes for weight in vlm.model.parameters()), notes)
 
-    return _outcome(prepared)
+        def called() -> tuple[Any, list[str], int]:
+            with listen_to_notes(notes.append):
+                result = function(self.vlm)
+            if folder:
+                folder.mkdir(parents=True, exist_ok=True)
+            return result, notes, sum(weight.nbytes for weight in self.vlm.model.parameters())
+
+        return _outcome(called)
+
+    def do(self, stage: str, begin: Callable[[VLM], Work], number: int, job: Any) -> tuple[int, Any]:
+        """The number of a job, and what comes of it. What does the jobs of a stage is begun once."""
+
+        def done() -> Any:
+            if self.work is None or self.stage != stage:
+                self.work = None  # lets go of what another stage holds
+                self.stage, self.work = stage, begin(self.vlm)
+            return self.work(job)
+
+        return number, _outcome(done)
 
 
 def _outcome(work: Callable[[], Any]) -> Any:
@@ -143,44 +194,82 @@ def _unwrapped(outcome: Any) -> Any:
     return outcome
 
 
-def _examined(
-    workers: RayWorkers, jobs: Sequence[EvidenceJob], needs: Mapping[str, float], actors: int
-) -> Iterator[int]:
-    """The numbers of tokens that the actors examine, as the jobs are done."""
-    data = import_module("ray.data")
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    data.DataContext.get_current().enable_progress_bars = False
-    data.DataContext.get_current().print_on_execution_start = False
-    rows = data.from_items([{"job": pickle.dumps(job)} for job in jobs], override_num_blocks=len(jobs))
-    with warnings.catch_warnings():
-        # Ray wants named parameters, and has none for the retries of a job.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        outcomes = rows.map(
-            Examiner,
-            fn_constructor_args=[workers],
-            compute=data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
-            num_cpus=needs["CPU"],
-            num_gpus=needs["GPU"],
-            memory=needs["memory"],
-            max_task_retries=RETRIES,
+class _Actors:
+    """The actors of a run: one at first, and as many as there is room for once there are jobs."""
+
+    def __init__(self, ray: Any, workers: RayWorkers) -> None:
+        self._ray, self._workers, self._there = ray, workers, ray.cluster_resources()
+        gpus = float("GPU" in self._there) if workers.gpus is None else workers.gpus
+        self._needs = {"CPU": 1.0, "GPU": gpus}
+        self._room()
+        self._actors = [self._started()]
+
+    def first(self, function: Callable[[VLM], Any], folder: Path | None = None) -> Any:
+        """What a function of the model gives, called where the first actor is, after which the folder is
+        there. Raises FileError if that is another folder than here.
+        """
+        outcome = self._ray.get(self._actors[0].call.remote(function, folder))
+        result, notes, model_bytes = _unwrapped(outcome)
+        for text in notes:
+            tell(text)
+        if folder and not folder.is_dir():
+            raise FileError(
+                f"{folder} is another folder where the workers are; choose one that all machines share"
+            )
+        self._needs["memory"] = model_bytes + PROCESS_BYTES
+        self._room()
+        return result
+
+    def each(self, begin: Callable[[VLM], Work], jobs: Sequence[Any], unit: str = "") -> list[Any]:
+        """What comes of the jobs, in their order; they are done by what every actor begins with its model.
+        Where that are numbers of a unit, the speed is told in it.
+        """
+        if not jobs:
+            return []
+        count = min(self._room(), len(jobs))
+        self._actors += [self._started() for _ in range(count - len(self._actors))]
+        pool, stage, begun = (
+            import_module("ray.util").ActorPool(self._actors),
+            uuid4().hex,
+            self._ray.put(begin),
         )
-    for row in outcomes.iter_rows():
-        yield _unwrapped(pickle.loads(row["outcome"]))
+        outcomes = pool.map_unordered(
+            lambda actor, job: actor.do.remote(stage, begun, *job), [*enumerate(jobs)]
+        )
+        done = dict(
+            _watched(((number, _unwrapped(each)) for number, each in outcomes), len(jobs), count, unit)
+        )
+        return [done[number] for number in range(len(jobs))]
+
+    def _started(self) -> Any:
+        """Another actor, which is brought back whenever it dies."""
+        options = {
+            "num_cpus": self._needs["CPU"],
+            "num_gpus": self._needs["GPU"],
+            "memory": self._needs.get("memory"),
+            "max_restarts": -1,
+            "max_task_retries": RETRIES,
+        }
+        return self._ray.remote(**options)(Actor).remote(self._workers, os.getcwd())
+
+    def _room(self) -> int:
+        return _room(self._workers, self._needs, self._there)
 
 
-def _watch(outcomes: Iterator[int], jobs: Sequence[EvidenceJob], actors: int) -> None:
-    """Go through the outcomes, and tell now and then how far they are."""
-    tokens, step, start = 0, -(-len(jobs) // REPORTS), time.monotonic()
-    for done, examined in enumerate(track(outcomes, "examining pictures", len(jobs)), 1):
+def _watched(
+    outcomes: Iterable[tuple[int, Any]], jobs: int, actors: int, unit: str
+) -> Iterator[tuple[int, Any]]:
+    """The same outcomes; it is told now and then how far they are."""
+    amount, step, start = 0, -(-jobs // REPORTS), time.monotonic()
+    for done, (number, outcome) in enumerate(track(outcomes, "doing jobs", jobs), 1):
+        yield number, outcome
         if done == 1:  # before it, models were loaded
             start = time.monotonic()
             continue
-        tokens += examined
-        if done % step == 0 or done == len(jobs):
-            speed = tokens / (time.monotonic() - start)
-            tell(
-                f"{done} of {len(jobs)} jobs done, {speed:.0f} tokens a second on {counted(actors, 'actor')}"
-            )
+        amount += outcome if unit else 1
+        if done % step == 0 or done == jobs:
+            speed = f"{amount / (time.monotonic() - start):.3g} {unit or 'jobs'} a second"
+            tell(f"{done} of {jobs} jobs done, {speed} on {counted(actors, 'actor')}")
 
 
 def _room(workers: RayWorkers, needs: Mapping[str, float], there: Mapping[str, float]) -> int:
@@ -201,6 +290,13 @@ def _amount(resource: str, amount: float) -> str:
 
 
 @contextmanager
+def _actors(workers: RayWorkers) -> Iterator[_Actors]:
+    """Actors on the workers' cluster, gone when the block ends."""
+    with _connected(workers.address) as ray, _told_of_deaths(ray):
+        yield _Actors(ray, workers)
+
+
+@contextmanager
 def _told_of_deaths(ray: Any) -> Iterator[None]:
     """That a worker died too often is one sentence."""
     try:
@@ -209,7 +305,7 @@ def _told_of_deaths(ray: Any) -> Iterator[None]:
         raise
     except ray.exceptions.RayError as error:
         raise WordsightError(
-            f"a worker died {RETRIES + 1} times at the same pictures, as where memory runs out; what is "
+            f"a worker died {RETRIES + 1} times at the same job, as where memory runs out; what is "
             "finished is kept: give each more room, with fewer --actors or more --num-gpus-per-actor, and "
             "run the same command again"
         ) from error
