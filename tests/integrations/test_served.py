@@ -193,5 +193,5 @@ def test_a_package_that_does_not_load_is_said(with_vllm, monkeypatch, tmp_path):
 def test_a_model_of_another_type_is_refused(with_vllm, tmp_path):
     config = json.loads((MODEL / "config.json").read_text()) | {"model_type": "vipllava"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UsageError, match="is of type vipllava; expected internvl, llava, "):
+    with pytest.raises(UsageError, match="is of type vipllava; expected "):
         command.serve_command(str(tmp_path), ["codebook"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,15 +37,16 @@ from wordsight.integrations.vllm.served import (
 from wordsight.models.families.base import VisionContext
 
 TOKENS, CHOICE = f"{NAME}_tokens", f"{NAME}_choice"  # what every picture has beside its pixels
-BASE = 128  # of the digits of a place: bfloat16 holds whole numbers up to 256
+BASE = 256  # of the digits of a place: bfloat16 holds whole numbers so far
 AXES = 3
 
 
 class PrunedInfo(BaseProcessingInfo):
-    """In the place of what vLLM knows of the model: it takes pictures alone."""
+    """In the place of what vLLM knows of the model: it takes no films."""
 
-    def get_supported_mm_limits(self) -> Mapping[str, int | None]:
-        return {"image": None}
+    @cached_property
+    def allowed_mm_limits(self) -> Mapping[str, int]:
+        return {kind: most if kind == "image" else 0 for kind, most in super().allowed_mm_limits.items()}
 
 
 class PrunedProcessor(BaseMultiModalProcessor):
@@ -139,6 +141,8 @@ class PrunedModel(SupportsMultiModal):
     supports_multimodal_pruning = True
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+        if vllm_config.compilation_config.cudagraph_mm_encoder:
+            raise UsageError("cudagraph_mm_encoder encodes pictures past the pruner; leave it out")
         model = vllm_config.model_config
         served = ServedPruners.of(model.hf_config)
         served.check_books(model.model, model.revision)
@@ -196,9 +200,7 @@ class PrunedModel(SupportsMultiModal):
         """
         positions = mrope_positions.clone()
         if multimodal_embeddings:
-            digits = (
-                torch.cat([features[:, -2 * AXES :] for features in multimodal_embeddings]).round().long()
-            )
+            digits = torch.cat([features[:, -2 * AXES :] for features in multimodal_embeddings]).long()
             place = (digits[:, :AXES] * BASE + digits[:, AXES:]).to(positions)
             is_picture = torch.as_tensor(input_ids, device=positions.device) == self.config.image_token_id
             columns = is_picture.nonzero()[:, 0]

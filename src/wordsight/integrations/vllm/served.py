@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from wordsight import pruners
-from wordsight._utils.notes import note
-from wordsight.errors import ModelNote, UsageError, shown, unknown
+from wordsight.errors import ModelError, UsageError, shown, unknown
 from wordsight.models.families import family
 from wordsight.models.families.base import VisionContext
 from wordsight.models.families.qwen2_vl import Qwen2VL
@@ -249,8 +248,11 @@ class Checkpoint:
     def _found(self) -> Fingerprint:
         found = fingerprint_of_files(self.name, LoadOptions(revision=self.revision))
         if found is None:
-            note(f"{self.name} has no safetensors that can be compared with the codebook's", ModelNote)
-        return found or Fingerprint("", None)
+            raise ModelError(
+                f"whether the codebook is one of {self.name} cannot be told: its safetensors are not here; "
+                f"`hf download {self.name}` fetches them"
+            )
+        return found
 
     @property
     def fingerprint(self) -> str:
@@ -265,4 +267,4 @@ class Checkpoint:
         return torch.ones(self.width)
 
     def has_token_space(self, fingerprint: str) -> bool:
-        return self.fingerprint in ("", fingerprint)
+        return fingerprint == self.fingerprint
