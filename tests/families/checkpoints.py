@@ -1,7 +1,7 @@
 """The config and the processor of a tiny checkpoint of every family, by its name.
 
 Processors of video need torchvision, whose builds import beside a torch for CPUs only if the two operators
-below are there; nothing here calls them.
+below are there; nothing here calls them. In tests/serving they are there already.
 """
 
 import importlib
@@ -10,7 +10,11 @@ from pathlib import Path
 
 import torch
 
-if torch.version.cuda is None and importlib.util.find_spec("torchvision"):
+if (
+    torch.version.cuda is None
+    and importlib.util.find_spec("torchvision")
+    and not hasattr(torch.ops.torchvision, "nms")
+):
     OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
     for operator in ("nms", "qnms"):
         OPERATORS.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

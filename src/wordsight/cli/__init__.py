@@ -24,6 +24,7 @@ from wordsight.cli import (
     info,
     probe,
     recommend,
+    serve,
     view,
 )
 from wordsight.cli.common import print_json, print_text, progress_bars, say, writing
@@ -46,6 +47,7 @@ for command in (
     recommend.recommend,
     analyze.analyze,
     info.info,
+    serve.serve,
     demo.demo,
 ):
     app.command()(command)

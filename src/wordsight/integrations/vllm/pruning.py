@@ -1,0 +1,234 @@
+"""What vLLM's classes of a model need so that its pictures are pruned: three mix-ins, for each of its
+architectures to put before the class that vLLM has.
+
+A picture is encoded whole, then pruned; behind the kept tokens go, as channels, the places where they stand.
+vLLM hands these back before the language model reads the tokens (its hook for pruned films of models with
+M-RoPE), for positions with gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from vllm.model_executor.models.interfaces import SupportsMultiModal
+from vllm.multimodal.inputs import MultiModalFieldConfig
+from vllm.multimodal.parse import ImageEmbeddingItems
+from vllm.multimodal.processing import BaseMultiModalProcessor, BaseProcessingInfo
+from vllm.platforms import current_platform
+
+from wordsight.errors import UsageError
+from wordsight.integrations.vllm.served import (
+    NAME,
+    NONE,
+    Choice,
+    ServedPruners,
+    cells_of,
+    choose,
+    kept_count,
+    line,
+    places_of,
+    tokens_of,
+)
+from wordsight.models.families.base import VisionContext
+
+TOKENS, CHOICE = f"{NAME}_tokens", f"{NAME}_choice"  # what every picture has beside its pixels
+BASE = 256  # of the digits of a place: bfloat16 holds whole numbers so far
+AXES = 3
+
+
+class PrunedInfo(BaseProcessingInfo):
+    """In the place of what vLLM knows of the model: it takes no films."""
+
+    @cached_property
+    def allowed_mm_limits(self) -> Mapping[str, int]:
+        return {kind: most if kind == "image" else 0 for kind, most in super().allowed_mm_limits.items()}
+
+
+class PrunedProcessor(BaseMultiModalProcessor):
+    """Lays prompts out for the tokens that will be left of their pictures.
+
+    To each picture it adds, as TOKENS, the cells and places of all its tokens (N, 4 + 3), and as CHOICE the
+    number of the pruner, its keep, its tokens or 0, whether gaps are closed, how many are kept, and how many
+    positions the picture takes.
+    """
+
+    def __init__(self, info: Any, dummy_inputs: Any) -> None:
+        super().__init__(info, dummy_inputs)
+        self.config = info.get_hf_config()
+        self.served = ServedPruners.of(self.config)
+
+    def picture(self, processed: Mapping[str, Any], number: int) -> tuple[Mapping[str, Any], list[int]]:
+        """What the processor says of this picture, and how many tokens each of its items will have where
+        that does not say.
+        """
+        sizes = {name: processed[name] for name in ("image_sizes", "image_grid_thw") if name in processed}
+        return {name: values[number : number + 1] for name, values in sizes.items()}, []
+
+    def get_dummy_inputs(self, *args: Any, **options: Any) -> Any:
+        """Whole pictures: there has to be room for those of a request that prunes none."""
+        return replace(
+            super().get_dummy_inputs(*args, **options), hf_processor_mm_kwargs={NAME: {"pruner": NONE}}
+        )
+
+    def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
+        if isinstance(mm_items.get("image"), ImageEmbeddingItems):
+            raise UsageError("this server prunes pictures, which image_embeds are not; send pictures")
+        choice = self.served.choice(hf_kwargs.get(NAME, {}))
+        processed = super()._apply_hf_processor_main(mm_items, _without_ours(hf_kwargs))
+        pictures = mm_items.get("image", ())
+        made = [self._plan(choice, self._context(pictures, processed, n)) for n in range(len(pictures))]
+        if made:
+            processed[TOKENS], processed[CHOICE] = (list(column) for column in zip(*made, strict=True))
+        return processed
+
+    def _context(self, pictures: Any, processed: Mapping[str, Any], number: int) -> VisionContext:
+        """What is known of a picture, as the families of this library take it."""
+        inputs, counts = self.picture(processed, number)
+        features = [torch.empty(count, 0) for count in counts]
+        size = pictures.get_image_size(number)
+        processor = self.info.get_hf_processor()
+        return VisionContext(self.config, processor, inputs, features, [(size.width, size.height)], False)
+
+    def _plan(self, choice: Choice, picture: VisionContext) -> tuple[Tensor, Tensor]:
+        """The TOKENS and the CHOICE of a picture."""
+        cell = cells_of(picture)
+        count = kept_count(self.served.pruner(choice), cell)
+        place = places_of(self.config, cell)
+        extent = count if choice.is_contiguous else int(place.max()) + 1
+        numbers = [choice.number, choice.keep, choice.tokens or 0, choice.is_contiguous, count, extent]
+        return torch.cat([cell, place], 1), torch.tensor(numbers, dtype=torch.float64)
+
+    def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, Any]) -> Any:
+        own = MultiModalFieldConfig.batched("image", keep_on_cpu=True)
+        theirs = super()._get_mm_fields_config(hf_inputs, _without_ours(hf_processor_mm_kwargs))
+        return {**theirs, TOKENS: own, CHOICE: own}
+
+    def _get_mm_prompt_updates(
+        self, mm_items: Any, hf_processor_mm_kwargs: Mapping[str, Any], out_mm_kwargs: Any
+    ) -> Any:
+        kwargs = _without_ours(hf_processor_mm_kwargs)
+        found = super()._get_mm_prompt_updates(mm_items, kwargs, out_mm_kwargs)
+        pictures = [
+            [self._shortened(update, out_mm_kwargs["image"][number]) for update in updates]
+            for number, updates in enumerate(found.get("image", []))
+        ]
+        return {**found, "image": pictures}
+
+    def _shortened(self, update: Any, picture: Any) -> Any:
+        """The placeholders of a picture without those that nothing will fill."""
+        whole, kept = len(picture[TOKENS].data), int(picture[CHOICE].data[4])
+        ids = update.content.full
+        places = [place for place, token in enumerate(ids) if token == self.config.image_token_id]
+        if len(places) != whole:
+            raise UsageError(
+                f"vLLM counts {len(places)} tokens of a picture, wordsight {whole}; does its processor have "
+                "other sizes than its config?"
+            )
+        unfilled = set(places[kept:])
+        left = [token for place, token in enumerate(ids) if place not in unfilled]
+        return update.with_content(replace(update.content, full=left))
+
+
+class PrunedModel(SupportsMultiModal):
+    """The model, whose pictures come pruned out of its vision tower."""
+
+    supports_mrope = True
+    supports_multimodal_pruning = True
+
+    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+        if vllm_config.compilation_config.cudagraph_mm_encoder:
+            raise UsageError("cudagraph_mm_encoder encodes pictures past the pruner; leave it out")
+        model = vllm_config.model_config
+        served = ServedPruners.of(model.hf_config)
+        served.check_books(model.model, model.revision)
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        self.served = served
+        self.is_multimodal_pruning_enabled = False  # by vLLM itself, in the classes that know it
+        if served.has_gaps and current_platform.is_cpu():
+            _let_cpus_prune()
+
+    def embed_multimodal(self, **inputs: Any) -> Sequence[Tensor]:
+        tokens, choices = inputs.pop(TOKENS, ()), inputs.pop(CHOICE, ())
+        pictures = super().embed_multimodal(**inputs)
+        return [self._pruned(*one) for one in zip(pictures, tokens, choices, strict=True)]
+
+    def _pruned(self, features: Tensor, cells: Tensor, numbers: Tensor) -> Tensor:
+        """(K, C) what is kept of the features (N, C) of a picture, those of deepstack side by side, and
+        channels of the places where they stand.
+        """
+        number, keep, budget, is_contiguous, count, _ = numbers.tolist()
+        choice = Choice(int(number), keep, int(budget) or None, bool(is_contiguous))
+        embeds, *deep = torch.split(features, self.served.width, 1)
+        kept = choose(self.served.pruner(choice), tokens_of(embeds, cells[:, :4], deep))
+        if len(kept) != count:
+            raise RuntimeError(
+                f"{self.served.specs[choice.number]} kept {len(kept)} tokens, and its count says {count:g}"
+            )
+        left = torch.cat([kept.embeds, *kept.deep], 1)
+        if not self.served.has_gaps:
+            return left
+        place = line(len(kept)) if choice.is_contiguous else cells[kept.slot.cpu(), 4:]
+        digits = torch.cat([place // BASE, place % BASE], 1)
+        return torch.cat([left, digits.to(left)], 1)
+
+    def get_mrope_input_positions(
+        self, input_tokens: Sequence[int], mm_features: Sequence[Any]
+    ) -> tuple[Tensor, int]:
+        """(3, L) positions, those of a picture's tokens all where it begins, and how many more there are."""
+        steps = torch.ones(len(input_tokens), dtype=torch.long)
+        for feature in mm_features:
+            columns = torch.tensor(list(_columns(feature.mm_position)))
+            steps[columns] = 0
+            steps[columns[-1]] = int(feature.data[CHOICE].data[5])
+        ends = steps.cumsum(0)
+        return (ends - steps).expand(AXES, -1).clone(), int(ends[-1]) - len(steps)
+
+    def recompute_mrope_positions(
+        self,
+        input_ids: Any,
+        multimodal_embeddings: Sequence[Tensor],
+        mrope_positions: Tensor,
+        num_computed_tokens: int,
+    ) -> tuple[Sequence[Tensor], Tensor, int]:
+        """The features without their channels, the positions with what these say, and how many more there
+        are than tokens. Called again for the same tokens it says the same: the first axis is left as it is.
+        """
+        positions = mrope_positions.clone()
+        if multimodal_embeddings:
+            digits = torch.cat([features[:, -2 * AXES :] for features in multimodal_embeddings]).long()
+            place = (digits[:, :AXES] * BASE + digits[:, AXES:]).to(positions)
+            is_picture = torch.as_tensor(input_ids, device=positions.device) == self.config.image_token_id
+            columns = is_picture.nonzero()[:, 0]
+            columns = columns[columns >= num_computed_tokens][: len(place)]
+            positions[:, columns] = positions[0, columns] + place.T
+        left = [features[:, : -2 * AXES] for features in multimodal_embeddings]
+        return left, positions, int(positions.max()) + 1 - len(input_ids)
+
+
+def _without_ours(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What the processor of the model is given."""
+    return {name: value for name, value in kwargs.items() if name != NAME}
+
+
+def _columns(position: Any) -> Iterator[int]:
+    """Where the tokens of a picture are in a prompt."""
+    filled = [True] * position.length if position.is_embed is None else position.is_embed.tolist()
+    return (position.offset + number for number, is_filled in enumerate(filled) if is_filled)
+
+
+def _let_cpus_prune() -> None:
+    """vLLM's runner for CPUs does not look whether a model prunes; the one for GPUs does."""
+    from vllm.v1.worker.cpu_model_runner import CPUModelRunner
+
+    gather = CPUModelRunner._gather_mm_embeddings
+
+    def gather_pruned(self: Any, *args: Any, **options: Any) -> Any:
+        self.is_multimodal_pruning_enabled = True
+        return gather(self, *args, **options)
+
+    CPUModelRunner._gather_mm_embeddings = gather_pruned

@@ -1,0 +1,51 @@
+"""wordsight serve: the command that it starts; vLLM's server itself is tried in tests/serving."""
+
+import json
+import os
+import sys
+
+import pytest
+
+from wordsight.integrations.vllm import command
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What the process became."""
+    found = []
+    monkeypatch.setattr(command, "check_environment", lambda: None)
+    monkeypatch.setattr(os, "execv", lambda program, arguments: found.append(arguments))
+    return found
+
+
+def test_the_process_becomes_the_server(run, started):
+    code, out, err = run("serve", "demo", "--pruner", "divprune", "--", "--port", "8001")
+    assert (code, out) == (0, "")
+    assert started[0][0] == sys.executable
+    assert started[0][-2:] == ["--port", "8001"]
+    assert "--hf-overrides '{" in err
+
+
+def test_a_dry_run_prints_what_can_be_run_by_hand(run, started):
+    code, out, _ = run("serve", "demo", "--dry-run")
+    assert code == 0
+    assert '"pruners": ["codebook"]' in out
+    code, record, _ = run("serve", "demo", "--dry-run", "--json")
+    assert json.loads(record)["command"][1:3] == ["-m", "vllm.entrypoints.openai.api_server"]
+    assert not started
+
+
+def test_wrong_pruners_are_refused(run, started):
+    for wrong, sentence in (("fastv", "cannot be served"), ("divprun", "did you mean 'divprune'")):
+        code, _, err = run("serve", "demo", "--pruner", wrong)
+        assert code == 2
+        assert sentence in err
+    code, _, err = run("serve", "demo", "--pruner", "divprune", "--pruner", "divprune")
+    assert (code, "duplicate pruner divprune" in err) == (2, True)
+    assert not started

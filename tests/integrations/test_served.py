@@ -1,0 +1,197 @@
+"""What a server keeps of pictures, and what it says before it starts; tests/serving tries vLLM itself."""
+
+import json
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from wordsight import Codebook, UsageError, pruners
+from wordsight.demo import MODEL
+from wordsight.integrations.vllm import ARCHITECTURES, command
+from wordsight.integrations.vllm.served import (
+    Choice,
+    ServedPruners,
+    cells_of,
+    choose,
+    kept_count,
+    places_of,
+    servable_names,
+    tokens_of,
+)
+from wordsight.models.families import family
+from wordsight.models.families.base import VisionContext
+from wordsight.pruners.base import Pruner
+
+WIDTH = 256
+
+
+def served(*specs, has_gaps=True, is_mrope=False):
+    return ServedPruners(specs, WIDTH, has_gaps, is_mrope)
+
+
+@dataclass(kw_only=True)
+class Fickle(Pruner):
+    """Keeps what has a positive sum."""
+
+    def select(self, tokens):
+        return tokens.take((tokens.embeds.sum(1) > 0).nonzero()[:, 0])
+
+
+REFUSED = {
+    "fastv": "FastV drops tokens between layers",
+    "cdpruner": "CDPruner reads the question",
+    "vispruner": "VisPruner reads ",
+    "codebook:threshold=0.3": "depends on the picture",
+    f"{__name__}:Fickle": "Fickle counts 29 and keeps ",
+    "divprun": "did you mean 'divprune'",
+}
+
+
+@pytest.mark.parametrize("spec", REFUSED)
+def test_a_pruner_that_cannot_be_served_is_refused_with_the_reason(spec):
+    with pytest.raises(UsageError, match=REFUSED[spec]):
+        served(spec)
+
+
+def test_every_pruner_is_served_or_refused_by_name():
+    names = servable_names(WIDTH)
+    assert {"codebook", "codebook_mmr", "divprune", "pool", "random", "tome", "uniform"} <= set(names)
+    assert not {"fastv", "cdpruner", "vispruner", "mmtok"} & set(names)
+
+
+def test_positions_that_the_model_cannot_have_are_refused():
+    with pytest.raises(UsageError, match="say positions=contiguous"):
+        served("divprune", has_gaps=False)
+    with pytest.raises(UsageError, match="no gaps to close"):
+        served("divprune:positions=contiguous", is_mrope=True)
+    with pytest.raises(UsageError, match="no gaps to close"):
+        served("divprune", is_mrope=True).choice({"positions": "contiguous"})
+
+
+def test_a_request_says_what_the_server_does_not():
+    both = served("codebook:keep=0.3", "divprune:tokens=36")
+    assert both.choice({}) == Choice(0, 0.3, None, False)
+    assert both.choice({"pruner": "divprune"}) == Choice(1, 0.2, 36, False)
+    assert both.choice({"pruner": "divprune:tokens=36", "keep": 0.5}) == Choice(1, 0.5, None, False)
+    assert both.choice({"tokens": 7, "positions": "contiguous"}) == Choice(0, 0.3, 7, True)
+    assert both.choice({"pruner": "none"}).number == -1
+    assert both.pruner(both.choice({"pruner": "divprune"})) == pruners.make("divprune:tokens=36")
+
+
+def test_two_pruners_of_one_name_are_told_apart_by_their_specs():
+    both = served("divprune:keep=0.1", "divprune:keep=0.5")
+    assert both.choice({"pruner": "divprune:keep=0.5"}).number == 1
+    with pytest.raises(UsageError, match="unknown pruner of this server 'divprune'"):
+        both.choice({"pruner": "divprune"})
+
+
+@pytest.mark.parametrize("name", servable_names(WIDTH))
+def test_as_many_tokens_are_kept_as_are_counted_before(name):
+    enlarged = SimpleNamespace(
+        model_type="llava_next",
+        vision_config=SimpleNamespace(image_size=32, patch_size=4),
+        image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]],
+    )
+    context = VisionContext(enlarged, None, {"image_sizes": torch.tensor([[50, 40]])}, [], None, False)
+    square = torch.cartesian_prod(*map(torch.arange, (1, 1, 9, 7)))
+    for cell in (cells_of(context), square):
+        tokens = tokens_of(torch.randn(len(cell), WIDTH), cell)
+        for options in ({"keep": 0.1}, {"keep": 0.55}, {"keep": 1.0}, {"tokens": 5}):
+            pruner = replace(pruners.make(name), **options)
+            kept = choose(pruner, tokens)
+            assert len(kept) == kept_count(pruner, cell)
+            assert int(kept.is_break.sum()) == int(tokens.is_break.sum())
+            assert kept.slot.tolist() == sorted(set(kept.slot.tolist()))
+
+
+def test_a_picture_that_is_not_finite_stops_nothing():
+    cell = torch.cartesian_prod(*map(torch.arange, (1, 1, 4, 4)))
+    for value in (float("nan"), float("inf")):
+        broken = torch.randn(16, WIDTH)
+        broken[3] = value
+        for name in servable_names(WIDTH):
+            pruner = pruners.make(name)
+            assert len(choose(pruner, tokens_of(broken, cell))) == kept_count(pruner, cell), name
+
+
+def test_places_are_a_line_or_rows_and_columns():
+    cell = torch.cartesian_prod(*map(torch.arange, (1, 1, 2, 3)))
+    line = places_of(SimpleNamespace(model_type="llava"), cell)
+    assert line[:, 1].tolist() == list(range(6))
+    assert (line[:, 0] == 0).all()
+    assert (line[:, 2] == 5).all()
+    grid = places_of(SimpleNamespace(model_type="qwen2_5_vl"), cell)
+    assert grid.tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0], [0, 1, 1], [0, 1, 2]]
+
+
+def test_a_book_of_another_model_is_refused_by_the_files_of_the_model(tmp_path):
+    book = Codebook.from_pretrained("demo")
+    Codebook(book.prototypes, {**book.config, "fingerprint": "0" * 16}).save_pretrained(tmp_path / "other")
+    served("codebook").check_books(str(MODEL))
+    with pytest.raises(UsageError, match="mean nothing in another model"):
+        served(f"codebook:codebook={tmp_path / 'other'}").check_books(str(MODEL))
+
+
+def test_every_architecture_is_a_family_with_a_picture_map():
+    assert all(family(model_type).has_picture_map for model_type in ARCHITECTURES)
+
+
+@pytest.fixture
+def with_vllm(monkeypatch):
+    """An environment that says that vLLM is installed, and the plugin."""
+    monkeypatch.setattr(command, "_installed", lambda package: "0.32.1" if package == "vllm" else "")
+    monkeypatch.setattr(command, "find_spec", lambda package: package == "vllm")
+    point = EntryPoint("wordsight", "wordsight.integrations.vllm:register", "vllm.general_plugins")
+    monkeypatch.setattr(command, "entry_points", lambda **asked: [point])
+    monkeypatch.delenv("VLLM_PLUGINS", raising=False)
+
+
+def test_the_command_says_all_that_the_server_needs(with_vllm):
+    made = command.serve_command("demo", ["codebook", "divprune:keep=0.1"], per_request=True)
+    assert made[1:5] == ["-m", "vllm.entrypoints.openai.api_server", "--model", str(MODEL)]
+    overrides = json.loads(made[made.index("--hf-overrides") + 1])
+    assert overrides == {
+        "architectures": ["WordsightLlava"],
+        "wordsight": {"pruners": ["codebook", "divprune:keep=0.1"]},
+        "text_config": {"rope_parameters": {"mrope_section": [0, 32, 0]}},
+    }
+    assert "--trust-request-mm-kwargs" in made
+    assert "--trust-request-mm-kwargs" not in command.serve_command("demo", ["codebook"])
+
+
+MISSING = {
+    "vLLM is not installed": ("_installed", lambda package: ""),
+    "vLLM 0.33.0 is installed; the plugin is for 0.32": ("_installed", lambda package: "0.33.0"),
+    "does not see the plugin": ("entry_points", lambda **asked: []),
+}
+
+
+@pytest.mark.parametrize("sentence", MISSING)
+def test_what_is_missing_is_said_before_anything_starts(sentence, with_vllm, monkeypatch):
+    monkeypatch.setattr(command, *MISSING[sentence])
+    with pytest.raises(UsageError, match=sentence):
+        command.serve_command("demo", ["codebook"])
+
+
+def test_a_plugin_that_is_kept_out_is_said(with_vllm, monkeypatch):
+    monkeypatch.setenv("VLLM_PLUGINS", "another")
+    with pytest.raises(UsageError, match="VLLM_PLUGINS=another keeps the plugin out"):
+        command.serve_command("demo", ["codebook"])
+
+
+def test_a_package_that_does_not_load_is_said(with_vllm, monkeypatch, tmp_path):
+    (tmp_path / "torchcodec.py").write_text("raise RuntimeError('made for another torch')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(command, "find_spec", lambda package: package in ("vllm", "torchcodec"))
+    with pytest.raises(UsageError, match=r"torchcodec does not load \(made for another torch\)"):
+        command.serve_command("demo", ["codebook"])
+
+
+def test_a_model_of_another_type_is_refused(with_vllm, tmp_path):
+    config = json.loads((MODEL / "config.json").read_text()) | {"model_type": "vipllava"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="is of type vipllava; expected "):
+        command.serve_command(str(tmp_path), ["codebook"])
