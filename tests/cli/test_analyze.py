@@ -15,7 +15,7 @@ from wordsight.redundancy.collecting import collect_evidence
 from wordsight.reports.folder import ANALYSIS_FILES
 from wordsight.synthetic.scenes import render
 
-NOISE = r"rounding in float32 .* counts as no change\n"
+NOISE = r"rounding in float32 .* counts as no change\n\d+ tokens a second: at most .* for \d more pictures?\n"
 FEW = "analyze: 2 pictures; what is found on fewer than 20 is not to be believed\n"
 ANALYZE = ("analyze", "--images", "photos", "--out", "out")
 
@@ -68,7 +68,7 @@ def test_a_run_that_was_stopped_goes_on(run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("wordsight.analysis.picture_states.effects", stop)
         code, out, err = run(*ANALYZE)
-    assert (code, out, err.count("\n")) == (130, "", 3)
+    assert (code, out, err.count("\n")) == (130, "", 4)
     assert not Path("out").exists()
     monkeypatch.setattr(examining, "measure_experiments", lambda *given: pytest.fail("examined again"))
     assert run(*ANALYZE)[0] == 0

@@ -23,7 +23,9 @@ from wordsight.synthetic.scenes import render
 from wordsight.tasks.scenes import Scenes
 
 EVERYTHING = ("--confidence", "1.1", "--divergence", "1000", "--largest", "144", "--min-images", "0")
-NOISE = r"rounding in float32 .* counts as no change\n"
+NOISE = (
+    r"rounding in float32 .* counts as no change\n([1-9]\d* tokens a second: at most .* more pictures?\n)?"
+)
 FEW = r"\S+: \d+ pictures?; what is found on fewer than 20 is not to be believed\n"
 ASK = ("ask", "good.png", "what is it?")
 COMPARE = ("compare", "--task", "scenes", "--limit", "1", "--pruner", "uniform", "--keep", "0.1")

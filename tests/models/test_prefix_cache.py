@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import LlavaForConditionalGeneration, MistralConfig
 
+from wordsight.models import vlm
 from wordsight.models.load_options import GenerationOptions, LoadOptions
 from wordsight.models.memory import row_bytes
 from wordsight.models.vlm import VLM
@@ -107,3 +109,20 @@ def test_a_model_that_forgets_what_leaves_a_window_reads_every_prompt_whole(tiny
     prompts = asked(tiny, (3,))
     tiny.answers(prompts, 1)
     assert passes == [(3, max(prompt.length for prompt in prompts))]
+
+
+def test_within_a_window_what_questions_begin_with_is_read_once(tiny, monkeypatch):
+    torch.manual_seed(0)
+    config = tiny.model.config.from_dict(tiny.model.config.to_dict())
+    text = {**config.text_config.to_dict(), "sliding_window": 200}
+    config.text_config = MistralConfig(**{name: each for name, each in text.items() if name != "model_type"})
+    windowed = VLM(LlavaForConditionalGeneration(config).float(), tiny.processor, "windowed")
+    prompts, shared, read = asked(windowed, (3, 2)), [], vlm.read_beginning
+    longest = max(prompt.length for prompt in prompts)
+    assert 150 < longest < 190
+    expected = alone(windowed, prompts)
+    monkeypatch.setattr(vlm, "read_beginning", lambda *given: shared.append(1) or read(*given))
+    assert windowed.answers(prompts, NEW) == expected
+    assert len(shared) == 1
+    windowed.answers(prompts, 200 - longest)
+    assert len(shared) == 1

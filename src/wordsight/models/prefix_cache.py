@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from math import ceil, inf
+from math import ceil
 from typing import Any
 
 from torch import Tensor
@@ -52,7 +52,12 @@ def collate_continuations(
     return collate_groups([([item.prompt for item in group], group[0].shared) for group in groups], padding)
 
 
-def keeps_every_token(config: Any, length: float = inf) -> bool:
+def tokens_laid_out(items: Sequence[Continuation]) -> int:
+    """How many tokens a row of these prompts has at most, with padding between a beginning and its rest."""
+    return 1 + max(item.shared for item in items) + max(item.prompt.length - item.shared for item in items)
+
+
+def keeps_every_token(config: Any, length: int) -> bool:
     """Whether a cache of a model of this config has the keys and values of all of so many tokens in all
     layers, so that padding between a beginning and its rest moves nothing out of a window.
     """

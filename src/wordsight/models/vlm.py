@@ -53,6 +53,7 @@ from wordsight.models.prefix_cache import (
     collate_continuations,
     continuations,
     keeps_every_token,
+    tokens_laid_out,
 )
 from wordsight.models.preflight import Preflight
 from wordsight.models.processing import Processed, process
@@ -595,14 +596,17 @@ class VLM:
         """The same as `answers`, with whether an answer is cut. What prompts in a row that have the very same
         visual tokens begin with is read once for all of them.
         """
-        items = continuations(prompts) if self._shares_answers else list(map(Continuation, prompts))
+        most = self.new_tokens(max_new_tokens)
+        items = continuations(prompts) if self._shares_answers else []
+        if items and not keeps_every_token(self.model.config, most + tokens_laid_out(items)):
+            items = []
+        items = items or [Continuation(prompt) for prompt in prompts]
         groups = [
             group
             for _, alike in groupby(items, lambda item: item.shared > 0)
             for group in batches(alike, lambda item: item.tokens, self.pass_tokens)
         ]
         generate = partial(self._generated_after, max_new_tokens=max_new_tokens)
-        most = self.new_tokens(max_new_tokens)
         return [
             answer
             for group in subtasks(groups, len(groups))
@@ -615,8 +619,7 @@ class VLM:
         """Whether prompts that begin alike can be answered after one reading of it, with the same answers:
         what is drawn depends on which prompts are in a pass.
         """
-        is_sampled, config = self.options.generation.is_sampled, self.model.config
-        return self.family.shares_beginning(self.model) and keeps_every_token(config) and not is_sampled
+        return self.family.shares_beginning(self.model) and not self.options.generation.is_sampled
 
     @torch.no_grad()
     def _generated_after(self, items: Sequence[Continuation], max_new_tokens: int | None) -> list[Generated]:

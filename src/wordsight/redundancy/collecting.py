@@ -201,22 +201,28 @@ def _tell_begun(jobs: Sequence[EvidenceJob], names: Sequence[str]) -> None:
 
 
 def run_jobs(vlm: VLM, jobs: Sequence[EvidenceJob], map: Callable[..., Iterable[Any]] = map) -> int:
-    """Do the jobs, and tell after the first one for how long the others will take at most; the number of
+    """Do the jobs, and tell after the first picture for how long the others will take at most; the number of
     tokens that were examined.
     """
     if not jobs:
         return 0
-    examined = 0
-    left, start = sum(len(job.pictures) for job in jobs[1:]), time.monotonic()
+    examined, start = 0, time.monotonic()
     with on_threads(jobs[0].manifest["measured_with"]["threads"]):  # jobs may share what they would change
         work = map(partial(examine, vlm), jobs)
-        for number, tokens in enumerate(track(work, "examining pictures", len(jobs))):
+        for number, tokens in enumerate(track(work, "examining pictures", len(jobs)), 1):
+            if tokens and not examined and isinstance(work, Iterator):  # else all is done already
+                _tell_duration(tokens, time.monotonic() - start, jobs[:number], jobs[number:])
             examined += tokens
-            if number == 0 and left and isinstance(work, Iterator):  # else all is done already
-                seconds, pictures = time.monotonic() - start, len(jobs[0].pictures)
-                longest = _duration(left * seconds / pictures)
-                tell(f"{tokens / seconds:.0f} tokens a second: at most {longest} for {left} more pictures")
     return examined
+
+
+def _tell_duration(
+    tokens: int, seconds: float, done: Sequence[EvidenceJob], left: Sequence[EvidenceJob]
+) -> None:
+    count, more = (sum(len(job.pictures) for job in jobs) for jobs in (done, left))
+    if more:
+        longest = _duration(more * seconds / count)
+        tell(f"{tokens / seconds:.0f} tokens a second: at most {longest} for {counted(more, 'more picture')}")
 
 
 def _write_checks(first: FirstPicture, job: EvidenceJob, names: Sequence[str], *, approximate: bool) -> None:
