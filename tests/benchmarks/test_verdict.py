@@ -34,11 +34,11 @@ def judged(benchmarks, tiny, tmp_path_factory):
     root = tmp_path_factory.mktemp("judged")
     settings = json.loads((Path(benchmarks.verdict.__file__).parent / "verdicts" / "scenes.json").read_text())
     settings["sizes"] = {**FEW, "questions": 2}
-    settings["models"] = ["whole-0", "whole-1", "silent-0"]
+    settings["models"] = {"whole-0": "tiny", "whole-1": "tiny", "silent-0": "tiny"}
     (root / "verdicts").mkdir()
     (root / "verdicts" / "scenes.json").write_text(json.dumps(settings))
     (root / "verdicts" / "photos.json").write_text(
-        json.dumps({**benchmarks.pool.SETTINGS["photos"], "sizes": FEW, "models": ["b-0"]})
+        json.dumps({**benchmarks.pool.SETTINGS["photos"], "sizes": FEW, "models": {"b-0": "tiny"}})
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VLM, "from_pretrained", lambda *_, **__: tiny)
@@ -53,7 +53,7 @@ def judged(benchmarks, tiny, tmp_path_factory):
         patch.setitem(benchmarks.pool.SETTINGS, "scenes", settings)
         patch.setattr(benchmarks.pool, "PAGES", [root / "page.md"])
         for split in ("validation", "test"):
-            benchmarks.verdict.judge("scenes", "whole-0", "tiny", split)
+            benchmarks.verdict.judge("scenes", "whole-0", split)
             for suffix in ("json", "safetensors"):
                 first = root / "results" / f"verdict_scenes_whole-0_{split}.{suffix}"
                 for other in ("whole-1", "silent-0"):
@@ -77,7 +77,7 @@ def test_without_choices_the_test_split_is_not_read(benchmarks, judged, tmp_path
     monkeypatch.setattr(benchmarks.verdict, "HERE", tmp_path)
     shutil.copytree(judged / "verdicts", tmp_path / "verdicts")
     with pytest.raises(SystemExit, match="run the same on the validation split first"):
-        benchmarks.verdict.judge("scenes", "whole-0", "tiny", "test")
+        benchmarks.verdict.judge("scenes", "whole-0", "test")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_without_choices_the_test_split_is_not_read(benchmarks, judged, tmp_path
 )
 def test_what_is_not_in_the_settings_is_refused(benchmarks, judged, changed, says):
     with pytest.raises(typer.BadParameter, match=says):
-        benchmarks.verdict.judge(**{"of": "scenes", "name": "whole-0", "model": "tiny", **changed})
+        benchmarks.verdict.judge(**{"of": "scenes", "name": "whole-0", **changed})
 
 
 def test_questions_are_two_about_every_picture(judged):
@@ -99,7 +99,7 @@ def test_what_is_measured_once_is_not_measured_again(benchmarks, judged, monkeyp
         monkeypatch.setattr(benchmarks.bench.PreparedTask, name, None)
     monkeypatch.setattr(benchmarks.bench, "probe_tokens", None)
     monkeypatch.setattr(benchmarks.bench, "free_tokens", None)
-    benchmarks.verdict.judge("scenes", "whole-0", "tiny", "test")
+    benchmarks.verdict.judge("scenes", "whole-0", "test")
     assert (judged / "results" / "verdict_scenes_whole-0_test.safetensors").read_bytes() == before
 
 
@@ -120,11 +120,11 @@ def test_a_book_of_all_signals_that_were_not_measured_is_refused(benchmarks, jud
 
 def test_the_tables_are_written_between_their_marks(benchmarks, judged):
     marks = ("conclusions", "accuracy", "models", "criteria", "kinds", "sizes")
-    page = "".join(f"<!-- table: scenes {mark} -->\nold\n<!-- end -->\n" for mark in marks)
+    page = "".join(f"<!-- table: scenes {mark} -->\nSTALE\n<!-- end -->\n" for mark in marks)
     (judged / "page.md").write_text(page)
     benchmarks.pool.main(judged / "results")
     tables = (judged / "page.md").read_text()
-    assert "old" not in tables
+    assert "STALE" not in tables
     assert "| (whole) book - control |" in tables
     assert "| (silent - whole) book - control |" in tables
     verdict = json.loads((judged / "results" / "verdict_scenes.json").read_text())
@@ -153,7 +153,7 @@ def test_photos_are_asked_for_the_first_word_of_their_name(benchmarks, judged, p
     ]
     monkeypatch.setattr(benchmarks.photos, "read_photos", lambda root: photos)
     for split in ("validation", "test"):
-        benchmarks.verdict.judge("photos", "b-0", "tiny", split, pictures=judged)
+        benchmarks.verdict.judge("photos", "b-0", split, pictures=judged)
     record = json.loads((judged / "results" / "verdict_photos_b-0_test.json").read_text())
     assert len(record["questions"]) == 3
     assert "whole name: all visual tokens" in record["accuracy"]
