@@ -4,6 +4,7 @@ EVIDENCE := build/evidence
 SEEDS := benchmarks/models
 TRAINING ?= # more options of training/language.py, such as --minutes 60
 TRAINED ?= pruned/1 silent/1 whole/0 whole/2 pruned/0 pruned/2 silent/0 silent/2
+SCENES := whole-1 silent-1 whole-0 silent-0 whole-2 silent-2
 RECIPE ?= b
 DEVICE ?= cuda
 SEED ?= 0
@@ -80,11 +81,11 @@ families: setup .venv/families/installed $(OLDEST)  ## which families pass, the 
 gpu: setup .venv/families/installed  ## measure what only a GPU shows; DEVICE=cpu tries the script
 	PYTHONPATH=tests/families:.venv/families $(BIN)/python benchmarks/gpu.py --device $(DEVICE)
 
-findings: setup  ## measure everything in docs/findings.md again
+findings: setup  ## the verdict on models of scenes: choices of all, then the test split once, then the tables
 	$(PIP) -e '.[dev,findings]'
-	$(BIN)/python benchmarks/verdict.py demo $(EVIDENCE) --name 1 --other $(SEEDS)/seed0
-	$(BIN)/python benchmarks/verdict.py $(SEEDS)/seed0 $(EVIDENCE) --name 0 --other $(SEEDS)/seed2
-	$(BIN)/python benchmarks/verdict.py $(SEEDS)/seed2 $(EVIDENCE) --name 2 --other demo
+	for split in validation test; do for model in $(SCENES); do \
+		$(BIN)/python benchmarks/verdict.py scenes $$model --split $$split || exit 1; \
+	done; done
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/intermediate.py $(EVIDENCE)
 
@@ -117,10 +118,10 @@ photo-gates: .venv/photos  ## measure a model of photos by its gates, on the val
 
 photos-findings: .venv/photos  ## the verdict on models of photos: choices of all, then the test split once, then the tables
 	for split in validation test; do for model in b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2; do \
-		PYTHONPATH=training/photos $(BIN)/python benchmarks/photos_verdict.py $(PHOTO_MODELS)/model-$$model \
-			$(abspath $(PHOTOS)) --split $$split || exit 1; \
+		PYTHONPATH=training/photos $(BIN)/python benchmarks/verdict.py photos $$model --pictures $(abspath $(PHOTOS)) \
+			--model $(PHOTO_MODELS)/model-$$model --split $$split || exit 1; \
 	done; done
-	$(BIN)/python benchmarks/photos_pool.py
+	$(BIN)/python benchmarks/pool.py
 
 package-photos: .venv/photos  ## put a trained model of photos into packages/wordsight-photos, and measure its 8 bits
 	cd training/photos && ../../$(BIN)/python package.py ../build/photos/answer-$(RECIPE)-$(SEED).pt && \

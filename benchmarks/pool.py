@@ -270,6 +270,8 @@ def by_model(models: dict[str, Model]) -> str:
     head = ["model", "silent tokens", "book - control", "chosen", *(f"AUROC, {name}" for name in books)]
     body = []
     for name, model in models.items():
+        if "main" not in model:
+            continue
         told = model["main"]["auroc"].values()
         row = [name, f"{silence(model):.1%}", f"{gain(model):+.3f}", "; ".join(model["chosen"].values())]
         body.append(

@@ -59,7 +59,6 @@ KINDS += ("strange ground, rare", "strange ground, common")
 def judge(  # noqa: PLR0913  # options of a command
     of: Annotated[str, typer.Argument(help="scenes or photos: which settings in verdicts/")],
     name: Annotated[str, typer.Argument(help="of the model there")],
-    model: Annotated[str, typer.Argument(help="its folder, or demo")],
     split: Annotated[
         Split, typer.Option(help="validation makes the choices; test is read once, at the end")
     ] = "validation",
@@ -70,6 +69,7 @@ def judge(  # noqa: PLR0913  # options of a command
         list[str] | None,
         typer.Option(help="main, criteria, pruners, sizes, kinds, oracle; by default as in the settings"),
     ] = None,
+    model: Annotated[str | None, typer.Option(help="its folder; by default as in the settings")] = None,
     share: Annotated[float, typer.Option(help="of the pictures; less is for trying it out")] = 1.0,
 ) -> None:
     """Measure parts of the verdict and write results/verdict_OF_NAME_SPLIT.json and .safetensors."""
@@ -78,7 +78,7 @@ def judge(  # noqa: PLR0913  # options of a command
         raise typer.BadParameter(f"expected parts of {', '.join(PARTS)}, got {unknown.pop()}")
     if name not in settings["models"]:
         raise typer.BadParameter(f"expected one of {', '.join(settings['models'])}, got {name}")
-    vlm = VLM.from_pretrained(model, dtype=torch.float32)
+    vlm = VLM.from_pretrained(model or settings["models"][name], dtype=torch.float32)
     if of == "photos":
         windows_of(vlm, name)
     subject = photos(pictures) if pictures else scenes("all", KEPT / "scenes")

@@ -222,7 +222,7 @@ CRITERIA = {
     "global": Condition(confidence=None, regional_weight=0),
     "context": Condition(confidence=None),
 }
-DEFAULT = CRITERIA["blind_divergence"].at(0.7)  # the best on validation, docs/findings.md
+DEFAULT = CRITERIA["blind_divergence"].at(0.7)  # the best on validation, docs/findings_appendix.md
 
 
 def criterion(name: str) -> Condition:

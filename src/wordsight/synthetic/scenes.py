@@ -120,8 +120,8 @@ def compose(
     sizes: tuple[float, float] = (28, 62),
     place: Place | None = None,
 ) -> Scene:
-    """The scene of this ground, painted over, with a thing for every label of the cast that finds room: `sizes`
-    (pixels) are those of its longer side, and `free_box` places it, or what is given.
+    """The scene of this ground, painted over, with a thing for every label of the cast that finds room, of
+    which `sizes` are the least and most of its longer side in pixels, and `place` is `free_box` by default.
     """
     pixels, labels, backgrounds = ground
     owner = np.full((GRID, GRID), -1, np.int16)
