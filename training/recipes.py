@@ -1,6 +1,6 @@
-"""The three recipes of stage 2 that are compared: what is shown, and when.
+"""The recipes of stage 2 that are compared: what is shown, and when.
 
-All three begin with short prompts and only with the questions that are slow to learn: in long prompts, or
+All begin with short prompts and only with the questions that are slow to learn: in long prompts, or
 among easier questions, their gradient is too faint. Pairs and clips follow, then all questions.
 """
 
@@ -188,6 +188,15 @@ class Whole(Recipe):
         return Batch(gather(pool.features, chosen, slots), torch.from_numpy(slots), asked, 80)
 
 
+class Warmed(Whole, Pruned):
+    """As Whole, but for the first fifth of the schedule (ALONE), which is that of Pruned: some tokens of each
+    picture. It is the least that is known to teach where things are, for when Whole does not.
+    """
+
+    def draw(self, rng: np.random.Generator, done: float) -> Batch:
+        return (Pruned if done < ALONE else Whole).draw(self, rng, done)
+
+
 class Silent(Whole):
     """As Whole, but the word of a background is never the answer to a probe. Tokens of background alone,
     which are all that this recipe ever shows of a picture, are asked for a thing that is elsewhere: the model
@@ -213,4 +222,4 @@ class Silent(Whole):
         return one_each(scenes, chosen[enough], cells, asked, 40)
 
 
-RECIPES = {"whole": Whole, "pruned": Pruned, "silent": Silent}
+RECIPES = {"whole": Whole, "pruned": Pruned, "silent": Silent, "warmed": Warmed}

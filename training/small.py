@@ -42,8 +42,8 @@ class Squares:
 
 
 def corners_of(facts: Sequence[Scene], span: int) -> Array:
-    """(S, 3) the scene, row and column of squares with things: of many tries the one with the most of them,
-    for every scene that has one.
+    """(S, 3) the scene, row and column of squares with two things or more: of many tries the one with the
+    most of them, for every scene that has one. Where only one thing is, nothing has to be looked up.
     """
     found = [
         (number, *corner)
@@ -55,7 +55,7 @@ def corners_of(facts: Sequence[Scene], span: int) -> Array:
 
 def _corner(fact: Scene, span: int, seed: int) -> tuple[int, int] | None:
     rng = np.random.default_rng([seed, span])
-    best, most = None, 0
+    best, most = None, 1
     for y, x in rng.integers(0, GRID - span + 1, (TRIES, 2)).tolist():
         inside = [_inside(thing.box, (y, x), span) for thing in fact.things]
         if None not in inside and sum(inside) > most:

@@ -51,9 +51,9 @@ def test_counting_batches_ask_how_many_and_only_where_things_repeat(training, pi
 @pytest.mark.parametrize(("place", "span"), [(0, 6), (1, 8), (2, 10)])
 def test_small_pictures_hold_whole_things_only(pictures, place, span):
     small = pictures.small[place]
-    assert len(small.facts) > 10
+    assert len(small.facts) > 5
     for fact, labels, owners in zip(small.facts, small.labels, small.owners, strict=True):
-        assert fact.things
+        assert len(fact.things) > 1
         assert set(np.unique(owners[owners >= 0])) == set(range(len(fact.things)))
         for number, thing in enumerate(fact.things):
             assert {CLASSES[i] for i in np.unique(labels[owners == number])} == {thing.label}

@@ -44,6 +44,12 @@ def test_pruned_mostly_leaves_tokens_out(drawn):
     assert np.mean([shows_all(batch, 144) for batch in drawn("pruned")]) < 0.5
 
 
+def test_warmed_leaves_tokens_out_at_the_beginning_only(drawn):
+    batches = drawn("warmed")
+    begun = [not shows_all(batch, *SIZES) for batch in batches]
+    assert begun == [share < 0.2 for share in SHARES]
+
+
 def test_silent_shows_all_of_a_picture_or_background_alone(training, pictures, drawn, monkeypatch):
     shown = []
     gather = training.recipes.one_each
