@@ -100,7 +100,7 @@ def second_turns(task: Task, asked: list[Example]) -> list[Example]:
     about pictures of one question are left out.
     """
     about: dict[str, list[Turn]] = defaultdict(list)
-    for example in task.examples():
+    for example in task.first(None, pictures=len({example.picture_id for example in asked})):
         about[example.picture_id].append((example.question, example.answer))
     found = []
     for example in asked:

@@ -18,7 +18,7 @@ from transformers import LlavaForConditionalGeneration
 
 from pictures import BUILD, cache_clips, cache_easy_vqa, cache_scenes, scene_facts
 from schedule import digest
-from small import Squares, corners_of, cut, small_scene
+from small import SPANS, Squares, corners_of, cut, small_scene
 from steps import in_each, thinned
 from wordsight._utils.files import replacing
 from wordsight.redundancy.probe import QUESTIONS
@@ -86,7 +86,7 @@ class Pool:
 
 
 class Pictures:
-    """Tower features of all training pictures, and what is true of each."""
+    """Tower features of all training pictures, and what is true of each; small ones by their size."""
 
     def __init__(self, model: LlavaForConditionalGeneration, scenes: int, clips: int) -> None:
         images, *grids = cache_scenes(scenes)
@@ -95,9 +95,11 @@ class Pictures:
         self.clips, frames, frame_owners = cache_clips(clips)
         flat = [np.asarray(grid).reshape(scenes, VISUAL, *grid.shape[3:]) for grid in grids]
         self.scenes = Pool(cached_features(model, f"scenes_{scenes}", images), *flat, facts)
-        corners = corners_of(facts)
-        squares = cached_features(model, f"small_{scenes}", Squares(corners, images))
-        self.small = small_pool(squares, corners, [np.asarray(grid) for grid in grids], facts)
+        self.small = []
+        for span in SPANS:
+            squares = Squares(corners_of(facts, span), images, span)
+            features = cached_features(model, f"squares_{span}_{scenes}", squares)
+            self.small.append(small_pool(features, squares, [np.asarray(grid) for grid in grids], facts))
         self.easy_features = cached_features(model, "easy", easy_images)
         self.clip_features = cached_features(model, f"clips_{clips}", frames)
         self.frame_owners = np.asarray(frame_owners).reshape(-1, VISUAL)
@@ -115,11 +117,11 @@ class Pictures:
             self.clips_of[length].append(number)
 
 
-def small_pool(features: Tensor, corners: Array, grids: Sequence[Array], facts: Sequence[Scene]) -> Pool:
+def small_pool(features: Tensor, squares: Squares, grids: Sequence[Array], facts: Sequence[Scene]) -> Pool:
     """Small pictures, cut out of scenes whose labels, owners and centers these grids are."""
-    labels, owners, centers = (cut(grid, corners) for grid in grids)
+    labels, owners, centers = (cut(grid, squares.corners, squares.span) for grid in grids)
     made = []
-    for row, (number, y, x) in enumerate(corners.tolist()):
+    for row, (number, y, x) in enumerate(squares.corners.tolist()):
         scene, owners[row] = small_scene(facts[number], (y, x), labels[row], owners[row])
         made.append(scene)
     return Pool(features, labels, owners, centers, made)

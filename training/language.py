@@ -25,7 +25,7 @@ from recipes import RECIPES
 from schedule import DEVICE, Schedule, digest, load
 from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES
 
-Name = Literal["whole", "pruned", "silent"]
+Name = Literal["whole", "pruned", "silent", "warmed"]
 SHIPPED = {
     1: Path(wordsight.demo.__file__).parent / "model"
 }  # seed and checkpoint; other seeds are in MODELS

@@ -1,6 +1,6 @@
-"""The three recipes of stage 2 that are compared: what is shown, and when.
+"""The recipes of stage 2 that are compared: what is shown, and when.
 
-All three begin with short prompts and only with the questions that are slow to learn: in long prompts, or
+All begin with short prompts and only with the questions that are slow to learn: in long prompts, or
 among easier questions, their gradient is too faint. Pairs and clips follow, then all questions.
 """
 
@@ -38,6 +38,9 @@ TRIPLES = 0.35  # share of pairs that are three
 SLOW = 0.25  # share of the batches of single pictures that ask only what is slow to learn, after GROWN
 COUNTS = 0.45  # share of those, after ALONE, that only count, which is learned last
 EASY = 0.08  # share of all batches, after GROWN
+
+# Of Whole: when pictures have grown to the usual size.
+FULL = 0.6
 
 # Of Pruned: tokens of a picture at the beginning, and the shares of batches of single pictures after GROWN
 # that show all tokens and some of them; the rest shows windows.
@@ -141,12 +144,12 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> int:
 
 class Whole(Recipe):
     """No prompt ever lacks tokens of its picture, and no picture is a window of a larger one's tokens: short
-    prompts are small pictures (small.py), until GROWN, and films of few frames.
+    prompts are small pictures (small.py), which grow step by step to the usual size, and films of few frames.
     """
 
     def draw(self, rng: np.random.Generator, done: float) -> Batch:
         grown, several, kind = grown_by(done), several_by(done), rng.random()
-        pool = self.pictures.scenes if rng.random() < grown else self.pictures.small
+        pool = self.of_size(rng, done)
         if kind < PAIRS * several:
             count = 3 if rng.random() < TRIPLES else 2
             chosen = alike(rng, pool, prompts(count, pool.visual, 70), count)
@@ -163,6 +166,12 @@ class Whole(Recipe):
             return self.counts(rng, self.pictures.scenes, VISUAL)
         return self.slow(rng, pool, chosen, cells)
 
+    def of_size(self, rng: np.random.Generator, done: float) -> Pool:
+        """Pictures of a size that grows with the schedule, some of them one step larger."""
+        sizes = [*self.pictures.small, self.pictures.scenes]
+        share = min(1.0, max(0.0, (done - ALONE / 2) / (FULL - ALONE / 2)))
+        return sizes[int(share * (len(sizes) - 1) + rng.random() * (share < 1))]
+
     def film(self, rng: np.random.Generator, grown: float) -> Batch:
         """Rendered clips, or two or three of their frames."""
         length = int(rng.choice(list(self.pictures.clips_of)))
@@ -177,6 +186,15 @@ class Whole(Recipe):
         asked = [in_sequence(rng, [pool.facts[i] for i in row]) for row in chosen.tolist()]
         slots = np.tile(np.arange(pool.visual), (*chosen.shape, 1))
         return Batch(gather(pool.features, chosen, slots), torch.from_numpy(slots), asked, 80)
+
+
+class Warmed(Whole, Pruned):
+    """As Whole, but for the first fifth of the schedule (ALONE), which is that of Pruned: some tokens of each
+    picture. It is the least that is known to teach where things are, for when Whole does not.
+    """
+
+    def draw(self, rng: np.random.Generator, done: float) -> Batch:
+        return (Pruned if done < ALONE else Whole).draw(self, rng, done)
 
 
 class Silent(Whole):
@@ -204,4 +222,4 @@ class Silent(Whole):
         return one_each(scenes, chosen[enough], cells, asked, 40)
 
 
-RECIPES = {"whole": Whole, "pruned": Pruned, "silent": Silent}
+RECIPES = {"whole": Whole, "pruned": Pruned, "silent": Silent, "warmed": Warmed}

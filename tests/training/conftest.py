@@ -22,10 +22,13 @@ def pictures(training):
         )
     ]
     flat = [grid.reshape(60, 144, *grid.shape[3:]) for grid in grids]
-    corners = training.small.corners_of(facts)
     made = object.__new__(training.batches.Pictures)
     made.scenes = training.batches.Pool(torch.zeros(60, 144, 192), *flat, facts)
-    made.small = training.batches.small_pool(torch.zeros(len(corners), 49, 192), corners, grids, facts)
+    made.small = []
+    for span in training.small.SPANS:
+        squares = training.small.Squares(training.small.corners_of(facts, span), grids[0], span)
+        features = torch.zeros(len(squares), span * span, 192)
+        made.small.append(training.batches.small_pool(features, squares, grids, facts))
     made.clips, made.frame_owners = clips, np.concatenate([clip.owner for clip in clips]).reshape(-1, 144)
     made.clip_features, made.easy_features = (
         torch.zeros(len(made.frame_owners), 144, 192),
