@@ -29,7 +29,7 @@ test: setup .venv/families/installed $(OLDEST)  ## set up, then run the tests
 test-photos: setup  ## run the tests of demo-photos, which `make photos` installs
 	$(PYTEST) tests/demo_photos
 
-test-ray: .venv/ray  ## evidence on a cluster of Ray on this machine, whose workers and driver are killed
+test-ray: .venv/ray  ## what goes over Ray, on a cluster on this machine, whose workers and drivers are killed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ray
 
 test-extras: setup .venv/extras/installed  ## run the tests of peft, bitsandbytes, torchao and accelerate

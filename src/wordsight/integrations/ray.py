@@ -40,7 +40,11 @@ if TYPE_CHECKING:
 
 RETRIES = 2  # of a job whose worker died
 # Nothing is reported to anybody unasked, and what is told of dying workers is ours.
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # else they are told on stdout
+}
 EXPECTED = "expected HOST:PORT of a cluster's head, auto for the one that this machine is in, or local"
 REPORTS = 10  # of how far the work is, at most
 Work = Callable[[Any], Any]  # what does a job
