@@ -136,10 +136,9 @@ def test_a_book_is_the_same_as_by_one_process(address, environment, folder, one_
 
 def test_a_job_whose_worker_is_killed_is_done_again(address, environment, folder, one_process, tmp_path):
     evidence = begun(one_process, tmp_path / "evidence")
-    shutil.rmtree(folder / "3.png.deaths", ignore_errors=True)
     collected = run(environment, HERE / "traps.py", "evidence", address, folder, evidence, 2)
     assert collected.returncode == 0, collected.stderr
-    assert len(list((folder / "3.png.deaths").iterdir())) == 2
+    assert len(list((tmp_path / "evidence.deaths").iterdir())) == 2
     assert files(evidence) == files(one_process)
 
 
@@ -147,13 +146,12 @@ def test_a_job_that_kills_three_workers_is_one_sentence_and_the_rest_is_kept(
     address, environment, folder, one_process, tmp_path
 ):
     evidence = begun(one_process, tmp_path / "evidence")
-    shutil.rmtree(folder / "3.png.deaths", ignore_errors=True)
     collected = run(environment, HERE / "traps.py", "evidence", address, folder, evidence, 99)
     assert collected.returncode == 1
     errors = [line for line in collected.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "a worker died 3 times at the same job" in errors[0]
-    assert len(list((folder / "3.png.deaths").iterdir())) == 3
+    assert len(list((tmp_path / "evidence.deaths").iterdir())) == 3
     kept = files(evidence)
     assert 1 < len(kept) < len(files(one_process))
     assert kept.items() <= files(one_process).items()

@@ -41,10 +41,11 @@ class Trap:
 
     name: str
     path: str
+    graves: Path
     deaths: int
 
     def read(self):
-        spring(Path(f"{self.path}.deaths"), self.deaths)
+        spring(self.graves, self.deaths)
         return Path(self.path).read_bytes()
 
 
@@ -61,9 +62,9 @@ class Lethal(Random):
 
 
 def evidence(address, folder, place, deaths):
-    """Collect evidence whose fourth picture kills so many workers."""
+    """Collect evidence whose fourth picture kills so many workers, whose graves are beside it."""
     pictures = list(open_source(folder))
-    pictures[3] = Trap(pictures[3].name, pictures[3].path, int(deaths))
+    pictures[3] = Trap(pictures[3].name, pictures[3].path, Path(f"{place}.deaths"), int(deaths))
     plan = EvidencePlan(condition=criterion("default"))
     collect_evidence_on_ray(RayWorkers(address=address), pictures, place, plan)
 
