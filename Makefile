@@ -32,7 +32,7 @@ test: setup .venv/families/installed $(OLDEST)  ## set up, then run the tests
 test-photos: setup  ## run the tests of demo-photos, which `make photos` installs
 	$(PYTEST) tests/demo_photos
 
-test-ray: .venv/ray  ## evidence on a cluster of Ray on this machine, whose workers and driver are killed
+test-ray: .venv/ray  ## what goes over Ray, on a cluster on this machine, whose workers and drivers are killed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ray
 
 test-serving: .venv/vllm/installed  ## vLLM's server for CPUs with pruned pictures, over HTTP: 3.5 GB, half an hour

@@ -44,7 +44,7 @@ FLOPS = 400e12  # of an H100 in bfloat16: assumed, 40 % of what its data sheet p
 DOLLARS = 2.5  # an hour of it: assumed
 LOADING = 60.0  # seconds until a model of 13 GB is on its GPU: assumed
 PICTURES, GPUS = (1_000, 100_000, 10_000_000), (1, 8, 64)
-EXAMINED, LISTED, JOBS = 3, 20_000, 100
+EXAMINED, LISTED, JOBS = 3, 20_000, 1_000
 
 
 def main() -> None:
@@ -105,8 +105,8 @@ def _writing() -> dict[str, float]:
 class Nothing:
     """An actor that does nothing."""
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return row
+    def do(self, job: int) -> int:
+        return job
 
 
 def _ray() -> dict[str, float]:
@@ -114,13 +114,12 @@ def _ray() -> dict[str, float]:
     if find_spec("ray") is None:
         sys.exit("benchmarks/cluster.py needs Ray: pip install 'wordsight[ray]'")
     import ray
-    import ray.data
+    from ray.util import ActorPool
 
     start = time.perf_counter()
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    rows = ray.data.from_items([{"job": number} for number in range(JOBS)], override_num_blocks=JOBS)
-    pool = ray.data.ActorPoolStrategy(size=2, max_tasks_in_flight_per_actor=1)
-    outcomes = iter(rows.map(Nothing, compute=pool).iter_rows())
+    pool = ActorPool([ray.remote(Nothing).remote() for _ in range(2)])
+    outcomes = pool.map_unordered(lambda actor, job: actor.do.remote(job), range(JOBS))
     next(outcomes)
     first = time.perf_counter()
     done = sum(1 for _ in outcomes)

@@ -412,3 +412,13 @@ def test_a_part_that_there_is_not_is_refused(tiny, comparison):
             comparison.measure_part(tiny, part)
     with pytest.raises(UsageError, match="a part is measured into a cache"):
         Comparison([Lengths()], PRUNERS).measure_part(tiny, (0, 3))
+
+
+def test_cells_are_measured_by_name_and_hold_the_pictures_of_one_task(tiny, comparison):
+    missing = comparison.missing(tiny)
+    cells = comparison.cells(tiny)
+    assert [cells(name) for name in (missing[0], missing[-1])] == [4, 4]
+    assert ["_prepared" in vars(run) for run in cells.runs] == [False, True]
+    assert comparison.missing(tiny) == missing[1:-1]
+    with pytest.raises(UsageError, match=r"would measure something else than .*; use machines of one kind"):
+        cells("0" * 32)

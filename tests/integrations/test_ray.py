@@ -1,10 +1,13 @@
 """What is told of a cluster without one; tests/ray has one."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, WordsightError
+from wordsight.evaluation.calibration import CalibrationPlan
+from wordsight.evaluation.comparison import Comparison
 from wordsight.integrations import ray
 from wordsight.integrations.ray import RayWorkers
 from wordsight.synthetic.scenes import render
@@ -41,20 +44,59 @@ def test_a_model_that_fits_nowhere_is_told_with_its_size():
         ray._room(RayWorkers(), needs, there)
 
 
+BUILD = ("codebook", "build", "photos", "--out", "book", "--min-images", "0")
+CALIBRATE = ("codebook", "calibrate", "--images", "photos", "--out", "book", "--min-images", "0")
+COMPARE = ("compare", "--task", "scenes", "--pruner", "random", "--keep", "0.2", "--out", "out.json")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--ray", "local"), r"--ray needs Ray: pip install 'wordsight\[ray\]'"),
-        (("--ray", "auto", "--part", "0/2"), "leave it or --ray out"),
         (("--actors", "2"), "--actors and --num-gpus-per-actor are of --ray, which is missing"),
         (("--num-gpus-per-actor", "1"), "are of --ray, which is missing"),
     ],
 )
-def test_misuse_of_the_options_is_one_sentence(options, message, run, monkeypatch):
+@pytest.mark.parametrize("command", [BUILD, CALIBRATE, COMPARE], ids=["build", "calibrate", "compare"])
+def test_misuse_of_the_options_is_one_sentence(command, options, message, run, monkeypatch):
     monkeypatch.setattr(ray, "find_spec", lambda name: None)
-    code, _, err = run("codebook", "build", "photos", "--out", "book", "--min-images", "0", *options)
+    code, _, err = run(*command, *options)
+    errors = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert (code, len(errors)) == (2, 1)
+    assert re.search(message, errors[0])
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ((*BUILD, "--part", "0/2"), "leave it or --ray out"),
+        ((*COMPARE, "--part", "0/2"), "leave it or --ray out"),
+        (COMPARE[:-2], "--ray measures into OUT.cells: give --out, in a folder that all machines share"),
+    ],
+)
+def test_what_does_not_go_with_ray_is_one_sentence(command, message, run):
+    code, _, err = run(*command, "--ray", "auto")
     assert (code, err.count("\n")) == (2, 1)
-    assert re.search(message, err)
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "cache"),
+    [(CALIBRATE, "calibrate_on_ray", "book.cells"), (COMPARE, "compare_on_ray", "out.json.cells")],
+)
+def test_commands_give_workers_their_options_and_a_cache(command, name, cache, run, monkeypatch):
+    given = []
+
+    def stopped(*arguments):
+        given.extend(arguments)
+        raise WordsightError("this is far enough")
+
+    monkeypatch.setattr(ray, name, stopped)
+    code, _, err = run(*command, "--ray", "auto", "--actors", "3", "--num-gpus-per-actor", "0.5")
+    assert (code, err.splitlines()[-1]) == (1, "error: this is far enough")
+    workers, plan = given[0], next(each for each in given if isinstance(each, CalibrationPlan | Comparison))
+    assert (workers.address, workers.actors, workers.gpus) == ("auto", 3, 0.5)
+    assert getattr(plan, "settings", plan).cache == Path(cache)
 
 
 def test_an_address_without_a_cluster_is_told_at_once(monkeypatch):

@@ -431,8 +431,8 @@ class Cells:
         """
         if name not in self.all:
             raise UsageError(
-                "this worker would measure something else than was asked for: its device, its threads or "
-                "versions of its packages differ from those of the first worker; use machines of one kind"
+                "this worker would measure something else than was asked for: its device, threads, packages "
+                "or --memory differ from those of the first worker; use machines of one kind"
             )
         run, measurement = self.all[name]
         for other in self.runs:

@@ -40,18 +40,23 @@ if TYPE_CHECKING:
 
 RETRIES = 2  # of a job whose worker died
 # Nothing is reported to anybody unasked, and what is told of dying workers is ours.
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # else they are told on stdout
+}
 EXPECTED = "expected HOST:PORT of a cluster's head, auto for the one that this machine is in, or local"
 REPORTS = 10  # of how far the work is, at most
-Work = Callable[[Any], Any]  # what does a job
 PROCESS_BYTES = 2**30  # of an actor beside its model; half of it was measured
+Work = Callable[[Any], Any]  # what does a job
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayWorkers:
     """What does the jobs.
 
-    model, options   as VLM.from_pretrained takes them; a folder has to be one that all machines share.
+    model, options   as VLM.from_pretrained takes them; a folder has to be one that all machines share, as
+                     has any that is named from the folder where this is called.
     address          local starts Ray on this machine, auto is the cluster that it is in, else HOST:PORT.
     actors           how many models there are; as many as there is room for by default.
     gpus             of an actor, 0.5 where two share one; by default 1, if the cluster has any.
@@ -230,17 +235,12 @@ class _Actors:
             return []
         count = min(self._room(), len(jobs))
         self._actors += [self._started() for _ in range(count - len(self._actors))]
-        pool, stage, begun = (
-            import_module("ray.util").ActorPool(self._actors),
-            uuid4().hex,
-            self._ray.put(begin),
-        )
+        pool = import_module("ray.util").ActorPool(self._actors)
+        stage, begun = uuid4().hex, self._ray.put(begin)
         outcomes = pool.map_unordered(
             lambda actor, job: actor.do.remote(stage, begun, *job), [*enumerate(jobs)]
         )
-        done = dict(
-            _watched(((number, _unwrapped(each)) for number, each in outcomes), len(jobs), count, unit)
-        )
+        done = dict(_watched(outcomes, len(jobs), count, unit))
         return [done[number] for number in range(len(jobs))]
 
     def _started(self) -> Any:
@@ -261,10 +261,10 @@ class _Actors:
 def _watched(
     outcomes: Iterable[tuple[int, Any]], jobs: int, actors: int, unit: str
 ) -> Iterator[tuple[int, Any]]:
-    """The same outcomes; it is told now and then how far they are."""
+    """What came of the jobs, with their numbers; it is told now and then how far they are."""
     amount, step, start = 0, -(-jobs // REPORTS), time.monotonic()
     for done, (number, outcome) in enumerate(track(outcomes, "doing jobs", jobs), 1):
-        yield number, outcome
+        yield number, _unwrapped(outcome)
         if done == 1:  # before it, models were loaded
             start = time.monotonic()
             continue
