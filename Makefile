@@ -68,7 +68,6 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/selection_cost.py
-	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/engine.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compare_speed.py
 	$(BIN)/python benchmarks/films.py

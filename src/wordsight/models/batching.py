@@ -52,21 +52,6 @@ class PromptRow:
             is_video=self.is_video[visual],
         )
 
-    def common_prefix(self, other: PromptRow) -> int:
-        """How many of the first tokens are the same in both rows."""
-        length = min(len(self.is_visual), len(other.is_visual))
-        mine, yours = self.is_visual[:length], other.is_visual[:length]
-        same = mine == yours
-        for name, values in self.sequence.items():
-            equal = values[..., :length] == other.sequence[name][..., :length]
-            same &= equal.reshape(-1, length).all(0)
-        places = (mine & yours).nonzero()[:, 0]
-        visual = len(places)
-        # A row of text has no deepstack features, and no visual token to compare.
-        for ours, theirs in zip((self.embeds, *self.deep), (other.embeds, *other.deep), strict=visual > 0):
-            same[places] &= (ours[:visual] == theirs[:visual]).all(-1)
-        return int(same.int().cumprod(0).sum())
-
 
 def to_batch(rows: Sequence[PromptRow], padding: int = 0) -> dict[str, Any]:
     """Keyword arguments for `model(...)` and `model.generate(...)`: the rows as one left-padded batch, with
@@ -141,10 +126,25 @@ def to_batch_of_groups(
 
 def shared_prefix_length(rows: Sequence[PromptRow]) -> int:
     """How many of the first tokens are the same in all rows; at least one token of each is left over."""
-    shortest = min(len(row.is_visual) for row in rows) - 1
+    first = rows[0]
+    length = min(len(row.is_visual) for row in rows) - 1
+    columns = [[row.sequence[name] for row in rows] for name in first.sequence]
+    for column in ([row.is_visual for row in rows], *columns):
+        values = torch.stack([one[..., :length] for one in column])
+        length = _alike(values == values[0])
+    places = first.is_visual[:length].nonzero()[:, 0]
+    visual = len(places)
     for row in rows[1:]:
-        shortest = min(shortest, rows[0].common_prefix(row))
-    return shortest
+        if not visual:  # a row of text has no deepstack features, either
+            break
+        for ours, theirs in zip((first.embeds, *first.deep), (row.embeds, *row.deep), strict=True):
+            visual = _alike((ours[:visual] == theirs[:visual]).T)
+    return int(places[visual]) if visual < len(places) else length
+
+
+def _alike(equal: Tensor) -> int:
+    """Of how many of the first columns (..., L) all is equal."""
+    return int(equal.flatten(0, -2).all(0).int().cumprod(0).sum())
 
 
 def batches(items: Iterable[T], length: Callable[[T], int], tokens: int) -> Iterator[list[T]]:

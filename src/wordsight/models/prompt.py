@@ -42,7 +42,7 @@ class Prompt:
         kept[self.is_visual.nonzero()[self.visual.slot, 0]] = True
         return kept
 
-    @property
+    @cached_property
     def length(self) -> int:
         """How many tokens the language model reads."""
         return len(self.is_visual) - int(self.is_visual.sum()) + len(self.visual)
