@@ -33,7 +33,7 @@ def save(family, folder):
 
 
 @pytest.fixture(
-    scope="module", params=["qwen2_5_vl"]
+    scope="module", params=["qwen2_5_vl", "llava_next"]
 )
 def pair(request, tmp_path_factory):
     """The name of a family, a server of its checkpoint, and what transformers makes of it."""

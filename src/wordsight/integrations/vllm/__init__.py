@@ -8,6 +8,7 @@ from __future__ import annotations
 # What is served, by model_type: the file here, and the class in it.
 ARCHITECTURES = {
     "llava": "WordsightLlava",
+    "llava_next": "WordsightLlavaNext",
     "qwen2_5_vl": "WordsightQwen25VL",
 }
 
