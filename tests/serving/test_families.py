@@ -11,7 +11,7 @@ from asking import Reference, equal, request, serving
 pytestmark = pytest.mark.timeout(1800)
 SIZES = [(48, 32), (64, 96), (80, 80), (32, 64), (96, 48)]
 QUESTIONS = ("what color is the cat?", "where is the car?")
-M_ROPE = ("qwen2_5_vl", "qwen3_vl")
+M_ROPE = ("qwen2_5_vl",)
 WIDTH, HEADS = 64, 2  # vLLM's attention wants heads of 32 dimensions
 
 
@@ -33,14 +33,14 @@ def save(family, folder):
 
 
 @pytest.fixture(
-    scope="module", params=["qwen2_5_vl", "llava_next"]
+    scope="module", params=["qwen2_5_vl", "llava_next", "llava_onevision", "internvl"]
 )
 def pair(request, tmp_path_factory):
     """The name of a family, a server of its checkpoint, and what transformers makes of it."""
     folder = tmp_path_factory.mktemp(request.param)
     save(request.param, folder)
     specs = ("--pruner", "divprune:keep=0.3", "--pruner", "tome:keep=0.5", "--pruner", "uniform:tokens=5")
-    options = ("--max-num-batched-tokens", "64", "--limit-mm-per-prompt", json.dumps({"image": 2}))
+    options = ("--max-num-batched-tokens", "96", "--limit-mm-per-prompt", json.dumps({"image": 2}))
     with serving(folder, *specs, "--per-request", options=options) as server:
         yield request.param, server, Reference(folder)
 
@@ -70,9 +70,10 @@ def test_answers_are_those_of_transformers(pair, questions):
 
 def test_each_of_two_pictures_has_a_budget(pair, questions):
     family, server, reference = pair
-    if family == "llava_onevision":
-        pytest.skip("vLLM reads each of several pictures with any resolution, transformers does not")
     pairs = [(questions[n][0] + questions[n + 2][0], questions[n][1]) for n in range(0, 16, 2)]
+    if family == "llava_onevision":  # of several, its processor makes no tiles, for which vLLM leaves room
+        assert server.send(request(*pairs[0]))[0] == 400
+        return
     expected = reference.answers(reference.prompts(pairs), "divprune:keep=0.3")
     assert equal(server.answers(pairs), expected) == len(pairs)
 
