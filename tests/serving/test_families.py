@@ -11,7 +11,7 @@ from asking import Reference, equal, request, serving
 pytestmark = pytest.mark.timeout(1800)
 SIZES = [(48, 32), (64, 96), (80, 80), (32, 64), (96, 48)]
 QUESTIONS = ("what color is the cat?", "where is the car?")
-M_ROPE = ("qwen2_5_vl",)
+M_ROPE = ("qwen2_5_vl", "qwen3_vl")
 WIDTH, HEADS = 64, 2  # vLLM's attention wants heads of 32 dimensions
 
 
@@ -23,7 +23,7 @@ def save(family, folder):
     for name, value in {**sizes, "head_dim": WIDTH // HEADS}.items():
         setattr(text, name, value)
     if family in M_ROPE:
-        text.rope_parameters["mrope_section"] = [6, 5, 5]
+        text.rope_parameters |= {"mrope_section": [6, 5, 5], "mrope_interleaved": family == "qwen3_vl"}
         config.vision_config.out_hidden_size = WIDTH
     torch.manual_seed(0)
     model = hf.AutoModelForImageTextToText.from_config(config).float()
@@ -33,7 +33,7 @@ def save(family, folder):
 
 
 @pytest.fixture(
-    scope="module", params=["qwen2_5_vl", "llava_next", "llava_onevision", "internvl"]
+    scope="module", params=["qwen2_5_vl", "llava_next", "llava_onevision", "qwen3_vl", "internvl"]
 )
 def pair(request, tmp_path_factory):
     """The name of a family, a server of its checkpoint, and what transformers makes of it."""

@@ -12,6 +12,7 @@ ARCHITECTURES = {
     "llava_next": "WordsightLlavaNext",
     "llava_onevision": "WordsightLlavaOnevision",
     "qwen2_5_vl": "WordsightQwen25VL",
+    "qwen3_vl": "WordsightQwen3VL",
 }
 
 
