@@ -33,10 +33,10 @@ def test_the_process_becomes_the_server(run, started):
 
 
 def test_a_dry_run_prints_what_can_be_run_by_hand(run, started):
-    code, out, _ = run("serve", "demo", "--dry-run")
+    code, out, _ = run("serve", "demo", "--pruner", "codebook", "--dry-run")
     assert code == 0
     assert '"pruners": ["codebook"]' in out
-    code, record, _ = run("serve", "demo", "--dry-run", "--json")
+    code, record, _ = run("serve", "demo", "--pruner", "codebook", "--dry-run", "--json")
     assert json.loads(record)["command"][1:3] == ["-m", "vllm.entrypoints.openai.api_server"]
     assert not started
 

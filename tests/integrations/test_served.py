@@ -190,8 +190,12 @@ def test_a_package_that_does_not_load_is_said(with_vllm, monkeypatch, tmp_path):
         command.serve_command("demo", ["codebook"])
 
 
-def test_a_model_of_another_type_is_refused(with_vllm, tmp_path):
-    config = json.loads((MODEL / "config.json").read_text()) | {"model_type": "vipllava"}
+@pytest.mark.parametrize(
+    ("type_of", "tower"), [("vipllava", "clip_vision_model"), ("llava", "pixtral")], ids=("type", "tower")
+)
+def test_a_model_that_cannot_be_served_is_refused(type_of, tower, with_vllm, tmp_path):
+    config = json.loads((MODEL / "config.json").read_text()) | {"model_type": type_of}
+    config["vision_config"]["model_type"] = tower
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UsageError, match="is of type vipllava; expected "):
+    with pytest.raises(UsageError, match=f"is of type {type_of}; of types whose pictures vLLM can prune"):
         command.serve_command(str(tmp_path), ["codebook"])

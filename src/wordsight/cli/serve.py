@@ -24,12 +24,11 @@ class ServeRecord(TypedDict):
 
 def serve(
     model: Annotated[str, typer.Argument(help=MODEL)],
+    pruner: Annotated[
+        list[str], typer.Option(help=f"{SPEC}; repeatable: the first is used where a request names none")
+    ],
     arguments: Annotated[
         list[str] | None, typer.Argument(help="options of vLLM's server, after --, as -- --port 8001")
-    ] = None,
-    pruner: Annotated[
-        list[str] | None,
-        typer.Option(help=f"{SPEC}; repeatable: the first is used where a request names none"),
     ] = None,
     per_request: Annotated[
         bool,
@@ -46,7 +45,7 @@ def serve(
     """Serve a model by vLLM's OpenAI-compatible server (extra: vllm), its pictures pruned."""
     from wordsight.integrations.vllm.command import serve_command
 
-    command = serve_command(model, pruner or ["codebook"], revision=revision, per_request=per_request)
+    command = serve_command(model, pruner, revision=revision, per_request=per_request)
     command += arguments or []
     if as_json:
         print_json(ServeRecord(format=FORMAT, command=command))

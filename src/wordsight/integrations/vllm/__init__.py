@@ -7,7 +7,12 @@ from __future__ import annotations
 
 # What is served, by model_type: the file here, and the class in it.
 ARCHITECTURES = {
+    "internvl": "WordsightInternVL",
     "llava": "WordsightLlava",
+    "llava_next": "WordsightLlavaNext",
+    "llava_onevision": "WordsightLlavaOnevision",
+    "qwen2_5_vl": "WordsightQwen25VL",
+    "qwen3_vl": "WordsightQwen3VL",
 }
 
 

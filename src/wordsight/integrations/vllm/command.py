@@ -87,12 +87,13 @@ def config_overrides(model: str, specs: Sequence[str], revision: str | None = No
     served, or a codebook is another model's.
     """
     from wordsight.integrations.vllm.served import NAME, ServedPruners, is_mrope
+    from wordsight.models.families.llava import is_pixtral
 
     config = _config(model, revision)
-    if config.model_type not in ARCHITECTURES:
+    if config.model_type not in ARCHITECTURES or is_pixtral(config):
         raise ModelError(
-            f"{model} is of type {config.model_type}; expected {', '.join(sorted(ARCHITECTURES))}, whose "
-            "pictures vLLM can prune"
+            f"{model} is of type {config.model_type}; of types whose pictures vLLM can prune there are "
+            f"{', '.join(sorted(ARCHITECTURES))}, but not with Pixtral's tower"
         )
     text = config.get_text_config()
     rope = text.rope_parameters or {}
