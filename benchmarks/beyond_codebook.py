@@ -1,9 +1,10 @@
 """Is there better than a codebook? Priors of a selector by diversity, on validation scenes only.
 
-A prior is a score of tokens that is added to the distances of DivPrune, as `codebook_mmr` and `learned_mmr`
-do. Its weight is chosen on the first validation scenes, for the model that ships at the smallest keep; what
-tokens say, attention, and random scores for a control are measured on the next ones, the smallest keep for
-three models. The test split is never read. Evidence and scores are kept in a folder: a stopped run goes on.
+A prior is a score of tokens, scaled to [0, 1] in a picture and added to the distances of DivPrune as in
+`learned_mmr`. Its weight is chosen on the first validation scenes, for the model that ships at the smallest
+keep. What tokens say, attention, and random scores for a control are measured on the next ones, for other
+models at the smallest keep. The test split is never read. What is found is kept in a folder: a stopped run
+goes on.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ import typer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from choose_codebook import CLUSTERING
 from run import write_between
 from wordsight import (
     VLM,
     ClsTopK,
-    CodebookMMR,
     DivPrune,
+    Evidence,
     EvidencePlan,
     LearnedMMR,
     Pruner,
@@ -42,12 +42,12 @@ from wordsight.algorithms.divergence import jensen_shannon
 from wordsight.evaluation.calibration import KEEPS
 from wordsight.evaluation.environment import environment
 from wordsight.evaluation.prepared_task import PreparedTask
-from wordsight.evaluation.statistics import Scores
+from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval
 from wordsight.models.tokens import VisualTokens
-from wordsight.redundancy.build import build_codebook
 from wordsight.redundancy.criteria import DEFAULT
 from wordsight.synthetic.questions import ask
 from wordsight.synthetic.scenes import SPLITS, render, save_scenes
+from wordsight.tasks.base import Example
 from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
@@ -57,6 +57,7 @@ SHIPPED, SMALLEST = "1", min(KEEPS)
 EXAMINED = {"1": 150, "0": 50, "2": 50}  # training scenes by model
 CHOOSING, TESTING = range(400), range(400, 700)  # validation scenes
 QUESTIONS = 2  # about each
+TASK = Scenes(split="validation", pictures=TESTING.stop)
 WEIGHTS = (1 / 6, 1 / 3, 1 / 2)
 ASKED, SETS, SIZES = 4, 24, (5, 20)  # of a training scene: questions, sets of tokens for each, their sizes
 DIVPRUNE, SAYING, ATTENTION, CONTROL = "divprune", "what tokens say", "[CLS] attention", "random scores"
@@ -83,38 +84,49 @@ class Bench:
     vlm: VLM
     folder: Path
     examined: int
+    tasks: dict[range, PreparedTask] = field(default_factory=dict)
 
-    def prepared(self, scenes: range) -> PreparedTask:
-        task = Scenes(split="validation", pictures=scenes.stop)
-        asked = task.first(QUESTIONS * scenes.stop)
-        examples = [example for example in asked if int(example.picture_id) in scenes]
-        return PreparedTask.of(self.vlm, task, examples, signals=frozenset({"cls_attention"}))
-
-    def scores(self, task: PreparedTask, name: str, pruner: Pruner) -> Scores:
-        path = self.folder / f"from {task.examples[0].picture_id}" / f"{name}, {pruner.keep}.npy"
+    def scores(self, scenes: range, name: str, pruner: Pruner) -> Scores:
+        path = self.folder / f"from {scenes.start}" / f"{name}, {pruner.keep}.npy"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            found = task.run(pruner)[0]
+            found = self._prepared(scenes).run(pruner)[0]
             with replacing(path) as draft, draft.open("wb") as file:
                 np.save(file, found)
         scores: Scores = np.load(path)
         return scores
 
+    def _prepared(self, scenes: range) -> PreparedTask:
+        if scenes not in self.tasks:
+            needed = ClsTopK.required_signals
+            self.tasks[scenes] = PreparedTask.of(self.vlm, TASK, asked(scenes), signals=needed)
+        return self.tasks[scenes]
 
-def measure(folder: Annotated[Path, typer.Argument(help="for evidence and scores")]) -> None:
+
+def asked(scenes: range) -> list[Example]:
+    """The questions about these scenes."""
+    first = TASK.first(QUESTIONS * scenes.stop, pictures=scenes.stop)
+    return [example for example in first if int(example.picture_id) in scenes]
+
+
+def measure(
+    folder: Annotated[Path, typer.Argument(help="for evidence and scores")],
+    models: Annotated[int, typer.Option(help="so many, the one that ships first")] = len(MODELS),
+) -> None:
     """Write results/beyond_codebook.json and its table in docs/results.md."""
     benches = {
-        seed: Bench(VLM.from_pretrained(name), folder / seed, EXAMINED[seed]) for seed, name in MODELS.items()
+        seed: Bench(VLM.from_pretrained(name), folder / seed, EXAMINED[seed])
+        for seed, name in [*MODELS.items()][:models]
     }
     tried = choose(benches[SHIPPED])
     weights = {name: max(found, key=found.__getitem__) for name, found in tried.items()}
     found: Found = {}
     for seed, bench in benches.items():
-        task, methods = bench.prepared(TESTING), methods_of(bench, weights)
+        methods = methods_of(bench, weights)
         keeps = KEEPS if seed == SHIPPED else (SMALLEST,)
         methods |= BASELINES if seed == SHIPPED else {}
         found[seed] = {
-            (name, keep): bench.scores(task, name, replace(pruner, keep=keep))
+            (name, keep): bench.scores(TESTING, name, replace(pruner, keep=keep))
             for keep in keeps
             for name, pruner in methods.items()
         }
@@ -122,10 +134,10 @@ def measure(folder: Annotated[Path, typer.Argument(help="for evidence and scores
         "choosing": f"validation scenes {CHOOSING.start} to {CHOOSING.stop - 1}",
         "testing": f"validation scenes {TESTING.start} to {TESTING.stop - 1}",
         "questions_of_a_scene": QUESTIONS,
-        "first_training_scenes": EXAMINED,
+        "first_training_scenes": {seed: EXAMINED[seed] for seed in benches},
         "tried": tried,
         "weights": weights,
-        **compared(task, found),
+        **compared(found),
         "environments": [environment(bench.vlm) for bench in benches.values()],
     }
     with replacing(RESULT) as draft:
@@ -135,18 +147,16 @@ def measure(folder: Annotated[Path, typer.Argument(help="for evidence and scores
 
 def choose(bench: Bench) -> dict[str, dict[float, float]]:
     """The accuracy with every prior at every weight, at the smallest keep."""
-    task, evidence = bench.prepared(CHOOSING), collected(bench)
     direction = effect_on_answers(bench)
-    priors: dict[str, LearnedMMR | CodebookMMR] = {
+    priors = {
         **priors_of(bench),
-        "codebook": CodebookMMR(codebook=build_codebook(evidence, DEFAULT, CLUSTERING)),
         "effect on own questions": PriorMMR(prior=lambda tokens: tokens.embeds.double() @ direction),
     }
     return {
         name: {
             weight: float(
                 bench.scores(
-                    task, f"{name}, weight {weight:.2f}", replace(prior, weight=weight, keep=SMALLEST)
+                    CHOOSING, f"{name}, weight {weight:.2f}", replace(prior, weight=weight, keep=SMALLEST)
                 ).mean()
             )
             for weight in WEIGHTS
@@ -155,7 +165,7 @@ def choose(bench: Bench) -> dict[str, dict[float, float]]:
     }
 
 
-def collected(bench: Bench) -> Any:
+def collected(bench: Bench) -> Evidence:
     """What every token of the training scenes says alone, to the paper's question."""
     with TemporaryDirectory() as pictures:
         plan = EvidencePlan(condition=DEFAULT)
@@ -195,10 +205,10 @@ def effects(bench: Bench) -> dict[str, Tensor]:
     vlm, first = bench.vlm, SPLITS["train"]
     for seed in track(range(first, first + bench.examined), "answering by a few tokens", bench.examined):
         scene = render(seed)
-        asked = [question.text for question in ask(scene, seed) if question.type != "caption"][:ASKED]
-        visual = vlm.encode(scene.image, asked[0]).visual
+        texts = [question.text for question in ask(scene, seed) if question.type != "caption"][:ASKED]
+        visual = vlm.encode(scene.image, texts[0]).visual
         gain = times = torch.zeros(len(visual))
-        for text in asked:
+        for text in texts:
             whole = vlm.encode(scene.image, text, visual=visual)
             sets = [
                 torch.randperm(len(visual), generator=generator)[
@@ -222,17 +232,18 @@ def methods_of(bench: Bench, weights: dict[str, float]) -> dict[str, Pruner]:
     return {DIVPRUNE: DivPrune(), **mixed, CONTROL: control}
 
 
-def compared(task: PreparedTask, found: Found) -> dict[str, Any]:
+def compared(found: Found) -> dict[str, Any]:
     """Accuracies, and paired differences, corrected for all of them: at every keep for the model that ships,
     and at the smallest in the mean of all models.
     """
     pairs = PAIRS + [(name, DIVPRUNE) for name in BASELINES]
     level = 1 - 0.05 / (len(pairs) * len(KEEPS) + len(PAIRS))
+    pictures = [example.picture_id for example in asked(TESTING)]
 
-    def difference(pair: tuple[str, str], keep: float, *models: str) -> list[float]:
+    def difference(pair: tuple[str, str], keep: float, *models: str) -> list[float | None]:
         name, other = pair
         gap: Scores = np.mean([found[seed][name, keep] - found[seed][other, keep] for seed in models], 0)
-        return [float(gap.mean()), *task.interval(gap, level)]
+        return [float(gap.mean()), *interval(gap, pictures, level, ends=DIFFERENCES)]
 
     return {
         "accuracy": {
@@ -252,11 +263,11 @@ def compared(task: PreparedTask, found: Found) -> dict[str, Any]:
 
 
 def table(record: dict[str, Any]) -> str:
-    """Markdown: every difference."""
-    keeps = [f"{keep:.0%}" for keep in KEEPS]
+    """Markdown: every difference, at the smallest keep in the mean of all models, too."""
+    keeps, models = [f"{keep:.0%}" for keep in KEEPS], len(record["environments"])
     lines = [
-        f"| difference | {' | '.join(keeps)} | {keeps[-1]}, three models |",
-        "|---" * (2 + len(keeps)) + "|",
+        f"| difference | {' | '.join(keeps)} | {keeps[-1]}, mean of models ({models}) |",
+        "|---" * 5 + "|",
     ]
     for pair, by_keep in record["shipped"].items():
         cells = [signed(by_keep[keep]) for keep in keeps] + [signed(record["all_models"].get(pair))]
