@@ -66,6 +66,7 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	cd training && ../$(BIN)/python locality.py --out ../benchmarks/results/locality.json
 	$(BIN)/python benchmarks/gates.py
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/beyond_codebook.py $(EVIDENCE)/beyond
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/selection_cost.py
 	$(BIN)/python benchmarks/engine.py

@@ -70,6 +70,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.holov import HoloV as HoloV
     from wordsight.pruners.layerwise import LayerPruner as LayerPruner
     from wordsight.pruners.learned import Learned as Learned
+    from wordsight.pruners.learned_mmr import LearnedMMR as LearnedMMR
     from wordsight.pruners.mmtok import MMTok as MMTok
     from wordsight.pruners.pool import Pool as Pool
     from wordsight.pruners.prumerge import PruMerge as PruMerge
@@ -152,6 +153,7 @@ _MODULES = {
     "HoloV": "wordsight.pruners.holov",
     "LayerPruner": "wordsight.pruners.layerwise",
     "Learned": "wordsight.pruners.learned",
+    "LearnedMMR": "wordsight.pruners.learned_mmr",
     "LoadOptions": "wordsight.models.load_options",
     "MMTok": "wordsight.pruners.mmtok",
     "MediaInput": "wordsight.media.inputs",

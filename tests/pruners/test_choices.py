@@ -15,15 +15,27 @@ from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.evs import EVS
+from wordsight.pruners.learned_mmr import LearnedMMR
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.scorer import Scorer
 
 
 @pytest.fixture
 def book():
     prototypes = torch.randn(6, 16, generator=torch.Generator().manual_seed(5))
     return Codebook(prototypes, {"format": 1, "model": "made-up", "fingerprint": None})
+
+
+@pytest.fixture
+def scorer():
+    generator = torch.Generator().manual_seed(6)
+    layers = {
+        "first": torch.randn(4, 17, generator=generator),
+        "second": torch.randn(1, 5, generator=generator),
+    }
+    return Scorer(layers, {"model": "made-up", "fingerprint": "f00d"})
 
 
 def row_of(embeds, crops=None):
@@ -265,33 +277,49 @@ def test_a_book_of_another_width_is_refused_before_anything_runs(tiny):
         CodebookPruner(codebook=AXES).check(tiny)
 
 
-def test_diversity_alone_is_divprune(tokens, book):
+def test_diversity_alone_is_divprune(tokens, book, scorer):
     for budget in ({"tokens": 1}, {"tokens": 3}, {"keep": 0.2}, {"keep": 0.9}):
-        mixed = CodebookMMR(**budget, codebook=book, weight=0.0)
-        assert torch.equal(mixed.select(tokens).slot, DivPrune(**budget).select(tokens).slot), budget
+        alone = DivPrune(**budget).select(tokens).slot
+        for mixed in (CodebookMMR(codebook=book, weight=0.0), LearnedMMR(scorer=scorer, weight=0.0)):
+            assert torch.equal(replace(mixed, **budget).select(tokens).slot, alone), (mixed, budget)
 
 
 @pytest.mark.parametrize("weight", [0.2, 0.5, 0.9])
 def test_codebook_and_diversity_is_greedy_by_their_weighted_sum(tokens, book, weight):
     pruner = CodebookMMR(tokens=9, codebook=book, weight=weight)
-    unit = torch.nn.functional.normalize(tokens.embeds.double(), dim=-1)
+    relevance = (1 - pruner.book.redundancy(tokens.embeds).double()).tolist()
+    assert pruner.select(tokens).slot.tolist() == slow_mmr(tokens.embeds, 9, relevance, weight)
+
+
+@pytest.mark.parametrize("weight", [0.2, 0.5, 0.9])
+def test_learned_and_diversity_is_greedy_by_the_weighted_sum_with_what_is_expected(tokens, scorer, weight):
+    expected = scorer.predict(tokens.embeds).tolist()
+    low, high = min(expected), max(expected)
+    relevance = [(each - low) / (high - low) for each in expected]
+    kept = LearnedMMR(tokens=9, scorer=scorer, weight=weight).select(tokens)
+    assert kept.slot.tolist() == slow_mmr(tokens.embeds, 9, relevance, weight)
+
+
+def slow_mmr(embeds, count, relevance, weight):
+    """Maximal marginal relevance, one token at a time."""
+    unit = torch.nn.functional.normalize(embeds.double(), dim=-1)
     apart = (1 - unit @ unit.T).tolist()
-    said = (1 - pruner.book.redundancy(tokens.embeds).double()).tolist()
     chosen = []
-    for _ in range(9):
+    for _ in range(count):
         worth = {}
-        for i in range(len(tokens)):
-            others = chosen or [j for j in range(len(tokens)) if j != i]
+        for i in range(len(embeds)):
+            others = chosen or [j for j in range(len(embeds)) if j != i]
             if i not in chosen:
-                worth[i] = (1 - weight) * min(apart[i][j] for j in others) + weight * said[i]
+                worth[i] = (1 - weight) * min(apart[i][j] for j in others) + weight * relevance[i]
         chosen.append(max(worth, key=worth.get))
-    assert pruner.select(tokens).slot.tolist() == sorted(chosen)
+    return sorted(chosen)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.0, 2])
-def test_a_weight_outside_its_range_is_refused(book, weight):
-    with pytest.raises(UsageError, match=r"weight must be a number in \[0, 1\), got"):
-        CodebookMMR(codebook=book, weight=weight)
+def test_a_weight_outside_its_range_is_refused(book, scorer, weight):
+    for pruner in (CodebookMMR(codebook=book), LearnedMMR(scorer=scorer)):
+        with pytest.raises(UsageError, match=r"weight must be a number in \[0, 1\), got"):
+            replace(pruner, weight=weight)
 
 
 def film(frames):
