@@ -217,7 +217,7 @@ def accuracy(model: Model) -> dict[str, float]:
 
 
 def conclusions(differences: dict[str, Pooled], predicted: dict[str, dict[str, float | None]]) -> str:
-    """The differences, model by model and pooled, and what predicts that a book pays."""
+    """The differences, model by model and pooled, and what goes with what a book gains."""
     head = [
         "difference",
         "each model [95 %, pictures]",
@@ -238,7 +238,7 @@ def conclusions(differences: dict[str, Pooled], predicted: dict[str, dict[str, f
     for name, one in predicted.items():
         p = None if one["p"] is None else min(1.0, one["p"] * concluded())
         told = "all alike" if p is None else f"rho {one['rho']:+.2f}, corrected p {p:.4f}"
-        shown = "" if p is None else "predicts" if p < 0.05 else "not shown to predict"
+        shown = "" if p is None else "goes with it" if p < 0.05 else "not shown to go with it"
         body.append([f"{name} and book - control, over models", "", told, "", shown])
     return markdown(head, body)
 

@@ -39,10 +39,10 @@ whose pictures are known patch by patch.
    still be read off.
 3. Projector and language model, on questions, captions and probes about single pictures, two or three
    pictures, and clips (frames as so many pictures), half of them in later turns of conversations. The first
-   half of the schedule shows small pictures of 49 tokens, cut out of the pixels of scenes, and films of two
-   or three frames, and asks mostly what is slow to learn; then pictures of the usual size come in. No prompt
-   ever lacks tokens of its picture: pruning is new to this model. The attention of the language model starts
-   as a look-up: queries equal keys, and what is attended to is copied (mimetic initialization, arXiv
+   half of the schedule shows small pictures of 36 to 100 tokens, cut out of the pixels of scenes, and films
+   of two or three frames, and asks mostly what is slow to learn; then pictures of the usual size come in. No
+   prompt ever lacks tokens of its picture: pruning is new to this model. The attention of the language model
+   starts as a look-up: queries equal keys, and what is attended to is copied (mimetic initialization, arXiv
    2305.09828).
 
 On two CPU cores; `training/README.md` has times, commands and the detours that were taken. {seeds}
