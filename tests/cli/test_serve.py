@@ -49,3 +49,10 @@ def test_wrong_pruners_are_refused(run, started):
     code, _, err = run("serve", "demo", "--pruner", "divprune", "--pruner", "divprune")
     assert (code, "duplicate pruner divprune" in err) == (2, True)
     assert not started
+
+
+@pytest.mark.parametrize("option", ["--hf-overrides", "--hf_overrides={}", "--hf-overrides.a", "--model=x"])
+def test_what_would_serve_whole_pictures_is_refused(run, started, option):
+    code, _, err = run("serve", "demo", "--pruner", "divprune", "--", option, "{}")
+    assert (code, "leave it out after --" in err) == (2, True)
+    assert not started

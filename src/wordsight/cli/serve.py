@@ -45,8 +45,9 @@ def serve(
     """Serve a model by vLLM's OpenAI-compatible server (extra: vllm), its pictures pruned."""
     from wordsight.integrations.vllm.command import serve_command
 
-    command = serve_command(model, pruner, revision=revision, per_request=per_request)
-    command += arguments or []
+    command = serve_command(
+        model, pruner, revision=revision, per_request=per_request, arguments=arguments or ()
+    )
     if as_json:
         print_json(ServeRecord(format=FORMAT, command=command))
     elif dry_run:

@@ -18,25 +18,40 @@ from wordsight.models.load_options import source_of
 
 TRIED = "0.32"  # the version of vLLM whose classes the plugin extends
 SERVER = "vllm.entrypoints.openai.api_server"
+OURS = ("--config", "--hf-overrides", "--model", "--revision", "--video-pruning-rate")  # options of vLLM
 PRUNES_FILMS = "0.5"  # any share: it lets vLLM ask a model where its tokens stand, and films are not served
 
 
 def serve_command(
-    model: str, specs: Sequence[str], *, revision: str | None = None, per_request: bool = False
+    model: str,
+    specs: Sequence[str],
+    *,
+    revision: str | None = None,
+    per_request: bool = False,
+    arguments: Sequence[str] = (),
 ) -> list[str]:
     """What starts the server of a model of the hub or a folder, pruned by the first of the SPECs where a
-    request names none; per_request: requests may name another one, and a budget.
+    request names none; per_request: requests may name another one, and a budget. arguments: of vLLM's server.
 
     Raises UsageError if vLLM or the plugin is not there, the model cannot be served, or one of the pruners.
     """
     refuse_duplicates("pruner", specs)
+    _refuse_ours(arguments)
     check_environment()
     source = source_of(model)
     overrides = config_overrides(model, specs, revision)
     options = ["--hf-overrides", json.dumps(overrides), "--video-pruning-rate", PRUNES_FILMS]
     options += ["--revision", revision] if revision else []
     options += ["--trust-request-mm-kwargs"] if per_request else []
-    return [sys.executable, "-m", SERVER, "--model", str(source), *options]
+    return [sys.executable, "-m", SERVER, "--model", str(source), *options, *arguments]
+
+
+def _refuse_ours(arguments: Sequence[str]) -> None:
+    """vLLM takes the last of two that are alike, which would serve whole pictures, or another model."""
+    for argument in arguments:
+        option = argument.partition("=")[0].partition(".")[0].replace("_", "-")
+        if option in OURS:
+            raise UsageError(f"{option} is what this command says to vLLM itself; leave it out after --")
 
 
 def check_environment() -> None:
