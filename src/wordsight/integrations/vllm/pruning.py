@@ -8,6 +8,7 @@ M-RoPE), for positions with gaps.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -39,14 +40,27 @@ from wordsight.models.families.base import VisionContext
 TOKENS, CHOICE = f"{NAME}_tokens", f"{NAME}_choice"  # what every picture has beside its pixels
 BASE = 256  # of the digits of a place: bfloat16 holds whole numbers so far
 AXES = 3
+POSITIONS = 4  # times as many as the config says does vLLM's M-RoPE know
 
 
 class PrunedInfo(BaseProcessingInfo):
-    """In the place of what vLLM knows of the model: it takes no films."""
+    """In the place of what vLLM knows of the model: it takes no films, and no more pictures than it has
+    positions for, as it ends with an error at a position that it has not.
+    """
 
     @cached_property
     def allowed_mm_limits(self) -> Mapping[str, int]:
-        return {kind: most if kind == "image" else 0 for kind, most in super().allowed_mm_limits.items()}
+        limits = super().allowed_mm_limits
+        return {kind: min(most, self._room()) if kind == "image" else 0 for kind, most in limits.items()}
+
+    def _room(self) -> int:
+        """How many whole pictures, the largest that there are, have positions beside the longest prompt."""
+        config, model = self.get_hf_config(), self.ctx.model_config
+        served = ServedPruners.of(config)
+        if served.is_mrope or not served.has_gaps:
+            return sys.maxsize
+        positions = POSITIONS * config.get_text_config().max_position_embeddings - model.max_model_len
+        return max(1, positions // self.get_max_image_tokens())
 
 
 class PrunedProcessor(BaseMultiModalProcessor):
@@ -74,6 +88,11 @@ class PrunedProcessor(BaseMultiModalProcessor):
         return replace(
             super().get_dummy_inputs(*args, **options), hf_processor_mm_kwargs={NAME: {"pruner": NONE}}
         )
+
+    def _get_mm_hashes(self, inputs: Any) -> Any:
+        """What pictures are found again by, in stores that servers with other pruners may share, too."""
+        named = {**inputs.hf_processor_mm_kwargs, "pruners": list(self.served.specs)}
+        return super()._get_mm_hashes(replace(inputs, hf_processor_mm_kwargs=named))
 
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
         if isinstance(mm_items.get("image"), ImageEmbeddingItems):
