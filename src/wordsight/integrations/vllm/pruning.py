@@ -60,7 +60,7 @@ class PrunedInfo(BaseProcessingInfo):
         if served.is_mrope or not served.has_gaps:
             return sys.maxsize
         positions = POSITIONS * config.get_text_config().max_position_embeddings - model.max_model_len
-        return max(1, positions // self.get_max_image_tokens())
+        return max(1, int(positions // self.get_max_image_tokens()))
 
 
 class PrunedProcessor(BaseMultiModalProcessor):
