@@ -5,7 +5,7 @@ Models are trained with several seeds and answer the same questions, so that bot
 random effects. The variance is that of the bootstrap which draws models and pictures independently of each
 other (Owen 2007, "The pigeonhole bootstrap", doi:10.1214/07-AOAS122), written out and corrected for few
 models, with Student's t for as many degrees of freedom as it has (Satterthwaite 1946). Percentiles of that
-bootstrap are far too narrow for three models: benchmarks/coverage.py shows both.
+bootstrap are too narrow where three models differ much: benchmarks/coverage.py shows both.
 """
 
 from __future__ import annotations
