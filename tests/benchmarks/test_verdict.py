@@ -107,7 +107,7 @@ def test_the_oracle_counts_every_token_of_its_pictures(judged):
     assert of(judged, "whole-0")["oracle"] == {"tokens": 144, "free": 48, "book": 5}
 
 
-def test_a_book_of_all_signals_that_were_not_measured_is_refused(benchmarks, judged, tiny):
+def test_only_what_tokens_say_alone_is_measured(benchmarks, judged, tiny):
     bench = benchmarks.bench.Bench(
         "whole-0", tiny, benchmarks.subjects.scenes("all", judged / "kept" / "scenes"), "test",
         benchmarks.bench.Sizes(**FEW),
@@ -142,7 +142,7 @@ def test_a_model_that_is_missing_is_said(benchmarks, judged, tmp_path):
 
 
 def test_photos_are_asked_for_the_first_word_of_their_name(benchmarks, judged, picture, monkeypatch):
-    """Four splits' worth of one picture in several copies, and a name that training names."""
+    """One picture in several copies, in three splits, by a name that training names."""
     paths = [judged / f"{number}.png" for number in range(8)]
     for number, path in enumerate(paths):
         picture.resize((100 + number, 100)).save(path)
