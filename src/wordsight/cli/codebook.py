@@ -213,7 +213,7 @@ def calibrate(
             say(f"{counted(len(calibration.book.prototypes), 'prototype')} in {out}")
         else:
             say("no codebook written: the best of these does not pay on this model and task")
-    print_result(calibration.record, calibration_tables, as_json=as_json)
+        print_result(calibration.record, calibration_tables, as_json=as_json)
 
 
 @app.command("import")
