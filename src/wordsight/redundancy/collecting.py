@@ -366,8 +366,8 @@ def _check_begun_alike(
         free = ("threads", "pass_bytes")
         now = {name: value for name, value in measured_with(vlm).items() if name not in free}
         begun = differences({"options": {}, **manifest["measured_with"]}, now)
-    is_begun = all(TOKENS not in job.missing for job in jobs)
-    begun = begun or _kept_otherwise(manifest, plan, is_begun) or _ablated_otherwise(root, manifest, plan)
+    is_done = all(TOKENS not in job.missing for job in jobs)
+    begun = begun or _kept_otherwise(manifest, plan, is_done) or _ablated_otherwise(root, manifest, plan)
     if begun:
         raise FileError(
             f"the evidence in {root} was begun otherwise ({begun}): finish it as it was begun, or choose "
