@@ -263,15 +263,18 @@ def compared(found: Found) -> dict[str, Any]:
 
 
 def table(record: dict[str, Any]) -> str:
-    """Markdown: every difference, at the smallest keep in the mean of all models, too."""
+    """Markdown: every difference, at the smallest keep in the mean of models too, if there are others."""
     keeps, models = [f"{keep:.0%}" for keep in KEEPS], len(record["environments"])
-    lines = [
-        f"| difference | {' | '.join(keeps)} | {keeps[-1]}, mean of models ({models}) |",
-        "|---" * 5 + "|",
-    ]
+    others = [record["all_models"]] if models > 1 else []
+    head = ["difference", *keeps, *[f"{keeps[-1]}, mean of {models} models" for _ in others]]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for pair, by_keep in record["shipped"].items():
-        cells = [signed(by_keep[keep]) for keep in keeps] + [signed(record["all_models"].get(pair))]
-        lines.append(f"| {pair} | {' | '.join(cells)} |")
+        cells = [
+            pair,
+            *[signed(by_keep[keep]) for keep in keeps],
+            *[signed(each.get(pair)) for each in others],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
