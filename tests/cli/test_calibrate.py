@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from wordsight.cli import codebook
 from wordsight.evaluation import calibration as calibrate
 from wordsight.media.images import find_pictures
 from wordsight.models.vlm import VLM
@@ -150,6 +151,19 @@ def test_a_calibration_that_was_stopped_asks_only_what_is_left(run, folder, monk
     assert run(*CALIBRATE, "--json")[0] == 0
     assert len(asked) == whole - 3
     assert not (folder / "out.cells").exists()
+
+
+def test_what_is_finished_is_kept_where_nobody_reads_the_record(run, folder, verdict, monkeypatch):
+    verdict(pays=False)
+    (folder / "out.cells").mkdir()
+    (folder / "out.cells" / "finished.json").touch()
+
+    def unread(*given, **named):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(codebook, "print_result", unread)
+    assert run(*CALIBRATE)[0] == 1
+    assert (folder / "out.cells" / "finished.json").exists()
 
 
 @pytest.fixture

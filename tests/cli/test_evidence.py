@@ -97,11 +97,11 @@ def test_what_is_kept_of_embeddings_is_as_it_was_begun_or_refused(run, folder, m
     code, _, err = run(*BUILD, "--out", "other", "--evidence", "few.evidence", *survivors, "--largest", "20")
     assert "no prototype is left" in err or code == 0
     refusals = {
-        "--keep-embeddings was survivors, is all": (*BUILD, "--criterion", "regional"),
+        "--keep-embeddings (only_survivors) was survivors, is all": (*BUILD, "--criterion", "regional"),
         "survivors.largest was 30, is 144": (*BUILD, *survivors[:2]),
     }
     calibration = ("codebook", "calibrate", "--images", "photos", "--questions", "20", "--min-images", "0")
-    refusals["--keep-embeddings was survivors, is all)"] = calibration
+    refusals["--keep-embeddings (only_survivors) was survivors, is all)"] = calibration
     for problem, command in refusals.items():
         code, _, err = run(*command, "--out", "another", "--evidence", "few.evidence")
         assert (code, problem in err) == (2, True), err

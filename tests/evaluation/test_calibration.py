@@ -9,7 +9,7 @@ import torch
 
 from wordsight.errors import UsageError
 from wordsight.evaluation import calibration as module
-from wordsight.evaluation.calibration import CONTROL_SEEDS, KEEPS, calibrate, candidates
+from wordsight.evaluation.calibration import CONTROL_SEEDS, KEEPS, calibrate, conditions
 from wordsight.models.generation import Generated
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
@@ -17,7 +17,7 @@ from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
-from wordsight.redundancy.criteria import CRITERIA
+from wordsight.redundancy.criteria import CRITERIA, Quantile
 from wordsight.redundancy.evidence import SIGNALS
 from wordsight.redundancy.probe import NOISE_FLOOR
 from wordsight.tasks.base import Example, Task
@@ -217,16 +217,16 @@ def test_the_record_can_be_written_and_names_task_keeps_and_model(good):
     assert record["testing"]["all visual tokens"] == record["testing"]["none"] == 0.5
 
 
-def test_every_criterion_is_tried_at_every_share_and_the_papers_once(planted):
-    low = {name: values * 1e-5 for name, values in planted.signals.items() if "released" in name}
-    books = candidates(replace(planted, signals=planted.signals | low), CLUSTERING, (0.3, 0.6))
-    expected = {f"{name} q{share}" for name in CRITERIA if name != "paper" for share in (0.3, 0.6)}
-    assert set(books) == {"paper", *expected}
-    assert books["certainty q0.3"].config["condition"]["confidence"] == {"quantile": 0.3}
+def test_every_criterion_is_tried_at_every_share_and_the_papers_once(good):
+    tried = conditions()
+    expected = {f"{name} q{share}" for name in CRITERIA if name != "paper" for share in (0.3, 0.5, 0.7)}
+    assert set(tried) == {"paper", *expected}
+    assert tried["certainty q0.3"].confidence == Quantile(0.3)
+    assert set(good.record["choosing"]) <= set(tried)
 
 
-def test_a_criterion_that_leaves_no_prototype_is_left_out(planted):
-    assert "paper" not in candidates(planted, CLUSTERING)
+def test_a_criterion_that_leaves_no_prototype_is_left_out(good):
+    assert "paper" not in good.record["choosing"]
 
 
 def test_evidence_of_another_model_is_refused(teller, planted):

@@ -7,10 +7,12 @@ import pytest
 
 from wordsight.errors import UsageError, WordsightError
 from wordsight.evaluation.calibration import CalibrationPlan
-from wordsight.evaluation.comparison import Comparison
+from wordsight.evaluation.comparison import Comparison, Settings
 from wordsight.integrations import ray
 from wordsight.integrations.ray import RayWorkers
+from wordsight.pruners.random import Random
 from wordsight.synthetic.scenes import render
+from wordsight.tasks.scenes import Scenes
 
 GIB = 2**30
 
@@ -97,6 +99,12 @@ def test_commands_give_workers_their_options_and_a_cache(command, name, cache, r
     workers, plan = given[0], next(each for each in given if isinstance(each, CalibrationPlan | Comparison))
     assert (workers.address, workers.actors, workers.gpus) == ("auto", 3, 0.5)
     assert getattr(plan, "settings", plan).cache == Path(cache)
+
+
+def test_a_model_that_is_named_twice_is_refused_before_the_work(tmp_path):
+    comparison = Comparison([Scenes()], [Random(keep=0.2)], settings=Settings(cache=tmp_path / "cells"))
+    with pytest.raises(UsageError, match="duplicate model demo"):
+        ray.compare_on_ray(RayWorkers(), comparison, ["demo", "demo"])
 
 
 def test_an_address_without_a_cluster_is_told_at_once(monkeypatch):

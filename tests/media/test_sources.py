@@ -251,6 +251,8 @@ def test_a_list_may_name_containers():
     tar(), parquet_bytes()
     Path("list.txt").write_text("all.tar\nplain.parquet")
     assert [item.read() for item in open_source("list.txt")] == PNGS * 2
+    write_parquet("two.parquet", {"mask": structs(PNGS[::-1]), "image": structs()})
+    assert [item.read() for item in open_source(["all.tar", "two.parquet"], "mask")] == PNGS + PNGS[::-1]
 
 
 def test_a_column_of_several_is_named():

@@ -90,7 +90,7 @@ def test_the_approximate_global_says_how_it_ranks_and_mixes_with_no_exact_one(ti
     first = found.signals["global/jensen_shannon"][: len(exact)]
     assert not torch.equal(first, exact.float())
     assert torch.corrcoef(torch.stack([first, exact.float()]))[0, 1] > 0.5
-    with pytest.raises(FileError, match="approximate_global was True, is False"):
+    with pytest.raises(FileError, match=r"--global \(approximate_global\) was approximate, is exact"):
         collect_evidence(tiny, three, folder, EvidencePlan(condition=CRITERIA["global"]))
 
 

@@ -170,7 +170,7 @@ def calibrate(
     """
     from wordsight import tasks
     from wordsight.evaluation.calibration import CalibrationPlan
-    from wordsight.evaluation.result_cache import cache_beside
+    from wordsight.evaluation.result_cache import cache_beside, cache_folder
     from wordsight.evaluation.statistics import FEWEST_PICTURES
     from wordsight.media.sources import open_source
     from wordsight.redundancy.build import Clustering
@@ -186,7 +186,9 @@ def calibrate(
     collected_in = evidence_folder(evidence, out, images)
     check_destination(out, apart=[*places(images), collected_in, *validation.files])
     clustering.check_readable(pictures)
-    plan = CalibrationPlan(task=validation, questions=questions, clustering=clustering)
+    plan = CalibrationPlan(
+        task=validation, questions=questions, clustering=clustering, cache=cache_folder(out)
+    )
     _, testing = plan.halves
     if (count := len({example.picture_id for example in testing})) < FEWEST_PICTURES:
         say(
@@ -194,8 +196,7 @@ def calibrate(
             f"{FEWEST_PICTURES}; more --questions are about more pictures"
         )
     say_replaced(out)
-    with cache_beside(out) as cache:
-        plan = replace(plan, cache=cache)
+    with cache_beside(out):
         if workers:
             from wordsight.integrations.ray import calibrate_on_ray
 
@@ -213,7 +214,7 @@ def calibrate(
             say(f"{counted(len(calibration.book.prototypes), 'prototype')} in {out}")
         else:
             say("no codebook written: the best of these does not pay on this model and task")
-    print_result(calibration.record, calibration_tables, as_json=as_json)
+        print_result(calibration.record, calibration_tables, as_json=as_json)
 
 
 @app.command("import")

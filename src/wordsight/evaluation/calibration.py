@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -38,7 +38,7 @@ FORMAT = 1
 KEEPS = (0.2, 0.1, 0.05)
 SHARES = (0.3, 0.5, 0.7)
 CONTROL_SEEDS = (0, 1, 2)
-T = TypeVar("T")
+Tried = tuple[Codebook, float]  # a book, and its accuracy on the questions that choose
 
 
 class QuestionCounts(TypedDict):
@@ -114,7 +114,7 @@ class CalibrationPlan:
     @cached_property
     def halves(self) -> tuple[list[Example], list[Example]]:
         """The first questions of the task in two parts that share no picture: to choose by, and to test.
-        Raises UsageError if they are about fewer than two.
+        Raises UsageError if they are about fewer than four.
         """
         examples = self.task.first(self.questions)
         pictures = list(dict.fromkeys(example.picture_id for example in examples))
@@ -210,7 +210,7 @@ class Trials:
         """Do what `CalibrationPlan.decide` asks for."""
         return job(self)
 
-    def choose(self, condition: Condition) -> tuple[Codebook, float] | str:
+    def choose(self, condition: Condition) -> Tried | str:
         """The book of a condition with its accuracy on the questions that choose, or why there is none."""
         book = _book(self._evidence, condition, self._clustering)
         return book if isinstance(book, str) else (book, float(_mean(self._choosing, _pruners(book)).mean()))
@@ -231,19 +231,11 @@ Job = Callable[[Trials], Any]
 Run = Callable[[Sequence[Job]], list[Any]]
 
 
-def candidates(
-    evidence: Evidence, clustering: Clustering, shares: tuple[float, ...] = SHARES
-) -> dict[str, Codebook]:
-    """A book for every condition that is tried; those left empty are not there."""
-    tries = conditions(shares)
-    return _built({label: _book(evidence, condition, clustering) for label, condition in tries.items()})
-
-
-def conditions(shares: tuple[float, ...] = SHARES) -> dict[str, Condition]:
-    """Every named criterion, with its quantiles at each share."""
+def conditions() -> dict[str, Condition]:
+    """Every named criterion, with its quantiles at each of SHARES."""
     found: dict[str, Condition] = {}
     for name, condition in CRITERIA.items():
-        at_shares = {f"{name} q{share}": condition.at(share) for share in shares}
+        at_shares = {f"{name} q{share}": condition.at(share) for share in SHARES}
         found |= at_shares if condition.at(1) != condition else {name: condition}
     return found
 
@@ -256,7 +248,7 @@ def _book(evidence: Evidence, condition: Condition, clustering: Clustering) -> C
         return str(error)
 
 
-def _built(tried: Mapping[str, T | str]) -> dict[str, T]:
+def _built(tried: Mapping[str, Tried | str]) -> dict[str, Tried]:
     """What was built. Raises UsageError, with the first reason, if that is nothing."""
     built = {label: each for label, each in tried.items() if not isinstance(each, str)}
     if not built:

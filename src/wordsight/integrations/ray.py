@@ -26,6 +26,7 @@ from uuid import uuid4
 from wordsight._utils.notes import listen_to_notes, tell
 from wordsight._utils.numbers import counted
 from wordsight._utils.progress import track
+from wordsight._utils.registry import refuse_duplicates
 from wordsight.errors import FileError, UsageError, WordsightError, located
 from wordsight.models.load_options import LoadOptions
 
@@ -93,6 +94,7 @@ def compare_on_ray(workers: RayWorkers, comparison: Comparison, models: Sequence
     cache = comparison.settings.cache
     if not cache:
         raise UsageError("actors measure into a cache: give Settings(cache=folder)")
+    refuse_duplicates("model", models)
     root = cache.absolute()
     shared = replace(comparison, settings=replace(comparison.settings, cache=root))
     found = []

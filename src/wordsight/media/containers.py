@@ -73,7 +73,7 @@ def pictures_in(name: str, address: str, column: str | None) -> Iterator[TarMemb
     """The pictures of a container, which is called `name` in theirs, in order. Raises UsageError if it is
     damaged, or has not that column.
     """
-    return _cells(name, address, column) if _is_table(address) else _members(name, address)
+    return _cells(name, address, column) if is_table(address) else _members(name, address)
 
 
 def count_in(address: str, column: str | None) -> int | None:
@@ -82,13 +82,14 @@ def count_in(address: str, column: str | None) -> int | None:
     """
     if is_remote(address):
         return None
-    if _is_table(address):
+    if is_table(address):
         return sum(_layout(address, column)[1])
     next(_members("", address), None)
     return None
 
 
-def _is_table(address: str) -> bool:
+def is_table(address: str) -> bool:
+    """Whether this names a file with columns, by its suffix."""
     return os.path.splitext(address)[1].lower() in TABLES
 
 

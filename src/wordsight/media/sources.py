@@ -22,7 +22,7 @@ import numpy as np
 from wordsight._utils.arrow import is_saved_dataset, saved_dataset_files
 from wordsight.errors import MediaError, located, shown, unknown
 from wordsight.media.addresses import beside, files_at, is_remote, open_address, told
-from wordsight.media.containers import CONTAINERS, TableCell, count_in, is_container, pictures_in
+from wordsight.media.containers import CONTAINERS, count_in, is_container, is_table, pictures_in
 from wordsight.media.images import LeftOut, is_hidden, walk_pictures, why_no_picture, without_scheme
 from wordsight.media.picture_files import PictureFile, StoredPicture
 
@@ -74,9 +74,10 @@ def open_source(
         name = os.fspath(given)
         files = _files(without_scheme(name), column)
     pictures = partial(_pictures, files, column)
-    if (first := next(pictures(), None)) is None:
+    if next(pictures(), None) is None:
         raise MediaError(f"no pictures in {name}: expected {EXPECTED}")
-    if column is not None and not (name.lower().endswith(".jsonl") or isinstance(first, TableCell)):
+    in_tables = (is_table(address) for _, address in files())
+    if column is not None and not (name.lower().endswith(".jsonl") or any(in_tables)):
         raise MediaError(
             f"column is {shown(column)}, and the pictures of {name} are in no table; leave it out"
         )

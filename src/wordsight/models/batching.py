@@ -143,7 +143,7 @@ def shared_prefix_length(rows: Sequence[PromptRow]) -> int:
 
 
 def _alike(equal: Tensor) -> int:
-    """Of how many of the first columns (..., L) all is equal."""
+    """How many of the first columns (..., L) are true throughout."""
     return int(equal.flatten(0, -2).all(0).int().cumprod(0).sum())
 
 

@@ -366,8 +366,8 @@ def _check_begun_alike(
         free = ("threads", "pass_bytes")
         now = {name: value for name, value in measured_with(vlm).items() if name not in free}
         begun = differences({"options": {}, **manifest["measured_with"]}, now)
-    is_begun = all(TOKENS not in job.missing for job in jobs)
-    begun = begun or _kept_otherwise(manifest, plan, is_begun) or _ablated_otherwise(root, manifest, plan)
+    is_done = all(TOKENS not in job.missing for job in jobs)
+    begun = begun or _kept_otherwise(manifest, plan, is_done) or _ablated_otherwise(root, manifest, plan)
     if begun:
         raise FileError(
             f"the evidence in {root} was begun otherwise ({begun}): finish it as it was begun, or choose "
@@ -386,7 +386,8 @@ def _kept_otherwise(manifest: EvidenceManifest, plan: EvidencePlan, is_done: boo
         tell("the evidence keeps the embeddings of all tokens already, and not of survivors only")
         return ""
     if not (has and wants):
-        return f"--keep-embeddings was {'survivors' if has else 'all'}, is {'survivors' if wants else 'all'}"
+        was, now = ("survivors", "all") if has else ("all", "survivors")
+        return f"--keep-embeddings (only_survivors) was {was}, is {now}"
     is_more = has["largest"] >= wants["largest"] and has["condition"] in (None, wants["condition"])
     return "" if is_done and is_more else differences(manifest, {"survivors": wants})
 
@@ -397,7 +398,9 @@ def _ablated_otherwise(root: Path, manifest: EvidenceManifest, plan: EvidencePla
     if checks is None or "global" not in plan.needs or checks["approximate"] == plan.approximate_global:
         return ""
     if plan.approximate_global is not None:
-        return f"approximate_global was {checks['approximate']}, is {plan.approximate_global}"
+        kinds = ("exact", "approximate")
+        was, now = kinds[checks["approximate"]], kinds[plan.approximate_global]
+        return f"--global (approximate_global) was {was}, is {now}"
     if checks["approximate"]:
         tell(f"the global divergence in {root} is {approximation(checks['rank_correlation'])}")
     return ""
