@@ -98,13 +98,18 @@ def judge(  # noqa: PLR0913  # options of a command
         **chosen,
         "accuracy": {label: float(values.mean()) for label, values in scores.items()},
         "questions": bench.questions(bench.sizes.asked),
-        "environment": {**environment(vlm), "command": " ".join(["python", *sys.argv])},
+        "environment": {**environment(vlm), "command": _command(sys.argv)},
     }
     path = results / f"verdict_{of}_{name}_{split}.json"
     with replacing(path.with_suffix(".safetensors")) as draft:
         save_file({label: values.astype(np.float32) for label, values in scores.items()}, draft)
     with replacing(path) as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _command(words: list[str]) -> str:
+    """The command line, without where on this machine its folders lie."""
+    return " ".join(["python", *(Path(word).name if Path(word).is_absolute() else word for word in words)])
 
 
 def windows_of(vlm: VLM, name: str) -> None:
