@@ -36,6 +36,7 @@ from wordsight.pruners.book import BookPruner
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.divprune import DivPrune
+from wordsight.pruners.scorer import ScorerPruner
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.build import build_codebook, random_codebook
 from wordsight.redundancy.collecting import collect_evidence
@@ -305,7 +306,7 @@ def _made(name: str, book: Codebook, evidence: Evidence) -> Pruner:
     pruner = pruners.make(name)
     if isinstance(pruner, BookPruner):
         return replace(pruner, codebook=book)
-    return replace(pruner, scorer=fitted_to(evidence)) if isinstance(pruner, Learned) else pruner
+    return replace(pruner, scorer=fitted_to(evidence)) if isinstance(pruner, ScorerPruner) else pruner
 
 
 def measure_sizes(bench: Bench, chosen: dict[str, str]) -> Found:

@@ -20,7 +20,7 @@ from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.codebook import CodebookPruner
-from wordsight.pruners.learned import Learned
+from wordsight.pruners.scorer import ScorerPruner
 from wordsight.pruners.scores import Scores
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.build import Clustering, build_codebook
@@ -30,7 +30,7 @@ from wordsight.redundancy.criteria import Condition
 from wordsight.redundancy.scorer import Fitting, fit_scorer
 
 QUESTION = "what color is the cat?"
-FITTED = (BookPruner, Learned, Scores)
+FITTED = (BookPruner, ScorerPruner, Scores)
 FREE = [name for name in pruners.names() if not issubclass(find(pruners, name, Pruner), FITTED)]
 
 
@@ -218,7 +218,7 @@ def test_only_a_pruner_that_reads_the_question_chooses_by_it(vlm, book, evidence
         pruner = pruners.make(f"{name}:tokens=4{needs}")
         if isinstance(pruner, BookPruner):
             pruner = replace(pruner, codebook=book)
-        if isinstance(pruner, Learned):
+        if isinstance(pruner, ScorerPruner):
             pruner = replace(pruner, scorer=fit_scorer(evidence_of(vlm), Fitting(passes=1)))
         if pruner.required_signals <= vlm.signals:
             kept = [pruner.prune(tokens).slot for tokens in asked]

@@ -20,10 +20,10 @@ from wordsight.pruners.book import BookPruner
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.layerwise import LayerPruner
-from wordsight.pruners.learned import Learned
 from wordsight.pruners.prumerge import PruMerge
 from wordsight.pruners.random import Random
 from wordsight.pruners.scopes import split
+from wordsight.pruners.scorer import ScorerPruner
 from wordsight.pruners.scores import Scores
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.codebook import Codebook
@@ -78,7 +78,7 @@ def make(request, books):
     def made(width=16, **options):
         if issubclass(cls, BookPruner):
             options["codebook"] = str(books / str(width) / "book")
-        if issubclass(cls, Learned):
+        if issubclass(cls, ScorerPruner):
             options["scorer"] = str(books / str(width) / "scorer")
         if cls is Scores:
             options["file"] = str(books / "scores.safetensors")
@@ -349,7 +349,7 @@ def test_contiguous_positions_close_the_gaps(make, whole_prompt):
 
 
 def test_the_files_that_are_no_methods_are_none():
-    assert not {"base", "book", "layerwise"} & set(pruners.names())
+    assert not {"base", "book", "layerwise", "scorer"} & set(pruners.names())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 from wordsight._utils import registry
 from wordsight.pruners.base import Pruner
 
-SHARED = ("base", "book", "layerwise", "scopes")  # files that are no method
+SHARED = ("base", "book", "layerwise", "scopes", "scorer")  # files that are no method
 
 
 def names() -> list[str]:

@@ -13,11 +13,11 @@ from annotated_types import Interval
 
 from wordsight.algorithms.selection import cosine_distance, farthest_first, min_max_scaled
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners.learned import Learned
+from wordsight.pruners.scorer import ScorerPruner
 
 
 @dataclass(kw_only=True)
-class LearnedMMR(Learned):
+class LearnedMMR(ScorerPruner):
     """Greedily adds the token with the highest (1 - weight) * cosine distance to the nearest kept token +
     weight * expected divergence, scaled to [0, 1] among the tokens.
 
@@ -28,5 +28,5 @@ class LearnedMMR(Learned):
     weight: Annotated[float, Interval(ge=0, lt=1)] = 1 / 3
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        bonus = self.weight / (1 - self.weight) * min_max_scaled(self._checked_score(tokens))
+        bonus = self.weight / (1 - self.weight) * min_max_scaled(self.fitted.predict(tokens.embeds))
         return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.count(tokens), bonus))
