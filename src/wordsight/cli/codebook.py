@@ -30,6 +30,7 @@ from wordsight.cli.common import (
     print_result,
     print_text,
     ray_workers,
+    refuse_part_on_ray,
     say,
     say_replaced,
     say_skipped,
@@ -175,7 +176,7 @@ def calibrate(
     from wordsight.media.sources import open_source
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.codebook import check_destination
-    from wordsight.redundancy.collecting import EvidencePlan, collect_evidence
+    from wordsight.redundancy.collecting import collect_evidence
     from wordsight.redundancy.evidence import Evidence
     from wordsight.reports.calibration import calibration_tables
 
@@ -205,8 +206,7 @@ def calibrate(
         else:
             vlm = load_vlm(model, load)
             plan.check(vlm)  # before the work
-            evidence_plan = EvidencePlan(clustering=clustering, approximate_global=None)
-            collected = collect_evidence(vlm, pictures, collected_in, evidence_plan)
+            collected = collect_evidence(vlm, pictures, collected_in, plan.evidence_plan)
             say_skipped(collected.skipped)
             calibration = plan.results(vlm, collected)
         if calibration.record["pays"]:
@@ -332,8 +332,7 @@ def inspect(
 
 def _part(given: str | None, ray: str | None) -> tuple[int, int] | None:
     """The part and the number of parts that --part asks for, or that torchrun has made this process."""
-    if given and ray:
-        raise UsageError("--part is for processes that share the work without Ray; leave it or --ray out")
+    refuse_part_on_ray(given, ray)
     if given is None and ray is None:
         rank, size = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE"))
         given = f"{rank}/{size}" if rank and size and size != "1" else None

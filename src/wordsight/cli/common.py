@@ -90,6 +90,12 @@ def as_part(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def refuse_part_on_ray(part: str | None, ray: object) -> None:
+    """Raises UsageError if both share the work."""
+    if part and ray:
+        raise UsageError("--part is for processes that share the work without Ray; leave it or --ray out")
+
+
 def ray_workers(
     address: str | None,
     actors: int | None,

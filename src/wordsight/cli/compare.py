@@ -28,6 +28,7 @@ from wordsight.cli.common import (
     print_result,
     print_text,
     ray_workers,
+    refuse_part_on_ray,
     say_replaced,
     takes_load_options,
 )
@@ -168,8 +169,7 @@ def _part(
     text: str | None, out: Path | None, report: Path | None, workers: RayWorkers | None
 ) -> tuple[int, int] | None:
     """What --part asks for. Raises UsageError if there is no place for it, or for what workers measure."""
-    if text and workers:
-        raise UsageError("--part is for processes that share the work without Ray; leave it or --ray out")
+    refuse_part_on_ray(text, workers)
     if workers and (not out or is_stream(out)):
         raise UsageError("--ray measures into OUT.cells: give --out, in a folder that all machines share")
     if text is None:

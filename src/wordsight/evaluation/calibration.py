@@ -29,6 +29,7 @@ from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.collecting import EvidencePlan
 from wordsight.redundancy.criteria import CRITERIA, Condition, ConditionRecord
 from wordsight.redundancy.evidence import Evidence
 from wordsight.redundancy.silence import SilenceRecord, share_silent
@@ -110,6 +111,11 @@ class CalibrationPlan:
     questions: int = 600
     clustering: Clustering = field(default_factory=Clustering)
     cache: Path | None = None
+
+    @property
+    def evidence_plan(self) -> EvidencePlan:
+        """What evidence has to hold for it; of an approximate global divergence, what the folder has."""
+        return EvidencePlan(clustering=self.clustering, approximate_global=None)
 
     @cached_property
     def halves(self) -> tuple[list[Example], list[Example]]:

@@ -116,7 +116,6 @@ def calibrate_on_ray(
     """
     from wordsight.evaluation.calibration import Trials
     from wordsight.evaluation.environment import environment
-    from wordsight.redundancy.collecting import EvidencePlan
 
     if not plan.cache:
         raise UsageError("actors measure into a cache: give CalibrationPlan(cache=folder)")
@@ -124,9 +123,7 @@ def calibrate_on_ray(
     shared = replace(plan, cache=root)
     with _actors(workers) as actors:
         actors.first(shared.check, root)
-        evidence = _collected(
-            actors, pictures, folder, EvidencePlan(clustering=plan.clustering, approximate_global=None)
-        )
+        evidence = _collected(actors, pictures, folder, plan.evidence_plan)
         made_in = actors.first(environment)
         return shared.decide(evidence, made_in, partial(actors.each, partial(Trials, shared, evidence)))
 
