@@ -22,6 +22,7 @@ from wordsight.evaluation.result_cache import CachedResult, PartRecord
 from wordsight.evaluation.results import ResultsRecord
 from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
+from wordsight.integrations.lmms_eval.record import LmmsSample
 from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
 from wordsight.redundancy.collecting import EvidencePart
 from wordsight.redundancy.evidence_files import EvidenceChecks, EvidenceManifest, EvidenceShard
@@ -56,6 +57,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight compare --part": PartRecord,
     "wordsight answers": AnswersRecord,
     "OUT.cells/*.json": CachedResult,
+    "token_counts.wordsight in a log of lmms-eval": LmmsSample,
     "wordsight recommend": Recommendation,
     "wordsight analyze": Analysis,
     "wordsight info": ModelInfo,

@@ -66,8 +66,8 @@ class Pruned(lmms):
         processor = next((found for name in PROCESSORS if (found := getattr(self, name, None))), None)
         if processor is None or not hasattr(self.model, "generate"):
             raise UsageError(
-                f"base={type(self).__name__} is not over a model and processor of transformers, which alone "
-                "can be pruned; take another one, as llava_hf, or huggingface, which loads any of them"
+                f"{type(self).__name__} of lmms-eval has not both a processor and a model of transformers "
+                "that generates, which alone can be pruned; take another base, as llava_hf"
             )
         self._pruner, self._attached = pruner, attach(self.model, processor, pruner)
         self._failures: list[Exception] = []
@@ -257,8 +257,8 @@ def _parent(base: Any, is_simple: bool) -> Any:
     """The class of lmms-eval of this name."""
     if base == NAME or base not in MODEL_REGISTRY_V2.list_model_names():
         raise UsageError(
-            f"base={base}: expected a model of lmms-eval over transformers, such as llava_hf, qwen2_5_vl, "
-            "qwen3_vl or internvl_hf; huggingface loads any that has no class of its own, as SmolVLM"
+            f"base={base}: expected a model of lmms-eval over transformers, such as llava_hf, which loads "
+            "LLaVA-NeXT and LLaVA-OneVision too, qwen2_5_vl, qwen3_vl or internvl_hf"
         )
     try:
         return MODEL_REGISTRY_V2.get_model_class(base, force_simple=is_simple)
