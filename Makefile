@@ -75,7 +75,7 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	$(BIN)/python benchmarks/noise_floor.py demo $(SEEDS)/seed0 $(SEEDS)/seed2
 	cd training && ../$(BIN)/python card.py
 
-families: setup .venv/families/installed $(OLDEST)  ## which families pass, the README's table
+families: setup .venv/families/installed $(OLDEST)  ## which families pass, the table of docs/models.md
 	$(BIN)/python benchmarks/families.py
 
 gpu: setup .venv/families/installed  ## measure what only a GPU shows; DEVICE=cpu tries the script
