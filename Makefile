@@ -82,7 +82,7 @@ bench: setup  ## run every experiment again, write the tables and the model card
 load: .venv/vllm/installed  ## requests a second of a served model by what is kept of pictures, the table of docs/serving.md
 	PYTHONPATH=tests/serving:tests/serving/torchvision_fix OMP_NUM_THREADS=1 .venv/vllm/bin/python benchmarks/load.py
 
-families: setup .venv/families/installed $(OLDEST)  ## which families pass, the README's table
+families: setup .venv/families/installed $(OLDEST)  ## which families pass, the table of docs/models.md
 	$(BIN)/python benchmarks/families.py
 
 gpu: setup .venv/families/installed  ## measure what only a GPU shows; DEVICE=cpu tries the script
