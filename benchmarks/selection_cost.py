@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from run import PAGES, write_between
+from run import PAGE, write_between
 from wordsight import Codebook
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
@@ -84,8 +84,7 @@ def main() -> None:
     }
     with replacing(HERE / "results" / "selection_cost.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
-    for page in PAGES:
-        write_between(page, "selection cost", markdown(table(record)))
+    write_between(PAGE, "selection cost", markdown(table(record)))
 
 
 def table(record: dict[str, Any]) -> Table:

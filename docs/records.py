@@ -23,6 +23,7 @@ from wordsight.evaluation.result_cache import CachedResult, PartRecord
 from wordsight.evaluation.results import ResultsRecord
 from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
+from wordsight.integrations.lmms_eval.record import LmmsSample
 from wordsight.pruners.choice import PrunerChoice
 from wordsight.redundancy.codebook_config import CodebookFile, CodebookInfo
 from wordsight.redundancy.collecting import EvidencePart
@@ -58,6 +59,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight compare --part": PartRecord,
     "wordsight answers": AnswersRecord,
     "OUT.cells/*.json": CachedResult,
+    "token_counts.wordsight in a log of lmms-eval": LmmsSample,
     "wordsight recommend": Recommendation,
     "wordsight recommend --export": PrunerChoice,
     "wordsight analyze": Analysis,
