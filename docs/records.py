@@ -23,6 +23,7 @@ from wordsight.evaluation.results import ResultsRecord
 from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
 from wordsight.integrations.lmms_eval.record import LmmsSample
+from wordsight.pruners.choice import PrunerChoice
 from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
 from wordsight.redundancy.collecting import EvidencePart
 from wordsight.redundancy.evidence_files import EvidenceChecks, EvidenceManifest, EvidenceShard
@@ -59,6 +60,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "OUT.cells/*.json": CachedResult,
     "token_counts.wordsight in a log of lmms-eval": LmmsSample,
     "wordsight recommend": Recommendation,
+    "wordsight recommend --export": PrunerChoice,
     "wordsight analyze": Analysis,
     "wordsight info": ModelInfo,
     "wordsight demo": DemoRecord,
