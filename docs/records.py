@@ -25,6 +25,7 @@ from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
 from wordsight.integrations.lmms_eval.record import LmmsSample
 from wordsight.pruners.choice import PrunerChoice
+from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
 from wordsight.redundancy.codebook_config import CodebookFile, CodebookInfo
 from wordsight.redundancy.collecting import EvidencePart
 from wordsight.redundancy.evidence_files import EvidenceChecks, EvidenceManifest, EvidenceShard
