@@ -17,7 +17,7 @@ FAMILIES := tests/families --confcutdir=tests/families
 CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_types) --confcutdir=tests/families
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
-.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu findings test-lmms \
+.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu findings test-lmms docs \
 	setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
@@ -57,6 +57,10 @@ browser: .venv/browser  ## what the tests of pages in a browser need; without it
 
 picture: browser  ## take the README's picture again, of the page of `wordsight explain` in a browser
 	$(BIN)/python benchmarks/picture.py
+
+docs: .venv/docs/installed  ## build the pages as a site, build/site/index.html; a warning is an error
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+	.venv/docs/bin/python docs/check_site.py
 
 check: setup  ## format, lint, types, and which room imports which
 	$(BIN)/ruff format --check .
@@ -151,6 +155,12 @@ setup: .venv/installed
 
 .venv/browser: .venv/installed
 	$(PIP) -e '.[dev,browser]'
+	touch $@
+
+# The code is read, not imported: nothing of it is installed.
+.venv/docs/installed: docs/requirements.txt
+	$(PYTHON) -m venv .venv/docs
+	.venv/docs/bin/python -m pip install --disable-pip-version-check -r docs/requirements.txt
 	touch $@
 
 .venv/ray: .venv/installed

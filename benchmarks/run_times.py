@@ -35,7 +35,7 @@ JOBS = {  # what somebody wants: the command, and the options that it is timed w
         "--task scenes --budget 0.2 --pruner divprune --pruner uniform --limit 200",
     ),
     "whether a codebook may pay": ("info", "demo --images photos"),
-    "a codebook of 20 pictures": ("codebook build", "photos --out book"),
+    "a codebook of 20 pictures": ("codebook build", "photos --out book --min-images 0"),
 }
 
 

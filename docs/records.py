@@ -17,6 +17,7 @@ from wordsight.cli.codebook import PushRecord
 from wordsight.cli.serve import ServeRecord
 from wordsight.cli.tour import DemoRecord
 from wordsight.cli.view import ViewRecord
+from wordsight.errors import FileError, MediaError, ModelError, UsageError, WordsightError
 from wordsight.evaluation.calibration import CalibrationRecord
 from wordsight.evaluation.recommendation import Recommendation
 from wordsight.evaluation.result_cache import CachedResult, PartRecord
@@ -25,7 +26,6 @@ from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
 from wordsight.integrations.lmms_eval.record import LmmsSample
 from wordsight.pruners.choice import PrunerChoice
-from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
 from wordsight.redundancy.codebook_config import CodebookFile, CodebookInfo
 from wordsight.redundancy.collecting import EvidencePart
 from wordsight.redundancy.evidence_files import EvidenceChecks, EvidenceManifest, EvidenceShard
@@ -44,8 +44,10 @@ generated from the types in the code (`python docs/records.py`). A record carrie
 a `digest` of all else in it, and one of tensors is named in a record beside them or in their metadata: what
 is damaged or edited is refused.
 
-A command that fails prints `{"error": {"message": ..., "kind": ...}}` instead, with the same exit code: 1 for
-a failure, 2 for a misuse. `kind` is `usage`, `media`, `model`, `file` or `failure`.
+A command that fails prints `{{"error": {{"message": ..., "kind": ...}}}}` instead, with the same exit code.
+After Ctrl-C it is 130.
+
+{kinds}
 """
 RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight ask": AskRecord,
@@ -90,8 +92,21 @@ def page() -> str:
         for name in missing:
             done[name] = _section(name, parts[name], parts)
     return "\n".join(
-        [HEAD, *sections, "## Parts\n", *(done[name].replace("## ", "### ", 1) for name in sorted(done))]
+        [
+            HEAD.format(kinds=_kinds()),
+            *sections,
+            "## Parts\n",
+            *(done[name].replace("## ", "### ", 1) for name in sorted(done)),
+        ]
     )
+
+
+def _kinds() -> str:
+    rows = ["| `kind` | exit code | |", "|---|---|---|"]
+    for error in (WordsightError, UsageError, MediaError, ModelError, FileError):
+        about = " ".join((inspect.getdoc(error) or "").split("\n\n")[0].split())
+        rows.append(f"| `{error.kind}` | {error.exit_code} | {about} |")
+    return "\n".join(rows)
 
 
 def _section(title: str, kind: Any, parts: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import wordsight
 import wordsight.demo
 from wordsight import VLM, Pruner, Timing, cli, pruners, tasks
 from wordsight._utils import registry
@@ -154,3 +155,8 @@ def can_be_imported(name: str) -> bool:
 def test_a_generated_page_is_that_of_the_code(name, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs")
     assert (ROOT / "docs" / f"{name}.md").read_text() == import_module(name).page()
+
+
+def test_every_public_name_is_in_the_api_reference_once():
+    page = (ROOT / "docs" / "api.md").read_text()
+    assert sorted(re.findall(r"^::: wordsight\.(\w+)$", page, re.MULTILINE)) == wordsight.__all__
