@@ -74,7 +74,7 @@ def test_the_page_of_a_result_is_in_an_origin_of_its_own(serving, picture):
         job = site.over(site.ask(("good.png", file.getvalue()))[1])
         _, headers, _ = site.send("GET", f"/jobs/{job['id']}/page")
     policy = headers["content-security-policy"]
-    assert policy.startswith("sandbox allow-scripts; default-src 'none';")
+    assert policy.startswith("sandbox allow-scripts allow-downloads; default-src 'none';")
     assert "allow-same-origin" not in policy
     assert "connect-src" not in policy
 

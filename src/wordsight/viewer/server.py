@@ -41,7 +41,7 @@ STATUS: dict[type[Exception], int] = {Busy: 503, Forgotten: 404, TooLarge: 413} 
 RETRY = {"retry-after": "5"}
 # The page of a result runs its own scripts, in an origin of its own: it cannot ask even this server.
 PAGE_POLICY = {
-    "content-security-policy": "sandbox allow-scripts; default-src 'none'; img-src data:; "
+    "content-security-policy": "sandbox allow-scripts allow-downloads; default-src 'none'; img-src data:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'"
 }

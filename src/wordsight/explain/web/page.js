@@ -15,6 +15,7 @@ const stages = [0, 1].map(() => new Stage(record, pictures, zoom, onToken));
 const middle = record.agreement[Math.floor(record.agreement.length / 2)].keep;
 let state = stateOf("", names); // `token` is pinned
 let selected = null; // the token that was pointed at last, or is pinned
+let isShowingAll = false; // and paints once, when all is shown
 let kept = []; // per pruner: what it keeps (Method.kept), of every token whether it does (`has`), and the words it says
 
 function share() {
@@ -90,6 +91,7 @@ function currentVotes() {
 }
 
 function paint() {
+  if (isShowingAll) return;
   for (const [stage, number] of seen()) stage.paint(tokenStyle(number));
 }
 
@@ -101,10 +103,13 @@ function showAll() {
   at("beside").value = state.beside ?? "";
   const chosen = document.querySelectorAll("[name=method]")[shown()];
   if (chosen) chosen.checked = true;
+  isShowingAll = true;
   showPicture();
   showKept();
   showLayer();
   showWord();
+  isShowingAll = false;
+  paint();
 }
 
 function showPicture() {
