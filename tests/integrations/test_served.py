@@ -119,12 +119,24 @@ def test_a_picture_that_is_not_finite_stops_nothing():
 
 def test_places_are_a_line_or_rows_and_columns():
     cell = torch.cartesian_prod(*map(torch.arange, (1, 1, 2, 3)))
-    line = places_of(SimpleNamespace(model_type="llava"), cell)
+    line = places_of(context_of("llava"), cell)
     assert line[:, 1].tolist() == list(range(6))
     assert (line[:, 0] == 0).all()
-    assert (line[:, 2] == 5).all()
-    grid = places_of(SimpleNamespace(model_type="qwen2_5_vl"), cell)
-    assert grid.tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0], [0, 1, 1], [0, 1, 2]]
+    assert (line[:, 2:] == 5).all()
+    grid = places_of(context_of("qwen2_5_vl"), cell)
+    assert grid[:, :3].tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0], [0, 1, 1], [0, 1, 2]]
+    assert (grid[:, 3] == 2).all()
+
+
+def test_frames_are_as_far_apart_as_seconds_say():
+    cell = torch.cartesian_prod(*map(torch.arange, (3, 1, 1, 2)))
+    film = context_of("qwen2_5_vl", second_per_grid_ts=[0.7])
+    assert places_of(film, cell)[:, 0].tolist() == [0, 0, 2, 2, 5, 5]
+
+
+def context_of(model_type, **inputs):
+    config = SimpleNamespace(model_type=model_type, vision_config=SimpleNamespace(tokens_per_second=4))
+    return VisionContext(config, None, inputs, [], None, bool(inputs))
 
 
 def test_a_book_of_another_model_is_refused_by_the_files_of_the_model(tmp_path):

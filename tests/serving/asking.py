@@ -21,11 +21,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from wordsight import VLM, pruners
+from wordsight import VLM, Video, pruners
 from wordsight.models.prompt import collate
 from wordsight.models.tokens import join_tokens
 
 NEW_TOKENS = 8
+FPS = 8.0  # of films
 START_SECONDS = 900  # a start takes a minute or two where nothing else runs
 QUIET = {
     "HF_HUB_OFFLINE": "1",
@@ -82,8 +83,12 @@ class Server:
 
 
 def request(pictures, question, system=None, **more):
-    """The body of a question about pictures; `wordsight=` is what it says of pruning."""
-    parts = [{"type": "image_url", "image_url": {"url": as_data(picture)}} for picture in pictures]
+    """The body of a question about pictures, or films; `wordsight=` is what it says of pruning."""
+    kinds = ["video" if isinstance(picture, Video) else "image" for picture in pictures]
+    parts = [
+        {"type": f"{kind}_url", f"{kind}_url": {"url": as_data(picture)}}
+        for kind, picture in zip(kinds, pictures, strict=True)
+    ]
     messages = [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}]
     if system:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
@@ -91,13 +96,17 @@ def request(pictures, question, system=None, **more):
         more["mm_processor_kwargs"] = {"wordsight": more.pop("wordsight")}
     fixed = {"temperature": 0, "max_tokens": NEW_TOKENS, "return_token_ids": True, "logprobs": True}
     fixed |= {"add_special_tokens": True}  # the template has none
+    fixed |= {"media_io_kwargs": {"video": {"fps": FPS}}} if "video" in kinds else {}
     return {"model": "served", "messages": messages, **fixed, **more}
 
 
 def as_data(picture):
-    """A picture as an address that holds it; text is given as it is."""
+    """A picture, or the frames of a film, as an address that holds it; text is given as it is."""
     if isinstance(picture, str):
         return picture
+    if isinstance(picture, Video):
+        frames = (as_data(frame).partition(",")[2] for frame in picture.frames)
+        return "data:video/jpeg;base64," + ",".join(frames)
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
@@ -163,10 +172,16 @@ class Reference:
         return [self.vlm.encode(pictures, question) for pictures, question in questions]
 
     def answers(self, prompts, spec):
-        """As Server.answers; every picture is pruned by itself, and all its line breaks are kept."""
+        """As Server.answers; every picture is pruned by itself, and all its line breaks are kept; films are
+        pruned whole.
+        """
         pruner = None if spec == "none" else pruners.make(spec)
         pruned = [
-            pruner.apply(prompt, pruned_by_picture(pruner, prompt)) if pruner else prompt
+            prompt
+            if pruner is None
+            else pruner(prompt)
+            if prompt.is_video.any()
+            else pruner.apply(prompt, pruned_by_picture(pruner, prompt))
             for prompt in prompts
         ]
         inputs = collate(pruned)

@@ -6,12 +6,15 @@ import checkpoints
 import pytest
 import torch
 import transformers as hf
-from asking import Reference, equal, request, serving
+from asking import FPS, Reference, equal, request, serving
+
+from wordsight import Video
 
 pytestmark = pytest.mark.timeout(1800)
 SIZES = [(48, 32), (64, 96), (80, 80), (32, 64), (96, 48)]
 QUESTIONS = ("what color is the cat?", "where is the car?")
 M_ROPE = ("qwen2_5_vl", "qwen3_vl")
+FILMS = ("qwen2_5_vl", "llava_onevision")
 WIDTH, HEADS = 64, 2  # vLLM's attention wants heads of 32 dimensions
 
 
@@ -82,3 +85,25 @@ def test_contiguous_positions_are_refused_where_there_are_none(pair, questions):
     family, server, _ = pair
     status, _ = server.send(request(*questions[0], wordsight={"positions": "contiguous"}))
     assert status == (400 if family in M_ROPE else 200)
+
+
+def test_answers_about_films_are_those_of_transformers(pair, noise):
+    family, server, reference = pair
+    films = [
+        Video.of([noise(100 + 8 * number + frame, *SIZES[number]) for frame in range(6)], fps=FPS)
+        for number in range(len(SIZES))
+    ]
+    questions = [([film], question) for film in films for question in QUESTIONS]
+    if family not in FILMS:
+        status, answer = server.send(request(*questions[0]))
+        assert (status, "video" in answer["error"]["message"]) == (400, True)
+        return
+    prompts = reference.prompts(questions)
+    whole = reference.answers(prompts, "none")
+    assert equal(server.answers(questions, wordsight={"pruner": "none"}), whole) == len(questions)
+    for spec in ("divprune:keep=0.3", "tome:keep=0.5", "uniform:tokens=5"):
+        for positions in ["original"] + ["contiguous"] * (family not in M_ROPE):
+            expected = reference.answers(prompts, f"{spec},positions={positions}")
+            asked = {"pruner": spec, "positions": positions}
+            assert equal(server.answers(questions, wordsight=asked), expected) == len(questions), spec
+            assert equal(whole, expected) < len(questions)

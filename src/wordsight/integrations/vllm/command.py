@@ -19,7 +19,7 @@ from wordsight.models.load_options import source_of
 TRIED = "0.32"  # the version of vLLM whose classes the plugin extends
 SERVER = "vllm.entrypoints.openai.api_server"
 OURS = ("--config", "--hf-overrides", "--model", "--revision", "--video-pruning-rate")  # options of vLLM
-PRUNES_FILMS = "0.5"  # any share: it lets vLLM ask a model where its tokens stand, and films are not served
+PRUNES_FILMS = "1e-20"  # of films by vLLM itself: none, but it asks a model where its tokens stand
 
 
 def serve_command(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 from vllm.model_executor.models import llava_onevision
 from vllm.multimodal import MULTIMODAL_REGISTRY
@@ -14,8 +16,10 @@ from wordsight.integrations.vllm.pruning import PrunedInfo, PrunedModel, PrunedP
 
 class Info(PrunedInfo, llava_onevision.LlavaOnevisionProcessingInfo):
     """What vLLM knows of the model: one picture, since of several its processor makes no tiles, for which
-    vLLM leaves room.
+    vLLM leaves room; and one film.
     """
+
+    films = 1
 
     @cached_property
     def allowed_mm_limits(self) -> Mapping[str, int]:
@@ -25,6 +29,11 @@ class Info(PrunedInfo, llava_onevision.LlavaOnevisionProcessingInfo):
 
 class Processor(PrunedProcessor, llava_onevision.LlavaOnevisionMultiModalProcessor):
     """What prepares prompts."""
+
+    def film(self, processed: Mapping[str, Any], number: int) -> tuple[Mapping[str, Any], list[int]]:
+        vision, films = self.config.vision_config, processed["pixel_values_videos"][number : number + 1]
+        side = math.ceil(vision.image_size // vision.patch_size / 2)
+        return {"pixel_values_videos": films}, [len(films[0]) * side**2 + 1]
 
 
 @MULTIMODAL_REGISTRY.register_processor(

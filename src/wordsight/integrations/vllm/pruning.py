@@ -1,9 +1,9 @@
 """What vLLM's classes of a model need so that its pictures are pruned: three mix-ins, for each of its
 architectures to put before the class that vLLM has.
 
-A picture is encoded whole, then pruned; behind the kept tokens go, as channels, the places where they stand.
-vLLM hands these back before the language model reads the tokens (its hook for pruned films of models with
-M-RoPE), for positions with gaps.
+A picture or film is encoded whole, then pruned; behind the kept tokens go, as channels, the places where they
+stand. vLLM hands these back before the language model reads the tokens (its hook for pruned films of models
+with M-RoPE), for positions with gaps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from vllm.model_executor.models.interfaces import SupportsMultiModal
 from vllm.multimodal.inputs import MultiModalFieldConfig
-from vllm.multimodal.parse import ImageEmbeddingItems
+from vllm.multimodal.parse import EmbeddingItems
 from vllm.multimodal.processing import BaseMultiModalProcessor, BaseProcessingInfo
 from vllm.platforms import current_platform
 
@@ -37,44 +37,55 @@ from wordsight.integrations.vllm.served import (
 )
 from wordsight.models.families.base import VisionContext
 
-TOKENS, CHOICE = f"{NAME}_tokens", f"{NAME}_choice"  # what every picture has beside its pixels
+KINDS = ("image", "video")
+TOKENS, CHOICE = f"{NAME}_tokens_", f"{NAME}_choice_"  # what every item has beside its pixels, and its kind
 BASE = 256  # of the digits of a place: bfloat16 holds whole numbers so far
 AXES = 3
+PLACE = AXES + 1  # numbers of a place, the last of which says where its picture ends
+AHEAD = -1  # a position that is not known before the picture is encoded
 POSITIONS = 4  # times as many as the config says does vLLM's M-RoPE know
 
 
 class PrunedInfo(BaseProcessingInfo):
-    """In the place of what vLLM knows of the model: it takes no films, and no more pictures than it has
-    positions for, as it ends with an error at a position that it has not.
+    """In the place of what vLLM knows of the model: it takes no more pictures than it has positions for, as
+    it ends with an error at a position that it has not, and so many films.
     """
+
+    films = 0
 
     @cached_property
     def allowed_mm_limits(self) -> Mapping[str, int]:
-        limits = super().allowed_mm_limits
-        return {kind: min(most, self._room()) if kind == "image" else 0 for kind, most in limits.items()}
+        limits, room = super().allowed_mm_limits, self.positions // self.get_max_image_tokens()
+        most = {"image": max(1, room), "video": self.films}
+        return {kind: min(limit, most[kind]) for kind, limit in limits.items()}
 
-    def _room(self) -> int:
-        """How many whole pictures, the largest that there are, have positions beside the longest prompt."""
+    @cached_property
+    def positions(self) -> int:
+        """How many positions there are for whole pictures beside the longest prompt."""
         config, model = self.get_hf_config(), self.ctx.model_config
         served = ServedPruners.of(config)
         if served.is_mrope or not served.has_gaps:
             return sys.maxsize
-        positions = POSITIONS * config.get_text_config().max_position_embeddings - model.max_model_len
-        return max(1, int(positions // self.get_max_image_tokens()))
+        return int(POSITIONS * config.get_text_config().max_position_embeddings - model.max_model_len)
 
 
 class PrunedProcessor(BaseMultiModalProcessor):
     """Lays prompts out for the tokens that will be left of their pictures.
 
-    To each picture it adds, as TOKENS, the cells and places of all its tokens (N, 4 + 3), and as CHOICE the
-    number of the pruner, its keep, its tokens or 0, whether gaps are closed, how many are kept, and how many
-    positions the picture takes.
+    To each picture or film it adds, as TOKENS, the cells and places of all its tokens (N, 4 + PLACE), and as
+    CHOICE the number of the pruner, its keep, its tokens or 0, whether gaps are closed, how many are kept,
+    and how many positions it takes.
     """
 
     def __init__(self, info: Any, dummy_inputs: Any) -> None:
         super().__init__(info, dummy_inputs)
         self.config = info.get_hf_config()
         self.served = ServedPruners.of(self.config)
+        if NAME in (info.ctx.get_mm_config().mm_processor_kwargs or {}):
+            raise UsageError(
+                f"{NAME} in --mm-processor-kwargs is of requests alone; say what holds for all of them by "
+                "`wordsight serve --pruner`"
+            )
 
     def picture(self, processed: Mapping[str, Any], number: int) -> tuple[Mapping[str, Any], list[int]]:
         """What the processor says of this picture, and how many tokens each of its items will have where
@@ -82,6 +93,10 @@ class PrunedProcessor(BaseMultiModalProcessor):
         """
         sizes = {name: processed[name] for name in ("image_sizes", "image_grid_thw") if name in processed}
         return {name: values[number : number + 1] for name, values in sizes.items()}, []
+
+    def film(self, processed: Mapping[str, Any], number: int) -> tuple[Mapping[str, Any], list[int]]:
+        """The same of a film."""
+        raise NotImplementedError
 
     def get_dummy_inputs(self, *args: Any, **options: Any) -> Any:
         """Whole pictures: there has to be room for those of a request that prunes none."""
@@ -95,58 +110,68 @@ class PrunedProcessor(BaseMultiModalProcessor):
         return super()._get_mm_hashes(replace(inputs, hf_processor_mm_kwargs=named))
 
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
-        if isinstance(mm_items.get("image"), ImageEmbeddingItems):
+        if any(isinstance(items, EmbeddingItems) for items in mm_items.values()):
             raise UsageError("this server prunes pictures, which image_embeds are not; send pictures")
         choice = self.served.choice(hf_kwargs.get(NAME, {}))
         processed = super()._apply_hf_processor_main(mm_items, _without_ours(hf_kwargs))
-        pictures = mm_items.get("image", ())
-        made = [self._plan(choice, self._context(pictures, processed, n)) for n in range(len(pictures))]
-        if made:
-            processed[TOKENS], processed[CHOICE] = (list(column) for column in zip(*made, strict=True))
+        for kind, items in mm_items.items():
+            made = [self._plan(choice, self._context(items, processed, n)) for n in range(len(items))]
+            if made:
+                columns = (list(column) for column in zip(*made, strict=True))
+                processed[TOKENS + kind], processed[CHOICE + kind] = columns
         return processed
 
-    def _context(self, pictures: Any, processed: Mapping[str, Any], number: int) -> VisionContext:
-        """What is known of a picture, as the families of this library take it."""
-        inputs, counts = self.picture(processed, number)
+    def _context(self, items: Any, processed: Mapping[str, Any], number: int) -> VisionContext:
+        """What is known of a picture or film, as the families of this library take it."""
+        is_video = items.modality == "video"
+        inputs, counts = (self.film if is_video else self.picture)(processed, number)
         features = [torch.empty(count, 0) for count in counts]
-        size = pictures.get_image_size(number)
-        processor = self.info.get_hf_processor()
-        return VisionContext(self.config, processor, inputs, features, [(size.width, size.height)], False)
+        size = None if is_video else items.get_image_size(number)
+        sizes = size and [(size.width, size.height)]
+        return VisionContext(self.config, self.info.get_hf_processor(), inputs, features, sizes, is_video)
 
-    def _plan(self, choice: Choice, picture: VisionContext) -> tuple[Tensor, Tensor]:
-        """The TOKENS and the CHOICE of a picture."""
-        cell = cells_of(picture)
+    def _plan(self, choice: Choice, item: VisionContext) -> tuple[Tensor, Tensor]:
+        """The TOKENS and the CHOICE of a picture or film."""
+        cell = cells_of(item)
         count = kept_count(self.served.pruner(choice), cell)
-        place = places_of(self.config, cell)
+        place = places_of(item, cell)
         extent = count if choice.is_contiguous else int(place.max()) + 1
+        if item.is_video and extent > self.info.positions - self.info.get_max_image_tokens():
+            raise UsageError(
+                f"a film of {len(cell):,} tokens takes more positions than this model has; send fewer "
+                "frames, or close the gaps by positions=contiguous"
+            )
         numbers = [choice.number, choice.keep, choice.tokens or 0, choice.is_contiguous, count, extent]
         return torch.cat([cell, place], 1), torch.tensor(numbers, dtype=torch.float64)
 
     def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, Any]) -> Any:
-        own = MultiModalFieldConfig.batched("image", keep_on_cpu=True)
         theirs = super()._get_mm_fields_config(hf_inputs, _without_ours(hf_processor_mm_kwargs))
-        return {**theirs, TOKENS: own, CHOICE: own}
+        own = {kind: MultiModalFieldConfig.batched(kind, keep_on_cpu=True) for kind in KINDS}
+        return {**theirs, **{name + kind: own[kind] for kind in KINDS for name in (TOKENS, CHOICE)}}
 
     def _get_mm_prompt_updates(
         self, mm_items: Any, hf_processor_mm_kwargs: Mapping[str, Any], out_mm_kwargs: Any
     ) -> Any:
         kwargs = _without_ours(hf_processor_mm_kwargs)
         found = super()._get_mm_prompt_updates(mm_items, kwargs, out_mm_kwargs)
-        pictures = [
-            [self._shortened(update, out_mm_kwargs["image"][number]) for update in updates]
-            for number, updates in enumerate(found.get("image", []))
-        ]
-        return {**found, "image": pictures}
+        return {
+            kind: [
+                [self._shortened(update, kind, out_mm_kwargs[kind][number]) for update in updates]
+                for number, updates in enumerate(items)
+            ]
+            for kind, items in found.items()
+        }
 
-    def _shortened(self, update: Any, picture: Any) -> Any:
-        """The placeholders of a picture without those that nothing will fill."""
-        whole, kept = len(picture[TOKENS].data), int(picture[CHOICE].data[4])
+    def _shortened(self, update: Any, kind: str, item: Any) -> Any:
+        """The placeholders of a picture or film without those that nothing will fill."""
+        whole, kept = len(item[TOKENS + kind].data), int(item[CHOICE + kind].data[4])
         ids = update.content.full
-        places = [place for place, token in enumerate(ids) if token == self.config.image_token_id]
+        placeholder = placeholders(self.config)[kind]
+        places = [place for place, token in enumerate(ids) if token == placeholder]
         if len(places) != whole:
             raise UsageError(
-                f"vLLM counts {len(places)} tokens of a picture, wordsight {whole}; does its processor have "
-                "other sizes than its config?"
+                f"vLLM counts {len(places)} tokens of a picture or film, wordsight {whole}; does its "
+                "processor have other sizes than its config?"
             )
         unfilled = set(places[kept:])
         left = [token for place, token in enumerate(ids) if place not in unfilled]
@@ -172,13 +197,15 @@ class PrunedModel(SupportsMultiModal):
             _let_cpus_prune()
 
     def embed_multimodal(self, **inputs: Any) -> Sequence[Tensor]:
-        tokens, choices = inputs.pop(TOKENS, ()), inputs.pop(CHOICE, ())
-        pictures = super().embed_multimodal(**inputs)
-        return [self._pruned(*one) for one in zip(pictures, tokens, choices, strict=True)]
+        # All are of one kind.
+        (tokens,) = (inputs.pop(TOKENS + kind) for kind in KINDS if TOKENS + kind in inputs)
+        (choices,) = (inputs.pop(CHOICE + kind) for kind in KINDS if CHOICE + kind in inputs)
+        items = super().embed_multimodal(**inputs)
+        return [self._pruned(*one) for one in zip(items, tokens, choices, strict=True)]
 
     def _pruned(self, features: Tensor, cells: Tensor, numbers: Tensor) -> Tensor:
-        """(K, C) what is kept of the features (N, C) of a picture, those of deepstack side by side, and
-        channels of the places where they stand.
+        """(K, C) what is kept of the features (N, C) of a picture or film, those of deepstack side by side,
+        and channels of the places where they stand.
         """
         number, keep, budget, is_contiguous, count, _ = numbers.tolist()
         choice = Choice(int(number), keep, int(budget) or None, bool(is_contiguous))
@@ -198,14 +225,19 @@ class PrunedModel(SupportsMultiModal):
     def get_mrope_input_positions(
         self, input_tokens: Sequence[int], mm_features: Sequence[Any]
     ) -> tuple[Tensor, int]:
-        """(3, L) positions, those of a picture's tokens all where it begins, and how many more there are."""
+        """(3, L) positions, those of a picture's tokens where it begins, then AHEAD, and how many more there
+        are than tokens.
+        """
         steps = torch.ones(len(input_tokens), dtype=torch.long)
-        for feature in mm_features:
-            columns = torch.tensor(list(_columns(feature.mm_position)))
-            steps[columns] = 0
-            steps[columns[-1]] = int(feature.data[CHOICE].data[5])
+        columns = [list(_columns(feature.mm_position)) for feature in mm_features]
+        for feature, own in zip(mm_features, columns, strict=True):
+            steps[own] = 0
+            steps[own[-1]] = int(feature.data[CHOICE + feature.modality].data[5])
         ends = steps.cumsum(0)
-        return (ends - steps).expand(AXES, -1).clone(), int(ends[-1]) - len(steps)
+        positions = (ends - steps).expand(AXES, -1).clone()
+        for own in columns:
+            positions[1:, own] = AHEAD
+        return positions, int(ends[-1]) - len(steps)
 
     def recompute_mrope_positions(
         self,
@@ -215,18 +247,27 @@ class PrunedModel(SupportsMultiModal):
         num_computed_tokens: int,
     ) -> tuple[Sequence[Tensor], Tensor, int]:
         """The features without their channels, the positions with what these say, and how many more there
-        are than tokens. Called again for the same tokens it says the same: the first axis is left as it is.
+        are than tokens. Called again for the same tokens it says the same.
         """
-        positions = mrope_positions.clone()
+        positions, last = mrope_positions.clone(), -1
         if multimodal_embeddings:
-            digits = torch.cat([features[:, -2 * AXES :] for features in multimodal_embeddings]).long()
-            place = (digits[:, :AXES] * BASE + digits[:, AXES:]).to(positions)
-            is_picture = torch.as_tensor(input_ids, device=positions.device) == self.config.image_token_id
-            columns = is_picture.nonzero()[:, 0]
+            digits = torch.cat([features[:, -2 * PLACE :] for features in multimodal_embeddings]).long()
+            place = (digits[:, :PLACE] * BASE + digits[:, PLACE:]).to(positions)
+            ids = torch.as_tensor(input_ids, device=positions.device)
+            columns = torch.isin(ids, ids.new_tensor([*placeholders(self.config).values()])).nonzero()[:, 0]
             columns = columns[columns >= num_computed_tokens][: len(place)]
-            positions[:, columns] = positions[0, columns] + place.T
-        left = [features[:, : -2 * AXES] for features in multimodal_embeddings]
-        return left, positions, int(positions.max()) + 1 - len(input_ids)
+            is_known = positions[1, columns] != AHEAD
+            begin = positions[0, columns] - place[:, 0] * is_known
+            positions[:, columns] = begin + place[:, :AXES].T
+            last = int((begin + place[:, AXES]).max())
+        left = [features[:, : -2 * PLACE] for features in multimodal_embeddings]
+        return left, positions, max(last, int(positions.max())) + 1 - len(input_ids)
+
+
+def placeholders(config: Any) -> dict[str, int]:
+    """The token that stands for each token of a picture or film."""
+    ids = {kind: getattr(config, f"{kind}_token_id", None) for kind in KINDS}
+    return {kind: token for kind, token in ids.items() if token is not None}
 
 
 def _without_ours(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from typing import Any
+
 from vllm.model_executor.models import qwen2_5_vl
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
@@ -11,9 +15,15 @@ from wordsight.integrations.vllm.pruning import PrunedInfo, PrunedModel, PrunedP
 class Info(PrunedInfo, qwen2_5_vl.Qwen2_5_VLProcessingInfo):
     """What vLLM knows of the model."""
 
+    films = sys.maxsize
+
 
 class Processor(PrunedProcessor, qwen2_5_vl.Qwen2_5_VLMultiModalProcessor):
     """What prepares prompts."""
+
+    def film(self, processed: Mapping[str, Any], number: int) -> tuple[Mapping[str, Any], list[int]]:
+        told = ("video_grid_thw", "second_per_grid_ts")
+        return {name: processed[name][number : number + 1] for name in told}, []
 
 
 @MULTIMODAL_REGISTRY.register_processor(

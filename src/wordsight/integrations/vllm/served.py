@@ -199,19 +199,23 @@ def cells_of(context: VisionContext) -> Tensor:
     return torch.tensor([cell for grid in grids for cell in grid.cells()])
 
 
-def places_of(config: Any, cell: Tensor) -> Tensor:
-    """(N, 3) where the tokens of a picture stand, counted from its beginning: time, row and column of M-RoPE;
-    else its beginning, the token itself, and its end.
+def places_of(context: VisionContext, cell: Tensor) -> Tensor:
+    """(N, 4) where the tokens of a picture or film stand, counted from its beginning: time, row and column of
+    M-RoPE; else its beginning, the token itself, and its end. The last is its end always.
     """
-    if is_mrope(config):
-        return cell[:, 1:] * torch.tensor([0, 1, 1])
-    return line(len(cell))
+    if not is_mrope(context.config):
+        return line(len(cell))
+    seconds = float(context.inputs.get("second_per_grid_ts", [0])[0])  # from one frame to the next
+    pace = seconds * getattr(context.config.vision_config, "tokens_per_second", 1)
+    place = torch.stack([(cell[:, 0].double() * pace).long(), cell[:, 2], cell[:, 3]], 1)
+    return torch.cat([place, place.max().expand(len(cell), 1)], 1)
 
 
 def line(count: int) -> Tensor:
-    """(N, 3) where so many tokens stand one after another."""
+    """(N, 4) where so many tokens stand one after another."""
     every = torch.arange(count)
-    return torch.stack([every * 0, every, every * 0 + count - 1], 1)
+    end = every * 0 + count - 1
+    return torch.stack([every * 0, every, end, end], 1)
 
 
 def kept_count(pruner: Pruner | None, cell: Tensor) -> int:
