@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from dataclasses import replace
 from functools import wraps
 from inspect import signature
 from pathlib import Path
+from shutil import which
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
@@ -411,3 +413,15 @@ def say(text: str) -> None:
     if sys.stderr is not None:  # print would take stdout instead
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)
+
+
+def program() -> str:
+    """How the command line of this environment is called from here: by its name where it is on the path."""
+    script = Path(sys.executable).with_name("wordsight")
+    if not script.exists():
+        return f"{shlex.quote(sys.executable)} -m wordsight"
+    found = which("wordsight")
+    if found and Path(found) == script:
+        return "wordsight"
+    here = Path.cwd()
+    return shlex.quote(str(script.relative_to(here) if script.is_relative_to(here) else script))
