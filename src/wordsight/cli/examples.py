@@ -40,6 +40,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "codebook info": ("codebook info demo", "codebook info book --json"),
     "codebook compact": ("codebook compact book --out smaller --similarity 0.95",),
     "codebook inspect": ("codebook inspect demo --images photos --out report",),
+    "codebook push": ("codebook push book my-name/my-book",),
     "codebook criteria": ("codebook criteria",),
     "evidence merge": ("evidence merge part-0 part-1 --out evidence",),
 }
