@@ -33,6 +33,7 @@ from wordsight.redundancy.merging import MergeRecord
 from wordsight.redundancy.scorer import ScorerFile
 from wordsight.reports.answers import AnswersRecord
 from wordsight.reports.asking import AskRecord
+from wordsight.reports.catalog import CatalogRecord
 from wordsight.viewer.server import ExamplesRecord, HealthRecord, JobRecord
 
 PAGE = Path(__file__).with_name("records.md")
@@ -68,6 +69,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight analyze": Analysis,
     "wordsight info": ModelInfo,
     "wordsight demo": DemoRecord,
+    "wordsight pruners, tasks and codebook criteria": CatalogRecord,
     "wordsight codebook build, import and info": CodebookInfo,
     "wordsight codebook build --part": EvidencePart,
     "wordsight codebook push": PushRecord,

@@ -229,6 +229,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
+def default_text(field: dataclasses.Field[Any]) -> str | None:
+    """What an option is if it is not given, as a SPEC has it; None if it has to be given."""
+    default = _default(field)
+    return None if default is dataclasses.MISSING else _text(default)
+
+
 def _text(value: Any) -> str:
     """The value of an option as a SPEC has it."""
     if value is None or isinstance(value, bool):

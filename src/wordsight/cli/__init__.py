@@ -22,12 +22,14 @@ from wordsight.cli import (
     evidence,
     explain,
     info,
+    lists,
     probe,
     recommend,
     serve,
     view,
 )
 from wordsight.cli.common import print_json, print_text, progress_bars, say, writing
+from wordsight.cli.examples import add_examples
 from wordsight.cli.signals import Stopped, signals_raised
 from wordsight.errors import LONGEST, ModelError, UsageError, WordsightError
 
@@ -36,7 +38,7 @@ STOPPED = (
     "stopped; nothing half-written is left, and finished evidence and results are found again by the same "
     "command"
 )
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(pretty_exceptions_enable=False)
 for command in (
     ask.ask,
     probe.probe,
@@ -48,11 +50,15 @@ for command in (
     analyze.analyze,
     info.info,
     serve.serve,
+    lists.pruners,
+    lists.tasks,
     demo.demo,
 ):
     app.command()(command)
+codebook.app.command()(lists.criteria)
 app.add_typer(codebook.app, name="codebook")
 app.add_typer(evidence.app, name="evidence")
+add_examples(app)
 
 
 def _version(asked: bool) -> None:

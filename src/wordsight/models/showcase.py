@@ -12,16 +12,18 @@ from wordsight.models import photos
 
 @dataclass(frozen=True)
 class Showcase:
-    """A model, pictures in a folder with questions about each, and the pruner that leaves tokens out."""
+    """A model, pictures in a folder with questions about each and their answers, and the pruners that leave
+    tokens out, the best first.
+    """
 
     model: str
     folder: Path
-    questions: Mapping[str, tuple[str, ...]]
-    pruner: str
+    questions: Mapping[str, Mapping[str, str]]
+    pruners: tuple[str, ...]
 
 
 def showcase(model: str) -> Showcase:
     """Photos for demo-photos, for which there is no codebook; rendered scenes for any other model."""
     if model == photos.NAME:
-        return Showcase(model, photos.pictures(), photos.QUESTIONS, "divprune")
-    return Showcase(model, demo.PICTURES, demo.QUESTIONS, "codebook")
+        return Showcase(model, photos.pictures(), photos.QUESTIONS, ("divprune", "cls_topk"))
+    return Showcase(model, demo.PICTURES, demo.QUESTIONS, ("divprune", "codebook"))

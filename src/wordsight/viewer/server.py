@@ -149,7 +149,10 @@ async def file(request: Request, name: str) -> Response:
 @routes.get("/examples")
 async def examples(request: Request) -> ExamplesRecord:
     shown = showcase(request.app.state.model)
-    return {"format": FORMAT, "questions": {name: asked[0] for name, asked in shown.questions.items()}}
+    return {
+        "format": FORMAT,
+        "questions": {name: next(iter(asked)) for name, asked in shown.questions.items()},
+    }
 
 
 @routes.get("/health")
