@@ -17,7 +17,7 @@ FAMILIES := tests/families --confcutdir=tests/families
 CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_types) --confcutdir=tests/families
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
-.PHONY: demo test test-photos test-ray test-serving test-lmms test-extras photos torture browser picture check bench load families gpu findings \
+.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu findings test-lmms \
 	setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
@@ -82,7 +82,7 @@ bench: setup  ## run every experiment again, write the tables and the model card
 load: .venv/vllm/installed  ## requests a second of a served model by what is kept of pictures, the table of docs/serving.md
 	PYTHONPATH=tests/serving:tests/serving/torchvision_fix OMP_NUM_THREADS=1 .venv/vllm/bin/python benchmarks/load.py
 
-families: setup .venv/families/installed $(OLDEST)  ## which families pass, the README's table
+families: setup .venv/families/installed $(OLDEST)  ## which families pass, the table of docs/models.md
 	$(BIN)/python benchmarks/families.py
 
 gpu: setup .venv/families/installed  ## measure what only a GPU shows; DEVICE=cpu tries the script
