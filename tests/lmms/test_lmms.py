@@ -72,8 +72,12 @@ def test_logs_become_the_rows_of_our_own_comparison(logs, ours):
     assert rows.keys() == expected.keys()
     differs = {"model", "task", "split", "by_type"}  # names, and what takes smaller pictures and types
     for spec, row in rows.items():
-        for name in row.keys() - differs:
-            assert row[name] == pytest.approx(expected[spec][name]), (spec, name)
+        gaps = expected[spec].pop("difference_to")
+        assert row.pop("difference_to") == {name: pytest.approx(gap) for name, gap in gaps.items()}
+        same = row.keys() - differs
+        assert {name: row[name] for name in same} == pytest.approx(
+            {name: expected[spec][name] for name in same}
+        )
 
 
 def test_an_unpruned_run_says_what_the_class_itself_says(logs, evaluate):
