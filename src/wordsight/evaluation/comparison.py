@@ -39,6 +39,7 @@ from wordsight.evaluation.result_cache import (
     result_name,
 )
 from wordsight.evaluation.results import Answered, Results, Row, TaskAnswers
+from wordsight.evaluation.statistics import Resampled
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -82,10 +83,10 @@ def compare(
     """Accuracy of the unpruned model, on resized pictures too, and of every pruner, on `limit` questions of
     each task, which its pictures take turns to ask (`Task.first`).
 
-    Rows of the mean over tasks follow, if there are several, in which every task counts alike. Every picture
-    is encoded once and pruned once per method. A pruner that draws runs with three seeds,
-    averaged. Intervals are of 95 % over pictures, paired where two methods are compared. Models may
-    be a generator: one at a time is held.
+    Rows of the mean over tasks follow, if there are several whose score is a mean of their questions', in
+    which every task counts alike. Every picture is encoded once and pruned once per method. A pruner that
+    draws runs with three seeds, averaged. Intervals are of 95 % over pictures, paired where two methods are
+    compared. Models may be a generator: one at a time is held.
 
     Raises UsageError if two models, tasks or pruners are the same, the reference is none of the pruners, a
     pruner cannot run on a model, a question cannot be asked, or the cache holds a result that is damaged.
@@ -129,8 +130,9 @@ class Comparison:
             rows.extend(run.rows(reference))
             answers.append(run.answers())
             run.release()
-        if len(runs) > 1:
-            rows.extend(mean_rows(runs, reference))
+        averaged = [run for run in runs if not run.baselines.whole.resampled]
+        if len(averaged) > 1:
+            rows.extend(mean_rows(averaged, reference))
         return Results(rows, {**machine(), "models": [describe_weights(vlm)]}, self.selection, answers)
 
     def measure_part(self, models: VLM | Iterable[VLM], part: tuple[int, int]) -> PartRecord:
@@ -399,7 +401,15 @@ class TaskRun:
             measured["timing"],
             measured["answers"],
             [each.tolist() for each in scores],
+            self._resampled(measured["answers"]),
         )
+
+    def _resampled(self, answers: Sequence[list[str]]) -> Resampled | None:
+        """What the answers score together, mean over seeds, where that is no mean of their scores."""
+        aggregates = [self.task.aggregate(self.examples, each) for each in answers]
+        pictures = [example.picture_id for example in self.examples]
+        seeds = [Resampled.of(each, pictures) for each in aggregates if each]
+        return Resampled.mean(seeds) if seeds else None
 
     @cached_property
     def _questions_digest(self) -> str:
