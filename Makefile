@@ -18,7 +18,7 @@ CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_
 LMMS := PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix $(CURDIR)/.venv/lmms/bin/python
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
-.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench families gpu findings \
+.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu findings \
 	paper paper-dry test-lmms-tasks setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
@@ -75,6 +75,9 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	$(BIN)/python benchmarks/films.py
 	$(BIN)/python benchmarks/noise_floor.py demo $(SEEDS)/seed0 $(SEEDS)/seed2
 	cd training && ../$(BIN)/python card.py
+
+load: .venv/vllm/installed  ## requests a second of a served model by what is kept of pictures, the table of docs/serving.md
+	PYTHONPATH=tests/serving:tests/serving/torchvision_fix OMP_NUM_THREADS=1 .venv/vllm/bin/python benchmarks/load.py
 
 families: setup .venv/families/installed $(OLDEST)  ## which families pass, the README's table
 	$(BIN)/python benchmarks/families.py
@@ -181,7 +184,8 @@ setup: .venv/installed
 
 .venv/lmms/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv/lmms
-	.venv/lmms/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[lmms-eval,video]' pytest pytest-timeout
+	.venv/lmms/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[lmms-eval]' \
+		easy-vqa==1.0 pytest pytest-timeout
 	touch $@
 
 .venv/extras/installed: .venv/installed

@@ -22,6 +22,7 @@ from wordsight.evaluation.result_cache import CachedResult, PartRecord
 from wordsight.evaluation.results import ResultsRecord
 from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
+from wordsight.pruners.choice import PrunerChoice
 from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
 from wordsight.redundancy.collecting import EvidencePart
 from wordsight.redundancy.evidence_files import EvidenceChecks, EvidenceManifest, EvidenceShard
@@ -57,6 +58,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight answers": AnswersRecord,
     "OUT.cells/*.json": CachedResult,
     "wordsight recommend": Recommendation,
+    "wordsight recommend --export": PrunerChoice,
     "wordsight analyze": Analysis,
     "wordsight info": ModelInfo,
     "wordsight demo": DemoRecord,

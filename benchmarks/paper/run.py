@@ -37,8 +37,8 @@ say = Console(stderr=True, soft_wrap=True, highlight=False).print
 
 @dataclass(frozen=True)
 class Suite:
-    """One of the paper's, whose score is the mean of those of its tasks; `media` counts the pictures or frames
-    of every question, `results` is the name of its file.
+    """One of the paper's, whose score is the mean of those of its tasks. `media` counts the pictures or
+    frames of every question, `results` is the name of its file.
     """
 
     name: str

@@ -70,7 +70,7 @@ SHARE = "share of the visual tokens to keep, in (0, 1]"
 TOKENS = "or a number of tokens to keep"
 SPEC = (
     "name or name:option=value,option=value, or module:Class of your own; name@published is as its authors "
-    "have it; none prunes nothing"
+    "have it; choice.json is what recommend --export wrote; none prunes nothing"
 )
 
 

@@ -100,9 +100,10 @@ def request_factory(
 def _pruners(specs: list[str], book: str | None) -> list[Pruner]:
     """The pruners of the SPECs; those that take a codebook and name none get this one."""
     from wordsight.pruners.book import BookPruner
+    from wordsight.pruners.choice import spec_of
 
     pruners = []
-    for spec in specs:
+    for spec in map(spec_of, specs):
         note_unused_budget(spec, "every pruner is shown at each --keep")
         pruner = make_pruner(spec)
         if isinstance(pruner, BookPruner) and book and "codebook=" not in spec:
