@@ -18,7 +18,7 @@ CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_
 LMMS := PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix $(CURDIR)/.venv/lmms/bin/python
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
-.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu findings \
+.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu findings test-lmms \
 	paper paper-dry test-lmms-tasks setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
@@ -38,6 +38,10 @@ test-ray: .venv/ray  ## what goes over Ray, on a cluster on this machine, whose 
 
 test-serving: .venv/vllm/installed  ## vLLM's server for CPUs with pruned pictures, over HTTP: 3.5 GB, half an hour
 	PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix OMP_NUM_THREADS=1 .venv/vllm/bin/python -m pytest tests/serving
+
+test-lmms: .venv/lmms/installed  ## lmms-eval's classes, pruned, and what becomes of their logs: 3 GB, ten minutes
+	PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
+		.venv/lmms/bin/python -m pytest -W default tests/lmms
 
 test-extras: setup .venv/extras/installed  ## run the tests of peft, bitsandbytes, torchao and accelerate
 	PYTHONPATH=.venv/extras $(PYTEST) tests/extras
@@ -79,7 +83,7 @@ bench: setup  ## run every experiment again, write the tables and the model card
 load: .venv/vllm/installed  ## requests a second of a served model by what is kept of pictures, the table of docs/serving.md
 	PYTHONPATH=tests/serving:tests/serving/torchvision_fix OMP_NUM_THREADS=1 .venv/vllm/bin/python benchmarks/load.py
 
-families: setup .venv/families/installed $(OLDEST)  ## which families pass, the README's table
+families: setup .venv/families/installed $(OLDEST)  ## which families pass, the table of docs/models.md
 	$(BIN)/python benchmarks/families.py
 
 gpu: setup .venv/families/installed  ## measure what only a GPU shows; DEVICE=cpu tries the script

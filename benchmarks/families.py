@@ -1,4 +1,4 @@
-"""Which families pass which tests, on the newest transformers and the oldest: the table of the README.
+"""Which families pass which tests, on the newest transformers and the oldest: the table of docs/models.md.
 
 `python benchmarks/families.py gemma4,ovis2` runs these alone, and keeps what the results say of all others.
 """
@@ -41,7 +41,7 @@ def main() -> None:
     }
     with replacing(RESULTS) as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
-    write_between(ROOT / "README.md", "families", table(runs))
+    write_between(ROOT / "docs" / "models.md", "families", table(runs))
 
 
 def _with_others(run: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ RESULTS = Path(__file__).with_name("results") / "load.json"
 PRUNER = "divprune"
 KEEPS = (0.33, 0.2, 0.1)
 WAYS: dict[str, dict[str, Any]] = {"1.0": {"pruner": "none"}} | {str(keep): {"keep": keep} for keep in KEEPS}
-REQUESTS = {1: 8, 4: 16, 16: 48}  # of a turn, by how many are sent at once
+REQUESTS = {1: 4, 4: 8, 16: 32}  # of a turn, by how many are sent at once
 NEW_TOKENS = 16
 PICTURE = count(5_000_000)  # beyond those of any split
 
@@ -81,7 +81,7 @@ def peak_blocks(server: Server, way: str, concurrency: int) -> int:
     with ThreadPoolExecutor(concurrency) as pool:
         asked: list[Future[float]] = [
             pool.submit(first_token, server, asking(body, way))
-            for body in bodies(concurrency, max_tokens=10 * NEW_TOKENS)
+            for body in bodies(concurrency, max_tokens=4 * NEW_TOKENS)
         ]
         while not all(future.done() for future in asked):
             seen.append(metric(server, r"vllm:kv_cache_usage_perc\{.*\} (\S+)"))
@@ -164,10 +164,11 @@ def main() -> None:
     """Write results/load.json, and print its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="demo", help="a folder or hub name")
-    parser.add_argument("--rounds", type=int, default=8, help="in each of which all keeps take a turn")
+    parser.add_argument("--rounds", type=int, default=16, help="in each of which all keeps take a turn")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
-    with serving(given.model, "--pruner", PRUNER, "--per-request") as server:
+    blocks = ("--block-size", "32")  # of keys and values: those of CPUs hold a whole prompt
+    with serving(given.model, "--pruner", PRUNER, "--per-request", options=blocks) as server:
         ratios = measure(server, given.rounds)
     here = machine()
     record = {

@@ -1,5 +1,5 @@
 """Run every experiment of experiments/*.json through the command line, then write the tables and the figure
-from the results: the README's, and those of docs/results.md.
+from the results, those of docs/results.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wordsight.reports.tables import Table, comparison, contributions, summary, 
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PAGES = ROOT / "README.md", ROOT / "docs" / "results.md"
+PAGE = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- table: {} -->\n", "<!-- end -->"
 
 
@@ -51,7 +51,7 @@ def run(experiment: Path, results: Path) -> None:
 
 
 def write(name: str, rows: list[Row], options: dict[str, Any]) -> None:
-    """The tables of an experiment, wherever a page has markers for them, and its figure."""
+    """The tables of an experiment, if the page has markers for them, and its figure."""
     one_task = dict.fromkeys(row["task"] for row in rows if row["tasks"] == 1)
     by_task = [summary([row for row in rows if row["task"] == task]) for task in one_task]
     made = {
@@ -66,9 +66,8 @@ def write(name: str, rows: list[Row], options: dict[str, Any]) -> None:
         made[f"{name}, bars"] = markdown(bars(rows, options["reference"]))
         with replacing(ROOT / "docs" / f"{name}.png") as draft:
             draft.write_bytes(draw(rows, LIGHT))
-    for page in PAGES:
-        for mark, table in made.items():
-            write_between(page, mark, table)
+    for mark, table in made.items():
+        write_between(PAGE, mark, table)
 
 
 def _ratios(table: Table) -> Table:

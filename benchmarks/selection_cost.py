@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from run import PAGES, write_between
+from run import PAGE, write_between
 from wordsight import Codebook
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
@@ -32,7 +32,7 @@ from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.learned import Learned
-from wordsight.redundancy.codebook import FORMAT
+from wordsight.redundancy.codebook_config import FORMAT
 from wordsight.redundancy.scorer import Fitting, Scorer
 from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
@@ -84,8 +84,7 @@ def main() -> None:
     }
     with replacing(HERE / "results" / "selection_cost.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
-    for page in PAGES:
-        write_between(page, "selection cost", markdown(table(record)))
+    write_between(PAGE, "selection cost", markdown(table(record)))
 
 
 def table(record: dict[str, Any]) -> Table:

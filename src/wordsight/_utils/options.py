@@ -60,6 +60,11 @@ def takes_text(owner: type, name: str) -> bool:
     return any(_base(kind) is str for kind in _alternatives(_hints(owner)[name]))
 
 
+def expected(owner: type, name: str) -> str:
+    """What an option of a class may be, in words: "a number in [0, 1)"."""
+    return _described(_hints(owner)[name])
+
+
 def share_hint(value: Any) -> str:
     """What somebody meant who gave this as a share, if it can be told: "; did you mean ...?"."""
     try:
@@ -137,9 +142,12 @@ def _several(text: str, kinds: Iterable[Any]) -> tuple[float, ...] | None:
 
 
 def _refusal(name: str, value: Any, hint: Any) -> UsageError:
-    expected = " or ".join(dict.fromkeys(map(_expected, _alternatives(hint))))
     more = share_hint(value) if name == "keep" else ""
-    return UsageError(f"{name} must be {expected}, got {shown(value)}{more}")
+    return UsageError(f"{name} must be {_described(hint)}, got {shown(value)}{more}")
+
+
+def _described(hint: Any) -> str:
+    return " or ".join(dict.fromkeys(map(_expected, _alternatives(hint))))
 
 
 def _expected(kind: Any) -> str:

@@ -364,11 +364,13 @@ def writing() -> Iterator[None]:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """While open, long work shows a bar for each of its named parts, if stderr is a terminal.
+    """While open, long work shows a bar for each of its named parts, if stderr is a terminal; only then does
+    the hub's client too, which reads its variable when it is imported.
 
     Bars stop when their part is done: a live display would be drawn over the result that follows.
     """
     if sys.stderr is None or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         yield
         return
     from rich.console import Console
