@@ -15,10 +15,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 FAMILIES := tests/families --confcutdir=tests/families
 # What a prompt is, and what generates from it, is tried on the oldest transformers, too; `make families` tries all.
 CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_types) --confcutdir=tests/families
+LMMS := PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix $(CURDIR)/.venv/lmms/bin/python
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
 .PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu findings test-lmms docs \
 	setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
+.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu findings test-lmms \
+	paper paper-dry test-lmms-tasks setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare; on photos after `make photos`
@@ -99,6 +102,20 @@ findings: setup  ## the verdict on models of scenes: choices of all, then the te
 	done; done
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/intermediate.py $(EVIDENCE)
+
+paper: .venv/lmms/installed  ## the paper's suites on its models, in build/paper: PAPER="llava-1.5-7b --pictures 200"
+	mkdir -p build/paper
+	cd build/paper && $(LMMS) ../../benchmarks/paper/run.py $(PAPER)
+
+paper-dry: .venv/lmms/installed  ## the same on tiny checkpoints and data, offline: all methods on one suite, one on all
+	rm -rf build/paper-dry
+	$(LMMS) benchmarks/paper/dry.py build/paper-dry
+	cd build/paper-dry && export HF_HOME=$$PWD/hf HF_HUB_OFFLINE=1 && \
+		$(LMMS) ../../benchmarks/paper/run.py --suite RealWorldQA --pictures 2 && \
+		$(LMMS) ../../benchmarks/paper/run.py --pruner uniform --keep 0.2 --pictures 2
+
+test-lmms-tasks: .venv/lmms/installed  ## tasks of lmms-eval in a comparison, on tiny data in their own schemas
+	$(LMMS) -m pytest tests/lmms_tasks
 
 train-towers: setup  ## train the vision towers anew; without it, those of the models that are there are used
 	cd training && for seed in 1 0 2; do ../$(BIN)/python tower.py --seed $$seed || exit 1; done

@@ -292,3 +292,24 @@ def test_rows_of_the_mean_over_tasks_follow_those_of_the_tasks(tiny):
         assert both["accuracy"] == pytest.approx((one["accuracy"] + other["accuracy"]) / 2)
         assert both["tasks"] == 2
     assert sorted(mean[3]["difference_to"]) == ["none", "random"]
+
+
+@dataclass(kw_only=True)
+class Longest(Lengths):
+    """The score of all is the length of the longest answer, in letters."""
+
+    def aggregate(self, examples, generated):
+        return lambda places: float(max(len(generated[i]) for i in places))
+
+
+def test_a_task_that_scores_all_answers_together_has_that_score_and_no_mean_over_tasks(tiny, results):
+    rows = compare(tiny, [Longest(), Lengths()], [Uniform(keep=0.1)]).rows
+    together = [row for row in rows if row["task"].endswith("Longest")]
+    said = next(each for each in results.answers[0]["answered"] if each["pruner"] == "uniform")["texts"][0]
+    whole = results.answers[0]["answered"][0]["texts"][0]
+    longest = [max(map(len, texts)) for texts in (said, whole)]
+    assert together[-1]["accuracy"] == longest[0]
+    assert together[-1]["retention"] == pytest.approx(longest[0] / longest[1])
+    assert together[-1]["difference_to"]["none"][0] == longest[0] - longest[1]
+    assert (together[-1]["split"], together[-1]["by_type"]) == (None, {})
+    assert {row["tasks"] for row in rows} == {1}

@@ -10,6 +10,7 @@ from wordsight.evaluation.statistics import (
     DIFFERENCES,
     FEWEST_PICTURES,
     SCORES,
+    Resampled,
     estimate,
     interval,
     interval_of_tasks,
@@ -205,3 +206,36 @@ def test_no_number_of_pictures_tells_nothing_from_nothing():
 
 def test_as_many_are_needed_as_are_believed():
     assert pictures_needed(np.array([0.01, -0.01] * 20), names(40), 0.9) == FEWEST_PICTURES
+
+
+def f1(answers):
+    """Of pairs (said, right)."""
+    both = sum(said and right for said, right in answers)
+    return 2 * both / max(1, sum(said + right for said, right in answers))
+
+
+def test_a_score_that_is_no_mean_has_the_interval_that_pictures_drawn_again_give():
+    rng = np.random.default_rng(3)
+    answers = [(int(rng.random() < 0.3 + 0.5 * right), right) for right in rng.integers(0, 2, 400)]
+    low, high = Resampled.of(lambda places: f1([answers[i] for i in places]), names(400)).interval()
+    drawn = [f1([answers[i] for i in rng.integers(0, 400, 400)]) for _ in range(2000)]
+    assert high - low == pytest.approx(np.subtract(*np.quantile(drawn, [0.975, 0.025])), rel=0.4)
+    assert low < f1(answers) < high
+
+
+def test_leaving_groups_of_pictures_out_gives_a_mean_the_error_of_a_mean():
+    scores = np.random.default_rng(5).random(20)
+    low, high = Resampled.of(lambda places: scores[list(places)].mean(), names(20)).interval()
+    reach = 2.093024 * scores.std(ddof=1) / math.sqrt(20)
+    assert (low, high) == pytest.approx((scores.mean() - reach, scores.mean() + reach), abs=1e-4)
+
+
+def test_questions_about_one_picture_are_left_out_together():
+    seen = []
+    Resampled.of(lambda places: seen.append([*places]) or 0.0, names(3, each=2))
+    assert seen == [[2, 3, 4, 5], [0, 1, 4, 5], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5]]
+
+
+def test_a_score_that_no_group_changes_has_no_interval():
+    assert Resampled.of(lambda places: 0.0, names(30)).interval() == (None, None)
+    assert Resampled.of(len, names(1)).interval() == (None, None)

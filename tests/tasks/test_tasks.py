@@ -16,7 +16,7 @@ from wordsight._utils import registry
 from wordsight.errors import UsageError
 from wordsight.synthetic import scenes
 from wordsight.synthetic.scenes import SPLITS, Scene, Thing
-from wordsight.tasks import pairs
+from wordsight.tasks import lmms, pairs
 from wordsight.tasks.base import Example, Task
 from wordsight.tasks.captions import Captions
 from wordsight.tasks.clips import Clips
@@ -30,10 +30,11 @@ pytestmark = pytest.mark.usefixtures("plain_backgrounds")
 
 SPLIT_NAMES = ("validation", "test")
 NEEDED = {}  # options that a task cannot do without
-WORDED = [each for each in tasks.names() if registry.find(tasks, each, Task).score is Task.score]
+NAMES = [each for each in tasks.names() if each != "lmms"]  # which tests/lmms_tasks is about
+WORDED = [each for each in NAMES if registry.find(tasks, each, Task).score is Task.score]
 
 
-@pytest.fixture(params=tasks.names())
+@pytest.fixture(params=NAMES)
 def name(request):
     return request.param
 
@@ -341,3 +342,10 @@ def test_the_pictures_of_a_prompt_are_those_that_were_drawn(rendered):
 
 def test_clips_gives_the_frames_as_so_many_images():
     assert {4, 8} <= {len(example.images) for example in some("clips")} <= {4, 5, 6, 7, 8}
+
+
+def test_a_task_of_lmms_eval_says_that_it_needs_it(monkeypatch):
+    monkeypatch.setattr("wordsight.tasks.lmms.find_spec", lambda name: None)
+    lmms._manager.cache_clear()
+    with pytest.raises(UsageError, match=r"pip install 'wordsight\[lmms-eval\]'"):
+        tasks.make("lmms:pope")

@@ -3,6 +3,7 @@
 import sys
 import textwrap
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 
@@ -185,3 +186,21 @@ class Listing(Pruner):
 
 def test_a_default_that_is_made_is_a_default():
     assert registry.spec(Listing()).endswith(":Listing")
+
+
+@dataclass(kw_only=True)
+class Named(Pruner):
+    FIRST: ClassVar[str] = "name"
+    loud: bool = False
+    name: str
+
+
+def test_the_first_option_may_be_given_without_its_name():
+    module = f"{__name__}:Named"
+    assert registry._options(Named, "a,loud=true", "named:a,loud=true", "named") == {
+        "name": "a",
+        "loud": True,
+    }
+    assert registry.spec(Named(name="a", loud=True)) == f"{module}:a,loud=true"
+    with pytest.raises(UsageError, match="expected option=value, got 'b'"):
+        registry._options(Named, "a,b", "named:a,b", "named")

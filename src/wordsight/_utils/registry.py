@@ -74,7 +74,8 @@ def find_outside(module_name: str, class_name: str, base: type[T]) -> type[T]:
 def make(package: ModuleType, spec: str, base: type[T]) -> T:
     """The object of a SPEC: `name` or `name:option=value,option=value`, where the name is a file of the
     package, or `module:Class` for a class from outside it; with `@published` after the name or class, the
-    options not given are those of its PUBLISHED.
+    options not given are those of its PUBLISHED. The option that a class calls FIRST may be given first,
+    without its name.
     """
     name, _, listing = spec.partition(":")
     label, _, rest = listing.partition(":")
@@ -108,9 +109,10 @@ def spec(plugin: Any) -> str:
     else:
         published = {}
     values = [(field, getattr(plugin, field.name)) for field in fields]
+    first = getattr(plugin, "FIRST", None)
     options = [
-        f"{field.name}={_text(value)}"
-        for field, value in values
+        _text(value) if field.name == first else f"{field.name}={_text(value)}"
+        for field, value in sorted(values, key=lambda pair: pair[0].name != first)
         if value != published.get(field.name, _default(field))
     ]
     return ":".join([name, ",".join(options)] if options else [name])
@@ -203,7 +205,9 @@ def _options(cls: type[Any], listing: str, spec: str, name: str) -> dict[str, An
     """The options of the listing. Raises UsageError if the class has no such ones, or needs more."""
     options: dict[str, Any] = {}
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
-    for item in filter(None, listing.split(",")):
+    for i, item in enumerate(filter(None, listing.split(","))):
+        if i == 0 and hasattr(cls, "FIRST") and "=" not in item:
+            item = f"{cls.FIRST}={item}"
         key, equals, value = item.partition("=")
         key = EARLIER.get(key, key)
         if not equals:

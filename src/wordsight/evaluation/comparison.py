@@ -39,6 +39,7 @@ from wordsight.evaluation.result_cache import (
     result_name,
 )
 from wordsight.evaluation.results import Answered, ComparisonEnvironment, Results, Row, TaskAnswers
+from wordsight.evaluation.statistics import Resampled
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -82,10 +83,10 @@ def compare(
     """Accuracy of the unpruned model, on resized pictures too, and of every pruner, on `limit` questions of
     each task, which its pictures take turns to ask (`Task.first`).
 
-    Rows of the mean over tasks follow, if there are several, in which every task counts alike. Every picture
-    is encoded once and pruned once per method. A pruner that draws runs with three seeds,
-    averaged. Intervals are of 95 % over pictures, paired where two methods are compared. Models may
-    be a generator: one at a time is held.
+    Rows of the mean over tasks follow, if there are several whose score is a mean of their questions', in
+    which every task counts alike. Every picture is encoded once and pruned once per method. A pruner that
+    draws runs with three seeds, averaged. Intervals are of 95 % over pictures, paired where two methods are
+    compared. Models may be a generator: one at a time is held.
 
     Raises UsageError if two models, tasks or pruners are the same, the reference is none of the pruners, a
     pruner cannot run on a model, a question cannot be asked, or the cache holds a result that is damaged.
@@ -411,7 +412,15 @@ class TaskRun:
             measured["timing"],
             measured["answers"],
             [each.tolist() for each in scores],
+            self._resampled(measured["answers"]),
         )
+
+    def _resampled(self, answers: Sequence[list[str]]) -> Resampled | None:
+        """What the answers score together, mean over seeds, where that is no mean of their scores."""
+        aggregates = [self.task.aggregate(self.examples, each) for each in answers]
+        pictures = [example.picture_id for example in self.examples]
+        seeds = [Resampled.of(each, pictures) for each in aggregates if each]
+        return Resampled.mean(seeds) if seeds else None
 
     @cached_property
     def _questions_digest(self) -> str:
@@ -497,8 +506,9 @@ def results_of(
 ) -> Results:
     """The results of one model on these tasks, in each of which the same was measured."""
     rows = [row for task in tasks for row in task.rows(reference)]
-    if len(tasks) > 1:
-        rows.extend(mean_rows(tasks, reference))
+    averaged = [task for task in tasks if not task.baselines.whole.resampled]
+    if len(averaged) > 1:
+        rows.extend(mean_rows(averaged, reference))
     return Results(rows, environment, asked, [task.answers() for task in tasks])
 
 

@@ -68,7 +68,7 @@ class Metrics(TypedDict):
     and null where a task has one picture.
     """
 
-    accuracy: float
+    accuracy: Annotated[float, "or what the task makes of all answers together, in its own unit"]
     low: float | None
     high: float | None
     unpruned: Annotated[float, "accuracy of the unpruned model"]
@@ -78,8 +78,13 @@ class Metrics(TypedDict):
     difference_to: Annotated[
         dict[str, Difference], "accuracy minus that of the unpruned model or a pruner, paired"
     ]
-    split: Annotated[Split | None, "null for the unpruned model, resized pictures and means over tasks"]
-    by_type: Annotated[dict[str, ByType], "by type of question; empty for means over tasks"]
+    split: Annotated[
+        Split | None,
+        "null for the unpruned model, resized pictures, means over tasks, and where accuracy is no mean",
+    ]
+    by_type: Annotated[
+        dict[str, ByType], "by type of question; empty for means over tasks, and where accuracy is no mean"
+    ]
     tokens_total: Annotated[float, "visual tokens of a prompt, mean over questions"]
     tokens_kept: Annotated[float, "of them read, mean over layers, questions and seeds"]
     drops_all: Annotated[int, "pictures of which a threshold alone would have dropped every token"]
@@ -107,22 +112,19 @@ class Baselines:
         """The metrics of a result: 95 % intervals over pictures, paired for the differences to
         `references`. `resized` are the answers to smaller pictures, which part easy questions from hard ones.
         """
-        scores, whole, blind = (np.array(each.scores) for each in (result, self.whole, self.blind))
-        low, high = interval(scores, self.pictures)
-        unpruned, without = float(whole.mean()), float(blind.mean())
+        scores, unpruned, without = np.array(result.scores), self.whole.score, self.blind.score
+        low, high = result.resampled.interval() if result.resampled else interval(scores, self.pictures)
         return {
-            "accuracy": float(scores.mean()),
+            "accuracy": result.score,
             "low": low,
             "high": high,
             "unpruned": unpruned,
-            "retention": float(scores.mean()) / unpruned if unpruned else None,
+            "retention": result.score / unpruned if unpruned else None,
             "blind": without,
             "image_contribution": (unpruned - without) / without if without else None,
-            "difference_to": {
-                name: self._difference(scores, np.array(each.scores)) for name, each in references.items()
-            },
-            "split": self._split(scores, resized) if resized else None,
-            "by_type": self._by_type(scores),
+            "difference_to": {name: self._difference(result, each) for name, each in references.items()},
+            "split": self._split(scores, resized) if resized and not result.resampled else None,
+            "by_type": {} if result.resampled else self._by_type(scores),
             "tokens_total": self.whole.tokens_kept,
             "tokens_kept": result.tokens_kept,
             "drops_all": result.drops_all,
@@ -137,8 +139,11 @@ class Baselines:
         """What each question is about."""
         return [example.picture_id for example in self.examples]
 
-    def _difference(self, scores: Scores, others: Scores) -> Difference:
-        gaps = scores - others
+    def _difference(self, result: RunResult, other: RunResult) -> Difference:
+        if result.resampled and other.resampled:
+            gap = result.resampled.minus(other.resampled)
+            return [gap.value, *gap.interval()]
+        gaps = np.array(result.scores) - np.array(other.scores)
         return [float(gaps.mean()), *interval(gaps, self.pictures, ends=DIFFERENCES)]
 
     def _split(self, scores: Scores, resized: RunResult) -> Split:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from annotated_types import Ge
 from typing_extensions import NotRequired, TypedDict
 
@@ -21,6 +22,7 @@ from wordsight._utils.drafts import sweep
 from wordsight._utils.files import is_stream, replacing
 from wordsight._utils.records import json_text
 from wordsight.evaluation.latency import Latency
+from wordsight.evaluation.statistics import Resampled
 from wordsight.models.fingerprints import Parts
 from wordsight.redundancy.measured_with import MeasuredWith
 
@@ -37,6 +39,7 @@ class RunResult:
     drops_all      pictures of which a threshold alone would have dropped every token.
     answers        what was said to every question, for each seed.
     answer_scores  how each of them scored.
+    resampled      what they score together, mean over seeds, where that is no mean of the scores.
     """
 
     scores: list[float]
@@ -45,6 +48,12 @@ class RunResult:
     timing: Latency | None = None
     answers: list[list[str]] = field(default_factory=list)
     answer_scores: list[list[float]] = field(default_factory=list)
+    resampled: Resampled | None = None
+
+    @property
+    def score(self) -> float:
+        """Of all questions."""
+        return self.resampled.value if self.resampled else float(np.mean(self.scores))
 
 
 class Measured(TypedDict):

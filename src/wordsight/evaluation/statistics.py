@@ -6,7 +6,7 @@ How often they hold what they claim is measured by benchmarks/coverage.py: docs/
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Annotated, NamedTuple
@@ -24,6 +24,7 @@ POWER = 0.8  # the chance to see what is there, with as many pictures as are nee
 Scores = NDArray[np.float64]  # (questions,), each in [0, 1]
 ROUNDING = 1e-9  # means of one fraction differ in their last digits
 SCORES, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)  # what means lie between
+GROUPS = 20  # of pictures, each left out once
 ANGLES = np.linspace(0, math.pi / 2, 20_001)
 Ends = tuple[float, float] | tuple[None, None]  # of an interval; of one picture there is none
 Interval = Annotated[list[float], Len(3, 3), "a mean or median, and the low and high end of its interval"]
@@ -108,6 +109,49 @@ def clustered_mean(scores: Scores, pictures: Sequence[str]) -> ClusteredMean:
     rest = np.bincount(index, weights=scores - mean)
     error = math.sqrt(count / (count - 1) * float(rest @ rest)) / len(scores) if count > 1 else math.nan
     return ClusteredMean(mean, error, count)
+
+
+class Resampled(NamedTuple):
+    """A score of all pictures that is no mean over them, and what it is without each group of a few."""
+
+    value: float
+    without: tuple[float, ...]
+
+    @classmethod
+    def of(cls, aggregate: Callable[[Sequence[int]], float], pictures: Sequence[str]) -> Resampled:
+        """The score that `aggregate` gives of the answers at some places; `pictures` (questions,) names what
+        each question is about. Pictures are dealt to groups in turn.
+
+        They are left out, not drawn again: some scores take every picture once (MME's pairs, captions).
+        """
+        number = {name: i for i, name in enumerate(dict.fromkeys(pictures))}
+        groups = [number[name] % GROUPS for name in pictures]
+        count = min(GROUPS, len(number))
+        left = [[at for at, own in enumerate(groups) if own != group] for group in range(count)]
+        without = tuple(map(aggregate, left)) if count > 1 else ()
+        return cls(aggregate(range(len(pictures))), without)
+
+    @classmethod
+    def mean(cls, seeds: Sequence[Resampled]) -> Resampled:
+        """The mean over seeds."""
+        value, without = (np.mean(each, 0) for each in zip(*seeds, strict=True))
+        return cls(float(value), tuple(without.tolist()))
+
+    def minus(self, other: Resampled) -> Resampled:
+        """The difference of two scores of the same pictures."""
+        pairs = zip(self.without, other.without, strict=True)
+        return Resampled(self.value - other.value, tuple(mine - theirs for mine, theirs in pairs))
+
+    def interval(self, level: float = 0.95) -> Ends:
+        """That of the delete-a-group jackknife (Kott 2001), with Student's t over the groups; none where no
+        group makes a difference.
+        """
+        count, without = len(self.without), np.array(self.without)
+        if count < 2 or np.ptp(without) <= ROUNDING * max(1.0, abs(self.value)):
+            return None, None
+        error = math.sqrt((count - 1) * float(without.var()))
+        reach = student_quantile(level, count - 1) * error
+        return self.value - reach, self.value + reach
 
 
 def margin(pictures: int, level: float = 0.95) -> float:

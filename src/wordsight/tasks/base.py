@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,6 +13,7 @@ from wordsight.media.video import Video
 from wordsight.tasks.scoring import Scorer, score
 
 Split = Literal["validation", "test"]
+Aggregate = Callable[[Sequence[int]], float]  # of the answers at these places: what they score together
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,7 @@ class Task:
     def score(self, example: Example, generated: str) -> float:
         """1 if the answer is right by the scorer of its question, 0 if it is not."""
         return score(example.scorer, generated, example.answers, dict(example.options))
+
+    def aggregate(self, examples: Sequence[Example], generated: Sequence[str]) -> Aggregate | None:
+        """What any of the answers score together, in a unit of its own; None where that is their mean."""
+        return None
