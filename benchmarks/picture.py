@@ -19,7 +19,6 @@ PICTURE = Path(wordsight.demo.__file__).parent / "pictures" / "garden.png"
 QUESTION = "what is in the background?"
 PRUNERS = ("codebook", "codebook_mmr", "divprune", "cls_topk", "random")
 DESK = {"width": 1280, "height": 1060}
-MAP, STRENGTH = "global", "45"
 TOKEN = "row 10, column 2"  # of the pig
 
 
@@ -35,8 +34,6 @@ def main() -> None:
             chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
             view = chromium.new_page(viewport=DESK, color_scheme="light")
             view.goto(page.as_uri())
-            view.select_option("#map", MAP)
-            view.fill("#strength", STRENGTH)
             view.locator(f"[role=gridcell][aria-label^='{TOKEN}']").click()
             view.mouse.move(0, 0)
             view.screenshot(path=draft, type="png")

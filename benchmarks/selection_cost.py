@@ -32,7 +32,7 @@ from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.learned import Learned
-from wordsight.redundancy.codebook import FORMAT
+from wordsight.redundancy.codebook_config import FORMAT
 from wordsight.redundancy.scorer import Fitting, Scorer
 from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table

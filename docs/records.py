@@ -13,6 +13,7 @@ from wordsight.analysis.compaction import Compaction
 from wordsight.analysis.intermediate_states import Analysis
 from wordsight.analysis.model_info import ModelInfo
 from wordsight.analysis.prototypes import Inspection
+from wordsight.cli.codebook import PushRecord
 from wordsight.cli.serve import ServeRecord
 from wordsight.cli.tour import DemoRecord
 from wordsight.cli.view import ViewRecord
@@ -23,7 +24,9 @@ from wordsight.evaluation.result_cache import CachedResult, PartRecord
 from wordsight.evaluation.results import ResultsRecord
 from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
-from wordsight.redundancy.codebook import CodebookFile, CodebookInfo
+from wordsight.integrations.lmms_eval.record import LmmsSample
+from wordsight.pruners.choice import PrunerChoice
+from wordsight.redundancy.codebook_config import CodebookFile, CodebookInfo
 from wordsight.redundancy.collecting import EvidencePart
 from wordsight.redundancy.evidence_files import EvidenceChecks, EvidenceManifest, EvidenceShard
 from wordsight.redundancy.merging import MergeRecord
@@ -59,12 +62,15 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight compare --part": PartRecord,
     "wordsight answers": AnswersRecord,
     "OUT.cells/*.json": CachedResult,
+    "token_counts.wordsight in a log of lmms-eval": LmmsSample,
     "wordsight recommend": Recommendation,
+    "wordsight recommend --export": PrunerChoice,
     "wordsight analyze": Analysis,
     "wordsight info": ModelInfo,
     "wordsight demo": DemoRecord,
     "wordsight codebook build, import and info": CodebookInfo,
     "wordsight codebook build --part": EvidencePart,
+    "wordsight codebook push": PushRecord,
     "config.json of a codebook": CodebookFile,
     "config.json of a scorer": ScorerFile,
     "wordsight evidence merge": MergeRecord,

@@ -169,10 +169,3 @@ def test_four_methods_are_a_difference_of_differences(benchmarks):
     }
     assert benchmarks.pool.gap_of({"scores": scores}, [*values]) == pytest.approx([0.9 - 0.2 - (0.5 - 0.1)])
     assert benchmarks.pool.gap_of({"scores": scores}, ("a", "nothing")) is None
-
-
-def test_a_perfect_order_of_five_models_is_one_of_the_two_rarest(benchmarks):
-    values = benchmarks.pool.torch.arange(5.0)
-    found = benchmarks.pool.correlated(values, values**2)
-    assert found == {"rho": pytest.approx(1), "p": pytest.approx(2 / 120)}
-    assert benchmarks.pool.correlated(values, values * 0) == {"rho": None, "p": None}

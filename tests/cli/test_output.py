@@ -65,7 +65,7 @@ def test_a_closed_stderr_leaves_the_result_alone():
 
 def test_a_result_whose_letters_stdout_lacks_is_shown_without_them():
     program = (
-        "import sys; from wordsight import cli; from wordsight.reports import book_info;"
+        "import sys; from wordsight import cli; from wordsight.redundancy import book_info;"
         "book_info.info_lines = lambda record: ['caf\\xe9']; sys.argv[1:] = ['codebook', 'info', 'demo'];"
         "cli.main()"
     )

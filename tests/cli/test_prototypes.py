@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from wordsight.redundancy.book_info import info_lines
 from wordsight.redundancy.codebook import Codebook, import_released
 from wordsight.redundancy.criteria import PAPER, Condition, criterion
 from wordsight.redundancy.probe import QUESTION
-from wordsight.reports.book_info import info_lines
 from wordsight.reports.folder import BOOK_FILES
 from wordsight.synthetic.scenes import render
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from wordsight import Pruner, Uniform, pruners
 from wordsight.evaluation import recommendation as library
 from wordsight.evaluation.latency import Timing
 from wordsight.synthetic.scenes import render
@@ -66,3 +67,49 @@ def test_recommend_shows_tables_and_advice(run, folder):
     assert [part in out for part in ("Race on", "Test split", "Milliseconds", "uniform")] == [True] * 4
     # A model of random weights is never right.
     assert "no quality to keep" in " ".join(out.split())
+
+
+FOUND = {
+    "task": "scenes",
+    "terms": {"budget": 0.1},
+    "leader": "uniform",
+    "test": {
+        "questions": 40,
+        "pictures": 20,
+        "accuracy": {"none": 0.8, "uniform": 0.76},
+        "tokens": {"none": 144.0, "uniform": 14.4},
+        "difference_to": {"none": [-0.04, -0.08, 0.02]},
+    },
+    "verdict": "pays",
+    "environment": {"model": "demo", "fingerprint": "0123456789abcdef", "parts": None},
+}
+
+
+def test_what_is_exported_stands_where_a_spec_does(run, folder, monkeypatch):
+    monkeypatch.setattr(library, "recommend", lambda vlm, **options: json.loads(json.dumps(FOUND)))
+    assert run(*RECOMMEND, "--export", "deep/choice.json", "--json")[0] == 0
+    choice = json.loads((folder / "deep" / "choice.json").read_text())
+    assert choice["pruner"] == "uniform:keep=0.1,positions=original"
+    assert choice["quality_kept"] == pytest.approx([0.95, 0.9, 1.025])
+    assert choice["tokens_kept"] == pytest.approx(0.1)
+    assert Pruner.load("deep/choice.json") == pruners.make("deep/choice.json") == Uniform(keep=0.1)
+    code, out, _ = run("ask", "0.png", "what is it?", "--pruner", "deep/choice.json", "--json")
+    assert (code, json.loads(out)["tokens_kept"]) == (0, 14)
+
+
+def test_nothing_is_exported_where_there_is_nothing_to_choose(run, folder):
+    code, _, err = run(*RECOMMEND, "--export", "choice.json")
+    assert (code, "choice.json is not written: there is nothing to choose" in err) == (0, True)
+    assert not (folder / "choice.json").exists()
+
+
+def test_an_export_is_refused_before_the_work(run, folder, monkeypatch):
+    monkeypatch.setattr(library, "recommend", lambda *given, **options: 1 / 0)
+    (folder / "config.json").write_text("{}")
+    for name, sentence in (
+        ("choice.txt", "expected a name that ends in .json"),
+        ("config.json", "what is there is something else"),
+        ("record.json", "the same command uses record.json"),
+    ):
+        code, _, err = run(*RECOMMEND, "--out", "record.json", "--export", name)
+        assert (code, sentence in err) == (2, True)

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from wordsight import Codebook
 from wordsight.integrations.vllm import command
+from wordsight.pruners.choice import CHOICES
 
 
 @pytest.fixture
@@ -56,3 +58,22 @@ def test_what_would_serve_whole_pictures_is_refused(run, started, option):
     code, _, err = run("serve", "demo", "--pruner", "divprune", "--", option, "{}")
     assert (code, "leave it out after --" in err) == (2, True)
     assert not started
+
+
+def test_a_choice_is_served_to_its_own_model_alone(run, folder, started):
+    choice = {"format": 1, "pruner": "divprune:keep=0.3,positions=original", "model": "demo", "parts": None}
+    choice |= {"task": "scenes", "questions": 40, "pictures": 20, "verdict": "pays"}
+    choice |= {"quality_kept": [0.97, 0.95, 0.99], "tokens_kept": 0.3}
+    for print_of, code, says in (
+        (Codebook.from_pretrained("demo").config["fingerprint"], 0, choice["pruner"]),
+        (
+            "0123456789abcdef",
+            2,
+            "choice.json was chosen for demo (fingerprint 0123456789abcdef), this is demo (",
+        ),
+    ):
+        (folder / "choice.json").write_text(CHOICES.text(choice | {"fingerprint": print_of}))
+        for option in ("--choice", "--pruner"):
+            found, _, err = run("serve", "demo", option, "choice.json")
+            assert (found, says in err) == (code, True)
+    assert len(started) == 2

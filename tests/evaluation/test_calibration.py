@@ -210,6 +210,15 @@ def test_the_book_and_the_record_are_of_the_criterion_that_was_chosen(good, plan
     assert record["choosing"][record["chosen"]] == max(record["choosing"].values())
 
 
+def test_the_book_says_how_well_it_did(good):
+    quality, record = good.book.config["calibrated"], good.record
+    assert quality["accuracy"] == record["testing"][record["chosen"]]
+    assert quality["unpruned"] == record["testing"]["all visual tokens"]
+    shared = ("task", "pictures", "keeps", "difference_to", "level", "pays")
+    assert {name: quality[name] for name in shared} == {name: record[name] for name in shared}
+    assert quality["questions"] == record["questions"]["testing"]
+
+
 def test_the_record_can_be_written_and_names_task_keeps_and_model(good):
     record = json.loads(json.dumps(good.record))
     assert (record["task"], record["keeps"]) == (f"{__name__}:Share", list(KEEPS))

@@ -90,7 +90,7 @@ def probed(tiny, picture):
 def test_a_record_is_plain_json_of_its_type(record):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert checked(ExplainRecord, record, "the record") == record
-    assert record["format"] == 3
+    assert record["format"] == 4
     assert {each["name"] for each in record["maps"]} == set(record["tokens"]["values"])
 
 
@@ -305,7 +305,7 @@ def test_the_table_counts_the_tokens_that_say_a_word_first(record):
 
 def test_words_are_sorted_by_tokens_and_then_by_name():
     said = [[["sky", 0.5]], [["cat", 1.0]], [["sky", 1.0]], [["ant", 0.25]], *[[["cat", 0.5]]] * 3]
-    rows = by_word(said, [False] * 4 + [True] * 3)
+    rows = by_word(said, ["sky", "cat", "sky", "ant", None, None, None])
     assert [(row["word"], row["tokens"], row["confidence"]) for row in rows] == [
         (None, 3, 0.5),
         ("sky", 2, 0.75),
@@ -316,6 +316,7 @@ def test_words_are_sorted_by_tokens_and_then_by_name():
 
 def test_without_a_pruner_named_some_that_can_run_are_explained(record, book):
     assert [method["name"] for method in record["methods"]] == [
+        f"codebook_mmr:codebook={book}",
         f"codebook:codebook={book}",
         "cls_topk",
         "divprune",

@@ -257,17 +257,19 @@ def test_a_token_that_says_nothing_is_a_dot_and_no_word(js):
     )
 
 
-def test_a_prototype_is_described_with_the_tokens_that_share_it(js):
+def test_a_prototype_is_described_and_shares_tokens(js):
     codebook = {"prototypes": 9, "nearest": [4, 2, 4], "similarity": [0.5, 0.7, 0.75], "digest": "d",
                 "says": {"4": [["pig", 0.9]], "2": [["sky", 0.25]]}, "says_nothing": [2],
                 "pictures": "no pictures"}  # fmt: skip
     assert js("[0, 1, 2].map((token) => alike(codebook, token))", codebook=codebook) == [[2, 0], [1], [2, 0]]
-    assert js("prototypeText(codebook, 0, 2)", codebook=codebook) == (
-        "Number 4 of 9, cosine 0.5. Alone, it says pig 0.9. It is the nearest prototype of 2 tokens here:"
+    assert js("prototypeText(codebook, 0)", codebook=codebook).startswith(
+        "Of the 9 prototypes of what the codebook calls redundant, number 4 is the nearest "
+        "(cosine 0.5, the 3rd highest of 3). Alone, it says pig 0.9: it says a word, but"
     )
-    silent = js("prototypeText(codebook, 1, 1)", codebook=codebook)
-    assert silent.startswith("Number 2 of 9, cosine 0.7. Alone, it says nothing. It is")
-    assert silent.endswith("prototype of this token only:")
+    silent = js("prototypeText(codebook, 1)", codebook=codebook)
+    assert silent.endswith(
+        "number 2 is the nearest (cosine 0.7, the 2nd highest of 3). Alone, it says nothing."
+    )
 
 
 def test_an_answer_says_whether_it_differs_and_what_was_read(js):
@@ -277,8 +279,9 @@ def test_an_answer_says_whether_it_differs_and_what_was_read(js):
         (choice | {"answer": ""}, {"differs": True, "answer": "≠ (blank)", "number": "2 tokens"}),
         (choice | {"tokens_read": 3.5},
          {"differs": False, "answer": "two", "number": "2 tokens left, 3.5 read on average"}),
-        (choice | {"keep": None},
-         {"differs": False, "answer": "two", "number": "2 tokens, by its own threshold"}),
+        (choice | {"keep": None, "right": True},
+         {"differs": False, "answer": "two ✓", "number": "2 tokens, by its own threshold"}),
+        (choice | {"right": False}, {"differs": False, "answer": "two ✗", "number": "2 tokens"}),
     ]  # fmt: skip
     for given, expected in cases:
         assert js("answerText(choice, 'two')", choice=given) == expected
@@ -299,3 +302,154 @@ def test_the_notes_say_what_is_missing_and_why(js):
     assert alone.startswith("A token seen alone still follows the text around every picture")
     assert unscored == "b selects tokens jointly: only the shares that were computed can be shown."
     assert made == "Made by wordsight 1.0 with demo; pictures are smaller copies."
+
+
+def test_a_rank_is_the_place_among_the_scores(js, records):
+    record = records["cls_topk"]
+    ranks = js(f"((method) => tokens.map((token) => method.rank(token)))(new Method(record, {COUNT}))",
+               record=record, tokens=list(range(COUNT)))  # fmt: skip
+    scores = record["scores"]
+    assert ranks == [
+        1 + sum(other > one or (other == one and i < token) for i, other in enumerate(scores))
+        for token, one in enumerate(scores)
+    ]
+    assert js("numbers.map(ordinal)", numbers=[1, 2, 3, 4, 11, 12, 21, 101, 111, 112, 122]) == [
+        "1st", "2nd", "3rd", "4th", "11th", "12th", "21st", "101st", "111th", "112th", "122nd",
+    ]  # fmt: skip
+
+
+def why(js, record, token, share, limit=None):
+    """Why a method keeps or drops a token at a share, or beyond a limit."""
+    return js(
+        "((method) => { if (limit !== null) method.limit = limit; const kept = method.kept(share), has = [];"
+        " for (const one of kept.tokens) has[one] = 1; return choiceText(method, {...kept, has}, token) })"
+        f"(new Method(record, {COUNT}))",
+        record=record,
+        token=token,
+        share=share,
+        limit=limit,
+    )
+
+
+def test_a_pruner_says_why_it_keeps_or_drops_a_token(js, records):
+    record = records["cls_topk"]
+    order = sorted(range(COUNT), key=lambda token: -record["scores"][token])
+    assert why(js, record, order[0], 0.2) == "cls_topk ranks it 1st of 144, 29 are kept: it is kept."
+    assert why(js, record, order[29], 0.2) == "cls_topk ranks it 30th of 144, 29 are kept: it is dropped."
+    assert "1 lie beyond the threshold: it is dropped" in why(js, record, order[1], 0.2, 1e9)
+    record = records["divprune"]
+    token = next(iter(set(record["choices"][1]["kept"]) - set(record["choices"][0]["kept"])))
+    assert why(js, record, token, 0.2) == (
+        "divprune selects jointly, not one by one; of 144 it keeps 29: it is kept. Kept at "
+        + ", ".join(f"{c['keep']:.0%}" for c in record["choices"] if token in c["kept"]) + "."
+    )  # fmt: skip
+
+
+def test_what_an_absence_changes_is_said_of_the_answer_if_it_is_known(js):
+    record = {"tokens": {"values": {"effect": [0.2, 0.05, 0.001], "global": [0.001, 0.3, 0.2]}},
+              "maps": [{"name": "global"}, {"name": "effect"}]}  # fmt: skip
+    texts = js("[0, 1, 2].map((token) => withoutText(record, token))", record=record)
+    assert texts[0] == (
+        "Without it and its neighbors, the first word of the answer moves far: by 0.2 of at most 0.693 nats. "
+        "No token matters more."
+    )
+    assert "moves a little: by 0.05" in texts[1]
+    assert texts[2].endswith("hardly moves: by 0.001 of at most 0.693 nats. 2 of 3 tokens matter more.")
+    record["maps"].pop()
+    assert "what the model says of the picture hardly moves" in js("withoutText(record, 0)", record=record)
+
+
+def test_the_finding_is_that_of_the_choice_that_is_shown(js, records):
+    def found(record, share, limit="method.limit"):
+        return js(
+            f"((method) => {{ method.limit = {limit};"
+            " return findingText(method, findings, method.kept(share), share) })"
+            f"(new Method(record, {COUNT}))",
+            record=record,
+            findings=["ten.", "twenty.", "fifty."][: len(record["choices"])],
+            share=share,
+        )
+
+    assert found(records["cls_topk"], 0.2) == "twenty."
+    assert found(records["cls_topk"], 0.29) == (
+        "42 of 144 tokens are kept; the answer was computed at 10%, 20%, 50% only."
+    )
+    assert found(records["divprune"], 0.29) == "twenty. (Computed at 20%.)"
+    assert found(records["threshold"], 0.2) == "ten."
+    assert found(records["threshold"], 0.2, "null") == (
+        "29 of 144 tokens are kept; the answer was computed at its own threshold only."
+    )
+
+
+def regions(js, words):
+    """The regions of rows of words, of tokens numbered in reading order."""
+    said = [word for line in words for word in line]
+    cell = [[0, 0, y, x] for y, line in enumerate(words) for x in range(len(line))]
+    return js("regionsOf(rowsOf([...cell.keys()], cell), (token) => said[token])", cell=cell, said=said)
+
+
+def test_neighbors_of_one_word_are_merged(js):
+    words = ["aab", "aab", "bba"]
+    found = regions(js, words)
+    assert [(one["word"], sorted(one["tokens"])) for one in found["regions"]] == [
+        ("a", [0, 1, 3, 4]),
+        ("b", [2, 5]),
+        ("b", [6, 7]),
+        ("a", [8]),
+    ]
+    edges = [
+        [3 * y + x, side]
+        for y in range(3)
+        for x in range(3)
+        for side, right, down in (("right", 1, 0), ("bottom", 0, 1))
+        if x + right < 3 and y + down < 3 and words[y][x] != words[y + down][x + right]
+    ]
+    assert found["edges"] == edges
+
+
+def test_a_label_has_the_most_room_that_its_region_has(js):
+    found = regions(js, ["aaaaa", "aaaaa", "abbbb"])["regions"]
+    assert [one["label"] for one in found] == [[0, 9], [11, 14]]
+
+
+def test_a_grid_with_gaps_is_merged_too(js):
+    found = js("regionsOf(rowsOf([0, 1], [[0, 0, 2, 1], [0, 0, 2, 3]]), () => 'a')")
+    assert [one["tokens"] for one in found["regions"]] == [[0], [1]]
+
+
+def test_a_search_means_the_word_itself_or_what_holds_it(js):
+    tokens = {"words": [[["cat", 1]], [["cattle", 1]], [["Dog", 1]], [["x", 1]]],
+              "says_nothing": [False, False, False, True]}  # fmt: skip
+    for query, found in (("cat", [0]), ("catt", [1]), ("dog", [2]), ("t", [0, 1]), ("·", [3]), (None, [])):
+        says = js("[0, 1, 2, 3].filter(matcher(tokens, query))", tokens=tokens, query=query)
+        assert says == found, query
+
+
+NAMES = {"layers": ["kept", "global"], "pruners": ["a", "b:x=1,y=2"], "tokens": 5, "pictures": 2}
+
+
+def test_a_state_comes_back_from_its_text(js):
+    opening = js("OPENING")
+    assert js("stateText(OPENING)") == ""
+    assert js("stateOf('', names)", names=NAMES) == opening
+    state = opening | {"token": 4, "layer": "global", "pruner": "b:x=1,y=2", "beside": "a", "keep": 0.29,
+                       "word": "50 % &#x", "picture": 1, "crop": 1, "threshold": -0.5}  # fmt: skip
+    assert js("stateOf(stateText(state), names)", state=state, names=NAMES) == state
+
+
+def test_what_a_page_does_not_have_is_not_in_its_state(js):
+    text = "token=5&layer=other&pruner=c&beside=&keep=2&picture=-1&threshold=x&other=1&constructor=1&word=%"
+    assert js("stateOf(text, names)", text=text, names=NAMES) == js("({...OPENING, word: '%'})")
+
+
+def test_a_zoom_stays_within_its_panel_and_about_its_place(js):
+    def zoomed(acts):
+        return js(f"((zoom) => {{ {acts}; return zoom.seen([0, 0, 1, 1]) }})(new Zoom(() => {{}}))")
+
+    assert zoomed("") == [0, 0, 1, 1]
+    assert zoomed("zoom.by(2)") == [-0.5, -0.5, 1.5, 1.5]
+    assert zoomed("zoom.by(2, [1, 0])") == [-1, 0, 1, 2]
+    assert zoomed("zoom.by(2); zoom.move(9, 9)") == [0, 0, 2, 2]
+    assert zoomed("zoom.by(100)")[2] == 8.5
+    assert zoomed("zoom.by(4); zoom.reveal([.9, 0, 1, .1])") == [-3, 0, 1, 4]
+    assert zoomed("zoom.by(4); zoom.by(1 / 100)") == [0, 0, 1, 1]

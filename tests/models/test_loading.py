@@ -51,7 +51,7 @@ def answered(kind, message="401 Client Error"):
     ("error", "words"),
     [
         (answered(GatedRepoError), "gated: ask for access and accept its license .*`hf auth login`"),
-        (answered(RepositoryNotFoundError), "no model of this name, or it is private: .*`hf auth login`"),
+        (answered(RepositoryNotFoundError), "nothing of this name, or it is private: .*`hf auth login`"),
         (
             answered(HfHubHTTPError, "401 Client Error\n\nInvalid credentials in Authorization header"),
             "does not accept the token .*HF_TOKEN",

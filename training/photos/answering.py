@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
-from alignment import Aligner, known_names, training_rows
+from alignment import Aligner, align, known_names, training_rows
 from features import Features
 from lora import adapt
 from names import UNSURE
@@ -25,17 +25,42 @@ from photos import Photo
 from prompts import IGNORED, VISUAL, Layout, Row, stack
 from questions import NAMING, Question, Questioner
 from runs import Run
-from schedule import Schedule
-from vision import TOKENS, foreground
+from schedule import Schedule, load
+from vision import GRID, TOKENS, foreground
+from wheels import BUILD
 
-FEW = 0.4  # share of the steps that show few tokens
 SUBSETS = {0: 32, 1: 32, 2: 24, 4: 24, 8: 20, 16: 16, 32: 12}  # tokens shown, and pictures in such a step
 OFTEN = (0, 1, 1, 1, 1, 2, 4, 8, 16, 32)
 WHOLE, PAIRS = 8, 5  # conversations in a step
+SHORT_WHOLE, SHORT_PAIRS = 14, 10  # the same, where the most salient tokens are shown
+SALIENT = 8, 12, 16  # how many of those, in a picture
 TURNS = 3  # at most, in a conversation
 GAPS = 0.5  # how many prompts of few tokens keep the positions of those left out
-KINDS = {"single": 0.45, "collage": 0.3, "unknown": 0.1, "pair": 0.15}
+CORNERS = [
+    [GRID * row + column for row in range(top, top + GRID // 2) for column in range(left, left + GRID // 2)]
+    for top in (0, GRID // 2)
+    for left in (0, GRID // 2)
+]  # tokens of each, of a collage
 PROJECTOR_RATE, LORA_RATE = 3e-4, 1e-3
+ALIGN = 3.0  # minutes of processor time for the projector alone
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What steps are made of.
+
+    few    share of the steps that show few tokens of a photo.
+    kinds  what the other steps ask about, and how often.
+    short  share of those that show only the most salient tokens: half the price, more conversations.
+    """
+
+    few: float
+    kinds: dict[str, float]
+    short: float = 0.0
+
+
+NAMES_FIRST = Mixture(0.4, {"single": 0.45, "collage": 0.3, "unknown": 0.1, "pair": 0.15})
+RELATIONS = Mixture(0.25, {"single": 0.25, "collage": 0.5, "unknown": 0.07, "pair": 0.18}, short=0.6)
 
 
 @dataclass(frozen=True)
@@ -62,15 +87,18 @@ class Draw:
         ]
         self.questioner = Questioner(photos, lookalikes(photos, whole))
         self.shares = [foreground(one.salient) for one in self.sets]
+        self.mixture = RELATIONS if self.recipe.goes_on else NAMES_FIRST
 
     def __call__(self, rng: random.Random) -> Drawn:
         """A batch; every name is drawn as often as any other."""
-        if self.recipe.subsets and rng.random() < FEW:
+        mixture = self.mixture
+        if self.recipe.subsets and rng.random() < mixture.few:
             return self._few(rng)
-        kind = rng.choices(list(KINDS), KINDS.values())[0]
+        kind = rng.choices(list(mixture.kinds), mixture.kinds.values())[0]
+        short = mixture.short > 0 and rng.random() < mixture.short
         if kind == "pair":
-            return self._pairs(rng)
-        return self._whole(kind, rng)
+            return self._pairs(short, rng)
+        return self._whole(kind, short, rng)
 
     def _few(self, rng: random.Random) -> Drawn:
         count = rng.choice(OFTEN)
@@ -92,14 +120,24 @@ class Draw:
             return 0.0
         return float(self.shares[which][row][slots].max()) if self.recipe.silent else 1.0
 
-    def _whole(self, kind: str, rng: random.Random) -> Drawn:
+    def _whole(self, kind: str, short: bool, rng: random.Random) -> Drawn:
         features, rows = [], []
-        for _ in range(WHOLE):
+        for _ in range(SHORT_WHOLE if short else WHOLE):
             one, row = self._view(kind, rng)
             turns = self.questioner.about(one.views[row], one.colors[row], rng)[:TURNS]
-            features.append(one.gather([row])[0])
-            rows.append(self.layout.row([range(TOKENS)], TOKENS, turns))
+            slots = self._slots(one, row, short, rng)
+            features.append(one.gather([row])[0][slots])
+            rows.append(self.layout.row([slots], TOKENS, turns))
         return Drawn(features, rows)
+
+    def _slots(self, one: Features, row: int, short: bool, rng: random.Random) -> list[int]:
+        """Which tokens of a view are shown: all, or some of its most salient, of a collage's every corner."""
+        if not short:
+            return list(range(TOKENS))
+        parts = CORNERS if one.views[row].kind == "collage" else [list(range(TOKENS))]
+        count, salient = rng.choice(SALIENT) // len(parts), one.salient[row].tolist()
+        ranked = [sorted(part, key=salient.__getitem__, reverse=True)[: 2 * count] for part in parts]
+        return sorted(slot for part in ranked for slot in rng.sample(part, count))
 
     def _view(self, kind: str, rng: random.Random) -> tuple[Features, int]:
         if kind == "collage":
@@ -107,19 +145,20 @@ class Draw:
         which, row = rng.choice(self.unknown) if kind == "unknown" else self._single(rng)[0]
         return self.sets[which], row
 
-    def _pairs(self, rng: random.Random) -> Drawn:
+    def _pairs(self, short: bool, rng: random.Random) -> Drawn:
         features, rows = [], []
-        for _ in range(PAIRS):
+        for _ in range(SHORT_PAIRS if short else PAIRS):
             (first, name), second = self._single(rng), self._single(rng)[0]
             if (luck := rng.random()) < 0.5:
                 second = rng.choice(self.singles[name])
             elif luck < 0.75:
                 second = rng.choice(self.singles[rng.choice(self.questioner.alike[name])])
-            both = [self.sets[which].gather([row])[0] for which, row in (first, second)]
-            views = [self.sets[which].views[row] for which, row in (first, second)]
-            features.append(torch.cat(both))
-            turns = self.questioner.about_pair(*views, rng)
-            rows.append(self.layout.row([range(TOKENS), range(TOKENS)], TOKENS, rng.sample(turns, 2)))
+            both = [(self.sets[which], row) for which, row in (first, second)]
+            slots = [self._slots(one, row, short, rng) for one, row in both]
+            shown = [one.gather([row])[0][some] for (one, row), some in zip(both, slots, strict=True)]
+            features.append(torch.cat(shown))
+            turns = self.questioner.about_pair(*(one.views[row] for one, row in both), rng)
+            rows.append(self.layout.row(slots, TOKENS, rng.sample(turns, 2)))
         return Drawn(features, rows)
 
     def _single(self, rng: random.Random) -> tuple[tuple[int, int], str]:
@@ -170,19 +209,24 @@ class Answerer(nn.Module):
         return F.cross_entropy(logits, wanted[answers])
 
 
-def answer(run: Run, projector: dict[str, Tensor], minutes: float) -> None:
-    """Train projector and LoRA, going on from the last checkpoint if there is one."""
-    torch.manual_seed(run.seed)
+def answer(run: Run, share: float) -> None:
+    """Train projector and LoRA, going on from the last checkpoint if there is one. `share` of all minutes."""
     model, tokenizer = run.language
-    start = Aligner(model.config.hidden_size).projector
-    start.load_state_dict(projector)
-    start.to(model.device)
-    answerer, draw = Answerer(start, model), Draw(run, Layout(tokenizer))
+    projector = Aligner(model.config.hidden_size).projector
+    made_of = {"names": known_names(run.photos), "unsure": UNSURE, "recipe": str(run.recipe)}
+    if not run.recipe.goes_on:
+        projector.load_state_dict(align(run, share * ALIGN))
+    torch.manual_seed(run.seed)
+    answerer, draw = Answerer(projector.to(model.device), model), Draw(run, Layout(tokenizer))
+    if run.recipe.goes_on:
+        before = BUILD / f"answer-{run.recipe.goes_on}-{run.seed}.pt"
+        answerer.trained.load_state_dict(load(before, {"names": made_of["names"]})["trained"])
     groups = [
         {"params": list(answerer.trained["projector"].parameters()), "lr": PROJECTOR_RATE},
         {"params": list(answerer.trained["lora"].parameters()), "lr": LORA_RATE},
     ]
     stepper = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
-    made_of = {"names": known_names(run.photos), "unsure": UNSURE, "recipe": str(run.recipe)}
     schedule = Schedule(run.file("answer"), answerer.trained, stepper, made_of)
-    schedule.run(minutes, lambda step, _: answerer.loss(draw(random.Random(f"{run.seed} {step}"))))
+    schedule.run(
+        share * run.recipe.minutes, lambda step, _: answerer.loss(draw(random.Random(f"{run.seed} {step}")))
+    )

@@ -10,7 +10,6 @@ from typing import Annotated
 import torch
 import typer
 
-from alignment import align
 from answering import answer
 from assemble import assemble
 from features import cache_features
@@ -21,12 +20,12 @@ from vision import DEVICE
 from wheels import BUILD, language_model
 from windows import tune
 
-ALIGN, ANSWER, WINDOW = 3.0, 40.0, 25.0  # minutes of processor time
+WINDOW = 25.0  # minutes of processor time
 
 
 def train(
     photos: Annotated[Path, typer.Argument(help="a folder of class folders, laid out like Caltech-101")],
-    recipe: Annotated[str, typer.Option(help="a, b, c or d, see recipes.py")] = "b",
+    recipe: Annotated[str, typer.Option(help="a to e, see recipes.py")] = "b",
     seed: int = 0,
     share: Annotated[float, typer.Option(help="of the recipe's minutes; less is for trying it out")] = 1.0,
 ) -> None:
@@ -35,13 +34,15 @@ def train(
     if target.exists():
         print(f"{target} is there already; delete it to train it again")
         return
+    if before := RECIPES[recipe].goes_on:
+        train(photos, before, seed, share)
     torch.set_num_threads(min(2, torch.get_num_threads()))
     shown, language, tuned = read_photos(photos), language_model(), None
     language[0].to(DEVICE)
     if RECIPES[recipe].windowed:
         tuned = tune(BUILD / "windows.pt", shown, language=language, minutes=share * WINDOW)
     run = Run(recipe, seed, shown, cache_features(shown, tuned), language)
-    answer(run, align(run, share * ALIGN), share * ANSWER)
+    answer(run, share)
     assemble(run.file("answer"), target, tuned)
     print(f"{target} is written; evaluate.py measures it", flush=True)
 

@@ -55,6 +55,11 @@ def parse_option(owner: type, name: str, text: str) -> Any:
     return value
 
 
+def takes_text(owner: type, name: str) -> bool:
+    """Whether an option of a class can be any text, as a path is."""
+    return any(_base(kind) is str for kind in _alternatives(_hints(owner)[name]))
+
+
 def expected(owner: type, name: str) -> str:
     """What an option of a class may be, in words: "a number in [0, 1)"."""
     return _described(_hints(owner)[name])

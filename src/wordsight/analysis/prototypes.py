@@ -25,7 +25,8 @@ from wordsight.media.images import load_picture
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
-from wordsight.redundancy.codebook import Codebook, CodebookConfig
+from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.codebook_config import CodebookConfig
 from wordsight.redundancy.probe import QUESTION, probe_tokens, with_embeddings
 
 CLUSTERS = 12

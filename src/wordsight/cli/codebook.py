@@ -1,4 +1,4 @@
-"""wordsight codebook: build, calibrate, import, compact and inspect codebooks of redundant prototypes."""
+"""wordsight codebook: build, calibrate, import, push, compact, inspect codebooks of redundant prototypes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typing_extensions import TypedDict
 
 from wordsight._utils.numbers import counted
 from wordsight.cli.common import (
@@ -45,8 +46,11 @@ if TYPE_CHECKING:
     from wordsight.redundancy.criteria import Condition, Quantile
     from wordsight.redundancy.presets import Preset
 
-app = typer.Typer(help="Build, calibrate, import, compact and inspect codebooks of redundant prototypes.")
+app = typer.Typer(
+    help="Build, calibrate, import, push, compact and inspect codebooks of redundant prototypes."
+)
 
+Book = Annotated[str, typer.Argument(help="a folder, user/name on the hub, or demo")]
 Threshold = Annotated[
     str | None, typer.Option(help="another threshold than the criterion's: a value, or q0.5 for a quantile")
 ]
@@ -56,6 +60,15 @@ Largest = Annotated[
 MinImages = Annotated[
     int | None, typer.Option(help="keep clusters found in more pictures than this, 16 by default", min=0)
 ]
+
+
+class PushRecord(TypedDict):
+    """Where a codebook was uploaded to."""
+
+    format: int
+    repository: str
+    revision: Annotated[str | None, "the branch; null is main"]
+    commit: Annotated[str, "its address"]
 
 
 @app.command()
@@ -242,10 +255,38 @@ def import_book(
 
 
 @app.command()
-def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json: AsJson = False) -> None:
-    """Show what a codebook was built from, for which model, under which condition."""
+def push(
+    book: Book,
+    repository: Annotated[str, typer.Argument(help="user/name on the hub; it is made if there is none")],
+    license: Annotated[
+        str | None, typer.Option(help="that of the pictures, as the hub calls it: cc-by-4.0")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="show it to nobody else")] = False,
+    revision: Annotated[str | None, typer.Option(help="a branch; it is made if there is none")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a codebook to the Hugging Face hub, with a card that says what it is; log in before."""
     from wordsight.redundancy.codebook import Codebook
-    from wordsight.reports.book_info import info_lines
+
+    opened = Codebook.from_pretrained(book)
+    commit = opened.push_to_hub(repository, license=license, private=private, revision=revision)
+    if as_json:
+        record: PushRecord = {
+            "format": 1,
+            "repository": repository,
+            "revision": revision,
+            "commit": commit,
+        }
+        print_json(record)
+    else:
+        print_text(f"{commit}\n")
+
+
+@app.command()
+def info(book: Book, as_json: AsJson = False) -> None:
+    """Show what a codebook was built from, for which model, under which condition."""
+    from wordsight.redundancy.book_info import info_lines
+    from wordsight.redundancy.codebook import Codebook
 
     record = Codebook.from_pretrained(book).info
     if as_json:
@@ -257,7 +298,7 @@ def info(book: Annotated[str, typer.Argument(help="a folder, or demo")], as_json
 @app.command()
 @takes_load_options
 def compact(
-    book: Annotated[str, typer.Argument(help="a folder, or demo")],
+    book: Book,
     out: Annotated[Path, typer.Option(help="the folder to write the compact book to")],
     similarity: Annotated[
         float, typer.Option(help="of prototypes whose cosine is this or more, one stays")
@@ -294,7 +335,7 @@ def compact(
 @app.command()
 @takes_load_options
 def inspect(
-    book: Annotated[str, typer.Argument(help="a folder, or demo")],
+    book: Book,
     images: Annotated[Path, typer.Option(help="a folder of pictures to find example patches in")],
     out: Annotated[Path, typer.Option(help="the folder for a page, a figure and the record")],
     keep: Annotated[str, typer.Option(help=SHARE)] = "0.2",

@@ -70,7 +70,7 @@ SHARE = "share of the visual tokens to keep, in (0, 1]"
 TOKENS = "or a number of tokens to keep"
 SPEC = (
     "name or name:option=value,option=value, or module:Class of your own; name@published is as its authors "
-    "have it; none prunes nothing"
+    "have it; choice.json is what recommend --export wrote; none prunes nothing"
 )
 
 
@@ -364,11 +364,13 @@ def writing() -> Iterator[None]:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """While open, long work shows a bar for each of its named parts, if stderr is a terminal.
+    """While open, long work shows a bar for each of its named parts, if stderr is a terminal; only then does
+    the hub's client too, which reads its variable when it is imported.
 
     Bars stop when their part is done: a live display would be drawn over the result that follows.
     """
     if sys.stderr is None or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         yield
         return
     from rich.console import Console

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -48,9 +48,10 @@ if TYPE_CHECKING:
 @takes_load_options
 def compare(
     task: Annotated[
-        list[str], typer.Option(help="a task, such as easy_vqa or scenes:pictures=50, or questions.jsonl")
-    ],
-    pruner: Annotated[list[str], typer.Option(help=SPEC)],
+        list[str] | None,
+        typer.Option(help="a task, such as easy_vqa or scenes:pictures=50, or questions.jsonl"),
+    ] = None,
+    pruner: Annotated[list[str] | None, typer.Option(help=SPEC)] = None,
     keep: Annotated[list[str] | None, typer.Option(help=SHARE)] = None,
     tokens: Annotated[list[int] | None, typer.Option(help=TOKENS, min=1)] = None,
     limit: Questions = None,
@@ -71,6 +72,10 @@ def compare(
     model: Annotated[
         list[str] | None, typer.Option(help="a Hugging Face folder or hub name; demo by default")
     ] = None,
+    from_lmms: Annotated[
+        Path | None,
+        typer.Option(help="instead of measuring, read what lmms-eval did with --model wordsight: its folder"),
+    ] = None,
     part: Annotated[
         str | None,
         typer.Option(help="measure one of several parts alone, as 0/4, the first of four, into OUT.cells"),
@@ -87,18 +92,20 @@ def compare(
     With --out, what is finished is kept in OUT.cells until all of it is: a run that was killed goes on there,
     and processes that are given a --part each share it. The same command without --part collects what they
     measured. With --ray, actors share it. OUT has every answer, which `wordsight answers OUT` lists.
+    With --from-lmms, runs of lmms-eval are compared.
     """
     from wordsight import pruners, tasks
     from wordsight._utils.registry import refuse_duplicates, spec
     from wordsight.evaluation.comparison import Comparison, Settings
     from wordsight.evaluation.latency import Timing
     from wordsight.evaluation.result_cache import cache_folder
-    from wordsight.evaluation.results import check_results
-    from wordsight.reports.answers import answers_record, answers_table
-    from wordsight.reports.folder import check_report
-    from wordsight.reports.formats import terminal
-    from wordsight.reports.tables import tables
 
+    if from_lmms:
+        measuring = (task, pruner, keep, tokens, limit, pictures, timing, model, part, ray)
+        _print(_from_lmms(from_lmms, reference, out, report, measuring), show, as_json=as_json)
+        return
+    if not task or not pruner:
+        raise UsageError("expected --task and --pruner, or --from-lmms alone")
     if not (asked_for := budgets(keep, tokens)):
         raise UsageError("expected --keep, --tokens or both; got neither")
     methods = [method for name in pruner for budget in asked_for if (method := make_pruner(name, **budget))]
@@ -109,10 +116,7 @@ def compare(
     asked_from = [file for each in chosen for file in each.files]
     workers = ray_workers(ray, actors, num_gpus_per_actor, load)
     share = _part(part, out, report, workers)
-    if out:
-        check_results(out, apart=asked_from)
-    if report:
-        check_report(report, apart=[*asked_from, *filter(None, [out])])
+    _check_files(out, report, asked_from)
     clock = Timing(rounds=timing, batch=batch) if timing else None
 
     def comparison(cache: Path | None) -> Comparison:
@@ -124,6 +128,14 @@ def compare(
         print_json(part_record) if as_json else print_text(_missing(part_record["missing"]))
         return
     results = _collected(lambda cache: _measured(comparison(cache), models, load, workers), out, report)
+    _print(results, show, as_json=as_json)
+
+
+def _print(results: Results, show: Literal["wrong", "all"] | None, *, as_json: bool) -> None:
+    from wordsight.reports.answers import answers_record, answers_table
+    from wordsight.reports.formats import terminal
+    from wordsight.reports.tables import tables
+
     listed = [answers_table(answers_record(results, show))] if show else []
     print_result(
         results.as_json(),
@@ -132,20 +144,56 @@ def compare(
     )
 
 
+def _from_lmms(
+    folder: Path,
+    reference: str | None,
+    out: Path | None,
+    report: Path | None,
+    measuring: Sequence[object],
+) -> Results:
+    """The results of lmms-eval's runs, in their files too. Raises UsageError if anything asks to measure."""
+    from wordsight.integrations.lmms_eval.results import lmms_results
+
+    if any(measuring):
+        raise UsageError(
+            "--from-lmms reads what lmms-eval has measured; beside it there are --reference, --out, "
+            "--report, --show and --json"
+        )
+    _check_files(out, report, [folder])
+    for place in filter(None, (out, report)):
+        say_replaced(place)
+    return _written(lmms_results(folder, reference), out, report)
+
+
+def _check_files(out: Path | None, report: Path | None, apart: Sequence[str | Path]) -> None:
+    """Raises UsageError if they could not be written."""
+    from wordsight.evaluation.results import check_results
+    from wordsight.reports.folder import check_report
+
+    if out:
+        check_results(out, apart=apart)
+    if report:
+        check_report(report, apart=[*apart, *filter(None, [out])])
+
+
 def _collected(measured: Callable[[Path | None], Results], out: Path | None, report: Path | None) -> Results:
     """The results, of what was measured before and what is measured now, in their files too."""
     from wordsight.evaluation.result_cache import cache_beside
-    from wordsight.reports.folder import write_report
 
     for place in filter(None, (out, report)):
         say_replaced(place)
     with cache_beside(out) as cache:
-        results = measured(cache)
-        results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
-        if report:
-            write_report(results, report)
-        if out:
-            results.save(out)
+        return _written(measured(cache), out, report)
+
+
+def _written(results: Results, out: Path | None, report: Path | None) -> Results:
+    from wordsight.reports.folder import write_report
+
+    results.environment["command"] = f"wordsight {' '.join(sys.argv[1:])}"
+    if report:
+        write_report(results, report)
+    if out:
+        results.save(out)
     return results
 
 

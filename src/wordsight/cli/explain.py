@@ -51,6 +51,10 @@ def explain(
         str | None,
         typer.Option(help="what to answer; the paper's probe question by default"),
     ] = None,
+    truth: Annotated[
+        list[str] | None,
+        typer.Option(help="an answer that is right: the page then says of every answer if it is"),
+    ] = None,
     pruner: Pruners = None,
     keep: Keeps = None,
     codebook: Book = None,
@@ -73,12 +77,14 @@ def explain(
     say_replaced(out)
     media = open_media(given, frames, fps)
     make_request = request_factory(pruner, keep, codebook, model)
-    request = make_request(names=numbered([path.name for path in given]), question=asked)
+    request = make_request(names=numbered([path.name for path in given]), question=asked, truth=truth or ())
     record = explain_tokens(load_vlm(model, load), media, request)
     write_page(record, media, out)
     if as_json:
         print_json(record)
     else:
+        for method, findings in zip(record["methods"], record["findings"], strict=True):
+            print_text(f"{method['name']}: {findings[len(findings) // 2]}\n")  # as the page opens
         print_text(f"{counted(len(record['tokens']['cell']), 'visual token')} in {out}\n")
 
 
@@ -100,9 +106,10 @@ def request_factory(
 def _pruners(specs: list[str], book: str | None) -> list[Pruner]:
     """The pruners of the SPECs; those that take a codebook and name none get this one."""
     from wordsight.pruners.book import BookPruner
+    from wordsight.pruners.choice import spec_of
 
     pruners = []
-    for spec in specs:
+    for spec in map(spec_of, specs):
         note_unused_budget(spec, "every pruner is shown at each --keep")
         pruner = make_pruner(spec)
         if isinstance(pruner, BookPruner) and book and "codebook=" not in spec:

@@ -19,6 +19,7 @@ from wordsight.cli.common import (
     load_vlm,
     make_pruner,
     print_result,
+    say,
     say_replaced,
     takes_load_options,
 )
@@ -42,6 +43,9 @@ def recommend(
     limit: Questions = None,
     pictures: QuestionPictures = None,
     out: Annotated[Path | None, typer.Option(help="write the record into this JSON file")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="write the choice into this JSON file, which --pruner and serve take")
+    ] = None,
     model: Model = "demo",
     load: LoadOptions | None = None,
     as_json: AsJson = False,
@@ -50,8 +54,9 @@ def recommend(
     from wordsight import tasks
     from wordsight._utils.files import check_file, replacing
     from wordsight._utils.records import check_replaced
-    from wordsight.evaluation.recommendation import Requirements
+    from wordsight.evaluation.recommendation import Requirements, choice
     from wordsight.evaluation.recommendation import recommend as run
+    from wordsight.pruners.choice import CHOICES, exact_spec
     from wordsight.reports.recommendation import recommendation_tables
 
     requirements = Requirements(budget, tolerance, latency_ms, limit, pictures)
@@ -64,6 +69,12 @@ def recommend(
         check_file(out, (".json",), apart=test.files)
         check_replaced(out, "terms")
         say_replaced(out)
+    if export:
+        check_file(export, (".json",), apart=[*test.files, *filter(None, [out])])
+        check_replaced(export, "quality_kept")
+        say_replaced(export)
+        for method in methods:
+            exact_spec(method)
     record = run(
         load_vlm(model, load),
         validation=validation,
@@ -75,4 +86,9 @@ def recommend(
     if out:
         with replacing(out) as draft:
             draft.write_text(json_text(record) + "\n")
+    if export and record["verdict"] == "nothing to choose":
+        say(f"{export} is not written: there is nothing to choose")
+    elif export:
+        with replacing(export) as draft:
+            draft.write_text(CHOICES.text(choice(record)))
     print_result(record, recommendation_tables, as_json=as_json)

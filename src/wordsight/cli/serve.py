@@ -25,7 +25,12 @@ class ServeRecord(TypedDict):
 def serve(
     model: Annotated[str, typer.Argument(help=MODEL)],
     pruner: Annotated[
-        list[str], typer.Option(help=f"{SPEC}; repeatable: the first is used where a request names none")
+        list[str],
+        typer.Option(
+            "--pruner",
+            "--choice",
+            help=f"{SPEC}; repeatable: the first is used where a request names none",
+        ),
     ],
     arguments: Annotated[
         list[str] | None, typer.Argument(help="options of vLLM's server, after --, as -- --port 8001")

@@ -7,7 +7,7 @@ best book has to beat random tokens AND a book of random tokens, on questions th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +29,7 @@ from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.random import Random
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.codebook_config import Calibrated
 from wordsight.redundancy.collecting import EvidencePlan
 from wordsight.redundancy.criteria import CRITERIA, Condition, ConditionRecord
 from wordsight.redundancy.evidence import Evidence
@@ -201,7 +202,23 @@ class CalibrationPlan:
             "questions": {"choosing": len(first), "testing": len(second)},
             "environment": made_in,
         }
-        return Calibration(book, record)
+        return Calibration(_with_quality(book, record), record)
+
+
+def _with_quality(book: Codebook, record: CalibrationRecord) -> Codebook:
+    """The book, which says how well it did."""
+    quality: Calibrated = {
+        "task": record["task"],
+        "questions": record["questions"]["testing"],
+        "pictures": record["pictures"],
+        "keeps": record["keeps"],
+        "accuracy": record["testing"][record["chosen"]],
+        "unpruned": record["testing"]["all visual tokens"],
+        "difference_to": record["difference_to"],
+        "level": record["level"],
+        "pays": record["pays"],
+    }
+    return replace(book, config={**book.config, "calibrated": quality})
 
 
 class Trials:

@@ -38,7 +38,7 @@ from wordsight.evaluation.result_cache import (
     Selection,
     result_name,
 )
-from wordsight.evaluation.results import Answered, Results, Row, TaskAnswers
+from wordsight.evaluation.results import Answered, ComparisonEnvironment, Results, Row, TaskAnswers
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
@@ -107,7 +107,7 @@ class Comparison:
     def __post_init__(self) -> None:
         refuse_duplicates("task", [spec(task) for task in self.tasks])
         refuse_duplicates("pruner", [f"{spec(pruner)} at {Budget.of(pruner)}" for pruner in self.pruners])
-        _reference(self.settings.reference, self.pruners)
+        self._reference()
 
     @property
     def selection(self) -> Selection:
@@ -122,16 +122,15 @@ class Comparison:
 
     def _results(self, vlm: VLM, runs: Sequence[TaskRun]) -> Results:
         """Those of one model."""
-        reference = _reference(self.settings.reference, self.pruners)
-        rows: list[Row] = []
-        answers: list[TaskAnswers] = []
+        measured = []
         for run in runs:
-            rows.extend(run.rows(reference))
-            answers.append(run.answers())
+            measured.append(run.measured())
             run.release()
-        if len(runs) > 1:
-            rows.extend(mean_rows(runs, reference))
-        return Results(rows, {**machine(), "models": [describe_weights(vlm)]}, self.selection, answers)
+        environment: ComparisonEnvironment = {**machine(), "models": [describe_weights(vlm)]}
+        return results_of(measured, self._reference(), environment, self.selection)
+
+    def _reference(self) -> str | None:
+        return reference_among([spec(pruner) for pruner in self.pruners], self.settings.reference)
 
     def measure_part(self, models: VLM | Iterable[VLM], part: tuple[int, int]) -> PartRecord:
         """Measure one part, the first of so many being 0, of all that the results take into the cache, and
@@ -236,6 +235,66 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class MeasuredTask:
+    """What was measured of a model on a task: of the unpruned one, which is the first entry, of pruners and
+    smaller pictures, and without visual tokens.
+    """
+
+    model: str
+    task: str
+    examples: list[Example]
+    entries: list[Entry]
+    blind: RunResult
+
+    def rows(self, reference: str | None) -> Iterator[Row]:
+        """A row for each entry, with its difference to the unpruned model and to the pruner of the SPEC
+        `reference` at the same budget, where there is one.
+        """
+        on_resized = {entry.budget: entry.result for entry in self.entries if entry.pruner == RESIZED}
+        for entry, others in _compared(self.entries, reference):
+            references = {name: self.entries[i].result for name, i in others.items()}
+            split = None if entry.pruner in (UNPRUNED, RESIZED) else on_resized.get(entry.budget)
+            metrics = self.baselines.metrics(entry.result, references, split)
+            yield self.row(entry, metrics, task=self.task)
+
+    def row(self, entry: Entry, metrics: Metrics, *, task: str, tasks: int = 1) -> Row:
+        """The row of an entry: what tells it from others, and its metrics."""
+        return {
+            "model": self.model,
+            "task": task,
+            "tasks": tasks,
+            "pruner": entry.pruner,
+            "keep": entry.budget.keep,
+            "tokens": entry.budget.tokens,
+            "seeds": entry.seeds,
+            **metrics,
+        }
+
+    def answers(self) -> TaskAnswers:
+        """What was said to every question, with its score."""
+        blind = Entry(BLIND, NOTHING, self.blind)
+        return {
+            "model": self.model,
+            "task": self.task,
+            "questions": [
+                {
+                    "picture": example.picture_id,
+                    "question": example.question,
+                    "answers": [*example.answers],
+                    "type": example.type,
+                }
+                for example in self.examples
+            ],
+            "answered": [_answered(entry) for entry in (*self.entries, blind)],
+        }
+
+    @cached_property
+    def baselines(self) -> Baselines:
+        """What every row is measured against."""
+        return Baselines(self.examples, self.entries[0].result, self.blind)
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What is to be measured of one pruner, or none, at one budget on one task."""
 
@@ -261,62 +320,15 @@ class TaskRun:
     cache: ResultCache
     timing: Timing | None = None
 
-    def rows(self, reference: str | None) -> Iterator[Row]:
-        """A row for each entry, with its difference to the unpruned model and to the pruner of the SPEC
-        `reference` at the same budget, where there is one.
-        """
-        on_resized = {entry.budget: entry.result for entry in self.entries if entry.pruner == RESIZED}
-        for entry, others in _compared(self.entries, reference):
-            references = {name: self.entries[i].result for name, i in others.items()}
-            split = None if entry.pruner in (UNPRUNED, RESIZED) else on_resized[entry.budget]
-            metrics = self.baselines.metrics(entry.result, references, split)
-            yield self.row(entry, metrics, task=spec(self.task))
-
-    def row(self, entry: Entry, metrics: Metrics, *, task: str, tasks: int = 1) -> Row:
-        """The row of an entry: what tells it from others, and its metrics."""
-        return {
-            "model": self.vlm.name,
-            "task": task,
-            "tasks": tasks,
-            "pruner": entry.pruner,
-            "keep": entry.budget.keep,
-            "tokens": entry.budget.tokens,
-            "seeds": entry.seeds,
-            **metrics,
-        }
-
-    def answers(self) -> TaskAnswers:
-        """What was said to every question, with its score."""
-        blind = Entry(BLIND, NOTHING, self.baselines.blind)
-        return {
-            "model": self.vlm.name,
-            "task": spec(self.task),
-            "questions": [
-                {
-                    "picture": example.picture_id,
-                    "question": example.question,
-                    "answers": [*example.answers],
-                    "type": example.type,
-                }
-                for example in self.examples
-            ],
-            "answered": [_answered(entry) for entry in (*self.entries, blind)],
-        }
-
-    @cached_property
-    def baselines(self) -> Baselines:
-        """What every row is measured against."""
-        return Baselines(self.examples, *(self.result(each) for each in self.measurements[:2]))
-
-    @cached_property
-    def entries(self) -> list[Entry]:
-        """The unpruned model, and budget by budget resized pictures and every pruner."""
-        entries = [Entry(UNPRUNED, ALL, self.baselines.whole)]
+    def measured(self) -> MeasuredTask:
+        """All that its rows are computed from."""
+        whole, blind = (self.result(each) for each in self.measurements[:2])
+        entries = [Entry(UNPRUNED, ALL, whole)]
         left = self.measurements[2:]
         for each in track(left, f"pruning for {spec(self.task)}", len(left)):
             is_fixed = each.pruner is None or each.pruner.has_fixed_budget
             entries.append(Entry(each.name, each.budget, self.result(each), each.seeds, is_fixed))
-        return entries
+        return MeasuredTask(self.vlm.name, spec(self.task), self.examples, entries, blind)
 
     @cached_property
     def measurements(self) -> list[Measurement]:
@@ -477,8 +489,21 @@ def _code_digest(pruner: Pruner) -> str | None:
         return None
 
 
-def mean_rows(runs: Sequence[TaskRun], reference: str | None) -> Iterator[Row]:
-    """A row for each entry of these runs, on one model: the mean over their tasks."""
+def results_of(
+    tasks: Sequence[MeasuredTask],
+    reference: str | None,
+    environment: ComparisonEnvironment,
+    asked: Selection | None = None,
+) -> Results:
+    """The results of one model on these tasks, in each of which the same was measured."""
+    rows = [row for task in tasks for row in task.rows(reference)]
+    if len(tasks) > 1:
+        rows.extend(mean_rows(tasks, reference))
+    return Results(rows, environment, asked, [task.answers() for task in tasks])
+
+
+def mean_rows(runs: Sequence[MeasuredTask], reference: str | None) -> Iterator[Row]:
+    """A row for each entry on one model: the mean over its tasks."""
     baselines = [run.baselines for run in runs]
     for i, (entry, others) in enumerate(_compared(runs[0].entries, reference)):
         references = {name: [run.entries[j].result for run in runs] for name, j in others.items()}
@@ -486,8 +511,8 @@ def mean_rows(runs: Sequence[TaskRun], reference: str | None) -> Iterator[Row]:
         yield runs[0].row(entry, metrics, task=f"mean of {len(runs)} tasks", tasks=len(runs))
 
 
-def _reference(asked: str | None, pruners: Sequence[Pruner]) -> str | None:
-    names = [spec(pruner) for pruner in pruners]
+def reference_among(names: Sequence[str], asked: str | None) -> str | None:
+    """The pruner that others are compared with, one of these. Raises UsageError if it is none of them."""
     if asked is None:
         return DEFAULT_REFERENCE if DEFAULT_REFERENCE in names else None
     if asked not in names:

@@ -36,6 +36,7 @@ from wordsight.evaluation.verdict import (
 )
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
+from wordsight.pruners.choice import CHOICES, PrunerChoice, exact_spec
 from wordsight.pruners.random import Random
 from wordsight.tasks.base import Example, Task
 
@@ -114,6 +115,30 @@ def recommend(
         findings["test"] = _confirm(vlm, test, testing, finalists, requirements.tolerance)
         findings["time"] = _time(_timed(vlm, testing, finalists[leader]))
     return {"format": FORMAT, **findings, **advise(findings), "environment": environment(vlm)}
+
+
+def choice(record: Recommendation) -> PrunerChoice:
+    """What `Pruner.load` reads: the leader, whatever its verdict, with what it did on the test split.
+
+    Paths in its SPEC are of the current folder. Raises UsageError if there is nothing to choose.
+    """
+    if record["verdict"] == "nothing to choose":
+        raise UsageError(f"there is no choice to write: {record['advice'][0]}")
+    leader, test, weights = record["leader"], record["test"], record["environment"]
+    whole = test["accuracy"][UNPRUNED]
+    return {
+        "format": CHOICES.format,
+        "pruner": exact_spec(replace(package.make(leader), keep=record["terms"]["budget"])),
+        "model": weights["model"],
+        "fingerprint": weights["fingerprint"],
+        "parts": weights.get("parts"),
+        "task": record["task"],
+        "questions": test["questions"],
+        "pictures": test["pictures"],
+        "verdict": record["verdict"],
+        "quality_kept": [1 + lost / whole for lost in test["difference_to"][UNPRUNED]],
+        "tokens_kept": test["tokens"][leader] / test["tokens"][UNPRUNED],
+    }
 
 
 def _methods(

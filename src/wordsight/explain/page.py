@@ -13,7 +13,22 @@ from wordsight.reports.page import render
 
 SUFFIXES = (".html", ".htm")
 WEB = Path(__file__).with_name("web")
-SCRIPTS = ("dom.js", "kept.js", "colors.js", "details.js", "panels.js", "tables.js", "page.js")
+SCRIPTS = (
+    "dom.js",
+    "regions.js",
+    "kept.js",
+    "colors.js",
+    "story.js",
+    "grid.js",
+    "zoom.js",
+    "stage.js",
+    "tables.js",
+    "state.js",
+    "help.js",
+    "tour.js",
+    "save.js",
+    "page.js",
+)
 
 
 def write_page(record: ExplainRecord, media: MediaInput, path: Path) -> None:

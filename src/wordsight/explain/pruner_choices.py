@@ -22,6 +22,7 @@ from wordsight.models.vlm import VLM
 from wordsight.pruners.base import MergePruner, Pruner, ScorePruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.layerwise import LayerPruner
+from wordsight.tasks.scoring import score, scorer_for
 
 
 class ChoiceRecord(TypedDict):
@@ -32,6 +33,7 @@ class ChoiceRecord(TypedDict):
     tokens_read: Annotated[float, "the mean over the layers of the language model"]
     answer: str
     cut: Annotated[bool, "whether the answer would have gone on"]
+    right: Annotated[bool | None, "null if the truth is not known"]
 
 
 class ThresholdRecord(TypedDict):
@@ -57,6 +59,7 @@ class ChoicesRecord(TypedDict):
 
     answer: str
     cut: Annotated[bool, "whether it would have gone on"]
+    right: Annotated[bool | None, "null if the truth is not known"]
     methods: list[MethodRecord]
 
 
@@ -68,10 +71,10 @@ class AgreementRecord(TypedDict):
 
 
 def pruner_choices(
-    vlm: VLM, prompt: Prompt, pruners: Sequence[Pruner], keeps: Sequence[float]
+    vlm: VLM, prompt: Prompt, pruners: Sequence[Pruner], keeps: Sequence[float], truth: Sequence[str] = ()
 ) -> ChoicesRecord:
     """The answer with all tokens; and for each pruner what it keeps and what is answered at every keep, or by
-    its own threshold. Tokens are counted without line breaks.
+    its own threshold. Tokens are counted without line breaks; `truth` are the answers that are right.
 
     A pruner has scores if the highest of them are what it keeps; then any other choice follows from them.
     """
@@ -81,7 +84,7 @@ def pruner_choices(
     answer = next(answers)
     methods: list[MethodRecord] = []
     for pruner, row in zip(pruners, pruned, strict=True):
-        choices = [choice.as_json(vlm, next(answers)) for choice in row]
+        choices = [choice.as_json(vlm, next(answers), truth) for choice in row]
         scores = _scores(pruner, prompt.visual, choices)
         methods.append(
             {
@@ -92,7 +95,8 @@ def pruner_choices(
                 "choices": choices,
             }
         )
-    return {"answer": answer.text, "cut": answer.cut, "methods": methods}
+    right = _is_right(answer.text, truth)
+    return {"answer": answer.text, "cut": answer.cut, "right": right, "methods": methods}
 
 
 def agreement(methods: Sequence[MethodRecord], keeps: Sequence[float], count: int) -> list[AgreementRecord]:
@@ -122,7 +126,7 @@ class _Choice:
             at_keep = RecordingPruner(method=at_keep)
         return cls(keep, prompt.visual, at_keep(prompt))
 
-    def as_json(self, vlm: VLM, answer: Generated) -> ChoiceRecord:
+    def as_json(self, vlm: VLM, answer: Generated, truth: Sequence[str]) -> ChoiceRecord:
         """What is kept and answered, once the model has read the prompt."""
         slots, layerwise = self.prompt.visual.slot, self.prompt.layerwise
         if isinstance(layerwise, RecordingPruner):
@@ -135,6 +139,7 @@ class _Choice:
             "tokens_read": round(tokens_read(vlm.model, self.prompt), 1),
             "answer": answer.text,
             "cut": answer.cut,
+            "right": _is_right(answer.text, truth),
         }
 
 
@@ -169,6 +174,10 @@ class RecordingPruner(LayerPruner):
         for indices in self.kept:
             slots = slots[indices]
         return slots
+
+
+def _is_right(answer: str, truth: Sequence[str]) -> bool | None:
+    return score(scorer_for(truth, {}), answer, truth, {}) == 1 if truth else None
 
 
 def _keeps(pruner: Pruner, keeps: Sequence[float]) -> Sequence[float | None]:

@@ -19,6 +19,7 @@ from wordsight._utils.numbers import rounded, word_pairs
 from wordsight._utils.progress import subtask
 from wordsight._utils.registry import refuse_duplicates, spec
 from wordsight.analysis.token_maps import CLS, MapLegend, MissingMap, answer_effect, token_maps
+from wordsight.explain.finding import findings
 from wordsight.explain.nearest_prototypes import PrototypesRecord, nearest_prototypes
 from wordsight.explain.panels import PanelRecord, panels
 from wordsight.explain.pruner_choices import (
@@ -34,15 +35,17 @@ from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.cls_topk import ClsTopK
 from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.divprune import DivPrune
 from wordsight.redundancy import probe
 from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.experiments import measure_tokens
 
-# Before 3, a token that says nothing counted as saying its likeliest word. Before 2, "maps" were "layers",
-# "missing" was "absent", "selection" "how", the "value" of a threshold "own".
-FORMAT = 3
+# Before 4, there was no truth and no finding. Before 3, a token that says nothing counted as saying its
+# likeliest word. Before 2, "maps" were "layers", "missing" was "absent", "selection" "how",
+# the "value" of a threshold "own".
+FORMAT = 4
 KEEPS = (0.1, 0.2, 0.5)
 STEPS = 5  # of explaining, reported as progress
 
@@ -79,6 +82,8 @@ class ExplainRecord(TypedDict):
     probe_question: Annotated[str, "the question to which words, confidence and divergences belong"]
     answer: Annotated[str, "with all tokens"]
     cut: Annotated[bool, "whether the answer would have gone on"]
+    truth: Annotated[list[str], "the answers that are right; none if that is not known"]
+    right: Annotated[bool | None, "whether the answer is; null if the truth is not known"]
     panels: Annotated[list[PanelRecord], "one per picture or frame"]
     notes: Annotated[list[str], "what had to be assumed about the pictures"]
     tokens: TokensRecord
@@ -86,6 +91,7 @@ class ExplainRecord(TypedDict):
     missing: Annotated[list[MissingMap], "the maps that could not be made"]
     codebook: Annotated[PrototypesRecord | None, "null without a codebook"]
     methods: Annotated[list[MethodRecord], "the pruners"]
+    findings: Annotated[list[list[str]], "per pruner what each of its choices costs, in a sentence"]
     agreement: Annotated[list[AgreementRecord], "one per keep"]
     words: Annotated[list[WordRecord], "the commonest first"]
 
@@ -98,6 +104,7 @@ class ExplainRequest:
     question  what is answered, and what the last token of the prompt attends to.
     pruners   at each of `keeps`; None are some that can run on the model.
     book      a folder, or "demo": for the redundancy of tokens.
+    truth     the answers that are right, to say of every answer whether it is.
     """
 
     names: Sequence[str]
@@ -105,6 +112,7 @@ class ExplainRequest:
     pruners: Sequence[Pruner] | None = None
     keeps: Sequence[float] = KEEPS
     book: str | None = None
+    truth: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         refuse_duplicates("pruner", [spec(method) for method in self.pruners or ()])
@@ -128,7 +136,8 @@ class ExplainRequest:
         return methods
 
     def _default_pruners(self, vlm: VLM) -> Sequence[Pruner]:
-        with_book = [CodebookPruner(codebook=self.book)] if self.book else []
+        book = self.book
+        with_book = [CodebookMMR(codebook=book), CodebookPruner(codebook=book)] if book else []
         with_cls = [ClsTopK()] if ClsTopK.required_signals <= vlm.signals else []
         return [*with_book, *with_cls, DivPrune()]
 
@@ -173,7 +182,8 @@ def explain_tokens(
             alone = vlm.encode(media, probe.QUESTION, visual=prompt.visual)
             prototypes = nearest_prototypes(vlm, replace(alone, visual=tokens), request.codebook)
     with subtask(4, STEPS, "answering the question with all tokens and with fewer"):
-        choices = pruner_choices(vlm, prompt, methods, request.keeps)
+        choices = pruner_choices(vlm, prompt, methods, request.keeps, request.truth)
+    said = [None if silent else words[0][0] for words, silent in zip(pairs, nothing, strict=True)]
     return {
         "format": FORMAT,
         "wordsight": version("wordsight"),
@@ -182,6 +192,8 @@ def explain_tokens(
         "probe_question": probe.QUESTION,
         "answer": choices["answer"],
         "cut": choices["cut"],
+        "truth": list(request.truth),
+        "right": choices["right"],
         "panels": panels(media, tokens, request.names),
         "notes": list(media.notes),
         "tokens": {
@@ -195,18 +207,19 @@ def explain_tokens(
         "missing": maps.missing,
         "codebook": prototypes,
         "methods": choices["methods"],
+        "findings": findings(choices, said),
         "agreement": agreement(choices["methods"], request.keeps, len(tokens)),
-        "words": by_word(pairs, nothing),
+        "words": by_word(pairs, said),
     }
 
 
-def by_word(pairs: Sequence[list[list[Any]]], says_nothing: Sequence[bool]) -> list[WordRecord]:
-    """The likeliest words and nothing, with how many tokens say each and how surely on average, the
+def by_word(pairs: Sequence[list[list[Any]]], said: Sequence[str | None]) -> list[WordRecord]:
+    """The words of tokens and nothing, with how many tokens say each and how surely on average, the
     commonest first.
     """
     chances_of = defaultdict[str | None, list[float]](list)
-    for ((word, chance), *_), nothing in zip(pairs, says_nothing, strict=True):
-        chances_of[None if nothing else word].append(chance)
+    for ((_, chance), *_), word in zip(pairs, said, strict=True):
+        chances_of[word].append(chance)
     rows: list[WordRecord] = [
         {"word": word, "tokens": len(chances), "confidence": round(sum(chances) / len(chances), 4)}
         for word, chances in chances_of.items()

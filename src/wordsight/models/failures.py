@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from json import JSONDecodeError
 
 import torch
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
     StrictDataclassError,
 )
 from safetensors import SafetensorError
@@ -39,9 +41,11 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (
     (
         RepositoryNotFoundError,
         "",
-        "the hub has no model of this name, or it is private: check the spelling, and log in with `hf auth "
+        "the hub has nothing of this name, or it is private: check the spelling, and log in with `hf auth "
         "login` if it is private",
     ),
+    (RevisionNotFoundError, "", "the hub has no such revision of it: give a branch, a tag or a commit"),
+    (HfHubHTTPError, r"\b[45]\d\d [A-Z]", "the hub answers: {}"),
     (
         OfflineModeIsEnabled,
         "",
@@ -97,14 +101,19 @@ REASONS: tuple[tuple[Kinds, str, str], ...] = (
 
 
 @contextmanager
-def as_model_error(saying: str) -> Iterator[None]:
-    """What is raised in the block, as one ModelError that begins so; errors of ours pass as they are."""
+def as_error(kind: type[WordsightError], saying: str) -> Iterator[None]:
+    """What is raised in the block, as one error of this kind that begins so; errors of ours pass."""
     try:
         yield
     except WordsightError:
         raise
     except Exception as error:
-        raise ModelError(f"{saying}: {reason(error)}") from error
+        raise kind(f"{saying}: {reason(error)}") from error
+
+
+def as_model_error(saying: str) -> AbstractContextManager[None]:
+    """The same, as a ModelError."""
+    return as_error(ModelError, saying)
 
 
 def reason(error: BaseException) -> str:

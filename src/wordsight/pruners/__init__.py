@@ -6,8 +6,9 @@ import sys
 
 from wordsight._utils import registry
 from wordsight.pruners.base import Pruner
+from wordsight.pruners.choice import spec_of
 
-SHARED = ("base", "book", "layerwise", "scopes", "scorer")  # files that are no method
+SHARED = ("base", "book", "choice", "layerwise", "scopes", "scorer")  # files that are no method
 
 
 def names() -> list[str]:
@@ -17,6 +18,6 @@ def names() -> list[str]:
 
 def make(spec: str) -> Pruner:
     """The pruner of a SPEC: `name` or `name:option=value,option=value`; `name@published` is the method as its
-    authors have released it, with options or without.
+    authors have released it, with options or without; `choice.json` is what `recommend --export` wrote.
     """
-    return registry.make(sys.modules[__name__], spec, Pruner)
+    return registry.make(sys.modules[__name__], spec_of(spec), Pruner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from typing_extensions import Self
 
 from wordsight._utils.options import Count, Share, check_options
 from wordsight.algorithms.selection import top_indices
-from wordsight.errors import ModelError, UsageError
+from wordsight.errors import ModelError, UsageError, located
 from wordsight.models.attach import Attached, PruningStats, attach
 from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
@@ -61,6 +62,17 @@ class Pruner:
         if cls.PUBLISHED is None:
             raise UsageError(f"{cls.__name__} is of no paper, so that nothing is published of it")
         return cls(**{**cls.PUBLISHED, **options})
+
+    @staticmethod
+    def load(file: str | Path) -> Pruner:
+        """The pruner in a file that `wordsight recommend --export` wrote. Raises UsageError if it is no such
+        file, or what it names is not there any more.
+        """
+        from wordsight import pruners
+        from wordsight.pruners.choice import CHOICES
+
+        with located(str(file)):
+            return pruners.make(CHOICES.read(Path(file))["pruner"])
 
     def on(self, model: Any, processor: Any) -> Attached:
         """The model with a `generate` that prunes, in a `with` block or until `.detach()`; see `attach`."""

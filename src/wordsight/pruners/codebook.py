@@ -20,7 +20,8 @@ from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, ScorePruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.scopes import BudgetScope
-from wordsight.redundancy.codebook import Codebook, Rule
+from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.codebook_config import Rule
 
 
 @dataclass(kw_only=True)

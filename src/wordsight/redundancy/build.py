@@ -24,7 +24,8 @@ from wordsight._utils.options import Count, check_options
 from wordsight.algorithms.clustering import Scale, dpc_knn
 from wordsight.errors import MediaError, UsageError
 from wordsight.media.picture_files import PictureFile, open_picture, picture_file
-from wordsight.redundancy.codebook import FORMAT, ClusteringRecord, Codebook, CodebookConfig, Counts
+from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.codebook_config import FORMAT, ClusteringRecord, CodebookConfig, Counts
 from wordsight.redundancy.criteria import DEFAULT, Condition
 from wordsight.redundancy.evidence import Evidence
 from wordsight.redundancy.evidence_files import PictureClusters

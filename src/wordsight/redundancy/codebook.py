@@ -9,113 +9,39 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from typing_extensions import NotRequired, TypedDict
 
 from wordsight import demo
-from wordsight._utils.artifacts import Artifact, read_tensors, tensors_digest, write_folder
+from wordsight._utils.artifacts import read_tensors, tensors_digest, write_folder
 from wordsight._utils.files import check_folder
 from wordsight._utils.notes import note
-from wordsight._utils.records import renamed
-from wordsight.algorithms.clustering import Scale
 from wordsight.algorithms.selection import BLOCK, greedy_dominating_set
 from wordsight.errors import FileError, ModelNote, UsageError
-from wordsight.models.fingerprints import Parts, differing
-from wordsight.redundancy.criteria import ConditionRecord
-from wordsight.redundancy.measured_with import MeasuredWith
+from wordsight.models.fingerprints import differing
+from wordsight.redundancy.codebook_card import CARD, check_license, model_card
+from wordsight.redundancy.codebook_config import (
+    CONFIGS,
+    FORMAT,
+    CodebookConfig,
+    CodebookInfo,
+    Compacted,
+    Counts,
+    without_folders,
+)
+from wordsight.redundancy.hub import check_repository, download, on_hub, upload
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
 
-Rule = Literal["cosine", "single_softmax", "double_softmax"]
-FORMAT = 3
-EARLIER = {  # what parts of a config of format 1 called their fields
-    "condition": {"says": "signal"},
-    "thresholds": {"says": "signal"},
-    "clustering": {"neighbours": "neighbors"},
-}
 FILES = ("codebook.safetensors", "config.json")
 ROUNDING = 1e-12  # of a cosine in double precision
 SHORTEST = 1e-12  # length of a vector that has a direction, as torch.nn.functional.normalize sees it
-
-
-class ClusteringRecord(TypedDict):
-    """How redundant tokens became prototypes."""
-
-    image_clusters: Annotated[int, "of the tokens of a picture"]
-    largest: Annotated[int, "tokens of a picture's cluster whose tokens may become prototypes"]
-    clusters: Annotated[int, "of the redundant tokens of all pictures"]
-    images: Annotated[int, "pictures that a cluster is in at least one more of"]
-    neighbors: Annotated[int, "nearest tokens that a density is of"]
-    scale: Annotated[Scale, "of distances"]
-
-
-class Counts(TypedDict, total=False):
-    """How many there were at every step of building a book."""
-
-    pictures: int
-    tokens: int
-    redundant: int
-    redundant_in_small_clusters: int
-    drawn: Annotated[int, "of these, where they are too many to be clustered"]
-    prototypes: int
-
-
-class Compacted(TypedDict):
-    """The book that a compact one was made of."""
-
-    similarity: Annotated[float, "the cosine from which one prototype repeats another"]
-    prototypes: int
-    digest: str
-
-
-class PruningRule(TypedDict):
-    """How tokens are pruned by a book, as options of `CodebookPruner`."""
-
-    rule: Annotated[Rule, "how redundancy is read off the cosines"]
-    threshold: NotRequired[Annotated[float, "the cosine below which a token is kept"]]
-    keep: NotRequired[Annotated[float, "the share of tokens that is kept"]]
-
-
-class CodebookConfig(TypedDict):
-    """What a codebook says of itself: which model it is for, and what it was made of."""
-
-    format: int
-    model: str
-    fingerprint: Annotated[str | None, "of the model's weights; null where only their width is known"]
-    parts: NotRequired[Annotated[Parts | None, "digests of the rest of the model; null if unknown"]]
-    questions: NotRequired[Annotated[list[str], "that every token was asked"]]
-    condition: NotRequired[Annotated[ConditionRecord | str, "as given; a sentence if there was none"]]
-    thresholds: NotRequired[Annotated[ConditionRecord, "the condition with absolute values for quantiles"]]
-    clustering: NotRequired[ClusteringRecord]
-    pictures_sha256: NotRequired[Annotated[str, "of the names and digests of the pictures"]]
-    counts: NotRequired[Counts]
-    versions: NotRequired[Annotated[dict[str, str], "of the packages that built it"]]
-    measured_with: NotRequired[Annotated[MeasuredWith, "what the evidence was collected on"]]
-    approximate_global: NotRequired[
-        Annotated[float | None, "the rank correlation with the exact one of the divergence that was read"]
-    ]
-    imported_from: NotRequired[Annotated[str, "the file that the paper's authors released"]]
-    pruning: NotRequired[Annotated[PruningRule, "as the paper's authors prune by it"]]
-    compacted: NotRequired[Annotated[list[Compacted], "the larger books, the first one first"]]
-
-
-class CodebookFile(CodebookConfig):
-    """The config of a codebook as its file has it."""
-
-    prototypes_sha256: NotRequired[Annotated[str | None, "of the tensors; null if of an earlier format"]]
-
-
-class CodebookInfo(CodebookConfig):
-    """What `wordsight codebook info` tells: the config and the shape."""
-
-    prototypes: int
-    width: int
 
 
 @dataclass(frozen=True)
@@ -184,6 +110,7 @@ class Codebook:
             "counts": {**self.config.get("counts", Counts()), "prototypes": len(stay)},
             "compacted": [*self.config.get("compacted", []), larger],
         }
+        config.pop("calibrated", None)  # that was of the larger book
         return Codebook(self.prototypes[stay], config)
 
     def check(self, vlm: VLM) -> None:
@@ -210,10 +137,30 @@ class Codebook:
         config = {**self.config, "format": FORMAT, "prototypes_sha256": tensors_digest(tensors)}
         write_folder(root, FILES, tensors, CONFIGS.text(config))
 
+    def push_to_hub(
+        self, repo_id: str, *, license: str | None = None, private: bool = False, revision: str | None = None
+    ) -> str:
+        """Upload both files and a model card made of them to a repository of the hub, which is made if there
+        is none, as is the branch `revision`; returns the address of the commit.
+
+        `license` is that of the pictures, as the hub calls it. Folders of this machine are left out: of a
+        model in one, only its own name goes with the book. Raises UsageError or FileError in one sentence.
+        """
+        check_repository(repo_id)
+        check_license(license)
+        with TemporaryDirectory() as folder:
+            book = replace(self, config=without_folders(self.config))
+            book.save_pretrained(root := Path(folder) / "book")
+            (root / CARD).write_text(model_card(book.info, repo_id, license), "utf-8")
+            return upload(repo_id, [root / name for name in (*FILES, CARD)], private, revision)
+
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Codebook:
-        """Load a book; "demo" is the embedded model's. Raises FileError if it is not one or is damaged."""
-        root = book_folder(folder)
+    def from_pretrained(cls, folder: str | Path, revision: str | None = None) -> Codebook:
+        """Load a book from a folder, or from the hub: "user/name", if there is no such folder, or
+        "hf://user/name@revision"; "demo" is the embedded model's. Where the hub cannot be reached, what is in
+        its cache counts. Raises FileError if there is no book, it is damaged or cannot be had.
+        """
+        root = book_folder(folder, revision)
         if os.path.isfile(root):  # which knows no names that are too long
             raise FileError(
                 f"{root} is a file; expected a folder with codebook.safetensors and config.json; "
@@ -221,8 +168,8 @@ class Codebook:
             )
         if missing := [name for name in FILES if not os.path.isfile(root / name)]:
             raise FileError(
-                f"no codebook in {root}: {missing[0]} is missing; expected a folder that `wordsight codebook "
-                "build` or `import` wrote, or demo"
+                f"no codebook in {folder}: {missing[0]} is missing; expected a folder that `wordsight "
+                "codebook build` or `import` wrote, user/name of one on the hub, or demo"
             )
         config = CONFIGS.read(root / FILES[1])
         tensors = read_tensors(root / FILES[0], CONFIGS)
@@ -234,25 +181,6 @@ class Codebook:
         if wrong := _wrong_prototypes(tensors["prototypes"]):
             raise CONFIGS.unusable(root / FILES[0], wrong)
         return cls(tensors["prototypes"], config)
-
-
-def _of_earlier(config: dict[str, Any]) -> dict[str, Any]:
-    """A config of format 1 or 2, which knew no digest of the prototypes, with its fields called as today."""
-    parts = {
-        name: renamed(config[name], names)
-        for name, names in EARLIER.items()
-        if isinstance(config.get(name), dict)  # the condition of a random book is a sentence
-    }
-    return config | parts | {"prototypes_sha256": None}
-
-
-CONFIGS = Artifact(
-    name="the config of a codebook",
-    record=CodebookFile,
-    format=FORMAT,
-    remedy="take another copy of the codebook, or build it again",
-    earlier={1: _of_earlier, 2: _of_earlier},
-)
 
 
 def _wrong_prototypes(prototypes: Tensor) -> str:
@@ -288,9 +216,13 @@ def check_made_for(vlm: VLM, config: Mapping[str, Any], made: str, content: str,
         )
 
 
-def book_folder(name: str | Path) -> Path:
-    """The folder of a book; "demo" is the embedded one."""
-    return demo.CODEBOOK if name == "demo" else Path(name)
+def book_folder(name: str | Path, revision: str | None = None) -> Path:
+    """The folder of a book; "demo" is the embedded one, and one on the hub lies in its cache."""
+    if name == "demo":
+        return demo.CODEBOOK
+    if repository := on_hub(name, revision):
+        return download(*repository, FILES)
+    return Path(name)
 
 
 def check_destination(folder: Path, apart: Iterable[str | Path] = ()) -> None:

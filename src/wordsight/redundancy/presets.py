@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from wordsight.errors import unknown
 from wordsight.redundancy.build import Clustering, build_codebook
-from wordsight.redundancy.codebook import Codebook, PruningRule
+from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.codebook_config import PruningRule
 from wordsight.redundancy.collecting import EvidencePlan
 from wordsight.redundancy.criteria import PAPER, Condition
 from wordsight.redundancy.evidence import Evidence

@@ -125,3 +125,25 @@ def test_merged_weights_answer_like_the_adapted_model(recipe, llama):
     again.load_state_dict(plain)
     recipe.lora.merge(again, parts)
     torch.testing.assert_close(again(ids).logits, adapted, rtol=1e-4, atol=1e-4)
+
+
+def test_short_prompts_show_salient_tokens_of_every_corner(recipe, draw):
+    drawer = draw("e")
+    for seed in range(5):
+        slots = drawer._slots(drawer.collages, 0, True, random.Random(seed))
+        corners = [len(set(slots) & set(corner)) for corner in recipe.answering.CORNERS]
+        assert corners in ([2] * 4, [3] * 4, [4] * 4)
+        alone = drawer._slots(drawer.sets[0], 0, True, random.Random(seed))
+        assert max(alone) < 32  # the salient half
+
+
+def test_the_longer_recipe_asks_about_several_things_more_often(recipe, draw):
+    asked = {
+        letter: sum(
+            len(row.ids) > 0 and "top" in said(recipe, row)
+            for seed in range(40)
+            for row in draw(letter)(random.Random(seed)).rows
+        )
+        for letter in ("b", "e")
+    }
+    assert asked["e"] > 1.5 * asked["b"]

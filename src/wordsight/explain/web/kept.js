@@ -22,6 +22,8 @@ class Method {
     this.scores = Float32Array.from(scores);
     // The sort is stable: equal scores stay in reading order.
     this.order = [...this.scores.keys()].sort((a, b) => this.scores[b] - this.scores[a]);
+    this.ranks = new Uint32Array(count);
+    this.order.forEach((token, i) => { this.ranks[token] = i + 1; });
     this.ends = [this.order.at(-1), this.order[0]]
       .map((token) => threshold.sign * this.scores[token]).sort((a, b) => a - b);
   }
@@ -33,6 +35,11 @@ class Method {
     const distance = (choice) => (choice.keep === null ? 0 : Math.abs(choice.keep - share));
     const nearest = this.choices.reduce((best, one) => (distance(one) < distance(best) ? one : best));
     return { tokens: nearest.kept, by: distance(nearest) < 1e-9 ? "share" : "nearest", keep: nearest.keep };
+  }
+
+  /** The place of a token in the order of the scores, from 1. */
+  rank(token) {
+    return this.ranks[token];
   }
 
   /** How many scores are beyond the threshold, at least one. It is compared as Python does, as float32. */
@@ -48,6 +55,18 @@ class Method {
     const reason = { share: "", threshold: ", by threshold", nearest: `, computed at ${percent(keep ?? 0)}` }[by];
     return `${tokens.length} of ${this.count}${keep === null ? ", by its own threshold" : reason}`;
   }
+}
+
+/** What a choice costs: a sentence of the record, or, if this one was not computed, how many tokens it keeps. */
+function findingText(method, findings, { tokens, by, keep }, share) {
+  const isComputed = (choice) => {
+    if (choice.keep === null) return !method.scores || method.limit === method.threshold.value;
+    return by !== "threshold" && Math.abs(choice.keep - (keep ?? share)) < 1e-9;
+  };
+  const number = method.choices.findIndex(isComputed);
+  if (number >= 0) return findings[number] + (by === "nearest" && keep !== null ? ` (Computed at ${percent(keep)}.)` : "");
+  const shares = method.choices.map((choice) => (choice.keep === null ? "its own threshold" : percent(choice.keep)));
+  return `${tokens.length} of ${method.count} tokens are kept; the answer was computed at ${shares.join(", ")} only.`;
 }
 
 /** By how many pruners each of `count` tokens is kept, given the tokens that each keeps. */

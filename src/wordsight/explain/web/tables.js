@@ -3,12 +3,12 @@
 const FIRST_WORDS = 20;
 
 /** An answer of a pruner and how many tokens it took. */
-function answerText({ keep, kept, tokens_read: read, answer, cut }, answerOfAll) {
+function answerText({ keep, kept, tokens_read: read, answer, cut, right }, answerOfAll) {
   const number = read === kept.length ? `${read} tokens` : `${kept.length} tokens left, ${read} read on average`;
   const differs = answer !== answerOfAll;
   return {
     differs,
-    answer: `${differs ? "≠ " : ""}${whole({ answer, cut })}`,
+    answer: `${differs ? "≠ " : ""}${whole({ answer, cut })}${verdict(right)}`,
     number: keep === null ? `${number}, by its own threshold` : number,
   };
 }
@@ -18,11 +18,17 @@ function whole({ answer, cut }) {
   return `${visible(answer)}${cut ? " …" : ""}`;
 }
 
+/** Whether an answer is right, as a sign; nothing if that is not known. */
+function verdict(right) {
+  return { true: " ✓", false: " ✗" }[right] ?? "";
+}
+
 /** Answers with all tokens and with fewer; `onShare(share)` is called with the share that is to be shown. */
 function drawAnswers(record, onShare) {
   document.getElementById("asked").textContent = `${record.model} was asked: ${record.question}`;
+  const truth = record.truth?.length ? [`${verdict(record.right)} (true: ${record.truth.join(" or ")})`] : [];
   document.getElementById("answered").replaceChildren(
-    `With all ${record.tokens.cell.length} tokens it answers: `, make("strong", { text: whole(record) }));
+    `With all ${record.tokens.cell.length} tokens it answers: `, make("strong", { text: whole(record) }), ...truth);
   const keeps = record.agreement.map(({ keep }) => keep);
   const shares = keeps.map((keep) => {
     const button = make("button", { type: "button", text: percent(keep), title: "show what is kept at this share" });
@@ -34,7 +40,7 @@ function drawAnswers(record, onShare) {
     if (cells.length === 1) line.lastChild.colSpan = keeps.length;
     return line;
   };
-  const rows = [across("all tokens", [whole(record)])];
+  const rows = [across("all tokens", [whole(record) + verdict(record.right)])];
   for (const { name, choices } of record.methods) {
     const cells = choices.map((choice) => {
       const { differs, answer, number } = answerText(choice, record.answer);
@@ -52,20 +58,15 @@ function drawAnswers(record, onShare) {
   );
 }
 
-/** Words and how many tokens say them first; null is nothing; `onWord(word)` is called with the one to outline, or undefined. */
+/** Words and how many tokens say them first; null is nothing; `onWord(word)` is called with the one to outline. */
 function drawWords(record, onWord) {
   const table = document.getElementById("word-table"), all = record.words.length;
-  let pressed = null;
   const rows = record.words.map(({ word, tokens, confidence }, i) => {
     const button = make("button", {
-      type: "button", "aria-pressed": "false", text: word === null ? "· (nothing)" : visible(word),
+      type: "button", "aria-pressed": "false", "data-word": visible(word),
+      text: word === null ? "· (nothing)" : visible(word),
     });
-    button.addEventListener("click", () => {
-      pressed?.setAttribute("aria-pressed", "false");
-      pressed = pressed === button ? null : button;
-      pressed?.setAttribute("aria-pressed", "true");
-      onWord(pressed ? word : undefined);
-    });
+    button.addEventListener("click", () => onWord(visible(word)));
     const line = row([button, String(tokens), shortly(confidence)]);
     line.hidden = i >= FIRST_WORDS;
     return line;

@@ -30,12 +30,12 @@ def serve_command(
     per_request: bool = False,
     arguments: Sequence[str] = (),
 ) -> list[str]:
-    """What starts the server of a model of the hub or a folder, pruned by the first of the SPECs where a
-    request names none; per_request: requests may name another one, and a budget. arguments: of vLLM's server.
+    """What starts the server of a model of the hub or a folder, pruned by the first of the SPECs, or files of
+    choices, where a request names none; per_request: requests may name another one, and a budget. arguments:
+    of vLLM's server.
 
     Raises UsageError if vLLM or the plugin is not there, the model cannot be served, or one of the pruners.
     """
-    refuse_duplicates("pruner", specs)
     _refuse_ours(arguments)
     check_environment()
     source = source_of(model)
@@ -99,10 +99,11 @@ def _check_loads(package: str) -> None:
 
 def config_overrides(model: str, specs: Sequence[str], revision: str | None = None) -> dict[str, Any]:
     """What vLLM is to change in the config of a model. Raises UsageError if the model or a pruner cannot be
-    served, or a codebook is another model's.
+    served, or a codebook or a choice is another model's.
     """
-    from wordsight.integrations.vllm.served import NAME, ServedPruners, is_mrope
+    from wordsight.integrations.vllm.served import NAME, Checkpoint, ServedPruners, is_mrope
     from wordsight.models.families.llava import is_pixtral
+    from wordsight.pruners.choice import check_choice, is_choice, spec_of
 
     config = _config(model, revision)
     if config.model_type not in ARCHITECTURES or is_pixtral(config):
@@ -114,9 +115,14 @@ def config_overrides(model: str, specs: Sequence[str], revision: str | None = No
     rope = text.rope_parameters or {}
     has_axes = is_mrope(config)
     has_gaps = has_axes or (rope.get("rope_type") == "default" and not rope.get("partial_rotary_factor"))
-    served = ServedPruners(tuple(specs), text.hidden_size, has_gaps, has_axes)
+    exact = list(map(spec_of, specs))
+    refuse_duplicates("pruner", exact)
+    served = ServedPruners(tuple(exact), text.hidden_size, has_gaps, has_axes)
     served.check_books(source_of(model), revision)
-    overrides = {"architectures": [ARCHITECTURES[config.model_type]], NAME: {"pruners": list(specs)}}
+    checkpoint: Any = Checkpoint(model, text.hidden_size, revision)
+    for file in filter(is_choice, specs):
+        check_choice(file, checkpoint)
+    overrides = {"architectures": [ARCHITECTURES[config.model_type]], NAME: {"pruners": exact}}
     if has_axes or not has_gaps:
         return overrides
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from wordsight._utils.numbers import counted
-from wordsight.redundancy.codebook import ClusteringRecord, CodebookConfig, CodebookInfo, Counts
+from wordsight._utils.numbers import counted, signed
+from wordsight.redundancy.codebook_config import (
+    Calibrated,
+    ClusteringRecord,
+    CodebookConfig,
+    CodebookInfo,
+    Counts,
+)
 from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord
 from wordsight.redundancy.evidence_files import approximation
 from wordsight.redundancy.experiments import TokenSignal
@@ -24,19 +30,53 @@ MEASURES: dict[Measure, str] = {
 
 
 def info_lines(info: CodebookInfo) -> list[str]:
-    """The model, the prototypes, how they were chosen and with which versions, aligned."""
+    """What `info_rows` says, aligned."""
+    rows = info_rows(info)
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {text}" for name, text in rows]
+
+
+def info_rows(info: CodebookInfo) -> list[tuple[str, str]]:
+    """The model, the prototypes, how they were chosen, how well they prune and which versions made them, each
+    with its name.
+    """
     rows = [
-        ("model", info["model"]),
+        ("model", _model(info)),
         ("fingerprint", info["fingerprint"] or "unknown: any model of this width is accepted"),
         ("prototypes", f"{info['prototypes']} of width {info['width']}"),
         *_origin(info),
         *_building(info),
+        *(_quality(info["calibrated"]) if "calibrated" in info else []),
         *_listed("questions", info.get("questions", [])),
     ]
     if "versions" in info:
         rows.append(("versions", ", ".join(f"{name} {number}" for name, number in info["versions"].items())))
-    width = max(len(name) for name, _ in rows)
-    return [f"{name:{width}}  {text}" for name, text in rows]
+    return rows
+
+
+def _model(config: CodebookConfig) -> str:
+    """The model, with the revision that it was asked for in."""
+    options = config["measured_with"].get("options", {}) if "measured_with" in config else {}
+    revision = f", revision {options['revision']}" if "revision" in options else ""
+    return f"{config['model']}{revision}"
+
+
+def _quality(quality: Calibrated) -> list[tuple[str, str]]:
+    """How well a calibrated book prunes."""
+    verdict = "pays" if quality["pays"] else "does not pay"
+    keeps = ", ".join(f"{keep:.0%}" for keep in quality["keeps"])
+    return _listed(
+        "calibrated",
+        [
+            f"{verdict} on {counted(quality['questions'], 'question')} about "
+            f"{counted(quality['pictures'], 'picture')} of {quality['task']}, mean over {keeps} of tokens",
+            f"accuracy {quality['accuracy']:.3f}; with all visual tokens {quality['unpruned']:.3f}",
+            *(
+                f"minus {control} {signed(difference)}, at {quality['level']:.1%}"
+                for control, difference in quality["difference_to"].items()
+            ),
+        ],
+    )
 
 
 def _listed(name: str, texts: Iterable[str]) -> list[tuple[str, str]]:
