@@ -18,10 +18,9 @@ CONTRACT := $(patsubst %,tests/families/test_%.py,contract attach loading other_
 LMMS := PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix $(CURDIR)/.venv/lmms/bin/python
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
-.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu findings test-lmms docs \
-	setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
-.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu findings test-lmms \
-	paper paper-dry test-lmms-tasks setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos photos-findings clean
+.PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu \
+	findings test-lmms docs setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos \
+	photos-findings clean paper paper-dry test-lmms-tasks
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare; on photos after `make photos`
