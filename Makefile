@@ -19,7 +19,7 @@ LMMS := PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix $(CURDIR)/.venv/lmms/
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
 .PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu \
-	findings test-lmms docs setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos \
+	findings test-lmms docs dist setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos \
 	photos-findings clean paper paper-dry test-lmms-tasks
 .DEFAULT_GOAL := demo
 
@@ -153,6 +153,21 @@ photos-findings: .venv/photos  ## the verdict on models of photos: choices of al
 package-photos: .venv/photos  ## put a trained model of photos into packages/wordsight-photos, and measure its 8 bits
 	cd training/photos && ../../$(BIN)/python package.py ../build/photos/answer-$(RECIPE)-$(SEED).pt && \
 		../../$(BIN)/python tower_bits.py $(abspath $(PHOTOS)) ../build/photos/answer-$(RECIPE)-$(SEED).pt
+
+# Isolated from the sources: what is tried is what a user would install, and `wordsight` is run in a folder of its own.
+dist:  ## build wheel and sdist into build/dist, install each in an empty environment, and run the demo with the wheel
+	rm -rf build/dist
+	$(PYTHON) -m venv build/dist/tools
+	build/dist/tools/bin/python -m pip install --disable-pip-version-check -q build
+	build/dist/tools/bin/python -m build --outdir build/dist
+	@test -z "$$(find build/dist -maxdepth 1 -name '*.whl' -size +24M)" || { echo "the wheel has more than 25 MB"; exit 1; }
+	for made in wheel:whl sdist:tar.gz; do \
+		$(PYTHON) -m venv build/dist/$${made%:*} && build/dist/$${made%:*}/bin/python -m pip install --disable-pip-version-check -q \
+			-c constraints.txt build/dist/*.$${made#*:} || exit 1; \
+		(cd build/dist && $${made%:*}/bin/wordsight info demo) || exit 1; \
+	done
+	cd build/dist && wheel/bin/wordsight demo
+	@ls -l build/dist/*.whl build/dist/*.tar.gz
 
 setup: .venv/installed
 

@@ -111,7 +111,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.tasks.base import Example as Example
     from wordsight.tasks.base import Task as Task
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _MODULES = {
     "Answer": "wordsight.models.chat",
