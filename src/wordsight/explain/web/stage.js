@@ -24,7 +24,7 @@ class Stage {
     const data = this.record.panels[number];
     const crop = data.crops.find((one) => one.crop === cropNumber) ?? data.crops[0];
     const [left, top, right, bottom] = data.extent;
-    Object.assign(this, { number, data });
+    Object.assign(this, { number, data, crop });
     this.element.style.setProperty("--shape", (data.width * (right - left)) / (data.height * (bottom - top)));
     if (this.picture.src !== data.picture) this.picture.src = data.picture;
     this.picture.alt = `${data.title}, the picture under the tokens`;
