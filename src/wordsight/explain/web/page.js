@@ -68,9 +68,13 @@ function about() {
     : "Neighbors that say the same word are merged.";
 }
 
+/** A color of the page's palette. */
+function color(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
 /** How tokens are to be painted on the stage of a pruner: see Stage.paint. */
 function tokenStyle(number = shown()) {
-  const page = getComputedStyle(document.documentElement), color = (name) => page.getPropertyValue(`--${name}`).trim();
   const strength = at("strength").value / 100, map = coloring(), own = state.layer === "kept" ? kept[number] : undefined;
   const values = state.layer === "votes" ? currentVotes() : record.tokens.values[state.layer];
   const [mark, label, halo] = ["mark", "label", "halo"].map(color);
@@ -332,7 +336,6 @@ function chooseShare(wantedShare) {
 }
 
 function save() {
-  const page = getComputedStyle(document.documentElement), color = (name) => page.getPropertyValue(`--${name}`).trim();
   const lines = ["asked", "answered", "finding"].map((id) => at(id).textContent);
   savePicture(seen().map(([stage]) => stage), lines, { paper: color("paper"), text: color("text") });
 }
