@@ -105,6 +105,13 @@ def test_a_terminal_gets_lines_that_are_wrapped_between_words(stream, lines, mon
     assert " ".join(written) == text
 
 
+def test_a_command_that_may_be_copied_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "10")
+    common.say_unwrapped("vllm serve model --port 8001")
+    assert sys.stderr.getvalue() == "vllm serve model --port 8001\n"
+
+
 def test_a_shell_completes_commands():
     program = "import sys; sys.argv = ['wordsight']; from wordsight.cli import main; main()"
     asked = {"_WORDSIGHT_COMPLETE": "complete_bash", "COMP_WORDS": "wordsight pru", "COMP_CWORD": "1"}

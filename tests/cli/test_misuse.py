@@ -226,6 +226,8 @@ MISUSES = [
     ((*ASK, "--frob"), "--frob"),
     (("compare", "--task", "scenes"), "pruner"),
     (("compare", "--from-lmms", "logs", "--keep", "0.2"), "reads what lmms-eval has measured"),
+    (("compare", "--from-lmms", "logs", "--device", "cpu"), "reads what lmms-eval has measured"),
+    (("compare", "--from-lmms", "logs", "--actors", "2"), "reads what lmms-eval has measured"),
     (("compare", "--from-lmms", "logs"), "logs has no results of lmms-eval"),
 ]
 

@@ -95,6 +95,8 @@ def test_what_is_exported_stands_where_a_spec_does(run, folder, monkeypatch):
     assert Pruner.load("deep/choice.json") == pruners.make("deep/choice.json") == Uniform(keep=0.1)
     code, out, _ = run("ask", "0.png", "what is it?", "--pruner", "deep/choice.json", "--json")
     assert (code, json.loads(out)["tokens_kept"]) == (0, 14)
+    _, _, err = run("ask", "0.png", "what is it?", "--pruner", "deep/choice.json", "--keep", "0.5", "--json")
+    assert err == "note: keep=0.1 of 'uniform:keep=0.1,positions=original' is not used: --keep 0.5 holds\n"
 
 
 def test_nothing_is_exported_where_there_is_nothing_to_choose(run, folder):

@@ -350,6 +350,9 @@ def test_the_crops_of_a_picture_can_be_switched(opened):
     assert corner["x"] + corner["width"] == pytest.approx(stage["x"] + stage["width"], abs=2)
     assert corner["width"] == pytest.approx(stage["width"] / 6, abs=2)
     assert "4 rows and 6 columns" in view.get_attribute("[role=grid]", "aria-label")
+    view.evaluate("location.hash = 'crop=7'")
+    until(view, "state.crop === 7")
+    assert view.input_value("#crop") == "0", "which is shown where there is no such crop"
 
 
 def test_the_page_opens_on_what_is_kept_and_says_what_it_costs(opened, file, record):
@@ -408,6 +411,24 @@ def test_the_address_leads_back_to_what_was_seen(opened, file):
     assert view.locator("#methods input:checked").get_attribute("value") == "1"
 
 
+def test_the_address_has_the_threshold_of_the_pruner_that_is_shown(opened, file):
+    view = opened(file)
+    slide(view, "threshold", "731")
+    until(view, "location.hash.includes('threshold=')")
+    view.click("#methods input[value='1']")
+    until(view, "location.hash.includes('pruner=')")
+    assert "threshold=" not in view.evaluate("location.hash")
+    view.click("#methods input[value='0']")
+    until(view, "location.hash.includes('threshold=')")
+
+
+def test_on_a_desk_the_pruners_are_in_sight_whatever_is_said_of_a_token(opened, file):
+    view = opened(file)
+    view.locator("[data-token='109']").click()
+    panel = view.locator("#keeping").bounding_box()
+    assert panel["y"] + panel["height"] < DESK["height"]
+
+
 def test_a_search_leads_from_token_to_token(opened, file, record):
     view = opened(file)
     pigs = [i for i, words in enumerate(record["tokens"]["words"]) if words[0][0] == "pig"]
@@ -449,6 +470,9 @@ def test_a_tour_of_five_steps_is_walked_by_keyboard(opened, file):
     view.keyboard.press("Enter")
     assert view.locator("#tour").count() == 0
     assert view.evaluate("document.activeElement.id") == "tour-start"
+    for _ in range(2):
+        view.click("#tour-start")
+        assert view.locator("#tour").count() == 1
 
 
 def test_a_measure_is_explained_where_it_is_pointed_at_or_focused(opened, file, record):

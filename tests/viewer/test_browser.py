@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "browser"
 PICTURES = Path(wordsight.demo.__file__).parent / "pictures"
 GARDEN, NIGHT = PICTURES / "garden.png", PICTURES / "night.png"
-QUESTION = "how many flowers are in the image?"
+QUESTION = next(iter(wordsight.demo.QUESTIONS[GARDEN.name]))
 PHONE, DESK = {"width": 360, "height": 640}, {"width": 1280, "height": 900}
 VIEWS = {
     "desk-light": (DESK, "light"),

@@ -244,9 +244,11 @@ def quiet(*, bars: bool = False) -> None:
 def make_pruner(spec: str, **budget: Any) -> Pruner | None:
     """The pruner of a SPEC with this budget, `keep` or `tokens`, if one is given; None for "none"."""
     from wordsight import pruners
+    from wordsight.pruners.choice import spec_of
 
     if spec == "none":
         return None
+    spec = spec_of(spec)
     method = pruners.make(spec)
     for name, value in budget.items():
         note_unused_budget(spec, f"--{name} {value} holds")
@@ -413,12 +415,16 @@ def say_skipped(reasons: dict[str, str]) -> None:
 
 def say(text: str) -> None:
     """A line beside the result, on stderr, if anybody can read it there; for a terminal wrapped at words."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        text = fill(text, get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+    say_unwrapped(text)
+
+
+def say_unwrapped(text: str) -> None:
+    """The same as it is, as a command that may be copied from there."""
     if sys.stderr is None:  # print would take stdout instead
         return
     with suppress(OSError):
-        if sys.stderr.isatty():
-            width = get_terminal_size().columns
-            text = fill(text, width, break_long_words=False, break_on_hyphens=False)
         print(text, file=sys.stderr, flush=True)
 
 

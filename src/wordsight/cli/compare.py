@@ -22,6 +22,7 @@ from wordsight.cli.common import (
     Show,
     as_part,
     budgets,
+    load_options,
     load_vlm,
     make_pruner,
     print_json,
@@ -101,7 +102,8 @@ def compare(
     from wordsight.evaluation.result_cache import cache_folder
 
     if from_lmms:
-        measuring = (task, pruner, keep, tokens, limit, pictures, timing, model, part, ray)
+        measured_on = (model, part, ray, actors, num_gpus_per_actor, load != load_options())
+        measuring = (task, pruner, keep, tokens, limit, pictures, timing, *measured_on)
         _print(_from_lmms(from_lmms, reference, out, report, measuring), show, as_json=as_json)
         return
     if not task or not pruner:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typing_extensions import TypedDict
 
-from wordsight.cli.common import MODEL, SPEC, AsJson, print_json, print_text, say
+from wordsight.cli.common import MODEL, SPEC, AsJson, print_json, print_text, say_unwrapped
 
 FORMAT = 1
 
@@ -60,6 +60,6 @@ def serve(
     if dry_run:
         return
     if not as_json:
-        say(shlex.join(command))
+        say_unwrapped(shlex.join(command))
     sys.stdout.flush()
     os.execv(command[0], command)

@@ -35,7 +35,7 @@ def lost_words(kept: Sequence[int], said: Sequence[str | None]) -> list[str]:
 
 def _loss(lost: Sequence[str]) -> str:
     if not lost:
-        return "no word is lost"
+        return "no word that several tokens say is lost"
     named = [f"“{word}”" for word in lost[:NAMED]]
     others = [f"{len(lost) - NAMED} more"] if len(lost) > NAMED else []
     *first, last = named + others

@@ -50,6 +50,11 @@ class Method {
     return Math.max(1, number);
   }
 
+  /** The threshold that the reader has set, or null. */
+  chosenLimit() {
+    return this.limit === this.threshold.value ? null : this.limit;
+  }
+
   /** What was kept, of all tokens, and what decided if it was not the share chosen. */
   keptText({ tokens, by, keep }) {
     const reason = { share: "", threshold: ", by threshold", nearest: `, computed at ${percent(keep ?? 0)}` }[by];

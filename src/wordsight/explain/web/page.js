@@ -68,9 +68,13 @@ function about() {
     : "Neighbors that say the same word are merged.";
 }
 
+/** A color of the page's palette. */
+function color(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
 /** How tokens are to be painted on the stage of a pruner: see Stage.paint. */
 function tokenStyle(number = shown()) {
-  const page = getComputedStyle(document.documentElement), color = (name) => page.getPropertyValue(`--${name}`).trim();
   const strength = at("strength").value / 100, map = coloring(), own = state.layer === "kept" ? kept[number] : undefined;
   const values = state.layer === "votes" ? currentVotes() : record.tokens.values[state.layer];
   const [mark, label, halo] = ["mark", "label", "halo"].map(color);
@@ -114,7 +118,7 @@ function showAll() {
 
 function showPicture() {
   for (const [stage] of seen()) stage.show(state.picture, state.crop);
-  at("crop").value = state.crop ?? record.panels[state.picture].crops[0].crop;
+  at("crop").value = stages[0].crop.crop;
   at("frame").value = state.picture;
   at("frame").setAttribute("aria-valuetext", record.panels[state.picture].title);
   at("title").textContent = record.panels[state.picture].title;
@@ -137,6 +141,7 @@ function showLayer() {
 
 /** Decide anew what is kept, and show it wherever it shows. */
 function showKept() {
+  state.threshold = methods[shown()]?.chosenLimit() ?? null;
   kept = methods.map((method) => {
     const choice = method.kept(share()), has = new Uint8Array(count);
     for (const token of choice.tokens) has[token] = 1;
@@ -293,7 +298,8 @@ function buildSearch() {
 }
 
 function buildStrip() {
-  at("pictures").hidden = pictures.length < 2;
+  if (pictures.length < 2) return;
+  at("pictures").hidden = false;
   at("frame").max = pictures.length - 1;
   at("frame").addEventListener("input", () => set({ picture: Number(at("frame").value) }));
   at("strip").replaceChildren(...record.panels.map(({ picture, title }, i) => {
@@ -317,7 +323,7 @@ function buildMethods() {
   at("keep").addEventListener("input", () => chooseShare(Number(at("keep").value)));
   at("threshold").addEventListener("input", () => {
     const method = methods[shown()], [low, high] = method.ends;
-    method.limit = state.threshold = low + ((high - low) * at("threshold").value) / 1000;
+    method.limit = low + ((high - low) * at("threshold").value) / 1000;
     showKept();
   });
 }
@@ -325,13 +331,11 @@ function buildMethods() {
 /** A share of the tokens is wanted: no threshold decides any more. */
 function chooseShare(wantedShare) {
   state.keep = wantedShare;
-  state.threshold = null;
   for (const method of methods) method.limit = null;
   showKept();
 }
 
 function save() {
-  const page = getComputedStyle(document.documentElement), color = (name) => page.getPropertyValue(`--${name}`).trim();
   const lines = ["asked", "answered", "finding"].map((id) => at(id).textContent);
   savePicture(seen().map(([stage]) => stage), lines, { paper: color("paper"), text: color("text") });
 }

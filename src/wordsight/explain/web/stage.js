@@ -24,7 +24,7 @@ class Stage {
     const data = this.record.panels[number];
     const crop = data.crops.find((one) => one.crop === cropNumber) ?? data.crops[0];
     const [left, top, right, bottom] = data.extent;
-    Object.assign(this, { number, data });
+    Object.assign(this, { number, data, crop });
     this.element.style.setProperty("--shape", (data.width * (right - left)) / (data.height * (bottom - top)));
     if (this.picture.src !== data.picture) this.picture.src = data.picture;
     this.picture.alt = `${data.title}, the picture under the tokens`;
@@ -147,26 +147,34 @@ class Stage {
   write(pen, word, [left, top, right, bottom], { label, halo, mark, isStruck }) {
     const ratio = window.devicePixelRatio || 1, x = (left + right) / 2, y = (top + bottom) / 2;
     if (x < 0 || y < 0 || x > this.canvas.width || y > this.canvas.height) return;
-    let size = Math.min((bottom - top) * .6, LARGEST * ratio);
-    if (size < SMALLEST * ratio) return;
-    pen.font = `600 ${size}px system-ui, sans-serif`;
-    let wide = pen.measureText(word).width;
-    const room = right - left - 4;
-    if (wide > room) {
-      size *= room / wide;
-      wide = room;
-    }
+    const wide = widthOf(pen, word), room = right - left - 4;
+    const size = Math.min((bottom - top) * .6, LARGEST * ratio, room / wide);
     if (size < SMALLEST * ratio) return;
     Object.assign(pen, {
-      font: `600 ${size}px system-ui, sans-serif`, textAlign: "center", textBaseline: "middle", lineJoin: "round",
+      font: fontOf(size), textAlign: "center", textBaseline: "middle", lineJoin: "round",
       lineWidth: size / 4, strokeStyle: halo, fillStyle: label,
     });
     pen.strokeText(word, x, y);
     pen.fillText(word, x, y);
     if (!isStruck) return;
     pen.fillStyle = mark;
-    pen.fillRect(x - wide / 2 - 2 * ratio, y - ratio, wide + 4 * ratio, 2 * ratio);
+    pen.fillRect(x - size * wide / 2 - 2 * ratio, y - ratio, size * wide + 4 * ratio, 2 * ratio);
   }
+}
+
+function fontOf(size) {
+  return `600 ${size}px system-ui, sans-serif`;
+}
+
+const widths = new Map();
+
+/** How wide a word is, per pixel of its height: measured once, as every move of a slider writes all words anew. */
+function widthOf(pen, word) {
+  if (!widths.has(word)) {
+    pen.font = fontOf(LARGEST);
+    widths.set(word, pen.measureText(word).width / LARGEST);
+  }
+  return widths.get(word);
 }
 
 const grays = new WeakMap();

@@ -2,6 +2,7 @@
 
 /** Start the tour of steps `{ at, text, act }`: an id to outline, what is said, and what is done before. */
 function startTour(steps) {
+  document.getElementById("tour")?.remove();
   const box = make("dialog", { id: "tour", "aria-label": "Tour" });
   const outline = (id) => {
     document.querySelector(".toured")?.classList.remove("toured");
