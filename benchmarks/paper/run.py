@@ -49,7 +49,7 @@ class Suite:
 
     @property
     def results(self) -> str:
-        return f"{self.name.lower()}.json"
+        return results_name(self.name)
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ def main(
         given = json.loads(path.read_text()) | ({"pruner": pruner} if pruner else {})
         experiments[path.stem] = Experiment(**given | ({"keep": keep} if keep else {}))
     chosen = {name: experiments[name] for name in models or experiments}
-    suites = [
-        resolved(each, pictures or None)
-        for each in json.loads((HERE / "suites.json").read_text())
-        if not suite or each["suite"] in suite
-    ]
+    listed = json.loads((HERE / "suites.json").read_text())
+    asked = [each for each in listed if not suite or each["suite"] in suite]
+    for place in [OUT / name / results_name(each["suite"]) for name in chosen for each in asked]:
+        check_pictures(place, pictures or None)
+    suites = [resolved(each, pictures or None) for each in asked]
     for name, experiment in chosen.items():
         tell_cost(name, experiment, suites)
     for name, experiment in chosen.items():
@@ -99,6 +99,20 @@ def main(
     with replacing(OUT / "table.md") as draft:
         draft.write_text(text)
     print(text)
+
+
+def results_name(suite: str) -> str:
+    """Of the file of a suite."""
+    return f"{suite.lower()}.json"
+
+
+def check_pictures(results: Path, pictures: int | None) -> None:
+    """Ends if the suite is finished, on another number of pictures: one table has one number."""
+    before = results.exists() and Results.load(results).asked
+    if before and before["pictures"] != pictures:
+        raise SystemExit(
+            f"{results} is not of as many pictures: say --pictures {before['pictures'] or 0}, or delete it"
+        )
 
 
 def resolved(suite: dict[str, Any], pictures: int | None) -> Suite:

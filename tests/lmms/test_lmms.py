@@ -124,6 +124,7 @@ def test_a_run_that_ends_exits_with_one_sentence(tasks):
         (f"{LLAVA}", "pruner=SPEC"),
         (f"{LLAVA},pruner=divprun", "did you mean 'divprune'"),
         (f"{LLAVA},pruner=divprune,keep=2", "keep must be"),
+        (f"{LLAVA},pruner=divprune,keep=some", "keep must be"),
         (f"{LLAVA},pruner=divprune,keep=0.2,tokens=3", "one of the two"),
         (f"{LLAVA},pruner=none,keep=0.2", "leave it out beside pruner=none"),
         (f"{LLAVA},pruner=divprune:keep=0.2,positions=contiguous", "positions is no argument.*quotes"),

@@ -14,6 +14,7 @@ pytest.importorskip("lmms_eval")
 from wordsight import tasks
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
+from wordsight.tasks import lmms
 
 ROOT = Path(__file__).parents[2]
 SUITES = json.loads((ROOT / "benchmarks/paper/suites.json").read_text())
@@ -71,6 +72,39 @@ def test_f1_is_that_of_yes_and_accuracy_a_mean():
     examples = accuracy.first(None)
     assert accuracy.aggregate(examples, ["yes"] * len(examples)) is None
     assert [accuracy.score(each, "yes") for each in examples].count(1.0) * 2 == len(examples)
+
+
+BY_KIND = """
+task: by_kind
+dataset_path: lmms-lab-encoder/POPE
+test_split: test
+output_type: generate_until
+doc_to_visual: !function lmms_eval.tasks.pope.utils.pope_doc_to_visual
+doc_to_text: "{{question}}"
+doc_to_target: answer
+process_results: !function by_kind.process_results
+metric_list:
+  - metric: by_kind
+    aggregation: !function by_kind.aggregate
+    higher_is_better: true
+score_key: score
+"""
+MEAN_OVER_KINDS = """
+from statistics import fmean
+def process_results(doc, results):
+    return {"by_kind": {"kind": int(doc["id"]) < 6, "score": float(results[0] == doc["answer"])}}
+def aggregate(results):
+    kinds = {each["kind"] for each in results}
+    return fmean(fmean(each["score"] for each in results if each["kind"] == kind) for kind in kinds)
+"""
+
+
+def test_a_mean_over_categories_is_known_as_such_though_the_first_documents_are_of_one(tmp_path, monkeypatch):
+    (tmp_path / "by_kind.yaml").write_text(BY_KIND)
+    (tmp_path / "by_kind.py").write_text(MEAN_OVER_KINDS)
+    monkeypatch.setattr(lmms, "TRIED", 6)
+    task = tasks.make(f"lmms:by_kind,include_path={tmp_path}")
+    assert together(task, lambda example: example.answer if example.index >= 6 else "") == 0.5
 
 
 def test_questions_about_one_picture_are_together():

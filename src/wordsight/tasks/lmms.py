@@ -11,15 +11,15 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import islice
 from math import isclose
+from random import Random
 from statistics import fmean
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -36,7 +36,7 @@ from wordsight.tasks.scoring import score
 NEW_TOKENS = 1024  # of an answer, where a task has no number of its own; as in lmms-eval's models
 PLACE = "<image>"
 EDGES = re.compile(r"^(?:\s*<image>)+\s*|\s*(?:<image>\s*)+$")
-TRIED = 24  # documents that show whether an aggregation is a mean
+TRIED, TRIES = 24, 4  # documents that show whether an aggregation is a mean, and how often
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,16 @@ class Lmms(Task):
         return int(self._task.config.generation_kwargs.get("max_new_tokens", NEW_TOKENS))
 
     def examples(self) -> Iterator[Example]:
-        yield from _together(self._documents(None))
+        yield from _together(self._documents(self._places))
 
     def first(self, limit: int | None, pictures: int | None = None) -> list[Example]:
         """The first `limit` documents, of them those about the first `pictures` pictures.
 
         Raises UsageError if the task cannot score them, as one that counts pairs cannot score half of one.
         """
-        found = _together(self._documents(limit))
-        names = list(dict.fromkeys(example.picture_id for example in found))[:pictures]
-        examples = [example for example in found if example.picture_id in set(names)]
+        found = _together(self._documents(self._places[:limit]))
+        names = set(list(dict.fromkeys(example.picture_id for example in found))[:pictures])
+        examples = [example for example in found if example.picture_id in names]
         if examples:
             self._aggregated([self._result(example, example.answer) for example in examples])
         return examples
@@ -118,10 +118,16 @@ class Lmms(Task):
     def _metric(self) -> str:
         return self.metric or next(iter(self._task.aggregation()))
 
-    def _documents(self, limit: int | None) -> Iterator[Document]:
-        """Those of the first `limit` that the metric is of."""
-        task = self._task
-        for index, document in enumerate(islice(task.eval_docs_no_media, limit)):
+    @property
+    def _places(self) -> range:
+        """The numbers of all documents."""
+        return range(len(self._task.eval_docs_no_media))
+
+    def _documents(self, places: Iterable[int]) -> Iterator[Document]:
+        """Those at these places that the metric is of."""
+        task, documents = self._task, self._task.eval_docs_no_media
+        for index in places:
+            document = documents[index]
             target = task.doc_to_target(document)
             answers = tuple(map(str, target)) if isinstance(target, list) else (str(target),)
             if self._metric not in _results(task, document, answers[0]):
@@ -154,6 +160,15 @@ class Lmms(Task):
                 value = self._aggregated([result])
         return float(value) if isinstance(value, (int, float)) and 0 <= value <= 1 else None
 
+    def _is_mean_of(self, results: list[Any]) -> bool:
+        """Whether these score together the mean of what they score alone; not so if one has no score."""
+        scores = [score for each in results if (score := self._own_score(each)) is not None]
+        if not scores or len(scores) < len(results):
+            return False
+        with suppress(UsageError):  # there is none of a few answers
+            return isclose(self._aggregated(results), fmean(scores))
+        return False
+
     def _aggregated(self, results: list[Any]) -> float:
         aggregation = self._task.aggregation()[self._metric]
         try:
@@ -170,18 +185,17 @@ class Lmms(Task):
 
 @lru_cache
 def _is_mean(name: str, metric: str, include_path: str | None) -> bool:
-    """Whether the aggregation is the mean of the scores of single questions, by a few documents of which two
-    in three are answered right.
+    """Whether the aggregation is the mean of the scores of single questions, by a few documents of which some
+    are answered right. They are drawn from all: the first are often of one category, where a mean over
+    categories looks like one.
     """
-    task = Lmms(name=name, metric=metric, include_path=include_path)
-    documents = list(task._documents(TRIED))
-    results = [task._result(each, each.answer if i % 3 else "") for i, each in enumerate(documents)]
-    scores = [score for each in results if (score := task._own_score(each)) is not None]
-    if len(scores) < len(results):
-        return False
-    with suppress(UsageError):  # there is none of a few answers
-        return isclose(task._aggregated(results), fmean(scores))
-    return False
+    task, drawn = Lmms(name=name, metric=metric, include_path=include_path), Random(0)
+    places = drawn.sample(task._places, min(TRIED, len(task._places)))
+    documents = list(task._documents(sorted(places)))
+    return all(
+        task._is_mean_of([task._result(each, drawn.choice([each.answer, ""])) for each in documents])
+        for _ in range(TRIES)
+    )
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ def _pruner(given: dict[str, Any]) -> Pruner:
             "keeps all visual tokens, or pruner=blind, which keeps none"
         )
     if "keep" in budget:
-        budget |= {"keep": float(budget["keep"]), "tokens": None}
+        budget["tokens"] = None
     return replace(pruners.make(text), **budget)
 
 
