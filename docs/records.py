@@ -25,6 +25,7 @@ from wordsight.evaluation.results import ResultsRecord
 from wordsight.explain.record import ExplainRecord
 from wordsight.explain.token_table import ProbeRecord
 from wordsight.integrations.lmms_eval.record import LmmsSample
+from wordsight.models.domain import DomainRecord
 from wordsight.pruners.choice import PrunerChoice
 from wordsight.redundancy.codebook_config import CodebookFile, CodebookInfo
 from wordsight.redundancy.collecting import EvidencePart
@@ -66,6 +67,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "token_counts.wordsight in a log of lmms-eval": LmmsSample,
     "wordsight recommend": Recommendation,
     "wordsight recommend --export": PrunerChoice,
+    "domain.json of a model": DomainRecord,
     "wordsight analyze": Analysis,
     "wordsight info": ModelInfo,
     "wordsight demo": DemoRecord,

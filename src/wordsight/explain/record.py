@@ -42,8 +42,8 @@ from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.experiments import measure_tokens
 
-# Before 4, there was no truth and no finding. Before 3, a token that says nothing counted as saying its
-# likeliest word. Before 2, "maps" were "layers", "missing" was "absent", "selection" "how",
+# Before 4, there was no truth, no finding and no warning. Before 3, a token that says nothing counted as
+# saying its likeliest word. Before 2, "maps" were "layers", "missing" was "absent", "selection" "how",
 # the "value" of a threshold "own".
 FORMAT = 4
 KEEPS = (0.1, 0.2, 0.5)
@@ -82,6 +82,9 @@ class ExplainRecord(TypedDict):
     probe_question: Annotated[str, "the question to which words, confidence and divergences belong"]
     answer: Annotated[str, "with all tokens"]
     cut: Annotated[bool, "whether the answer would have gone on"]
+    warning: Annotated[
+        str | None, "if a picture is unlike those that the model was trained on, as far as its folder says"
+    ]
     truth: Annotated[list[str], "the answers that are right; none if that is not known"]
     right: Annotated[bool | None, "whether the answer is; null if the truth is not known"]
     panels: Annotated[list[PanelRecord], "one per picture or frame"]
@@ -192,6 +195,7 @@ def explain_tokens(
         "probe_question": probe.QUESTION,
         "answer": choices["answer"],
         "cut": choices["cut"],
+        "warning": vlm.domain.warning(prompt.visual) if vlm.domain else None,
         "truth": list(request.truth),
         "right": choices["right"],
         "panels": panels(media, tokens, request.names),

@@ -15,6 +15,7 @@ from transformers import StoppingCriteria
 from wordsight.errors import UsageError, shown
 from wordsight.media.inputs import Media, MediaInput
 from wordsight.models.conversation import Conversation, Message, Turn
+from wordsight.models.domain import Domain
 from wordsight.models.processing import Processed
 from wordsight.models.prompt import Prompt, PromptPruner
 from wordsight.models.tokens import VisualTokens
@@ -27,7 +28,8 @@ class Answer:
     tokens_kept is a mean over layers where some of them read more tokens than others. `cut` is an answer that
     would have gone on, beyond its max_new_tokens. Times are wall-clock milliseconds; prefill and decode are
     those of the batch in which it was answered. On a GPU, where work is queued, they say when it was: measure
-    there with a profiler.
+    there with a profiler. `warning` is a sentence if a picture is unlike those that the model was trained on,
+    as far as its folder says what those were like (`VLM.domain`).
     """
 
     text: str
@@ -38,6 +40,7 @@ class Answer:
     prefill_ms: float
     decode_ms: float
     cut: bool = False
+    warning: str | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -45,16 +48,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class PreparedPrompt:
-    """A pruned prompt, how many visual tokens it had, and what it took, in seconds."""
+    """A pruned prompt, how many visual tokens it had, what it took, in seconds, and the answer's warning."""
 
     prompt: Prompt
     total: int
     vision: float
     selection: float
+    warning: str | None = None
 
 
 class ChatModel(Protocol):
     """What a chat needs of a `VLM`."""
+
+    @property
+    def domain(self) -> Domain | None: ...
 
     def process(self, conversation: Conversation, *, new_tokens: int | None) -> Processed: ...
 
@@ -126,7 +133,9 @@ class Chat:
         if self._kept is None or (self.pruner and self.pruner.reads_question):
             self._kept = self.pruner.prune(prompt.visual) if self.pruner else prompt.visual
         kept = self.pruner.apply(prompt, self._kept) if self.pruner else prompt
-        return PreparedPrompt(kept, len(prompt.visual), encoded - began, perf_counter() - encoded)
+        took = encoded - began, perf_counter() - encoded
+        warning = self.vlm.domain.warning(prompt.visual) if self.vlm.domain else None
+        return PreparedPrompt(kept, len(prompt.visual), *took, warning)
 
     def _conversation(self, question: str) -> Conversation:
         """All that was said, and this question."""

@@ -29,6 +29,7 @@ from wordsight.models.cascade import Beginning, can_cascade, last_token_only, re
 from wordsight.models.chat import Answer, Chat, PreparedPrompt, TokenClock, check_pruner, closes_gaps
 from wordsight.models.context import PromptLength, check_length
 from wordsight.models.conversation import Conversation, Message, Turn
+from wordsight.models.domain import Domain
 from wordsight.models.failures import as_model_error
 from wordsight.models.families import Family, family
 from wordsight.models.families.base import Size
@@ -43,7 +44,7 @@ from wordsight.models.layer_hooks import (
     read_beginning,
     tokens_read,
 )
-from wordsight.models.load_options import NEW_TOKENS, LoadOptions
+from wordsight.models.load_options import NEW_TOKENS, LoadOptions, source_of
 from wordsight.models.loading import load
 from wordsight.models.memory import GIB, PassMemory, free_pass_bytes, row_bytes
 from wordsight.models.offloading import input_device, on_device, onloaded
@@ -88,7 +89,7 @@ class VLM:
     pass_tokens bounds how many tokens, past their shared beginning, one forward pass of `logits` reads, and
     how many prompts are given to `generate` at a time; pass_bytes, about how many bytes they take beside the
     model. Both change nothing but last digits. options are those it was loaded with; of generation, they hold
-    for answers.
+    for answers. domain tells pictures that it knows from others, if its folder has a domain.json.
     """
 
     model: PreTrainedModel
@@ -98,6 +99,7 @@ class VLM:
     options: LoadOptions = field(default_factory=LoadOptions)
     pass_bytes: int = 4 * GIB
     family: Family = field(init=False)
+    domain: Domain | None = field(default=None, init=False, repr=False)
     _is_loaded: bool = field(default=False, init=False, repr=False)
     _is_told: bool = field(default=False, init=False, repr=False)
     _memory: PassMemory = field(init=False, repr=False)
@@ -153,6 +155,7 @@ class VLM:
         room = options.pass_bytes or free_pass_bytes(model.device)
         vlm = cls(model, processor, name, options=options, pass_bytes=room)
         vlm._is_loaded = True
+        vlm.domain = Domain.of_folder(source_of(name))
         return vlm
 
     @property
@@ -675,7 +678,8 @@ class VLM:
                 round(1000 * span, 3) for span in (one.vision, one.selection, *spans)
             )
             kept = round(tokens_read(self.model, one.prompt), 1)
-            answers.append(Answer(said.text, one.total, kept, vision, selection, prefill, decode, said.cut))
+            times = vision, selection, prefill, decode
+            answers.append(Answer(said.text, one.total, kept, *times, said.cut, one.warning))
         return answers
 
     def chat(

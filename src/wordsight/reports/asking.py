@@ -21,6 +21,9 @@ class AnswerRecord(TypedDict):
     question: str
     answer: str
     cut: Annotated[bool, "whether the answer would have gone on, beyond its most tokens"]
+    warning: Annotated[
+        str | None, "if a picture is unlike those that the model was trained on, as far as its folder says"
+    ]
     tokens_total: int
     tokens_kept: Annotated[float, "mean over layers, where some of them read more than others"]
     vision_ms: float
@@ -70,6 +73,7 @@ def _answer_record(question: str, answer: Answer) -> AnswerRecord:
         "question": question,
         "answer": answer.text,
         "cut": answer.cut,
+        "warning": answer.warning,
         "tokens_total": answer.tokens_total,
         "tokens_kept": answer.tokens_kept,
         "vision_ms": answer.vision_ms,
