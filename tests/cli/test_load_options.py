@@ -3,6 +3,7 @@
 import json
 import sys
 from inspect import signature
+from typing import get_args
 
 import pytest
 from transformers.utils import logging
@@ -27,6 +28,14 @@ COMMANDS = [
     cli.codebook.inspect,
 ]
 SHARED = signature(load_options, eval_str=True).parameters
+
+
+@pytest.mark.parametrize("name", sorted(SHARED.keys() - {"device_map", "quantization", "adapter"}))
+def test_the_help_says_what_holds_where_an_option_is_left_out(name):
+    """Those that are not here are of what is not done by default."""
+    parameter = SHARED[name]
+    (option,) = get_args(parameter.annotation)[1:]
+    assert parameter.default is not None or "by default" in option.help
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 import json
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -101,8 +103,35 @@ def test_letting_others_in_is_warned_about(run, stopped):
     assert serving.startswith("serving on http://127.0.0.1:")
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def leave_at_any_point(port):
+    """Send parts of requests, or what is none, and end the connection: by a reset, by a close, or not at all;
+    those are returned.
+    """
+    head = b"GET /files/view.js HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    body = b"Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: 99\r\n\r\n--edge\r\n"
+    post = b"POST /explain HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    junk = (
+        b"\x16\x03\x01\x02",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    )
+    held = []
+    for sent in (b"", head, (head + b"\r\n") * 50, post + body, *junk[:2], head + junk[2]):
+        for end in ("reset", "close", "none"):
+            client = socket.create_connection(("127.0.0.1", port), timeout=30)
+            client.sendall(sent)
+            if end == "reset":
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if end != "none":
+                client.close()
+            else:
+                held.append(client)
+    return held
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_serves_as_a_program_until_it_is_interrupted(sign):
+    """Whatever clients do, the terminal stays empty."""
     command = [sys.executable, "-W", "error", "-m", "wordsight", "view", "--port", "0"]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with program:
@@ -111,7 +140,11 @@ def test_it_serves_as_a_program_until_it_is_interrupted(sign):
         url = first.removeprefix("serving on ").partition(",")[0]
         with urllib.request.urlopen(f"{url}/health") as answer:
             assert json.load(answer)["model"] == "demo"
+        held = leave_at_any_point(int(url.rpartition(":")[2]))
+        time.sleep(0.2)
         program.send_signal(sign)
         out, err = program.communicate(timeout=30)
+    for client in held:
+        client.close()
     assert (out, err) == ("", "")
     assert program.returncode == 0

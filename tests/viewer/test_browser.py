@@ -169,6 +169,59 @@ def test_pictures_are_dropped_and_removed_again(opened, site):
     assert view.inner_text("#status") == "Choose a picture or a video first."
 
 
+def test_the_pictures_of_a_folder_are_chosen_by_name_and_no_more_than_a_question_takes(
+    opened, site, tmp_path
+):
+    (tmp_path / "in").mkdir()
+    for name in [".hidden.png", "notes.txt", *(f"in/{number:02}.PNG" for number in range(20)), "b.png"]:
+        shutil.copy(GARDEN, tmp_path / name)
+    view = opened(site)
+    view.set_input_files("#folder", tmp_path)
+    assert view.locator("#chosen li span").all_inner_texts() == ["b.png", *(f"{i:02}.PNG" for i in range(15))]
+    assert view.inner_text("#status") == "16 of 21 files chosen: a question takes no more."
+    (tmp_path / "empty").mkdir()
+    shutil.move(tmp_path / "notes.txt", tmp_path / "empty")
+    view.set_input_files("#folder", tmp_path / "empty")
+    assert view.inner_text("#status") == "There is no picture or video in this folder."
+
+
+def test_a_link_is_typed_dropped_or_pasted(opened, site):
+    """To a picture of the server itself."""
+    view = opened(site)
+    view.fill("#link", "http://127.0.0.1:1/x.png")
+    view.press("#link", "Enter")
+    view.wait_for_selector("#status.error:has-text('cannot fetch')")
+    view.fill("#link", f"{site.url}/files/night.png")
+    view.press("#link", "Enter")
+    view.wait_for_selector("#chosen li:has-text('night.png')")
+    for kind, data in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+        view.click("#chosen button")
+        view.evaluate(
+            """([url, kind, data]) => {
+              const given = new DataTransfer();
+              given.setData("text/plain", url);
+              const Kind = kind === "drop" ? DragEvent : ClipboardEvent;
+              const event = new Kind(kind, { [data]: given, bubbles: true });
+              document.getElementById("drop").dispatchEvent(event);
+            }""",
+            [f"{site.url}/files/garden.png", kind, data],
+        )
+        view.wait_for_selector("#chosen li:has-text('garden.png')")
+    view.fill("#question", QUESTION)
+    view.click("#send")
+    assert answer(view)[0] == fetched_record(site, view)["answer"]
+
+
+def test_the_page_of_an_answer_is_saved_as_one_file(opened, site):
+    view = opened(site)
+    ask(view, GARDEN)
+    with view.expect_download() as saved:
+        view.click("#save")
+    assert saved.value.suggested_filename == "wordsight.html"
+    page = site.send("GET", f"/jobs/{view.url.partition('#')[2]}/page")[2]
+    assert Path(saved.value.path()).read_bytes() == page
+
+
 def test_the_next_question_keeps_the_pictures_and_back_leads_to_the_one_before(opened, site):
     view = opened(site)
     first, frame = ask(view, GARDEN, question="is there a panda in the image?")
@@ -215,6 +268,19 @@ def test_progress_is_shown_and_announced_to_screen_readers(opened, serving):
         assert view.get_attribute("#bar", "aria-labelledby") == "status"
         may_go_on.release()
         assert answer(view)[0] == "asleep"
+        assert view.is_hidden("#bar")
+
+
+def test_a_question_is_canceled(opened, serving):
+    with held(serving) as (site, begun, may_go_on):
+        view = opened(site)
+        view.set_input_files("#media", [GARDEN])
+        view.click("#send")
+        begun.acquire()
+        view.click("#cancel")
+        may_go_on.release()
+        view.wait_for_selector("#status.error:has-text('canceled')")
+        assert view.is_hidden("#cancel")
         assert view.is_hidden("#bar")
 
 

@@ -6,7 +6,7 @@ import re
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import wordsight.demo
+from wordsight._utils.progress import subtasks
 from wordsight.explain.page import WEB, render_page
 from wordsight.explain.panels import pictures
 from wordsight.explain.record import ExplainRequest, explain_tokens
@@ -26,7 +27,7 @@ from wordsight.pruners.divprune import DivPrune
 from wordsight.reports.palette import css
 from wordsight.synthetic.scenes import render
 from wordsight.viewer import handler as handler_module
-from wordsight.viewer import server, uploads
+from wordsight.viewer import limits, server, uploads
 from wordsight.viewer.handler import ExplainResult, RequestHandler
 from wordsight.viewer.jobs import KEPT, WAITING
 from wordsight.viewer.server import FILES
@@ -180,13 +181,42 @@ def test_a_full_queue_is_busy_and_health_is_answered_meanwhile(served):
     may_go_on.release()
 
 
+def test_a_question_that_waits_is_canceled_at_once_and_one_at_work_at_its_next_pass(served):
+    begun, may_go_on, reached = threading.Event(), threading.Event(), []
+
+    def work(request):
+        for number in subtasks(range(3), 3):
+            reached.append(number)
+            begun.set()
+            may_go_on.wait()
+        return ExplainResult("yes", "{}", "")
+
+    site = served(work)
+    first, second = (site.ask(FILE)[1] for _ in range(2))
+    begun.wait()
+    canceled = json.loads(site.send("DELETE", f"/jobs/{second['id']}")[2])
+    assert (canceled["state"], site.get("/health")[1]["waiting"]) == ("canceled", 0)
+    assert json.loads(site.send("DELETE", f"/jobs/{first['id']}")[2])["state"] == "working"
+    may_go_on.set()
+    assert site.over(first)["state"] == "canceled"
+    assert site.get(f"/jobs/{first['id']}/page") == (409, {"error": "this question is canceled: canceled"})
+    third = site.over(site.ask(FILE)[1])
+    assert (third["state"], reached) == ("done", [0, 0, 1, 2])
+    assert json.loads(site.send("DELETE", f"/jobs/{third['id']}")[2]) == third
+
+
+def test_a_page_of_another_site_cannot_cancel_and_no_job_is_no_job(site):
+    assert site.send("DELETE", "/jobs/x", headers={"origin": "http://evil.example"})[0] == 403
+    assert site.send("DELETE", "/jobs/x")[0] == 404
+
+
 def test_health_says_who_is_there(site):
     status, health = site.get("/health")
     assert status == 200
     assert health.pop("wordsight") == wordsight.__version__
     assert health == {
         "format": 1, "status": "ok", "model": "made-up", "working": False, "waiting": 0, "room": 1 + WAITING,
-        "max_upload": MIB,
+        "max_upload": MIB, "max_files": 16, "takes_links": True,
     }  # fmt: skip
 
 
@@ -326,6 +356,58 @@ def test_questions_that_are_still_being_sent_take_room_too(served):
     while site.ask(FILE)[0] == 503:
         pass
     assert site.ask(FILE)[0] == 202
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /health HTTP/1.1\r\n",
+        b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n",
+    ],
+)
+def test_a_connection_on_which_no_request_ends_is_closed_in_time(served, monkeypatch, sent):
+    """However often a byte of it comes."""
+    monkeypatch.setattr(limits, "HEADERS", 0.5)
+    site = served(quick)
+    with socket.create_connection(("127.0.0.1", site.port), timeout=60) as client:
+        client.sendall(sent)
+        client.settimeout(0.1)
+        deadline = time.monotonic() + 10
+        with suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                with suppress(TimeoutError):
+                    if not client.recv(2**16):
+                        break
+                if sent:
+                    client.sendall(b"x")
+    assert time.monotonic() < deadline
+
+
+def test_a_request_in_time_is_answered_however_long_that_takes(served, monkeypatch):
+    monkeypatch.setattr(limits, "HEADERS", 0.2)
+
+    monkeypatch.setattr(server, "open_uploads", lambda files, question: time.sleep(0.6))
+    assert served(lambda request: None).ask(FILE)[0] == 202
+
+
+def test_a_body_that_comes_too_slowly_gives_its_place_to_others(served, monkeypatch):
+    monkeypatch.setattr(limits, "GRACE", 0.5)
+    site = served(quick)
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=60))
+            for _ in range(1 + WAITING)
+        ]
+        for client in clients:
+            client.sendall(
+                b"POST /explain HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+                b"Content-Type: multipart/form-data; boundary=edge\r\n\r\n--edge\r\n"
+            )
+        for client in clients:
+            assert client.recv(2**16).startswith(b"HTTP/1.1 408 ")
+        assert site.ask(FILE)[0] == 202
 
 
 def test_what_should_not_happen_is_reported_in_a_sentence_with_every_header(site, monkeypatch, caplog):

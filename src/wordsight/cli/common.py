@@ -20,7 +20,14 @@ import typer
 
 from wordsight._utils.records import json_text
 from wordsight.errors import UsageError, WordsightError, shown
-from wordsight.models.load_options import Dtype, GenerationOptions, LoadOptions, Quantization, named_values
+from wordsight.models.load_options import (
+    NEW_TOKENS,
+    Dtype,
+    GenerationOptions,
+    LoadOptions,
+    Quantization,
+    named_values,
+)
 
 if TYPE_CHECKING:
     from wordsight.integrations.ray import RayWorkers
@@ -174,30 +181,47 @@ def load_options(
         Quantization | None, typer.Option(help="of the language model", rich_help_panel=PANEL)
     ] = None,
     attention: Annotated[
-        str | None, typer.Option(help="as eager, sdpa or flash_attention_2", rich_help_panel=PANEL)
+        str | None,
+        typer.Option(
+            help="as eager, sdpa or flash_attention_2; transformers chooses by default", rich_help_panel=PANEL
+        ),
     ] = None,
     revision: Annotated[
-        str | None, typer.Option(help="a branch, tag or commit on the hub", rich_help_panel=PANEL)
+        str | None,
+        typer.Option(help="a branch, tag or commit on the hub; main by default", rich_help_panel=PANEL),
     ] = None,
     adapter: Annotated[
         str | None, typer.Option(help="a folder or hub name of peft, as of a LoRA", rich_help_panel=PANEL)
     ] = None,
     cache_dir: Annotated[
-        str | None, typer.Option(help="where files of the hub are kept", rich_help_panel=PANEL)
+        str | None,
+        typer.Option(help="where files of the hub are kept; HF_HUB_CACHE by default", rich_help_panel=PANEL),
     ] = None,
     memory: Annotated[
-        str | None, typer.Option(help="of a pass beside the model, as 4GB", rich_help_panel=PANEL)
+        str | None,
+        typer.Option(
+            help="of a pass beside the model, as 4GB; at most 4GiB by default", rich_help_panel=PANEL
+        ),
     ] = None,
     processor: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, as max_pixels=501760", rich_help_panel=PANEL)
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE, as max_pixels=501760; the checkpoint's by default", rich_help_panel=PANEL
+        ),
     ] = None,
     template: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE for the chat template, as enable_thinking=true", rich_help_panel=PANEL),
+        typer.Option(
+            help="NAME=VALUE for the chat template, as enable_thinking=true; false by default",
+            rich_help_panel=PANEL,
+        ),
     ] = None,
     generation: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE, as max_new_tokens=200 or temperature=0.7", rich_help_panel=PANEL),
+        typer.Option(
+            help=f"NAME=VALUE, as max_new_tokens=200 or temperature=0.7; {NEW_TOKENS} and 0 by default",
+            rich_help_panel=PANEL,
+        ),
     ] = None,
 ) -> LoadOptions:
     """What the command line says of how a model is loaded. A token is given as HF_TOKEN: what is in a command

@@ -9,16 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import takewhile
 from queue import SimpleQueue
+from traceback import extract_tb
 from typing import Any, Literal
 
 from wordsight._utils.progress import Progress, report_progress
 from wordsight.errors import WordsightError
+from wordsight.models.failures import known_reason
 
 WAITING = 4  # jobs behind the one that is being done
 KEPT = 16  # jobs that are kept
 PATIENCE = 5  # seconds for the job that is being done to notice the end
 
-State = Literal["waiting", "working", "done", "failed"]
+State = Literal["waiting", "working", "done", "failed", "canceled"]
 log = logging.getLogger(__name__)
 
 
@@ -31,12 +33,18 @@ class Forgotten(WordsightError):
 
 
 class Stopped(WordsightError):
-    """The server was stopped while a job was being done."""
+    """The server was stopped, or the job canceled, while it was being done."""
 
 
 def internal_error(error: Exception) -> str:
-    """What a client learns of an error that should not have happened: not where, nor with what data."""
-    return f"internal error ({type(error).__name__}); see the terminal that the server runs in"
+    """What a client learns of an error that should not have happened: not where, nor with what data. That is
+    logged in a line; the traceback is of level DEBUG.
+    """
+    where = extract_tb(error.__traceback__)[-1]
+    name = type(error).__name__
+    log.error("internal error: %s: %s, at %s:%s", name, error, where.filename, where.lineno)
+    log.debug("its traceback", exc_info=error)
+    return f"internal error ({name}); see the terminal that the server runs in"
 
 
 @dataclass(eq=False)
@@ -53,10 +61,11 @@ class Job:
     says: str = "waiting"
     share: float | None = None
     result: Any = None
+    is_canceled: bool = False
 
     @property
     def is_over(self) -> bool:
-        return self.state in ("done", "failed")
+        return self.state in ("done", "failed", "canceled")
 
     def end(self, state: State, text: str) -> None:
         """Set the final state, and that last: others wait for it."""
@@ -94,7 +103,8 @@ class JobQueue:
         with self._lock:
             self.check()
             self._jobs[job.id] = job
-            for old in list(self._jobs)[:-KEPT]:  # these are over: at most 1 + WAITING, the newest, are not
+            over = [old.id for old in self._jobs.values() if old.is_over]
+            for old in over[: max(0, len(self._jobs) - KEPT)]:
                 del self._jobs[old]
             self._queue.put(job)
         return job
@@ -116,6 +126,18 @@ class JobQueue:
                 )
             return self._jobs[id]
 
+    def cancel(self, id: str) -> Job:
+        """The job of this id, which is not done any more, or ends at the next report of its progress; if it
+        is over, it stays as it is. Raises Forgotten.
+        """
+        with self._lock:
+            job = self.job(id)
+            job.is_canceled = True
+            if job.state == "waiting":
+                job.request = None
+                job.end("canceled", "canceled")
+        return job
+
     def ahead(self, job: Job | None = None) -> int:
         """How many unfinished jobs there are before this one; by default, before one that comes now."""
         with self._lock:
@@ -126,22 +148,26 @@ class JobQueue:
             self._finish(job)
 
     def _finish(self, job: Job) -> None:
-        """Do the job; if it fails, the next one is done all the same."""
+        """Do the job, unless it was canceled; if it fails, the next one is done all the same."""
+        with self._lock:
+            if job.is_over:
+                return
+            job.state = "working"
         request, job.request = job.request, None  # pictures are large, and the job is kept for long
 
         def update(progress: Progress) -> None:
-            if self._is_ending:
-                raise Stopped("the server was stopped")
+            if self._is_ending or job.is_canceled:
+                raise Stopped("the server was stopped" if self._is_ending else "canceled")
             job.says = progress.description or job.says
             job.share = max(progress.overall, job.share or 0.0)
 
-        job.state = "working"
         try:
             with report_progress(update):
                 job.result = self._function(request)
             job.end("done", "done")
+        except Stopped as stop:
+            job.end("canceled" if job.is_canceled else "failed", str(stop))
         except WordsightError as error:
             job.end("failed", str(error))
         except Exception as error:
-            log.exception("a question failed")
-            job.end("failed", internal_error(error))
+            job.end("failed", known_reason(error) or internal_error(error))

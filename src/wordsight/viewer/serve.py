@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -12,6 +14,7 @@ from wordsight.explain.record import ExplainRequest
 from wordsight.models.vlm import VLM
 from wordsight.viewer.handler import RequestHandler
 from wordsight.viewer.jobs import JobQueue
+from wordsight.viewer.limits import TimedProtocol
 from wordsight.viewer.listener import Listener
 from wordsight.viewer.server import app
 from wordsight.viewer.uploads import MIB
@@ -35,6 +38,9 @@ def serve(
     if not listener.is_private:
         notify(f"warning: anyone who can reach this machine on {listener.host} can ask, without a password")
     notify(f"serving on {listener.url}, Ctrl-C stops")
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # by nohup
+        # The server has a handler of SIGTERM, which ends it in order.
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     with suppress(KeyboardInterrupt):
         server(site).run(sockets=[listener.socket])
 
@@ -45,7 +51,9 @@ def server(site: FastAPI) -> uvicorn.Server:
         uvicorn.Config(
             site,
             log_config=None,
-            log_level="warning",
+            log_level=logging.CRITICAL,  # what clients do wrong is told them; what we do, by our own logger
+            http=TimedProtocol,
+            ws="none",
             access_log=False,
             server_header=False,
             limit_concurrency=CONCURRENCY,

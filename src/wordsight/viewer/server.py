@@ -1,7 +1,8 @@
 """The server: a start page, a queue of questions, and their results; no path of the disk can be asked for.
 
 POST /explain (files `media`, text `question`) puts a question into the queue; GET /jobs/ID is its progress,
-/jobs/ID/page and /jobs/ID/record are what `explain` makes of it; GET /health says how busy the server is.
+and DELETE cancels it; /jobs/ID/page and /jobs/ID/record are what `explain` makes of it. POST /links?url=URL
+gives the file there, where only this machine can ask. GET /health says how busy the server is.
 All else that it serves has a name in this file. An error is {"error": a sentence}.
 """
 
@@ -22,7 +23,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from typing_extensions import TypedDict
 
-from wordsight.errors import WordsightError
+from wordsight.errors import UsageError, WordsightError
 from wordsight.explain.page import WEB as PAGE
 from wordsight.media.formats import file_chooser
 from wordsight.models.showcase import showcase
@@ -31,13 +32,15 @@ from wordsight.reports.page import render
 from wordsight.reports.palette import css
 from wordsight.viewer.handler import ExplainResult
 from wordsight.viewer.jobs import WAITING, Busy, Forgotten, Job, JobQueue, State, internal_error
+from wordsight.viewer.limits import TooSlow
+from wordsight.viewer.links import fetch_link
 from wordsight.viewer.listener import Listener
 from wordsight.viewer.security import HEADERS, Security
-from wordsight.viewer.uploads import CHARACTERS, TooLarge, open_uploads, receive_form
+from wordsight.viewer.uploads import CHARACTERS, MAX_FILES, TooLarge, open_uploads, receive_form
 
 FORMAT = 1  # of the JSON below
 WEB = Path(__file__).with_name("web")
-STATUS: dict[type[Exception], int] = {Busy: 503, Forgotten: 404, TooLarge: 413}  # else 422
+STATUS: dict[type[Exception], int] = {Busy: 503, Forgotten: 404, TooLarge: 413, TooSlow: 408}  # else 422
 RETRY = {"retry-after": "5"}
 # The page of a result runs its own scripts, in an origin of its own: it cannot ask even this server.
 PAGE_POLICY = {
@@ -78,6 +81,8 @@ class HealthRecord(TypedDict):
     waiting: Annotated[int, "how many wait behind it"]
     room: Annotated[int, "how many more can be asked now"]
     max_upload: Annotated[int, "bytes of all files of a question"]
+    max_files: Annotated[int, "of a question"]
+    takes_links: Annotated[bool, "whether it fetches links: only if no other machine can reach it"]
 
 
 class ExamplesRecord(TypedDict):
@@ -99,7 +104,7 @@ def app(jobs: JobQueue, listener: Listener, *, model: str, max_upload: int) -> F
         title="wordsight view", openapi_url=None, docs_url=None, redoc_url=None, lifespan=while_running
     )
     application.state.jobs, application.state.model, application.state.max_upload = jobs, model, max_upload
-    application.state.url = listener.url
+    application.state.url, application.state.takes_links = listener.url, listener.is_private
     application.state.receiving = asyncio.Semaphore(1 + WAITING)  # questions that are being sent
     application.state.opening = asyncio.Lock()  # pictures are large: those of one question at a time
     application.include_router(routes)
@@ -168,6 +173,8 @@ async def health(request: Request) -> HealthRecord:
         "waiting": max(0, unfinished - 1),
         "room": 1 + WAITING - unfinished,
         "max_upload": state.max_upload,
+        "max_files": MAX_FILES,
+        "takes_links": state.takes_links,
     }
 
 
@@ -186,10 +193,27 @@ async def explain(request: Request, response: Response) -> JobRecord:
     return _as_json(state.jobs, job)
 
 
+@routes.post("/links")
+async def link(request: Request, url: str = "") -> Response:
+    """Other machines could reach into this one's network by it."""
+    state = request.app.state
+    if not state.takes_links:
+        raise UsageError("others can reach this server, so it fetches no links; save the file, and choose it")
+    async with state.receiving:
+        data = await run_in_threadpool(fetch_link, url, state.max_upload)
+    return Response(data, media_type="application/octet-stream")
+
+
 @routes.get("/jobs/{id}")
 async def job(request: Request, id: str) -> JobRecord:
     jobs = request.app.state.jobs
     return _as_json(jobs, jobs.job(id))
+
+
+@routes.delete("/jobs/{id}")
+async def cancel(request: Request, id: str) -> JobRecord:
+    jobs = request.app.state.jobs
+    return _as_json(jobs, jobs.cancel(id))
 
 
 def _as_json(jobs: JobQueue, job: Job) -> JobRecord:

@@ -17,10 +17,11 @@ from wordsight.media.images import NamedBytes
 from wordsight.media.inputs import MediaInput, read_media
 from wordsight.media.video import Sampling, Video
 from wordsight.viewer.handler import ViewRequest
+from wordsight.viewer.limits import timed
 
 MIB = 2**20
 MEDIA, QUESTION = "media", "question"  # the fields of the form
-FILES = 16
+MAX_FILES = 16
 CHARACTERS = 2000  # of a question
 NAME = 80  # characters of a file's name that are shown
 
@@ -31,13 +32,13 @@ class TooLarge(WordsightError):
 
 async def receive_form(request: Request, limit: int) -> tuple[list[tuple[str, bytes]], str]:
     """The names and bytes of the files of a form, and its question. Raises TooLarge as soon as more than
-    `limit` bytes are announced or come, and UsageError if the form has other fields.
+    `limit` bytes are announced or come, TooSlow, and UsageError if the form has other fields.
     """
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit:
-        raise _too_large(limit)
-    counted = Request(request.scope, _counted(request.receive, limit))
-    async with counted.form(max_files=FILES, max_fields=1) as form:
+        raise too_large(limit)
+    counted = Request(request.scope, _counted(timed(request.receive), limit))
+    async with counted.form(max_files=MAX_FILES, max_fields=1) as form:
         _check_fields(form)
         files = [file for file in form.getlist(MEDIA) if isinstance(file, UploadFile)]
         return [(_label(file), await file.read()) for file in files], str(form.get(QUESTION, "")).strip()
@@ -52,13 +53,14 @@ def _counted(receive: Receive, limit: int) -> Receive:
         message = await receive()
         total += len(message.get("body", b""))
         if total > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         return message
 
     return receive_counted
 
 
-def _too_large(limit: int) -> TooLarge:
+def too_large(limit: int) -> TooLarge:
+    """The error of more than `limit` bytes."""
     return TooLarge(
         f"the files are larger than {limit / MIB:g} MiB together; make them smaller, or start the server "
         "with a larger --max-upload"

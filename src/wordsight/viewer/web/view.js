@@ -5,6 +5,7 @@ const PAUSE = 250; // milliseconds between two requests for a job
 const at = (id) => document.getElementById(id);
 let files = [];
 let limit = Infinity; // bytes of all files
+let most = Infinity; // files of a question
 let followed = null; // the id of the job whose end is awaited
 
 /** Show what is being done, or what went wrong. */
@@ -30,6 +31,32 @@ function choose(chosen) {
   showChosen();
   setStatus(files.length > 1 ? `${files.length} files chosen.` : `${files[0].name} chosen.`);
   at("question").focus();
+}
+
+/** Take the pictures, else the videos, of a folder, by name: the first of them, if there are more than a question takes. */
+function chooseFolder(inside) {
+  const suffixes = at("media").accept.split(",");
+  const isRead = ({ name }) => !name.startsWith(".") && suffixes.includes(/\.[^.]*$|$/.exec(name)[0].toLowerCase());
+  const found = [...inside].filter(isRead).sort((a, b) => (a.webkitRelativePath < b.webkitRelativePath ? -1 : 1));
+  if (!found.length) return setStatus("There is no picture or video in this folder.", true);
+  choose(found.slice(0, most));
+  if (found.length > most) setStatus(`${most} of ${found.length} files chosen: a question takes no more.`);
+}
+
+/** Take the file that a link leads to; the server fetches it. */
+async function chooseLink(url) {
+  setStatus("fetching …");
+  const response = await fetch(`/links?url=${encodeURIComponent(url)}`, { method: "POST" }).catch(() => null);
+  if (!response?.ok) return fail(response ? (await response.json()).error : "the server does not answer");
+  const name = decodeURIComponent(new URL(url).pathname.split("/").pop()) || new URL(url).hostname;
+  choose([new File([await response.blob()], name)]);
+}
+
+/** Take files, or a link, that were dropped or pasted. */
+function take(data) {
+  if (data.files.length) return choose(data.files);
+  const text = data.getData("text/plain").trim();
+  if (/^https?:\/\/\S+$/i.test(text)) chooseLink(text);
 }
 
 function showChosen() {
@@ -76,7 +103,7 @@ function mib(bytes) {
 
 /** Show an error; what was shown before stays, so that the question can be put otherwise. */
 function fail(text) {
-  at("bar").hidden = true;
+  at("bar").hidden = at("cancel").hidden = true;
   setStatus(text, true);
 }
 
@@ -91,9 +118,11 @@ async function follow() {
       const job = await fetchJson(`/jobs/${encodeURIComponent(id)}`);
       if (followed !== id) return; // another question was asked meanwhile
       if (job.state === "failed") throw new Error(job.says);
+      if (job.state === "canceled") return fail("canceled");
       if (job.state === "done") return showAnswer(job);
       setStatus(job.ahead ? `waiting: ${job.ahead} before this one` : `${job.says} …`);
       showShare(job.share);
+      at("cancel").hidden = false;
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
   } catch (error) {
@@ -111,15 +140,15 @@ function showShare(share) {
 /** Show the form alone: nothing has been asked yet. */
 function reset() {
   document.body.classList.remove("answered");
-  at("explanation").hidden = at("bar").hidden = at("links").hidden = true;
+  at("explanation").hidden = at("bar").hidden = at("cancel").hidden = at("links").hidden = true;
   setStatus("");
 }
 
 function showAnswer(job) {
   const page = `/jobs/${job.id}/page`;
-  at("bar").hidden = true;
+  at("bar").hidden = at("cancel").hidden = true;
   at("links").hidden = false;
-  at("page").href = page;
+  at("page").href = at("save").href = page;
   at("record").href = `/jobs/${job.id}/record`;
   document.body.classList.add("answered");
   at("explanation").hidden = false;
@@ -142,8 +171,9 @@ async function offerExamples() {
 }
 
 async function introduce() {
-  const { model, wordsight, max_upload: bytes } = await fetchJson("/health");
-  limit = bytes;
+  const { model, wordsight, max_upload: bytes, max_files: count, takes_links: takesLinks } = await fetchJson("/health");
+  [limit, most] = [bytes, count];
+  at("link").hidden = !takesLinks;
   at("about").textContent = `${model}, served by wordsight ${wordsight}. Pictures are sent to this server and nowhere else.`;
 }
 
@@ -153,7 +183,22 @@ at("media").addEventListener("change", () => {
   choose(at("media").files);
   at("media").value = ""; // so that the same file can be chosen again
 });
-addEventListener("paste", ({ clipboardData }) => choose(clipboardData.files));
+at("choose-folder").addEventListener("click", () => at("folder").click());
+at("folder").addEventListener("change", () => {
+  chooseFolder(at("folder").files);
+  at("folder").value = "";
+});
+at("linked").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (at("link").value) chooseLink(at("link").value);
+  at("link").value = "";
+});
+at("cancel").addEventListener("click", () => {
+  fetchJson(`/jobs/${encodeURIComponent(followed)}`, { method: "DELETE" }).catch((error) => fail(error.message));
+});
+addEventListener("paste", ({ clipboardData, target }) => {
+  if (clipboardData.files.length || target.tagName !== "INPUT") take(clipboardData);
+});
 addEventListener("dragover", (event) => {
   event.preventDefault();
   at("drop").classList.add("over");
@@ -162,7 +207,7 @@ addEventListener("dragleave", () => at("drop").classList.remove("over"));
 addEventListener("drop", (event) => {
   event.preventDefault();
   at("drop").classList.remove("over");
-  choose(event.dataTransfer.files);
+  take(event.dataTransfer);
 });
 addEventListener("hashchange", follow);
 Promise.all([introduce(), offerExamples()]).catch((error) => fail(error.message));
