@@ -1,6 +1,4 @@
-"""Tasks of lmms-eval against scores worked by hand, on tiny data in their own schemas. Run by
-`make test-lmms-tasks`.
-"""
+"""Tasks of lmms-eval against scores worked by hand, on tiny data in their own schemas."""
 
 import json
 import subprocess
@@ -8,8 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("lmms_eval")
 
 from wordsight import tasks
 from wordsight._utils.registry import spec
