@@ -21,6 +21,8 @@ OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 .PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu \
 	findings test-lmms docs dist setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos \
 	photos-findings clean paper paper-dry test-lmms-tasks
+	findings test-lmms docs setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos \
+	photos-findings clean paper paper-dry
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare; on photos after `make photos`
@@ -40,9 +42,8 @@ test-ray: .venv/ray  ## what goes over Ray, on a cluster on this machine, whose 
 test-serving: .venv/vllm/installed  ## vLLM's server for CPUs with pruned pictures, over HTTP: 3.5 GB, half an hour
 	PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix OMP_NUM_THREADS=1 .venv/vllm/bin/python -m pytest tests/serving
 
-test-lmms: .venv/lmms/installed  ## lmms-eval's classes, pruned, and what becomes of their logs: 3 GB, ten minutes
-	PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
-		.venv/lmms/bin/python -m pytest -W default tests/lmms
+test-lmms: .venv/lmms/installed  ## lmms-eval's classes, pruned, what becomes of their logs, and its tasks: 3 GB, ten minutes
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(LMMS) -m pytest -W default tests/lmms
 
 test-extras: setup .venv/extras/installed  ## run the tests of peft, bitsandbytes, torchao and accelerate
 	PYTHONPATH=.venv/extras $(PYTEST) tests/extras
@@ -112,9 +113,6 @@ paper-dry: .venv/lmms/installed  ## the same on tiny checkpoints and data, offli
 	cd build/paper-dry && export HF_HOME=$$PWD/hf HF_HUB_OFFLINE=1 && \
 		$(LMMS) ../../benchmarks/paper/run.py --suite RealWorldQA --pictures 2 && \
 		$(LMMS) ../../benchmarks/paper/run.py --pruner uniform --keep 0.2 --pictures 2
-
-test-lmms-tasks: .venv/lmms/installed  ## tasks of lmms-eval in a comparison, on tiny data in their own schemas
-	$(LMMS) -m pytest tests/lmms_tasks
 
 train-towers: setup  ## train the vision towers anew; without it, those of the models that are there are used
 	cd training && for seed in 1 0 2; do ../$(BIN)/python tower.py --seed $$seed || exit 1; done

@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import wordsight
 from wordsight import VLM, compare, pruners
 from wordsight.evaluation.comparison import Settings
 from wordsight.integrations.lmms_eval.results import lmms_results
-from wordsight.tasks.base import Task
+from wordsight.tasks import make as make_task
 
 pytestmark = pytest.mark.timeout(600)
 DEMO = f"pretrained={Path(wordsight.__file__).parent / 'demo' / 'model'},device_map=cpu,dtype=float32"
@@ -38,21 +37,16 @@ def logs(evaluate, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ours(examples):
-    """The results of the same comparison by this library alone."""
-
-    @dataclass(kw_only=True)
-    class Scenes(Task):
-        def examples(self):
-            return iter(examples)
-
+def ours(tasks):
+    """The results of our own comparison on the same task."""
+    task = make_task(f"lmms:scenes,include_path={tasks}")
     vlm = VLM.from_pretrained()
     vlm.pass_tokens = 1  # one prompt at a time, as lmms-eval reads them
     methods = [
         pruners.make(spec.replace(":", ":keep=0.1,") if ":" in spec else f"{spec}:keep=0.1")
         for spec in PRUNERS
     ]
-    return compare(vlm, [Scenes()], methods, settings=Settings(reference="uniform"))
+    return compare(vlm, [task], methods, settings=Settings(reference="uniform"))
 
 
 def test_answers_are_those_of_our_own_comparison(logs, ours):

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("plain_backgrounds")
 
 SPLIT_NAMES = ("validation", "test")
 NEEDED = {}  # options that a task cannot do without
-NAMES = [each for each in tasks.names() if each != "lmms"]  # which tests/lmms_tasks is about
+NAMES = [each for each in tasks.names() if each != "lmms"]  # which tests/lmms is about
 WORDED = [each for each in NAMES if registry.find(tasks, each, Task).score is Task.score]
 
 
