@@ -19,10 +19,8 @@ LMMS := PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix $(CURDIR)/.venv/lmms/
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
 .PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu \
-	findings test-lmms docs dist setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos \
-	photos-findings clean paper paper-dry test-lmms-tasks
-	findings test-lmms docs setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates package-photos \
-	photos-findings clean paper paper-dry
+	findings test-lmms docs dist setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates \
+	package-photos photos-findings clean paper paper-dry
 .DEFAULT_GOAL := demo
 
 demo: setup  ## set up, then ask, probe, prune and compare; on photos after `make photos`
