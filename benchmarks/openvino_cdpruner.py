@@ -120,7 +120,7 @@ def main(python: str) -> None:
     record = {
         "keep": KEEP,
         "versions": {"openvino": theirs["versions"], "wordsight": versions()},
-        "rows": rows,
+        "questions": rows,
     }
     with replacing(RESULTS) as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")

@@ -129,8 +129,16 @@ def leave_at_any_point(port):
     return held
 
 
+@pytest.fixture
+def hangs_up():
+    """Programs that are started do not ignore SIGHUP, as those do that nohup started."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_serves_as_a_program_until_it_is_interrupted(sign):
+def test_it_serves_as_a_program_until_it_is_interrupted(sign, hangs_up):
     """Whatever clients do, the terminal stays empty."""
     command = [sys.executable, "-W", "error", "-m", "wordsight", "view", "--port", "0"]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

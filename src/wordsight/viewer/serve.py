@@ -38,7 +38,7 @@ def serve(
     if not listener.is_private:
         notify(f"warning: anyone who can reach this machine on {listener.host} can ask, without a password")
     notify(f"serving on {listener.url}, Ctrl-C stops")
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # by nohup
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # by nohup
         # The server has a handler of SIGTERM, which ends it in order.
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     with suppress(KeyboardInterrupt):
