@@ -92,10 +92,8 @@ def _needed(cls: type[Pruner]) -> list[str]:
 
 def _default(cls: type[Pruner], option: str) -> str:
     """As a SPEC has it; empty where an option has to be given."""
-    value = next(field.default for field in dataclasses.fields(cls) if field.name == option)
-    if isinstance(value, tuple):
-        return "+".join(map(str, value))
-    return "" if value is dataclasses.MISSING else str(value).lower()
+    field = next(field for field in dataclasses.fields(cls) if field.name == option)
+    return registry.default_text(field) or ""
 
 
 def _reads(cls: type[Pruner]) -> str:

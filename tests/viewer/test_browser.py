@@ -256,12 +256,17 @@ def held(serving):
             may_go_on.release()
 
 
+def at_work(view, begun):
+    """The page, whose question has begun to be worked on."""
+    view.set_input_files("#media", [GARDEN])
+    view.click("#send")
+    begun.acquire()
+    return view
+
+
 def test_progress_is_shown_and_announced_to_screen_readers(opened, serving):
     with held(serving) as (site, begun, may_go_on):
-        view = opened(site)
-        view.set_input_files("#media", [GARDEN])
-        view.click("#send")
-        begun.acquire()
+        view = at_work(opened(site), begun)
         view.wait_for_selector("#status:has-text('counting sheep …')")
         view.wait_for_selector("#bar[value='0.5']")
         assert view.get_attribute("#status", "role") == "status"
@@ -273,10 +278,7 @@ def test_progress_is_shown_and_announced_to_screen_readers(opened, serving):
 
 def test_a_question_is_canceled(opened, serving):
     with held(serving) as (site, begun, may_go_on):
-        view = opened(site)
-        view.set_input_files("#media", [GARDEN])
-        view.click("#send")
-        begun.acquire()
+        view = at_work(opened(site), begun)
         view.click("#cancel")
         may_go_on.release()
         view.wait_for_selector("#status.error:has-text('canceled')")
