@@ -150,8 +150,18 @@ class VLM:
         given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         if isinstance(dtype, torch.dtype):
             given["dtype"] = str(dtype).removeprefix("torch.")
-        options = replace(options or LoadOptions(), **given)
-        model, processor = load(name, options)
+        return cls._of_files(name, replace(options or LoadOptions(), **given))
+
+    @classmethod
+    def encoder(cls, name: str, options: LoadOptions | None = None) -> VLM:
+        """The same without the layers of the language model, which are not read: it encodes, and answers
+        nothing.
+        """
+        return cls._of_files(name, options or LoadOptions(), layers=0)
+
+    @classmethod
+    def _of_files(cls, name: str, options: LoadOptions, layers: int | None = None) -> VLM:
+        model, processor = load(name, options, layers=layers)
         room = options.pass_bytes or free_pass_bytes(model.device)
         vlm = cls(model, processor, name, options=options, pass_bytes=room)
         vlm._is_loaded = True
