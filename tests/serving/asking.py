@@ -174,8 +174,8 @@ class Reference:
         return [self.vlm.encode(pictures, question, signals=signals) for pictures, question in questions]
 
     def answers(self, prompts, spec):
-        """As Server.answers; every picture is pruned by itself, and all its line breaks are kept, or those that
-        the pruner keeps; films are pruned whole.
+        """As Server.answers; every picture is pruned by itself, and all its line breaks are kept, or only
+        those that the pruner keeps; films are pruned whole.
         """
         pruner = None if spec == "none" else pruners.make(spec)
         pruned = [

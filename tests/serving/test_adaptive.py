@@ -1,5 +1,5 @@
-"""Servers that encode pictures before vLLM does, so that how many tokens are kept may depend on them, all over
-HTTP: the embedded model, whose prompts are read in pieces of 64 tokens, and tiny ones of the other types.
+"""Servers that encode pictures before vLLM does, so that how many tokens are kept may depend on them, all
+over HTTP: the embedded model, whose prompts are read in pieces of 64 tokens, and tiny ones of other types.
 """
 
 import http.client

@@ -23,7 +23,7 @@ from wordsight.models.families.qwen2_vl import Qwen2VL
 from wordsight.models.fingerprints import Fingerprint, Parts, fingerprint_of_files
 from wordsight.models.load_options import LoadOptions
 from wordsight.models.tokens import VisualTokens, join_tokens
-from wordsight.models.vlm import VLM
+from wordsight.models.vlm import VLM, load_encoder
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.scopes import split
@@ -94,7 +94,7 @@ class ServedPruners:
         """What encodes pictures before vLLM does. Raises UsageError as `check_books`, and if a pruner reads
         what its vision tower does not give.
         """
-        encoder = VLM.encoder(source, options)
+        encoder = load_encoder(source, options)
         self._check(encoder)
         return encoder
 
