@@ -76,6 +76,9 @@ def test_what_is_broken_is_refused_and_changes_nothing(server, examples):
     before = server.answer([picture], question)
     for wrong in ("data:image/png;base64,AAAA", as_data(picture)[:-400], "no address"):
         assert server.send(request([wrong], question))[0] == 400
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    connection.request("POST", "/v1/chat/completions", json.dumps(request([picture], question)))
+    connection.close()  # a client that does not wait
     status, answer = server.send(request([picture], question) | {"mm_processor_kwargs": {"size": 32}})
     assert (status, "leave out size" in answer["error"]["message"]) == (400, True)
     assert equal([server.answer([picture], question)], [before]) == 1

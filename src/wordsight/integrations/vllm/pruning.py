@@ -129,17 +129,18 @@ class PrunedProcessor(BaseMultiModalProcessor):
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
         if any(isinstance(items, EmbeddingItems) for items in mm_items.values()):
             raise UsageError("this server prunes pictures, which image_embeds are not; send pictures")
-        choice = self.served.choice(hf_kwargs.get(NAME, {}))
-        processed = super()._apply_hf_processor_main(mm_items, _without_ours(hf_kwargs))
+        choice, others = self.served.choice(hf_kwargs.get(NAME, {})), _without_ours(hf_kwargs)
+        is_encoded = self.served.is_adaptive and choice.number >= 0
+        if is_encoded:
+            _refuse_options(others)
+        processed = super()._apply_hf_processor_main(mm_items, others)
         for kind, items in mm_items.items():
             contexts = [self._context(items, processed, number) for number in range(len(items))]
             made = [self._plan(choice, *one) for one in zip(contexts, items, strict=True)]
             for name in made[0] if made else ():
                 processed[name + kind] = [own[name] for own in made]
-        if self.served.is_adaptive and choice.number >= 0:
-            _refuse_options(_without_ours(hf_kwargs))
-            for name in [name for name in processed if name.startswith("pixel_values")]:
-                del processed[name]
+        for name in [name for name in processed if is_encoded and name.startswith("pixel_values")]:
+            del processed[name]
         return processed
 
     def _context(self, items: Any, processed: Mapping[str, Any], number: int) -> VisionContext:
@@ -157,7 +158,7 @@ class PrunedProcessor(BaseMultiModalProcessor):
         place = places_of(item, cell)
         pruner, kept = self.served.pruner(choice), {}
         if pruner and self.served.is_adaptive:
-            visual = self._encoded(pruner, picture)
+            visual = self._encoded(pruner, picture, len(cell))
             kept = {KEPT: with_places(self.served, visual, place, choice.is_contiguous).cpu()}
         count = len(kept[KEPT]) if kept else kept_count(pruner, cell)
         extent = count if choice.is_contiguous else int(place.max()) + 1
@@ -173,10 +174,15 @@ class PrunedProcessor(BaseMultiModalProcessor):
             **kept,
         }
 
-    def _encoded(self, pruner: Pruner, picture: Any) -> VisualTokens:
-        """What is kept of a picture."""
-        prompt = self.encoder.encode(picture, "?", signals=pruner.required_signals)
-        kept = pruner.prune(prompt.visual)
+    def _encoded(self, pruner: Pruner, picture: Any, count: int) -> VisualTokens:
+        """What is kept of a picture of so many tokens."""
+        visual = self.encoder.encode(picture, "?", signals=pruner.required_signals).visual
+        if len(visual) != count:
+            raise UsageError(
+                f"vLLM counts {count} tokens of a picture, transformers {len(visual)}; is it of two sizes, "
+                "before and after it is turned upright?"
+            )
+        kept = pruner.prune(visual)
         if not len(kept):
             raise UsageError(f"{type(pruner).__name__} keeps no token of a picture; expected at least one")
         return kept
