@@ -101,9 +101,10 @@ def config_overrides(model: str, specs: Sequence[str], revision: str | None = No
     """What vLLM is to change in the config of a model. Raises UsageError if the model or a pruner cannot be
     served, or a codebook or a choice is another model's.
     """
+    from wordsight import pruners
     from wordsight.integrations.vllm.served import NAME, Checkpoint, ServedPruners, is_mrope
     from wordsight.models.families.llava import is_pixtral
-    from wordsight.pruners.choice import check_choice, is_choice, spec_of
+    from wordsight.pruners.choice import is_choice, spec_of
 
     config = _config(model, revision)
     if config.model_type not in ARCHITECTURES or is_pixtral(config):
@@ -121,7 +122,7 @@ def config_overrides(model: str, specs: Sequence[str], revision: str | None = No
     served.check_books(source_of(model), revision)
     checkpoint: Any = Checkpoint(model, text.hidden_size, revision)
     for file in filter(is_choice, specs):
-        check_choice(file, checkpoint)
+        pruners.make(file).check(checkpoint)
     overrides = {"architectures": [ARCHITECTURES[config.model_type]], NAME: {"pruners": exact}}
     if has_axes or not has_gaps:
         return overrides
