@@ -117,9 +117,10 @@ def config_overrides(
     """What vLLM is to change in the config of a model. Raises UsageError if the model or a pruner cannot be
     served, or a codebook or a choice is another model's.
     """
+    from wordsight import pruners
     from wordsight.integrations.vllm.served import NAME, Checkpoint, ServedPruners, is_mrope
     from wordsight.models.families.llava import is_pixtral
-    from wordsight.pruners.choice import check_choice, is_choice, spec_of
+    from wordsight.pruners.choice import is_choice, spec_of
 
     config = _config(model, options.revision)
     if config.model_type not in ARCHITECTURES or is_pixtral(config):
@@ -140,7 +141,7 @@ def config_overrides(
         served.check_books(source_of(model), options.revision)
     checkpoint: Any = Checkpoint(model, text.hidden_size, options.revision)
     for file in filter(is_choice, specs):
-        check_choice(file, checkpoint)
+        pruners.make(file).check(checkpoint)
     settings = {"pruners": exact, "adaptive": True} if options.adaptive else {"pruners": exact}
     overrides = {"architectures": [ARCHITECTURES[config.model_type]], NAME: settings}
     if has_axes or not has_gaps:
