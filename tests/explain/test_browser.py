@@ -114,7 +114,7 @@ def made_up(grids=((0, 12, 12),), panels=1, word="sky", name="alpha"):
                    "values": {"confidence": [i / count for i in range(count)]}},
         "maps": [{"name": "confidence", "label": "confidence", "about": word, "scale": "linear",
                   "low": 0.0, "high": 1.0}],
-        "truth": [], "right": None, "findings": [["1 of 144 tokens give the same answer."]] * 2,
+        "truth": [], "right": None, "findings": [["1 of 144 tokens gives the same answer."]] * 2,
         "notes": [], "missing": [{"label": "[CLS] attention", "why": word}],
         "codebook": {"prototypes": 9, "digest": "f00d", "nearest": [3] * count, "similarity": [0.5] * count,
                      "says": {"3": [[word, 0.5]]}, "says_nothing": [], "pictures": "no pictures"},

@@ -26,15 +26,17 @@ def sentences(record: Inspection) -> list[str]:
         f"{counted(record['tokens'], 'token')} of {counted(len(record['pictures']), 'picture')}.",
     ]
     if silent := sum(each["says_nothing"] for each in record["prototypes"]):
-        lines.append(f"{silent} of them say nothing: the model says the same as without any picture.")
+        says_nothing = f"{silent} of them {'says' if silent == 1 else 'say'} nothing"
+        lines.append(f"{says_nothing}: the model says the same as without any picture.")
     if repeats := record["repetition"]:
         lines.append(
             f"Half of the prototypes have another at a cosine of {repeats['median']:.3f} or more; "
             "`wordsight codebook compact` leaves out those that repeat another."
         )
+    dropped, idle = record["dropped"], record["idle"]
     lines.append(
-        f"At keep {record['keep']:.0%}, {record['dropped']} tokens are dropped; {record['idle']} prototypes "
-        "are not the nearest prototype of any dropped token."
+        f"At keep {record['keep']:.0%}, {counted(dropped, 'token')} {'is' if dropped == 1 else 'are'} dropped; "
+        f"{counted(idle, 'prototype')} {'is' if idle == 1 else 'are'} not the nearest one of any dropped token."
     )
     return lines
 

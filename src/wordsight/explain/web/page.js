@@ -187,7 +187,7 @@ function showWord() {
   if (at("search").value !== (state.word ?? "")) at("search").value = state.word ?? "";
   const found = wanted(), places = new Set(found.map((token) => record.tokens.cell[token][0]));
   const where = pictures.length > 1 && found.length ? ` in ${places.size} of ${pictures.length} pictures` : "";
-  at("found").textContent = state.word === null ? "" : `${found.length} of ${count} tokens say it${where}`;
+  at("found").textContent = state.word === null ? "" : `${found.length} of ${count} tokens ${form(found.length, "says", "say")} it${where}`;
   [...at("strip").children].forEach((button, i) => button.classList.toggle("found", places.has(i)));
   for (const button of document.querySelectorAll("[data-word]")) {
     button.setAttribute("aria-pressed", button.dataset.word === state.word);

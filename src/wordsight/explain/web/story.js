@@ -40,7 +40,7 @@ function withoutText({ tokens, maps }, token) {
   const what = name === "effect" ? "the first word of the answer" : "what the model says of the picture";
   const moves = value < .01 ? "hardly moves" : value < .1 ? "moves a little" : "moves far";
   return `Without it and its neighbors, ${what} ${moves}: by ${shortly(value)} of at most ${LEAST} nats. ` +
-    (more ? `${more} of ${values.length} tokens matter more.` : "No token matters more.");
+    (more ? `${more} of ${values.length} tokens ${form(more, "matters", "matter")} more.` : "No token matters more.");
 }
 
 /** Why a pruner keeps or drops a token: its rank and the cut, or at which shares it is kept; `kept` is Method.kept
@@ -52,7 +52,8 @@ function choiceText(method, kept, token) {
     const shares = keeps.length ? `Kept at ${keeps.map(({ keep }) => percent(keep)).join(", ")}.` : "";
     return `${method.name} selects ${method.selection}; of ${method.count} it keeps ${tokens.length}: ${fate}. ${shares}`.trim();
   }
-  const cut = by === "threshold" ? `${tokens.length} lie beyond the threshold` : `${tokens.length} are kept`;
+  const [lie, are] = form(tokens.length, ["lies", "is"], ["lie", "are"]);
+  const cut = by === "threshold" ? `${tokens.length} ${lie} beyond the threshold` : `${tokens.length} ${are} kept`;
   return `${method.name} ranks it ${ordinal(method.rank(token))} of ${method.count}, ${cut}: ${fate}.`;
 }
 
@@ -66,7 +67,8 @@ function alike({ nearest, similarity }, token) {
 function prototypeText({ prototypes, nearest, similarity, says, says_nothing: silent }, token) {
   const number = nearest[token], isSilent = silent.includes(number);
   const nearer = similarity.filter((other) => other > similarity[token]).length;
-  return `Of the ${prototypes} prototypes of what the codebook calls redundant, number ${number} is the nearest ` +
+  return `Of the ${prototypes} ${form(prototypes, "prototype", "prototypes")} of what the codebook calls redundant, ` +
+    `number ${number} is the nearest ` +
     `(cosine ${shortly(similarity[token])}, the ${ordinal(nearer + 1)} highest of ${similarity.length}). ` +
     (isSilent ? "Alone, it says nothing." : `Alone, it says ${wordsText(says[number])}: it says a word, but where the ` +
       "codebook was built, leaving it out among neighbors that say the same changed little.");

@@ -4,7 +4,8 @@ const FIRST_WORDS = 20;
 
 /** An answer of a pruner and how many tokens it took. */
 function answerText({ keep, kept, tokens_read: read, answer, cut, right }, answerOfAll) {
-  const number = read === kept.length ? `${read} tokens` : `${kept.length} tokens left, ${read} read on average`;
+  const tokens = `${kept.length} ${form(kept.length, "token", "tokens")}`;
+  const number = read === kept.length ? tokens : `${tokens} left, ${read} read on average`;
   const differs = answer !== answerOfAll;
   return {
     differs,
