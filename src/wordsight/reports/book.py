@@ -33,11 +33,9 @@ def sentences(record: Inspection) -> list[str]:
             f"Half of the prototypes have another at a cosine of {repeats['median']:.3f} or more; "
             "`wordsight codebook compact` leaves out those that repeat another."
         )
-    dropped, idle = record["dropped"], record["idle"]
-    lines.append(
-        f"At keep {record['keep']:.0%}, {counted(dropped, 'token')} {'is' if dropped == 1 else 'are'} dropped; "
-        f"{counted(idle, 'prototype')} {'is' if idle == 1 else 'are'} not the nearest one of any dropped token."
-    )
+    dropped = counted(record["dropped"], "token")
+    idle = counted(record["idle"], "prototype")
+    lines.append(f"Dropped at keep {record['keep']:.0%}: {dropped}; nearest to no dropped token: {idle}.")
     return lines
 
 
