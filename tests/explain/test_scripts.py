@@ -260,7 +260,7 @@ def test_a_token_that_says_nothing_is_a_dot_and_no_word(js):
 def test_a_prototype_is_described_and_shares_tokens(js):
     codebook = {"prototypes": 9, "nearest": [4, 2, 4], "similarity": [0.5, 0.7, 0.75], "digest": "d",
                 "says": {"4": [["pig", 0.9]], "2": [["sky", 0.25]]}, "says_nothing": [2],
-                "pictures": "no pictures"}  # fmt: skip
+                "patches": None, "said": {}}  # fmt: skip
     assert js("[0, 1, 2].map((token) => alike(codebook, token))", codebook=codebook) == [[2, 0], [1], [2, 0]]
     assert js("prototypeText(codebook, 0)", codebook=codebook).startswith(
         "Of the 9 prototypes of what the codebook calls redundant, number 4 is the nearest "

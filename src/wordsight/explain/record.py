@@ -40,10 +40,10 @@ from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.experiments import measure_tokens
 
-# Before 4, there was no truth, no finding and no warning. Before 3, a token that says nothing counted as
-# saying its likeliest word. Before 2, "maps" were "layers", "missing" was "absent", "selection" "how",
-# the "value" of a threshold "own".
-FORMAT = 4
+# Before 5, prototypes had no patches. Before 4, there was no truth, no finding and no warning. Before 3, a
+# token that says nothing counted as saying its likeliest word. Before 2, "maps" were "layers", "missing" was
+# "absent", "selection" "how", the "value" of a threshold "own".
+FORMAT = 5
 KEEPS = (0.1, 0.2, 0.5)
 STEPS = 5  # of explaining, reported as progress
 

@@ -2,6 +2,7 @@
 // what it is like, and who else keeps it.
 
 const PATCHES = 8;
+const TILES = 24; // patches of prototypes in a row, COLUMNS of reports/patches.py
 const LEAST = 0.693; // nats that any two distributions are apart, at most
 
 /** Where a token is. */
@@ -74,9 +75,21 @@ function prototypeText({ prototypes, nearest, similarity, says, says_nothing: si
       "codebook was built, leaving it out among neighbors that say the same changed little.");
 }
 
-/** Fill the section of the token, or say how to choose one; `show` has the record, its pictures, the methods, what
- *  each of them keeps, and which one is shown. */
-function showStory(section, token, { record, pictures, methods, kept, method }) {
+/** What the nearest prototype was, cut out of the tiled patches of all; nothing if the codebook keeps none. */
+function prototypePatch({ nearest, says, said }, tiles, token) {
+  if (!tiles) return [];
+  const number = nearest[token], i = Object.keys(says).indexOf(String(number)), side = tiles.naturalWidth / TILES;
+  const part = [(i % TILES) * side, Math.floor(i / TILES) * side, side, side];
+  const words = said[number] ? wordsText(said[number]) : "nothing";
+  return [make("figure", { class: "origin", of: [
+    cutOut(tiles, part, `prototype ${number} in a picture of the codebook`),
+    make("figcaption", { text: `What it was in a picture of the codebook, where it said ${words}.` }),
+  ] })];
+}
+
+/** Fill the section of the token, or say how to choose one; `show` has the record, its pictures and tiled
+ *  patches of prototypes, the methods, what each of them keeps, and which one is shown. */
+function showStory(section, token, { record, pictures, tiles, methods, kept, method }) {
   section.classList.toggle("open", token !== null);
   if (token === null) {
     section.replaceChildren(make("h2", { text: "The token" }), make("p", {
@@ -92,7 +105,7 @@ function showStory(section, token, { record, pictures, methods, kept, method }) 
     ...wordsOf(record, token),
     ...(without ? [make("h3", { text: "What its absence changes" }), make("p", { text: without })] : []),
     ...(methods.length ? choiceOf(methods, kept, method, token) : []),
-    ...(record.codebook ? prototypeOf(record, pictures, token) : []),
+    ...(record.codebook ? prototypeOf(record, pictures, tiles, token) : []),
     measuresOf(record, token),
   );
 }
@@ -133,10 +146,11 @@ function rankBar(method, { tokens }, token) {
   return bar;
 }
 
-function prototypeOf(record, pictures, token) {
+function prototypeOf(record, pictures, tiles, token) {
   const tokens = alike(record.codebook, token);
   return [
     make("h3", { text: "What it is like" }),
+    ...prototypePatch(record.codebook, tiles, token),
     make("p", { class: "prototype", text: prototypeText(record.codebook, token) }),
     make("p", { class: "note", text: `The nearest prototype of ${tokens.length === 1 ? "this token only" : `${tokens.length} tokens here`}:` }),
     make("div", { class: "patches", of: tokens.slice(0, PATCHES).map((other) => patch(record, pictures, other)) }),

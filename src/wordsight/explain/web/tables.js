@@ -96,8 +96,9 @@ function notes(record) {
       "whole prompt: it may say something else than if its picture were the only one.");
   }
   if (record.codebook) {
-    const { prototypes, digest, pictures } = record.codebook;
-    sentences.push(`The codebook has ${prototypes} prototypes (digest ${digest}); ${pictures}.`);
+    const { prototypes, digest, patches } = record.codebook, noun = form(prototypes, "prototype", "prototypes");
+    const shows = patches ? "it shows what each was in a picture" : "it keeps no patches of what they were in pictures";
+    sentences.push(`The codebook has ${prototypes} ${noun} (digest ${digest}); ${shows}.`);
   }
   for (const { name, selection } of record.methods.filter(({ scores }) => !scores)) {
     sentences.push(`${name} selects tokens ${selection}: only the shares that were computed can be shown.`);
