@@ -13,11 +13,12 @@ from playwright.sync_api import sync_playwright
 
 import wordsight.demo
 from wordsight._utils.files import replacing
+from wordsight.pruners import BEST_FIRST
 
 OUT = Path(__file__).parents[1] / "docs" / "explain.png"
 PICTURE = Path(wordsight.demo.__file__).parent / "pictures" / "garden.png"
 QUESTION = "what is in the background?"
-PRUNERS = ("codebook", "codebook_mmr", "divprune", "cls_topk", "random")
+PRUNERS = (*BEST_FIRST, "random")
 DESK = {"width": 1280, "height": 1060}
 TOKEN = "row 10, column 2"  # of the pig
 

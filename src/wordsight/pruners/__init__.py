@@ -9,6 +9,12 @@ from wordsight.pruners.base import Pruner
 from wordsight.pruners.choice import is_choice
 
 SHARED = ("base", "book", "choice", "layerwise", "scopes", "scorer")  # files that are no method
+BEST_FIRST = (
+    "divprune",
+    "codebook_mmr",
+    "cls_topk",
+    "codebook",
+)  # of those shown by default: docs/results.md
 
 
 def names() -> list[str]:

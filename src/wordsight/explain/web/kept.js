@@ -71,7 +71,8 @@ function findingText(method, findings, { tokens, by, keep }, share) {
   const number = method.choices.findIndex(isComputed);
   if (number >= 0) return findings[number] + (by === "nearest" && keep !== null ? ` (Computed at ${percent(keep)}.)` : "");
   const shares = method.choices.map((choice) => (choice.keep === null ? "its own threshold" : percent(choice.keep)));
-  return `${tokens.length} of ${method.count} tokens are kept; the answer was computed at ${shares.join(", ")} only.`;
+  const are = form(tokens.length, "is", "are");
+  return `${tokens.length} of ${method.count} tokens ${are} kept; the answer was computed at ${shares.join(", ")} only.`;
 }
 
 /** By how many pruners each of `count` tokens is kept, given the tokens that each keeps. */

@@ -6,6 +6,7 @@ const at = (id) => document.getElementById(id);
 const count = record.tokens.cell.length;
 const methods = record.methods.map((method) => new Method(method, count));
 const pictures = record.panels.map(({ picture }) => Object.assign(new Image(), { src: picture }));
+const tiles = record.codebook?.patches ? Object.assign(new Image(), { src: record.codebook.patches }) : null;
 const names = {
   layers: ["kept", ...record.maps.map(({ name }) => name), "votes", "none"],
   pruners: methods.map(({ name }) => name), tokens: count, pictures: pictures.length,
@@ -187,7 +188,7 @@ function showWord() {
   if (at("search").value !== (state.word ?? "")) at("search").value = state.word ?? "";
   const found = wanted(), places = new Set(found.map((token) => record.tokens.cell[token][0]));
   const where = pictures.length > 1 && found.length ? ` in ${places.size} of ${pictures.length} pictures` : "";
-  at("found").textContent = state.word === null ? "" : `${found.length} of ${count} tokens say it${where}`;
+  at("found").textContent = state.word === null ? "" : `${found.length} of ${count} tokens ${form(found.length, "says", "say")} it${where}`;
   [...at("strip").children].forEach((button, i) => button.classList.toggle("found", places.has(i)));
   for (const button of document.querySelectorAll("[data-word]")) {
     button.setAttribute("aria-pressed", button.dataset.word === state.word);
@@ -242,7 +243,7 @@ function zoomBy(factor) {
 function showToken() {
   for (const [stage] of seen()) stage.grid.select(selected);
   const details = at("details");
-  showStory(details, selected, { record, pictures, methods, kept, method: shown() });
+  showStory(details, selected, { record, pictures, tiles, methods, kept, method: shown() });
   if (selected === null || getComputedStyle(details).position !== "fixed") return;
   const cell = document.querySelector(".selected")?.getBoundingClientRect(), sheet = details.getBoundingClientRect();
   if (cell && (cell.bottom > sheet.top || cell.top < 0)) scrollBy(0, (cell.top + cell.bottom - sheet.top) / 2);
@@ -390,7 +391,7 @@ listenForHelp();
 recall();
 addEventListener("hashchange", recall);
 new ResizeObserver(paint).observe(at("panels"));
-for (const picture of pictures) picture.addEventListener("load", () => {
+for (const picture of tiles ? [...pictures, tiles] : pictures) picture.addEventListener("load", () => {
   paint();
   showToken();
 }, { once: true });
