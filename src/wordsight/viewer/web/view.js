@@ -1,4 +1,5 @@
-// Start page of the viewer: files and a question go to the server; progress and then the page of the answer come back.
+// Start page of the viewer: files and a question go to the server; progress, words and then the page of the answer come
+// back.
 "use strict";
 
 const PAUSE = 250; // milliseconds between two requests for a job
@@ -7,6 +8,7 @@ let files = [];
 let limit = Infinity; // bytes of all files
 let most = Infinity; // files of a question
 let followed = null; // the id of the job whose end is awaited
+let words = null; // the pictures of its words, see words.js
 
 /** Show what is being done, or what went wrong. */
 function setStatus(text, isError = false) {
@@ -110,7 +112,7 @@ function fail(text) {
 /** Ask for the job in the address until it is over. */
 async function follow() {
   const id = location.hash.slice(1);
-  followed = id;
+  [followed, words] = [id, null];
   if (!id) return reset();
   at("links").hidden = true;
   try {
@@ -123,6 +125,7 @@ async function follow() {
       setStatus(job.ahead ? `waiting: ${job.ahead} before this one` : `${job.says} …`);
       showShare(job.share);
       at("cancel").hidden = false;
+      await showWords(job);
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
   } catch (error) {
@@ -137,10 +140,29 @@ function showShare(share) {
   else at("bar").value = share;
 }
 
+/** Show what tokens have said so far, if they have. */
+async function showWords(job) {
+  if (!Object.keys(job.words).length) return;
+  if (!words) {
+    const places = await fetchJson(`/jobs/${job.id}/places`).catch(() => null);
+    if (!places || followed !== job.id) return; // it is over meanwhile, or another one is followed
+    words = picturesOfWords(places);
+    at("words").replaceChildren(...words.figures);
+    showInstead("words");
+  }
+  words.show(job.words);
+}
+
+/** Show words or an explanation below the form, where the other may have been. */
+function showInstead(id) {
+  document.body.classList.add("answered");
+  for (const one of ["words", "explanation"]) at(one).hidden = one !== id;
+}
+
 /** Show the form alone: nothing has been asked yet. */
 function reset() {
   document.body.classList.remove("answered");
-  at("explanation").hidden = at("bar").hidden = at("cancel").hidden = at("links").hidden = true;
+  at("words").hidden = at("explanation").hidden = at("bar").hidden = at("cancel").hidden = at("links").hidden = true;
   setStatus("");
 }
 
@@ -150,8 +172,7 @@ function showAnswer(job) {
   at("links").hidden = false;
   at("page").href = at("save").href = page;
   at("record").href = `/jobs/${job.id}/record`;
-  document.body.classList.add("answered");
-  at("explanation").hidden = false;
+  showInstead("explanation");
   at("explanation").contentWindow.location.replace(new URL(page, location)); // adds no entry to the history
   setStatus(`Answer: ${job.answer || "(blank)"}`);
 }
