@@ -35,14 +35,25 @@ function choose(chosen) {
   at("question").focus();
 }
 
-/** Take the pictures, else the videos, of a folder, by name: the first of them, if there are more than a question takes. */
+/** Take the pictures and videos of a folder, of [path, file] each, by path: as many as a question takes. */
 function chooseFolder(inside) {
   const suffixes = at("media").accept.split(",");
   const isRead = ({ name }) => !name.startsWith(".") && suffixes.includes(/\.[^.]*$|$/.exec(name)[0].toLowerCase());
-  const found = [...inside].filter(isRead).sort((a, b) => (a.webkitRelativePath < b.webkitRelativePath ? -1 : 1));
+  const found = inside.filter(([, file]) => isRead(file)).sort(([a], [b]) => (a < b ? -1 : 1));
   if (!found.length) return setStatus("There is no picture or video in this folder.", true);
-  choose(found.slice(0, most));
+  choose(found.slice(0, most).map(([, file]) => file));
   if (found.length > most) setStatus(`${most} of ${found.length} files chosen: a question takes no more.`);
+}
+
+/** The [path, file] of each file in a folder that was dropped, and in its folders. */
+async function filesIn(entry) {
+  const promised = (owner, method) => new Promise((resolve, reject) => owner[method](resolve, reject));
+  if (entry.isFile) return [[entry.fullPath, await promised(entry, "file")]];
+  const reader = entry.createReader(), found = [];
+  for (let some; (some = await promised(reader, "readEntries")).length;) { // it gives a hundred at a time
+    found.push(...(await Promise.all(some.map(filesIn))).flat());
+  }
+  return found;
 }
 
 /** Take the file that a link leads to; the server fetches it. */
@@ -54,8 +65,12 @@ async function chooseLink(url) {
   choose([new File([await response.blob()], name)]);
 }
 
-/** Take files, or a link, that were dropped or pasted. */
-function take(data) {
+/** Take files, folders or a link that were dropped or pasted. */
+async function take(data) {
+  const entries = [...data.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry);
+  if (entries.some((entry) => entry.isDirectory)) {
+    return chooseFolder((await Promise.all(entries.map(filesIn))).flat());
+  }
   if (data.files.length) return choose(data.files);
   const text = data.getData("text/plain").trim();
   if (/^https?:\/\/\S+$/i.test(text)) chooseLink(text);
@@ -206,7 +221,7 @@ at("media").addEventListener("change", () => {
 });
 at("choose-folder").addEventListener("click", () => at("folder").click());
 at("folder").addEventListener("change", () => {
-  chooseFolder(at("folder").files);
+  chooseFolder([...at("folder").files].map((file) => [file.webkitRelativePath, file]));
   at("folder").value = "";
 });
 at("linked").addEventListener("submit", (event) => {
@@ -228,7 +243,7 @@ addEventListener("dragleave", () => at("drop").classList.remove("over"));
 addEventListener("drop", (event) => {
   event.preventDefault();
   at("drop").classList.remove("over");
-  take(event.dataTransfer);
+  take(event.dataTransfer).catch((error) => fail(error.message)); // a file of a folder may be gone
 });
 addEventListener("hashchange", follow);
 Promise.all([introduce(), offerExamples()]).catch((error) => fail(error.message));

@@ -2,6 +2,7 @@
 
 /** Pictures with words on them: `figures`, and `show(words)`, which takes the words by the number of a token. */
 function picturesOfWords({ panels, cell, box }) {
+  let shown = 0; // words
   const stages = panels.map((panel, number) => {
     const [left, top, right, bottom] = panel.extent, { crop } = panel.crops[0];
     const put = (element, [l, t, r, b]) => Object.assign(element.style, {
@@ -28,6 +29,12 @@ function picturesOfWords({ panels, cell, box }) {
     });
   }
 
-  const show = (words) => stages.forEach((stage) => stage.layer.replaceChildren(...labelsOf(stage, words)));
+  function show(words) {
+    const count = Object.keys(words).length;
+    if (count === shown) return; // most of the time is spent on something else
+    shown = count;
+    for (const stage of stages) stage.layer.replaceChildren(...labelsOf(stage, words));
+  }
+
   return { figures: stages.map(({ figure }) => figure), show };
 }
