@@ -265,7 +265,7 @@ function build() {
     showToken();
     remember();
   });
-  at("kind").textContent = `A visual token is what the language model gets of one square of the picture; ${record.model} ` +
+  at("kind").textContent = `A visual token is what the language model gets of one square of a picture; ${record.model} ` +
     `gets ${count} here. The words are what it says of each token when it sees that token alone.`;
   for (const [id, act] of [
     ["larger", () => zoomBy(STEP)], ["smaller", () => zoomBy(1 / STEP)], ["whole", () => zoomBy(1 / MOST)],
