@@ -167,6 +167,7 @@ def test_votes_are_the_agreement_of_the_record(js, records):
         every, none = votes.count(len(given)), votes.count(0)
         text = f"kept by all {len(given)} pruners: {every}; by some: {COUNT - every - none}; by none: {none}."
         assert text in js("agreementText(counts, number)", counts=votes, number=len(given))
+    assert js("agreementText([2, 1], 2)") == "Tokens kept by both pruners: 1; by some: 1; by none: 0."
 
 
 def test_colors_go_from_the_dark_end_to_the_light_one_and_no_further(js):

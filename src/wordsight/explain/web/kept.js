@@ -85,5 +85,6 @@ function votes(keptTokens, count) {
 /** How far `number` pruners with these votes agree. */
 function agreementText(counts, number) {
   const all = counts.filter((count) => count === number).length, none = counts.filter((count) => count === 0).length;
-  return `Tokens kept by all ${number} pruners: ${all}; by some: ${counts.length - all - none}; by none: ${none}.`;
+  const every = number === 2 ? "both" : `all ${number}`;
+  return `Tokens kept by ${every} pruners: ${all}; by some: ${counts.length - all - none}; by none: ${none}.`;
 }

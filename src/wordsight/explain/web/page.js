@@ -17,6 +17,7 @@ const middle = record.agreement[Math.floor(record.agreement.length / 2)].keep;
 let state = stateOf("", names); // `token` is pinned
 let selected = null; // the token that was pointed at last, or is pinned
 let isShowingAll = false; // and paints once, when all is shown
+let isLaidOut = false; // from then on it is known how large a stage is
 let kept = []; // per pruner: what it keeps (Method.kept), of every token whether it does (`has`), and the words it says
 
 function share() {
@@ -96,7 +97,7 @@ function currentVotes() {
 }
 
 function paint() {
-  if (isShowingAll) return;
+  if (isShowingAll || !isLaidOut) return;
   for (const [stage, number] of seen()) stage.paint(tokenStyle(number));
 }
 
@@ -264,7 +265,7 @@ function build() {
     showToken();
     remember();
   });
-  at("kind").textContent = `A visual token is what the language model gets of one square of the picture; ${record.model} ` +
+  at("kind").textContent = `A visual token is what the language model gets of one square of a picture; ${record.model} ` +
     `gets ${count} here. The words are what it says of each token when it sees that token alone.`;
   for (const [id, act] of [
     ["larger", () => zoomBy(STEP)], ["smaller", () => zoomBy(1 / STEP)], ["whole", () => zoomBy(1 / MOST)],
@@ -390,9 +391,12 @@ build();
 listenForHelp();
 recall();
 addEventListener("hashchange", recall);
-new ResizeObserver(paint).observe(at("panels"));
-for (const picture of tiles ? [...pictures, tiles] : pictures) picture.addEventListener("load", () => {
+new ResizeObserver(() => {
+  isLaidOut = true;
   paint();
+}).observe(at("panels"));
+for (const picture of tiles ? [...pictures, tiles] : pictures) picture.addEventListener("load", () => {
+  if (picture === pictures[state.picture]) paint();
   showToken();
 }, { once: true });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
