@@ -117,6 +117,13 @@ def test_a_request_says_what_the_server_does_not():
     assert both.pruner(both.choice({"pruner": "divprune"})) == pruners.make("divprune:tokens=36")
 
 
+def test_a_codebook_is_not_read_for_every_picture(monkeypatch):
+    server = served("codebook:keep=0.3")
+    monkeypatch.setattr(Codebook, "from_pretrained", None)
+    assert server.pruner(server.choice({})) is server.pruners[0]
+    assert server.choice({"positions": "original"}) == server.choice({"keep": 0.3}) == server.choice({})
+
+
 def test_two_pruners_of_one_name_are_told_apart_by_their_specs():
     both = served("divprune:keep=0.1", "divprune:keep=0.5")
     assert both.choice({"pruner": "divprune:keep=0.5"}).number == 1

@@ -119,7 +119,7 @@ class ServedPruners:
             return Choice(-1, 1.0, None, False)
         if {"keep", "tokens"} <= options.keys():
             raise UsageError("expected keep or tokens, one of the two")
-        asked = replace(pruner, **({"tokens": None} if "keep" in options else {}) | options)
+        asked = _changed(pruner, ({"tokens": None} if "keep" in options else {}) | options)
         self._check_positions(asked)
         return Choice(number, asked.keep, asked.tokens, asked.positions == "contiguous")
 
@@ -137,7 +137,7 @@ class ServedPruners:
     def pruner(self, choice: Choice) -> Pruner | None:
         """The pruner of a choice, with its budget."""
         chosen = None if choice.number < 0 else self.pruners[choice.number]
-        return chosen and replace(chosen, keep=choice.keep, tokens=choice.tokens)
+        return chosen and _changed(chosen, {"keep": choice.keep, "tokens": choice.tokens})
 
     def _check_positions(self, pruner: Pruner) -> None:
         if pruner.positions == "contiguous" and self.is_mrope:
@@ -150,6 +150,12 @@ class ServedPruners:
                 f"{type(pruner).__name__} leaves tokens where they were, which vLLM cannot do with the "
                 "rotary embedding of this model; say positions=contiguous, which closes the gaps"
             )
+
+
+def _changed(pruner: Pruner, options: Mapping[str, Any]) -> Pruner:
+    """The pruner with these options; itself where it has them, as another one reads its codebook again."""
+    has_them = all(getattr(pruner, name) == value for name, value in options.items())
+    return pruner if has_them else replace(pruner, **options)
 
 
 @cache
