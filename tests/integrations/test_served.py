@@ -25,6 +25,7 @@ from wordsight.integrations.vllm.served import (
 from wordsight.models.families import family
 from wordsight.models.families.base import VisionContext
 from wordsight.pruners.base import Pruner
+from wordsight.pruners.choice import CHOICES
 
 WIDTH = 256
 
@@ -218,6 +219,21 @@ def test_the_command_says_all_that_the_server_needs(with_vllm):
     made = command.serve_command("demo", ["vispruner"], ServeOptions(adaptive=True))
     settings = json.loads(made[made.index("--hf-overrides") + 1])["wordsight"]
     assert settings == {"pruners": ["vispruner"], "adaptive": True}
+
+
+def test_an_adaptive_server_takes_the_choice_of_its_model_alone(with_vllm, embedded, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    choice = {
+        "format": 1, "pruner": "vispruner:keep=0.2,positions=original", "model": "demo", "parts": None,
+        "fingerprint": embedded.fingerprint, "task": "scenes", "questions": 40, "pictures": 20,
+        "verdict": "pays", "quality_kept": [0.97, 0.95, 0.99], "tokens_kept": 0.2,
+    }  # fmt: skip
+    (tmp_path / "choice.json").write_text(CHOICES.text(choice))
+    made = command.config_overrides("demo", ["choice.json"], ServeOptions(adaptive=True))
+    assert made["wordsight"] == {"pruners": [choice["pruner"]], "adaptive": True}
+    (tmp_path / "choice.json").write_text(CHOICES.text(choice | {"fingerprint": "0123456789abcdef"}))
+    with pytest.raises(UsageError, match=r"choice\.json was chosen for demo .*, this is demo \("):
+        command.config_overrides("demo", ["choice.json"], ServeOptions(adaptive=True))
 
 
 MISSING = {

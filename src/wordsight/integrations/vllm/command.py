@@ -136,10 +136,10 @@ def config_overrides(
     refuse_duplicates("pruner", exact)
     served = ServedPruners(tuple(exact), text.hidden_size, has_gaps, has_axes, options.adaptive)
     if options.adaptive:
-        served.encoder(source_of(model), LoadOptions(revision=options.revision))
+        checkpoint: Any = served.encoder(model, LoadOptions(revision=options.revision))
     else:
         served.check_books(source_of(model), options.revision)
-    checkpoint: Any = Checkpoint(model, text.hidden_size, options.revision)
+        checkpoint = Checkpoint(model, text.hidden_size, options.revision)
     for file in filter(is_choice, specs):
         pruners.make(file).check(checkpoint)
     settings = {"pruners": exact, "adaptive": True} if options.adaptive else {"pruners": exact}
