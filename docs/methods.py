@@ -14,7 +14,7 @@ from wordsight._utils.options import expected
 from wordsight.reports.catalog import URL, Choice, pruner_catalog, short_source
 
 PAGE = Path(__file__).with_name("methods.md")
-SHARED = {field.name: registry.default_text(field) for field in dataclasses.fields(Pruner)}
+SHARED = {field.name: registry.default_text(field) for field in dataclasses.fields(Pruner) if field.init}
 HEAD = """# Methods
 
 Every pruner, generated from its file (`python docs/methods.py`). A pruner is named by a SPEC,

@@ -157,6 +157,17 @@ def test_a_generated_page_is_that_of_the_code(name, monkeypatch):
     assert (ROOT / "docs" / f"{name}.md").read_text() == import_module(name).page()
 
 
+def test_the_options_of_all_methods_are_those_that_a_spec_can_have():
+    table = (
+        (ROOT / "docs" / "methods.md")
+        .read_text()
+        .partition("All have four options:")[2]
+        .partition("\n\nOf")[0]
+    )
+    options = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert options == ["keep", "tokens", "budget", "positions"]
+
+
 def test_every_public_name_is_in_the_api_reference_once():
     page = (ROOT / "docs" / "api.md").read_text()
     assert sorted(re.findall(r"^::: wordsight\.(\w+)$", page, re.MULTILINE)) == wordsight.__all__
