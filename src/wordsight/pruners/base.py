@@ -81,7 +81,11 @@ class Pruner:
         return pruner
 
     def with_budget(self, *, keep: float | None = None, tokens: int | None = None) -> Self:
-        """The same method, of the same choice, with this budget, one of the two."""
+        """The same method, of the same choice, with this budget. Raises UsageError unless it is one of the
+        two.
+        """
+        if (keep is None) == (tokens is None):
+            raise UsageError("expected keep or tokens, one of the two")
         changed = replace(self, tokens=tokens) if keep is None else replace(self, keep=keep, tokens=None)
         changed.choice = self.choice
         return changed
