@@ -22,7 +22,7 @@ from wordsight.redundancy.criteria import CRITERIA, DEFAULT, Condition, Quantile
 from wordsight.redundancy.presets import PRESETS
 from wordsight.tasks.base import Task
 
-FORMAT = 1
+FORMAT = 2  # Before 2, "sources" was "source", the number of one paper on arXiv.
 FITTED = ("codebook", "scorer")  # options that name what was made for one model
 URL = re.compile(r"https://\S+[^\s.,:)]")
 PAPER = "https://arxiv.org/abs/2503.20540"  # of criteria
