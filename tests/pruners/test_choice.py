@@ -89,6 +89,7 @@ def test_damage_is_noticed_wherever_it_is(write, tmp_path, damages):
         ({"format": 2}, "has format 2, and this version of wordsight reads 1"),
         ({"quality_kept": "all"}, "quality_kept"),
         ({"pruner": "divprun"}, "choice.json: unknown pruner 'divprun': did you mean 'divprune'"),
+        ({"pruner": "choice.json"}, "^choice.json: unknown pruner 'choice.json'"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(write, tmp_path, changed, sentence):

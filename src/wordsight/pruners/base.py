@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor
 from typing_extensions import Self
 
+from wordsight._utils import registry
 from wordsight._utils.options import Count, Share, check_options
 from wordsight.algorithms.selection import top_indices
 from wordsight.errors import ModelError, UsageError, located
@@ -76,7 +77,7 @@ class Pruner:
 
         with located(str(file)):
             choice = CHOICES.read(Path(file))
-            pruner = pruners.make(choice["pruner"])
+            pruner = registry.make(pruners, choice["pruner"], Pruner)
         pruner.choice = str(file), choice
         return pruner
 
