@@ -233,7 +233,7 @@ at("cancel").addEventListener("click", () => {
   fetchJson(`/jobs/${encodeURIComponent(followed)}`, { method: "DELETE" }).catch((error) => fail(error.message));
 });
 addEventListener("paste", ({ clipboardData, target }) => {
-  if (clipboardData.files.length || target.tagName !== "INPUT") take(clipboardData);
+  if (clipboardData.files.length || target.tagName !== "INPUT") take(clipboardData).catch((error) => fail(error.message));
 });
 addEventListener("dragover", (event) => {
   event.preventDefault();
