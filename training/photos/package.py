@@ -14,6 +14,7 @@ from parts import quantized, write_parts
 from vision import tower
 from wheels import tower_weights
 from wordsight._utils.files import replacing
+from wordsight._utils.numbers import with_interval
 
 ROOT = Path(__file__).parents[2]
 CARD = ROOT / "packages" / "wordsight-photos" / "README.md"
@@ -75,12 +76,10 @@ def gates_table(report: dict[str, Any]) -> str:
         if gate["value"] is None:
             lines.append(f"| {gate['says']} | not measured | | |")
             continue
-        low, high = gate["interval"]
+        reached = with_interval(gate["value"], *gate["interval"], form="{:.3f}".format)
         blind = f"{gate['blind']:.3f}" if "blind" in gate else ""
         verdict = "passes" if gate["passes"] else "fails"
-        lines.append(
-            f"| {gate['says']} | {gate['value']:.3f} [{low:.3f}, {high:.3f}] | {blind} | {verdict} |"
-        )
+        lines.append(f"| {gate['says']} | {reached} | {blind} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 
