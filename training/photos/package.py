@@ -27,8 +27,8 @@ MOST = 50e6  # bytes
 def package(
     checkpoint: Annotated[Path, typer.Argument(help="of stage 2, as ../build/photos/answer-b-0.pt")],
 ) -> None:
-    """Replace the model of the distribution, the gates in its card if they were measured on the test, and the
-    committed results of all models beside it.
+    """Replace the model of the distribution, the gates in its card (of validation, until the test split was
+    read), and the committed results of all models beside it.
     """
     with replacing(MODEL) as draft:
         draft.mkdir()
@@ -40,7 +40,8 @@ def package(
         file.stem.removeprefix("gates-"): json.loads(file.read_text())
         for file in sorted(checkpoint.parent.glob("gates-*.json"))
     }
-    mine = reports.get(f"{checkpoint.stem.removeprefix('answer-')}-test")
+    name = checkpoint.stem.removeprefix("answer-")
+    mine = reports.get(f"{name}-test") or reports.get(f"{name}-validation")
     before, _, rest = CARD.read_text().partition(BEGIN)
     with replacing(CARD) as draft:
         table = gates_table(mine) if mine else "Not measured yet.\n"
@@ -48,9 +49,7 @@ def package(
     with replacing(RESULTS) as draft:
         figures = {name: without_answers(report) for name, report in reports.items()}
         draft.write_text(json.dumps(figures, indent=1) + "\n")
-    print(
-        f"{MODEL}: {size / 1e6:.1f} MB; gates {'in its card' if mine else 'not measured on the test split'}"
-    )
+    print(f"{MODEL}: {size / 1e6:.1f} MB; gates of {mine['split'] if mine else 'nothing'} in its card")
 
 
 def without_answers(report: dict[str, Any]) -> dict[str, Any]:
@@ -60,16 +59,20 @@ def without_answers(report: dict[str, Any]) -> dict[str, Any]:
 
 def gates_table(report: dict[str, Any]) -> str:
     """How much was asked of the model and what it reached, in Markdown, what it missed first."""
-    missed = [gate["name"].replace("_", " ") for gate in report["gates"] if gate["passes"] is False]
+    missed = [
+        f"{gate['name'].replace('_', ' ')} {gate['value']:.3f}"
+        for gate in report["gates"]
+        if gate["passes"] is False
+    ]
     measured = sum(gate["passes"] is not None for gate in report["gates"])
     told = f"; it misses: {', '.join(missed)}" if missed else ""
     lines = [
         f"**It passes {measured - len(missed)} of the {measured} gates that were measured{told}.** At most "
         f"{report['most']} photos, unknown things, collages and pairs each, {report['environment']['date']}: "
-        f"`make photo-gates RECIPE={report['model'][0]} SPLIT=test MOST={report['most']}`, "
+        f"`make photo-gates RECIPE={report['model'][0]} SPLIT={report['split']} MOST={report['most']}`, "
         "[photos_gates.json](../../benchmarks/results/photos_gates.json).",
         "",
-        "| gate, on test photos | reached [95 %] | blind | |",
+        f"| gate, on {report['split']} photos | reached [95 %] | blind | |",
         "|---|---|---|---|",
     ]
     for gate in report["gates"]:
