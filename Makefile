@@ -8,6 +8,8 @@ SCENES := whole-1 silent-1 whole-0 silent-0 whole-2 silent-2
 RECIPE ?= b
 DEVICE ?= cuda
 SEED ?= 0
+SPLIT ?= validation
+MOST ?= 1000
 PHOTO_MODELS ?= training/build/photos
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 # Two cores: a process of tests on each, of one thread.
@@ -135,8 +137,9 @@ train-photo-recipes:  ## train the four recipes of a model of photos, and two mo
 		$(MAKE) train-photos RECIPE=$${run%/*} SEED=$${run#*/} || exit 1; \
 	done
 
-photo-gates: .venv/photos  ## measure a model of photos by its gates, on the validation split
+photo-gates: .venv/photos  ## measure a model of photos by its gates, on the validation split: MOST=60 for a look
 	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED) \
+		--split $(SPLIT) --most $(MOST) \
 		$(if $(UNSEEN),--unseen $(abspath $(UNSEEN))) $(if $(OUTLINES),--outlines $(abspath $(OUTLINES)))
 
 photos-findings: .venv/photos  ## the verdict on models of photos: choices of all, then the test split once, then the tables

@@ -27,11 +27,11 @@ from vision import restrict_attention
 from wheels import BUILD
 from wordsight import VLM
 from wordsight._utils.files import replacing
+from wordsight.evaluation.environment import environment
 from wordsight.redundancy.probe import ARTICLES, QUESTION, keep_only, probe_tokens
 
 GATES = Path(__file__).with_name("gates.json")
 LONGEST = 24  # new tokens
-MOST = 1000  # photos, unknown ones, collages, pairs
 
 
 @dataclass
@@ -63,6 +63,9 @@ def evaluate(
     outlines: Annotated[
         Path | None, typer.Option(help="Caltech-101's Annotations, beside its photos")
     ] = None,
+    most: Annotated[
+        int, typer.Option(help="photos, unknown ones, collages and pairs, the first of each")
+    ] = 1000,
 ) -> None:
     """Print every gate, and write all figures beside the model."""
     vlm = VLM.from_pretrained(str(BUILD / f"model-{model}"), dtype=torch.float32)
@@ -72,14 +75,21 @@ def evaluate(
         restrict_attention(vlm.model.model.vision_tower)
     names = known_names(shown)
     questioner = Questioner(shown, lookalikes(shown, features["photos"]))
-    asked = list(cases(shown, features, questioner, split, MOST))
+    asked = list(cases(shown, features, questioner, split, most))
     scores = ask(vlm, asked)
     if unseen is not None:
         ask(vlm, list(unseen_cases(unseen, names)), scores)
     figures = measure(scores, vlm.processor.tokenizer, names)
     if outlines is not None:
         figures |= read_alone(vlm, asked, outlines)
-    report = {"model": model, "split": split, "gates": judged(figures), "said": scores.said}
+    report = {
+        "model": model,
+        "split": split,
+        "most": most,
+        "gates": judged(figures),
+        "environment": {**environment(vlm), "model": model},
+        "said": scores.said,
+    }
     target = BUILD / f"gates-{model}-{split}.json"
     with replacing(target) as draft:
         draft.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,5 +1,5 @@
-"""The weights of packages/wordsight-photos out of a checkpoint of stage 2, the same bytes every time, and the
-table of its card.
+"""The weights of packages/wordsight-photos out of a checkpoint of stage 2, the same bytes every time; the
+gates of its card, and those of every model that was measured.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from vision import tower
 from wheels import tower_weights
 from wordsight._utils.files import replacing
 
-ROOT = Path(__file__).parents[2] / "packages" / "wordsight-photos"
-MODEL, CARD = ROOT / "src" / "wordsight_photos" / "model", ROOT / "README.md"
+ROOT = Path(__file__).parents[2]
+CARD = ROOT / "packages" / "wordsight-photos" / "README.md"
+MODEL = CARD.parent / "src" / "wordsight_photos" / "model"
+RESULTS = ROOT / "benchmarks" / "results" / "photos_gates.json"
 BEGIN, END = "<!-- table: gates -->\n", "<!-- end -->"
 MOST = 50e6  # bytes
 
@@ -24,27 +26,52 @@ MOST = 50e6  # bytes
 def package(
     checkpoint: Annotated[Path, typer.Argument(help="of stage 2, as ../build/photos/answer-b-0.pt")],
 ) -> None:
-    """Replace the model of the distribution, and the gates in its card if they were measured on the test."""
+    """Replace the model of the distribution, the gates in its card if they were measured on the test, and the
+    committed results of all models beside it.
+    """
     with replacing(MODEL) as draft:
         draft.mkdir()
         write_parts(checkpoint, draft, quantized(tower(tower_weights()).state_dict()))
         size = sum(file.stat().st_size for file in draft.iterdir())
         if size > MOST:
             raise SystemExit(f"the model has {size / 1e6:.1f} MB; expected at most {MOST / 1e6:.0f}")
-    report = checkpoint.with_name(f"{checkpoint.stem.replace('answer', 'gates')}-test.json")
-    table = gates_table(json.loads(report.read_text())["gates"]) if report.exists() else "Not measured yet.\n"
+    reports = {
+        file.stem.removeprefix("gates-"): json.loads(file.read_text())
+        for file in sorted(checkpoint.parent.glob("gates-*.json"))
+    }
+    mine = reports.get(f"{checkpoint.stem.removeprefix('answer-')}-test")
     before, _, rest = CARD.read_text().partition(BEGIN)
     with replacing(CARD) as draft:
+        table = gates_table(mine) if mine else "Not measured yet.\n"
         draft.write_text(before + BEGIN + table + END + rest.partition(END)[2])
+    with replacing(RESULTS) as draft:
+        figures = {name: without_answers(report) for name, report in reports.items()}
+        draft.write_text(json.dumps(figures, indent=1) + "\n")
     print(
-        f"{MODEL}: {size / 1e6:.1f} MB; gates {'from ' + report.name if report.exists() else 'not measured'}"
+        f"{MODEL}: {size / 1e6:.1f} MB; gates {'in its card' if mine else 'not measured on the test split'}"
     )
 
 
-def gates_table(gates: list[dict[str, Any]]) -> str:
-    """What was asked of the model and what it reached, in Markdown."""
-    lines = ["| gate, on test photos | reached [95 %] | blind | |", "|---|---|---|---|"]
-    for gate in gates:
+def without_answers(report: dict[str, Any]) -> dict[str, Any]:
+    """What was measured, but for every single answer."""
+    return {key: value for key, value in report.items() if key != "said"}
+
+
+def gates_table(report: dict[str, Any]) -> str:
+    """How much was asked of the model and what it reached, in Markdown, what it missed first."""
+    missed = [gate["name"].replace("_", " ") for gate in report["gates"] if gate["passes"] is False]
+    measured = sum(gate["passes"] is not None for gate in report["gates"])
+    told = f"; it misses: {', '.join(missed)}" if missed else ""
+    lines = [
+        f"**It passes {measured - len(missed)} of the {measured} gates that were measured{told}.** At most "
+        f"{report['most']} photos, unknown things, collages and pairs each, {report['environment']['date']}: "
+        f"`make photo-gates RECIPE={report['model'][0]} SPLIT=test MOST={report['most']}`, "
+        "[photos_gates.json](../../benchmarks/results/photos_gates.json).",
+        "",
+        "| gate, on test photos | reached [95 %] | blind | |",
+        "|---|---|---|---|",
+    ]
+    for gate in report["gates"]:
         if gate["value"] is None:
             lines.append(f"| {gate['says']} | not measured | | |")
             continue

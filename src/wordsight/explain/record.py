@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from wordsight import pruners
 from wordsight._utils.numbers import rounded, word_pairs
-from wordsight._utils.progress import subtask
+from wordsight._utils.progress import report_found, subtask
 from wordsight._utils.registry import find, refuse_duplicates, spec
 from wordsight.analysis.token_maps import CLS, MapLegend, MissingMap, answer_effect, token_maps
 from wordsight.explain.finding import findings
@@ -157,7 +157,8 @@ def explain_tokens(
 
     Tokens are those that are no line breaks, numbered from 0 in the order in which they are read. Raises
     ModelError if a pruner cannot run on this model, or it has no picture map, and UsageError if a codebook
-    is of another model, or the prompt and its answer exceed the model's context.
+    is of another model, or the prompt and its answer exceed the model's context. The tokens, and then their
+    words as `probe_tokens` finds them and once more all together, are reported before (`report_progress`).
     """
     methods = request.methods(vlm)
     preflight = Preflight(vlm)
@@ -168,13 +169,15 @@ def explain_tokens(
         prompt = vlm.encode(media, request.question, signals=signals)
         tokens = prompt.visual.without_breaks()
         assert tokens.box is not None, "a family with a picture map gives boxes"
+        report_found(tokens)
     with subtask(
         1, STEPS, f"asking each of {len(tokens)} visual tokens what it says, and what its absence changes"
     ):
         measured = measure(vlm, media, (probe.QUESTION,))
         words = probe.decode_ids(vlm, measured["words"])
         pairs = [word_pairs(*row) for row in zip(words, measured["word_probabilities"], strict=True)]
-        nothing = probe.says_nothing(measured["blind_divergence"]).tolist()
+        said = probe.likeliest_words(words, measured["blind_divergence"])
+        report_found(dict(enumerate(said)))
         maps = token_maps(vlm, prompt, measured, request.codebook)
     with subtask(2, STEPS, "asking what the absence of each changes in the answer"):
         if request.question != probe.QUESTION:
@@ -186,7 +189,6 @@ def explain_tokens(
             prototypes = nearest_prototypes(vlm, replace(alone, visual=tokens), request.codebook)
     with subtask(4, STEPS, "answering the question with all tokens and with fewer"):
         choices = pruner_choices(vlm, prompt, methods, request.keeps, request.truth)
-    said = [None if silent else words[0][0] for words, silent in zip(pairs, nothing, strict=True)]
     return {
         "format": FORMAT,
         "wordsight": version("wordsight"),
@@ -204,7 +206,7 @@ def explain_tokens(
             "cell": tokens.cell.tolist(),
             "box": rounded(tokens.box),
             "words": pairs,
-            "says_nothing": nothing,
+            "says_nothing": [word is None for word in said],
             "values": {each.name: rounded(each.values) for each in maps.maps},
         },
         "maps": [each.as_json() for each in maps.maps],

@@ -75,10 +75,15 @@ def test_the_parts_are_the_same_bytes_every_time_and_tell_no_paths(
 
 
 def test_the_card_says_what_passes_fails_and_was_not_measured(recipe):
+    figure = {"value": 0.9, "interval": [0.8, 0.95], "blind": 0.1}
     gates = [
-        {"says": "names >= .85", "value": 0.9, "interval": [0.8, 0.95], "blind": 0.1, "passes": True},
-        {"says": "unseen >= .60", "value": None, "passes": None},
+        {"name": "names", "says": "names >= .85", **figure, "passes": True},
+        {"name": "how_many", "says": "how many >= .95", **figure, "passes": False},
+        {"name": "unseen_names", "says": "unseen >= .60", "value": None, "passes": None},
     ]
-    lines = recipe.package.gates_table(gates).splitlines()[2:]
-    assert lines[0] == "| names >= .85 | 0.900 [0.800, 0.950] | 0.100 | passes |"
-    assert lines[1] == "| unseen >= .60 | not measured | | |"
+    report = {"model": "e-0", "most": 60, "gates": gates, "environment": {"date": "2026-01-31"}}
+    told, *_, passes, fails, unmeasured = recipe.package.gates_table(report).splitlines()
+    assert told.startswith("**It passes 1 of the 2 gates that were measured; it misses: how many.**")
+    assert passes == "| names >= .85 | 0.900 [0.800, 0.950] | 0.100 | passes |"
+    assert fails == "| how many >= .95 | 0.900 [0.800, 0.950] | 0.100 | fails |"
+    assert unmeasured == "| unseen >= .60 | not measured | | |"
