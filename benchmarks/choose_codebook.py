@@ -35,11 +35,12 @@ def choose(
 ) -> None:
     """Write both books, the scorer and the record of the calibration."""
     vlm = VLM.from_pretrained()
-    with TemporaryDirectory() as folder:
-        evidence = collect_evidence(vlm, save_scenes(folder, pictures), evidence_folder)
     task = Scenes(split="validation")
-    calibration = calibrate(vlm, evidence, task, questions=questions, clustering=CLUSTERING)
-    calibration.book.save_pretrained(demo.CODEBOOK)
+    with TemporaryDirectory() as folder:
+        scenes = save_scenes(folder, pictures)
+        evidence = collect_evidence(vlm, scenes, evidence_folder)
+        calibration = calibrate(vlm, evidence, task, questions=questions, clustering=CLUSTERING)
+        calibration.book.with_origins(vlm, scenes).save_pretrained(demo.CODEBOOK)
     random_codebook(evidence, len(calibration.book.prototypes)).save_pretrained(HERE / "control-codebook")
     fit_scorer(evidence).save_pretrained(demo.SCORER)
     record = calibration.record | {"clustering": asdict(CLUSTERING), "pictures": pictures}

@@ -8,14 +8,13 @@ import re
 import sys
 from pathlib import Path
 
-from wordsight import BookPruner, LayerPruner, MergePruner, Pruner, pruners
+from wordsight import MergePruner, Pruner, pruners
 from wordsight._utils import registry
 from wordsight._utils.options import expected
-from wordsight.pruners.scorer import ScorerPruner
+from wordsight.reports.catalog import URL, Choice, pruner_catalog, short_source
 
 PAGE = Path(__file__).with_name("methods.md")
-URL = r"https://\S+[^\s.,:)]"
-SHARED = {field.name for field in dataclasses.fields(Pruner)}
+SHARED = {field.name: registry.default_text(field) for field in dataclasses.fields(Pruner)}
 HEAD = """# Methods
 
 Every pruner, generated from its file (`python docs/methods.py`). A pruner is named by a SPEC,
@@ -38,73 +37,44 @@ How they compare: [results](results.md). Your own: [add a pruner](extending.md).
 
 def page() -> str:
     """The page: a table of all methods, and a section for each."""
-    classes = {name: registry.find(pruners, name, Pruner) for name in pruners.names()}
-    table = ["| name | | paper | reads |", "|---|---|---|---|"]
-    table += [_row(name, cls) for name, cls in classes.items()]
-    sections = [_section(name, cls) for name, cls in classes.items()]
-    return "\n".join([HEAD.format(shared=_options(Pruner, SHARED)) + "\n".join(table), "", *sections])
+    methods = pruner_catalog()["choices"]["pruners"]
+    table = ["| name | | paper | reads |", "|---|---|---|---|", *map(_row, methods)]
+    head = HEAD.format(shared=_options(Pruner, SHARED))
+    return "\n".join([head + "\n".join(table), "", *map(_section, methods)])
 
 
-def _row(name: str, cls: type[Pruner]) -> str:
+def _row(method: Choice) -> str:
+    name, about, reads = method["name"], _plain(method["about"].rstrip(".")), ", ".join(method["needs"])
+    links = [
+        source if source == "ours" else f"[{short_source(source)}]({source})" for source in method["sources"]
+    ]
+    return f"| [`{name}`](#{name}) | {about} | {', '.join(links) or '-'} | {reads or 'tokens alone'} |"
+
+
+def _section(method: Choice) -> str:
+    name, options = method["name"], method["options"]
+    cls = registry.find(pruners, name, Pruner)
     title, about = _module(cls)
-    return (
-        f"| [`{name}`](#{name}) | {title.rpartition(': ')[2].rstrip('.')} | {_paper(about)} | {_reads(cls)} |"
-    )
-
-
-def _paper(about: str) -> str:
-    """Whose a method is, by what its file says."""
-    links = [f"[{url.rpartition('/')[2]}]({url})" for url in re.findall(URL, about)[:1]]
-    if "no paper" in about:
-        links = []
-    return ", ".join((["ours"] if re.search(r"\bOurs\b", about) else []) + links) or "-"
-
-
-def _section(name: str, cls: type[Pruner]) -> str:
-    title, about = _module(cls)
-    own = {field.name for field in dataclasses.fields(cls) if field.init} - SHARED
+    needed = [f"{option}=..." for option, default in options.items() if default is None]
+    own = {option: default for option, default in options.items() if option not in SHARED}
+    reads = ", ".join(method["needs"]) or "tokens alone"
+    merges = "; merges" if issubclass(cls, MergePruner) else ""
     parts = [
         f"## {name}",
         title,
-        re.sub(URL, r"<\g<0>>", about),
+        URL.sub(r"<\g<0>>", about),
         _plain(inspect.getdoc(cls) or ""),
-        f"`{name}:{','.join([*_needed(cls), 'keep=0.2'])}`, `wordsight.{cls.__name__}`; reads {_reads(cls)}; "
-        f"a budget for each {_default(cls, 'budget')}; "
+        f"`{name}:{','.join([*needed, 'keep=0.2'])}`, `wordsight.{cls.__name__}`; "
+        f"reads {reads}{merges}; a budget for each {options['budget']}; "
         f"file [{name}.py](../src/wordsight/pruners/{name}.py).",
         _options(cls, own) if own else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _options(cls: type[Pruner], names: set[str]) -> str:
-    rows = [
-        f"| `{field.name}` | {_default(cls, field.name)} | {expected(cls, field.name)} |"
-        for field in dataclasses.fields(cls)
-        if field.name in names
-    ]
+def _options(cls: type[Pruner], defaults: dict[str, str | None]) -> str:
+    rows = [f"| `{name}` | {default or ''} | {expected(cls, name)} |" for name, default in defaults.items()]
     return "\n".join(["| option | default | may be |", "|---|---|---|", *rows])
-
-
-def _needed(cls: type[Pruner]) -> list[str]:
-    options = [field.name for field in dataclasses.fields(cls) if field.init]
-    return [f"{option}=..." for option in options if not _default(cls, option)]
-
-
-def _default(cls: type[Pruner], option: str) -> str:
-    """As a SPEC has it; empty where an option has to be given."""
-    field = next(field for field in dataclasses.fields(cls) if field.name == option)
-    return registry.default_text(field) or ""
-
-
-def _reads(cls: type[Pruner]) -> str:
-    """What a method chooses by, beside the tokens themselves, and whether it makes new ones of them."""
-    kinds = {LayerPruner: "layers of the language model", BookPruner: "a codebook", ScorerPruner: "a scorer"}
-    read = [text for kind, text in kinds.items() if issubclass(cls, kind)]
-    if isinstance(cls.required_signals, frozenset):
-        read += [f"`{signal}`" for signal in sorted(cls.required_signals)]
-    else:  # a property: what it asks for is one tensor for each picture
-        read.append("scores of the pictures")
-    return (", ".join(read) or "tokens alone") + ("; merges" if issubclass(cls, MergePruner) else "")
 
 
 def _module(cls: type[Pruner]) -> tuple[str, str]:

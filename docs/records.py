@@ -35,6 +35,7 @@ from wordsight.redundancy.scorer import ScorerFile
 from wordsight.reports.answers import AnswersRecord
 from wordsight.reports.asking import AskRecord
 from wordsight.reports.catalog import CatalogRecord
+from wordsight.viewer.early import PlacesRecord
 from wordsight.viewer.server import ExamplesRecord, HealthRecord, JobRecord
 
 PAGE = Path(__file__).with_name("records.md")
@@ -58,6 +59,7 @@ RECORDS: dict[str, Any] = {  # by what makes or holds them
     "wordsight view": ViewRecord,
     "wordsight serve": ServeRecord,
     "GET /jobs/ID": JobRecord,
+    "GET /jobs/ID/places": PlacesRecord,
     "GET /health": HealthRecord,
     "GET /examples": ExamplesRecord,
     "wordsight compare": ResultsRecord,

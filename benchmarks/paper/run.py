@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.console import Console
 from wordsight import VLM, compare, pruners, tasks
 from wordsight._utils.files import replacing
 from wordsight._utils.numbers import percent
+from wordsight.errors import UsageError, WordsightError, unknown
 from wordsight.evaluation.comparison import Settings
 from wordsight.evaluation.metrics import UNPRUNED
 from wordsight.evaluation.prepared_task import seeded
@@ -64,7 +66,7 @@ class Experiment:
     keep: Sequence[float]
     pruner: Sequence[str]
 
-    @property
+    @cached_property
     def methods(self) -> list[Pruner]:
         return [
             pruners.make(f"{spec}{',' if ':' in spec else ':'}keep={keep}")
@@ -81,13 +83,14 @@ def main(
     pictures: Annotated[int, typer.Option(help="of each task, the first so many; 0 takes all")] = 1000,
 ) -> None:
     """Look for everything, say what it costs, run what is not there, and write a table."""
-    experiments = {}
-    for path in sorted((HERE / "experiments").glob("*.json")):
-        given = json.loads(path.read_text()) | ({"pruner": pruner} if pruner else {})
-        experiments[path.stem] = Experiment(**given | ({"keep": keep} if keep else {}))
-    chosen = {name: experiments[name] for name in models or experiments}
-    listed = json.loads((HERE / "suites.json").read_text())
-    asked = [each for each in listed if not suite or each["suite"] in suite]
+    listed = {each["suite"]: each for each in json.loads((HERE / "suites.json").read_text())}
+    asked = [listed[name] for name in named("suite", suite, listed)]
+    files = {path.stem: path for path in sorted((HERE / "experiments").glob("*.json"))}
+    chosen = {}
+    for name in named("model", models, files):
+        given = json.loads(files[name].read_text()) | ({"pruner": pruner} if pruner else {})
+        chosen[name] = Experiment(**given | ({"keep": keep} if keep else {}))
+        _ = chosen[name].methods  # a SPEC or book that cannot be read is refused before data are looked for
     for place in [OUT / name / results_name(each["suite"]) for name in chosen for each in asked]:
         check_pictures(place, pictures or None)
     suites = [resolved(each, pictures or None) for each in asked]
@@ -101,16 +104,25 @@ def main(
     print(text)
 
 
+def named(kind: str, given: Sequence[str] | None, known: Iterable[str]) -> list[str]:
+    """Those that are given, or all, in the order of the known. Raises UsageError for one that is not."""
+    names = list(known)
+    for name in given or ():
+        if name not in names:
+            raise unknown(kind, name, names)
+    return [name for name in names if name in (given or names)]
+
+
 def results_name(suite: str) -> str:
     """Of the file of a suite."""
     return f"{suite.lower()}.json"
 
 
 def check_pictures(results: Path, pictures: int | None) -> None:
-    """Ends if the suite is finished, on another number of pictures: one table has one number."""
+    """Raises UsageError if the suite is finished, on another number of pictures: one table has one number."""
     before = results.exists() and Results.load(results).asked
     if before and before["pictures"] != pictures:
-        raise SystemExit(
+        raise UsageError(
             f"{results} is not of as many pictures: say --pictures {before['pictures'] or 0}, or delete it"
         )
 
@@ -153,10 +165,13 @@ def run(experiment: Experiment, suites: Sequence[Suite], out: Path, pictures: in
 
 
 def table(name: str, suites: Sequence[Suite], out: Path) -> Table:
-    """A line for each method and budget: the score of each suite, and what share of the unpruned model's
-    score it keeps, the mean over suites.
+    """A line for each method and budget: the score of each suite, what share of the unpruned model's score it
+    keeps, the mean over suites, and how often it says yes where that or no is right.
     """
-    found = [scores(Results.load(out / suite.results).rows) for suite in suites]
+    rows = [Results.load(out / suite.results).rows for suite in suites]
+    found = [scores(of_suite, "accuracy") for of_suite in rows]
+    asked = zip(suites, (scores(of_suite, "yes_ratio") for of_suite in rows), strict=True)
+    yes = {f"{suite.name}, yes": ratios for suite, ratios in asked if ratios}
     whole = next(key for key in found[0] if key[0] == UNPRUNED)
     body = []
     for key in dict.fromkeys(key for each in found for key in each):
@@ -166,20 +181,28 @@ def table(name: str, suites: Sequence[Suite], out: Path) -> Table:
             for cell, each in zip(cells, found, strict=True)
             if cell is not None and each[whole]
         ]
-        shown = ("-" if cell is None else f"{cell:.3f}" for cell in cells)
         mean = percent(fmean(kept)) if len(kept) == len(found) else "-"
-        body.append((key[0], percent(key[1]), *shown, mean))
-    return Table(name, ("pruner", "keep", *(suite.name for suite in suites), "kept"), body, keys=2)
+        said = [ratios.get(key) for ratios in yes.values()]
+        body.append((key[0], percent(key[1]), *map(number, cells), mean, *map(number, said)))
+    return Table(name, ("pruner", "keep", *(suite.name for suite in suites), "kept", *yes), body, keys=2)
 
 
-def scores(rows: Sequence[Row]) -> dict[tuple[str, float], float]:
-    """The score of each method and budget, the mean over the tasks of a suite."""
+def number(cell: float | None) -> str:
+    """In a cell of the table."""
+    return "-" if cell is None else f"{cell:.3f}"
+
+
+def scores(rows: Sequence[Row], metric: Literal["accuracy", "yes_ratio"]) -> dict[tuple[str, float], float]:
+    """Of each method and budget the mean over the tasks of a suite, where there is one."""
     found: dict[tuple[str, float], list[float]] = {}
     for row in rows:
-        if row["tasks"] == 1:
-            found.setdefault((row["pruner"], row["keep"] or 0.0), []).append(row["accuracy"])
+        if row["tasks"] == 1 and (value := row.get(metric)) is not None:
+            found.setdefault((row["pruner"], row["keep"] or 0.0), []).append(value)
     return {key: fmean(each) for key, each in found.items()}
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except WordsightError as error:
+        raise SystemExit(str(error)) from error

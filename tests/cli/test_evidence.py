@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from wordsight.redundancy import examining
+from wordsight.redundancy.codebook import Codebook
 from wordsight.synthetic.scenes import render
 
 BUILD = ("codebook", "build", "photos", "--largest", "144", "--min-images", "0")
@@ -42,6 +44,27 @@ def test_parts_on_two_machines_make_the_book_of_one(run, folder, monkeypatch):
     assert run(*BUILD, "--out", "whole")[0] == 0
     assert files(Path("book")) == files(Path("whole"))
     assert files(Path("book.evidence")) == files(Path("whole.evidence"))
+
+
+def test_patches_are_kept_if_asked_for_and_the_prototypes_are_the_same(run, folder):
+    assert run(*BUILD, "--out", "plain")[0] == 0
+    for out in ("shown", "again"):
+        assert run(*BUILD, "--out", out, "--patches", "--evidence", "plain.evidence")[0] == 0
+    assert files(Path("shown")) == files(Path("again"))
+    plain, shown = Codebook.from_pretrained("plain"), Codebook.from_pretrained("shown")
+    assert torch.equal(plain.prototypes, shown.prototypes)
+    assert plain.origins is None
+    assert len(shown.origins.patches) == len(shown.prototypes)
+    assert shown.config["patches"]["least_cosine"] == pytest.approx(1, abs=1e-6)
+    assert "16 x 16 pixels and words" in run("codebook", "info", "shown")[1]
+    assert "patches" not in run("codebook", "info", "plain")[1]
+
+
+@pytest.mark.parametrize("options", [("--part", "0/2"), ("--ray", "auto")])
+def test_patches_are_not_made_where_the_model_is_elsewhere(run, folder, options):
+    code, _, err = run(*BUILD, "--out", "book", "--patches", *options)
+    assert (code, err.startswith("error: --patches needs the model in this process")) == (2, True)
+    assert not Path("book.evidence").exists()
 
 
 def test_what_a_later_criterion_adds_is_said(run, folder):

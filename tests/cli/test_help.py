@@ -61,7 +61,9 @@ def choices(run, *arguments):
 def test_pruners_are_listed_with_what_they_need_and_their_paper(run):
     found = choices(run, "pruners")["pruners"]
     assert sorted(found) == pruners.names()
-    assert found["divprune"]["source"] == "2503.02175"
+    assert found["divprune"]["sources"] == ["https://arxiv.org/abs/2503.02175"]
+    assert found["codebook_mmr"]["sources"] == ["ours", "https://doi.org/10.1145/290941.291025"]
+    assert found["scores"]["sources"] == ["ours"]
     assert found["divprune"]["options"]["keep"] == "0.2"
     assert found["scores"]["options"]["file"] is None
     assert found["mmtok"]["needs"] == ["features", "question"]

@@ -6,7 +6,9 @@ import pytest
 
 from wordsight import Pruner, Uniform, pruners
 from wordsight.evaluation import recommendation as library
+from wordsight.evaluation.environment import environment
 from wordsight.evaluation.latency import Timing
+from wordsight.pruners.choice import CHOICES
 from wordsight.synthetic.scenes import render
 
 RECOMMEND = ("recommend", "--task", "q.jsonl", "--pruner", "uniform", "--budget", "0.1")
@@ -81,12 +83,20 @@ FOUND = {
         "difference_to": {"none": [-0.04, -0.08, 0.02]},
     },
     "verdict": "pays",
-    "environment": {"model": "demo", "fingerprint": "0123456789abcdef", "parts": None},
 }
 
 
-def test_what_is_exported_stands_where_a_spec_does(run, folder, monkeypatch):
-    monkeypatch.setattr(library, "recommend", lambda vlm, **options: json.loads(json.dumps(FOUND)))
+@pytest.fixture
+def found(monkeypatch):
+    """Something to choose on the model that it is run on."""
+
+    def recommended(vlm, **options):
+        return json.loads(json.dumps(FOUND)) | {"environment": environment(vlm)}
+
+    monkeypatch.setattr(library, "recommend", recommended)
+
+
+def test_what_is_exported_stands_where_a_spec_does(run, folder, found):
     assert run(*RECOMMEND, "--export", "deep/choice.json", "--json")[0] == 0
     choice = json.loads((folder / "deep" / "choice.json").read_text())
     assert choice["pruner"] == "uniform:keep=0.1,positions=original"
@@ -99,10 +109,34 @@ def test_what_is_exported_stands_where_a_spec_does(run, folder, monkeypatch):
     assert err == "note: keep=0.1 of 'uniform:keep=0.1,positions=original' is not used: --keep 0.5 holds\n"
 
 
-def test_nothing_is_exported_where_there_is_nothing_to_choose(run, folder):
-    code, _, err = run(*RECOMMEND, "--export", "choice.json")
-    assert (code, "choice.json is not written: there is nothing to choose" in err) == (0, True)
+def test_commands_refuse_the_choice_of_another_model(run, folder, found):
+    run(*RECOMMEND, "--export", "choice.json", "--json")
+    choice = CHOICES.read(folder / "choice.json") | {"fingerprint": "0123456789abcdef"}
+    (folder / "choice.json").write_text(CHOICES.text(choice))
+    for command in (
+        ("ask", "0.png", "what is it?", "--pruner", "choice.json"),
+        ("explain", "0.png", "--model", "tiny", "--pruner", "choice.json", "--out", "0.html"),
+        ("compare", "--task", "q.jsonl", "--pruner", "choice.json", "--keep", "0.5"),
+    ):
+        code, _, err = run(*command)
+        assert (code, "choice.json was chosen for tiny (fingerprint 0123456789abcdef)" in err) == (2, True), (
+            err
+        )
+
+
+def test_an_export_fails_where_there_is_nothing_to_choose(run, folder):
+    says = "choice.json is not written: there is nothing to choose"
+    code, out, err = run(*RECOMMEND, "--export", "choice.json", "--json")
+    assert (code, err.endswith(f"{says}\n"), json.loads(out)["verdict"]) == (1, True, "nothing to choose")
     assert not (folder / "choice.json").exists()
+
+
+def test_a_choice_that_was_there_is_said_to_be_an_older_one(run, folder):
+    before = json.dumps({"quality_kept": []})
+    (folder / "choice.json").write_text(before)
+    code, _, err = run(*RECOMMEND, "--export", "choice.json")
+    older = "choice.json is not written: there is nothing to choose; what is in it is an older choice"
+    assert (code, older in err, (folder / "choice.json").read_text()) == (1, True, before)
 
 
 def test_an_export_is_refused_before_the_work(run, folder, monkeypatch):

@@ -44,7 +44,7 @@ class Lengths(Task):
 KEYS = frozenset(
     (
         *("model", "task", "tasks", "questions", "pictures", "enough_pictures", "tokens_total"),
-        *("unpruned", "blind", "image_contribution", "by_type", "split"),
+        *("unpruned", "blind", "image_contribution", "by_type", "split", "yes_ratio"),
         *("pruner", "keep", "tokens", "tokens_kept", "drops_all", "seeds", "timing"),
         *("accuracy", "low", "high", "retention", "difference_to"),
     )

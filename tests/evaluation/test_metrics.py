@@ -46,6 +46,16 @@ def test_the_image_contribution_is_what_the_pictures_add_to_the_blind_score():
     assert ROW["image_contribution"] == pytest.approx((5 - 2) / 2)
 
 
+def test_the_yes_ratio_is_of_what_is_said_not_of_what_is_right():
+    # Five of two times six answers are yes: of those that say both, or something else, none is.
+    first = ["Yes", "yes, there is", "Yes.", "no", "yes or no", "maybe"]
+    second = ["No", "no", "YES", "A dog", "", "yes"]
+    said = RunResult([1] * 6, 14.0, answers=[first, second])
+    assert BASELINES.metrics(said, {}, None)["yes_ratio"] == pytest.approx(5 / 12)
+    counting = [*EXAMPLES[:5], Example("x.png", "2", "how many?", "2", "b")]
+    assert Baselines(counting, WHOLE, BLIND).metrics(said, {}, None)["yes_ratio"] is None
+
+
 def test_without_a_blind_score_or_an_unpruned_one_there_is_no_share_of_it():
     nothing = RunResult([0] * 6, 0.0)
     row = Baselines(EXAMPLES, nothing, nothing).metrics(PRUNED, {}, None)

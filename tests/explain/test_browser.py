@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+import torch
 from PIL import Image
 
 import wordsight.demo
@@ -18,6 +19,8 @@ from wordsight.explain.panels import pictures
 from wordsight.explain.record import ExplainRequest, explain_tokens
 from wordsight.media.inputs import MediaInput
 from wordsight.pruners.codebook import CodebookPruner
+from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.probe import decode_ids
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
@@ -114,10 +117,10 @@ def made_up(grids=((0, 12, 12),), panels=1, word="sky", name="alpha"):
                    "values": {"confidence": [i / count for i in range(count)]}},
         "maps": [{"name": "confidence", "label": "confidence", "about": word, "scale": "linear",
                   "low": 0.0, "high": 1.0}],
-        "truth": [], "right": None, "findings": [["1 of 144 tokens give the same answer."]] * 2,
+        "truth": [], "right": None, "findings": [["1 of 144 tokens gives the same answer."]] * 2,
         "notes": [], "missing": [{"label": "[CLS] attention", "why": word}],
         "codebook": {"prototypes": 9, "digest": "f00d", "nearest": [3] * count, "similarity": [0.5] * count,
-                     "says": {"3": [[word, 0.5]]}, "says_nothing": [], "pictures": "no pictures"},
+                     "says": {"3": [[word, 0.5]]}, "says_nothing": [], "patches": None, "said": {}},
         "methods": methods, "agreement": [{"keep": 0.2, "kept_by": [2] + [0] * (count - 1)}],
         "words": [{"word": word, "tokens": count, "confidence": 0.5}],
     }  # fmt: skip
@@ -207,6 +210,25 @@ def test_a_token_is_read_with_the_keyboard_alone(opened, file, record):
     assert focused(view) < 0, "one token of a grid is in the order of Tab"
     view.keyboard.press("Shift+Tab")
     assert focused(view) == 109, "Tab comes back to the token that was left"
+
+
+def test_the_nearest_prototype_is_shown_as_it_was_in_its_picture(opened, file, record, embedded):
+    view, book = opened(file), Codebook.from_pretrained("demo")
+    for token in (0, 109):
+        view.locator(f"[data-token='{token}']").click()
+        number = record["codebook"]["nearest"][token]
+        expected = book.origins.patches[number].repeat_interleave(6, 0).repeat_interleave(6, 1)
+        pixels = view.evaluate("""() => {
+          const canvas = document.querySelector("#details .origin canvas");
+          return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+        }""")
+        drawn = torch.tensor(pixels).reshape(96, 96, 4)[..., :3]
+        assert (drawn - expected).abs().float().mean() < 12, "it is drawn smoothly"
+        (words,) = decode_ids(embedded, book.origins.words[number][None])
+        said = ", ".join(f"{word} {chance:.3g}" for word, chance in record["codebook"]["said"][str(number)])
+        assert list(words) == [word for word, _ in record["codebook"]["said"][str(number)]]
+        assert said.split(" ")[0] in view.inner_text("#details .origin")
+        view.keyboard.press("Escape")
 
 
 def test_a_token_that_was_chosen_stays_until_it_is_let_go(opened, file):

@@ -17,9 +17,10 @@ def choice(kept, answer="two", right=None):
     ("given", "sentence"),
     [
         (choice([0, 2]), "2 of 8 tokens give the same answer; no word that several tokens say is lost."),
-        (choice([2]), "1 of 8 tokens give the same answer; the word “pig” is lost."),
+        (choice([2]), "1 of 8 tokens gives the same answer; the word “pig” is lost."),
         (choice([6], "", False),
-         "1 of 8 tokens change the answer to “(blank)”, which is wrong; the words “sky” and “pig” are lost."),
+         "1 of 8 tokens changes the answer to “(blank)”, which is wrong; "
+         "the words “sky” and “pig” are lost."),
         (choice([0, 2], "two", True),
          "2 of 8 tokens give the same answer, which is right; no word that several tokens say is lost."),
     ],

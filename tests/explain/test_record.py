@@ -1,12 +1,15 @@
 """The record of a prompt, against the experiments themselves, slow loops, and what pruners choose."""
 
+import io
 import json
+from base64 import b64decode
 from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from wordsight import UsageError, picture_digest, pruners
@@ -14,6 +17,7 @@ from wordsight._utils.numbers import exact
 from wordsight._utils.progress import report_progress
 from wordsight._utils.records import checked
 from wordsight.algorithms.divergence import jensen_shannon
+from wordsight.explain.nearest_prototypes import nearest_prototypes
 from wordsight.explain.pruner_choices import agreement, pruner_choices
 from wordsight.explain.record import ExplainRecord, ExplainRequest, by_word, explain_tokens
 from wordsight.media.inputs import MediaInput
@@ -24,6 +28,7 @@ from wordsight.pruners.fastv import FastV
 from wordsight.pruners.layerwise import LayerPruner
 from wordsight.redundancy import ablation, probe
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.origins import SIDE, Origins
 from wordsight.redundancy.scorer import fit_scorer
 
 QUESTION = "what is the background?"
@@ -90,7 +95,7 @@ def probed(tiny, picture):
 def test_a_record_is_plain_json_of_its_type(record):
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert checked(ExplainRecord, record, "the record") == record
-    assert record["format"] == 4
+    assert record["format"] == 5
     assert {each["name"] for each in record["maps"]} == set(record["tokens"]["values"])
 
 
@@ -178,6 +183,31 @@ def test_prototypes_that_occur_say_what_they_would_in_a_tokens_place(tiny, probe
         )
         (far,) = probe.probe_tokens(tiny, lone).blind_divergence.tolist()
         assert (int(number) in record["codebook"]["says_nothing"]) == (far < probe.NOISE_FLOOR)
+
+
+def test_prototypes_show_what_they_were_in_the_order_of_their_words(tiny, probed, book):
+    plain = Codebook.from_pretrained(book)
+    assert nearest_prototypes(tiny, probed, plain)["patches"] is None
+    count, random = len(plain.prototypes), torch.Generator().manual_seed(8)
+    origins = Origins(
+        torch.randint(256, (count, SIDE, SIDE, 3), generator=random, dtype=torch.uint8),
+        torch.randint(5, 250, (count, 3), generator=random),
+        torch.rand(count, 3, generator=random),
+        torch.arange(count) % 2 == 1,
+    )
+    found = nearest_prototypes(tiny, probed, replace(plain, origins=origins))
+    tiles = np.array(Image.open(io.BytesIO(b64decode(found["patches"].partition(",")[2]))))
+    for i, number in enumerate(map(int, found["says"])):
+        left = SIDE * i
+        assert (tiles[:SIDE, left : left + SIDE] == origins.patches[number].numpy()).all()
+        words = tiny.processor.tokenizer.batch_decode([[word] for word in origins.words[number]])
+        chances = origins.word_probabilities[number].tolist()
+        said = (
+            None
+            if number % 2
+            else [[w.strip(), pytest.approx(c, rel=1e-4)] for w, c in zip(words, chances, strict=True)]
+        )
+        assert found["said"][str(number)] == said
 
 
 def test_prototypes_are_read_one_by_one(tiny, probed):
@@ -314,12 +344,12 @@ def test_words_are_sorted_by_tokens_and_then_by_name():
     ]
 
 
-def test_without_a_pruner_named_some_that_can_run_are_explained(record, book):
+def test_without_a_pruner_named_some_that_can_run_are_explained_the_best_first(record, book):
     assert [method["name"] for method in record["methods"]] == [
-        f"codebook_mmr:codebook={book}",
-        f"codebook:codebook={book}",
-        "cls_topk",
         "divprune",
+        f"codebook_mmr:codebook={book}",
+        "cls_topk",
+        f"codebook:codebook={book}",
     ]
 
 

@@ -167,6 +167,7 @@ def test_votes_are_the_agreement_of_the_record(js, records):
         every, none = votes.count(len(given)), votes.count(0)
         text = f"kept by all {len(given)} pruners: {every}; by some: {COUNT - every - none}; by none: {none}."
         assert text in js("agreementText(counts, number)", counts=votes, number=len(given))
+    assert js("agreementText([2, 1], 2)") == "Tokens kept by both pruners: 1; by some: 1; by none: 0."
 
 
 def test_colors_go_from_the_dark_end_to_the_light_one_and_no_further(js):
@@ -260,7 +261,7 @@ def test_a_token_that_says_nothing_is_a_dot_and_no_word(js):
 def test_a_prototype_is_described_and_shares_tokens(js):
     codebook = {"prototypes": 9, "nearest": [4, 2, 4], "similarity": [0.5, 0.7, 0.75], "digest": "d",
                 "says": {"4": [["pig", 0.9]], "2": [["sky", 0.25]]}, "says_nothing": [2],
-                "pictures": "no pictures"}  # fmt: skip
+                "patches": None, "said": {}}  # fmt: skip
     assert js("[0, 1, 2].map((token) => alike(codebook, token))", codebook=codebook) == [[2, 0], [1], [2, 0]]
     assert js("prototypeText(codebook, 0)", codebook=codebook).startswith(
         "Of the 9 prototypes of what the codebook calls redundant, number 4 is the nearest "
@@ -336,7 +337,7 @@ def test_a_pruner_says_why_it_keeps_or_drops_a_token(js, records):
     order = sorted(range(COUNT), key=lambda token: -record["scores"][token])
     assert why(js, record, order[0], 0.2) == "cls_topk ranks it 1st of 144, 29 are kept: it is kept."
     assert why(js, record, order[29], 0.2) == "cls_topk ranks it 30th of 144, 29 are kept: it is dropped."
-    assert "1 lie beyond the threshold: it is dropped" in why(js, record, order[1], 0.2, 1e9)
+    assert "1 lies beyond the threshold: it is dropped" in why(js, record, order[1], 0.2, 1e9)
     record = records["divprune"]
     token = next(iter(set(record["choices"][1]["kept"]) - set(record["choices"][0]["kept"])))
     assert why(js, record, token, 0.2) == (
@@ -353,7 +354,7 @@ def test_what_an_absence_changes_is_said_of_the_answer_if_it_is_known(js):
         "Without it and its neighbors, the first word of the answer moves far: by 0.2 of at most 0.693 nats. "
         "No token matters more."
     )
-    assert "moves a little: by 0.05" in texts[1]
+    assert texts[1].endswith("moves a little: by 0.05 of at most 0.693 nats. 1 of 3 tokens matters more.")
     assert texts[2].endswith("hardly moves: by 0.001 of at most 0.693 nats. 2 of 3 tokens matter more.")
     record["maps"].pop()
     assert "what the model says of the picture hardly moves" in js("withoutText(record, 0)", record=record)
@@ -374,6 +375,7 @@ def test_the_finding_is_that_of_the_choice_that_is_shown(js, records):
     assert found(records["cls_topk"], 0.29) == (
         "42 of 144 tokens are kept; the answer was computed at 10%, 20%, 50% only."
     )
+    assert found(records["cls_topk"], 0.005).startswith("1 of 144 tokens is kept; ")
     assert found(records["divprune"], 0.29) == "twenty. (Computed at 20%.)"
     assert found(records["threshold"], 0.2) == "ten."
     assert found(records["threshold"], 0.2, "null") == (

@@ -64,6 +64,11 @@ def test_runs_become_one_comparison_over_pictures(logs):
     expected = {"model": "tiny", "task": "pope", "keep": 0.5, "accuracy": 0.5, "unpruned": 0.75}
     assert told == expected | {"blind": 0.25, "tokens_kept": 72}
     assert (row["questions"], row["pictures"]) == (4, 2)
+    assert {spec: each["yes_ratio"] for spec, each in rows.items()} == {
+        "none": 0.75,
+        "random": 0.5,
+        "divprune": 0.5,
+    }
     assert row["difference_to"]["none"][0] == -0.25
     assert row["difference_to"]["random"][0] == 0
     said = {each["pruner"]: each["texts"][0] for each in results.answers[0]["answered"]}

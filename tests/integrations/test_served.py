@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from wordsight import Codebook, UsageError, pruners
-from wordsight.demo import MODEL
+from wordsight import Codebook, LoadOptions, UsageError, pruners
+from wordsight.demo import MODEL, PICTURES
 from wordsight.integrations.vllm import ARCHITECTURES, command
+from wordsight.integrations.vllm.command import ServeOptions
 from wordsight.integrations.vllm.served import (
     Choice,
     ServedPruners,
@@ -28,8 +29,8 @@ from wordsight.pruners.base import Pruner
 WIDTH = 256
 
 
-def served(*specs, has_gaps=True, is_mrope=False):
-    return ServedPruners(specs, WIDTH, has_gaps, is_mrope)
+def served(*specs, has_gaps=True, is_mrope=False, is_adaptive=False):
+    return ServedPruners(specs, WIDTH, has_gaps, is_mrope, is_adaptive)
 
 
 @dataclass(kw_only=True)
@@ -38,6 +39,13 @@ class Fickle(Pruner):
 
     def select(self, tokens):
         return tokens.take((tokens.embeds.sum(1) > 0).nonzero()[:, 0])
+
+
+@dataclass(kw_only=True)
+class Smelling(Fickle):
+    """Reads what no tower gives."""
+
+    required_signals = frozenset({"smell"})
 
 
 REFUSED = {
@@ -54,6 +62,34 @@ REFUSED = {
 def test_a_pruner_that_cannot_be_served_is_refused_with_the_reason(spec):
     with pytest.raises(UsageError, match=REFUSED[spec]):
         served(spec)
+
+
+def test_an_adaptive_server_refuses_what_reads_the_question_or_drops_between_layers():
+    for spec, reason in REFUSED.items():
+        if spec in ("fastv", "cdpruner", "divprun"):
+            with pytest.raises(UsageError, match=reason) as error:
+                served(spec, is_adaptive=True)
+            assert "--adaptive" not in str(error.value)
+        else:
+            served(spec, is_adaptive=True)
+            with pytest.raises(UsageError, match="with --adaptive this one, too"):
+                served(spec)
+
+
+def test_pictures_are_encoded_before_as_the_whole_model_encodes_them(embedded):
+    picture, signals = PICTURES / "harbor.png", frozenset({"cls_attention", "features"})
+    server = served("vispruner", "codebook:threshold=0.9", is_adaptive=True)
+    encoder = server.encoder(str(MODEL), LoadOptions(dtype="float32"))
+    assert not any("language_model.layers" in name for name, _ in encoder.model.named_parameters())
+    mine, theirs = (vlm.encode(picture, "what?", signals=signals).visual for vlm in (encoder, embedded))
+    assert torch.equal(mine.embeds, theirs.embeds)
+    assert mine.signals.keys() == theirs.signals.keys() == signals
+    assert all(torch.equal(mine.signals[name], theirs.signals[name]) for name in signals)
+
+
+def test_an_adaptive_server_refuses_what_its_tower_does_not_give():
+    with pytest.raises(UsageError, match=r"Smelling needs smell, which .* does not have"):
+        served(f"{__name__}:Smelling", is_adaptive=True).encoder(str(MODEL), LoadOptions())
 
 
 def test_every_pruner_is_served_or_refused_by_name():
@@ -162,7 +198,7 @@ def with_vllm(monkeypatch):
 
 
 def test_the_command_says_all_that_the_server_needs(with_vllm):
-    made = command.serve_command("demo", ["codebook", "divprune:keep=0.1"], per_request=True)
+    made = command.serve_command("demo", ["codebook", "divprune:keep=0.1"], ServeOptions(per_request=True))
     assert made[1:5] == ["-m", "vllm.entrypoints.openai.api_server", "--model", str(MODEL)]
     overrides = json.loads(made[made.index("--hf-overrides") + 1])
     assert overrides == {
@@ -172,6 +208,9 @@ def test_the_command_says_all_that_the_server_needs(with_vllm):
     }
     assert "--trust-request-mm-kwargs" in made
     assert "--trust-request-mm-kwargs" not in command.serve_command("demo", ["codebook"])
+    made = command.serve_command("demo", ["vispruner"], ServeOptions(adaptive=True))
+    settings = json.loads(made[made.index("--hf-overrides") + 1])["wordsight"]
+    assert settings == {"pruners": ["vispruner"], "adaptive": True}
 
 
 MISSING = {

@@ -10,8 +10,11 @@ import pytest
 from wordsight import tasks
 from wordsight._utils.registry import spec
 from wordsight.errors import UsageError
+from wordsight.evaluation.metrics import Baselines
+from wordsight.evaluation.result_cache import RunResult
 from wordsight.tasks import lmms
 
+pytestmark = pytest.mark.timeout(600)  # the first one makes the data, and lists all tasks of lmms-eval
 ROOT = Path(__file__).parents[2]
 SUITES = json.loads((ROOT / "benchmarks/paper/suites.json").read_text())
 NAMES = [name.format(tasks=ROOT / "benchmarks/paper/tasks") for each in SUITES for name in each["tasks"]]
@@ -64,6 +67,16 @@ def test_mme_counts_pairs_that_are_right_twice():
 def test_half_a_pair_is_refused_before_the_model_runs():
     with pytest.raises(UsageError, match=r"pairwise.*--pictures"):
         tasks.make("lmms:mme").first(3)
+
+
+def test_the_yes_ratio_of_pope_is_of_what_is_said():
+    # Half of eight labels are yes, as lmms-eval's own has it; five of eight answers are.
+    examples = tasks.make("lmms:pope").first(None)
+    said = ["Yes", "no", "yes", "Yes.", "no", "yes, there is", "no", "yes"]
+    result = RunResult([0.0] * 8, 4.0, answers=[said])
+    assert Baselines(examples, result, result).metrics(result, {}, None)["yes_ratio"] == 5 / 8
+    labels = tasks.make("lmms:pope,metric=pope_yes_ratio")
+    assert together(labels, lambda example: "yes") == 0.5
 
 
 def test_f1_is_that_of_yes_and_accuracy_a_mean():

@@ -7,7 +7,7 @@ import pytest
 from wordsight import Codebook, CodebookPruner, DivPrune, Pruner, UsageError, pruners
 from wordsight._utils.artifacts import sealed
 from wordsight.errors import FileError
-from wordsight.pruners.choice import CHOICES, check_choice, exact_spec
+from wordsight.pruners.choice import CHOICES, exact_spec
 
 CHOICE = {
     "format": 1,
@@ -103,9 +103,20 @@ def test_a_file_that_is_not_there_is_one_sentence():
         pruners.make("nowhere.json")
 
 
-def test_the_model_of_a_choice_is_told_from_others(write, tiny):
+def test_a_choice_runs_on_its_own_model_alone(write, tiny):
     write()
-    with pytest.raises(UsageError, match=r"choice\.json was chosen for demo .* run `wordsight recommend`"):
-        check_choice("choice.json", tiny)
+    for method in (Pruner.load("choice.json"), Pruner.load("choice.json").with_budget(tokens=3)):
+        with pytest.raises(
+            UsageError, match=r"choice\.json was chosen for demo .* SPEC, divprune:keep=0\.3,"
+        ):
+            tiny.chat(pruner=method)
+        with pytest.raises(UsageError, match=r"choice\.json was chosen for demo"):
+            method.on(tiny.model, tiny.processor)
+    pruners.make("divprune:keep=0.3,positions=contiguous").check(tiny)
     write(fingerprint=tiny.fingerprint)
-    check_choice("choice.json", tiny)
+    Pruner.load("choice.json").check(tiny)
+
+
+def test_a_method_has_one_budget_of_two():
+    assert DivPrune(tokens=7).with_budget(keep=0.5) == DivPrune(keep=0.5)
+    assert DivPrune(keep=0.5).with_budget(tokens=7) == DivPrune(keep=0.5, tokens=7)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import huggingface_hub
 import pytest
@@ -16,6 +17,7 @@ from wordsight import CodebookPruner, cli, pruners
 from wordsight._utils.registry import spec
 from wordsight.errors import FileError, UsageError
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.origins import SIDE, WORDS, Origins
 
 NAME = "someone/a-book"
 # What the hub's client itself says as it uploads a large file without hf_xet.
@@ -155,6 +157,26 @@ def test_the_card_says_what_the_book_is(hub, book):
     ):
         assert row in card
     assert f'codebook="{NAME}"' in card
+
+
+def test_the_card_says_whether_the_book_shows_pictures_and_they_can_be_left_out(hub, book, tmp_path):
+    origins = Origins(
+        torch.zeros(5, SIDE, SIDE, 3, dtype=torch.uint8),
+        torch.zeros(5, WORDS, dtype=torch.long),
+        torch.zeros(5, WORDS),
+        torch.zeros(5, dtype=torch.bool),
+    )
+    patches = {"pictures": 7, "side": SIDE, "least_cosine": 1.0}
+    shown = replace(book, config={**book.config, "patches": patches}, origins=origins)
+    shown.save_pretrained(tmp_path / "book")
+    for options, row in (
+        ((), "| the pictures themselves | the patches show parts of them |"),
+        (("--no-patches",), "| the pictures themselves | none of them is shown |"),
+    ):
+        assert cli.app(["codebook", "push", "book", NAME, *options], standalone_mode=False) is None
+        assert row in hub.branches[NAME]["main"]["README.md"].decode()
+        back = Codebook.from_pretrained(NAME)
+        assert (back.origins is None) == (back.config == book.config) == bool(options)
 
 
 def test_the_card_has_the_quality_of_a_calibrated_book_and_the_revision_of_its_model(hub, book):

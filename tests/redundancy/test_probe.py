@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from wordsight._utils.progress import report_progress
 from wordsight.redundancy import probe
 
 TOP = 50
@@ -227,6 +228,19 @@ def test_what_is_read_pass_by_pass_is_bit_for_bit_that_of_all_logits(tiny, asked
     assert torch.equal(said.probabilities, best.softmax(-1))
     entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
     assert torch.equal(said.certainty, 1 - entropy / math.log(256))
+
+
+def test_words_are_reported_pass_by_pass_as_they_are_in_the_end(tiny, asked, reading, articles):
+    """Where the first word is an article, the second one is; where that is, too, which is rare, none."""
+    parts = []
+    with report_progress(lambda progress: None, parts.append):
+        said = probe.probe_tokens(replace(tiny, pass_tokens=200), asked)
+    final = probe.likeliest_words(said.spelled, said.blind_divergence)
+    known = [row for row, token in enumerate(said.tokens[:, 0].tolist()) if token not in articles]
+    assert len(parts) > 3
+    assert sorted(row for part in parts for row in part) == known
+    assert all(final[row] == word for part in parts for row, word in part.items())
+    assert any(reading.tokens[row, 0] in articles for row in known)
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -106,6 +106,14 @@ def shown(table):
     return screen.getvalue().splitlines()
 
 
+def test_how_often_yes_is_said_is_a_table_where_that_or_no_is_right():
+    assert "Answers that are yes" not in [table.title for table in tables(ROWS)]
+    found = tables([WHOLE | {"yes_ratio": 0.5}, DROPPED | {"yes_ratio": 0.625}, OTHER])
+    (shown,) = (table for table in found if table.title == "Answers that are yes")
+    assert shown.head == ("task", "pruner", "keep", "share")
+    assert shown.body == [("scenes", "none", "100%", "0.500"), ("scenes", "random", "10%", "0.625")]
+
+
 def test_the_comparison_says_what_the_rows_say():
     table = comparison(ROWS)
     assert list(table.head) == HEAD

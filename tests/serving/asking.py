@@ -165,15 +165,17 @@ def wait_for(port, process):
 class Reference:
     """What transformers answers, pruned by this library, in float32 as the server."""
 
-    def __init__(self, model):
-        self.vlm = VLM.from_pretrained(str(model), dtype="float32")
+    def __init__(self, model, *, keeps_breaks=True):
+        self.vlm, self.keeps_breaks = VLM.from_pretrained(str(model), dtype="float32"), keeps_breaks
 
-    def prompts(self, questions):
-        return [self.vlm.encode(pictures, question) for pictures, question in questions]
+    def prompts(self, questions, spec="none"):
+        """Those of questions, with what the pruner of a SPEC reads of the tower."""
+        signals = frozenset() if spec == "none" else pruners.make(spec).required_signals
+        return [self.vlm.encode(pictures, question, signals=signals) for pictures, question in questions]
 
     def answers(self, prompts, spec):
-        """As Server.answers; every picture is pruned by itself, and all its line breaks are kept; films are
-        pruned whole.
+        """As Server.answers; every picture is pruned by itself, and all its line breaks are kept, or only
+        those that the pruner keeps; films are pruned whole.
         """
         pruner = None if spec == "none" else pruners.make(spec)
         pruned = [
@@ -181,7 +183,7 @@ class Reference:
             if pruner is None
             else pruner(prompt)
             if prompt.is_video.any()
-            else pruner.apply(prompt, pruned_by_picture(pruner, prompt))
+            else pruner.apply(prompt, pruned_by_picture(pruner, prompt, self.keeps_breaks))
             for prompt in prompts
         ]
         inputs = collate(pruned)
@@ -197,11 +199,14 @@ class Reference:
         return found
 
 
-def pruned_by_picture(pruner, prompt):
+def pruned_by_picture(pruner, prompt, keeps_breaks):
     visual, parts = prompt.visual, []
     for picture in visual.cell[:, 0].unique():
         part = visual.take((visual.cell[:, 0] == picture).nonzero()[:, 0])
-        parts += [pruner.prune(part.without_breaks()), part.take(part.is_break.nonzero()[:, 0])]
+        if keeps_breaks:
+            parts += [pruner.prune(part.without_breaks()), part.take(part.is_break.nonzero()[:, 0])]
+        else:
+            parts.append(pruner.prune(part))
     return reduce(join_tokens, parts)
 
 

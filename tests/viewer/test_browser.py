@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import wordsight.demo
-from wordsight._utils.progress import subtask
+from wordsight._utils.progress import report_found, subtask
 from wordsight.explain.record import ExplainRequest
 from wordsight.viewer.handler import ExplainResult, RequestHandler
 from wordsight.viewer.jobs import WAITING
@@ -48,6 +48,7 @@ def opened(browser):
 
     def open_page(site, viewport=DESK, **options):
         view = browser.new_page(viewport=viewport, reduced_motion="reduce", **options)
+        view.set_default_timeout(90_000)  # milliseconds: an answer takes long on a busy machine
         views.append(view)
         homes.append(site.url)
         view.on("console", lambda message: complaints.append(message.text))
@@ -143,24 +144,18 @@ def test_all_of_it_goes_by_keyboard(opened, site):
     assert "Token at row 3, column 2" in frame.locator("#details").inner_text()
 
 
-def dropped(view, path):
-    """Drop a file on the page, as a hand would from another window."""
-    view.evaluate(
-        """([bytes, name]) => {
-          const data = new DataTransfer();
-          data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
-          const how = { dataTransfer: data, bubbles: true, cancelable: true };
-          for (const kind of ["dragover", "drop"]) {
-            document.getElementById("drop").dispatchEvent(new DragEvent(kind, how));
-          }
-        }""",
-        [list(path.read_bytes()), path.name],
-    )
+def drop(view, *paths):
+    """Drop files or folders on the page, as a hand would from another window."""
+    session, box = view.context.new_cdp_session(view), view.locator("#drop").bounding_box()
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        place = {"x": box["x"] + 5, "y": box["y"] + 5}
+        session.send("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
 
 
 def test_pictures_are_dropped_and_removed_again(opened, site):
     view = opened(site)
-    dropped(view, NIGHT)
+    drop(view, NIGHT)
     assert view.inner_text("#chosen li span") == "night.png"
     assert view.inner_text("#status") == "night.png chosen."
     view.click("#chosen button")
@@ -179,10 +174,16 @@ def test_the_pictures_of_a_folder_are_chosen_by_name_and_no_more_than_a_question
     view.set_input_files("#folder", tmp_path)
     assert view.locator("#chosen li span").all_inner_texts() == ["b.png", *(f"{i:02}.PNG" for i in range(15))]
     assert view.inner_text("#status") == "16 of 21 files chosen: a question takes no more."
+    drop(view, tmp_path / "in", tmp_path / "b.png")
+    view.wait_for_selector("#status:has-text('16 of 21 files chosen: a question takes no more.')")
+    assert view.locator("#chosen li span").all_inner_texts() == ["b.png", *(f"{i:02}.PNG" for i in range(15))]
     (tmp_path / "empty").mkdir()
     shutil.move(tmp_path / "notes.txt", tmp_path / "empty")
     view.set_input_files("#folder", tmp_path / "empty")
     assert view.inner_text("#status") == "There is no picture or video in this folder."
+    drop(view, NIGHT)
+    drop(view, tmp_path / "empty")
+    view.wait_for_selector("#status.error:has-text('There is no picture or video in this folder.')")
 
 
 def test_a_link_is_typed_dropped_or_pasted(opened, site):
@@ -240,12 +241,13 @@ def test_the_next_question_keeps_the_pictures_and_back_leads_to_the_one_before(o
 
 
 @contextmanager
-def held(serving):
+def held(serving, before=lambda request: None):
     """A site whose work reports what it does, and waits at half of it until it may go on."""
     may_go_on, begun = threading.Semaphore(0), threading.Semaphore(0)
 
     def work(request):
         with subtask(1, 2, "counting sheep"):
+            before(request)
             begun.release()
             may_go_on.acquire()
         return ExplainResult("asleep", "{}", "<!doctype html>")
@@ -274,6 +276,39 @@ def test_progress_is_shown_and_announced_to_screen_readers(opened, serving):
         may_go_on.release()
         assert answer(view)[0] == "asleep"
         assert view.is_hidden("#bar")
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_words_are_on_their_pictures_before_there_is_an_answer(opened, serving, tiny, name):
+    """Those of neighbors once; the upper half of each picture has said its word."""
+
+    def begin(request):
+        tokens = tiny.encode(request.media, QUESTION).visual
+        report_found(tokens)
+        upper = [number for number in range(len(tokens)) if tokens.cell[number, 2] < 6]
+        said = {number: "sky" if tokens.cell[number, 3] < 6 else "<b>grass" for number in upper}
+        report_found({**said, upper[0]: None})
+
+    with held(serving, begin) as (site, begun, may_go_on):
+        viewport, scheme = VIEWS[name]
+        view = opened(site, viewport, color_scheme=scheme)
+        view.set_input_files("#media", [GARDEN, NIGHT])
+        view.click("#send")
+        begun.acquire()
+        view.wait_for_selector(".said")
+        assert view.locator(".said").all_inner_texts() == ["sky", "<b>grass"] * 2
+        assert view.locator("#words figcaption").all_inner_texts() == ["1. garden.png", "2. night.png"]
+        picture, sky, grass = (
+            view.locator(what).first.bounding_box() for what in ("#words img", ".said", ".said >> nth=1")
+        )
+        assert picture["x"] <= sky["x"] < sky["x"] + sky["width"] <= grass["x"] + 1
+        assert grass["x"] + grass["width"] <= picture["x"] + picture["width"] + 1
+        assert sky["y"] + sky["height"] <= picture["y"] + picture["height"] / 2 + 1
+        view.screenshot(path=SHOTS / f"view-words-{name}.png")
+        assert view.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        may_go_on.release()
+        assert answer(view)[0] == "asleep"
+        assert view.is_hidden("#words")
 
 
 def test_a_question_is_canceled(opened, serving):

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from wordsight.media.formats import file_chooser
 from wordsight.media.inputs import MediaInput
 from wordsight.models import photos
 from wordsight.pruners.divprune import DivPrune
+from wordsight.redundancy import probe
 from wordsight.reports.palette import css
 from wordsight.synthetic.scenes import render
 from wordsight.viewer import handler as handler_module
@@ -161,6 +163,43 @@ def test_progress_is_reported_while_tokens_are_measured(served, tiny, monkeypatc
     assert site.over(submitted)["state"] == "done"
 
 
+def test_words_come_as_they_are_computed_and_are_those_of_the_record(served, tiny, monkeypatch):
+    """The work waits after its second pass of tokens until somebody has looked."""
+    passes, reached, looked = [], threading.Event(), threading.Event()
+    find = probe.report_found
+
+    def slow(part):
+        passes.append(find(part))
+        if len(passes) == 2:
+            reached.set()
+            looked.wait()
+
+    monkeypatch.setattr(probe, "report_found", slow)
+    site = served(RequestHandler(replace(tiny, pass_tokens=400), MAKE_REQUEST))
+    started = site.ask(FILE, FILE)[1]
+    assert started["words"] == {}
+    reached.wait()
+    words = site.get(f"/jobs/{started['id']}")[1]["words"]
+    status, places = site.get(f"/jobs/{started['id']}/places")
+    looked.set()
+    job = site.over(started)
+    record = site.get(f"/jobs/{job['id']}/record")[1]
+    tokens, shown = record["tokens"], [panel.pop("picture") for panel in places["panels"]]
+    said = [
+        None if nothing else pairs[0][0]
+        for pairs, nothing in zip(tokens["words"], tokens["says_nothing"], strict=True)
+    ]
+    assert 10 < len(words) < len(said) == 288
+    assert words == {number: said[int(number)] for number in words}
+    assert status == 200
+    assert places == {
+        "format": 1, "panels": record["panels"], "cell": tokens["cell"], "box": tokens["box"]
+    }  # fmt: skip
+    assert shown == pictures(MediaInput.of([render(1).image] * 2), record["panels"])
+    assert (job["state"], job["words"]) == ("done", {})
+    assert site.get(f"/jobs/{job['id']}/places") == (409, {"error": "this question is done: done"})
+
+
 def test_a_full_queue_is_busy_and_health_is_answered_meanwhile(served):
     may_go_on = threading.Semaphore(0)
     site = served(lambda request: may_go_on.acquire() and quick(request))
@@ -199,6 +238,7 @@ def test_a_question_that_waits_is_canceled_at_once_and_one_at_work_at_its_next_p
     assert json.loads(site.send("DELETE", f"/jobs/{first['id']}")[2])["state"] == "working"
     may_go_on.set()
     assert site.over(first)["state"] == "canceled"
+    assert site.get(f"/jobs/{first['id']}/places")[0] == 409
     assert site.get(f"/jobs/{first['id']}/page") == (409, {"error": "this question is canceled: canceled"})
     third = site.over(site.ask(FILE)[1])
     assert (third["state"], reached) == ("done", [0, 0, 1, 2])
@@ -222,7 +262,7 @@ def test_health_says_who_is_there(site):
 
 def test_old_questions_are_forgotten_with_a_sentence(site):
     jobs = [site.over(site.ask(FILE)[1]) for _ in range(KEPT + 2)]
-    for path in ("", "/page", "/record"):
+    for path in ("", "/places", "/page", "/record"):
         status, reply = site.get(f"/jobs/{jobs[0]['id']}{path}")
         assert status == 404
         assert reply["error"].startswith("no such question: only the last 16 are kept")

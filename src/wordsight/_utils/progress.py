@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ class _Span:
     """
 
     callback: ProgressCallback
+    found: Callable[[Any], None]
     start: float = 0.0
     size: float = 1.0
     named: tuple[str, float, float] = ("", 0.0, 1.0)
@@ -44,15 +45,18 @@ _current: ContextVar[_Span | None] = ContextVar("the work whose progress is repo
 
 
 @contextmanager
-def report_progress(callback: ProgressCallback) -> Iterator[None]:
-    """While open, what this thread does is reported to `callback`, as its parts begin and end.
+def report_progress(
+    callback: ProgressCallback, found: Callable[[Any], None] = lambda part: None
+) -> Iterator[None]:
+    """While open, what this thread does is reported to `callback`, as its parts begin and end; `found` gets
+    the parts of a result that some work has before all of it.
 
-    What the callback raises ends the work.
+    What the callbacks raise ends the work.
 
     >>> with report_progress(lambda progress: print(f"{progress.overall:.0%} {progress.description}")):
     ...     compare(vlm, tasks, pruners)
     """
-    token = _current.set(_Span(callback))
+    token = _current.set(_Span(callback, found))
     try:
         yield
     finally:
@@ -76,6 +80,12 @@ def subtask(number: int, total: int, description: str | None = None) -> Iterator
         span.report(span.start + span.size)
     finally:
         span.start, span.size, span.named = start, size, named
+
+
+def report_found(part: Any) -> None:
+    """Give a part of the result to whoever asked for progress."""
+    if span := _current.get():
+        span.found(part)
 
 
 def track(work: Iterable[T], description: str, total: int) -> Iterator[T]:

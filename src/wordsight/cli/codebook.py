@@ -102,6 +102,14 @@ def build(
             "--global", help="approximate takes a fraction of the time, and says how well it ranks tokens"
         ),
     ] = "exact",
+    patches: Annotated[
+        bool,
+        typer.Option(
+            "--patches",
+            help="keep in the book what each prototype was: 16 x 16 pixels of its picture, and its words; "
+            "whoever has the book sees them",
+        ),
+    ] = False,
     part: Annotated[
         str | None,
         typer.Option(
@@ -120,6 +128,7 @@ def build(
     stopped run goes on.
     """
     from wordsight.media.sources import open_source
+    from wordsight.redundancy.ablation import check_picture_map
     from wordsight.redundancy.codebook import check_destination
     from wordsight.redundancy.collecting import collect_evidence, collect_part
     from wordsight.reports.evidence import part_sentence
@@ -136,6 +145,11 @@ def build(
         approximate_global=global_ == "approximate",
     )
     workers = ray_workers(ray, actors, num_gpus_per_actor, load, model)
+    if patches and (share or workers):
+        raise UsageError(
+            "--patches needs the model in this process: leave it out, and run the command with it, without "
+            "--part or --ray, when all evidence is there"
+        )
     pictures = open_source(source, column).first(limit)
     collected_in = evidence_folder(evidence, out, source)
     check_destination(out, apart=[*places(source), collected_in])
@@ -149,10 +163,16 @@ def build(
         from wordsight.integrations.ray import collect_evidence_on_ray
 
         collected = collect_evidence_on_ray(workers, list(pictures), collected_in, plan)
-    else:
-        collected = collect_evidence(load_vlm(model, load), pictures, collected_in, plan)
+        say_skipped(collected.skipped)
+        _save(chosen.build(collected), out, as_json)
+        return
+    vlm = load_vlm(model, load)
+    if patches:
+        check_picture_map(vlm)
+    collected = collect_evidence(vlm, pictures, collected_in, plan)
     say_skipped(collected.skipped)
-    _save(chosen.build(collected), out, as_json)
+    book = chosen.build(collected)
+    _save(book.with_origins(vlm, list(pictures)) if patches else book, out, as_json)
 
 
 @app.command()
@@ -263,12 +283,16 @@ def push(
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="show it to nobody else")] = False,
     revision: Annotated[str | None, typer.Option(help="a branch; it is made if there is none")] = None,
+    no_patches: Annotated[
+        bool, typer.Option("--no-patches", help="leave out what the book shows of pictures")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Upload a codebook to the Hugging Face hub, with a card that says what it is; log in before."""
     from wordsight.redundancy.codebook import Codebook
 
     opened = Codebook.from_pretrained(book)
+    opened = opened.without_origins() if no_patches else opened
     commit = opened.push_to_hub(repository, license=license, private=private, revision=revision)
     if as_json:
         record: PushRecord = {

@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -272,12 +271,10 @@ def make_pruner(spec: str, **budget: Any) -> Pruner | None:
 
     if spec == "none":
         return None
-    spec = spec_of(spec)
     method = pruners.make(spec)
     for name, value in budget.items():
-        note_unused_budget(spec, f"--{name} {value} holds")
-    # A count would win over a share: what is asked for last holds.
-    return replace(method, **({"tokens": None} if "keep" in budget else {}) | budget)
+        note_unused_budget(spec_of(spec), f"--{name} {value} holds")
+    return method.with_budget(**budget) if budget else method
 
 
 def note_unused_budget(spec: str, instead: str) -> None:

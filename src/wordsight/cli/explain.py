@@ -109,10 +109,10 @@ def _pruners(specs: list[str], book: str | None) -> list[Pruner]:
     from wordsight.pruners.choice import spec_of
 
     pruners = []
-    for spec in map(spec_of, specs):
-        note_unused_budget(spec, "every pruner is shown at each --keep")
+    for spec in specs:
+        note_unused_budget(spec_of(spec), "every pruner is shown at each --keep")
         pruner = make_pruner(spec)
-        if isinstance(pruner, BookPruner) and book and "codebook=" not in spec:
+        if isinstance(pruner, BookPruner) and book and "codebook=" not in spec and not pruner.choice:
             pruner = replace(pruner, codebook=book)
         pruners += [pruner] if pruner else []
     return pruners

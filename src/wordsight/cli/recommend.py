@@ -86,9 +86,12 @@ def recommend(
     if out:
         with replacing(out) as draft:
             draft.write_text(json_text(record) + "\n")
-    if export and record["verdict"] == "nothing to choose":
-        say(f"{export} is not written: there is nothing to choose")
-    elif export:
+    has_choice = export and record["verdict"] != "nothing to choose"
+    if export and has_choice:
         with replacing(export) as draft:
             draft.write_text(CHOICES.text(choice(record)))
     print_result(record, recommendation_tables, as_json=as_json)
+    if export and not has_choice:
+        older = "; what is in it is an older choice" if export.exists() else ""
+        say(f"{export} is not written: there is nothing to choose{older}")
+        sys.exit(1)

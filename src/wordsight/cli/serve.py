@@ -41,6 +41,14 @@ def serve(
             "--per-request", help="let requests choose pruner and budget; lets in all mm_processor_kwargs"
         ),
     ] = False,
+    adaptive: Annotated[
+        bool,
+        typer.Option(
+            "--adaptive",
+            help="encode pictures before vLLM does, for pruners whose count depends on the picture, or that "
+            "read the vision tower",
+        ),
+    ] = False,
     revision: Annotated[str | None, typer.Option(help="a branch, tag or commit on the hub")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check, print the command, start nothing")
@@ -48,11 +56,10 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve a model by vLLM's OpenAI-compatible server (extra: vllm), its pictures pruned."""
-    from wordsight.integrations.vllm.command import serve_command
+    from wordsight.integrations.vllm.command import ServeOptions, serve_command
 
-    command = serve_command(
-        model, pruner, revision=revision, per_request=per_request, arguments=arguments or ()
-    )
+    options = ServeOptions(revision=revision, per_request=per_request, adaptive=adaptive)
+    command = serve_command(model, pruner, options, arguments=arguments or ())
     if as_json:
         print_json(ServeRecord(format=FORMAT, command=command))
     elif dry_run:

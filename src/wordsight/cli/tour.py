@@ -33,7 +33,7 @@ from wordsight.tasks.scoring import score
 FORMAT = 3
 KEEPS = (0.2, 0.1)
 SHOWN = KEEPS[-1]  # of the answers and the pictures
-METHODS = ("divprune", "codebook_mmr", "codebook", "cls_topk", "random")
+METHODS = (*pruners.BEST_FIRST, "random")
 COMPARED = 21  # pictures: what is found on fewer than 20 is not to be believed
 RIGHT, WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import Annotated
 
 import numpy as np
@@ -23,6 +24,7 @@ from wordsight.evaluation.statistics import (
     interval_of_tasks,
 )
 from wordsight.tasks.base import Example
+from wordsight.tasks.scoring import score, scorer_for
 
 UNPRUNED, BLIND, RESIZED = "none", "blind", "resized"  # what is measured beside the pruners
 RIGHT = 0.5  # a question that scores at least so much counts as answered
@@ -82,6 +84,9 @@ class Metrics(TypedDict):
         Split | None,
         "null for the unpruned model, resized pictures, means over tasks, and where accuracy is no mean",
     ]
+    yes_ratio: NotRequired[
+        Annotated[float | None, "share of answers that are yes; null unless all right ones are yes or no"]
+    ]
     by_type: Annotated[
         dict[str, ByType], "by type of question; empty for means over tasks, and where accuracy is no mean"
     ]
@@ -124,6 +129,7 @@ class Baselines:
             "image_contribution": (unpruned - without) / without if without else None,
             "difference_to": {name: self._difference(result, each) for name, each in references.items()},
             "split": self._split(scores, resized) if resized and not result.resampled else None,
+            "yes_ratio": self._yes_ratio(result),
             "by_type": {} if result.resampled else self._by_type(scores),
             "tokens_total": self.whole.tokens_kept,
             "tokens_kept": result.tokens_kept,
@@ -145,6 +151,13 @@ class Baselines:
             return [gap.value, *gap.interval()]
         gaps = np.array(result.scores) - np.array(other.scores)
         return [float(gaps.mean()), *interval(gaps, self.pictures, ends=DIFFERENCES)]
+
+    def _yes_ratio(self, result: RunResult) -> float | None:
+        right = [answer for example in self.examples for answer in example.answers]
+        said = [text for texts in result.answers for text in texts]
+        if not said or scorer_for(right, {}) != "yes_no":
+            return None
+        return fmean(score("yes_no", text, ("yes",), {}) for text in said)
 
     def _split(self, scores: Scores, resized: RunResult) -> Split:
         easy = np.array(resized.scores) >= RIGHT
@@ -206,6 +219,7 @@ def mean_metrics(
         "image_contribution": (unpruned - blind) / blind if blind else None,
         "difference_to": {name: difference(others) for name, others in references.items()},
         "split": None,
+        "yes_ratio": None,
         "by_type": {},
         "tokens_total": float(np.mean([each.tokens_kept for each in wholes])),
         "tokens_kept": float(np.mean([each.tokens_kept for each in results])),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from wordsight._utils.numbers import counted
 from wordsight.explain.pruner_choices import ChoiceRecord, ChoicesRecord
 
 NAMED = 3  # lost words, at most
@@ -19,11 +20,13 @@ def findings(choices: ChoicesRecord, said: Sequence[str | None]) -> list[list[st
 def finding(choice: ChoiceRecord, of_all: ChoicesRecord, said: Sequence[str | None]) -> str:
     """How many tokens give the same answer or another, and which words no token that is kept says."""
     right = {True: ", which is right", False: ", which is wrong", None: ""}[choice["right"]]
+    kept, is_one = choice["kept"], len(choice["kept"]) == 1
     if choice["answer"] == of_all["answer"]:
-        answer = f"give the same answer{right}"
+        answer = f"{'gives' if is_one else 'give'} the same answer{right}"
     else:
-        answer = f"change the answer to “{choice['answer'] or '(blank)'}”{right}"
-    return f"{len(choice['kept'])} of {len(said)} tokens {answer}; {_loss(lost_words(choice['kept'], said))}."
+        verb = "changes" if is_one else "change"
+        answer = f"{verb} the answer to “{choice['answer'] or '(blank)'}”{right}"
+    return f"{len(kept)} of {counted(len(said), 'token')} {answer}; {_loss(lost_words(kept, said))}."
 
 
 def lost_words(kept: Sequence[int], said: Sequence[str | None]) -> list[str]:

@@ -15,9 +15,10 @@ from typing import Annotated, Any
 from torch import Tensor
 from typing_extensions import TypedDict
 
+from wordsight import pruners
 from wordsight._utils.numbers import rounded, word_pairs
-from wordsight._utils.progress import subtask
-from wordsight._utils.registry import refuse_duplicates, spec
+from wordsight._utils.progress import report_found, subtask
+from wordsight._utils.registry import find, refuse_duplicates, spec
 from wordsight.analysis.token_maps import CLS, MapLegend, MissingMap, answer_effect, token_maps
 from wordsight.explain.finding import findings
 from wordsight.explain.nearest_prototypes import PrototypesRecord, nearest_prototypes
@@ -33,19 +34,16 @@ from wordsight.models.conversation import Conversation
 from wordsight.models.preflight import Preflight
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
-from wordsight.pruners.cls_topk import ClsTopK
-from wordsight.pruners.codebook import CodebookPruner
-from wordsight.pruners.codebook_mmr import CodebookMMR
-from wordsight.pruners.divprune import DivPrune
+from wordsight.pruners.book import BookPruner
 from wordsight.redundancy import probe
 from wordsight.redundancy.ablation import check_picture_map
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.experiments import measure_tokens
 
-# Before 4, there was no truth, no finding and no warning. Before 3, a token that says nothing counted as
-# saying its likeliest word. Before 2, "maps" were "layers", "missing" was "absent", "selection" "how",
-# the "value" of a threshold "own".
-FORMAT = 4
+# Before 5, prototypes had no patches. Before 4, there was no truth, no finding and no warning. Before 3, a
+# token that says nothing counted as saying its likeliest word. Before 2, "maps" were "layers", "missing" was
+# "absent", "selection" "how", the "value" of a threshold "own".
+FORMAT = 5
 KEEPS = (0.1, 0.2, 0.5)
 STEPS = 5  # of explaining, reported as progress
 
@@ -105,7 +103,7 @@ class ExplainRequest:
 
     names     of its pictures or videos.
     question  what is answered, and what the last token of the prompt attends to.
-    pruners   at each of `keeps`; None are some that can run on the model.
+    pruners   at each of `keeps`; None are some that can run on the model, the best of the evidence first.
     book      a folder, or "demo": for the redundancy of tokens.
     truth     the answers that are right, to say of every answer whether it is.
     """
@@ -139,10 +137,12 @@ class ExplainRequest:
         return methods
 
     def _default_pruners(self, vlm: VLM) -> Sequence[Pruner]:
-        book = self.book
-        with_book = [CodebookMMR(codebook=book), CodebookPruner(codebook=book)] if book else []
-        with_cls = [ClsTopK()] if ClsTopK.required_signals <= vlm.signals else []
-        return [*with_book, *with_cls, DivPrune()]
+        classes = [find(pruners, name, Pruner) for name in pruners.BEST_FIRST]
+        return [
+            each(codebook=self.book) if self.book and issubclass(each, BookPruner) else each()
+            for each in classes
+            if each.required_signals <= vlm.signals and (self.book or not issubclass(each, BookPruner))
+        ]
 
 
 def explain_tokens(
@@ -157,7 +157,8 @@ def explain_tokens(
 
     Tokens are those that are no line breaks, numbered from 0 in the order in which they are read. Raises
     ModelError if a pruner cannot run on this model, or it has no picture map, and UsageError if a codebook
-    is of another model, or the prompt and its answer exceed the model's context.
+    is of another model, or the prompt and its answer exceed the model's context. The tokens, and then their
+    words as `probe_tokens` finds them and once more all together, are reported before (`report_progress`).
     """
     methods = request.methods(vlm)
     preflight = Preflight(vlm)
@@ -168,13 +169,15 @@ def explain_tokens(
         prompt = vlm.encode(media, request.question, signals=signals)
         tokens = prompt.visual.without_breaks()
         assert tokens.box is not None, "a family with a picture map gives boxes"
+        report_found(tokens)
     with subtask(
         1, STEPS, f"asking each of {len(tokens)} visual tokens what it says, and what its absence changes"
     ):
         measured = measure(vlm, media, (probe.QUESTION,))
         words = probe.decode_ids(vlm, measured["words"])
         pairs = [word_pairs(*row) for row in zip(words, measured["word_probabilities"], strict=True)]
-        nothing = probe.says_nothing(measured["blind_divergence"]).tolist()
+        said = probe.likeliest_words(words, measured["blind_divergence"])
+        report_found(dict(enumerate(said)))
         maps = token_maps(vlm, prompt, measured, request.codebook)
     with subtask(2, STEPS, "asking what the absence of each changes in the answer"):
         if request.question != probe.QUESTION:
@@ -186,7 +189,6 @@ def explain_tokens(
             prototypes = nearest_prototypes(vlm, replace(alone, visual=tokens), request.codebook)
     with subtask(4, STEPS, "answering the question with all tokens and with fewer"):
         choices = pruner_choices(vlm, prompt, methods, request.keeps, request.truth)
-    said = [None if silent else words[0][0] for words, silent in zip(pairs, nothing, strict=True)]
     return {
         "format": FORMAT,
         "wordsight": version("wordsight"),
@@ -204,7 +206,7 @@ def explain_tokens(
             "cell": tokens.cell.tolist(),
             "box": rounded(tokens.box),
             "words": pairs,
-            "says_nothing": nothing,
+            "says_nothing": [word is None for word in said],
             "values": {each.name: rounded(each.values) for each in maps.maps},
         },
         "maps": [each.as_json() for each in maps.maps],

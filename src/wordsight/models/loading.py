@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,10 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 log = logging.getLogger(__name__)
 
 
-def load(name: str, options: LoadOptions) -> tuple[Any, Any]:
-    """The model and the processor of a name, see `VLM.from_pretrained`."""
+def load(name: str, options: LoadOptions, *, layers: int | None = None) -> tuple[Any, Any]:
+    """The model and the processor of a name, see `VLM.from_pretrained`; of the layers of its language model
+    the first so many, None for all.
+    """
     with as_model_error(f"cannot load model {name!r}"):
         source = source_of(name)
         _check_name(source)
@@ -53,9 +56,16 @@ def load(name: str, options: LoadOptions) -> tuple[Any, Any]:
                 "of pictures and text; is its processor_config.json or preprocessor_config.json damaged?"
             )
         config = AutoConfig.from_pretrained(source, **given)
-        model, report = AutoModelForImageTextToText.from_pretrained(
-            source, output_loading_info=True, **given, **_how(name, options, config, device)
-        )
+        if layers is not None:
+            _keep_layers(config.get_text_config(), layers)
+        with nullcontext() if layers is None else _unreported():
+            model, report = AutoModelForImageTextToText.from_pretrained(
+                source,
+                config=config,
+                output_loading_info=True,
+                **given,
+                **_how(name, options, config, device),
+            )
     if missing := report["missing_keys"]:
         raise ModelError(
             f"cannot load model {name!r}: {len(missing)} of its weights are in none of its files, as "
@@ -66,6 +76,23 @@ def load(name: str, options: LoadOptions) -> tuple[Any, Any]:
             model = model.to(device)
     tell_device(name, options, device)
     return apply_adapter(model, options), processor
+
+
+def _keep_layers(text: Any, layers: int) -> None:
+    text.num_hidden_layers = layers
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:layers]
+
+
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """While open, transformers does not report weights that nothing wants."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
 
 
 def _how(name: str, options: LoadOptions, config: Any, device: torch.device | None) -> dict[str, Any]:

@@ -150,8 +150,11 @@ class VLM:
         given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         if isinstance(dtype, torch.dtype):
             given["dtype"] = str(dtype).removeprefix("torch.")
-        options = replace(options or LoadOptions(), **given)
-        model, processor = load(name, options)
+        return cls._of_files(name, replace(options or LoadOptions(), **given))
+
+    @classmethod
+    def _of_files(cls, name: str, options: LoadOptions, layers: int | None = None) -> VLM:
+        model, processor = load(name, options, layers=layers)
         room = options.pass_bytes or free_pass_bytes(model.device)
         vlm = cls(model, processor, name, options=options, pass_bytes=room)
         vlm._is_loaded = True
@@ -749,6 +752,11 @@ class VLM:
                 preflight.check(Conversation.about(MediaInput.of(item), asked), new_tokens)
         prepared = (self.chat(item, pruner=pruner).prepare(asked, max_new_tokens) for item, asked in pairs)
         return list(self.answer_prepared(prepared, max_new_tokens))
+
+
+def load_encoder(name: str, options: LoadOptions) -> VLM:
+    """A model that can encode, and nothing else: the layers of its language model are not loaded."""
+    return VLM._of_files(name, options, layers=0)
 
 
 def unwrapped(model: Any) -> Any:

@@ -6,9 +6,15 @@ import sys
 
 from wordsight._utils import registry
 from wordsight.pruners.base import Pruner
-from wordsight.pruners.choice import spec_of
+from wordsight.pruners.choice import is_choice
 
 SHARED = ("base", "book", "choice", "layerwise", "scopes", "scorer")  # files that are no method
+BEST_FIRST = (
+    "divprune",
+    "codebook_mmr",
+    "cls_topk",
+    "codebook",
+)  # of those shown by default: docs/results.md
 
 
 def names() -> list[str]:
@@ -20,4 +26,4 @@ def make(spec: str) -> Pruner:
     """The pruner of a SPEC: `name` or `name:option=value,option=value`; `name@published` is the method as its
     authors have released it, with options or without; `choice.json` is what `recommend --export` wrote.
     """
-    return registry.make(sys.modules[__name__], spec_of(spec), Pruner)
+    return Pruner.load(spec) if is_choice(spec) else registry.make(sys.modules[__name__], spec, Pruner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,6 +18,7 @@ from wordsight.models.attach import Attached, PruningStats, attach
 from wordsight.models.finite import check_finite
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens, join_tokens
+from wordsight.pruners.choice import CHOICES, PrunerChoice, check_choice
 from wordsight.pruners.scopes import BudgetScope, split
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Pruner:
     in released code. positions: "original" leaves the kept tokens where they were; "contiguous" closes the
     gaps, as most released code does, and ruins grounding (arXiv 2506.21873).
 
+    choice: the file that it was loaded from and what is in it, which `check` holds against the model.
     PUBLISHED: the options of the method as its authors have released it, where they differ from ours; None
     if it is of no paper.
     """
@@ -48,6 +50,7 @@ class Pruner:
     tokens: Count | None = None
     budget: BudgetScope = "prompt"
     positions: Literal["original", "contiguous"] = "original"
+    choice: tuple[str, PrunerChoice] | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -65,14 +68,23 @@ class Pruner:
 
     @staticmethod
     def load(file: str | Path) -> Pruner:
-        """The pruner in a file that `wordsight recommend --export` wrote. Raises UsageError if it is no such
-        file, or what it names is not there any more.
+        """The pruner in a file that `wordsight recommend --export` wrote; another model than the one that it
+        was chosen for refuses it. Raises UsageError if it is no such file, or what it names is not there any
+        more.
         """
         from wordsight import pruners
-        from wordsight.pruners.choice import CHOICES
 
         with located(str(file)):
-            return pruners.make(CHOICES.read(Path(file))["pruner"])
+            choice = CHOICES.read(Path(file))
+            pruner = pruners.make(choice["pruner"])
+        pruner.choice = str(file), choice
+        return pruner
+
+    def with_budget(self, *, keep: float | None = None, tokens: int | None = None) -> Self:
+        """The same method, of the same choice, with this budget, one of the two."""
+        changed = replace(self, tokens=tokens) if keep is None else replace(self, keep=keep, tokens=None)
+        changed.choice = self.choice
+        return changed
 
     def on(self, model: Any, processor: Any) -> Attached:
         """The model with a `generate` that prunes, in a `with` block or until `.detach()`; see `attach`."""
@@ -147,7 +159,10 @@ class Pruner:
         return "question" in self.required_signals
 
     def check(self, vlm: VLM) -> None:
-        """Raises UsageError if the method cannot run on this model."""
+        """Raises UsageError if the method cannot run on this model, or was chosen for another."""
+        if self.choice:
+            file, choice = self.choice
+            check_choice(choice, file, vlm)
         if missing := self.required_signals - vlm.signals:
             raise ModelError(
                 f"{type(self).__name__} needs {', '.join(sorted(missing))}, which {vlm.name} "

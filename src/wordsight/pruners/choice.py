@@ -59,15 +59,10 @@ def spec_of(given: str) -> str:
     return CHOICES.read(Path(given))["pruner"] if is_choice(given) else given
 
 
-def check_choice(file: str, vlm: VLM) -> None:
+def check_choice(choice: PrunerChoice, file: str, vlm: VLM) -> None:
     """Raises UsageError if the choice in this file was made for another model."""
-    check_made_for(
-        vlm,
-        CHOICES.read(Path(file)),
-        f"{file} was chosen",
-        "figures",
-        "run `wordsight recommend` on this one",
-    )
+    remedy = f"run `wordsight recommend` on this one, or give its SPEC, {choice['pruner']}, instead"
+    check_made_for(vlm, choice, f"{file} was chosen", "figures", remedy)
 
 
 def exact_spec(method: Any) -> str:

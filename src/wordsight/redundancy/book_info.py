@@ -11,6 +11,7 @@ from wordsight.redundancy.codebook_config import (
     CodebookConfig,
     CodebookInfo,
     Counts,
+    PatchesRecord,
 )
 from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord
 from wordsight.redundancy.evidence_files import approximation
@@ -46,6 +47,7 @@ def info_rows(info: CodebookInfo) -> list[tuple[str, str]]:
         ("prototypes", f"{info['prototypes']} of width {info['width']}"),
         *_origin(info),
         *_building(info),
+        *(_patches(info["patches"]) if "patches" in info else []),
         *(_quality(info["calibrated"]) if "calibrated" in info else []),
         *_listed("questions", info.get("questions", [])),
     ]
@@ -59,6 +61,17 @@ def _model(config: CodebookConfig) -> str:
     options = config["measured_with"].get("options", {}) if "measured_with" in config else {}
     revision = f", revision {options['revision']}" if "revision" in options else ""
     return f"{config['model']}{revision}"
+
+
+def _patches(patches: PatchesRecord) -> list[tuple[str, str]]:
+    """What the book shows of pictures."""
+    return _listed(
+        "patches",
+        [
+            f"{patches['side']} x {patches['side']} pixels and words of the token most like each prototype",
+            f"in {counted(patches['pictures'], 'picture')}; cosine {patches['least_cosine']:.4f} or more",
+        ],
+    )
 
 
 def _quality(quality: Calibrated) -> list[tuple[str, str]]:

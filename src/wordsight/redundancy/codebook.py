@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from wordsight._utils.files import check_folder
 from wordsight._utils.notes import note
 from wordsight.algorithms.selection import BLOCK, greedy_dominating_set
 from wordsight.errors import FileError, ModelNote, UsageError
+from wordsight.media.picture_files import PictureFile
 from wordsight.models.fingerprints import differing
 from wordsight.redundancy.codebook_card import CARD, check_license, model_card
 from wordsight.redundancy.codebook_config import (
@@ -32,9 +33,11 @@ from wordsight.redundancy.codebook_config import (
     CodebookInfo,
     Compacted,
     Counts,
+    PatchesRecord,
     without_folders,
 )
 from wordsight.redundancy.hub import check_repository, download, on_hub, upload
+from wordsight.redundancy.origins import SIDE, Origins, find_origins
 
 if TYPE_CHECKING:
     from wordsight.models.vlm import VLM
@@ -46,7 +49,7 @@ SHORTEST = 1e-12  # length of a vector that has a direction, as torch.nn.functio
 
 @dataclass(frozen=True)
 class Codebook:
-    """Prototypes (M, D) and the record of where they come from.
+    """Prototypes (M, D) and the record of where they come from; if it was asked for, what each of them was.
 
     >>> book = Codebook.from_pretrained("demo")
     >>> book.redundancy(tokens.embeds)               # (N,) in [-1, 1], high = says nothing
@@ -54,6 +57,7 @@ class Codebook:
 
     prototypes: Tensor
     config: CodebookConfig
+    origins: Origins | None = None
 
     @property
     def digest(self) -> str:
@@ -111,7 +115,30 @@ class Codebook:
             "compacted": [*self.config.get("compacted", []), larger],
         }
         config.pop("calibrated", None)  # that was of the larger book
-        return Codebook(self.prototypes[stay], config)
+        return Codebook(self.prototypes[stay], config, self.origins and self.origins.take(stay))
+
+    def with_origins(self, vlm: VLM, pictures: Sequence[Path | PictureFile]) -> Codebook:
+        """The book with a patch of SIDE x SIDE pixels for every prototype, and the words that it said: of the
+        token that is most like it in these pictures, which were the book's or are your own.
+
+        Whoever has the book sees the patches: think of what the pictures show. Those that cannot be read are
+        left out. Raises UsageError if the book is of another model, ModelError if it is not known where in a
+        picture the model's tokens are, and MediaError if none of the pictures can be read.
+        """
+        self.check(vlm)
+        origins, cosine = find_origins(vlm, self.prototypes, pictures)
+        patches: PatchesRecord = {
+            "pictures": len(pictures),
+            "side": SIDE,
+            "least_cosine": float(cosine.min()),
+        }
+        return replace(self, config={**self.config, "patches": patches}, origins=origins)
+
+    def without_origins(self) -> Codebook:
+        """The book without what shows or tells of pictures, as it is before `with_origins`."""
+        config = self.config.copy()
+        config.pop("patches", None)
+        return Codebook(self.prototypes, config)
 
     def check(self, vlm: VLM) -> None:
         """Raises UsageError if the book was built for other visual tokens; imported books only know their
@@ -133,7 +160,7 @@ class Codebook:
             raise UsageError(
                 f"cannot save the codebook to {root}: {wrong}; is the model's checkpoint damaged?"
             )
-        tensors = {"prototypes": self.prototypes}
+        tensors = {"prototypes": self.prototypes, **(self.origins.tensors() if self.origins else {})}
         config = {**self.config, "format": FORMAT, "prototypes_sha256": tensors_digest(tensors)}
         write_folder(root, FILES, tensors, CONFIGS.text(config))
 
@@ -180,7 +207,10 @@ class Codebook:
             raise CONFIGS.unusable(root / FILES[0], "there are no prototypes in it")
         if wrong := _wrong_prototypes(tensors["prototypes"]):
             raise CONFIGS.unusable(root / FILES[0], wrong)
-        return cls(tensors["prototypes"], config)
+        origins = Origins.of(tensors)
+        if origins and (wrong := origins.wrong(len(tensors["prototypes"]))):
+            raise CONFIGS.unusable(root / FILES[0], wrong)
+        return cls(tensors["prototypes"], config, origins)
 
 
 def _wrong_prototypes(prototypes: Tensor) -> str:

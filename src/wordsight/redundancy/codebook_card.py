@@ -61,7 +61,8 @@ def model_card(info: CodebookInfo, repository: str, license: str | None) -> str:
 
 def _pictures(info: CodebookInfo, license: str | None) -> list[tuple[str, str]]:
     """What is known of the pictures, beside their number."""
-    rows = [("license of the pictures", license or "not given")]
+    shows = "the patches show parts of them" if "patches" in info else "none of them is shown"
+    rows = [("license of the pictures", license or "not given"), ("the pictures themselves", shows)]
     if "pictures_sha256" in info:
         rows.append(("names and digests of the pictures", f"sha256 {info['pictures_sha256']}"))
     return rows

@@ -56,6 +56,14 @@ class Compacted(TypedDict):
     digest: str
 
 
+class PatchesRecord(TypedDict):
+    """Where the patches and words of a book's prototypes come from: the token that is most like each."""
+
+    pictures: Annotated[int, "that were looked through; their patches are in the book"]
+    side: Annotated[int, "pixels of a patch"]
+    least_cosine: Annotated[float, "of a prototype and its token: 1 where all are the tokens themselves"]
+
+
 class PruningRule(TypedDict):
     """How tokens are pruned by a book, as options of `CodebookPruner`."""
 
@@ -102,6 +110,7 @@ class CodebookConfig(TypedDict):
     imported_from: NotRequired[Annotated[str, "the file that the paper's authors released"]]
     pruning: NotRequired[Annotated[PruningRule, "as the paper's authors prune by it"]]
     compacted: NotRequired[Annotated[list[Compacted], "the larger books, the first one first"]]
+    patches: NotRequired[Annotated[PatchesRecord, "if the book shows what its prototypes were"]]
     calibrated: NotRequired[Annotated[Calibrated, "as the calibration that chose it measured it"]]
 
 

@@ -78,7 +78,7 @@ def preset(name: str) -> Preset:
 
 def prunes_by(book: Codebook, pruning: PruningRule) -> Codebook:
     """The book, which says how to prune by it."""
-    return Codebook(book.prototypes, {**book.config, "pruning": pruning})
+    return replace(book, config={**book.config, "pruning": pruning})
 
 
 def with_released_pruning(book: Codebook) -> Codebook:

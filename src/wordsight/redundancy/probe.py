@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from wordsight._utils.progress import report_found
 from wordsight.algorithms.divergence import jensen_shannon
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
@@ -98,11 +99,29 @@ def probe_tokens(
     paper's).
 
     Each token is in its prompt `repeat` times, alone and with contiguous positions: the prompt really
-    holds that many tokens. Where the first word said is one of the `articles`, the next one is read.
+    holds that many tokens. Where the first word said is one of the `articles`, the next one is read. After
+    every pass of tokens of a picture, the numbers and words of those whose word is known are reported
+    (`report_progress`), None for those that say nothing.
     """
     alone = [keep_only(prompt, [i] * repeat) for i in range(len(prompt.visual))]
     (blind,) = first_words(vlm, [keep_only(prompt, [])], articles)
-    return _probe(vlm, first_words(vlm, alone, articles, lambda rows, logits: _columns(logits, blind, top)))
+    read_over = _article_ids(vlm, articles) if articles else set()
+
+    def keep(rows: Tensor, logits: Tensor) -> Sequence[Tensor]:
+        tokens, _, _, divergence = columns = _columns(logits, blind, top)
+        if prompt.visual.box is not None:  # a prototype lies in no picture
+            known = [i for i, token in enumerate(tokens[:, 0].tolist()) if token not in read_over]
+            said = likeliest_words(decode_ids(vlm, tokens[known, :1]), divergence[known])
+            report_found(dict(zip(rows[known].tolist(), said, strict=True)))
+        return columns
+
+    return _probe(vlm, first_words(vlm, alone, articles, keep))
+
+
+def likeliest_words(words: Sequence[Sequence[str]], blind_divergence: Tensor) -> list[str | None]:
+    """Per token the first of its words, None if it says nothing."""
+    nothing = says_nothing(blind_divergence).tolist()
+    return [None if is_silent else first for (first, *_), is_silent in zip(words, nothing, strict=True)]
 
 
 def probe_blind(vlm: VLM, prompt: Prompt, top: int = 50) -> TokenProbe:

@@ -26,16 +26,16 @@ def sentences(record: Inspection) -> list[str]:
         f"{counted(record['tokens'], 'token')} of {counted(len(record['pictures']), 'picture')}.",
     ]
     if silent := sum(each["says_nothing"] for each in record["prototypes"]):
-        lines.append(f"{silent} of them say nothing: the model says the same as without any picture.")
+        says_nothing = f"{silent} of them {'says' if silent == 1 else 'say'} nothing"
+        lines.append(f"{says_nothing}: the model says the same as without any picture.")
     if repeats := record["repetition"]:
         lines.append(
             f"Half of the prototypes have another at a cosine of {repeats['median']:.3f} or more; "
             "`wordsight codebook compact` leaves out those that repeat another."
         )
-    lines.append(
-        f"At keep {record['keep']:.0%}, {record['dropped']} tokens are dropped; {record['idle']} prototypes "
-        "are not the nearest prototype of any dropped token."
-    )
+    dropped = counted(record["dropped"], "token")
+    idle = counted(record["idle"], "prototype")
+    lines.append(f"Dropped at keep {record['keep']:.0%}: {dropped}; nearest to no dropped token: {idle}.")
     return lines
 
 

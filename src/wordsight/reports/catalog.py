@@ -24,7 +24,8 @@ from wordsight.tasks.base import Task
 
 FORMAT = 1
 FITTED = ("codebook", "scorer")  # options that name what was made for one model
-ARXIV = re.compile(r"arxiv\.org/abs/(\d{4}\.\d{4,5})|arXiv (\d{4}\.\d{4,5})")
+URL = re.compile(r"https://\S+[^\s.,:)]")
+PAPER = "https://arxiv.org/abs/2503.20540"  # of criteria
 
 
 class Choice(TypedDict):
@@ -34,9 +35,11 @@ class Choice(TypedDict):
     about: str
     options: Annotated[dict[str, str | None], "what each is if it is not given; null has to be given"]
     needs: Annotated[
-        list[str], "signals of the vision tower, the question, a codebook or scorer of the model, its layers"
+        list[str],
+        "layers of the language model, a codebook or scorer of the model, scores of the pictures, signals of "
+        "the vision tower, the question",
     ]
-    source: Annotated[str | None, "the first paper on arXiv that its file names, by its number"]
+    sources: Annotated[list[str], "ours, and the address that its file names first, as of its paper"]
 
 
 class CatalogRecord(TypedDict):
@@ -84,8 +87,15 @@ def catalog_tables(record: CatalogRecord) -> Sequence[RichTable]:
 
 def _details(choice: Choice) -> list[str]:
     given = [name for name, default in choice["options"].items() if default is None]
-    parts = {"give": ", ".join(given), "needs": ", ".join(choice["needs"]), "arXiv": choice["source"]}
-    return [f"{name} {text}" for name, text in parts.items() if text]
+    parts = {"give": given, "needs": choice["needs"]}
+    return [f"{name} {', '.join(each)}" for name, each in parts.items() if each] + [
+        short_source(source) for source in choice["sources"]
+    ]
+
+
+def short_source(source: str) -> str:
+    """A source as a reader takes it: an address by its end."""
+    return source.replace("https://arxiv.org/abs/", "arXiv ").removeprefix("https://")
 
 
 def _plugins(package: ModuleType, base: type[Any]) -> list[Choice]:
@@ -95,7 +105,6 @@ def _plugins(package: ModuleType, base: type[Any]) -> list[Choice]:
 def _plugin(name: str, cls: type[Any]) -> Choice:
     doc = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or cls.__doc__ or "")
     about = " ".join(doc.split("\n\n")[0].split())
-    paper = ARXIV.search(doc)
     return {
         "name": name,
         "about": about.partition(": ")[2] or about,
@@ -103,15 +112,24 @@ def _plugin(name: str, cls: type[Any]) -> Choice:
             field.name: registry.default_text(field) for field in dataclasses.fields(cls) if field.init
         },
         "needs": _needs(cls),
-        "source": (paper[1] or paper[2]) if paper else None,
+        "sources": _sources(doc),
     }
 
 
+def _sources(doc: str) -> list[str]:
+    """Whose something is, by what its file says."""
+    addresses = [] if "no paper" in doc else URL.findall(doc)[:1]
+    return ["ours", *addresses] if re.search(r"\bOurs\b", doc) else addresses
+
+
 def _needs(cls: type[Any]) -> list[str]:
-    signals: Any = getattr(cls, "required_signals", frozenset())
-    named = sorted(signals) if isinstance(signals, frozenset) else []
+    """What something reads beside the tokens or questions themselves."""
+    layers = ["layers of the language model"] if issubclass(cls, LayerPruner) else []
     fitted = [f"a {name}" for name in FITTED if name in cls.__dataclass_fields__]
-    return [*named, *fitted, *(["layers of the language model"] if issubclass(cls, LayerPruner) else [])]
+    signals: Any = getattr(cls, "required_signals", frozenset())
+    if not isinstance(signals, frozenset):  # a property: what it asks for is one tensor for each picture
+        signals = ["scores of the pictures"]
+    return [*layers, *fitted, *sorted(signals)]
 
 
 def _condition(name: str, condition: Condition) -> Choice:
@@ -127,7 +145,7 @@ def _condition(name: str, condition: Condition) -> Choice:
         ),
         "options": {},
         "needs": [],
-        "source": "2503.20540" if name == "paper" or name in PRESETS else None,
+        "sources": [PAPER] if name == "paper" or name in PRESETS else [],
     }
 
 

@@ -8,6 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wordsight.media.images import load_picture
@@ -41,6 +43,18 @@ class Patches:
         file = BytesIO()
         sheet.save(file, "JPEG", quality=85)
         return cls(file.getvalue(), places)
+
+
+def tiled(patches: NDArray[np.uint8]) -> bytes:
+    """A PNG with patches (N, side, side, 3) in their order, COLUMNS in a row."""
+    count, side = patches.shape[:2]
+    rows = -(-count // COLUMNS)
+    squares = np.zeros((rows * COLUMNS, side, side, 3), np.uint8)
+    squares[:count] = patches
+    grid = squares.reshape(rows, COLUMNS, side, side, 3).swapaxes(1, 2)
+    file = BytesIO()
+    Image.fromarray(grid.reshape(rows * side, COLUMNS * side, 3)).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def place_of(example: Mapping[str, Any]) -> Place | None:

@@ -26,9 +26,13 @@ class Table:
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """All tables of the rows: accuracies, what the pictures add, and times where they were measured."""
+    """All tables of the rows: accuracies, what the pictures add, how often yes is said where that or no is
+    right, and times where they were measured.
+    """
     timed = [row for row in rows if row["timing"]]
-    return [summary(rows), comparison(rows), contributions(rows), *([times(timed)] if timed else [])]
+    asked = [row for row in rows if row.get("yes_ratio") is not None]
+    found = [summary(rows), comparison(rows), contributions(rows)]
+    return found + ([yes_ratios(asked)] if asked else []) + ([times(timed)] if timed else [])
 
 
 def summary(rows: Sequence[Row]) -> Table:
@@ -135,6 +139,14 @@ def contributions(rows: Sequence[Row]) -> Table:
         for group, row in reversed(first.items())
     ]
     return _without_one_model(Table("What the pictures add", head, body, keys=2))
+
+
+def yes_ratios(rows: Sequence[Row]) -> Table:
+    """How often yes is said, where all right answers are yes or no."""
+    body = [(*_key(row), f"{row['yes_ratio']:.3f}") for row in rows]
+    return _without_one_model(
+        Table("Answers that are yes", ("model", "task", "pruner", "keep", "share"), body, keys=4)
+    )
 
 
 def times(rows: Sequence[Row]) -> Table:

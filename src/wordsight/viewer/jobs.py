@@ -53,6 +53,8 @@ class Job:
 
     says   what is being done, or why it failed.
     share  how much of all of its work is done, in [0, 1]; None while nothing is being done.
+    found  what the work has reported of its result so far; it and the request are let go at the end: pictures
+           are large, and the job is kept for long.
     """
 
     request: Any
@@ -60,6 +62,7 @@ class Job:
     state: State = "waiting"
     says: str = "waiting"
     share: float | None = None
+    found: list[Any] = field(default_factory=list)
     result: Any = None
     is_canceled: bool = False
 
@@ -69,6 +72,7 @@ class Job:
 
     def end(self, state: State, text: str) -> None:
         """Set the final state, and that last: others wait for it."""
+        self.request, self.found = None, []
         self.says, self.share = text, None
         self.state = state
 
@@ -134,7 +138,6 @@ class JobQueue:
             job = self.job(id)
             job.is_canceled = True
             if job.state == "waiting":
-                job.request = None
                 job.end("canceled", "canceled")
         return job
 
@@ -153,7 +156,6 @@ class JobQueue:
             if job.is_over:
                 return
             job.state = "working"
-        request, job.request = job.request, None  # pictures are large, and the job is kept for long
 
         def update(progress: Progress) -> None:
             if self._is_ending or job.is_canceled:
@@ -162,8 +164,8 @@ class JobQueue:
             job.share = max(progress.overall, job.share or 0.0)
 
         try:
-            with report_progress(update):
-                job.result = self._function(request)
+            with report_progress(update, job.found.append):
+                job.result = self._function(job.request)
             job.end("done", "done")
         except Stopped as stop:
             job.end("canceled" if job.is_canceled else "failed", str(stop))

@@ -1,8 +1,9 @@
 """The server: a start page, a queue of questions, and their results; no path of the disk can be asked for.
 
 POST /explain (files `media`, text `question`) puts a question into the queue; GET /jobs/ID is its progress,
-and DELETE cancels it; /jobs/ID/page and /jobs/ID/record are what `explain` makes of it. POST /links?url=URL
-gives the file there, where only this machine can ask. GET /health says how busy the server is.
+with the words that are known, and DELETE cancels it; /jobs/ID/places is where these words belong, and
+/jobs/ID/page and /jobs/ID/record are what `explain` makes of it in the end. POST /links?url=URL gives the
+file there, where only this machine can ask. GET /health says how busy the server is.
 All else that it serves has a name in this file. An error is {"error": a sentence}.
 """
 
@@ -30,6 +31,7 @@ from wordsight.models.showcase import showcase
 from wordsight.redundancy.probe import QUESTION
 from wordsight.reports.page import render
 from wordsight.reports.palette import css
+from wordsight.viewer import early
 from wordsight.viewer.handler import ExplainResult
 from wordsight.viewer.jobs import WAITING, Busy, Forgotten, Job, JobQueue, State, internal_error
 from wordsight.viewer.limits import TooSlow
@@ -51,7 +53,9 @@ PAGE_POLICY = {
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "view.js": ((WEB / "view.js").read_bytes, "text/javascript"),
     "view.css": ((WEB / "view.css").read_bytes, "text/css"),
+    "words.js": ((WEB / "words.js").read_bytes, "text/javascript"),
     "dom.js": ((PAGE / "dom.js").read_bytes, "text/javascript"),
+    "regions.js": ((PAGE / "regions.js").read_bytes, "text/javascript"),
     "style.css": ((PAGE / "style.css").read_bytes, "text/css"),
     "palette.css": (lambda: css().encode(), "text/css"),
 }
@@ -67,6 +71,11 @@ class JobRecord(TypedDict):
     says: Annotated[str, "what is being done, or why it failed"]
     share: Annotated[float | None, "how much of all the work is done, in [0, 1]; null if none is being done"]
     ahead: Annotated[int, "how many unfinished questions come before this one"]
+    words: Annotated[
+        dict[int, str | None],
+        "by the number of a token the word that it says alone, null: nothing; those that are known while the "
+        "question is being answered",
+    ]
     answer: Annotated[str | None, "with all tokens; null until the question is done"]
 
 
@@ -225,8 +234,18 @@ def _as_json(jobs: JobQueue, job: Job) -> JobRecord:
         "says": job.says,
         "share": job.share,
         "ahead": jobs.ahead(job),
+        "words": early.words(job.found),
         "answer": job.result.answer if state == "done" else None,
     }
+
+
+@routes.get("/jobs/{id}/places")
+async def places(request: Request, id: str) -> early.PlacesRecord:
+    job = request.app.state.jobs.job(id)
+    asked, found = job.request, job.found  # once: they are let go at the end
+    if not (asked and found):
+        raise _not_now(job)
+    return await run_in_threadpool(early.places, asked, found[0])
 
 
 @routes.get("/jobs/{id}/page")
@@ -242,6 +261,10 @@ async def record(request: Request, id: str) -> Response:
 def _result(request: Request, id: str) -> ExplainResult:
     job = request.app.state.jobs.job(id)
     if job.state != "done":
-        raise HTTPException(409, f"this question is {job.state}: {job.says}")
+        raise _not_now(job)
     result: ExplainResult = job.result
     return result
+
+
+def _not_now(job: Job) -> HTTPException:
+    return HTTPException(409, f"this question is {job.state}: {job.says}")

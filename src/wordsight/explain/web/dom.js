@@ -36,6 +36,11 @@ function audible(word) {
   return word === null ? "nothing" : visible(word);
 }
 
+/** The form of a word that goes with a number. */
+function form(number, one, many) {
+  return number === 1 ? one : many;
+}
+
 function percent(share) {
   return `${Number((100 * share).toPrecision(3))}%`;
 }

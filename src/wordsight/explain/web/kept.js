@@ -71,7 +71,8 @@ function findingText(method, findings, { tokens, by, keep }, share) {
   const number = method.choices.findIndex(isComputed);
   if (number >= 0) return findings[number] + (by === "nearest" && keep !== null ? ` (Computed at ${percent(keep)}.)` : "");
   const shares = method.choices.map((choice) => (choice.keep === null ? "its own threshold" : percent(choice.keep)));
-  return `${tokens.length} of ${method.count} tokens are kept; the answer was computed at ${shares.join(", ")} only.`;
+  const are = form(tokens.length, "is", "are");
+  return `${tokens.length} of ${method.count} tokens ${are} kept; the answer was computed at ${shares.join(", ")} only.`;
 }
 
 /** By how many pruners each of `count` tokens is kept, given the tokens that each keeps. */
@@ -84,5 +85,6 @@ function votes(keptTokens, count) {
 /** How far `number` pruners with these votes agree. */
 function agreementText(counts, number) {
   const all = counts.filter((count) => count === number).length, none = counts.filter((count) => count === 0).length;
-  return `Tokens kept by all ${number} pruners: ${all}; by some: ${counts.length - all - none}; by none: ${none}.`;
+  const every = number === 2 ? "both" : `all ${number}`;
+  return `Tokens kept by ${every} pruners: ${all}; by some: ${counts.length - all - none}; by none: ${none}.`;
 }

@@ -6,6 +6,7 @@ const at = (id) => document.getElementById(id);
 const count = record.tokens.cell.length;
 const methods = record.methods.map((method) => new Method(method, count));
 const pictures = record.panels.map(({ picture }) => Object.assign(new Image(), { src: picture }));
+const tiles = record.codebook?.patches ? Object.assign(new Image(), { src: record.codebook.patches }) : null;
 const names = {
   layers: ["kept", ...record.maps.map(({ name }) => name), "votes", "none"],
   pruners: methods.map(({ name }) => name), tokens: count, pictures: pictures.length,
@@ -16,6 +17,7 @@ const middle = record.agreement[Math.floor(record.agreement.length / 2)].keep;
 let state = stateOf("", names); // `token` is pinned
 let selected = null; // the token that was pointed at last, or is pinned
 let isShowingAll = false; // and paints once, when all is shown
+let isLaidOut = false; // from then on it is known how large a stage is
 let kept = []; // per pruner: what it keeps (Method.kept), of every token whether it does (`has`), and the words it says
 
 function share() {
@@ -95,7 +97,7 @@ function currentVotes() {
 }
 
 function paint() {
-  if (isShowingAll) return;
+  if (isShowingAll || !isLaidOut) return;
   for (const [stage, number] of seen()) stage.paint(tokenStyle(number));
 }
 
@@ -187,7 +189,7 @@ function showWord() {
   if (at("search").value !== (state.word ?? "")) at("search").value = state.word ?? "";
   const found = wanted(), places = new Set(found.map((token) => record.tokens.cell[token][0]));
   const where = pictures.length > 1 && found.length ? ` in ${places.size} of ${pictures.length} pictures` : "";
-  at("found").textContent = state.word === null ? "" : `${found.length} of ${count} tokens say it${where}`;
+  at("found").textContent = state.word === null ? "" : `${found.length} of ${count} tokens ${form(found.length, "says", "say")} it${where}`;
   [...at("strip").children].forEach((button, i) => button.classList.toggle("found", places.has(i)));
   for (const button of document.querySelectorAll("[data-word]")) {
     button.setAttribute("aria-pressed", button.dataset.word === state.word);
@@ -242,7 +244,7 @@ function zoomBy(factor) {
 function showToken() {
   for (const [stage] of seen()) stage.grid.select(selected);
   const details = at("details");
-  showStory(details, selected, { record, pictures, methods, kept, method: shown() });
+  showStory(details, selected, { record, pictures, tiles, methods, kept, method: shown() });
   if (selected === null || getComputedStyle(details).position !== "fixed") return;
   const cell = document.querySelector(".selected")?.getBoundingClientRect(), sheet = details.getBoundingClientRect();
   if (cell && (cell.bottom > sheet.top || cell.top < 0)) scrollBy(0, (cell.top + cell.bottom - sheet.top) / 2);
@@ -263,7 +265,7 @@ function build() {
     showToken();
     remember();
   });
-  at("kind").textContent = `A visual token is what the language model gets of one square of the picture; ${record.model} ` +
+  at("kind").textContent = `A visual token is what the language model gets of one square of a picture; ${record.model} ` +
     `gets ${count} here. The words are what it says of each token when it sees that token alone.`;
   for (const [id, act] of [
     ["larger", () => zoomBy(STEP)], ["smaller", () => zoomBy(1 / STEP)], ["whole", () => zoomBy(1 / MOST)],
@@ -389,9 +391,12 @@ build();
 listenForHelp();
 recall();
 addEventListener("hashchange", recall);
-new ResizeObserver(paint).observe(at("panels"));
-for (const picture of pictures) picture.addEventListener("load", () => {
+new ResizeObserver(() => {
+  isLaidOut = true;
   paint();
+}).observe(at("panels"));
+for (const picture of tiles ? [...pictures, tiles] : pictures) picture.addEventListener("load", () => {
+  if (picture === pictures[state.picture]) paint();
   showToken();
 }, { once: true });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);

@@ -197,9 +197,13 @@ function grayCopy(picture) {
 function patch(record, pictures, token) {
   const picture = pictures[record.tokens.cell[token][0]], { naturalWidth: width, naturalHeight: height } = picture;
   const [left, top, right, bottom] = record.tokens.box[token].map((edge) => Math.min(Math.max(edge, 0), 1));
-  const name = `the picture at ${place(record, token)}`;
+  const part = [left * width, top * height, Math.max(1, (right - left) * width), Math.max(1, (bottom - top) * height)];
+  return cutOut(picture, part, `the picture at ${place(record, token)}`);
+}
+
+/** A part [left, top, width, height] of a picture, as a picture of this name. */
+function cutOut(picture, part, name) {
   const canvas = make("canvas", { width: PATCH, height: PATCH, class: "patch", role: "img", "aria-label": name });
-  const cut = [left * width, top * height, Math.max(1, (right - left) * width), Math.max(1, (bottom - top) * height)];
-  if (width) canvas.getContext("2d").drawImage(picture, ...cut, 0, 0, PATCH, PATCH);
+  if (picture.naturalWidth) canvas.getContext("2d").drawImage(picture, ...part, 0, 0, PATCH, PATCH);
   return canvas;
 }

@@ -2,6 +2,7 @@
 // what it is like, and who else keeps it.
 
 const PATCHES = 8;
+const TILES = 24; // patches of prototypes in a row, COLUMNS of reports/patches.py
 const LEAST = 0.693; // nats that any two distributions are apart, at most
 
 /** Where a token is. */
@@ -40,7 +41,7 @@ function withoutText({ tokens, maps }, token) {
   const what = name === "effect" ? "the first word of the answer" : "what the model says of the picture";
   const moves = value < .01 ? "hardly moves" : value < .1 ? "moves a little" : "moves far";
   return `Without it and its neighbors, ${what} ${moves}: by ${shortly(value)} of at most ${LEAST} nats. ` +
-    (more ? `${more} of ${values.length} tokens matter more.` : "No token matters more.");
+    (more ? `${more} of ${values.length} tokens ${form(more, "matters", "matter")} more.` : "No token matters more.");
 }
 
 /** Why a pruner keeps or drops a token: its rank and the cut, or at which shares it is kept; `kept` is Method.kept
@@ -52,7 +53,8 @@ function choiceText(method, kept, token) {
     const shares = keeps.length ? `Kept at ${keeps.map(({ keep }) => percent(keep)).join(", ")}.` : "";
     return `${method.name} selects ${method.selection}; of ${method.count} it keeps ${tokens.length}: ${fate}. ${shares}`.trim();
   }
-  const cut = by === "threshold" ? `${tokens.length} lie beyond the threshold` : `${tokens.length} are kept`;
+  const [lie, are] = form(tokens.length, ["lies", "is"], ["lie", "are"]);
+  const cut = by === "threshold" ? `${tokens.length} ${lie} beyond the threshold` : `${tokens.length} ${are} kept`;
   return `${method.name} ranks it ${ordinal(method.rank(token))} of ${method.count}, ${cut}: ${fate}.`;
 }
 
@@ -66,15 +68,28 @@ function alike({ nearest, similarity }, token) {
 function prototypeText({ prototypes, nearest, similarity, says, says_nothing: silent }, token) {
   const number = nearest[token], isSilent = silent.includes(number);
   const nearer = similarity.filter((other) => other > similarity[token]).length;
-  return `Of the ${prototypes} prototypes of what the codebook calls redundant, number ${number} is the nearest ` +
+  return `Of the ${prototypes} ${form(prototypes, "prototype", "prototypes")} of what the codebook calls redundant, ` +
+    `number ${number} is the nearest ` +
     `(cosine ${shortly(similarity[token])}, the ${ordinal(nearer + 1)} highest of ${similarity.length}). ` +
     (isSilent ? "Alone, it says nothing." : `Alone, it says ${wordsText(says[number])}: it says a word, but where the ` +
       "codebook was built, leaving it out among neighbors that say the same changed little.");
 }
 
-/** Fill the section of the token, or say how to choose one; `show` has the record, its pictures, the methods, what
- *  each of them keeps, and which one is shown. */
-function showStory(section, token, { record, pictures, methods, kept, method }) {
+/** What the nearest prototype was, cut out of the tiled patches of all; nothing if the codebook keeps none. */
+function prototypePatch({ nearest, says, said }, tiles, token) {
+  if (!tiles) return [];
+  const number = nearest[token], i = Object.keys(says).indexOf(String(number)), side = tiles.naturalWidth / TILES;
+  const part = [(i % TILES) * side, Math.floor(i / TILES) * side, side, side];
+  const words = said[number] ? wordsText(said[number]) : "nothing";
+  return [make("div", { class: "origin", of: [
+    cutOut(tiles, part, `prototype ${number} in a picture of the codebook`),
+    make("p", { class: "note", text: `What it was in a picture of the codebook, where it said ${words}.` }),
+  ] })];
+}
+
+/** Fill the section of the token, or say how to choose one; `show` has the record, its pictures and tiled
+ *  patches of prototypes, the methods, what each of them keeps, and which one is shown. */
+function showStory(section, token, { record, pictures, tiles, methods, kept, method }) {
   section.classList.toggle("open", token !== null);
   if (token === null) {
     section.replaceChildren(make("h2", { text: "The token" }), make("p", {
@@ -90,7 +105,7 @@ function showStory(section, token, { record, pictures, methods, kept, method }) 
     ...wordsOf(record, token),
     ...(without ? [make("h3", { text: "What its absence changes" }), make("p", { text: without })] : []),
     ...(methods.length ? choiceOf(methods, kept, method, token) : []),
-    ...(record.codebook ? prototypeOf(record, pictures, token) : []),
+    ...(record.codebook ? prototypeOf(record, pictures, tiles, token) : []),
     measuresOf(record, token),
   );
 }
@@ -131,10 +146,11 @@ function rankBar(method, { tokens }, token) {
   return bar;
 }
 
-function prototypeOf(record, pictures, token) {
+function prototypeOf(record, pictures, tiles, token) {
   const tokens = alike(record.codebook, token);
   return [
     make("h3", { text: "What it is like" }),
+    ...prototypePatch(record.codebook, tiles, token),
     make("p", { class: "prototype", text: prototypeText(record.codebook, token) }),
     make("p", { class: "note", text: `The nearest prototype of ${tokens.length === 1 ? "this token only" : `${tokens.length} tokens here`}:` }),
     make("div", { class: "patches", of: tokens.slice(0, PATCHES).map((other) => patch(record, pictures, other)) }),

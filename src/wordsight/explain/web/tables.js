@@ -4,7 +4,8 @@ const FIRST_WORDS = 20;
 
 /** An answer of a pruner and how many tokens it took. */
 function answerText({ keep, kept, tokens_read: read, answer, cut, right }, answerOfAll) {
-  const number = read === kept.length ? `${read} tokens` : `${kept.length} tokens left, ${read} read on average`;
+  const tokens = `${kept.length} ${form(kept.length, "token", "tokens")}`;
+  const number = read === kept.length ? tokens : `${tokens} left, ${read} read on average`;
   const differs = answer !== answerOfAll;
   return {
     differs,
@@ -95,8 +96,9 @@ function notes(record) {
       "whole prompt: it may say something else than if its picture were the only one.");
   }
   if (record.codebook) {
-    const { prototypes, digest, pictures } = record.codebook;
-    sentences.push(`The codebook has ${prototypes} prototypes (digest ${digest}); ${pictures}.`);
+    const { prototypes, digest, patches } = record.codebook, noun = form(prototypes, "prototype", "prototypes");
+    const shows = patches ? "it shows what each was in a picture" : "it keeps no patches of what they were in pictures";
+    sentences.push(`The codebook has ${prototypes} ${noun} (digest ${digest}); ${shows}.`);
   }
   for (const { name, selection } of record.methods.filter(({ scores }) => !scores)) {
     sentences.push(`${name} selects tokens ${selection}: only the shares that were computed can be shown.`);

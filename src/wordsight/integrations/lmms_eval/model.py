@@ -9,7 +9,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -248,9 +248,8 @@ def _pruner(given: dict[str, Any]) -> Pruner:
             "--model_args takes pruner=SPEC, with keep or tokens, one of the two; or pruner=none, which "
             "keeps all visual tokens, or pruner=blind, which keeps none"
         )
-    if "keep" in budget:
-        budget["tokens"] = None
-    return replace(pruners.make(text), **budget)
+    pruner = pruners.make(text)
+    return pruner.with_budget(**budget) if budget else pruner
 
 
 def _parent(base: Any, is_simple: bool) -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ from typing import Any
 from wordsight._utils.registry import refuse_duplicates
 from wordsight.errors import ModelError, UsageError
 from wordsight.integrations.vllm import ARCHITECTURES
-from wordsight.models.load_options import source_of
+from wordsight.models.load_options import LoadOptions, source_of
 
 TRIED = "0.32"  # the version of vLLM whose classes the plugin extends
 SERVER = "vllm.entrypoints.openai.api_server"
@@ -22,28 +23,41 @@ OURS = ("--config", "--hf-overrides", "--model", "--revision", "--video-pruning-
 PRUNES_FILMS = "1e-20"  # of films by vLLM itself: none, but it asks a model where its tokens stand
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """How a model is served.
+
+    revision     of the model on the hub: a branch, a tag or a commit.
+    per_request  whether requests may name another pruner, and a budget.
+    adaptive     whether pictures are encoded before vLLM lays prompts out, so that how many of their tokens
+                 are kept may depend on them.
+    """
+
+    revision: str | None = None
+    per_request: bool = False
+    adaptive: bool = False
+
+
 def serve_command(
     model: str,
     specs: Sequence[str],
+    options: ServeOptions = ServeOptions(),
     *,
-    revision: str | None = None,
-    per_request: bool = False,
     arguments: Sequence[str] = (),
 ) -> list[str]:
     """What starts the server of a model of the hub or a folder, pruned by the first of the SPECs, or files of
-    choices, where a request names none; per_request: requests may name another one, and a budget. arguments:
-    of vLLM's server.
+    choices, where a request names none. arguments: of vLLM's server.
 
     Raises UsageError if vLLM or the plugin is not there, the model cannot be served, or one of the pruners.
     """
     _refuse_ours(arguments)
     check_environment()
     source = source_of(model)
-    overrides = config_overrides(model, specs, revision)
-    options = ["--hf-overrides", json.dumps(overrides), "--video-pruning-rate", PRUNES_FILMS]
-    options += ["--revision", revision] if revision else []
-    options += ["--trust-request-mm-kwargs"] if per_request else []
-    return [sys.executable, "-m", SERVER, "--model", str(source), *options, *arguments]
+    overrides = config_overrides(model, specs, options)
+    theirs = ["--hf-overrides", json.dumps(overrides), "--video-pruning-rate", PRUNES_FILMS]
+    theirs += ["--revision", options.revision] if options.revision else []
+    theirs += ["--trust-request-mm-kwargs"] if options.per_request else []
+    return [sys.executable, "-m", SERVER, "--model", str(source), *theirs, *arguments]
 
 
 def _refuse_ours(arguments: Sequence[str]) -> None:
@@ -97,15 +111,18 @@ def _check_loads(package: str) -> None:
         ) from error
 
 
-def config_overrides(model: str, specs: Sequence[str], revision: str | None = None) -> dict[str, Any]:
+def config_overrides(
+    model: str, specs: Sequence[str], options: ServeOptions = ServeOptions()
+) -> dict[str, Any]:
     """What vLLM is to change in the config of a model. Raises UsageError if the model or a pruner cannot be
     served, or a codebook or a choice is another model's.
     """
+    from wordsight import pruners
     from wordsight.integrations.vllm.served import NAME, Checkpoint, ServedPruners, is_mrope
     from wordsight.models.families.llava import is_pixtral
-    from wordsight.pruners.choice import check_choice, is_choice, spec_of
+    from wordsight.pruners.choice import is_choice, spec_of
 
-    config = _config(model, revision)
+    config = _config(model, options.revision)
     if config.model_type not in ARCHITECTURES or is_pixtral(config):
         raise ModelError(
             f"{model} is of type {config.model_type}; of types whose pictures vLLM can prune there are "
@@ -117,12 +134,16 @@ def config_overrides(model: str, specs: Sequence[str], revision: str | None = No
     has_gaps = has_axes or (rope.get("rope_type") == "default" and not rope.get("partial_rotary_factor"))
     exact = list(map(spec_of, specs))
     refuse_duplicates("pruner", exact)
-    served = ServedPruners(tuple(exact), text.hidden_size, has_gaps, has_axes)
-    served.check_books(source_of(model), revision)
-    checkpoint: Any = Checkpoint(model, text.hidden_size, revision)
+    served = ServedPruners(tuple(exact), text.hidden_size, has_gaps, has_axes, options.adaptive)
+    if options.adaptive:
+        served.encoder(source_of(model), LoadOptions(revision=options.revision))
+    else:
+        served.check_books(source_of(model), options.revision)
+    checkpoint: Any = Checkpoint(model, text.hidden_size, options.revision)
     for file in filter(is_choice, specs):
-        check_choice(file, checkpoint)
-    overrides = {"architectures": [ARCHITECTURES[config.model_type]], NAME: {"pruners": exact}}
+        pruners.make(file).check(checkpoint)
+    settings = {"pruners": exact, "adaptive": True} if options.adaptive else {"pruners": exact}
+    overrides = {"architectures": [ARCHITECTURES[config.model_type]], NAME: settings}
     if has_axes or not has_gaps:
         return overrides
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads

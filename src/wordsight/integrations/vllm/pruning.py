@@ -3,7 +3,8 @@ architectures to put before the class that vLLM has.
 
 A picture or film is encoded whole, then pruned; behind the kept tokens go, as channels, the places where they
 stand. vLLM hands these back before the language model reads the tokens (its hook for pruned films of models
-with M-RoPE), for positions with gaps.
+with M-RoPE), for positions with gaps. An adaptive server does so with pictures while it prepares a prompt,
+and gives vLLM's engine embeddings instead.
 """
 
 from __future__ import annotations
@@ -36,9 +37,14 @@ from wordsight.integrations.vllm.served import (
     tokens_of,
 )
 from wordsight.models.families.base import VisionContext
+from wordsight.models.load_options import LoadOptions
+from wordsight.models.tokens import VisualTokens
+from wordsight.models.vlm import VLM
+from wordsight.pruners.base import Pruner
 
 KINDS = ("image", "video")
 TOKENS, CHOICE = f"{NAME}_tokens_", f"{NAME}_choice_"  # what every item has beside its pixels, and its kind
+KEPT = f"{NAME}_kept_"  # what a picture has instead of its pixels if it is encoded already
 BASE = 256  # of the digits of a place: bfloat16 holds whole numbers so far
 AXES = 3
 PLACE = AXES + 1  # numbers of a place, the last of which says where its picture ends
@@ -56,7 +62,8 @@ class PrunedInfo(BaseProcessingInfo):
     @cached_property
     def allowed_mm_limits(self) -> Mapping[str, int]:
         limits, room = super().allowed_mm_limits, self.positions // self.get_max_image_tokens()
-        most = {"image": max(1, room), "video": self.films}
+        is_adaptive = ServedPruners.of(self.get_hf_config()).is_adaptive
+        most = {"image": max(1, room), "video": 0 if is_adaptive else self.films}
         return {kind: min(limit, most[kind]) for kind, limit in limits.items()}
 
     @cached_property
@@ -74,18 +81,28 @@ class PrunedProcessor(BaseMultiModalProcessor):
 
     To each picture or film it adds, as TOKENS, the cells and places of all its tokens (N, 4 + PLACE), and as
     CHOICE the number of the pruner, its keep, its tokens or 0, whether gaps are closed, how many are kept,
-    and how many positions it takes.
+    and how many positions it takes; that of an adaptive server, as KEPT, the tokens themselves.
     """
 
     def __init__(self, info: Any, dummy_inputs: Any) -> None:
         super().__init__(info, dummy_inputs)
         self.config = info.get_hf_config()
         self.served = ServedPruners.of(self.config)
-        if NAME in (info.ctx.get_mm_config().mm_processor_kwargs or {}):
+        kwargs = info.ctx.get_mm_config().mm_processor_kwargs or {}
+        if NAME in kwargs:
             raise UsageError(
                 f"{NAME} in --mm-processor-kwargs is of requests alone; say what holds for all of them by "
                 "`wordsight serve --pruner`"
             )
+        if self.served.is_adaptive:
+            _refuse_options(kwargs)
+
+    @cached_property
+    def encoder(self) -> VLM:
+        """Loaded for the first picture: vLLM's engine has a processor, too, which is given none."""
+        model = self.info.ctx.model_config
+        dtype: Any = str(model.dtype).removeprefix("torch.")
+        return self.served.encoder(model.model, LoadOptions(revision=model.revision, dtype=dtype))
 
     def picture(self, processed: Mapping[str, Any], number: int) -> tuple[Mapping[str, Any], list[int]]:
         """What the processor says of this picture, and how many tokens each of its items will have where
@@ -106,19 +123,24 @@ class PrunedProcessor(BaseMultiModalProcessor):
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
         """What pictures are found again by, in stores that servers with other pruners may share, too."""
-        named = {**inputs.hf_processor_mm_kwargs, "pruners": list(self.served.specs)}
+        named = {**inputs.hf_processor_mm_kwargs, "pruners": [self.served.is_adaptive, *self.served.specs]}
         return super()._get_mm_hashes(replace(inputs, hf_processor_mm_kwargs=named))
 
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
         if any(isinstance(items, EmbeddingItems) for items in mm_items.values()):
             raise UsageError("this server prunes pictures, which image_embeds are not; send pictures")
-        choice = self.served.choice(hf_kwargs.get(NAME, {}))
-        processed = super()._apply_hf_processor_main(mm_items, _without_ours(hf_kwargs))
+        choice, others = self.served.choice(hf_kwargs.get(NAME, {})), _without_ours(hf_kwargs)
+        is_encoded = self.served.is_adaptive and choice.number >= 0
+        if is_encoded:
+            _refuse_options(others)
+        processed = super()._apply_hf_processor_main(mm_items, others)
         for kind, items in mm_items.items():
-            made = [self._plan(choice, self._context(items, processed, n)) for n in range(len(items))]
-            if made:
-                columns = (list(column) for column in zip(*made, strict=True))
-                processed[TOKENS + kind], processed[CHOICE + kind] = columns
+            contexts = [self._context(items, processed, number) for number in range(len(items))]
+            made = [self._plan(choice, *one) for one in zip(contexts, items, strict=True)]
+            for name in made[0] if made else ():
+                processed[name + kind] = [own[name] for own in made]
+        for name in [name for name in processed if is_encoded and name.startswith("pixel_values")]:
+            del processed[name]
         return processed
 
     def _context(self, items: Any, processed: Mapping[str, Any], number: int) -> VisionContext:
@@ -130,11 +152,15 @@ class PrunedProcessor(BaseMultiModalProcessor):
         sizes = size and [(size.width, size.height)]
         return VisionContext(self.config, self.info.get_hf_processor(), inputs, features, sizes, is_video)
 
-    def _plan(self, choice: Choice, item: VisionContext) -> tuple[Tensor, Tensor]:
-        """The TOKENS and the CHOICE of a picture or film."""
+    def _plan(self, choice: Choice, item: VisionContext, picture: Any) -> dict[str, Tensor]:
+        """The TOKENS and the CHOICE of a picture or film, and what is KEPT of it if that is encoded now."""
         cell = cells_of(item)
-        count = kept_count(self.served.pruner(choice), cell)
         place = places_of(item, cell)
+        pruner, kept = self.served.pruner(choice), {}
+        if pruner and self.served.is_adaptive:
+            visual = self._encoded(pruner, picture, len(cell))
+            kept = {KEPT: with_places(self.served, visual, place, choice.is_contiguous).cpu()}
+        count = len(kept[KEPT]) if kept else kept_count(pruner, cell)
         extent = count if choice.is_contiguous else int(place.max()) + 1
         if item.is_video and extent > self.info.positions - self.info.get_max_image_tokens():
             raise UsageError(
@@ -142,12 +168,30 @@ class PrunedProcessor(BaseMultiModalProcessor):
                 "frames, or close the gaps by positions=contiguous"
             )
         numbers = [choice.number, choice.keep, choice.tokens or 0, choice.is_contiguous, count, extent]
-        return torch.cat([cell, place], 1), torch.tensor(numbers, dtype=torch.float64)
+        return {
+            TOKENS: torch.cat([cell, place], 1),
+            CHOICE: torch.tensor(numbers, dtype=torch.float64),
+            **kept,
+        }
+
+    def _encoded(self, pruner: Pruner, picture: Any, count: int) -> VisualTokens:
+        """What is kept of a picture of so many tokens."""
+        visual = self.encoder.encode(picture, "?", signals=pruner.required_signals).visual
+        if len(visual) != count:
+            raise UsageError(
+                f"vLLM counts {count} tokens of a picture, transformers {len(visual)}; is it of two sizes, "
+                "before and after it is turned upright?"
+            )
+        kept = pruner.prune(visual)
+        if not len(kept):
+            raise UsageError(f"{type(pruner).__name__} keeps no token of a picture; expected at least one")
+        return kept
 
     def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Mapping[str, Any]) -> Any:
         theirs = super()._get_mm_fields_config(hf_inputs, _without_ours(hf_processor_mm_kwargs))
         own = {kind: MultiModalFieldConfig.batched(kind, keep_on_cpu=True) for kind in KINDS}
-        return {**theirs, **{name + kind: own[kind] for kind in KINDS for name in (TOKENS, CHOICE)}}
+        ours = {name + kind: own[kind] for kind in KINDS for name in (TOKENS, CHOICE)}
+        return {**theirs, **ours, f"{KEPT}image": MultiModalFieldConfig.batched("image")}
 
     def _get_mm_prompt_updates(
         self, mm_items: Any, hf_processor_mm_kwargs: Mapping[str, Any], out_mm_kwargs: Any
@@ -189,7 +233,8 @@ class PrunedModel(SupportsMultiModal):
             raise UsageError("cudagraph_mm_encoder encodes pictures past the pruner; leave it out")
         model = vllm_config.model_config
         served = ServedPruners.of(model.hf_config)
-        served.check_books(model.model, model.revision)
+        if not served.is_adaptive:  # one that is checks them where it encodes
+            served.check_books(model.model, model.revision)
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         self.served = served
         self.is_multimodal_pruning_enabled = False  # by vLLM itself, in the classes that know it
@@ -198,15 +243,15 @@ class PrunedModel(SupportsMultiModal):
 
     def embed_multimodal(self, **inputs: Any) -> Sequence[Tensor]:
         # All are of one kind.
+        if f"{KEPT}image" in inputs:
+            return list(inputs[f"{KEPT}image"])
         (tokens,) = (inputs.pop(TOKENS + kind) for kind in KINDS if TOKENS + kind in inputs)
         (choices,) = (inputs.pop(CHOICE + kind) for kind in KINDS if CHOICE + kind in inputs)
         items = super().embed_multimodal(**inputs)
         return [self._pruned(*one) for one in zip(items, tokens, choices, strict=True)]
 
     def _pruned(self, features: Tensor, cells: Tensor, numbers: Tensor) -> Tensor:
-        """(K, C) what is kept of the features (N, C) of a picture or film, those of deepstack side by side,
-        and channels of the places where they stand.
-        """
+        """(K, C) what is kept of the features (N, C) of a picture or film, see `with_places`."""
         number, keep, budget, is_contiguous, count, _ = numbers.tolist()
         choice = Choice(int(number), keep, int(budget) or None, bool(is_contiguous))
         embeds, *deep = torch.split(features, self.served.width, 1)
@@ -215,12 +260,7 @@ class PrunedModel(SupportsMultiModal):
             raise RuntimeError(
                 f"{self.served.specs[choice.number]} kept {len(kept)} tokens, and its count says {count:g}"
             )
-        left = torch.cat([kept.embeds, *kept.deep], 1)
-        if not self.served.has_gaps:
-            return left
-        place = line(len(kept)) if choice.is_contiguous else cells[kept.slot.cpu(), 4:]
-        digits = torch.cat([place // BASE, place % BASE], 1)
-        return torch.cat([left, digits.to(left)], 1)
+        return with_places(self.served, kept, cells[:, 4:], choice.is_contiguous)
 
     def get_mrope_input_positions(
         self, input_tokens: Sequence[int], mm_features: Sequence[Any]
@@ -264,6 +304,18 @@ class PrunedModel(SupportsMultiModal):
         return left, positions, max(last, int(positions.max())) + 1 - len(input_ids)
 
 
+def with_places(served: ServedPruners, kept: VisualTokens, place: Tensor, is_contiguous: bool) -> Tensor:
+    """(K, C) the kept tokens, those of deepstack side by side, and channels of the places where they stand:
+    those (N, PLACE) of the whole picture or film, or one after another.
+    """
+    left = torch.cat([kept.embeds, *kept.deep], 1)
+    if not served.has_gaps:
+        return left
+    place = line(len(kept)) if is_contiguous else place[kept.slot.cpu()]
+    digits = torch.cat([place // BASE, place % BASE], 1)
+    return torch.cat([left, digits.to(left)], 1)
+
+
 def placeholders(config: Any) -> dict[str, int]:
     """The token that stands for each token of a picture or film."""
     ids = {kind: getattr(config, f"{kind}_token_id", None) for kind in KINDS}
@@ -273,6 +325,15 @@ def placeholders(config: Any) -> dict[str, int]:
 def _without_ours(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """What the processor of the model is given."""
     return {name: value for name, value in kwargs.items() if name != NAME}
+
+
+def _refuse_options(kwargs: Mapping[str, Any]) -> None:
+    """Pictures that are encoded before vLLM does are prepared as the checkpoint says."""
+    if kwargs:
+        raise UsageError(
+            f"an adaptive server prepares pictures as the checkpoint says; leave out {min(kwargs)} of "
+            "mm_processor_kwargs"
+        )
 
 
 def _columns(position: Any) -> Iterator[int]:

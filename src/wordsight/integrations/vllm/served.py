@@ -1,7 +1,8 @@
 """What is served: the pruners of a server, what a request may say of them, and the tokens that they keep.
 
-A server keeps a number of tokens that only depends on the size of a picture: vLLM lays prompts out before it
-sees one. Every picture has a budget of its own, as it is encoded by itself.
+A server keeps a number of tokens that only depends on the size of a picture, as vLLM lays prompts out before
+its engine sees one; unless it is adaptive, and pictures are encoded before that. Every picture has a budget
+of its own, as it is encoded by itself.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from wordsight.models.families.qwen2_vl import Qwen2VL
 from wordsight.models.fingerprints import Fingerprint, Parts, fingerprint_of_files
 from wordsight.models.load_options import LoadOptions
 from wordsight.models.tokens import VisualTokens, join_tokens
+from wordsight.models.vlm import VLM, load_encoder
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.layerwise import LayerPruner
 from wordsight.pruners.scopes import split
@@ -49,19 +51,22 @@ class Choice:
 class ServedPruners:
     """The pruners of a server by their SPECs, the first of which is used where a request names none.
 
-    width     of the model's tokens.
-    has_gaps  whether there can be gaps between positions. is_mrope: whether these are of several axes.
+    width        of the model's tokens.
+    has_gaps     whether there can be gaps between positions. is_mrope: whether these are of several axes.
+    is_adaptive  whether pictures are encoded before prompts are laid out.
     """
 
     specs: tuple[str, ...]
     width: int
     has_gaps: bool
     is_mrope: bool
+    is_adaptive: bool = False
 
     @classmethod
     def of(cls, config: Any) -> ServedPruners:
         """Those in the config of a model, as vLLM has it. Raises UsageError if one cannot be served."""
-        specs = (getattr(config, NAME, None) or {}).get("pruners")
+        settings = getattr(config, NAME, None) or {}
+        specs = settings.get("pruners")
         if not specs:
             raise UsageError(
                 "the config of the model names no pruners; start vLLM as `wordsight serve MODEL --pruner "
@@ -69,7 +74,8 @@ class ServedPruners:
             )
         text = config.get_text_config()
         has_gaps = "mrope_section" in (text.rope_parameters or {})
-        return cls(tuple(specs), text.hidden_size, has_gaps, is_mrope(config))
+        is_adaptive = settings.get("adaptive", False)
+        return cls(tuple(specs), text.hidden_size, has_gaps, is_mrope(config), is_adaptive)
 
     def __post_init__(self) -> None:
         for pruner in filter(None, self.pruners):
@@ -78,13 +84,23 @@ class ServedPruners:
     @cached_property
     def pruners(self) -> list[Pruner | None]:
         """The pruners themselves, None for one that prunes nothing."""
-        return [servable(spec, self.width) for spec in self.specs]
+        return [servable(spec, self.width, self.is_adaptive) for spec in self.specs]
 
     def check_books(self, source: str, revision: str | None = None) -> None:
         """Raises UsageError if one of the pruners was made for another model than the one in these files."""
-        checkpoint: Any = Checkpoint(source, self.width, revision)
+        self._check(Checkpoint(source, self.width, revision))
+
+    def encoder(self, source: str, options: LoadOptions) -> VLM:
+        """What encodes pictures before vLLM does. Raises UsageError as `check_books`, and if a pruner reads
+        what its vision tower does not give.
+        """
+        encoder = load_encoder(source, options)
+        self._check(encoder)
+        return encoder
+
+    def _check(self, model: Any) -> None:
         for pruner in filter(None, self.pruners):
-            pruner.check(checkpoint)
+            pruner.check(model)
 
     def choice(self, request: Any) -> Choice:
         """What holds where a request says this. Raises UsageError if it says anything that cannot be had."""
@@ -137,37 +153,41 @@ class ServedPruners:
 
 
 @cache
-def servable(spec: str, width: int) -> Pruner | None:
+def servable(spec: str, width: int, is_adaptive: bool = False) -> Pruner | None:
     """The pruner of a SPEC, None if it prunes nothing. Raises UsageError if it cannot be served to a model
     whose tokens have this width.
     """
     if spec == NONE:
         return None
     pruner = pruners.make(spec)
-    if reason := _why_not(pruner, width):
-        raise UsageError(f"{spec} cannot be served: {reason}; {', '.join(servable_names(width))} can")
+    if reason := _why_not(pruner, width, is_adaptive):
+        names = ", ".join(servable_names(width))
+        hint = "" if _why_not(pruner, width, True) else ", and with --adaptive this one, too"
+        raise UsageError(f"{spec} cannot be served: {reason}; {names} can{hint}")
     return pruner
 
 
 def servable_names(width: int) -> list[str]:
-    """The pruners that can be served with their defaults."""
+    """The pruners that every server can have, with their defaults."""
     return [name for name in pruners.names() if _is_servable(name, width)]
 
 
 def _is_servable(name: str, width: int) -> bool:
     try:
-        return not _why_not(pruners.make(name), width)
+        return not _why_not(pruners.make(name), width, False)
     except UsageError:  # it needs options, or a book of this width
         return False
 
 
-def _why_not(pruner: Pruner, width: int) -> str:
+def _why_not(pruner: Pruner, width: int, is_adaptive: bool) -> str:
     """Why vLLM cannot prune by this method, "" if it can."""
     name = type(pruner).__name__
     if isinstance(pruner, LayerPruner):
         return f"{name} drops tokens between layers of the language model, which vLLM does not show"
     if pruner.reads_question:
         return f"{name} reads the question, and vLLM encodes a picture once for all questions"
+    if is_adaptive:
+        return ""
     if pruner.required_signals:
         signals = ", ".join(sorted(pruner.required_signals))
         return f"{name} reads {signals}, which vLLM's vision tower does not give"

@@ -1,4 +1,5 @@
-// Start page of the viewer: files and a question go to the server; progress and then the page of the answer come back.
+// Start page of the viewer: files and a question go to the server; progress, words and then the page of the answer come
+// back.
 "use strict";
 
 const PAUSE = 250; // milliseconds between two requests for a job
@@ -7,6 +8,7 @@ let files = [];
 let limit = Infinity; // bytes of all files
 let most = Infinity; // files of a question
 let followed = null; // the id of the job whose end is awaited
+let words = null; // the pictures of its words, see words.js
 
 /** Show what is being done, or what went wrong. */
 function setStatus(text, isError = false) {
@@ -33,14 +35,25 @@ function choose(chosen) {
   at("question").focus();
 }
 
-/** Take the pictures, else the videos, of a folder, by name: the first of them, if there are more than a question takes. */
+/** Take the pictures and videos of a folder, of [path, file] each, by path: as many as a question takes. */
 function chooseFolder(inside) {
   const suffixes = at("media").accept.split(",");
   const isRead = ({ name }) => !name.startsWith(".") && suffixes.includes(/\.[^.]*$|$/.exec(name)[0].toLowerCase());
-  const found = [...inside].filter(isRead).sort((a, b) => (a.webkitRelativePath < b.webkitRelativePath ? -1 : 1));
+  const found = inside.filter(([, file]) => isRead(file)).sort(([a], [b]) => (a < b ? -1 : 1));
   if (!found.length) return setStatus("There is no picture or video in this folder.", true);
-  choose(found.slice(0, most));
+  choose(found.slice(0, most).map(([, file]) => file));
   if (found.length > most) setStatus(`${most} of ${found.length} files chosen: a question takes no more.`);
+}
+
+/** The [path, file] of each file in a folder that was dropped, and in its folders. */
+async function filesIn(entry) {
+  const promised = (owner, method) => new Promise((resolve, reject) => owner[method](resolve, reject));
+  if (entry.isFile) return [[entry.fullPath, await promised(entry, "file")]];
+  const reader = entry.createReader(), found = [];
+  for (let some; (some = await promised(reader, "readEntries")).length;) { // it gives a hundred at a time
+    found.push(...(await Promise.all(some.map(filesIn))).flat());
+  }
+  return found;
 }
 
 /** Take the file that a link leads to; the server fetches it. */
@@ -52,8 +65,12 @@ async function chooseLink(url) {
   choose([new File([await response.blob()], name)]);
 }
 
-/** Take files, or a link, that were dropped or pasted. */
-function take(data) {
+/** Take files, folders or a link that were dropped or pasted. */
+async function take(data) {
+  const entries = [...data.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry);
+  if (entries.some((entry) => entry.isDirectory)) {
+    return chooseFolder((await Promise.all(entries.map(filesIn))).flat());
+  }
   if (data.files.length) return choose(data.files);
   const text = data.getData("text/plain").trim();
   if (/^https?:\/\/\S+$/i.test(text)) chooseLink(text);
@@ -110,7 +127,7 @@ function fail(text) {
 /** Ask for the job in the address until it is over. */
 async function follow() {
   const id = location.hash.slice(1);
-  followed = id;
+  [followed, words] = [id, null];
   if (!id) return reset();
   at("links").hidden = true;
   try {
@@ -123,6 +140,7 @@ async function follow() {
       setStatus(job.ahead ? `waiting: ${job.ahead} before this one` : `${job.says} …`);
       showShare(job.share);
       at("cancel").hidden = false;
+      await showWords(job);
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
   } catch (error) {
@@ -137,10 +155,29 @@ function showShare(share) {
   else at("bar").value = share;
 }
 
+/** Show what tokens have said so far, if they have. */
+async function showWords(job) {
+  if (!Object.keys(job.words).length) return;
+  if (!words) {
+    const places = await fetchJson(`/jobs/${job.id}/places`).catch(() => null);
+    if (!places || followed !== job.id) return; // it is over meanwhile, or another one is followed
+    words = picturesOfWords(places);
+    at("words").replaceChildren(...words.figures);
+    showInstead("words");
+  }
+  words.show(job.words);
+}
+
+/** Show words or an explanation below the form, where the other may have been. */
+function showInstead(id) {
+  document.body.classList.add("answered");
+  for (const one of ["words", "explanation"]) at(one).hidden = one !== id;
+}
+
 /** Show the form alone: nothing has been asked yet. */
 function reset() {
   document.body.classList.remove("answered");
-  at("explanation").hidden = at("bar").hidden = at("cancel").hidden = at("links").hidden = true;
+  at("words").hidden = at("explanation").hidden = at("bar").hidden = at("cancel").hidden = at("links").hidden = true;
   setStatus("");
 }
 
@@ -150,8 +187,7 @@ function showAnswer(job) {
   at("links").hidden = false;
   at("page").href = at("save").href = page;
   at("record").href = `/jobs/${job.id}/record`;
-  document.body.classList.add("answered");
-  at("explanation").hidden = false;
+  showInstead("explanation");
   at("explanation").contentWindow.location.replace(new URL(page, location)); // adds no entry to the history
   setStatus(`Answer: ${job.answer || "(blank)"}`);
 }
@@ -185,7 +221,7 @@ at("media").addEventListener("change", () => {
 });
 at("choose-folder").addEventListener("click", () => at("folder").click());
 at("folder").addEventListener("change", () => {
-  chooseFolder(at("folder").files);
+  chooseFolder([...at("folder").files].map((file) => [file.webkitRelativePath, file]));
   at("folder").value = "";
 });
 at("linked").addEventListener("submit", (event) => {
@@ -207,7 +243,7 @@ addEventListener("dragleave", () => at("drop").classList.remove("over"));
 addEventListener("drop", (event) => {
   event.preventDefault();
   at("drop").classList.remove("over");
-  take(event.dataTransfer);
+  take(event.dataTransfer).catch((error) => fail(error.message)); // a file of a folder may be gone
 });
 addEventListener("hashchange", follow);
 Promise.all([introduce(), offerExamples()]).catch((error) => fail(error.message));
