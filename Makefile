@@ -58,7 +58,7 @@ browser: .venv/browser  ## what the tests of pages in a browser need; without it
 	@command -v chromium > /dev/null || [ -n "$$CHROMIUM" ] || echo "There is no chromium. On Debian or Ubuntu: \
 	apt-get install chromium; elsewhere: $(BIN)/playwright install chromium, or set CHROMIUM to the one you have."
 
-picture: browser  ## take the README's picture again, of the page of `wordsight explain` in a browser
+picture: browser photos  ## take the README's picture again, of the page of `wordsight explain` in a browser
 	$(BIN)/python benchmarks/picture.py
 
 docs: .venv/docs/installed  ## build the pages as a site, build/site/index.html; a warning is an error

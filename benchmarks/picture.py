@@ -1,4 +1,4 @@
-"""Write docs/explain.png: what `wordsight explain` makes of a picture of the demo set, in a browser."""
+"""Write docs/explain.png: what `wordsight explain` makes of a free photo by demo-photos, in a browser."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from tempfile import TemporaryDirectory
 
 from playwright.sync_api import sync_playwright
 
-import wordsight.demo
 from wordsight._utils.files import replacing
-from wordsight.pruners import BEST_FIRST
+from wordsight.models import photos
+from wordsight.models.showcase import showcase
 
 OUT = Path(__file__).parents[1] / "docs" / "explain.png"
-PICTURE = Path(wordsight.demo.__file__).parent / "pictures" / "garden.png"
-QUESTION = "what is in the background?"
-PRUNERS = (*BEST_FIRST, "random")
+PICTURE = "coffee.png"  # by Rachel Michetti, CC0
+QUESTION = "Is there a cup in the picture?"
+PRUNERS = (*showcase(photos.NAME).pruners, "random")
 DESK = {"width": 1280, "height": 1060}
-TOKEN = "row 10, column 2"  # of the pig
+TOKEN = "row 4, column 4"  # of the cup
 
 
 def main() -> None:
     """Run the command, open its page, point at a token, and take the picture."""
     with TemporaryDirectory() as folder, replacing(OUT) as draft:
         page = Path(folder) / "page.html"
-        command = [sys.executable, "-m", "wordsight", "explain", str(PICTURE), "--question", QUESTION]
-        command += [f"--pruner={name}" for name in PRUNERS]
+        command = [sys.executable, "-m", "wordsight", "explain", str(photos.pictures() / PICTURE)]
+        command += ["--model", photos.NAME, "--question", QUESTION, *(f"--pruner={name}" for name in PRUNERS)]
         subprocess.run([*command, "--out", str(page)], check=True, stdout=subprocess.DEVNULL)
         with sync_playwright() as play:
             path = os.environ.get("CHROMIUM") or shutil.which("chromium")

@@ -27,6 +27,7 @@ from vision import restrict_attention
 from wheels import BUILD
 from wordsight import VLM
 from wordsight._utils.files import replacing
+from wordsight._utils.numbers import with_interval
 from wordsight.evaluation.environment import environment
 from wordsight.redundancy.probe import ARTICLES, QUESTION, keep_only, probe_tokens
 
@@ -217,10 +218,10 @@ def line(gate: dict[str, Any]) -> str:
     """A gate in one line."""
     if gate["passes"] is None:
         return f"{gate['name']:22} not measured        {gate['says']}"
-    low, high = gate["interval"]
+    reached = with_interval(gate["value"], *gate["interval"], form="{:.3f}".format)
     blind = f", blind {gate['blind']:.3f}" if "blind" in gate else ""
     verdict = "passes" if gate["passes"] else "FAILS"
-    return f"{gate['name']:22} {verdict} {gate['value']:.3f} [{low:.3f}, {high:.3f}]{blind}  {gate['says']}"
+    return f"{gate['name']:22} {verdict} {reached}{blind}  {gate['says']}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from parts import quantized, write_parts
 from vision import tower
 from wheels import tower_weights
 from wordsight._utils.files import replacing
+from wordsight._utils.numbers import with_interval
 
 ROOT = Path(__file__).parents[2]
 CARD = ROOT / "packages" / "wordsight-photos" / "README.md"
@@ -26,8 +27,8 @@ MOST = 50e6  # bytes
 def package(
     checkpoint: Annotated[Path, typer.Argument(help="of stage 2, as ../build/photos/answer-b-0.pt")],
 ) -> None:
-    """Replace the model of the distribution, the gates in its card if they were measured on the test, and the
-    committed results of all models beside it.
+    """Replace the model of the distribution, the gates in its card (of validation, until the test split was
+    read), and the committed results of all models beside it.
     """
     with replacing(MODEL) as draft:
         draft.mkdir()
@@ -39,7 +40,8 @@ def package(
         file.stem.removeprefix("gates-"): json.loads(file.read_text())
         for file in sorted(checkpoint.parent.glob("gates-*.json"))
     }
-    mine = reports.get(f"{checkpoint.stem.removeprefix('answer-')}-test")
+    name = checkpoint.stem.removeprefix("answer-")
+    mine = reports.get(f"{name}-test") or reports.get(f"{name}-validation")
     before, _, rest = CARD.read_text().partition(BEGIN)
     with replacing(CARD) as draft:
         table = gates_table(mine) if mine else "Not measured yet.\n"
@@ -47,9 +49,7 @@ def package(
     with replacing(RESULTS) as draft:
         figures = {name: without_answers(report) for name, report in reports.items()}
         draft.write_text(json.dumps(figures, indent=1) + "\n")
-    print(
-        f"{MODEL}: {size / 1e6:.1f} MB; gates {'in its card' if mine else 'not measured on the test split'}"
-    )
+    print(f"{MODEL}: {size / 1e6:.1f} MB; gates of {mine['split'] if mine else 'nothing'} in its card")
 
 
 def without_answers(report: dict[str, Any]) -> dict[str, Any]:
@@ -59,28 +59,30 @@ def without_answers(report: dict[str, Any]) -> dict[str, Any]:
 
 def gates_table(report: dict[str, Any]) -> str:
     """How much was asked of the model and what it reached, in Markdown, what it missed first."""
-    missed = [gate["name"].replace("_", " ") for gate in report["gates"] if gate["passes"] is False]
+    missed = [
+        f"{gate['name'].replace('_', ' ')} {gate['value']:.3f}"
+        for gate in report["gates"]
+        if gate["passes"] is False
+    ]
     measured = sum(gate["passes"] is not None for gate in report["gates"])
     told = f"; it misses: {', '.join(missed)}" if missed else ""
     lines = [
         f"**It passes {measured - len(missed)} of the {measured} gates that were measured{told}.** At most "
         f"{report['most']} photos, unknown things, collages and pairs each, {report['environment']['date']}: "
-        f"`make photo-gates RECIPE={report['model'][0]} SPLIT=test MOST={report['most']}`, "
+        f"`make photo-gates RECIPE={report['model'][0]} SPLIT={report['split']} MOST={report['most']}`, "
         "[photos_gates.json](../../benchmarks/results/photos_gates.json).",
         "",
-        "| gate, on test photos | reached [95 %] | blind | |",
+        f"| gate, on {report['split']} photos | reached [95 %] | blind | |",
         "|---|---|---|---|",
     ]
     for gate in report["gates"]:
         if gate["value"] is None:
             lines.append(f"| {gate['says']} | not measured | | |")
             continue
-        low, high = gate["interval"]
+        reached = with_interval(gate["value"], *gate["interval"], form="{:.3f}".format)
         blind = f"{gate['blind']:.3f}" if "blind" in gate else ""
         verdict = "passes" if gate["passes"] else "fails"
-        lines.append(
-            f"| {gate['says']} | {gate['value']:.3f} [{low:.3f}, {high:.3f}] | {blind} | {verdict} |"
-        )
+        lines.append(f"| {gate['says']} | {reached} | {blind} | {verdict} |")
     return "\n".join(lines) + "\n"
 
 

@@ -79,11 +79,19 @@ def test_the_card_says_what_passes_fails_and_was_not_measured(recipe):
     gates = [
         {"name": "names", "says": "names >= .85", **figure, "passes": True},
         {"name": "how_many", "says": "how many >= .95", **figure, "passes": False},
+        {"name": "names", "says": "one", "value": 0.9, "interval": [None, None], "passes": True},
         {"name": "unseen_names", "says": "unseen >= .60", "value": None, "passes": None},
     ]
-    report = {"model": "e-0", "most": 60, "gates": gates, "environment": {"date": "2026-01-31"}}
-    told, *_, passes, fails, unmeasured = recipe.package.gates_table(report).splitlines()
-    assert told.startswith("**It passes 1 of the 2 gates that were measured; it misses: how many.**")
+    report = {
+        "model": "e-0",
+        "split": "test",
+        "most": 60,
+        "gates": gates,
+        "environment": {"date": "2026-01-31"},
+    }
+    told, *_, passes, fails, one, unmeasured = recipe.package.gates_table(report).splitlines()
+    assert told.startswith("**It passes 2 of the 3 gates that were measured; it misses: how many 0.900.**")
     assert passes == "| names >= .85 | 0.900 [0.800, 0.950] | 0.100 | passes |"
     assert fails == "| how many >= .95 | 0.900 [0.800, 0.950] | 0.100 | fails |"
+    assert one == "| one | 0.900 [one picture] |  | passes |"
     assert unmeasured == "| unseen >= .60 | not measured | | |"

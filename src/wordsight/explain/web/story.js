@@ -81,9 +81,9 @@ function prototypePatch({ nearest, says, said }, tiles, token) {
   const number = nearest[token], i = Object.keys(says).indexOf(String(number)), side = tiles.naturalWidth / TILES;
   const part = [(i % TILES) * side, Math.floor(i / TILES) * side, side, side];
   const words = said[number] ? wordsText(said[number]) : "nothing";
-  return [make("figure", { class: "origin", of: [
+  return [make("div", { class: "origin", of: [
     cutOut(tiles, part, `prototype ${number} in a picture of the codebook`),
-    make("figcaption", { text: `What it was in a picture of the codebook, where it said ${words}.` }),
+    make("p", { class: "note", text: `What it was in a picture of the codebook, where it said ${words}.` }),
   ] })];
 }
 
