@@ -86,7 +86,7 @@ def recommend(
     if out:
         with replacing(out) as draft:
             draft.write_text(json_text(record) + "\n")
-    has_choice = record["verdict"] != "nothing to choose"
+    has_choice = export and record["verdict"] != "nothing to choose"
     if export and has_choice:
         with replacing(export) as draft:
             draft.write_text(CHOICES.text(choice(record)))
