@@ -49,6 +49,7 @@ def main(
         loading = [timed_load(shipped) for _ in range(LOADS)]
         models = {"float16": load(plain), "8 bits": load(shipped)}
         rows = [compared(photo, models) for photo in track(shown, "photos")]
+        measured_on = environment(models["8 bits"])  # reads the folder
     record = summary(rows) | {
         "checkpoint": {"name": checkpoint.name, "steps": torch.load(checkpoint, weights_only=True)["step"]},
         "seconds": {
@@ -56,7 +57,7 @@ def main(
             "load, of the processor": median(processor for processor, _ in loading),
             "load, by the clock of this shared machine": median(clock for _, clock in loading),
         },
-        "environment": {**environment(models["8 bits"]), "model": "demo-photos"},
+        "environment": {**measured_on, "model": "demo-photos"},
         "command": f"python tower_bits.py PHOTOS {' '.join(sys.argv[2:])}",
     }
     with replacing(RESULTS) as draft:
