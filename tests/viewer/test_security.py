@@ -80,13 +80,13 @@ def test_the_page_of_a_result_is_in_an_origin_of_its_own(serving, picture):
 
 
 def test_the_files_of_the_start_page_ask_only_this_server(site):
-    assert {path.name for path in WEB.iterdir()} == {"start.html", "view.css", "view.js"}
+    assert {path.name for path in WEB.iterdir()} == {"start.html", "view.css", "view.js", "words.js"}
     for path in WEB.iterdir():
         text = re.sub(r"(^|\s)//.*$", "", path.read_text("utf-8"), flags=re.MULTILINE)
         assert not re.findall(r"https?:|[\"'(]//|@import|url\(|innerHTML|eval\(|localStorage", text)
     html = site.send("GET", "/")[2].decode()
     assert html.startswith("<!doctype html>")
-    files = {"palette.css", "style.css", "view.css", "dom.js", "view.js"}
+    files = {"palette.css", "style.css", "view.css", "dom.js", "view.js", "words.js"}
     found = set(re.findall(r'(?:src|href)="([^"]+)"', html))
     assert found == {"data:,", *(f"/files/{name}" for name in files)}
 
