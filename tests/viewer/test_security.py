@@ -86,7 +86,7 @@ def test_the_files_of_the_start_page_ask_only_this_server(site):
         assert not re.findall(r"https?:|[\"'(]//|@import|url\(|innerHTML|eval\(|localStorage", text)
     html = site.send("GET", "/")[2].decode()
     assert html.startswith("<!doctype html>")
-    files = {"palette.css", "style.css", "view.css", "dom.js", "view.js", "words.js"}
+    files = {"palette.css", "style.css", "view.css", "dom.js", "regions.js", "view.js", "words.js"}
     found = set(re.findall(r'(?:src|href)="([^"]+)"', html))
     assert found == {"data:,", *(f"/files/{name}" for name in files)}
 
