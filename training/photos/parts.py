@@ -64,6 +64,7 @@ def trained(saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def with_image(tokenizer: Any) -> Any:
     """The tokenizer with tokens for pictures and for padding."""
+    tokenizer.init_kwargs.pop("local_files_only", None)  # how it was loaded here, which its file would say
     tokenizer.add_special_tokens({"pad_token": "<pad>", "extra_special_tokens": [IMAGE]})
     return tokenizer
 

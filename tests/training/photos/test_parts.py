@@ -72,6 +72,7 @@ def test_the_parts_are_the_same_bytes_every_time_and_tell_no_paths(
     assert config["text_config"]["vocab_size"] == len(tokenizer)
     assert config["image_token_id"] == tokenizer.convert_tokens_to_ids("<image>")
     assert tokenizer.padding_side == "left"
+    assert "local_files_only" not in (tmp_path / "a" / "tokenizer_config.json").read_text()
 
 
 def test_the_card_says_what_passes_fails_and_was_not_measured(recipe):
