@@ -2,7 +2,8 @@
 and CPU, short of memory; and how long a prompt of LLaVA-1.5-7B's shape takes with fewer visual tokens.
 
 `make gpu DEVICE=cpu` runs what can be run without one, in small, to try this script. Where FlashAttention or
-a quantization is not installed, that is written down instead of a figure.
+a quantization is not installed, that is written down instead of a figure. A run that was stopped goes on with
+`--only` what is left.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import transformers as hf
 import typer
 from PIL import Image
 
+from selection_cost import before_the_model, drawn_tokens
 from wordsight import VLM, LoadOptions, Uniform, WordsightError, demo
 from wordsight._utils.files import replacing
 from wordsight._utils.notes import listen_to_notes
@@ -37,32 +39,40 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
 ATTENTION = ("eager", "sdpa", "flash_attention_2")
 QUANTIZATION = ("bnb-8bit", "bnb-4bit", "torchao-8bit", "torchao-4bit")
 KEEPS = (1.0, 0.33, 0.2, 0.1)
+SIDES = (24, 24), (48, 60)  # of pictures whose tokens are chosen from
 ROUNDS, NEW_TOKENS = 9, 32
 
 
 def main(
     device: Annotated[str, typer.Option(help="cuda, or cpu to try the script")] = "cuda",
-    out: Annotated[Path, typer.Option(help="where the figures go")] = ROOT / "benchmarks/results/gpu.json",
+    out: Annotated[Path | None, typer.Option(help="by default benchmarks/results/gpu.json")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="a section; again for more of them")] = None,
 ) -> None:
-    """Measure all of it and write the figures."""
+    """Measure all of it, or some sections, and write each section's figures when it is done."""
+    out = out or ROOT / ("build" if device == "cpu" else "benchmarks/results") / "gpu.json"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    record: dict[str, Any] = {
-        "command": f"make gpu DEVICE={device}",
-        "environment": machine(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "tolerance": TOLERANCE,
-    }
-    with TemporaryDirectory() as folder:
-        llava = Path(folder, "llava")
-        record["families"] = list(families(Path(folder), device))
-        record["quantization"] = list(quantized(llava, device))
-        record["spread"] = spread(llava, device)
-        record["out_of_memory"] = out_of_memory(llava, device)
-    record["times"] = list(times(device))
-    with replacing(out) as draft:
-        draft.write_text(json.dumps(record, indent=1) + "\n")
-    failed = [row for row in record["families"] if row.get("within") is False]
-    print(f"{out}: {len(record['families'])} cases of families, {len(failed)} beyond the tolerance")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        sections: dict[str, Callable[[], Any]] = {
+            "times": lambda: list(times(device)),
+            "selection": lambda: list(selection(device)),
+            "families": lambda: list(families(folder, device)),
+            "quantization": lambda: list(quantized(folder / "small", device)),
+            "spread": lambda: spread(folder / "small", device),
+            "out_of_memory": lambda: out_of_memory(folder / "small", device),
+        }
+        if unknown := set(only or ()) - sections.keys():
+            raise typer.BadParameter(f"expected sections of {', '.join(sections)}, got {unknown.pop()}")
+        write_checkpoint("llava", folder / "small")
+        for section in only or sections:
+            found = sections[section]()
+            record = json.loads(out.read_text()) if out.exists() else {}
+            record |= {section: found, "tolerance": TOLERANCE, "environment": machine()}
+            record["device"] = torch.cuda.get_device_name() if device == "cuda" else device
+            record["command"] = f"make gpu DEVICE={device}"
+            with replacing(out) as draft:
+                draft.write_text(json.dumps(record, indent=1) + "\n")
+            print(f"{out}: {section} is written", flush=True)
 
 
 def families(folder: Path, device: str) -> Iterator[dict[str, Any]]:
@@ -175,27 +185,53 @@ def out_of_memory(folder: Path, device: str) -> dict[str, Any]:
 
 
 def times(device: str) -> Iterator[dict[str, Any]]:
-    """Milliseconds of prefill and of a token of the answer, by how many of 576 visual tokens are read:
-    medians of rounds in which all shares take turns, with their range.
+    """Milliseconds of prefill and of a token of the answer, by how many of the visual tokens of one and of
+    five pictures are read: medians of rounds in which all shares take turns, with their range.
     """
     model, processor = seven_billion(small=device == "cpu")
     vlm = VLM(model.to(device), processor, "random weights in LLaVA-1.5-7B's shape")
-    whole = vlm.encode(Image.new("RGB", (336, 336), (90, 120, 60)), QUESTION)
-    batches = [(keep, rows) for rows in (1, 8) for keep in KEEPS]
-    pruned = {keep: Uniform(keep=keep)(whole) for keep in KEEPS}
-    found: dict[tuple[float, int], list[tuple[float, float]]] = {one: [] for one in batches}
-    for _ in range(ROUNDS + 1):  # the first one warms up
-        for keep, rows in batches:
-            found[keep, rows].append(_timed(vlm, [pruned[keep]] * rows, device))
-    for (keep, rows), spans in found.items():
-        prefill, decode = np.array(spans[1:]).T * 1000
-        yield {
-            "keep": keep,
-            "rows": rows,
-            "tokens": len(pruned[keep].visual),
-            "prefill_ms": [float(value) for value in np.quantile(prefill, (0.5, 0, 1))],
-            "decode_ms": [float(value) for value in np.quantile(decode, (0.5, 0, 1))],
-        }
+    picture = Image.new("RGB", (336, 336), (90, 120, 60))
+    for pictures, rows in ((1, 1), (1, 8), (5, 1)):
+        whole = vlm.encode([picture] * pictures, QUESTION)
+        pruned = {keep: Uniform(keep=keep)(whole) for keep in KEEPS}
+        found: dict[float, list[tuple[float, float]]] = {keep: [] for keep in KEEPS}
+        for _ in range(ROUNDS + 1):  # the first one warms up
+            for keep, prompt in pruned.items():
+                found[keep].append(_timed(vlm, [prompt] * rows, device))
+        for keep, spans in found.items():
+            prefill, decode = np.array(spans[1:]).T * 1000
+            yield {
+                "pictures": pictures,
+                "keep": keep,
+                "rows": rows,
+                "tokens": len(pruned[keep].visual),
+                "prefill_ms": _spread(prefill),
+                "decode_ms": _spread(decode),
+            }
+
+
+def selection(device: str) -> Iterator[dict[str, Any]]:
+    """Milliseconds that every pruner before the language model takes to choose a fifth of tokens of a 7B's
+    width, random ones with all signals (selection_cost.py): medians of rounds, with their range.
+    """
+    torch.manual_seed(0)
+    methods = before_the_model()
+    for height, width in SIDES:
+        with torch.device(device):
+            tokens = drawn_tokens(height, width)
+        for name, pruner in methods.items():
+            row = {"pruner": name, "tokens": len(tokens)}
+            try:
+                spans = [_seconds(lambda pruner=pruner: pruner.prune(tokens), device) for _ in range(4)]  # noqa: B023
+            except (WordsightError, RuntimeError) as error:
+                yield row | {"not_run": str(error).splitlines()[0][:200]}
+                continue
+            yield row | {"ms": _spread(np.array(spans[1:]) * 1000)}
+
+
+def _spread(values: np.ndarray) -> list[float]:
+    """The median, the least and the most."""
+    return [float(value) for value in np.quantile(values, (0.5, 0, 1))]
 
 
 def seven_billion(*, small: bool) -> tuple[Any, Any]:
@@ -247,17 +283,24 @@ def _buffer(name: str, buffer: torch.Tensor, config: Any) -> torch.Tensor:
 
 def _timed(vlm: VLM, prompts: list[Prompt], device: str) -> tuple[float, float]:
     """Seconds of the prefill, and of each later token of an answer."""
-    batch, wait = collate(prompts), torch.cuda.synchronize if device == "cuda" else lambda: None
-    generate: Callable[..., Any] = vlm.model.generate
+    batch = collate(prompts)
     options = {"do_sample": False, "use_cache": True, "eos_token_id": None, "pad_token_id": 0}
-    spans = []
-    for count in (1, NEW_TOKENS):
-        wait()
-        began = perf_counter()
-        generate(**batch, **options, max_new_tokens=count, min_new_tokens=count)
-        wait()
-        spans.append(perf_counter() - began)
-    return spans[0], (spans[1] - spans[0]) / (NEW_TOKENS - 1)
+
+    def write(count: int) -> None:
+        vlm.model.generate(**batch, **options, max_new_tokens=count, min_new_tokens=count)
+
+    first, all_of_them = (_seconds(lambda count=count: write(count), device) for count in (1, NEW_TOKENS))
+    return first, (all_of_them - first) / (NEW_TOKENS - 1)
+
+
+def _seconds(work: Callable[[], Any], device: str) -> float:
+    """Seconds until the device has done it."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
+    began = perf_counter()
+    work()
+    wait()
+    return perf_counter() - began
 
 
 if __name__ == "__main__":
