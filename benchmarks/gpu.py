@@ -37,7 +37,7 @@ QUESTION = "what color is the cat?"
 # format times the depth of a tiny model. In float32 TF32 is off.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
 ATTENTION = ("eager", "sdpa", "flash_attention_2")
-QUANTIZATION = ("bnb-8bit", "bnb-4bit", "torchao-8bit", "torchao-4bit")
+QUANTIZATION = ("bnb-8bit", "bnb-4bit", "torchao-8bit")
 KEEPS = (1.0, 0.33, 0.2, 0.1)
 SIDES = (24, 24), (48, 60)  # of pictures whose tokens are chosen from
 ROUNDS, NEW_TOKENS = 9, 32
