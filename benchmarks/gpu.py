@@ -40,7 +40,7 @@ ATTENTION = ("eager", "sdpa", "flash_attention_2")
 QUANTIZATION = ("bnb-8bit", "bnb-4bit", "torchao-8bit")
 KEEPS = (1.0, 0.33, 0.2, 0.1)
 SIDES = (24, 24), (48, 60)  # of pictures whose tokens are chosen from
-ROUNDS, NEW_TOKENS = 9, 32
+ROUNDS, NEW_TOKENS = 5, 16
 
 
 def main(
