@@ -1,10 +1,13 @@
-"""The loop of every stage: so many minutes of processor time, saved often, gone on from where it stopped."""
+"""The loop of every stage: so many minutes of processor time, or steps, saved often, gone on from where it
+stopped.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -63,27 +66,33 @@ class Schedule:
     stepper: torch.optim.Optimizer | Together
     made_of: dict[str, Any]
 
-    def run(self, minutes: float, loss_of: Callable[[int, float], Tensor]) -> None:
-        """Step until the minutes are used up. `loss_of` gets the number of the step, to draw by, and the
-        share of the minutes that is used.
+    def run(self, minutes: float, loss_of: Callable[[int, float], Tensor], steps: int | None = None) -> None:
+        """Step until the minutes are used up, or until so many steps are made, whatever they take. `loss_of`
+        gets the number of the step, to draw by, and the share of the minutes, or of the steps, that is used.
         """
         step, spent = self._resume()
         began = time.process_time() - spent
         rates = [group["initial_lr"] for group in self.stepper.param_groups]
         weights = [weight for group in self.stepper.param_groups for weight in group["params"]]
-        losses: list[float] = []
-        while (used := time.process_time() - began) < minutes * 60:
+        losses: deque[Tensor] = deque(maxlen=100)
+        while True:
+            used = time.process_time() - began
+            done = step / steps if steps else used / (minutes * 60)
+            if done >= 1:
+                break
             for group, rate in zip(self.stepper.param_groups, rates, strict=True):
-                group["lr"] = rate * rate_share(step, used / (minutes * 60))
-            loss = loss_of(step, used / (minutes * 60))
+                group["lr"] = rate * rate_share(step, done)
+            loss = loss_of(step, done)
             loss.backward()
             nn.utils.clip_grad_norm_(weights, 1.0)
             self.stepper.step()
             self.stepper.zero_grad()
-            losses.append(loss.item())
+            losses.append(
+                loss.detach()
+            )  # read only where it is printed: a GPU is not waited for at every step
             step += 1
             if step % PRINT_EVERY == 0:
-                mean = sum(losses[-100:]) / len(losses[-100:])
+                mean = torch.stack([*losses]).mean().item()
                 print(
                     f"{self.checkpoint.stem} step {step}, {used / 60:.1f} minutes, loss {mean:.3f}",
                     flush=True,

@@ -6,34 +6,38 @@ import torch
 
 @pytest.fixture
 def run(training, tmp_path, monkeypatch):
-    """Trains a vector for two minutes of a clock that ticks once a look; can be cut off at a step."""
+    """Trains a vector for two minutes of a clock that ticks once a look, or for some steps; can be cut off
+    at a step.
+    """
     monkeypatch.setattr(training.schedule, "SAVE_EVERY", 10)
 
-    def train(name, cut=None):
+    def train(name, cut=None, steps=None):
         ticks = iter(range(10_000))
         monkeypatch.setattr(training.schedule.time, "process_time", lambda: float(next(ticks)))
         part = torch.nn.Linear(2, 1, bias=False)
         torch.nn.init.ones_(part.weight)
 
-        def loss_of(step, _):
+        def loss_of(step, done):
             if step == cut:
                 raise KeyboardInterrupt
+            assert steps is None or done == step / steps
             return (part(torch.tensor([1.0, step % 3])) - 5).square().mean()
 
         stepper = torch.optim.AdamW(part.parameters(), lr=0.05)
         schedule = training.schedule.Schedule(tmp_path / f"{name}.pt", part, stepper, {"names": [name]})
-        schedule.run(2.0, loss_of)
+        schedule.run(2.0, loss_of, steps)
         return part.weight.detach(), torch.load(tmp_path / f"{name}.pt", weights_only=True)["step"]
 
     return train
 
 
-def test_a_run_goes_on_from_its_checkpoint(run):
-    whole, steps = run("whole")
+@pytest.mark.parametrize("wanted", [None, 200])
+def test_a_run_goes_on_from_its_checkpoint(run, wanted):
+    whole, steps = run("whole", steps=wanted)
     with pytest.raises(KeyboardInterrupt):
-        run("cut", cut=47)
-    again, same_steps = run("cut")
-    assert steps == same_steps
+        run("cut", cut=47, steps=wanted)
+    again, same_steps = run("cut", steps=wanted)
+    assert steps == same_steps == (wanted or steps)
     torch.testing.assert_close(again, whole)
 
 
