@@ -143,7 +143,7 @@ photo-gates: .venv/photos  ## measure a model of photos by its gates, on the val
 		$(if $(UNSEEN),--unseen $(abspath $(UNSEEN))) $(if $(OUTLINES),--outlines $(abspath $(OUTLINES)))
 
 photos-findings: .venv/photos  ## the verdict on models of photos: choices of all, then the test split once, then the tables
-	for split in validation test; do for model in b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2; do \
+	for split in validation test; do for model in b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2 $(if $(wildcard $(PHOTO_MODELS)/model-e-0),e-0); do \
 		PYTHONPATH=training/photos $(BIN)/python benchmarks/verdict.py photos $$model --pictures $(abspath $(PHOTOS)) \
 			--model $(PHOTO_MODELS)/model-$$model --split $$split || exit 1; \
 	done; done

@@ -20,7 +20,7 @@ Method = Callable[[float], Pruner]  # the pruner of a method at a keep
 
 def key(embeds: Tensor) -> bytes:
     """What a picture is looked up by."""
-    return embeds.float().numpy().tobytes()
+    return embeds.float().cpu().numpy().tobytes()
 
 
 @dataclass(kw_only=True)

@@ -73,10 +73,13 @@ def main(
             raise SystemExit(
                 f"expected the records of {', '.join(settings['models'])}, got {', '.join(models)}"
             )
-        if len({str(model["questions"]) for model in models.values()}) > 1:
+        beside = {
+            name: model for name in settings.get("beside", ()) if (model := read(results, of, name, split))
+        }
+        if len({str(model["questions"]) for model in (models | beside).values()}) > 1:
             raise SystemExit(f"the models of {of} were asked different questions")
         if models:
-            tables, verdict = pool(models, settings)
+            tables, verdict = pool(models, settings, beside)
             tables["sizes"] = book_sizes(
                 [model for name in settings["models"] if (model := read(results, of, name, "validation"))]
             )
@@ -104,9 +107,13 @@ def read(results: Path, of: str, name: str, split: str) -> Model | None:
     return {**json.loads(path.read_text()), "scores": {label: s.astype(float) for label, s in scores.items()}}
 
 
-def pool(models: dict[str, Model], settings: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-    """The tables of a subject, and the record that they are made from."""
-    level = corrected(concluded())
+def pool(
+    models: dict[str, Model], settings: dict[str, Any], beside: dict[str, Model]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """The tables of a subject, and the record that they are made from. Models that are `beside` are rows of
+    tables, and nothing is concluded from them.
+    """
+    level, shown = corrected(concluded()), models | beside
     differences = {
         str(each): found
         for each in comparisons(settings)
@@ -116,15 +123,15 @@ def pool(models: dict[str, Model], settings: dict[str, Any]) -> tuple[dict[str, 
     verdict = {
         "concluded": concluded(),
         "level": level,
-        "accuracy": {name: accuracy(model) for name, model in models.items()},
+        "accuracy": {name: accuracy(model) for name, model in shown.items()},
         "differences": differences,
         "predictors": predicted,
-        "environments": [model["environment"] for model in models.values()],
+        "environments": [model["environment"] for model in shown.values()],
     }
     return {
         "conclusions": conclusions(differences, predicted),
-        "accuracy": accuracies(models),
-        "models": by_model(models),
+        "accuracy": accuracies(shown),
+        "models": by_model(shown),
         "criteria": against(models, [f"criterion: {name}" for name in CRITERIA], "criterion: none"),
         "pruners": against(models, _pruners(models), "pruner: random"),
         "kinds": kinds(models),

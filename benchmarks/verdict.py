@@ -77,9 +77,10 @@ def judge(  # noqa: PLR0913  # options of a command
     settings = json.loads((HERE / "verdicts" / f"{of}.json").read_text())
     if unknown := set(part or ()) - PARTS.keys():
         raise typer.BadParameter(f"expected parts of {', '.join(PARTS)}, got {unknown.pop()}")
-    if name not in settings["models"]:
-        raise typer.BadParameter(f"expected one of {', '.join(settings['models'])}, got {name}")
-    vlm = VLM.from_pretrained(model or settings["models"][name], dtype=torch.float32)
+    models = {**settings["models"], **settings.get("beside", {})}
+    if name not in models:
+        raise typer.BadParameter(f"expected one of {', '.join(models)}, got {name}")
+    vlm = VLM.from_pretrained(model or models[name], dtype=torch.float32)
     if of == "photos":
         windows_of(vlm, name)
     subject = photos(pictures) if pictures else scenes("all", KEPT / "scenes")

@@ -35,6 +35,7 @@ def judged(benchmarks, tiny, tmp_path_factory):
     settings = json.loads((Path(benchmarks.verdict.__file__).parent / "verdicts" / "scenes.json").read_text())
     settings["sizes"] = {**FEW, "questions": 2}
     settings["models"] = {"whole-0": "tiny", "whole-1": "tiny", "silent-0": "tiny"}
+    settings["beside"] = {"large-0": "tiny"}
     (root / "verdicts").mkdir()
     (root / "verdicts" / "scenes.json").write_text(json.dumps(settings))
     (root / "verdicts" / "photos.json").write_text(
@@ -56,7 +57,7 @@ def judged(benchmarks, tiny, tmp_path_factory):
             benchmarks.verdict.judge("scenes", "whole-0", split)
             for suffix in ("json", "safetensors"):
                 first = root / "results" / f"verdict_scenes_whole-0_{split}.{suffix}"
-                for other in ("whole-1", "silent-0"):
+                for other in ("whole-1", "silent-0", "large-0"):
                     shutil.copy(first, str(first).replace("whole-0", other))
         yield root
 
@@ -132,6 +133,19 @@ def test_the_tables_are_written_between_their_marks(benchmarks, judged):
     one, other = verdict["differences"]["(whole) book - control"]["by_model"]
     assert one == other
     assert verdict["level"] == pytest.approx(1 - 0.05 / verdict["concluded"])
+
+
+def test_nothing_is_concluded_from_a_model_beside(benchmarks, judged):
+    names = ("whole-0", "silent-0", "large-0")
+    whole, silent, large = (
+        benchmarks.pool.read(judged / "results", "scenes", name, "test") for name in names
+    )
+    settings, models = benchmarks.pool.SETTINGS["scenes"], {"whole-0": whole, "silent-0": silent}
+    tables, verdict = benchmarks.pool.pool(models, settings, {"large-0": large})
+    without, alone = benchmarks.pool.pool(models, settings, {})
+    changed = {mark for mark, table in tables.items() if table != without[mark]}
+    assert changed == {"accuracy", "models"}
+    assert verdict["differences"] == alone["differences"]
 
 
 def test_a_model_that_is_missing_is_said(benchmarks, judged, tmp_path):

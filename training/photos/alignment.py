@@ -75,7 +75,7 @@ def align(run: Run, minutes: float) -> dict[str, Tensor]:
     stepper = torch.optim.AdamW(aligner.parameters(), lr=RATE, weight_decay=0.05)
     made_of = {"names": names, "silent": run.recipe.silent, "windowed": run.recipe.windowed}
     checkpoint = run.file("align")
-    Schedule(checkpoint, aligner, stepper, made_of).run(minutes, loss_of)
+    Schedule(checkpoint, aligner, stepper, made_of).run(minutes, loss_of, run.steps.get("align"))
     sample = run.singles[0].gather(range(min(64, len(run.singles[0].views)))).to(embedding.device)
     return as_long_as_words(aligner.projector, sample, embedding)
 

@@ -228,5 +228,7 @@ def answer(run: Run, share: float) -> None:
     stepper = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = Schedule(run.file("answer"), answerer.trained, stepper, made_of)
     schedule.run(
-        share * run.recipe.minutes, lambda step, _: answerer.loss(draw(random.Random(f"{run.seed} {step}")))
+        share * run.recipe.minutes,
+        lambda step, _: answerer.loss(draw(random.Random(f"{run.seed} {step}"))),
+        run.steps.get("answer"),
     )

@@ -24,12 +24,13 @@ def features(recipe, shown):
 
 
 @pytest.fixture
-def draw(recipe, shown, features, letters, llama):
-    def made(letter):
-        run = recipe.runs.Run(letter, 0, shown, features, (llama, letters))
-        return recipe.answering.Draw(run, recipe.prompts.Layout(letters))
+def run_of(recipe, shown, features, letters, llama):
+    return lambda letter, **steps: recipe.runs.Run(letter, 0, shown, features, (llama, letters), steps)
 
-    return made
+
+@pytest.fixture
+def draw(recipe, run_of, letters):
+    return lambda letter: recipe.answering.Draw(run_of(letter), recipe.prompts.Layout(letters))
 
 
 @pytest.fixture
@@ -53,6 +54,14 @@ def test_the_loss_of_a_batch_is_that_of_its_rows(recipe, draw, answerer):
             alone = torch.stack([answerer.loss(row) for row in rows])
             together = answerer.loss(one)
         torch.testing.assert_close(together, (alone * counts).sum() / counts.sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_both_stages_make_as_many_steps_as_are_asked_for(recipe, run_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe.runs, "BUILD", tmp_path)
+    wanted = {"align": 3, "answer": 2}
+    run = run_of("b", **wanted)
+    recipe.answering.answer(run, 1.0)
+    assert {stage: torch.load(run.file(stage), weights_only=True)["step"] for stage in wanted} == wanted
 
 
 def test_answers_depend_on_tokens_before_a_gap(recipe, letters, answerer):
