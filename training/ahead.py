@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -32,12 +33,14 @@ class Ahead(Generic[T]):
     def _begin(self, first: int) -> Connection:
         context = get_context("fork")  # what is drawn from is shared
         drawn, sender = context.Pipe(duplex=False)
-        context.Process(target=self._send, args=(sender, first), daemon=True).start()
+        context.Process(target=self._send, args=(drawn, sender, first), daemon=True).start()
         sender.close()
         return drawn
 
-    def _send(self, sender: Connection, first: int) -> None:
+    def _send(self, drawn: Connection, sender: Connection, first: int) -> None:
+        drawn.close()  # so that nobody holds it once the process that learns has ended
         torch.set_num_threads(1)  # the threads of the process that was forked are not there
-        for step in range(first, self.steps):
-            # As bytes: by itself torch would pass tensors in shared memory, of which containers have little.
-            sender.send_bytes(pickle.dumps(self.draw(step)))
+        with suppress(BrokenPipeError):
+            for step in range(first, self.steps):
+                # As bytes: torch would pass tensors in shared memory, of which containers have little.
+                sender.send_bytes(pickle.dumps(self.draw(step)))

@@ -1,5 +1,6 @@
 """What is drawn ahead is what would be drawn at the step."""
 
+import multiprocessing
 import os
 
 import pytest
@@ -19,3 +20,12 @@ def test_a_failure_to_draw_is_told(training):
     ahead = training.ahead.Ahead(lambda step: 1 // step, 2)
     with pytest.raises(EOFError):
         ahead(0)
+
+
+def test_it_ends_with_the_process_that_learns(training):
+    ahead = training.ahead.Ahead(lambda step: torch.zeros(300, 300), 100)
+    ahead(0)
+    (drawing,) = multiprocessing.active_children()
+    ahead._drawn.close()
+    drawing.join(10)
+    assert drawing.exitcode == 0
