@@ -4,6 +4,8 @@ and with a fifth of the visual tokens; the intermediate results of a training ru
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -26,8 +28,10 @@ def quick(
     model: Annotated[str, typer.Argument(help="a folder that training/export.py wrote")],
     questions: Annotated[int, typer.Option(help="of each task")] = 300,
     keep: float = 0.2,
+    out: Annotated[Path | None, typer.Option(help="write the figures into this JSON file")] = None,
 ) -> None:
     """Print a table of validation accuracy."""
+    record: dict[str, dict[str, dict[str, float]]] = {}
     vlm = VLM.from_pretrained(model)
     table = Table("task", "type", "questions", *(f"{turn} turn" for turn in TURNS), f"{keep:.0%} by divprune")
     for name, make in TASKS.items():
@@ -36,10 +40,15 @@ def quick(
         turns = by_turn(vlm, task, asked)
         pruned, _ = PreparedTask.of(vlm, task, asked).run(DivPrune(keep=keep))
         kinds = np.array([example.type for example in asked])
+        record[name] = {}
         for kind, figures in turns.items():
-            shown = (*(figures[turn] for turn in TURNS), pruned[kinds == kind].mean())
-            table.add_row(name, kind, f"{(kinds == kind).sum()}", *(f"{value:.3f}" for value in shown))
+            shown = {**figures, "pruned": float(pruned[kinds == kind].mean())}
+            count = int((kinds == kind).sum())
+            record[name][kind] = {"questions": count, **shown}
+            table.add_row(name, kind, f"{count}", *(f"{value:.3f}" for value in shown.values()))
     Console().print(table)
+    if out:
+        out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

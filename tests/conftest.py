@@ -245,6 +245,7 @@ def training():
         # The list of all words takes hundreds of renderings, and any list will do here.
         patch.setattr(import_module("model"), "words", lambda: ["animal", "cat", "garden", "what"])
         names = (
+            "ahead",
             "model",
             "muon",
             "schedule",

@@ -97,7 +97,7 @@ class Pictures:
         self.scenes = Pool(cached_features(model, f"scenes_{scenes}", images), *flat, facts)
         self.small = []
         for span in SPANS:
-            squares = Squares(corners_of(facts, span), images, span)
+            squares = Squares(cached_corners(facts, span), images, span)
             features = cached_features(model, f"squares_{span}_{scenes}", squares)
             self.small.append(small_pool(features, squares, [np.asarray(grid) for grid in grids], facts))
         self.easy_features = cached_features(model, "easy", easy_images)
@@ -115,6 +115,16 @@ class Pictures:
         self.clips_of: dict[int, list[int]] = defaultdict(list)
         for number, length in enumerate(lengths):
             self.clips_of[length].append(number)
+
+
+def cached_corners(facts: Sequence[Scene], span: int) -> Array:
+    """The corners of small pictures of these scenes, found once."""
+    path = BUILD / f"corners_{span}_{len(facts)}.npy"
+    if not path.exists():
+        with replacing(path) as draft, draft.open("wb") as file:
+            np.save(file, corners_of(facts, span))
+    corners: Array = np.load(path)
+    return corners
 
 
 def small_pool(features: Tensor, squares: Squares, grids: Sequence[Array], facts: Sequence[Scene]) -> Pool:
@@ -289,7 +299,7 @@ def cached_features(model: LlavaForConditionalGeneration, name: str, images: Arr
             parts.append(tower_features(model, pixels.to(model.device) / 127.5 - 1).half().cpu())
         with replacing(path) as draft:
             torch.save(torch.cat(parts), draft)
-    cached: Tensor = torch.load(path, weights_only=True)
+    cached: Tensor = torch.load(path, weights_only=True, mmap=True)  # runs at once share the memory
     return cached
 
 

@@ -6,6 +6,7 @@ do not get, see the card), then projector and language model learn to answer (re
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 import wordsight.demo
-from batches import Batch, Pictures
+from ahead import Ahead
+from batches import Pictures, Recipe
 from model import WIDTH, build_model, optimizers, sines
-from packing import IGNORED, TOKENIZER, hidden_states, in_turns, pack
+from packing import IGNORED, TOKENIZER, Packed, hidden_states, in_turns, pack
 from pictures import BUILD
 from recipes import RECIPES
 from schedule import DEVICE, Schedule, digest, load
@@ -70,12 +72,13 @@ def align(model: LlavaForConditionalGeneration, pictures: Pictures, steps: int, 
             print(f"align {step} loss {loss.item():.3f} where {where.item():.3f}", flush=True)
 
 
-def train(
+def train(  # noqa: PLR0913  # options of a command
     recipe: Annotated[Name, typer.Option(help="see recipes.py")] = "whole",
     seed: int = 0,
     minutes: Annotated[float, typer.Option(help="of processor time, for the whole schedule")] = 110.0,
     scenes: int = 24_000,
     clips: int = 5_000,
+    steps: Annotated[int | None, typer.Option(help="of the whole schedule, in place of minutes")] = None,
 ) -> None:
     """Train projector and language model, going on from the last checkpoint if there is one."""
     torch.manual_seed(seed)
@@ -84,15 +87,15 @@ def train(
     file = checkpoint(recipe, seed)
     if not file.exists():
         align(model, pictures, ALIGN, seed)
-    drawn = RECIPES[recipe](pictures)
+    draw = partial(draw_batch, RECIPES[recipe](pictures), seed)
+    ahead = Ahead(lambda step: draw(step, step / steps), steps) if steps else None
 
     def loss_of(step: int, done: float) -> Tensor:
-        rng = np.random.default_rng([seed, step])
-        return answer_loss(model, drawn.draw(rng, done), rng)
+        return answer_loss(model, *(ahead(step) if ahead else draw(step, done)))
 
     trained = nn.ModuleList([model.model.multi_modal_projector, model.model.language_model])
     stepper = optimizers([trained], rate=RATE)
-    Schedule(file, model, stepper, made_of(recipe, model)).run(minutes, loss_of)
+    Schedule(file, model, stepper, made_of(recipe, model)).run(minutes, loss_of, steps)
 
 
 def checkpoint(recipe: Name, seed: int) -> Path:
@@ -133,16 +136,26 @@ def start(seed: int) -> LlavaForConditionalGeneration:
     return model.to(DEVICE)
 
 
-def answer_loss(model: LlavaForConditionalGeneration, batch: Batch, rng: np.random.Generator) -> Tensor:
-    """The mean cross-entropy of the tokens of all answers in a batch."""
-    packed = pack([in_turns(rng, row) for row in batch.questions], limit=batch.limit).to(model.device)
-    slots = batch.slots.to(model.device)
+def draw_batch(recipe: Recipe, seed: int, step: int, done: float) -> tuple[Tensor, Tensor, Packed]:
+    """The features, cells and conversations of the batch of a step."""
+    rng = np.random.default_rng([seed, step])
+    batch = recipe.draw(rng, done)
+    packed = pack([in_turns(rng, row) for row in batch.questions], limit=batch.limit)
+    slots = batch.slots
     # A third of the shortened prompts close the gaps, like the prompt of a small picture: probes ask such
     # prompts.
     if slots.shape[1] == 1 and rng.random() < 0.33:
-        slots = torch.arange(slots.shape[2], device=model.device).expand_as(slots)
+        slots = torch.arange(slots.shape[2]).expand_as(slots)
+    return batch.features, slots, packed
+
+
+def answer_loss(
+    model: LlavaForConditionalGeneration, features: Tensor, slots: Tensor, packed: Packed
+) -> Tensor:
+    """The mean cross-entropy of the tokens of all answers in a batch."""
+    packed = packed.to(model.device)
     answers = packed.target != IGNORED
-    visual = model.model.multi_modal_projector(batch.features.to(model.device))
+    visual = model.model.multi_modal_projector(features.to(model.device))
     states = hidden_states(model, visual, slots, packed)
     return F.cross_entropy(model.lm_head(states[answers]), packed.target[answers])
 

@@ -106,6 +106,7 @@ def hidden_states(
     batch, pictures, kept = slots.shape
     device, embed = visual.device, model.get_input_embeddings()
     room = VISUAL if kept and int(slots.max()) >= kept else kept
+    slots = slots.to(device)
     parts, positions, place = list[Tensor](), list[Tensor](), 0
     for i in range(pictures):
         before = (ids_of("<s>user:") if i == 0 else []) + (ids_of(f"{i + 1}:") if pictures > 1 else [])

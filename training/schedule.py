@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from wordsight._utils.files import replacing
 
-SAVE_EVERY, PRINT_EVERY = 20, 20  # steps
+SAVE_EVERY = 30  # seconds
+PRINT_EVERY = 20  # steps
 WARMUP = 30  # steps
 LEAST = 0.03  # share of the rate that is left at the end
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -74,7 +75,9 @@ class Schedule:
         began = time.process_time() - spent
         rates = [group["initial_lr"] for group in self.stepper.param_groups]
         weights = [weight for group in self.stepper.param_groups for weight in group["params"]]
+        # Losses are read only where they are printed: a GPU is not waited for at every step.
         losses: deque[Tensor] = deque(maxlen=100)
+        saved = time.monotonic()
         while True:
             used = time.process_time() - began
             done = step / steps if steps else used / (minutes * 60)
@@ -87,9 +90,7 @@ class Schedule:
             nn.utils.clip_grad_norm_(weights, 1.0)
             self.stepper.step()
             self.stepper.zero_grad()
-            losses.append(
-                loss.detach()
-            )  # read only where it is printed: a GPU is not waited for at every step
+            losses.append(loss.detach())
             step += 1
             if step % PRINT_EVERY == 0:
                 mean = torch.stack([*losses]).mean().item()
@@ -97,8 +98,9 @@ class Schedule:
                     f"{self.checkpoint.stem} step {step}, {used / 60:.1f} minutes, loss {mean:.3f}",
                     flush=True,
                 )
-            if step % SAVE_EVERY == 0:
+            if time.monotonic() - saved >= SAVE_EVERY:
                 self._save(step, time.process_time() - began)
+                saved = time.monotonic()
         self._save(step, time.process_time() - began)
 
     def _resume(self) -> tuple[int, float]:

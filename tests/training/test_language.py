@@ -47,6 +47,23 @@ def test_a_run_trains_what_is_not_the_tower_and_answers(training, ready, tmp_pat
     assert isinstance(VLM.from_pretrained(str(tmp_path / "model")).answer(picture, "what is it?").text, str)
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
+def test_a_run_of_steps_learns_from_the_batches_that_are_drawn_for_their_share(training, ready, monkeypatch):
+    losses, seen = ready.answer_loss, []
+    monkeypatch.setattr(
+        ready, "answer_loss", lambda model, *batch: seen.append(batch) or losses(model, *batch)
+    )
+    ready.train("whole", 1, scenes=60, clips=20, steps=3)
+    saved = ready.load(ready.checkpoint("whole", 1), {})
+    assert saved["step"] == len(seen) == 3
+    recipe = training.recipes.RECIPES["whole"](ready.Pictures())
+    for step, (features, slots, packed) in enumerate(seen):
+        drawn = ready.draw_batch(recipe, 1, step, step / 3)
+        assert torch.equal(features, drawn[0])
+        assert torch.equal(slots, drawn[1])
+        assert torch.equal(packed.ids, drawn[2].ids)
+
+
 def test_a_run_of_another_recipe_is_not_gone_on_with(training, ready, tmp_path):
     ready.train("whole", 1, 0.003, 60, 20)
     ready.checkpoint("whole", 1).rename(ready.checkpoint("silent", 1))

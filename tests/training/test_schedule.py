@@ -9,7 +9,7 @@ def run(training, tmp_path, monkeypatch):
     """Trains a vector for two minutes of a clock that ticks once a look, or for some steps; can be cut off
     at a step.
     """
-    monkeypatch.setattr(training.schedule, "SAVE_EVERY", 10)
+    monkeypatch.setattr(training.schedule, "SAVE_EVERY", 0)
 
     def train(name, cut=None, steps=None):
         ticks = iter(range(10_000))
