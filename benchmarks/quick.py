@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from gates import TURNS, by_turn
 from wordsight import VLM
+from wordsight._utils.files import replacing
+from wordsight.evaluation.environment import environment
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.pruners.divprune import DivPrune
 from wordsight.tasks.clips import Clips
@@ -31,8 +34,8 @@ def quick(
     out: Annotated[Path | None, typer.Option(help="write the figures into this JSON file")] = None,
 ) -> None:
     """Print a table of validation accuracy."""
-    record: dict[str, dict[str, dict[str, float]]] = {}
-    vlm = VLM.from_pretrained(model)
+    record: dict[str, Any] = {}
+    vlm = VLM.from_pretrained(model, dtype=torch.float32)
     table = Table("task", "type", "questions", *(f"{turn} turn" for turn in TURNS), f"{keep:.0%} by divprune")
     for name, make in TASKS.items():
         task = make(split="validation")
@@ -48,7 +51,10 @@ def quick(
             table.add_row(name, kind, f"{count}", *(f"{value:.3f}" for value in shown.values()))
     Console().print(table)
     if out:
-        out.write_text(json.dumps(record, indent=1) + "\n")
+        command = f"python quick.py {Path(model).name} --questions {questions} --keep {keep}"
+        record["environment"] = {**environment(vlm), "model": Path(model).name, "command": command}
+        with replacing(out) as draft:
+            draft.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
