@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
-from wordsight.algorithms.selection import BLOCK, directions, top_indices
+from wordsight.algorithms.selection import BLOCK, directions, loops_on_cpu, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, Pruner
 from wordsight.pruners.scopes import BudgetScope
@@ -57,13 +57,22 @@ def _thinned(features: Tensor, count: int) -> Tensor:
     near = [(rows @ unit.T).topk(min(NEAREST, len(unit))) for rows in torch.split(unit, BLOCK)]
     cosines = torch.cat([each.values for each in near])  # (N, NEAREST)
     indices = torch.cat([each.indices for each in near])
-    left = torch.arange(len(unit), device=unit.device)
+    return _after_rounds(unit, cosines, indices, count)
+
+
+@loops_on_cpu
+def _after_rounds(unit: Tensor, cosines: Tensor, indices: Tensor, count: int) -> Tensor:
+    """The same, of the tokens' directions (N, C), and the cosines of each with those most similar to it and
+    their indices (N, NEAREST).
+    """
+    left = torch.arange(len(unit))
     while len(left) > max(count, len(unit) // 2):
         ours, others = left[::2], left[1::2]
         if not len(others):
             return left[:count]
         penalty = torch.full_like(cosines[:, 0], -4).index_fill(0, others, 0)  # of what is none of the others
-        highest = (cosines[ours] + penalty[indices[ours]]).amax(-1)
+        near = penalty.take(indices.index_select(0, ours))  # (ours, NEAREST)
+        highest = near.add_(cosines.index_select(0, ours)).amax(-1)
         far = (highest < -2).nonzero()[:, 0]  # which have none of the others near
         if len(far):
             highest[far] = (unit[ours[far]] @ unit[others].T).amax(-1)
