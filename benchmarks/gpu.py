@@ -23,13 +23,16 @@ import transformers as hf
 import typer
 from PIL import Image
 
-from selection_cost import before_the_model, drawn_tokens
+from run import write_between
+from selection_cost import KEEP, before_the_model, drawn_tokens
 from wordsight import VLM, LoadOptions, Uniform, WordsightError, demo
 from wordsight._utils.files import replacing
 from wordsight._utils.notes import listen_to_notes
 from wordsight.evaluation.environment import machine
 from wordsight.models.families import names
 from wordsight.models.prompt import Prompt, collate
+from wordsight.reports.formats import markdown
+from wordsight.reports.tables import Table
 
 ROOT = Path(__file__).parents[1]
 QUESTION = "what color is the cat?"
@@ -73,6 +76,49 @@ def main(
             with replacing(out) as draft:
                 draft.write_text(json.dumps(record, indent=1) + "\n")
             print(f"{out}: {section} is written", flush=True)
+            if device == "cuda":
+                write_tables(record)
+
+
+def write_tables(record: dict[str, Any]) -> None:
+    """Those of docs/gpu.md, from what there is."""
+    for name, made, needs in (
+        ("gpu times", times_table, {"times"}),
+        ("gpu selection", selection_table, {"times", "selection"}),
+    ):
+        if needs <= record.keys():
+            write_between(ROOT / "docs" / "gpu.md", name, markdown(made(record)))
+
+
+def times_table(record: dict[str, Any]) -> Table:
+    """Prefill and decode by what is kept."""
+    head = ("prompts at once", "visual tokens of each", "prefill, ms", "a token of the answer, ms")
+    body = [
+        (str(row["rows"]), f"{row['tokens']:,}", _cell(row["prefill_ms"]), _cell(row["decode_ms"]))
+        for row in record["times"]
+    ]
+    return Table("Times on a GPU", head, body)
+
+
+def selection_table(record: dict[str, Any]) -> Table:
+    """Choosing a fifth, the cheapest of the largest prompt first, beside what reading that fifth saves."""
+    large = {row["keep"]: row for row in record["times"] if row["pictures"] > 1}
+    saved = large[1.0]["prefill_ms"][0] - large[KEEP]["prefill_ms"][0]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in record["selection"]:
+        found.setdefault(row["pruner"], []).append(row)
+    body = [
+        (name, *(_cell(row["ms"]) for row in rows), f"{100 * rows[-1]['ms'][0] / saved:.0f} %")
+        for name, rows in sorted(found.items(), key=lambda item: item[1][-1]["ms"][0])
+    ]
+    sizes = [f"{height * width:,} tokens, ms" for height, width in SIDES]
+    return Table("Selection on a GPU", ("pruner", *sizes, "of what is saved"), body)
+
+
+def _cell(spread: list[float]) -> str:
+    """The median, with the least and the most."""
+    middle, low, high = (f"{value:.1f}" for value in spread)
+    return f"{middle} [{low}, {high}]"
 
 
 def families(folder: Path, device: str) -> Iterator[dict[str, Any]]:
