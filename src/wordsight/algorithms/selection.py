@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 P = ParamSpec("P")
@@ -29,7 +30,7 @@ def loops_on_cpu(choose: Callable[P, Tensor]) -> Callable[P, Tensor]:
     A loop of small steps takes less time there: to ask a GPU for one takes longer than the step, and to look
     at a number waits for all that was asked before. Large products are made before, where the tokens are. A
     matrix (N, N) is copied as a whole, 1.6 GB of 20,000 tokens: asking for a row of it in every step would be
-    such a loop again.
+    such a loop again. In the loops are arrays, of which small operations cost least.
     """
 
     @wraps(choose)
@@ -94,7 +95,7 @@ def farthest_first(distance: Tensor, count: int, bonus: Tensor | None = None) ->
 @loops_on_cpu
 def _farthest_first(distance: Tensor, nearest: Tensor, worth: Tensor, count: int) -> Tensor:
     """The same, of how far the nearest of all others is of each (N,)."""
-    rows, near, bonus = distance.numpy(), nearest.numpy(), worth.numpy()  # whose calls cost least
+    rows, near, bonus = distance.numpy(), nearest.numpy(), worth.numpy()
     chosen = np.zeros(count, dtype=np.int64)
     for i in range(count):
         best = chosen[i] = (near + bonus).argmax()
@@ -120,35 +121,35 @@ def facility_location(similarity: Tensor, count: int, quality: Tensor) -> Tensor
     A thing is covered as well as it is similar (things, N) to the nearest of the tokens picked, at least 0
     (facility location); the things may be the tokens themselves. quality (N,) is not negative.
     """
-    chosen, worths = np.zeros(count, dtype=np.int64), quality.numpy()
-    covered = torch.zeros_like(similarity[:, 0])  # (things,)
-    gain = cover_between(similarity, covered, covered + torch.inf)
-    gains, floor = gain.numpy(), np.zeros(len(worths))
-    nothing = NOTHING * gains.max()
+    similar, worth_each = similarity.numpy(), quality.numpy()
+    chosen, floor = np.zeros(count, dtype=np.int64), np.zeros(len(worth_each))
+    covered = np.zeros(len(similar), dtype=similar.dtype)  # (things,)
+    gain = cover_between(similar, covered, np.full_like(covered, np.inf))
+    nothing = NOTHING * gain.max()
     for i in range(count):
-        worth = worths * np.where(gains > nothing, gains, 0) + floor  # (N,)
+        worth = worth_each * np.where(gain > nothing, gain, 0) + floor  # (N,)
         # Two tokens that cover each other gain the same: the first of them, however sums are rounded.
         best = chosen[i] = (worth >= (1 - TIE) * worth.max()).argmax()
         floor[best] = -np.inf  # never again
-        before, covered = covered, torch.maximum(covered, similarity[:, best])
-        gain -= cover_between(similarity, before, covered)
+        before, covered = covered, np.maximum(covered, similar[:, best])
+        gain -= cover_between(similar, before, covered)
     return torch.from_numpy(chosen)
 
 
-def cover_between(similarity: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(N,) double: how much of all that lies between `low` and `high` (things,) each token covers.
+def cover_between(similarity: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.float64]:
+    """(N,) how much of all that lies between `low` and `high` (things,) each token covers.
 
     A token covers a thing as far as it is similar (things, N) to it. With an infinite `high` it is what a
     token adds where things are covered up to `low`. Once they are covered up to `high` it adds so much less,
     which takes only the things, few as a rule, whose cover has risen.
     """
-    between = torch.zeros_like(similarity[0], dtype=torch.double)
-    risen = torch.from_numpy(np.flatnonzero(high.numpy() > low.numpy()))
-    for things in torch.split(risen, COVERED):
-        rows, least, most = (each.index_select(0, things) for each in (similarity, low, high))
-        torch.maximum(rows, least[:, None], out=rows)  # (things, N)
-        torch.minimum(rows, most[:, None], out=rows)
-        between += rows.sum(0, dtype=torch.double) - least.sum(dtype=torch.double)
+    between = np.zeros(similarity.shape[1])
+    risen = np.flatnonzero(high > low)
+    for start in range(0, len(risen), COVERED):
+        things = risen[start : start + COVERED]
+        rows, least = similarity[things], low[things]  # (things, N), (things,)
+        np.clip(rows, least[:, None], high[things, None], out=rows)
+        between += rows.sum(0, dtype=np.float64) - least.sum(dtype=np.float64)
     return between
 
 

@@ -43,18 +43,18 @@ class TOPS(Pruner):
 @loops_on_cpu
 def _picked(alike: Tensor, relevance: Tensor, count: int, coverage: float, diversity: float) -> Tensor:
     """(count,) indices, in the order of picking, of cosines (N, N) and relevance (N,) in [0, 1]."""
-    free = np.ones(len(relevance), dtype=bool)
-    chosen = [int(relevance.argmax())]
-    nearest = alike[chosen[0]].clone()  # cosine with the nearest picked
-    nearest[chosen] = torch.inf
-    gain = cover_between(alike, nearest, torch.full_like(nearest, torch.inf))
+    similar, chosen = alike.numpy(), [int(relevance.argmax())]
+    free = np.ones(len(similar), dtype=bool)
+    nearest = similar[chosen[0]].copy()  # cosine with the nearest picked
+    nearest[chosen] = np.inf
+    gain = cover_between(similar, nearest, np.full_like(nearest, np.inf))
     for _ in range(count - 1):
         free[chosen[-1]] = False
-        left = torch.from_numpy(np.flatnonzero(free))
-        cover, apart = min_max_scaled(gain[left].float()), 1 - nearest[left]
-        worth = relevance[left] + coverage * cover + diversity * apart
+        left = np.flatnonzero(free)
+        cover = min_max_scaled(torch.from_numpy(gain[left]).float())
+        worth = relevance.numpy()[left] + coverage * cover.numpy() + diversity * (1 - nearest[left])
         chosen.append(int(left[worth.argmax()]))
-        before, nearest = nearest, torch.maximum(nearest, alike[chosen[-1]])
-        nearest[chosen[-1]] = torch.inf
-        gain -= cover_between(alike, before, nearest)
+        before, nearest = nearest, np.maximum(nearest, similar[chosen[-1]])
+        nearest[chosen[-1]] = np.inf
+        gain -= cover_between(similar, before, nearest)
     return torch.tensor(chosen)
