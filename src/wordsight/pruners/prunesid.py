@@ -34,23 +34,22 @@ class PruneSID(Pruner):
         features, attention = tokens.signals["features"].float(), tokens.signals["cls_attention"].float()
         count = self.count(tokens)
         group = _groups(features, max(1, (count + 1) // 4))  # (N,)
-        return tokens.take(_chosen(group, features, attention, count))
+        unit = directions(features)
+        others = unit.sum(0) - unit  # (N, C)
+        mean = (unit * others).sum() / max(1, len(tokens) * (len(tokens) - 1))  # cosine of two tokens
+        return tokens.take(_chosen(group, features, attention, (count + 1) / 32 * mean, count))
 
 
 @loops_on_cpu
-def _chosen(group: Tensor, features: Tensor, attention: Tensor, count: int) -> Tensor:
-    """(count,) indices of the tokens (N, C) of all groups (N,)."""
+def _chosen(group: Tensor, features: Tensor, attention: Tensor, threshold: Tensor, count: int) -> Tensor:
+    """(count,) indices of the tokens (N, C) of all groups (N,), duplicates being those above a threshold."""
     with_cls = count + 1
-    unit = directions(features)
-    others = unit.sum(0) - unit  # (N, C)
-    mean = (unit * others).sum() / max(1, len(unit) * (len(unit) - 1))  # cosine of two tokens
     ranked = [
-        _ranked((group == g).nonzero()[:, 0], features, attention, with_cls / 32 * mean)
-        for g in torch.unique(group)
+        _ranked((group == g).nonzero()[:, 0], features, attention, threshold) for g in torch.unique(group)
     ]
     sizes, distinct = [len(order) for order, _ in ranked], [kept for _, kept in ranked]
     most = [min(5 * math.ceil(with_cls / 64), size, kept) for size, kept in zip(sizes, distinct, strict=True)]
-    while sum(most) < min(with_cls, len(unit)):
+    while sum(most) < min(with_cls, len(group)):
         most = [min(size, cap + 1) for size, cap in zip(sizes, most, strict=True)]
     counts = _shared_out(count, distinct, most)
     return torch.cat([order[:share] for (order, _), share in zip(ranked, counts, strict=True)])
@@ -94,7 +93,7 @@ def _ranked(group: Tensor, features: Tensor, attention: Tensor, threshold: Tenso
     they are.
     """
     order = group[top_indices(attention[group], len(group))]
-    is_double = (cosine(features[order]) > threshold).tolist()
+    is_double = (cosine(features.index_select(0, order)) > threshold).tolist()
     kept: list[int] = []
     for i in range(len(order)):
         if not any(is_double[i][j] for j in kept):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,18 +66,20 @@ def _after_rounds(unit: Tensor, cosines: Tensor, indices: Tensor, count: int) ->
     """The same, of the tokens' directions (N, C), and the cosines of each with those most similar to it and
     their indices (N, NEAREST).
     """
-    left = torch.arange(len(unit))
+    near, nearest, left = cosines.numpy(), indices.numpy(), np.arange(len(unit))
     while len(left) > max(count, len(unit) // 2):
         ours, others = left[::2], left[1::2]
         if not len(others):
-            return left[:count]
-        penalty = torch.full_like(cosines[:, 0], -4).index_fill(0, others, 0)  # of what is none of the others
-        near = penalty.take(indices.index_select(0, ours))  # (ours, NEAREST)
-        highest = near.add_(cosines.index_select(0, ours)).amax(-1)
-        far = (highest < -2).nonzero()[:, 0]  # which have none of the others near
+            left = left[:count]
+            break
+        penalty = np.full(len(unit), -4, dtype=near.dtype)  # of what is none of the others
+        penalty[others] = 0
+        likeness = near.take(ours, 0) + penalty.take(nearest.take(ours, 0))  # (ours, NEAREST)
+        highest = torch.from_numpy(likeness).amax(-1).numpy()
+        far = np.flatnonzero(highest < -2)  # which have none of the others near
         if len(far):
             highest[far] = (unit[ours[far]] @ unit[others].T).amax(-1)
-        order = top_indices(highest, len(ours))
+        order = np.argsort(-highest, kind="stable")
         going = min(AT_ONCE, len(left) - count, len(ours))
-        left = torch.cat([ours[order[going:]], others])
-    return left
+        left = np.concatenate([ours[order[going:]], others])
+    return torch.from_numpy(left)
