@@ -207,6 +207,37 @@ def test_bfloat16_tokens_are_pruned_and_stay_bfloat16(make, tokens):
     assert kept.embeds.dtype == torch.bfloat16
 
 
+class Elsewhere(torch.Tensor):
+    """A tensor as if on another device, with a count of all that is asked of such ones before `cpu()`."""
+
+    asked = 0
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.cpu:
+            return torch.Tensor.as_subclass(args[0], torch.Tensor)
+        assert func is not torch.Tensor.numpy, "there are no arrays of tensors on another device"
+        Elsewhere.asked += 1
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def test_no_step_of_a_choice_is_asked_of_the_device_of_the_tokens(make, tokens):
+    there = replace(
+        tokens,
+        embeds=tokens.embeds.as_subclass(Elsewhere),
+        slot=tokens.slot.as_subclass(Elsewhere),
+        cell=tokens.cell.as_subclass(Elsewhere),
+        signals={name: signal.as_subclass(Elsewhere) for name, signal in tokens.signals.items()},
+    )
+    few, many = 32, 62  # neither more than one round of what goes in rounds of halves
+    asked = []
+    for count in (few, many):
+        Elsewhere.asked = 0
+        make(tokens=count).select(there)
+        asked.append(Elsewhere.asked)
+    assert abs(asked[0] - asked[1]) < many - few, asked
+
+
 def test_duplicates_do_not_change_the_budget(make, tokens):
     doubled = replace(tokens, embeds=tokens.embeds[torch.arange(64) // 16 * 16])
     for budget, count in (({"keep": 0.25}, 16), ({"tokens": 63}, 63)):

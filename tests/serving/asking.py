@@ -15,7 +15,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -207,7 +206,7 @@ def pruned_by_picture(pruner, prompt, keeps_breaks):
             parts += [pruner.prune(part.without_breaks()), part.take(part.is_break.nonzero()[:, 0])]
         else:
             parts.append(pruner.prune(part))
-    return reduce(join_tokens, parts)
+    return join_tokens(*parts)
 
 
 def equal(answers, expected):

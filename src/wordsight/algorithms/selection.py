@@ -5,15 +5,41 @@ Pruners share them; a pruner brings the distance, the similarity or the quality.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+P = ParamSpec("P")
 
 TIE = 1e-6  # gains that are no farther apart are equal, as a share of the highest
 NOTHING = 1e-13  # of the first gain: less than that is left by rounding, sums being double
 BLOCK = 1024  # tokens that are compared with all others at a time
+COVERED = 128  # things whose cover is summed at a time: so many rows fit into the cache of a core
 ROUNDING = 1e-6  # of what a token is worth alone: less than that is left by rounding, kernels being float32
+
+
+def loops_on_cpu(choose: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """The function on copies on the CPU of the tensors that it is given by place, its indices back on the
+    device of the first.
+
+    A loop of small steps takes less time there: to ask a GPU for one takes longer than the step, and to look
+    at a number waits for all that was asked before. Large products are made before, where the tokens are. A
+    matrix (N, N) is copied as a whole, 1.6 GB of 20,000 tokens: asking for a row of it in every step would be
+    such a loop again. In the loops are arrays, of which small operations cost least.
+    """
+
+    @wraps(choose)
+    def moved(*given: P.args, **options: P.kwargs) -> Tensor:
+        device = next(each.device for each in given if isinstance(each, Tensor))
+        there = [each.detach().cpu() if isinstance(each, Tensor) else each for each in given]
+        return choose(*there, **options).to(device)  # type: ignore[arg-type]  # as given, but for devices
+
+    return moved
 
 
 def top_indices(scores: Tensor, count: int) -> Tensor:
@@ -62,17 +88,20 @@ def farthest_first(distance: Tensor, count: int, bonus: Tensor | None = None) ->
     first is the one whose nearest neighbor is farthest away. A `bonus` (N,) is added to the distance: that
     makes it maximal marginal relevance (https://doi.org/10.1145/290941.291025).
     """
-    chosen = torch.zeros(count, dtype=torch.long, device=distance.device)
-    if not count:
-        return chosen
     worth = torch.zeros_like(distance[0]) if bonus is None else bonus
-    nearest = _from_others(distance)
+    return _farthest_first(distance, _from_others(distance), worth, count)
+
+
+@loops_on_cpu
+def _farthest_first(distance: Tensor, nearest: Tensor, worth: Tensor, count: int) -> Tensor:
+    """The same, of how far the nearest of all others is of each (N,)."""
+    rows, near, bonus = distance.numpy(), nearest.numpy(), worth.numpy()
+    chosen = np.zeros(count, dtype=np.int64)
     for i in range(count):
-        chosen[i] = (nearest + worth).argmax()
-        row = distance[chosen[i]]
-        nearest = torch.minimum(nearest, row) if i else row.clone()
-        nearest[chosen[i]] = -torch.inf
-    return chosen
+        best = chosen[i] = (near + bonus).argmax()
+        near = np.minimum(near, rows[best]) if i else rows[best].copy()
+        near[best] = -np.inf
+    return torch.from_numpy(chosen)
 
 
 def _from_others(distance: Tensor) -> Tensor:
@@ -85,42 +114,46 @@ def _from_others(distance: Tensor) -> Tensor:
     return nearest
 
 
+@loops_on_cpu
 def facility_location(similarity: Tensor, count: int, quality: Tensor) -> Tensor:
     """(count,) indices picked greedily: each adds most to how well all things are covered, times its quality.
 
     A thing is covered as well as it is similar (things, N) to the nearest of the tokens picked, at least 0
     (facility location); the things may be the tokens themselves. quality (N,) is not negative.
     """
-    similarity, quality = with_doubles(similarity), with_doubles(quality)
-    chosen = torch.zeros(count, dtype=torch.long, device=similarity.device)
-    covered = torch.zeros_like(similarity[:, 0])  # (things,)
-    gain = cover_between(similarity, covered, covered + torch.inf)
-    nothing, free = NOTHING * gain.max(), torch.ones_like(quality, dtype=torch.bool)
+    similar, worth_each = similarity.numpy(), quality.numpy()
+    chosen, floor = np.zeros(count, dtype=np.int64), np.zeros(len(worth_each))
+    covered = np.zeros(len(similar), dtype=similar.dtype)  # (things,)
+    gain = cover_between(similar, covered, np.full_like(covered, np.inf))
+    nothing = NOTHING * gain.max()
     for i in range(count):
-        worth = quality * gain.where(gain > nothing, 0)  # (N,)
-        worth[~free] = -torch.inf
+        worth = worth_each * np.where(gain > nothing, gain, 0) + floor  # (N,)
         # Two tokens that cover each other gain the same: the first of them, however sums are rounded.
-        chosen[i] = (worth >= (1 - TIE) * worth.max()).int().argmax()
-        free[chosen[i]] = False
-        before, covered = covered, torch.maximum(covered, similarity[:, chosen[i]])
-        gain -= cover_between(similarity, before, covered)
-    return chosen
+        best = chosen[i] = (worth >= (1 - TIE) * worth.max()).argmax()
+        floor[best] = -np.inf  # never again
+        before, covered = covered, np.maximum(covered, similar[:, best])
+        gain -= cover_between(similar, before, covered)
+    return torch.from_numpy(chosen)
 
 
-def cover_between(similarity: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(N,) double: how much of all that lies between `low` and `high` (things,) each token covers.
+def cover_between(similarity: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.float64]:
+    """(N,) how much of all that lies between `low` and `high` (things,) each token covers.
 
     A token covers a thing as far as it is similar (things, N) to it. With an infinite `high` it is what a
     token adds where things are covered up to `low`. Once they are covered up to `high` it adds so much less,
     which takes only the things, few as a rule, whose cover has risen.
     """
-    between = torch.zeros_like(similarity[0], dtype=torch.double)
-    for things in torch.split((high > low).nonzero()[:, 0], BLOCK):
-        rows = similarity[things].clamp_(low[things, None], high[things, None])  # (things, N)
-        between += rows.sum(0, dtype=torch.double) - low[things].sum(dtype=torch.double)
+    between = np.zeros(similarity.shape[1])
+    risen = np.flatnonzero(high > low)
+    for start in range(0, len(risen), COVERED):
+        things = risen[start : start + COVERED]
+        rows, least = similarity[things], low[things]  # (things, N), (things,)
+        np.clip(rows, least[:, None], high[things, None], out=rows)
+        between += rows.sum(0, dtype=np.float64) - least.sum(dtype=np.float64)
     return between
 
 
+@loops_on_cpu
 def greedy_dominating_set(near: Tensor, place: Tensor) -> Tensor:
     """(K,) ascending indices, so that every thing is near (N, N) one of them and no two of them are near.
 
@@ -140,26 +173,26 @@ def greedy_dominating_set(near: Tensor, place: Tensor) -> Tensor:
     return torch.stack(chosen).sort().values if chosen else torch.zeros_like(place[:0])
 
 
+@loops_on_cpu
 def greedy_dpp(kernel: Tensor, count: int) -> Tensor:
     """(count,) indices picked greedily: each raises the determinant of their kernel (N, N) most.
 
     The fast greedy inference of a determinantal point process (https://arxiv.org/abs/1709.05135). Where no
     token raises it any more, the first free ones follow.
     """
-    chosen = torch.zeros(count, dtype=torch.long, device=kernel.device)
-    own = kernel.diagonal().double()
-    left = own.clone()  # (N,) what each would multiply the determinant by
-    rows = torch.zeros(count, len(kernel), dtype=torch.double, device=kernel.device)
-    free = torch.ones_like(left, dtype=torch.bool)
+    columns, chosen = kernel.numpy(), np.zeros(count, dtype=np.int64)
+    left = kernel.diagonal().double().numpy().copy()  # (N,) what each would multiply the determinant by
+    least, floor = ROUNDING * left, np.zeros_like(left)
+    rows = torch.zeros(count, len(kernel), dtype=torch.double)
     for i in range(count):
-        worth = left.masked_fill(left <= ROUNDING * own, 0).masked_fill(~free, -torch.inf)
-        best = worth.argmax()
-        chosen[i], free[best] = best, False
-        if worth[best] <= 0:
-            continue
-        rows[i] = (kernel[best].double() - rows[:i, best] @ rows[:i]) / left[best].sqrt()
-        left = left - rows[i].square()
-    return chosen
+        worth = np.where(left <= least, floor, left)
+        best = chosen[i] = worth.argmax()
+        if worth[best] > 0:
+            row = (columns[best] - (rows[:i, best] @ rows[:i]).numpy()) / np.sqrt(left[best])
+            rows[i] = torch.from_numpy(row)
+            left -= row * row
+        left[best] = floor[best] = -np.inf  # never again
+    return torch.from_numpy(chosen)
 
 
 def min_max_scaled(values: Tensor) -> Tensor:

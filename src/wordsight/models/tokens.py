@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -71,22 +71,27 @@ class VisualTokens:
         return join_tokens(self, breaks.take(stays.nonzero()[:, 0]))
 
 
-def join_tokens(some: VisualTokens, others: VisualTokens) -> VisualTokens:
+def join_tokens(first: VisualTokens, *others: VisualTokens) -> VisualTokens:
     """Tokens of one prompt that fill different placeholders, in reading order."""
-    order = torch.cat([some.slot, others.slot]).argsort(stable=True)
+    if not others:
+        return first
+    parts = (first, *others)
+    order = torch.cat([part.slot for part in parts]).argsort(stable=True)
 
-    def joined(mine: Tensor, theirs: Tensor) -> Tensor:
-        return torch.cat([mine, theirs])[order]
+    def joined(rows: Iterable[Tensor]) -> Tensor:
+        return torch.cat([*rows])[order]
+
+    def if_known(rows: Iterable[Tensor | None]) -> Tensor | None:
+        known = [row for row in rows if row is not None]
+        return joined(known) if len(known) == len(parts) else None
 
     return replace(
-        some,
-        embeds=joined(some.embeds, others.embeds),
-        slot=joined(some.slot, others.slot),
-        cell=joined(some.cell, others.cell),
-        deep=tuple(map(joined, some.deep, others.deep)),
-        signals={name: joined(signal, others.signals[name]) for name, signal in some.signals.items()},
-        box=None if some.box is None or others.box is None else joined(some.box, others.box),
-        is_video=None
-        if some.is_video is None or others.is_video is None
-        else joined(some.is_video, others.is_video),
+        first,
+        embeds=joined(part.embeds for part in parts),
+        slot=joined(part.slot for part in parts),
+        cell=joined(part.cell for part in parts),
+        deep=tuple(map(joined, zip(*(part.deep for part in parts), strict=True))),
+        signals={name: joined(part.signals[name] for part in parts) for name in first.signals},
+        box=if_known(part.box for part in parts),
+        is_video=if_known(part.is_video for part in parts),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -122,7 +121,7 @@ class Pruner:
         self._check_finite(tokens)
         is_break = tokens.is_break
         shown = tokens.without_breaks() if is_break.any() else tokens
-        kept = reduce(join_tokens, self.select_each(split(shown, self.budget)))
+        kept = join_tokens(*self.select_each(split(shown, self.budget)))
         return kept.with_breaks(tokens.take(is_break.nonzero()[:, 0])) if is_break.any() else kept
 
     def _check_finite(self, tokens: VisualTokens) -> None:

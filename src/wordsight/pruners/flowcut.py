@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
-from wordsight.algorithms.selection import top_indices
+from wordsight.algorithms.selection import loops_on_cpu, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, Pruner
 from wordsight.pruners.scopes import BudgetScope
@@ -38,22 +38,27 @@ class FlowCut(Pruner):
     momentum: Fraction = 0.5
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        count, left = self.count(tokens), torch.arange(len(tokens), device=tokens.slot.device)
         attention, size, similarity = (tokens.signals[n].float() for n in sorted(self.required_signals))
-        layers = max(1, attention.shape[1] - 1)
-        flow = torch.zeros_like(attention[:, 0])
-        for layer in range(layers):
-            if len(left) == count:
-                break
-            paid = _shares(attention[left, layer])
-            score = (paid + _shares(similarity[left, layer])) * size[left, layer]
-            weight = self.momentum if layer else 0.0
-            flow[left] = weight * flow[left] + (1 - weight) * score
-            later = layers - 1 - layer
-            if later % 2 == 0:
-                going = _going(paid, count, later) if later else len(left) - count
-                left = left[top_indices(flow[left], max(len(left) - going, count)).sort().values]
-        return tokens.take(left)
+        return tokens.take(_left(attention, size, similarity, self.count(tokens), self.momentum))
+
+
+@loops_on_cpu
+def _left(attention: Tensor, size: Tensor, similarity: Tensor, count: int, momentum: float) -> Tensor:
+    """(count,) indices of the tokens that no layer drops, of their signals (N, layers)."""
+    left, flow = torch.arange(len(attention)), torch.zeros_like(attention[:, 0])
+    layers = max(1, attention.shape[1] - 1)
+    for layer in range(layers):
+        if len(left) == count:
+            break
+        paid = _shares(attention[left, layer])
+        score = (paid + _shares(similarity[left, layer])) * size[left, layer]
+        weight = momentum if layer else 0.0
+        flow[left] = weight * flow[left] + (1 - weight) * score
+        later = layers - 1 - layer
+        if later % 2 == 0:
+            going = _going(paid, count, later) if later else len(left) - count
+            left = left[top_indices(flow[left], max(len(left) - going, count)).sort().values]
+    return left
 
 
 def _shares(values: Tensor) -> Tensor:

@@ -84,11 +84,10 @@ def _windows(same: Tensor) -> list[int]:
     frames = len(same) + 1
     best, length = [0], [0]  # of the first frames: how many go at most, and how long the last window is then
     gone = [[0] * (frames + 1) for _ in range(frames)]  # of frames start to end - 1
-    for start in range(frames):
-        still = same.new_ones(same.shape[1])
+    for start in range(frames - 1):
+        still = same[start:].cumprod(0).sum(1).tolist()  # of so many places, up to each of the later frames
         for end in range(start + 2, frames + 1):
-            still = still & same[end - 2]
-            gone[start][end] = int(still.sum()) * (end - start - 1)
+            gone[start][end] = still[end - start - 2] * (end - start - 1)
     for end in range(1, frames + 1):
         choices = [best[start] + gone[start][end] for start in range(end)]
         best.append(max(choices))

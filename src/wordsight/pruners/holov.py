@@ -58,7 +58,7 @@ class HoloV(Pruner):
 def _counts(worth: Tensor, sizes: list[int], budget: int) -> list[int]:
     """The budget in proportion to what runs are worth, rounded down; what is left, one each, to the best."""
     shares = worth / worth.sum() if worth.sum() > 0 else torch.ones_like(worth) / len(worth)
-    counts = [int(share * budget) for share in shares]
+    counts = (shares * budget).int().tolist()
     for i in top_indices(worth, budget - sum(counts)).tolist():
         counts[i] += 1
     kept = [min(count, size) for count, size in zip(counts, sizes, strict=True)]

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wordsight.algorithms.selection import cosine, directions, top_indices, with_doubles
+from wordsight.algorithms.selection import cosine, directions, loops_on_cpu, top_indices, with_doubles
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, Pruner
 from wordsight.pruners.scopes import BudgetScope
@@ -31,27 +31,28 @@ class PruneSID(Pruner):
     budget: BudgetScope = "crop"
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        count = self.count(tokens)
-        with_cls = count + 1
         features, attention = tokens.signals["features"].float(), tokens.signals["cls_attention"].float()
-        group = _groups(features, max(1, with_cls // 4))  # (N,)
+        count = self.count(tokens)
+        group = _groups(features, max(1, (count + 1) // 4))  # (N,)
         unit = directions(features)
         others = unit.sum(0) - unit  # (N, C)
         mean = (unit * others).sum() / max(1, len(tokens) * (len(tokens) - 1))  # cosine of two tokens
-        ranked = [
-            _ranked((group == g).nonzero()[:, 0], features, attention, with_cls / 32 * mean)
-            for g in torch.unique(group)
-        ]
-        sizes, distinct = [len(order) for order, _ in ranked], [kept for _, kept in ranked]
-        most = [
-            min(5 * math.ceil(with_cls / 64), size, kept) for size, kept in zip(sizes, distinct, strict=True)
-        ]
-        while sum(most) < min(with_cls, len(tokens)):
-            most = [min(size, cap + 1) for size, cap in zip(sizes, most, strict=True)]
-        counts = _shared_out(count, distinct, most)
-        return tokens.take(
-            torch.cat([order[:share] for (order, _), share in zip(ranked, counts, strict=True)])
-        )
+        return tokens.take(_chosen(group, features, attention, (count + 1) / 32 * mean, count))
+
+
+@loops_on_cpu
+def _chosen(group: Tensor, features: Tensor, attention: Tensor, threshold: Tensor, count: int) -> Tensor:
+    """(count,) indices of the tokens (N, C) of all groups (N,), duplicates being those above a threshold."""
+    with_cls = count + 1
+    ranked = [
+        _ranked((group == g).nonzero()[:, 0], features, attention, threshold) for g in torch.unique(group)
+    ]
+    sizes, distinct = [len(order) for order, _ in ranked], [kept for _, kept in ranked]
+    most = [min(5 * math.ceil(with_cls / 64), size, kept) for size, kept in zip(sizes, distinct, strict=True)]
+    while sum(most) < min(with_cls, len(group)):
+        most = [min(size, cap + 1) for size, cap in zip(sizes, most, strict=True)]
+    counts = _shared_out(count, distinct, most)
+    return torch.cat([order[:share] for (order, _), share in zip(ranked, counts, strict=True)])
 
 
 def _shared_out(count: int, distinct: list[int], most: list[int]) -> list[int]:
@@ -92,7 +93,7 @@ def _ranked(group: Tensor, features: Tensor, attention: Tensor, threshold: Tenso
     they are.
     """
     order = group[top_indices(attention[group], len(group))]
-    is_double = (cosine(features[order]) > threshold).tolist()
+    is_double = (cosine(features.index_select(0, order)) > threshold).tolist()
     kept: list[int] = []
     for i in range(len(order)):
         if not any(is_double[i][j] for j in kept):

@@ -21,8 +21,8 @@ def split(tokens: VisualTokens, scope: BudgetScope) -> list[VisualTokens]:
     """
     if scope == "prompt" or not len(tokens):
         return [tokens]
-    numbers = torch.unique(_places(tokens, scope), dim=0, return_inverse=True)[1]  # (N,)
-    return [tokens.take((numbers == number).nonzero()[:, 0]) for number in range(int(numbers.max()) + 1)]
+    _, number, sizes = torch.unique(_places(tokens, scope), dim=0, return_inverse=True, return_counts=True)
+    return [tokens.take(part) for part in torch.split(number.argsort(), sizes.tolist())]
 
 
 def _places(tokens: VisualTokens, scope: BudgetScope) -> Tensor:
@@ -33,10 +33,10 @@ def _places(tokens: VisualTokens, scope: BudgetScope) -> Tensor:
         places[tokens.is_video, 0] = -1
     if scope == "crop":
         places[:, 1] = tokens.cell[:, 1]
-        for image in torch.unique(tokens.cell[:, 0]):
+        for image in torch.unique(tokens.cell[tokens.cell[:, 1] == 1, 0]):
             here = tokens.cell[:, 0] == image
             whole, large = (here & (tokens.cell[:, 1] == crop) for crop in (0, 1))
-            if whole.any() and large.any():
+            if whole.any():
                 cells = tokens.cell[large]
                 places[large, 2] = tile_of(cells, tile_counts(tokens.cell[whole], cells))
     return places

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from wordsight._utils.options import NotNegative
-from wordsight.algorithms.selection import cosine, cover_between, min_max_scaled, with_doubles
+from wordsight.algorithms.selection import cosine, cover_between, loops_on_cpu, min_max_scaled
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import Pruner
 
@@ -33,19 +35,26 @@ class TOPS(Pruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         # Sums of multiples of a power of two are exact in double precision, in any order.
-        alike = cosine(with_doubles(tokens.signals["features"])).div_(STEP).round_().mul_(STEP)
-        relevance = min_max_scaled(with_doubles(tokens.signals["cls_attention"]).float())
-        free = torch.ones(len(tokens), dtype=torch.bool, device=alike.device)
-        chosen = [relevance.argmax()]
-        nearest = alike[chosen[0]].index_fill(0, chosen[0], torch.inf)  # cosine with the nearest picked
-        gain = cover_between(alike, nearest, torch.full_like(nearest, torch.inf))
-        for _ in range(self.count(tokens) - 1):
-            free[chosen[-1]] = False
-            left = free.nonzero()[:, 0]
-            cover, apart = min_max_scaled(gain[left].float()), 1 - nearest[left]
-            worth = relevance[left] + self.coverage * cover + self.diversity * apart
-            chosen.append(left[worth.argmax()])
-            before = nearest
-            nearest = torch.maximum(before, alike[chosen[-1]]).index_fill(0, chosen[-1], torch.inf)
-            gain -= cover_between(alike, before, nearest)
-        return tokens.take(torch.stack(chosen))
+        alike = cosine(tokens.signals["features"]).div_(STEP).round_().mul_(STEP)
+        relevance = min_max_scaled(tokens.signals["cls_attention"].float())
+        return tokens.take(_picked(alike, relevance, self.count(tokens), self.coverage, self.diversity))
+
+
+@loops_on_cpu
+def _picked(alike: Tensor, relevance: Tensor, count: int, coverage: float, diversity: float) -> Tensor:
+    """(count,) indices, in the order of picking, of cosines (N, N) and relevance (N,) in [0, 1]."""
+    similar, chosen = alike.numpy(), [int(relevance.argmax())]
+    free = np.ones(len(similar), dtype=bool)
+    nearest = similar[chosen[0]].copy()  # cosine with the nearest picked
+    nearest[chosen] = np.inf
+    gain = cover_between(similar, nearest, np.full_like(nearest, np.inf))
+    for _ in range(count - 1):
+        free[chosen[-1]] = False
+        left = np.flatnonzero(free)
+        cover = min_max_scaled(torch.from_numpy(gain[left]).float())
+        worth = relevance.numpy()[left] + coverage * cover.numpy() + diversity * (1 - nearest[left])
+        chosen.append(int(left[worth.argmax()]))
+        before, nearest = nearest, np.maximum(nearest, similar[chosen[-1]])
+        nearest[chosen[-1]] = np.inf
+        gain -= cover_between(similar, before, nearest)
+    return torch.tensor(chosen)

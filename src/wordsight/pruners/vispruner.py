@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
-from wordsight.algorithms.selection import BLOCK, directions, top_indices
+from wordsight.algorithms.selection import BLOCK, directions, loops_on_cpu, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, Pruner
 from wordsight.pruners.scopes import BudgetScope
@@ -57,17 +58,28 @@ def _thinned(features: Tensor, count: int) -> Tensor:
     near = [(rows @ unit.T).topk(min(NEAREST, len(unit))) for rows in torch.split(unit, BLOCK)]
     cosines = torch.cat([each.values for each in near])  # (N, NEAREST)
     indices = torch.cat([each.indices for each in near])
-    left = torch.arange(len(unit), device=unit.device)
+    return _after_rounds(unit, cosines, indices, count)
+
+
+@loops_on_cpu
+def _after_rounds(unit: Tensor, cosines: Tensor, indices: Tensor, count: int) -> Tensor:
+    """The same, of the tokens' directions (N, C), and the cosines of each with those most similar to it and
+    their indices (N, NEAREST).
+    """
+    near, nearest, left = cosines.numpy(), indices.numpy(), np.arange(len(unit))
     while len(left) > max(count, len(unit) // 2):
         ours, others = left[::2], left[1::2]
         if not len(others):
-            return left[:count]
-        penalty = torch.full_like(cosines[:, 0], -4).index_fill(0, others, 0)  # of what is none of the others
-        highest = (cosines[ours] + penalty[indices[ours]]).amax(-1)
-        far = (highest < -2).nonzero()[:, 0]  # which have none of the others near
+            left = left[:count]
+            break
+        penalty = np.full(len(unit), -4, dtype=near.dtype)  # of what is none of the others
+        penalty[others] = 0
+        likeness = near.take(ours, 0) + penalty.take(nearest.take(ours, 0))  # (ours, NEAREST)
+        highest = torch.from_numpy(likeness).amax(-1).numpy()
+        far = np.flatnonzero(highest < -2)  # which have none of the others near
         if len(far):
             highest[far] = (unit[ours[far]] @ unit[others].T).amax(-1)
-        order = top_indices(highest, len(ours))
+        order = np.argsort(-highest, kind="stable")
         going = min(AT_ONCE, len(left) - count, len(ours))
-        left = torch.cat([ours[order[going:]], others])
-    return left
+        left = np.concatenate([ours[order[going:]], others])
+    return torch.from_numpy(left)
