@@ -22,7 +22,7 @@ def split(tokens: VisualTokens, scope: BudgetScope) -> list[VisualTokens]:
     if scope == "prompt" or not len(tokens):
         return [tokens]
     _, number, sizes = torch.unique(_places(tokens, scope), dim=0, return_inverse=True, return_counts=True)
-    return [tokens.take(part) for part in torch.split(number.argsort(), sizes.tolist())]
+    return [tokens.take(part) for part in torch.split(number.argsort(stable=True), sizes.tolist())]
 
 
 def _places(tokens: VisualTokens, scope: BudgetScope) -> Tensor:
