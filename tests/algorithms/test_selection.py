@@ -109,6 +109,12 @@ def test_a_determinant_that_cannot_grow_leaves_the_first_free_ones():
     assert greedy_dpp(kernel, 4).tolist() == [0, 1, 2, 3]
 
 
+def test_a_loop_stays_on_the_cpu_whatever_the_default_device_is():
+    kernel = torch.ones(4, 4)
+    with torch.device("meta"):
+        assert greedy_dpp(kernel, 4).tolist() == [0, 1, 2, 3]
+
+
 def test_a_determinant_that_only_rounding_lets_grow_leaves_the_first_free_ones():
     points = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))  # rank eight
     chosen = greedy_dpp(cosine(points), 40).tolist()

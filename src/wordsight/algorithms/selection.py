@@ -30,14 +30,15 @@ def loops_on_cpu(choose: Callable[P, Tensor]) -> Callable[P, Tensor]:
     A loop of small steps takes less time there: to ask a GPU for one takes longer than the step, and to look
     at a number waits for all that was asked before. Large products are made before, where the tokens are. A
     matrix (N, N) is copied as a whole, 1.6 GB of 20,000 tokens: asking for a row of it in every step would be
-    such a loop again. In the loops are arrays, of which small operations cost least.
+    such a loop again. Most loops are of arrays, whose small operations cost least.
     """
 
     @wraps(choose)
     def moved(*given: P.args, **options: P.kwargs) -> Tensor:
         device = next(each.device for each in given if isinstance(each, Tensor))
         there = [each.detach().cpu() if isinstance(each, Tensor) else each for each in given]
-        return choose(*there, **options).to(device)  # type: ignore[arg-type]  # as given, but for devices
+        with torch.device("cpu"):  # for what the loop makes, whatever the default device is
+            return choose(*there, **options).to(device)  # type: ignore[arg-type]  # as given, but for devices
 
     return moved
 
