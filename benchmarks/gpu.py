@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,7 +49,9 @@ ROUNDS, NEW_TOKENS = 5, 16
 
 def main(
     device: Annotated[str, typer.Option(help="cuda, or cpu to try the script")] = "cuda",
-    out: Annotated[Path | None, typer.Option(help="by default benchmarks/results/gpu.json")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="by default benchmarks/results/gpu.json, of a CPU build/gpu.json")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="a section; again for more of them")] = None,
 ) -> None:
     """Measure all of it, or some sections, and write each section's figures when it is done."""
@@ -101,15 +104,19 @@ def times_table(record: dict[str, Any]) -> Table:
 
 
 def selection_table(record: dict[str, Any]) -> Table:
-    """Choosing a fifth, the cheapest of the largest prompt first, beside what reading that fifth saves."""
+    """Choosing a fifth, the cheapest of the largest prompt first, beside what reading that fifth saves; of
+    the pruners that ran on both prompts.
+    """
     large = {row["keep"]: row for row in record["times"] if row["pictures"] > 1}
     saved = large[1.0]["prefill_ms"][0] - large[KEEP]["prefill_ms"][0]
     found: dict[str, list[dict[str, Any]]] = {}
     for row in record["selection"]:
-        found.setdefault(row["pruner"], []).append(row)
+        if "ms" in row:
+            found.setdefault(row["pruner"], []).append(row)
     body = [
         (name, *(_cell(row["ms"]) for row in rows), f"{100 * rows[-1]['ms'][0] / saved:.0f} %")
         for name, rows in sorted(found.items(), key=lambda item: item[1][-1]["ms"][0])
+        if len(rows) == len(SIDES)
     ]
     sizes = [f"{height * width:,} tokens, ms" for height, width in SIDES]
     return Table("Selection on a GPU", ("pruner", *sizes, "of what is saved"), body)
@@ -268,7 +275,7 @@ def selection(device: str) -> Iterator[dict[str, Any]]:
         for name, pruner in methods.items():
             row = {"pruner": name, "tokens": len(tokens)}
             try:
-                spans = [_seconds(lambda pruner=pruner: pruner.prune(tokens), device) for _ in range(4)]  # noqa: B023
+                spans = [_seconds(partial(pruner.prune, tokens), device) for _ in range(4)]
             except (WordsightError, RuntimeError) as error:
                 yield row | {"not_run": str(error).splitlines()[0][:200]}
                 continue
@@ -335,7 +342,7 @@ def _timed(vlm: VLM, prompts: list[Prompt], device: str) -> tuple[float, float]:
     def write(count: int) -> None:
         vlm.model.generate(**batch, **options, max_new_tokens=count, min_new_tokens=count)
 
-    first, all_of_them = (_seconds(lambda count=count: write(count), device) for count in (1, NEW_TOKENS))
+    first, all_of_them = (_seconds(partial(write, count), device) for count in (1, NEW_TOKENS))
     return first, (all_of_them - first) / (NEW_TOKENS - 1)
 
 
