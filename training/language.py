@@ -78,7 +78,9 @@ def train(  # noqa: PLR0913  # options of a command
     minutes: Annotated[float, typer.Option(help="of processor time, for the whole schedule")] = 110.0,
     scenes: int = 24_000,
     clips: int = 5_000,
-    steps: Annotated[int | None, typer.Option(help="of the whole schedule, in place of minutes")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="of the whole schedule, in place of minutes")
+    ] = None,
 ) -> None:
     """Train projector and language model, going on from the last checkpoint if there is one."""
     torch.manual_seed(seed)

@@ -29,10 +29,11 @@ def train(  # noqa: PLR0913  # options of a command
     seed: int = 0,
     share: Annotated[float, typer.Option(help="of the recipe's minutes; less is for trying it out")] = 1.0,
     align_steps: Annotated[
-        int | None, typer.Option(help="of the projector alone, in place of its minutes")
+        int | None, typer.Option(min=1, help="of the projector alone, in place of its minutes")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="of answering, in place of its minutes, which mean nothing on a GPU")
+        int | None,
+        typer.Option(min=1, help="of answering, in place of its minutes, which mean nothing on a GPU"),
     ] = None,
 ) -> None:
     """Train one model by a recipe and write it as a checkpoint of transformers' internvl."""
