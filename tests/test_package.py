@@ -1,6 +1,7 @@
 """The shape of the package: public names and light imports; who may import whom is import-linter's."""
 
 import ast
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -12,6 +13,8 @@ import wordsight
 from wordsight import pruners
 from wordsight._utils import registry
 from wordsight.pruners.base import Pruner
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_public_names_are_sorted():
@@ -106,3 +109,11 @@ def test_help_imports_nothing_heavy(arguments):
     heavy, shown = heavy_after(program, *arguments.split())
     assert heavy == ""
     assert "Usage" in shown
+
+
+def test_package_citation_and_changelog_are_of_one_version():
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1]
+    head, said = re.search(r"^## (\S+) \((.+)\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).groups()
+    assert cited == wordsight.__version__
+    assert head == wordsight.__version__.removesuffix(".dev0")
+    assert (said == "unreleased") == wordsight.__version__.endswith(".dev0")
