@@ -79,7 +79,7 @@ def _after_rounds(unit: Tensor, cosines: Tensor, indices: Tensor, count: int) ->
         far = np.flatnonzero(highest < -2)  # which have none of the others near
         if len(far):
             highest[far] = (unit[ours[far]] @ unit[others].T).amax(-1)
-        order = np.argsort(-highest, kind="stable")
+        order = top_indices(torch.from_numpy(highest), len(ours)).numpy()
         going = min(AT_ONCE, len(left) - count, len(ours))
         left = np.concatenate([ours[order[going:]], others])
     return torch.from_numpy(left)
