@@ -10,7 +10,7 @@ DEVICE ?= cuda
 SEED ?= 0
 SPLIT ?= validation
 MOST ?= 1000
-PHOTO_MODELS ?= training/build/photos
+VERDICTS ?= e-0 b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 # Two cores: a process of tests on each, of one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -142,10 +142,10 @@ photo-gates: .venv/photos  ## measure a model of photos by its gates, on the val
 		--split $(SPLIT) --most $(MOST) \
 		$(if $(UNSEEN),--unseen $(abspath $(UNSEEN))) $(if $(OUTLINES),--outlines $(abspath $(OUTLINES)))
 
-photos-findings: .venv/photos  ## the verdict on models of photos: choices of all, then the test split once, then the tables
-	for split in validation test; do for model in b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2 $(if $(wildcard $(PHOTO_MODELS)/model-e-0),e-0); do \
+photos-findings: .venv/photos .venv/demo-photos  ## the verdict on models of photos: choices, the test split once, tables
+	for model in $(VERDICTS); do for split in validation test; do \
 		PYTHONPATH=training/photos $(BIN)/python benchmarks/verdict.py photos $$model --pictures $(abspath $(PHOTOS)) \
-			--model $(PHOTO_MODELS)/model-$$model --split $$split || exit 1; \
+			--split $$split || exit 1; \
 	done; done
 	$(BIN)/python benchmarks/pool.py
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,20 +69,21 @@ def main(
 ) -> None:
     """Write results/verdict_scenes.json, results/verdict_photos.json and the tables of both pages."""
     for of, settings in SETTINGS.items():
-        models = {name: model for name in settings["models"] if (model := read(results, of, name, split))}
-        if split == "test" and 0 < len(models) < len(settings["models"]):
-            raise SystemExit(
-                f"expected the records of {', '.join(settings['models'])}, got {', '.join(models)}"
-            )
-        beside = {
-            name: model for name in settings.get("beside", ()) if (model := read(results, of, name, split))
-        }
-        if len({str(model["questions"]) for model in (models | beside).values()}) > 1:
+        models, beside = (
+            {name: model for name in settings.get(part, ()) if (model := read(results, of, name, split))}
+            for part in ("models", "beside")
+        )
+        if split == "test" and (missing := [name for name in settings["models"] if name not in models]):
+            absent = ", ".join(missing)
+            print(f"{of}: nothing is concluded, since {absent} were not measured", file=sys.stderr)
+            models = {}
+        shown = models | beside
+        if len({str(model["questions"]) for model in shown.values()}) > 1:
             raise SystemExit(f"the models of {of} were asked different questions")
-        if models:
+        if shown:
             tables, verdict = pool(models, settings, beside)
             tables["sizes"] = book_sizes(
-                [model for name in settings["models"] if (model := read(results, of, name, "validation"))]
+                [model for name in shown if (model := read(results, of, name, "validation"))]
             )
             if split == "test":
                 with replacing(results / f"verdict_{of}.json") as draft:
@@ -119,7 +121,7 @@ def pool(
         for each in comparisons(settings)
         if (found := compared(models, each, level))  # a clustering may have left no prototype
     }
-    predicted = predictors(models) if settings.get("predictors") else {}
+    predicted = predictors(models) if models and settings.get("predictors") else {}
     verdict = {
         "concluded": concluded(),
         "level": level,
@@ -132,8 +134,8 @@ def pool(
         "conclusions": conclusions(differences, predicted),
         "accuracy": accuracies(shown),
         "models": by_model(shown),
-        "criteria": against(models, [f"criterion: {name}" for name in CRITERIA], "criterion: none"),
-        "pruners": against(models, _pruners(models), "pruner: random"),
+        "criteria": against(shown, [f"criterion: {name}" for name in CRITERIA], "criterion: none"),
+        "pruners": against(shown, _pruners(shown), "pruner: random"),
         "kinds": kinds(models),
     }, verdict
 

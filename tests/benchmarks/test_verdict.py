@@ -39,7 +39,7 @@ def judged(benchmarks, tiny, tmp_path_factory):
     (root / "verdicts").mkdir()
     (root / "verdicts" / "scenes.json").write_text(json.dumps(settings))
     (root / "verdicts" / "photos.json").write_text(
-        json.dumps({**benchmarks.pool.SETTINGS["photos"], "sizes": FEW, "models": {"b-0": "tiny"}})
+        json.dumps({**benchmarks.pool.SETTINGS["photos"], "sizes": FEW, "models": {"e-0": "tiny"}})
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VLM, "from_pretrained", lambda *_, **__: tiny)
@@ -144,15 +144,23 @@ def test_nothing_is_concluded_from_a_model_beside(benchmarks, judged):
     tables, verdict = benchmarks.pool.pool(models, settings, {"large-0": large})
     without, alone = benchmarks.pool.pool(models, settings, {})
     changed = {mark for mark, table in tables.items() if table != without[mark]}
-    assert changed == {"accuracy", "models"}
+    assert changed == {"accuracy", "models", "criteria"}
     assert verdict["differences"] == alone["differences"]
 
 
-def test_a_model_that_is_missing_is_said(benchmarks, judged, tmp_path):
-    for path in (judged / "results").glob("*whole-0*"):
+def test_nothing_is_concluded_while_a_model_is_missing(benchmarks, judged, tmp_path, capsys):
+    for path in [*(judged / "results").glob("*whole-0*"), *(judged / "results").glob("*large-0*")]:
         shutil.copy(path, tmp_path)
-    with pytest.raises(SystemExit, match=r"whole-1.*got whole-0$"):
-        benchmarks.pool.main(tmp_path)
+    page = "<!-- table: scenes {} -->\nSTALE\n<!-- end -->\n"
+    (judged / "page.md").write_text("".join(map(page.format, ("conclusions", "accuracy", "criteria"))))
+    benchmarks.pool.main(tmp_path)
+    said = capsys.readouterr().err
+    assert "scenes: nothing is concluded, since whole-1, silent-0 were not measured" in said
+    tables = (judged / "page.md").read_text()
+    assert "STALE" not in tables
+    assert "pooled" not in tables
+    assert "large-0" in tables
+    assert "whole-0" not in tables
 
 
 def test_photos_are_asked_for_the_first_word_of_their_name(benchmarks, judged, picture, monkeypatch):
@@ -167,8 +175,8 @@ def test_photos_are_asked_for_the_first_word_of_their_name(benchmarks, judged, p
     ]
     monkeypatch.setattr(benchmarks.photos, "read_photos", lambda root: photos)
     for split in ("validation", "test"):
-        benchmarks.verdict.judge("photos", "b-0", split, pictures=judged)
-    record = json.loads((judged / "results" / "verdict_photos_b-0_test.json").read_text())
+        benchmarks.verdict.judge("photos", "e-0", split, pictures=judged)
+    record = json.loads((judged / "results" / "verdict_photos_e-0_test.json").read_text())
     assert len(record["questions"]) == 3
     assert "whole name: all visual tokens" in record["accuracy"]
     assert not set(record["pruners"]["left_out"]) & {"random", "codebook", "learned"}
