@@ -71,6 +71,8 @@ class Schedule:
         """Step until the minutes are used up, or until so many steps are made, whatever they take. `loss_of`
         gets the number of the step, to draw by, and the share of the minutes, or of the steps, that is used.
         """
+        if DEVICE.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # products in TF32
         step, spent = self._resume()
         began = time.process_time() - spent
         rates = [group["initial_lr"] for group in self.stepper.param_groups]
