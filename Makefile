@@ -10,7 +10,8 @@ DEVICE ?= cuda
 SEED ?= 0
 SPLIT ?= validation
 MOST ?= 1000
-VERDICTS ?= e-0 b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2
+PHOTO_RUNS ?= b-0 a-0 d-0 c-0 b-1 a-1 b-2 a-2
+VERDICTS ?= e-0 $(PHOTO_RUNS)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 # Two cores: a process of tests on each, of one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -21,7 +22,7 @@ LMMS := PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix $(CURDIR)/.venv/lmms/
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
 .PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu \
-	findings test-lmms docs dist setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-gates \
+	findings test-lmms docs dist setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-features photo-gates \
 	package-photos photos-findings clean paper paper-dry
 .DEFAULT_GOAL := demo
 
@@ -132,22 +133,27 @@ train-photos: .venv/photos  ## train a model of photos, or go on: make train-pho
 	@test -d "$(PHOTOS)" || { echo "PHOTOS=$(PHOTOS) is no folder; give one that is laid out like Caltech-101"; exit 2; }
 	cd training/photos && ../../$(BIN)/python train.py $(abspath $(PHOTOS)) --recipe $(RECIPE) --seed $(SEED)
 
-train-photo-recipes:  ## train the four recipes of a model of photos, and two more seeds of the first two
-	for run in b/0 a/0 d/0 c/0 b/1 a/1 b/2 a/2; do \
-		$(MAKE) train-photos RECIPE=$${run%/*} SEED=$${run#*/} || exit 1; \
-	done
+train-photo-recipes: $(PHOTO_RUNS:%=photo-run-%)  ## train the four recipes of photos, two more seeds of two; with -j 8 at once
+
+photo-run-%: photo-features
+	$(MAKE) train-photos RECIPE=$(firstword $(subst -, ,$*)) SEED=$(lastword $(subst -, ,$*))
+
+photo-features: .venv/photos
+	cd training/photos && ../../$(BIN)/python features.py $(abspath $(PHOTOS))
 
 photo-gates: .venv/photos  ## measure a model of photos by its gates, on the validation split: MOST=60 for a look
 	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED) \
 		--split $(SPLIT) --most $(MOST) \
 		$(if $(UNSEEN),--unseen $(abspath $(UNSEEN))) $(if $(OUTLINES),--outlines $(abspath $(OUTLINES)))
 
-photos-findings: .venv/photos .venv/demo-photos  ## the verdict on models of photos: choices, the test split once, tables
-	for model in $(VERDICTS); do for split in validation test; do \
-		PYTHONPATH=training/photos $(BIN)/python benchmarks/verdict.py photos $$model --pictures $(abspath $(PHOTOS)) \
-			--split $$split || exit 1; \
-	done; done
+photos-findings: $(VERDICTS:%=photo-verdict-%)  ## the verdict on models of photos: choices, the test split once, tables
 	$(BIN)/python benchmarks/pool.py
+
+photo-verdict-%: .venv/photos .venv/demo-photos
+	for split in validation test; do \
+		PYTHONPATH=training/photos $(BIN)/python benchmarks/verdict.py photos $* --pictures $(abspath $(PHOTOS)) \
+			--split $$split || exit 1; \
+	done
 
 package-photos: .venv/photos  ## put a trained model of photos into packages/wordsight-photos, and measure its 8 bits
 	cd training/photos && ../../$(BIN)/python package.py ../build/photos/answer-$(RECIPE)-$(SEED).pt && \

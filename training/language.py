@@ -97,7 +97,7 @@ def train(  # noqa: PLR0913  # options of a command
 
     trained = nn.ModuleList([model.model.multi_modal_projector, model.model.language_model])
     stepper = optimizers([trained], rate=RATE)
-    Schedule(file, model, stepper, made_of(recipe, model)).run(minutes, loss_of, steps)
+    Schedule(file, model, stepper, made_of(recipe, model)).run(loss_of, steps=steps, minutes=minutes)
 
 
 def checkpoint(recipe: Name, seed: int) -> Path:

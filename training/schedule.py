@@ -67,9 +67,11 @@ class Schedule:
     stepper: torch.optim.Optimizer | Together
     made_of: dict[str, Any]
 
-    def run(self, minutes: float, loss_of: Callable[[int, float], Tensor], steps: int | None = None) -> None:
-        """Step until the minutes are used up, or until so many steps are made, whatever they take. `loss_of`
-        gets the number of the step, to draw by, and the share of the minutes, or of the steps, that is used.
+    def run(
+        self, loss_of: Callable[[int, float], Tensor], *, steps: int | None = None, minutes: float = 0.0
+    ) -> None:
+        """Make so many steps, whatever they take, or step until the minutes are used up. `loss_of` gets the
+        number of the step, to draw by, and the share of the steps, or of the minutes, that is used.
         """
         if DEVICE.type == "cuda":
             torch.set_float32_matmul_precision("high")  # products in TF32

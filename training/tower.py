@@ -54,7 +54,7 @@ def train(
 
     made_of = {"config": whole.config.vision_config.to_json_string()}
     file = BUILD / f"tower_{seed}.pt"
-    Schedule(file, parts, optimizers([parts], rate=1.5e-3), made_of).run(minutes, loss_of)
+    Schedule(file, parts, optimizers([parts], rate=1.5e-3), made_of).run(loss_of, minutes=minutes)
     print("validation", accuracy(parts["tower"], parts["heads"]), flush=True)
 
 

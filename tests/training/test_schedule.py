@@ -25,7 +25,7 @@ def run(training, tmp_path, monkeypatch):
 
         stepper = torch.optim.AdamW(part.parameters(), lr=0.05)
         schedule = training.schedule.Schedule(tmp_path / f"{name}.pt", part, stepper, {"names": [name]})
-        schedule.run(2.0, loss_of, steps)
+        schedule.run(loss_of, steps=steps, minutes=2.0)
         return part.weight.detach(), torch.load(tmp_path / f"{name}.pt", weights_only=True)["step"]
 
     return train

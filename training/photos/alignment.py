@@ -6,6 +6,7 @@ background is to be silent, tokens that are not salient are asked for just that.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from schedule import Schedule
 from vision import TOKENS, foreground, vision_config
 
 PICTURES, SHOWN = 64, 8  # in a step; tokens of each
+STEPS = 2800
 RATE = 2e-3
 
 
@@ -56,8 +58,8 @@ def targets(named: Tensor, share: Tensor, prior: Tensor) -> Tensor:
     return share[..., None] * wanted + (1 - share[..., None]) * prior
 
 
-def align(run: Run, minutes: float) -> dict[str, Tensor]:
-    """The trained projector's weights, its tokens as long as words are."""
+def align(run: Run, share: float) -> dict[str, Tensor]:
+    """The weights of the projector, trained for a share of all steps, its tokens as long as words are."""
     model, tokenizer = run.language
     embedding = model.get_input_embeddings().weight.detach()
     names = known_names(run.photos)
@@ -74,8 +76,8 @@ def align(run: Run, minutes: float) -> dict[str, Tensor]:
 
     stepper = torch.optim.AdamW(aligner.parameters(), lr=RATE, weight_decay=0.05)
     made_of = {"names": names, "silent": run.recipe.silent, "windowed": run.recipe.windowed}
-    checkpoint = run.file("align")
-    Schedule(checkpoint, aligner, stepper, made_of).run(minutes, loss_of, run.steps.get("align"))
+    schedule = Schedule(run.file("align"), aligner, stepper, made_of)
+    schedule.run(loss_of, steps=math.ceil(share * STEPS))
     sample = run.singles[0].gather(range(min(64, len(run.singles[0].views)))).to(embedding.device)
     return as_long_as_words(aligner.projector, sample, embedding)
 

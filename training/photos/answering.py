@@ -7,6 +7,7 @@ asked for another photo's name: the model learns how frequent names are, not a w
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +43,6 @@ CORNERS = [
     for left in (0, GRID // 2)
 ]  # tokens of each, of a collage
 PROJECTOR_RATE, LORA_RATE = 3e-4, 1e-3
-ALIGN = 3.0  # minutes of processor time for the projector alone
 
 
 @dataclass(frozen=True)
@@ -210,12 +210,12 @@ class Answerer(nn.Module):
 
 
 def answer(run: Run, share: float) -> None:
-    """Train projector and LoRA, going on from the last checkpoint if there is one. `share` of all minutes."""
+    """Train projector and LoRA, going on from the last checkpoint if there is one. `share` of all steps."""
     model, tokenizer = run.language
     projector = Aligner(model.config.hidden_size).projector
     made_of = {"names": known_names(run.photos), "unsure": UNSURE, "recipe": str(run.recipe)}
     if not run.recipe.goes_on:
-        projector.load_state_dict(align(run, share * ALIGN))
+        projector.load_state_dict(align(run, share))
     torch.manual_seed(run.seed)
     answerer, draw = Answerer(projector.to(model.device), model), Draw(run, Layout(tokenizer))
     if run.recipe.goes_on:
@@ -228,7 +228,6 @@ def answer(run: Run, share: float) -> None:
     stepper = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = Schedule(run.file("answer"), answerer.trained, stepper, made_of)
     schedule.run(
-        share * run.recipe.minutes,
         lambda step, _: answerer.loss(draw(random.Random(f"{run.seed} {step}"))),
-        run.steps.get("answer"),
+        steps=math.ceil(share * run.recipe.steps),
     )

@@ -1,4 +1,6 @@
-"""Run the tower once over every view and keep its tokens, how salient they are, and the color of what is."""
+"""Run the tower once over every view and keep its tokens, how salient they are, and the color of what is:
+`python features.py FOLDER`, which training does by itself; before several trainings at once it is done once.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import typer
 from torch import Tensor
 
 from color import color_of
-from photos import Photo
+from photos import Photo, read_photos
 from views import View, all_views, render
 from vision import DEVICE, GRID, LAYERS, Saliency, pixels, restrict_attention, tokens_of, tower
 from wheels import BUILD, tower_weights
@@ -130,3 +134,12 @@ def _read(views: list[View], folder: Path, plain: Path) -> Features:
         torch.tensor([row for record in records for row in record["salient"]]),
         [color for record in records for color in record["colors"]],
     )
+
+
+def cache(photos: Annotated[Path, typer.Argument(help="as for train.py")]) -> None:
+    """Compute the features of all views, as far as they are not on disk yet."""
+    cache_features(read_photos(photos))
+
+
+if __name__ == "__main__":
+    typer.run(cache)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,13 @@ from wheels import BUILD
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe and a seed, the photos and their features, the language model and its tokenizer; `steps` says
-    of a stage how many it makes, in place of its minutes.
-    """
+    """A recipe and a seed, the photos and their features, the language model and its tokenizer."""
 
     letter: str
     seed: int
     photos: list[Photo]
     features: dict[str, Features]
     language: tuple[Any, Any]
-    steps: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:

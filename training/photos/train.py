@@ -20,21 +20,12 @@ from vision import DEVICE
 from wheels import BUILD, language_model
 from windows import tune
 
-WINDOW = 25.0  # minutes of processor time
 
-
-def train(  # noqa: PLR0913  # options of a command
+def train(
     photos: Annotated[Path, typer.Argument(help="a folder of class folders, laid out like Caltech-101")],
     recipe: Annotated[str, typer.Option(help="a to e, see recipes.py")] = "b",
     seed: int = 0,
-    share: Annotated[float, typer.Option(help="of the recipe's minutes; less is for trying it out")] = 1.0,
-    align_steps: Annotated[
-        int | None, typer.Option(min=1, help="of the projector alone, in place of its minutes")
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="of answering, in place of its minutes, which mean nothing on a GPU"),
-    ] = None,
+    share: Annotated[float, typer.Option(help="of the recipe's steps; less is for trying it out")] = 1.0,
 ) -> None:
     """Train one model by a recipe and write it as a checkpoint of transformers' internvl."""
     target = BUILD / f"model-{recipe}-{seed}"
@@ -47,9 +38,8 @@ def train(  # noqa: PLR0913  # options of a command
     shown, language, tuned = read_photos(photos), language_model(), None
     language[0].to(DEVICE)
     if RECIPES[recipe].windowed:
-        tuned = tune(BUILD / "windows.pt", shown, language=language, minutes=share * WINDOW)
-    features, made = cache_features(shown, tuned), {"align": align_steps, "answer": steps}
-    run = Run(recipe, seed, shown, features, language, made)
+        tuned = tune(BUILD / "windows.pt", shown, language=language, share=share)
+    run = Run(recipe, seed, shown, cache_features(shown, tuned), language)
     answer(run, share)
     assemble(run.file("answer"), target, tuned)
     print(f"{target} is written; evaluate.py measures it", flush=True)

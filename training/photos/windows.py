@@ -4,6 +4,7 @@ asked for its photo's name, and knows nothing but its own window.
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from views import View, render
 from vision import LAYERS, TOKENS, pixels, restrict_attention, tokens_of, tower
 from wheels import tower_weights
 
-PICTURES = 8  # in a step
+PICTURES, STEPS = 8, 400
 TOWER_RATE, HEAD_RATE = 5e-5, 1e-3
 
 
@@ -38,8 +39,8 @@ class Windowed(nn.Module):
         return self.aligner(tokens_of(states), words)[0]
 
 
-def tune(checkpoint: Path, photos: list[Photo], *, language: tuple[Any, Any], minutes: float) -> Path:
-    """Fine-tune the tower with windows; the file that holds it."""
+def tune(checkpoint: Path, photos: list[Photo], *, language: tuple[Any, Any], share: float) -> Path:
+    """Fine-tune the tower with windows, for a share of all steps; the file that holds it."""
     tuned = checkpoint.with_name(f"{checkpoint.stem}-tower.pt")
     if tuned.exists():
         return tuned
@@ -69,6 +70,6 @@ def tune(checkpoint: Path, photos: list[Photo], *, language: tuple[Any, Any], mi
         {"params": list(windowed.aligner.parameters()), "lr": HEAD_RATE},
     ]
     stepper = torch.optim.AdamW(groups, weight_decay=0.05)
-    Schedule(checkpoint, windowed, stepper, {"names": names}).run(minutes, loss_of)
+    Schedule(checkpoint, windowed, stepper, {"names": names}).run(loss_of, steps=math.ceil(share * STEPS))
     torch.save({"tower": windowed.tower.state_dict()}, tuned)
     return tuned

@@ -25,7 +25,7 @@ def features(recipe, shown):
 
 @pytest.fixture
 def run_of(recipe, shown, features, letters, llama):
-    return lambda letter, **steps: recipe.runs.Run(letter, 0, shown, features, (llama, letters), steps)
+    return lambda letter: recipe.runs.Run(letter, 0, shown, features, (llama, letters))
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ def test_the_loss_of_a_batch_is_that_of_its_rows(recipe, draw, answerer):
         torch.testing.assert_close(together, (alone * counts).sum() / counts.sum(), rtol=1e-4, atol=1e-4)
 
 
-def test_both_stages_make_as_many_steps_as_are_asked_for(recipe, run_of, tmp_path, monkeypatch):
+def test_both_stages_make_a_share_of_their_steps(recipe, run_of, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe.runs, "BUILD", tmp_path)
-    wanted = {"align": 3, "answer": 2}
-    run = run_of("b", **wanted)
-    recipe.answering.answer(run, 1.0)
-    assert {stage: torch.load(run.file(stage), weights_only=True)["step"] for stage in wanted} == wanted
+    run, share = run_of("b"), 0.005
+    recipe.answering.answer(run, share)
+    made = {stage: torch.load(run.file(stage), weights_only=True)["step"] for stage in ("align", "answer")}
+    assert made == {"align": 14, "answer": 2}
 
 
 def test_answers_depend_on_tokens_before_a_gap(recipe, letters, answerer):
