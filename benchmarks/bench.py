@@ -191,6 +191,7 @@ class Bench:
             "format": 4,
             "model": self.vlm.name,
             "fingerprint": self.vlm.fingerprint,
+            "parts": self.vlm.parts,
             "questions": [QUESTION],
             "measured_with": measured_with(self.vlm),
         }

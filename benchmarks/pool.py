@@ -28,6 +28,7 @@ RESULTS = HERE / "results"
 PAGES = [HERE.parent / "docs" / name for name in ("findings.md", "findings_appendix.md")]
 SETTINGS = {path.stem: json.loads(path.read_text()) for path in sorted((HERE / "verdicts").glob("*.json"))}
 PAYS = ("book", "control")
+BESIDE = ("control", "random", "divprune", "all visual tokens")  # a book, model by model
 Model = dict[str, Any]  # the record of a model, with its "scores"
 Rows = Sequence[Sequence[str]]
 
@@ -259,17 +260,19 @@ def _mean(values: list[float | None]) -> str:
 
 
 def by_model(models: dict[str, Model]) -> str:
-    """How silent every model's tokens are, what its book gains, and how well silent tokens, if there are
-    any, and the half that says least are told.
+    """How silent every model's tokens are, what its book gains over other methods, and how well silent
+    tokens, if there are any, and the half that says least are told.
     """
     books = ("book", "clustered", "control", "scorer", "[CLS] attention")
-    head = ["model", "silent tokens", "book - control", "chosen", *(f"AUROC, {name}" for name in books)]
+    gains = [f"book - {name} [95 %, pictures]" for name in BESIDE]
+    head = ["model", "silent tokens", "chosen", *gains, *(f"AUROC, {name}" for name in books)]
     body = []
     for name, model in models.items():
         if "main" not in model:
             continue
         told = model["main"]["auroc"].values()
-        row = [name, f"{silence(model):.1%}", f"{gain(model):+.3f}", "; ".join(model["chosen"].values())]
+        row = [name, f"{silence(model):.1%}", "; ".join(model["chosen"].values())]
+        row += [_difference(model, ("book", other)) for other in BESIDE]
         body.append(
             [*row, *(", ".join(f"{each[book]:.3f}" for each in told if book in each) for book in books)]
         )
@@ -293,10 +296,15 @@ def against(models: dict[str, Model], labels: list[str], reference: str) -> str:
 
 
 def _minus(model: Model, label: str, reference: str) -> str:
-    scores, gap = scores_of(model, label), gap_of(model, (label, reference))
-    if scores is None or gap is None:
-        return "none"
-    return f"{scores.mean():.3f} {signed(pooled(gap[None], _asked({'': model}, [gap]), 0.95)['interval'])}"
+    scores, difference = scores_of(model, label), _difference(model, (label, reference))
+    return f"{scores.mean():.3f} {difference}" if scores is not None and difference else "none"
+
+
+def _difference(model: Model, methods: Sequence[str]) -> str:
+    """One method minus another, of one model, at 95 % over pictures; "" where one was not measured."""
+    if (gap := gap_of(model, methods)) is None:
+        return ""
+    return signed(pooled(gap[None], _asked({"": model}, [gap]), 0.95)["interval"])
 
 
 def kinds(models: dict[str, Model]) -> str:

@@ -136,7 +136,7 @@ def _chosen(bench: Bench, path: Path) -> dict[str, Any]:
             raise SystemExit(f"{path} is missing: run the same on the validation split first")
         record = json.loads(path.read_text())
         return {"chosen": record["chosen"], "validation": record["validation"]}
-    task, evidence = bench.task(bench.sizes.choosing), _main_evidence(bench)
+    task, evidence = bench.task(bench.sizes.choosing), main_evidence(bench)
     conditions = {f"{name} q{share}": CRITERIA[name].at(share) for name in ALONE for share in SHARES}
     plain = {label: _plain(evidence, each, bench.sizes.book) for label, each in conditions.items()}
     tried = _tried(bench, task, plain)
@@ -157,11 +157,11 @@ def _tried(bench: Bench, task: PreparedTask, books: dict[str, Codebook]) -> dict
     return {label: float(found[f"try {label} | {MIDDLE}"].mean()) for label in books}
 
 
-def _main_evidence(bench: Bench) -> Evidence:
+def main_evidence(bench: Bench) -> Evidence:
     return bench.evidence("train", bench.sizes.pictures, bench.sizes.examined)
 
 
-def _condition(chosen: dict[str, str]) -> Condition:
+def condition_of(chosen: dict[str, str]) -> Condition:
     """The condition of "criterion qSHARE"."""
     name, _, share = chosen["plain"].partition(" q")
     return CRITERIA[name].at(float(share))
@@ -182,7 +182,7 @@ def _only(evidence: Evidence, rows: Tensor) -> Evidence:
 
 def measure_main(bench: Bench, chosen: dict[str, str]) -> Found:
     """Books, their controls, the scorer and the references; the probe on the first pictures."""
-    evidence, condition = _main_evidence(bench), _condition(chosen)
+    evidence, condition = main_evidence(bench), condition_of(chosen)
     books = {"book": _plain(evidence, condition, bench.sizes.book)}
     books["control"] = random_codebook(evidence, len(books["book"].prototypes), 1)
     if label := chosen.get("clustered"):
@@ -281,8 +281,8 @@ def measure_criteria(bench: Bench, _: dict[str, str]) -> Found:
 
 def measure_pruners(bench: Bench, chosen: dict[str, str]) -> Found:
     """Every pruner that there is, at one keep, with its defaults; of names, whole ones, too."""
-    evidence = _main_evidence(bench)
-    book = _plain(evidence, _condition(chosen), bench.sizes.book)
+    evidence = main_evidence(bench)
+    book = _plain(evidence, condition_of(chosen), bench.sizes.book)
     methods, signals, left_out = dict[str, Method](), frozenset[str](), dict[str, str]()
     for name in pruners.names():
         try:
@@ -312,7 +312,7 @@ def _made(name: str, book: Codebook, evidence: Evidence) -> Pruner:
 
 def measure_sizes(bench: Bench, chosen: dict[str, str]) -> Found:
     """Books of several sizes from few and many pictures, each with its control."""
-    methods, condition, sizes = dict[str, Method](), _condition(chosen), bench.sizes
+    methods, condition, sizes = dict[str, Method](), condition_of(chosen), bench.sizes
     for pictures, tokens in ((sizes.fewest, None), (sizes.pictures, None), (sizes.many, sizes.sparse)):
         evidence = bench.evidence("train", pictures, tokens)
         most = int(condition.holds(evidence.signals).sum())
@@ -327,8 +327,8 @@ def measure_kinds(bench: Bench, chosen: dict[str, str]) -> Found:
     scores, record = dict[str, Scores](), dict[str, Any]()
     for kind in KINDS:
         own = bench.of_kind(kind)
-        evidence = _main_evidence(own)
-        book = _plain(evidence, _condition(chosen), own.sizes.book)
+        evidence = main_evidence(own)
+        book = _plain(evidence, condition_of(chosen), own.sizes.book)
         methods: dict[str, Method] = {
             "random": lambda keep: OneDraw(keep=keep),
             "book": of_book(book),
