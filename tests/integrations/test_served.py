@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from wordsight import Codebook, LoadOptions, UsageError, pruners
 from wordsight.demo import MODEL, PICTURES
@@ -19,6 +20,7 @@ from wordsight.integrations.vllm.served import (
     choose,
     kept_count,
     places_of,
+    servable,
     servable_names,
     tokens_of,
 )
@@ -26,6 +28,7 @@ from wordsight.models.families import family
 from wordsight.models.families.base import VisionContext
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.choice import CHOICES
+from wordsight.redundancy.scorer import Scorer
 
 WIDTH = 256
 
@@ -123,6 +126,33 @@ def test_a_codebook_is_not_read_for_every_picture(monkeypatch):
     monkeypatch.setattr(Codebook, "from_pretrained", None)
     assert server.pruner(server.choice({})) is server.pruners[0]
     assert server.choice({"positions": "original"}) == server.choice({"keep": 0.3}) == server.choice({})
+
+
+def lay_down(kind, folder, seed):
+    """A codebook, a scorer or a file of scores in the folder, and the SPEC of a pruner that reads it."""
+    values = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(seed))
+    if kind == "codebook":
+        Codebook(values, Codebook.from_pretrained("demo").config).save_pretrained(folder)
+        return f"codebook_mmr:codebook={folder}"
+    if kind == "scorer":
+        demo = Scorer.from_pretrained("demo")
+        layers = {name: layer * (1 + seed) for name, layer in demo.layers.items()}
+        Scorer(layers, demo.config).save_pretrained(folder)
+        return f"learned:scorer={folder}"
+    folder.mkdir(exist_ok=True)
+    save_file({"0" * 64: values[0]}, folder / "scores.safetensors")
+    return f"scores:file={folder / 'scores.safetensors'}"
+
+
+@pytest.mark.parametrize("kind", ["codebook", "scorer", "scores"])
+def test_servers_are_told_apart_by_what_their_pruners_read(kind, tmp_path):
+    identities = []
+    for seed in (1, 2, 2):
+        spec = lay_down(kind, tmp_path / kind, seed)
+        servable.cache_clear()  # another process
+        identities.append(served("uniform", spec, is_adaptive=True).identity)
+    assert identities[0] != identities[1] == identities[2]
+    assert served("uniform").identity != served("uniform", is_adaptive=True).identity
 
 
 def test_two_pruners_of_one_name_are_told_apart_by_their_specs():

@@ -162,6 +162,13 @@ class Pruner:
         """Whether the choice depends on the question, so that it serves no other question."""
         return "question" in self.required_signals
 
+    @property
+    def digest(self) -> str | None:
+        """What tells the content of what it reads from disk, as a codebook, from what lay there before; None
+        if it reads nothing.
+        """
+        return None
+
     def check(self, vlm: VLM) -> None:
         """Raises UsageError if the method cannot run on this model, or was chosen for another."""
         if self.choice:

@@ -123,7 +123,7 @@ class PrunedProcessor(BaseMultiModalProcessor):
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
         """What pictures are found again by, in stores that servers with other pruners may share, too."""
-        named = {**inputs.hf_processor_mm_kwargs, "pruners": [self.served.is_adaptive, *self.served.specs]}
+        named = {**inputs.hf_processor_mm_kwargs, "pruners": self.served.identity}
         return super()._get_mm_hashes(replace(inputs, hf_processor_mm_kwargs=named))
 
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:

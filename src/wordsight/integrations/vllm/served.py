@@ -86,6 +86,14 @@ class ServedPruners:
         """The pruners themselves, None for one that prunes nothing."""
         return [servable(spec, self.width, self.is_adaptive) for spec in self.specs]
 
+    @cached_property
+    def identity(self) -> list[bool | str]:
+        """What tells the tokens that it keeps from those of servers with other pruners, or other codebooks in
+        the same places.
+        """
+        digests = [pruner.digest or "" if pruner else "" for pruner in self.pruners]
+        return [self.is_adaptive, *self.specs, *digests]
+
     def check_books(self, source: str, revision: str | None = None) -> None:
         """Raises UsageError if one of the pruners was made for another model than the one in these files."""
         self._check(Checkpoint(source, self.width, revision))
