@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from wordsight import UsageError, picture_digest, pruners
+from wordsight import DivPrune, UsageError, picture_digest, pruners
 from wordsight._utils.numbers import exact
 from wordsight._utils.progress import report_progress
 from wordsight._utils.records import checked
@@ -303,6 +303,15 @@ class Contrary(ScorePruner):
 
     def select(self, tokens):
         return tokens.take(self.score(tokens).argsort()[: self.count(tokens)])
+
+
+def test_every_keep_is_of_the_tokens_and_reads_no_book_again(tiny, prompt, book, monkeypatch):
+    methods = [CodebookPruner(codebook=book), DivPrune(tokens=3)]
+    monkeypatch.setattr(Codebook, "from_pretrained", None)
+    record = pruner_choices(tiny, prompt, methods, KEEPS)
+    budgets = [round(keep * len(prompt.visual)) for keep in KEEPS]
+    for method in record["methods"]:
+        assert [len(choice["kept"]) for choice in method["choices"]] == budgets
 
 
 def test_scores_are_in_the_record_only_if_the_choice_follows_from_them(tiny, prompt):
