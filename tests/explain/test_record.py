@@ -198,8 +198,8 @@ def test_prototypes_show_what_they_were_in_the_order_of_their_words(tiny, probed
     found = nearest_prototypes(tiny, probed, replace(plain, origins=origins))
     tiles = np.array(Image.open(io.BytesIO(b64decode(found["patches"].partition(",")[2]))))
     for i, number in enumerate(map(int, found["says"])):
-        left = SIDE * i
-        assert (tiles[:SIDE, left : left + SIDE] == origins.patches[number].numpy()).all()
+        left, top = SIDE * (i % found["columns"]), SIDE * (i // found["columns"])
+        assert (tiles[top : top + SIDE, left : left + SIDE] == origins.patches[number].numpy()).all()
         words = tiny.processor.tokenizer.batch_decode([[word] for word in origins.words[number]])
         chances = origins.word_probabilities[number].tolist()
         said = (
