@@ -81,6 +81,7 @@ bench: setup  ## run every experiment again, write the tables and the model card
 	$(BIN)/python benchmarks/beyond_codebook.py $(EVIDENCE)/beyond
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/selection_cost.py
+	$(BIN)/python benchmarks/device_operations.py
 	$(BIN)/python benchmarks/engine.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compare_speed.py
 	$(BIN)/python benchmarks/films.py

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [str(ROOT / "benchmarks"), str(ROOT / "training" / "photos")]
-MODULES = "bench coverage kinds methods oracle over_models photos pool run subjects verdict"
+MODULES = "bench coverage device_operations kinds methods oracle over_models photos pool run subjects verdict"
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,11 @@ from wordsight.models.fingerprints import Fingerprint
 from wordsight.models.load_options import LoadOptions
 from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.learned import Learned
 from wordsight.pruners.random import Random
 from wordsight.pruners.uniform import Uniform
 from wordsight.redundancy.codebook import Codebook
+from wordsight.redundancy.scorer import Scorer
 from wordsight.synthetic.scenes import render
 from wordsight.tasks.base import Example, Task
 from wordsight.tasks.digest import questions_digest
@@ -171,15 +173,22 @@ def test_another_thread_count_measures_again_on_a_cpu(tiny, tmp_path, counted, m
     assert "random" in counted
 
 
-def test_another_codebook_under_the_same_name_is_measured(tiny, tmp_path, counted):
-    def pruner(seed):
-        torch.manual_seed(seed)
-        book = Codebook(torch.randn(3, 32), {"format": 1, "model": "made-up", "fingerprint": None})
-        return CodebookPruner(codebook=book, keep=0.1)
+def by_book(fingerprint):
+    book = Codebook(torch.randn(3, 32), {"format": 1, "model": "made-up", "fingerprint": fingerprint})
+    return CodebookPruner(codebook=book, keep=0.1)
 
+
+def by_scorer(fingerprint):
+    layers = {"first": torch.randn(4, 33), "second": torch.randn(1, 5)}
+    return Learned(scorer=Scorer(layers, {"model": "made-up", "fingerprint": fingerprint}), keep=0.1)
+
+
+@pytest.mark.parametrize("pruner", [by_book, by_scorer])
+def test_another_codebook_or_scorer_under_the_same_name_is_measured(tiny, tmp_path, counted, pruner):
     for seed in (1, 2, 1):
+        torch.manual_seed(seed)
         counted.clear()
-        run(tiny, tmp_path, [pruner(seed)])
+        run(tiny, tmp_path, [pruner(tiny.fingerprint)])
     assert counted == []
     assert len(list(tmp_path.iterdir())) == 5
 

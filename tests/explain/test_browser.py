@@ -120,7 +120,8 @@ def made_up(grids=((0, 12, 12),), panels=1, word="sky", name="alpha"):
         "truth": [], "right": None, "findings": [["1 of 144 tokens gives the same answer."]] * 2,
         "notes": [], "missing": [{"label": "[CLS] attention", "why": word}],
         "codebook": {"prototypes": 9, "digest": "f00d", "nearest": [3] * count, "similarity": [0.5] * count,
-                     "says": {"3": [[word, 0.5]]}, "says_nothing": [], "patches": None, "said": {}},
+                     "says": {"3": [[word, 0.5]]}, "says_nothing": [], "patches": None, "columns": 24,
+                     "said": {}},
         "methods": methods, "agreement": [{"keep": 0.2, "kept_by": [2] + [0] * (count - 1)}],
         "words": [{"word": word, "tokens": count, "confidence": 0.5}],
     }  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from wordsight import UsageError, picture_digest, pruners
+from wordsight import DivPrune, UsageError, picture_digest, pruners
 from wordsight._utils.numbers import exact
 from wordsight._utils.progress import report_progress
 from wordsight._utils.records import checked
@@ -198,8 +198,8 @@ def test_prototypes_show_what_they_were_in_the_order_of_their_words(tiny, probed
     found = nearest_prototypes(tiny, probed, replace(plain, origins=origins))
     tiles = np.array(Image.open(io.BytesIO(b64decode(found["patches"].partition(",")[2]))))
     for i, number in enumerate(map(int, found["says"])):
-        left = SIDE * i
-        assert (tiles[:SIDE, left : left + SIDE] == origins.patches[number].numpy()).all()
+        left, top = SIDE * (i % found["columns"]), SIDE * (i // found["columns"])
+        assert (tiles[top : top + SIDE, left : left + SIDE] == origins.patches[number].numpy()).all()
         words = tiny.processor.tokenizer.batch_decode([[word] for word in origins.words[number]])
         chances = origins.word_probabilities[number].tolist()
         said = (
@@ -303,6 +303,15 @@ class Contrary(ScorePruner):
 
     def select(self, tokens):
         return tokens.take(self.score(tokens).argsort()[: self.count(tokens)])
+
+
+def test_every_keep_is_of_the_tokens_and_reads_no_book_again(tiny, prompt, book, monkeypatch):
+    methods = [CodebookPruner(codebook=book), DivPrune(tokens=3)]
+    monkeypatch.setattr(Codebook, "from_pretrained", None)
+    record = pruner_choices(tiny, prompt, methods, KEEPS)
+    budgets = [round(keep * len(prompt.visual)) for keep in KEEPS]
+    for method in record["methods"]:
+        assert [len(choice["kept"]) for choice in method["choices"]] == budgets
 
 
 def test_scores_are_in_the_record_only_if_the_choice_follows_from_them(tiny, prompt):

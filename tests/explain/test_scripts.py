@@ -455,3 +455,15 @@ def test_a_zoom_stays_within_its_panel_and_about_its_place(js):
     assert zoomed("zoom.by(100)")[2] == 8.5
     assert zoomed("zoom.by(4); zoom.reveal([.9, 0, 1, .1])") == [-3, 0, 1, 4]
     assert zoomed("zoom.by(4); zoom.by(1 / 100)") == [0, 0, 1, 1]
+
+
+def test_the_patch_of_a_prototype_is_cut_out_by_as_many_columns_as_the_record_says():
+    says = {str(number): [] for number in range(10, 22)}
+    codebook = {"nearest": [17], "says": says, "said": {}, "columns": 5}
+    own = Scripts()  # whose functions that touch a page are others
+    cut = own(
+        "(cutOut = (tiles, part) => part, make = (tag, given) => given, prototypePatch(codebook, tiles, 0))",
+        codebook=codebook,
+        tiles={"naturalWidth": 80},
+    )
+    assert cut[0]["of"][0] == [32, 16, 16, 16]  # the eighth of twelve

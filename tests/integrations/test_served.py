@@ -1,15 +1,19 @@
 """What a server keeps of pictures, and what it says before it starts; tests/serving tries vLLM itself."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig
 
 from wordsight import Codebook, LoadOptions, UsageError, pruners
 from wordsight.demo import MODEL, PICTURES
+from wordsight.errors import ModelError
 from wordsight.integrations.vllm import ARCHITECTURES, command
 from wordsight.integrations.vllm.command import ServeOptions
 from wordsight.integrations.vllm.served import (
@@ -18,14 +22,18 @@ from wordsight.integrations.vllm.served import (
     cells_of,
     choose,
     kept_count,
+    load_options,
     places_of,
+    servable,
     servable_names,
     tokens_of,
 )
+from wordsight.models import loading
 from wordsight.models.families import family
 from wordsight.models.families.base import VisionContext
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.choice import CHOICES
+from wordsight.redundancy.scorer import Scorer
 
 WIDTH = 256
 
@@ -125,6 +133,33 @@ def test_a_codebook_is_not_read_for_every_picture(monkeypatch):
     assert server.choice({"positions": "original"}) == server.choice({"keep": 0.3}) == server.choice({})
 
 
+def lay_down(kind, folder, seed):
+    """A codebook, a scorer or a file of scores in the folder, and the SPEC of a pruner that reads it."""
+    values = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(seed))
+    if kind == "codebook":
+        Codebook(values, Codebook.from_pretrained("demo").config).save_pretrained(folder)
+        return f"codebook_mmr:codebook={folder}"
+    if kind == "scorer":
+        demo = Scorer.from_pretrained("demo")
+        layers = {name: layer * (1 + seed) for name, layer in demo.layers.items()}
+        Scorer(layers, demo.config).save_pretrained(folder)
+        return f"learned:scorer={folder}"
+    folder.mkdir(exist_ok=True)
+    save_file({"0" * 64: values[0]}, folder / "scores.safetensors")
+    return f"scores:file={folder / 'scores.safetensors'}"
+
+
+@pytest.mark.parametrize("kind", ["codebook", "scorer", "scores"])
+def test_servers_are_told_apart_by_what_their_pruners_read(kind, tmp_path):
+    identities = []
+    for seed in (1, 2, 2):
+        spec = lay_down(kind, tmp_path / kind, seed)
+        servable.cache_clear()  # another process
+        identities.append(served("uniform", spec, is_adaptive=True).identity)
+    assert identities[0] != identities[1] == identities[2]
+    assert served("uniform").identity != served("uniform", is_adaptive=True).identity
+
+
 def test_two_pruners_of_one_name_are_told_apart_by_their_specs():
     both = served("divprune:keep=0.1", "divprune:keep=0.5")
     assert both.choice({"pruner": "divprune:keep=0.5"}).number == 1
@@ -186,9 +221,9 @@ def context_of(model_type, **inputs):
 def test_a_book_of_another_model_is_refused_by_the_files_of_the_model(tmp_path):
     book = Codebook.from_pretrained("demo")
     Codebook(book.prototypes, {**book.config, "fingerprint": "0" * 16}).save_pretrained(tmp_path / "other")
-    served("codebook").check_books(str(MODEL))
+    served("codebook").check_books(str(MODEL), LoadOptions())
     with pytest.raises(UsageError, match="mean nothing in another model"):
-        served(f"codebook:codebook={tmp_path / 'other'}").check_books(str(MODEL))
+        served(f"codebook:codebook={tmp_path / 'other'}").check_books(str(MODEL), LoadOptions())
 
 
 def test_every_architecture_is_a_family_with_a_picture_map():
@@ -216,9 +251,11 @@ def test_the_command_says_all_that_the_server_needs(with_vllm):
     }
     assert "--trust-request-mm-kwargs" in made
     assert "--trust-request-mm-kwargs" not in command.serve_command("demo", ["codebook"])
-    made = command.serve_command("demo", ["vispruner"], ServeOptions(adaptive=True))
+    made = command.serve_command(
+        "demo", ["vispruner"], ServeOptions(adaptive=True), arguments=["--download-dir=here"]
+    )
     settings = json.loads(made[made.index("--hf-overrides") + 1])["wordsight"]
-    assert settings == {"pruners": ["vispruner"], "adaptive": True}
+    assert settings == {"pruners": ["vispruner"], "adaptive": True, "cache_dir": "here"}
 
 
 def test_an_adaptive_server_takes_the_choice_of_its_model_alone(with_vllm, embedded, monkeypatch, tmp_path):
@@ -234,6 +271,54 @@ def test_an_adaptive_server_takes_the_choice_of_its_model_alone(with_vllm, embed
     (tmp_path / "choice.json").write_text(CHOICES.text(choice | {"fingerprint": "0123456789abcdef"}))
     with pytest.raises(UsageError, match=r"choice\.json was chosen for demo .*, this is demo \("):
         command.config_overrides("demo", ["choice.json"], ServeOptions(adaptive=True))
+
+
+@pytest.fixture
+def downloaded(tmp_path):
+    """A folder of --download-dir with the embedded model as example/demo."""
+    repository, commit = tmp_path / "weights" / "models--example--demo", "0" * 40
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(MODEL, repository / "snapshots" / commit)
+    return tmp_path / "weights"
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_files_are_looked_for_where_vllm_keeps_them(with_vllm, downloaded, monkeypatch, adaptive):
+    tokens, read_config = [], AutoConfig.from_pretrained
+
+    def read(source, *, local_files_only=False, **options):
+        """vLLM reads configs in the usual cache, or asks the hub."""
+        tokens.append(options.get("token"))
+        return read_config(source if local_files_only else MODEL, local_files_only=True, **options)
+
+    def is_out_of_reach(url, token):
+        tokens.append(token)
+        raise ConnectionError
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", read)
+    monkeypatch.setattr(loading, "get_hf_file_metadata", is_out_of_reach)
+    arguments = ["--download_dir", str(downloaded), "--hf-token=hf_secret", "--port", "8001"]
+    options = ServeOptions(adaptive=adaptive)
+    overrides = command.config_overrides("example/demo", ["codebook"], options, arguments=arguments)
+    settings = overrides["wordsight"]
+    assert settings["cache_dir"] == str(downloaded)
+    assert tokens[:2] == (["hf_secret"] * 2 if adaptive else ["hf_secret", None])  # the files alone need none
+    config = SimpleNamespace(wordsight=settings)
+    for token, given in [("hf_secret", "hf_secret"), (True, None), (None, None)]:
+        model = SimpleNamespace(hf_config=config, hf_token=token, revision="main")
+        found = load_options(model, dtype="float32")
+        assert found == LoadOptions(cache_dir=str(downloaded), revision="main", dtype="float32")
+        assert found.token == given
+
+
+def test_a_book_whose_model_is_not_where_vllm_keeps_it_is_told_where_it_belongs(downloaded):
+    files = LoadOptions(cache_dir=str(downloaded))
+    with pytest.raises(ModelError, match=f"`hf download example/other --cache-dir {downloaded}`"):
+        served("codebook").check_books("example/other", files)
+    next(downloaded.glob("*/snapshots/*/config.json")).unlink()
+    with pytest.raises(ModelError, match="one of example/demo cannot be told: not all of its files"):
+        served("codebook").check_books("example/demo", files)
 
 
 MISSING = {

@@ -121,6 +121,10 @@ def test_a_choice_runs_on_its_own_model_alone(write, tiny):
 def test_a_method_has_one_budget_of_two():
     assert DivPrune(tokens=7).with_budget(keep=0.5) == DivPrune(keep=0.5)
     assert DivPrune(keep=0.5).with_budget(tokens=7) == DivPrune(keep=0.5, tokens=7)
+    counted = DivPrune(keep=0.5)
+    assert counted.stats is not counted.with_budget(keep=0.2).stats
+    with pytest.raises(UsageError, match="keep must be a share"):
+        counted.with_budget(keep=7)
     for budget in ({}, {"keep": 0.5, "tokens": 7}):
         with pytest.raises(UsageError, match="expected keep or tokens, one of the two"):
             DivPrune(tokens=7).with_budget(**budget)

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import torch
 
-from wordsight import Pruner
+from wordsight import Pruner, ScorePruner
+from wordsight.pruners.scopes import BudgetScope
 
 NUMBER = 3
 
@@ -42,6 +43,22 @@ class Needy(Pruner):
 
 class Plain(Pruner):
     power: int = 2
+
+
+@dataclass(kw_only=True)
+class Choosing(Pruner):
+    choice: str = "best"
+
+
+@dataclass(kw_only=True)
+class Scoring(ScorePruner):
+    budget: BudgetScope = "image"
+    score: float = 0.5
+
+
+@dataclass(kw_only=True)
+class Deeper(Scoring):
+    pass
 
 
 class Stranger:
@@ -144,11 +161,14 @@ def test_a_name_of_ours_is_never_a_module(written):
         (":First", "'' is no name of a module"),
         (
             "mine:Frist",
-            r"unknown class of mine 'Frist': did you mean 'First'\? choose from First, Needy, Plain",
+            r"unknown class of mine 'Frist': did you mean 'First'\? choose from Choosing, Deeper, First, ",
         ),
         ("mine:NUMBER", "NUMBER of mine is no subclass of Pruner"),
         ("mine:Stranger", "Stranger of mine is no subclass of Pruner"),
         ("mine:Plain", "Plain of mine is no dataclass; write @dataclass"),
+        ("mine:Choosing", r"an option of Choosing of mine hides Pruner\.choice; give it another name"),
+        ("mine:Scoring", r"an option of Scoring of mine hides ScorePruner\.score"),
+        ("mine:Deeper", r"an option of Deeper of mine hides ScorePruner\.score"),
         ("mine:Needy", "Needy needs power=..."),
         ("mine:First:ofset=1", "unknown option of First 'ofset': did you mean 'offset'"),
         (

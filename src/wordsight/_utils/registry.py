@@ -151,7 +151,23 @@ def _usable(cls: Any, label: str, base: type[T]) -> type[T]:
         raise UsageError(f"{label} is no subclass of {base.__name__}; make it one")
     if "__dataclass_fields__" not in vars(cls):
         raise UsageError(f"{label} is no dataclass; write @dataclass(kw_only=True) above it")
+    if hiding := _hiding(cls, base):
+        raise UsageError(
+            f"an option of {label} hides {hiding}; give it another name, or leave out its annotation if it "
+            "is meant to"
+        )
     return cls
+
+
+def _hiding(cls: Any, base: type) -> str | None:
+    """What of a class that it extends, as a method, an option of a class hides; None if none does."""
+    parents = [parent for parent in cls.__mro__[1:] if issubclass(parent, base)]
+    for name in (field.name for field in dataclasses.fields(cls) if field.init):
+        for parent in parents:
+            inherited = parent.__dataclass_fields__.get(name)
+            if hasattr(parent, name) and not (inherited and inherited.init):
+                return f"{parent.__name__}.{name}"
+    return None
 
 
 def _kind(package: ModuleType) -> str:

@@ -44,7 +44,6 @@ from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
-from wordsight.pruners.book import BookPruner
 from wordsight.redundancy.measured_with import measured_with
 from wordsight.tasks.base import Example, Task
 from wordsight.tasks.digest import questions_digest
@@ -399,7 +398,7 @@ class TaskRun:
             "count": len(self.examples),
             "seeds": measurement.seeds,
             "max_new_tokens": answer_length(self.vlm, self.task),
-            "codebook": pruner.book.digest if isinstance(pruner, BookPruner) else None,
+            "codebook": pruner.digest if pruner else None,
             "code": _code_digest(pruner) if pruner else None,
         }
 

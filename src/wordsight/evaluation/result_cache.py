@@ -92,7 +92,7 @@ class MadeWith(MeasuredWith):
     count: Annotated[int, "of questions"]
     seeds: int
     max_new_tokens: int
-    codebook: Annotated[str | None, "a digest of the prototypes"]
+    codebook: Annotated[str | None, "a digest of the prototypes, or of what else the pruner reads from disk"]
     code: Annotated[str | None, "a digest of the file that the pruner is written in"]
 
 

@@ -16,7 +16,7 @@ from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.origins import Origins
 from wordsight.redundancy.probe import decode_ids, probe_tokens, with_embeddings
 from wordsight.reports.page import inline
-from wordsight.reports.patches import tiled
+from wordsight.reports.patches import COLUMNS, tiled
 
 WORDS = 3
 
@@ -35,9 +35,10 @@ class PrototypesRecord(TypedDict):
     says_nothing: Annotated[list[int], "the numbers of those that say nothing: as without any picture"]
     patches: Annotated[
         str | None,
-        "what they were in pictures: a PNG as a data URL with a square for each in `says`, in that order, 24 "
-        "in a row; null if the codebook keeps none",
+        "what they were in pictures: a PNG as a data URL with a square for each in `says`, in that order; "
+        "null if the codebook keeps none",
     ]
+    columns: Annotated[int, "how many of these squares are in a row"]
     said: Annotated[
         dict[str, list[list[Any]] | None],
         "the likeliest words of these alone in their pictures; null if nothing; empty without patches",
@@ -60,6 +61,7 @@ def nearest_prototypes(vlm: VLM, prompt: Prompt, book: Codebook) -> PrototypesRe
         "says": _by_number(occurring, probed.spelled, probed.probabilities),
         "says_nothing": occurring[probed.says_nothing].tolist(),
         "patches": inline(tiled(origins.patches.numpy()), "png") if origins else None,
+        "columns": COLUMNS,
         "said": _said(vlm, occurring, origins) if origins else {},
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
@@ -121,7 +121,7 @@ class _Choice:
 
     @classmethod
     def of(cls, prompt: Prompt, pruner: Pruner, keep: float | None) -> _Choice:
-        at_keep = pruner if keep is None else replace(pruner, keep=keep)
+        at_keep = pruner if keep is None else pruner.with_budget(keep=keep)
         if isinstance(at_keep, LayerPruner):
             at_keep = RecordingPruner(method=at_keep)
         return cls(keep, prompt.visual, at_keep(prompt))

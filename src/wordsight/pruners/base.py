@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -81,13 +82,15 @@ class Pruner:
         return pruner
 
     def with_budget(self, *, keep: float | None = None, tokens: int | None = None) -> Self:
-        """The same method, of the same choice, with this budget. Raises UsageError unless it is one of the
-        two.
+        """The same method, of the same choice, with this budget, by what it has read from disk already.
+        Raises UsageError unless it is one of the two.
         """
         if (keep is None) == (tokens is None):
             raise UsageError("expected keep or tokens, one of the two")
-        changed = replace(self, tokens=tokens) if keep is None else replace(self, keep=keep, tokens=None)
-        changed.choice = self.choice
+        changed = copy(self)
+        vars(changed).pop("_stats", None)
+        changed.keep, changed.tokens = (self.keep, tokens) if keep is None else (keep, None)
+        check_options(changed)
         return changed
 
     def on(self, model: Any, processor: Any) -> Attached:
@@ -161,6 +164,13 @@ class Pruner:
     def reads_question(self) -> bool:
         """Whether the choice depends on the question, so that it serves no other question."""
         return "question" in self.required_signals
+
+    @property
+    def digest(self) -> str | None:
+        """What tells the content of what it reads from disk, as a codebook, from what lay there before; None
+        if it reads nothing.
+        """
+        return None
 
     def check(self, vlm: VLM) -> None:
         """Raises UsageError if the method cannot run on this model, or was chosen for another."""

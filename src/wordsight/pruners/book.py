@@ -21,6 +21,10 @@ class BookPruner(Pruner):
         given = self.codebook
         self.book = given if isinstance(given, Codebook) else Codebook.from_pretrained(given)
 
+    @property
+    def digest(self) -> str:
+        return self.book.digest
+
     def check(self, vlm: VLM) -> None:
         super().check(vlm)
         self.book.check(vlm)

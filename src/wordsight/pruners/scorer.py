@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from wordsight._utils.artifacts import tensors_digest
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.redundancy.scorer import Scorer
@@ -20,6 +21,10 @@ class ScorerPruner(Pruner):
         super().__post_init__()
         given = self.scorer
         self.fitted = given if isinstance(given, Scorer) else Scorer.from_pretrained(given)
+
+    @property
+    def digest(self) -> str:
+        return tensors_digest(self.fitted.layers)
 
     def check(self, vlm: VLM) -> None:
         super().check(vlm)

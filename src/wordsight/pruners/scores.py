@@ -15,7 +15,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from wordsight._utils.artifacts import read_safetensors
+from wordsight._utils.artifacts import read_safetensors, tensors_digest
 from wordsight._utils.numbers import counted
 from wordsight.errors import FileError, UsageError
 from wordsight.models.picture_keys import PICTURE_SIGNALS, picture_key
@@ -47,6 +47,10 @@ class Scores(ScorePruner):
     def required_signals(self) -> frozenset[str]:  # type: ignore[override]  # a function needs none
         """The picture of each token, if scores are looked up by it."""
         return PICTURE_SIGNALS if isinstance(self.file, str) else frozenset()
+
+    @property
+    def digest(self) -> str | None:
+        return tensors_digest(self.found) if self.found else None
 
     def score(self, tokens: VisualTokens) -> Tensor:
         if not isinstance(self.file, str):

@@ -126,9 +126,9 @@ class Codebook:
         picture the model's tokens are, and MediaError if none of the pictures can be read.
         """
         self.check(vlm)
-        origins, cosine = find_origins(vlm, self.prototypes, pictures)
+        origins, cosine, read = find_origins(vlm, self.prototypes, pictures)
         patches: PatchesRecord = {
-            "pictures": len(pictures),
+            "pictures": read,
             "side": SIDE,
             "least_cosine": float(cosine.min()),
         }

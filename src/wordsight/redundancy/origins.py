@@ -72,9 +72,9 @@ class Origins:
 
 def find_origins(
     vlm: VLM, prototypes: Tensor, pictures: Sequence[Path | PictureFile]
-) -> tuple[Origins, Tensor]:
-    """The origins of prototypes (M, D) among the tokens of those pictures that can be read, and the cosine
-    (M,) with each. Every picture is encoded twice.
+) -> tuple[Origins, Tensor, int]:
+    """The origins of prototypes (M, D) among the tokens of those pictures that can be read, the cosine (M,)
+    with each, and how many pictures that are. Every picture is encoded twice.
 
     Raises ModelError if it is not known where in a picture the model's tokens are, and MediaError if none of
     the pictures can be read.
@@ -83,9 +83,11 @@ def find_origins(
     unit = normalize(prototypes.float(), dim=-1)
     cosine = torch.full((len(unit),), -torch.inf)
     place = torch.zeros(len(unit), 2, dtype=torch.long)  # number of the picture, and of the token in it
+    read = 0
     for number, image in _opened(track(pictures, "looking for the prototypes", len(pictures))):
         embeds = vlm.encode(image, QUESTION).visual.without_breaks().embeds
         best, token = (unit.to(embeds.device) @ normalize(embeds.float(), dim=-1).T).cpu().max(-1)
+        read += 1
         is_nearer = best > cosine
         cosine[is_nearer] = best[is_nearer]
         place[is_nearer] = torch.stack([torch.full_like(token, number), token], -1)[is_nearer]
@@ -101,7 +103,7 @@ def find_origins(
         rows = (place[:, 0] == number).nonzero()[:, 0]
         if len(rows):
             _fill(origins, rows, vlm, image, place[rows, 1])
-    return origins, cosine
+    return origins, cosine, read
 
 
 def _opened(pictures: Iterable[Path | PictureFile]) -> Iterator[tuple[int, Image]]:

@@ -2,7 +2,6 @@
 // what it is like, and who else keeps it.
 
 const PATCHES = 8;
-const TILES = 24; // patches of prototypes in a row, COLUMNS of reports/patches.py
 const LEAST = 0.693; // nats that any two distributions are apart, at most
 
 /** Where a token is. */
@@ -76,10 +75,10 @@ function prototypeText({ prototypes, nearest, similarity, says, says_nothing: si
 }
 
 /** What the nearest prototype was, cut out of the tiled patches of all; nothing if the codebook keeps none. */
-function prototypePatch({ nearest, says, said }, tiles, token) {
+function prototypePatch({ nearest, says, said, columns }, tiles, token) {
   if (!tiles) return [];
-  const number = nearest[token], i = Object.keys(says).indexOf(String(number)), side = tiles.naturalWidth / TILES;
-  const part = [(i % TILES) * side, Math.floor(i / TILES) * side, side, side];
+  const number = nearest[token], i = Object.keys(says).indexOf(String(number)), side = tiles.naturalWidth / columns;
+  const part = [(i % columns) * side, Math.floor(i / columns) * side, side, side];
   const words = said[number] ? wordsText(said[number]) : "nothing";
   return [make("div", { class: "origin", of: [
     cutOut(tiles, part, `prototype ${number} in a picture of the codebook`),

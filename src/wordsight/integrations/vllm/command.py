@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -53,7 +54,7 @@ def serve_command(
     _refuse_ours(arguments)
     check_environment()
     source = source_of(model)
-    overrides = config_overrides(model, specs, options)
+    overrides = config_overrides(model, specs, options, arguments=arguments)
     theirs = ["--hf-overrides", json.dumps(overrides), "--video-pruning-rate", PRUNES_FILMS]
     theirs += ["--revision", options.revision] if options.revision else []
     theirs += ["--trust-request-mm-kwargs"] if options.per_request else []
@@ -112,17 +113,22 @@ def _check_loads(package: str) -> None:
 
 
 def config_overrides(
-    model: str, specs: Sequence[str], options: ServeOptions = ServeOptions()
+    model: str,
+    specs: Sequence[str],
+    options: ServeOptions = ServeOptions(),
+    *,
+    arguments: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What vLLM is to change in the config of a model. Raises UsageError if the model or a pruner cannot be
-    served, or a codebook or a choice is another model's.
+    """What a vLLM with these arguments is to change in the config of a model. Raises UsageError if the model
+    or a pruner cannot be served, or a codebook or a choice is another model's.
     """
     from wordsight import pruners
     from wordsight.integrations.vllm.served import NAME, Checkpoint, ServedPruners, is_mrope
     from wordsight.models.families.llava import is_pixtral
     from wordsight.pruners.choice import is_choice, spec_of
 
-    config = _config(model, options.revision)
+    files = _files(options.revision, arguments)
+    config = _config(model, files)
     if config.model_type not in ARCHITECTURES or is_pixtral(config):
         raise ModelError(
             f"{model} is of type {config.model_type}; of types whose pictures vLLM can prune there are "
@@ -136,13 +142,15 @@ def config_overrides(
     refuse_duplicates("pruner", exact)
     served = ServedPruners(tuple(exact), text.hidden_size, has_gaps, has_axes, options.adaptive)
     if options.adaptive:
-        checkpoint: Any = served.encoder(model, LoadOptions(revision=options.revision))
+        checkpoint: Any = served.encoder(model, files)
     else:
-        served.check_books(source_of(model), options.revision)
-        checkpoint = Checkpoint(model, text.hidden_size, options.revision)
+        served.check_books(source_of(model), files)
+        checkpoint = Checkpoint(model, text.hidden_size, files)
     for file in filter(is_choice, specs):
         pruners.make(file).check(checkpoint)
-    settings = {"pruners": exact, "adaptive": True} if options.adaptive else {"pruners": exact}
+    settings: dict[str, Any] = {"pruners": exact}
+    settings |= {"adaptive": True} if options.adaptive else {}
+    settings |= {"cache_dir": files.cache_dir} if files.cache_dir else {}
     overrides = {"architectures": [ARCHITECTURES[config.model_type]], NAME: settings}
     if has_axes or not has_gaps:
         return overrides
@@ -151,10 +159,22 @@ def config_overrides(
     return overrides | {"text_config": {"rope_parameters": {"mrope_section": [0, width // 2, 0]}}}
 
 
-def _config(model: str, revision: str | None) -> Any:
+def _files(revision: str | None, arguments: Sequence[str]) -> LoadOptions:
+    """Where a vLLM with these arguments keeps files of the hub, and the token that it asks for them by."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--download-dir", "--download_dir", nargs="?")
+    parser.add_argument("--hf-token", "--hf_token", nargs="?")
+    found = parser.parse_known_args(arguments)[0]
+    return LoadOptions(revision=revision, cache_dir=found.download_dir, token=found.hf_token)
+
+
+def _config(model: str, files: LoadOptions) -> Any:
+    """The config of a model, which vLLM does not read in its --download-dir."""
     from transformers import AutoConfig
 
     from wordsight.models.failures import as_model_error
 
     with as_model_error(f"cannot load the config of model {model!r}"):
-        return AutoConfig.from_pretrained(source_of(model), revision=revision, trust_remote_code=False)
+        return AutoConfig.from_pretrained(
+            source_of(model), revision=files.revision, token=files.token, trust_remote_code=False
+        )

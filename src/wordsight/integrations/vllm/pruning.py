@@ -33,11 +33,11 @@ from wordsight.integrations.vllm.served import (
     choose,
     kept_count,
     line,
+    load_options,
     places_of,
     tokens_of,
 )
 from wordsight.models.families.base import VisionContext
-from wordsight.models.load_options import LoadOptions
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
@@ -102,7 +102,7 @@ class PrunedProcessor(BaseMultiModalProcessor):
         """Loaded for the first picture: vLLM's engine has a processor, too, which is given none."""
         model = self.info.ctx.model_config
         dtype: Any = str(model.dtype).removeprefix("torch.")
-        return self.served.encoder(model.model, LoadOptions(revision=model.revision, dtype=dtype))
+        return self.served.encoder(model.model, load_options(model, dtype=dtype))
 
     def picture(self, processed: Mapping[str, Any], number: int) -> tuple[Mapping[str, Any], list[int]]:
         """What the processor says of this picture, and how many tokens each of its items will have where
@@ -123,7 +123,7 @@ class PrunedProcessor(BaseMultiModalProcessor):
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
         """What pictures are found again by, in stores that servers with other pruners may share, too."""
-        named = {**inputs.hf_processor_mm_kwargs, "pruners": [self.served.is_adaptive, *self.served.specs]}
+        named = {**inputs.hf_processor_mm_kwargs, "pruners": self.served.identity}
         return super()._get_mm_hashes(replace(inputs, hf_processor_mm_kwargs=named))
 
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, Any]) -> Any:
@@ -234,7 +234,7 @@ class PrunedModel(SupportsMultiModal):
         model = vllm_config.model_config
         served = ServedPruners.of(model.hf_config)
         if not served.is_adaptive:  # one that is checks them where it encodes
-            served.check_books(model.model, model.revision)
+            served.check_books(model.model, load_options(model))
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         self.served = served
         self.is_multimodal_pruning_enabled = False  # by vLLM itself, in the classes that know it

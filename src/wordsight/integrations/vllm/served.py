@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wordsight import pruners
 from wordsight.errors import ModelError, UsageError, shown, unknown
+from wordsight.models.failures import as_model_error
 from wordsight.models.families import family
 from wordsight.models.families.base import VisionContext
 from wordsight.models.families.qwen2_vl import Qwen2VL
@@ -86,9 +87,17 @@ class ServedPruners:
         """The pruners themselves, None for one that prunes nothing."""
         return [servable(spec, self.width, self.is_adaptive) for spec in self.specs]
 
-    def check_books(self, source: str, revision: str | None = None) -> None:
+    @cached_property
+    def identity(self) -> list[bool | str]:
+        """What tells the tokens that it keeps from those of servers with other pruners, or other codebooks in
+        the same places.
+        """
+        digests = [pruner.digest or "" if pruner else "" for pruner in self.pruners]
+        return [self.is_adaptive, *self.specs, *digests]
+
+    def check_books(self, source: str, options: LoadOptions) -> None:
         """Raises UsageError if one of the pruners was made for another model than the one in these files."""
-        self._check(Checkpoint(source, self.width, revision))
+        self._check(Checkpoint(source, self.width, options))
 
     def encoder(self, source: str, options: LoadOptions) -> VLM:
         """What encodes pictures before vLLM does. Raises UsageError as `check_books`, and if a pruner reads
@@ -150,6 +159,15 @@ class ServedPruners:
                 f"{type(pruner).__name__} leaves tokens where they were, which vLLM cannot do with the "
                 "rotary embedding of this model; say positions=contiguous, which closes the gaps"
             )
+
+
+def load_options(model: Any, **options: Any) -> LoadOptions:
+    """How a model is loaded that vLLM serves by this ModelConfig. Its token may be True, for that of a login.
+    Where weights are is in our settings, as vLLM does not tell it to what prepares prompts.
+    """
+    token = model.hf_token if isinstance(model.hf_token, str) else None
+    cache_dir = getattr(model.hf_config, NAME).get("cache_dir")
+    return LoadOptions(revision=model.revision, cache_dir=cache_dir, token=token, **options)
 
 
 def _changed(pruner: Pruner, options: Mapping[str, Any]) -> Pruner:
@@ -271,16 +289,18 @@ class Checkpoint:
 
     name: str
     width: int
-    revision: str | None = None
+    options: LoadOptions
     signals: frozenset[str] = frozenset()
 
     @cached_property
     def _found(self) -> Fingerprint:
-        found = fingerprint_of_files(self.name, LoadOptions(revision=self.revision))
+        saying = f"whether the codebook is one of {self.name} cannot be told"
+        with as_model_error(saying):
+            found = fingerprint_of_files(self.name, self.options)
         if found is None:
+            place = f" --cache-dir {self.options.cache_dir}" if self.options.cache_dir else ""
             raise ModelError(
-                f"whether the codebook is one of {self.name} cannot be told: its safetensors are not here; "
-                f"`hf download {self.name}` fetches them"
+                f"{saying}: its safetensors are not here; `hf download {self.name}{place}` fetches them"
             )
         return found
 
