@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from wordsight.errors import located
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.redundancy.scorer import Scorer
@@ -23,4 +25,5 @@ class ScorerPruner(Pruner):
 
     def check(self, vlm: VLM) -> None:
         super().check(vlm)
-        self.fitted.check(vlm)
+        with located("scorer=demo, the default") if self.scorer == "demo" else nullcontext():
+            self.fitted.check(vlm)
