@@ -69,7 +69,7 @@ def verdict(calibration, monkeypatch):
     def give(pays):
         def calibrated(plan, vlm, found):
             calls.append((plan, found))
-            return replace(calibration, record=calibration.record | {"pays": pays})
+            return replace(calibration, record=calibration.record | {"pays": pays, "enough_pictures": True})
 
         monkeypatch.setattr(calibrate.CalibrationPlan, "results", calibrated)
         return calls
@@ -93,7 +93,7 @@ def test_calibrate_as_json_tells_the_record_and_writes_a_book_only_if_it_pays(ru
     assert last == (
         f"{record['prototypes']} prototypes in out\n"
         if record["pays"]
-        else "no codebook written: the best of these does not pay on this model and task\n"
+        else "no codebook written: too few pictures tested the best of these\n"
     )
 
 
@@ -123,7 +123,9 @@ def test_a_book_that_does_not_pay_is_not_written_and_leaves_the_old_one(run, fol
     run(*CALIBRATE)
     before = (folder / "out" / "config.json").read_bytes()
     verdict(pays=False)
-    assert run(*CALIBRATE)[0] == 0
+    code, _, err = run(*CALIBRATE)
+    assert code == 0
+    assert err.endswith("no codebook written: the best of these does not pay on this model and task\n")
     assert (folder / "out" / "config.json").read_bytes() == before
 
 

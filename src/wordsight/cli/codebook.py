@@ -252,8 +252,10 @@ def calibrate(
         if calibration.record["pays"]:
             calibration.book.save_pretrained(out)
             say(f"{counted(len(calibration.book.prototypes), 'prototype')} in {out}")
-        else:
+        elif calibration.record["enough_pictures"]:
             say("no codebook written: the best of these does not pay on this model and task")
+        else:
+            say("no codebook written: too few pictures tested the best of these")
         print_result(calibration.record, calibration_tables, as_json=as_json)
 
 
