@@ -78,7 +78,7 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_named(run):
     Path("photos/0.png").write_text("no picture")
     code, out, err = run(*ANALYZE, "--json")
     assert code == 0
-    assert re.match(rf"{FEW}{NOISE}skipped photos/0.png: photos/0.png is no picture", err)
+    assert re.match(rf"{FEW}{NOISE}skipped photos/0.png: no picture that can be read", err)
     record = json.loads(out)
     assert record["pictures"] == ["1.png", "2.png"]
     assert list(record["skipped"]) == ["photos/0.png"]

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -68,7 +69,7 @@ def verdict(calibration, monkeypatch):
     def give(pays):
         def calibrated(plan, vlm, found):
             calls.append((plan, found))
-            return replace(calibration, record=calibration.record | {"pays": pays})
+            return replace(calibration, record=calibration.record | {"pays": pays, "enough_pictures": True})
 
         monkeypatch.setattr(calibrate.CalibrationPlan, "results", calibrated)
         return calls
@@ -85,12 +86,27 @@ def test_calibrate_as_json_tells_the_record_and_writes_a_book_only_if_it_pays(ru
     assert sum(record["questions"].values()) == 20
     assert (folder / "out").exists() == record["pays"]
     note, last = err.splitlines(keepends=True)
-    assert note.startswith("note: 10 pictures will test the book, and none pays on fewer than 20")
+    assert note == (
+        "note: 10 pictures will test the book, and none pays on fewer than 20; more --questions are about "
+        "more pictures\n"
+    )
     assert last == (
         f"{record['prototypes']} prototypes in out\n"
         if record["pays"]
-        else "no codebook written: the best of these does not pay on this model and task\n"
+        else "no codebook written: too few pictures tested the best of these\n"
     )
+
+
+def test_who_has_asked_about_all_pictures_is_not_told_to_ask_more(run, folder):
+    rows = []
+    for seed in range(20):
+        render(seed).image.save(folder / f"{seed}.png")
+        rows.append({"image": f"{seed}.png", "question": "rows?", "answer": "cat"})
+    Path("q.json").write_text(json.dumps(rows))
+    _, _, err = run(*CALIBRATE, "--task", "q.json")
+    assert err.startswith("note: ")
+    assert "; give a task about more pictures: of those in its validation split, half test the book" in err
+    assert "--questions" not in err
 
 
 def test_a_book_that_pays_is_written(run, folder, verdict):
@@ -107,7 +123,9 @@ def test_a_book_that_does_not_pay_is_not_written_and_leaves_the_old_one(run, fol
     run(*CALIBRATE)
     before = (folder / "out" / "config.json").read_bytes()
     verdict(pays=False)
-    assert run(*CALIBRATE)[0] == 0
+    code, _, err = run(*CALIBRATE)
+    assert code == 0
+    assert err.endswith("no codebook written: the best of these does not pay on this model and task\n")
     assert (folder / "out" / "config.json").read_bytes() == before
 
 

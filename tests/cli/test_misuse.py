@@ -97,6 +97,12 @@ MISUSES = [
     ((*ASK, "--pruner", "codebook:codebook=narrow"), "codebook is for D=16 .* this model has D=32"),
     ((*COMPARE, "--pruner", "codebook:codebook=narrow"), "codebook is for D=16 .* this model has D=32"),
     (
+        (*ASK, "--pruner", "codebook"),  # whose default is the embedded model's book
+        r"error: codebook=demo, the default: codebook is for D=256 \(demo\), this model has D=32; build "
+        "one with `wordsight codebook build PICTURES --out BOOK --model ",
+    ),
+    ((*ASK, "--pruner", "learned"), "error: scorer=demo, the default: the scorer is for D=256 "),
+    (
         (*ASK, "--pruner", "codebook:codebook=corrupted"),
         r"corrupted/codebook\.safetensors is no safetensors file .*: take another copy of the codebook",
     ),

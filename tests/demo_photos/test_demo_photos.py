@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from wordsight import VLM, pruners
+from wordsight.errors import UsageError
 from wordsight.models import assembly, photos
 from wordsight.redundancy.probe import QUESTION, probe_tokens
 
@@ -34,6 +35,18 @@ def test_a_cup_is_named_with_all_tokens_and_with_a_fifth(vlm, coffee):
     assert vlm.answer(coffee, QUESTION).text == "cup"
     for name in ("divprune", "cls_topk"):
         assert vlm.answer(coffee, QUESTION, pruner=pruners.make(f"{name}:keep=0.2")).text == "cup"
+
+
+def test_a_chat_of_several_turns_answers_as_the_first_one_does(vlm, coffee):
+    for pruner in (None, pruners.make("divprune:keep=0.2")):
+        chat = vlm.chat(coffee, pruner=pruner)
+        asked = (QUESTION, "Is there a cup in the picture?", "Is there a dog in the picture?", QUESTION)
+        assert [chat.ask(question).text for question in asked] == ["cup", "yes", "no", "cup"]
+
+
+def test_the_embedded_models_codebook_is_refused_with_the_command_that_builds_one(vlm, coffee):
+    with pytest.raises(UsageError, match="codebook build PICTURES --out BOOK --model demo-photos`"):
+        vlm.answer(coffee, QUESTION, pruner=pruners.make("codebook"))
 
 
 def test_tokens_of_the_cup_say_so_and_the_table_does_not(vlm, coffee):

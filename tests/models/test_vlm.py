@@ -280,6 +280,11 @@ def test_a_language_model_is_refused_by_from_pretrained(checkpoint):
         VLM.from_pretrained(str(checkpoint))
 
 
+def test_the_repr_of_a_model_is_a_line_with_its_name_and_no_layer(tiny):
+    assert repr(tiny).startswith("VLM(name='tiny', ")
+    assert "\n" not in repr(tiny)
+
+
 def test_a_model_without_the_seam_is_refused(tiny):
     with pytest.raises(UsageError, match="text only: LlamaForCausalLM cannot take visual tokens"):
         VLM(LlamaForCausalLM(LlamaConfig(**SMALL, vocab_size=256)), tiny.processor, "text only")

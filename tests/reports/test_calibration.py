@@ -51,4 +51,5 @@ def test_the_tables_of_a_calibration_say_how_many_tokens_say_nothing():
 def test_a_calibration_on_few_pictures_is_not_to_be_believed():
     lines = printed(RECORD | {"pictures": 19, "enough_pictures": False})
     assert "What is found on 19 pictures, fewer than 20, is not to be believed." in lines
+    assert lines[-1].startswith("Too few pictures to tell whether the best codebook pays on this model")
     assert not any("believed" in line for line in printed(RECORD))

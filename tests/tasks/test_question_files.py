@@ -348,6 +348,7 @@ REFUSED = [
     ),
     ({"image": "0.png", "conversations": ["a", "b"]}, "turn 1 of field 'conversations' must be"),
     ({"question_id": 0, "image": "0.png", "text": "?"}, "'answer' is missing; so are 'answers' and 'label'"),
+    ({"image": "0.png", "answer": "cat"}, "'question' is missing; so is 'text'"),
 ]
 
 

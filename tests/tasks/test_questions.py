@@ -291,7 +291,7 @@ def test_a_split_without_a_picture_is_refused(write):
             refused.append(str(error))
     (message,) = refused
     assert "split is empty" in message
-    assert "1 are too few" in message
+    assert "1 picture fell into the other one: ten or more are enough" in message
 
 
 def test_a_task_needs_its_path():

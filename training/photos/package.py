@@ -21,6 +21,7 @@ CARD = ROOT / "packages" / "wordsight-photos" / "README.md"
 MODEL = CARD.parent / "src" / "wordsight_photos" / "model"
 RESULTS = ROOT / "benchmarks" / "results" / "photos_gates.json"
 BEGIN, END = "<!-- table: gates -->\n", "<!-- end -->"
+EXTRA = {"unseen_names": "UNSEEN", "salient_alone": "OUTLINES"}  # gates that need a folder of their own
 MOST = 50e6  # bytes
 
 
@@ -69,7 +70,7 @@ def gates_table(report: dict[str, Any]) -> str:
     lines = [
         f"**It passes {measured - len(missed)} of the {measured} gates that were measured{told}.** At most "
         f"{report['most']} photos, unknown things, collages and pairs each, {report['environment']['date']}: "
-        f"`make photo-gates RECIPE={report['model'][0]} SPLIT={report['split']} MOST={report['most']}`, "
+        f"`{gates_command(report)}` ([which folders](../../training/photos/README.md#gates)), "
         "[photos_gates.json](../../benchmarks/results/photos_gates.json).",
         "",
         f"| gate, on {report['split']} photos | reached [95 %] | blind | |",
@@ -84,6 +85,17 @@ def gates_table(report: dict[str, Any]) -> str:
         verdict = "passes" if gate["passes"] else "fails"
         lines.append(f"| {gate['says']} | {reached} | {blind} | {verdict} |")
     return "\n".join(lines) + "\n"
+
+
+def gates_command(report: dict[str, Any]) -> str:
+    """What measures the same gates again."""
+    recipe, seed = report["model"].split("-")
+    values = {gate["name"]: gate["value"] for gate in report["gates"]}
+    folders = ["PHOTOS", *(folder for name, folder in EXTRA.items() if values.get(name) is not None)]
+    return (
+        f"make photo-gates RECIPE={recipe} SEED={seed} SPLIT={report['split']} MOST={report['most']} "
+        + " ".join(f"{folder}=folder" for folder in folders)
+    )
 
 
 if __name__ == "__main__":

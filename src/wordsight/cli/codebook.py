@@ -223,11 +223,18 @@ def calibrate(
     plan = CalibrationPlan(
         task=validation, questions=questions, clustering=clustering, cache=cache_folder(out)
     )
-    _, testing = plan.halves
-    if (count := len({example.picture_id for example in testing})) < FEWEST_PICTURES:
+    choosing, testing = ({example.picture_id for example in half} for half in plan.halves)
+    if (count := len(testing)) < FEWEST_PICTURES:
+        asked = len(choosing) + count
+        has_more = len({example.picture_id for example in validation.first(None, asked + 1)}) > asked
+        remedy = (
+            "more --questions are about more pictures"
+            if has_more
+            else "give a task about more pictures: of those in its validation split, half test the book"
+        )
         say(
             f"note: {counted(count, 'picture')} will test the book, and none pays on fewer than "
-            f"{FEWEST_PICTURES}; more --questions are about more pictures"
+            f"{FEWEST_PICTURES}; {remedy}"
         )
     say_replaced(out)
     with cache_beside(out):
@@ -245,8 +252,10 @@ def calibrate(
         if calibration.record["pays"]:
             calibration.book.save_pretrained(out)
             say(f"{counted(len(calibration.book.prototypes), 'prototype')} in {out}")
-        else:
+        elif calibration.record["enough_pictures"]:
             say("no codebook written: the best of these does not pay on this model and task")
+        else:
+            say("no codebook written: too few pictures tested the best of these")
         print_result(calibration.record, calibration_tables, as_json=as_json)
 
 

@@ -431,7 +431,7 @@ def progress_bars() -> Iterator[None]:
 def say_skipped(reasons: dict[str, str]) -> None:
     """A line on stderr for every picture that could not be read."""
     for name, reason in reasons.items():
-        say(f"skipped {name}: {reason}")
+        say(f"skipped {name}: {reason.removeprefix(f'{name} is ')}")
 
 
 def say(text: str) -> None:

@@ -58,7 +58,11 @@ def compare(
     limit: Questions = None,
     pictures: QuestionPictures = None,
     reference: Annotated[
-        str | None, typer.Option(help="compare with this pruner at the same keep; random by default")
+        str | None,
+        typer.Option(
+            help="the one of the pruners that others are compared with at the same keep; random by default, "
+            "if it is among them"
+        ),
     ] = None,
     timing: Annotated[
         int | None, typer.Option(help="measure times too, in so many rounds: 7 or more are good", min=6)

@@ -92,13 +92,13 @@ class VLM:
     for answers. domain tells pictures that it knows from others, if its folder has a domain.json.
     """
 
-    model: PreTrainedModel
-    processor: ProcessorMixin
+    model: PreTrainedModel = field(repr=False)
+    processor: ProcessorMixin = field(repr=False)
     name: str
     pass_tokens: int = 4096
     options: LoadOptions = field(default_factory=LoadOptions)
     pass_bytes: int = 4 * GIB
-    family: Family = field(init=False)
+    family: Family = field(init=False, repr=False)
     domain: Domain | None = field(default=None, init=False, repr=False)
     _is_loaded: bool = field(default=False, init=False, repr=False)
     _is_told: bool = field(default=False, init=False, repr=False)

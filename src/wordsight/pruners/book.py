@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from wordsight.errors import located
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.redundancy.codebook import Codebook
@@ -27,4 +29,5 @@ class BookPruner(Pruner):
 
     def check(self, vlm: VLM) -> None:
         super().check(vlm)
-        self.book.check(vlm)
+        with located("codebook=demo, the default") if self.codebook == "demo" else nullcontext():
+            self.book.check(vlm)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from wordsight._utils.artifacts import tensors_digest
+from wordsight.errors import located
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.redundancy.scorer import Scorer
@@ -28,4 +30,5 @@ class ScorerPruner(Pruner):
 
     def check(self, vlm: VLM) -> None:
         super().check(vlm)
-        self.fitted.check(vlm)
+        with located("scorer=demo, the default") if self.scorer == "demo" else nullcontext():
+            self.fitted.check(vlm)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,11 +73,7 @@ class Codebook:
 
     def similarity(self, embeds: Tensor) -> Tensor:
         """(N, M) float32 cosine of every token (N, D) with every prototype."""
-        if embeds.shape[-1] != self.prototypes.shape[-1]:
-            raise UsageError(
-                f"codebook is for D={self.prototypes.shape[-1]} ({self.config['model']}), this model has "
-                f"D={embeds.shape[-1]}; build one with `wordsight codebook build`"
-            )
+        self._check_width(embeds, "build one with `wordsight codebook build`")
         unit = torch.nn.functional.normalize
         return unit(embeds.float(), dim=-1) @ unit(self.prototypes.float().to(embeds.device), dim=-1).T
 
@@ -144,10 +141,19 @@ class Codebook:
         """Raises UsageError if the book was built for other visual tokens; imported books only know their
         width. If only the rest of the model is another, as after tuning, that is a note.
         """
-        self.similarity(vlm.pad_embedding[None])
+        model = shlex.quote(vlm.name)
+        remedy = f"build one with `wordsight codebook build PICTURES --out BOOK --model {model}`"
+        self._check_width(vlm.pad_embedding, remedy)
         if self.config["fingerprint"] is not None:
-            made = ("codebook was built", "prototypes", "build one with `wordsight codebook build`")
-            check_made_for(vlm, self.config, *made)
+            check_made_for(vlm, self.config, "codebook was built", "prototypes", remedy)
+
+    def _check_width(self, embeds: Tensor, remedy: str) -> None:
+        """Raises UsageError if these (..., D) are of another width than the prototypes."""
+        if (width := embeds.shape[-1]) != self.prototypes.shape[-1]:
+            raise UsageError(
+                f"codebook is for D={self.prototypes.shape[-1]} ({self.config['model']}), this model has "
+                f"D={width}; {remedy}"
+            )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write codebook.safetensors and config.json into the folder, both or neither.

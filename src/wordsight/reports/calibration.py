@@ -28,11 +28,12 @@ def calibration_tables(record: CalibrationRecord) -> list[RenderableType]:
         ],
         () if record["enough_pictures"] else (too_few(record["pictures"]),),
     )
-    verdict = "pays" if record["pays"] else "does not pay"
+    return [terminal(tried), terminal(tested), silence_sentence(record["silence"]), _verdict(record)]
+
+
+def _verdict(record: CalibrationRecord) -> str:
     shares = ", ".join(f"{keep:.0%}" for keep in record["keeps"])
-    return [
-        terminal(tried),
-        terminal(tested),
-        silence_sentence(record["silence"]),
-        f"The best codebook {verdict} on this model and task, mean over {shares} of tokens.",
-    ]
+    place = f"on this model and task, mean over {shares} of tokens"
+    if not record["enough_pictures"]:
+        return f"Too few pictures to tell whether the best codebook pays {place}."
+    return f"The best codebook {'pays' if record['pays'] else 'does not pay'} {place}."

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from wordsight._utils.notes import listen_to_notes
+from wordsight._utils.numbers import counted
 from wordsight.errors import MediaError, UsageError, shown, unknown
 from wordsight.media.formats import has_video_suffix
 from wordsight.media.images import URL, local_path
@@ -85,7 +86,7 @@ class Questions(Task):
         if not self._lines:
             raise UsageError(
                 f"{self.path}: its {self.split} split is empty; a hash of their paths splits pictures in "
-                f"half, and {len(splits)} are too few: ten or more are enough"
+                f"half, and {counted(len(splits), 'picture')} fell into the other one: ten or more are enough"
             )
 
     @property
@@ -234,8 +235,8 @@ def _fields(given: Fields) -> Fields:
     needed = ("conversations",) if "conversations" in found else ("question", "answer")
     if missing := [name for name in needed if name not in found]:
         names = NAMES[missing[0]]
-        others = f"; so are {' and '.join(map(repr, names[1:]))}" if len(names) > 1 else ""
-        raise UsageError(f"field {missing[0]!r} is missing{others}")
+        others = f"; so {'are' if len(names) > 2 else 'is'} {' and '.join(map(repr, names[1:]))}"
+        raise UsageError(f"field {missing[0]!r} is missing{others if len(names) > 1 else ''}")
     if ("image" in found) == ("video" in found):
         raise UsageError("expected field 'image' or field 'video', one of the two")
     return found

@@ -96,3 +96,17 @@ def test_the_card_says_what_passes_fails_and_was_not_measured(recipe):
     assert fails == "| how many >= .95 | 0.900 [0.800, 0.950] | 0.100 | fails |"
     assert one == "| one | 0.900 [one picture] |  | passes |"
     assert unmeasured == "| unseen >= .60 | not measured | | |"
+
+
+def test_the_card_names_every_folder_that_its_gates_were_measured_with(recipe):
+    gates = [{"name": "unseen_names", "value": 0.4}, {"name": "salient_alone", "value": None}]
+    report = {"model": "e-1", "split": "test", "most": 60, "gates": gates}
+    command = "make photo-gates RECIPE=e SEED=1 SPLIT=test MOST=60 PHOTOS=folder"
+    assert recipe.package.gates_command(report) == f"{command} UNSEEN=folder"
+    gates[1]["value"] = 0.4
+    assert recipe.package.gates_command(report) == f"{command} UNSEEN=folder OUTLINES=folder"
+
+
+def test_the_card_that_ships_says_what_its_results_say(recipe):
+    report = json.loads(recipe.package.RESULTS.read_text())["e-0-test"]
+    assert recipe.package.gates_table(report) in recipe.package.CARD.read_text()
