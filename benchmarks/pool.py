@@ -138,6 +138,7 @@ def pool(
         "criteria": against(shown, [f"criterion: {name}" for name in CRITERIA], "criterion: none"),
         "pruners": against(shown, _pruners(shown), "pruner: random"),
         "kinds": kinds(models),
+        "by keep": by_keep(beside),
     }, verdict
 
 
@@ -252,6 +253,19 @@ def accuracies(models: dict[str, Model]) -> str:
     heads = [*of, *(f"mean of {name}" for name, own in recipes.items() if len(own) > 1)]
     body = [[name, *(_mean([each.get(name) for each in own]) for own in columns)] for name in names]
     return markdown(["method", *heads], body)
+
+
+def by_keep(models: dict[str, Model]) -> str:
+    """Every method of the main part, of each model at each keep, the best first."""
+    rows = []
+    for name, model in models.items():
+        known = accuracy(model)
+        methods = [method for method in known if ": " not in method and scores_of(model, method) is not None]
+        for method in sorted(methods, key=known.__getitem__, reverse=True):
+            there = [model["scores"].get(f"{method} | {keep}") for keep in KEEPS]
+            by = [f"{scores.mean():.3f}" if scores is not None else "" for scores in there]
+            rows.append([name, method, *by, f"{known[method]:.3f}"])
+    return markdown(["model", "method", *(f"{keep:.0%}" for keep in KEEPS), "mean"], rows)
 
 
 def _mean(values: list[float | None]) -> str:

@@ -44,8 +44,10 @@ def test_a_chat_of_several_turns_answers_as_the_first_one_does(vlm, coffee):
         assert [chat.ask(question).text for question in asked] == ["cup", "yes", "no", "cup"]
 
 
-def test_the_embedded_models_codebook_is_refused_with_the_command_that_builds_one(vlm, coffee):
-    with pytest.raises(UsageError, match="codebook build PICTURES --out BOOK --model demo-photos`"):
+def test_it_has_a_codebook_of_its_own_which_keeps_the_cup(vlm, coffee):
+    own = pruners.make("codebook:codebook=demo-photos,keep=0.1")
+    assert vlm.answer(coffee, QUESTION, pruner=own).text == "cup"
+    with pytest.raises(UsageError, match=r"codebook=demo, the default: .*; codebook=demo-photos is its own"):
         vlm.answer(coffee, QUESTION, pruner=pruners.make("codebook"))
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
@@ -19,6 +20,7 @@ from wordsight.models import assembly, photos
 from wordsight.models.fingerprints import fingerprint_of_files, fingerprint_of_model
 from wordsight.models.loading import embedding_width
 from wordsight.models.vlm import VLM
+from wordsight.redundancy.codebook import Codebook, own_book
 from wordsight.redundancy.criteria import CRITERIA
 
 
@@ -190,3 +192,17 @@ def test_its_evidence_calibrates_a_codebook(wordsight, monkeypatch):
     record = wordsight(f"codebook calibrate {options}")
     assert record["environment"]["model"] == "demo-photos"
     assert set(record["testing"]) >= {"all visual tokens", "random tokens", record["chosen"]}
+
+
+def test_a_codebook_comes_with_it_where_there_is_one(site):
+    assert own_book("demo-photos") is None
+    tokens = VLM.from_pretrained("demo-photos").pad_embedding[None]
+    made = replace(Codebook.from_pretrained("demo"), prototypes=tokens + 1, origins=None)
+    made.save_pretrained(photos.codebook())
+    assert own_book("demo-photos") == "demo-photos"
+    assert Codebook.from_pretrained("demo-photos").prototypes.shape == tokens.shape
+
+
+@pytest.mark.parametrize(("model", "own"), [("demo", "demo"), ("someone/model", None)])
+def test_other_models_have_their_own_or_none(model, own):
+    assert own_book(model) == own

@@ -50,7 +50,7 @@ app = typer.Typer(
     help="Build, calibrate, import, push, compact and inspect codebooks of redundant prototypes."
 )
 
-Book = Annotated[str, typer.Argument(help="a folder, user/name on the hub, or demo")]
+Book = Annotated[str, typer.Argument(help="a folder, user/name on the hub, demo or demo-photos")]
 Threshold = Annotated[
     str | None, typer.Option(help="another threshold than the criterion's: a value, or q0.5 for a quantile")
 ]

@@ -39,7 +39,8 @@ Pruners = Annotated[
 ]
 Keeps = Annotated[list[str] | None, typer.Option("--keep", help=f"{SHARE}; 0.1, 0.2 and 0.5 by default")]
 Book = Annotated[
-    str | None, typer.Option(help="a folder; by default the embedded model's own, and none for other models")
+    str | None,
+    typer.Option(help="a folder; by default that of demo or demo-photos itself, none for others"),
 ]
 
 
@@ -93,8 +94,9 @@ def request_factory(
 ) -> partial[ExplainRequest]:
     """What makes a request of names and a question, with all else as these options say."""
     from wordsight.explain.record import KEEPS, ExplainRequest
+    from wordsight.redundancy.codebook import own_book
 
-    book = codebook or ("demo" if model == "demo" else None)
+    book = codebook or own_book(model)
     return partial(
         ExplainRequest,
         pruners=None if pruner is None else _pruners(pruner, book),

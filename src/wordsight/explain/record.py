@@ -104,7 +104,7 @@ class ExplainRequest:
     names     of its pictures or videos.
     question  what is answered, and what the last token of the prompt attends to.
     pruners   at each of `keeps`; None are some that can run on the model, the best of the evidence first.
-    book      a folder, or "demo": for the redundancy of tokens.
+    book      a folder, "demo" or "demo-photos": for the redundancy of tokens.
     truth     the answers that are right, to say of every answer whether it is.
     """
 

@@ -56,6 +56,12 @@ def pictures() -> Path:
     return _folder("wordsight_photos") / "pictures"
 
 
+def codebook() -> Path:
+    """The folder of the codebook that comes with it. Raises ModelError if a distribution is missing."""
+    parts, _ = _sources()
+    return parts.with_name("codebook")
+
+
 def cache_folder() -> Path:
     """Where this user's programs keep what can be made again, as torch and huggingface_hub have it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wordsight"

@@ -13,7 +13,7 @@ from wordsight.redundancy.codebook import Codebook
 
 @dataclass(kw_only=True)
 class BookPruner(Pruner):
-    """A method with a codebook: a folder, "demo" for the embedded model's, or a Codebook."""
+    """A method with a codebook: a folder, "demo" or "demo-photos" for that model's own, or a Codebook."""
 
     codebook: str | Codebook = "demo"
     book: Codebook = field(init=False, repr=False, compare=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from wordsight._utils.notes import note
 from wordsight.algorithms.selection import BLOCK, greedy_dominating_set
 from wordsight.errors import FileError, ModelNote, UsageError
 from wordsight.media.picture_files import PictureFile
+from wordsight.models import photos
 from wordsight.models.fingerprints import differing
 from wordsight.redundancy.codebook_card import CARD, check_license, model_card
 from wordsight.redundancy.codebook_config import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 FILES = ("codebook.safetensors", "config.json")
 ROUNDING = 1e-12  # of a cosine in double precision
 SHORTEST = 1e-12  # length of a vector that has a direction, as torch.nn.functional.normalize sees it
+BUILT_IN_BOOKS: dict[str, Callable[[], Path]] = {"demo": lambda: demo.CODEBOOK, photos.NAME: photos.codebook}
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class Codebook:
         """
         model = shlex.quote(vlm.name)
         remedy = f"build one with `wordsight codebook build PICTURES --out BOOK --model {model}`"
+        if own := own_book(vlm.name):
+            remedy = f"codebook={own} is its own"
         self._check_width(vlm.pad_embedding, remedy)
         if self.config["fingerprint"] is not None:
             check_made_for(vlm, self.config, "codebook was built", "prototypes", remedy)
@@ -190,8 +194,9 @@ class Codebook:
     @classmethod
     def from_pretrained(cls, folder: str | Path, revision: str | None = None) -> Codebook:
         """Load a book from a folder, or from the hub: "user/name", if there is no such folder, or
-        "hf://user/name@revision"; "demo" is the embedded model's. Where the hub cannot be reached, what is in
-        its cache counts. Raises FileError if there is no book, it is damaged or cannot be had.
+        "hf://user/name@revision"; "demo" and "demo-photos" are those of these models. Where the hub cannot be
+        reached, what is in its cache counts. Raises FileError if there is no book, it is damaged or cannot be
+        had.
         """
         root = book_folder(folder, revision)
         if os.path.isfile(root):  # which knows no names that are too long
@@ -202,7 +207,7 @@ class Codebook:
         if missing := [name for name in FILES if not os.path.isfile(root / name)]:
             raise FileError(
                 f"no codebook in {folder}: {missing[0]} is missing; expected a folder that `wordsight "
-                "codebook build` or `import` wrote, user/name of one on the hub, or demo"
+                "codebook build` or `import` wrote, user/name of one on the hub, demo or demo-photos"
             )
         config = CONFIGS.read(root / FILES[1])
         tensors = read_tensors(root / FILES[0], CONFIGS)
@@ -252,10 +257,19 @@ def check_made_for(vlm: VLM, config: Mapping[str, Any], made: str, content: str,
         )
 
 
+def own_book(model: str) -> str | None:
+    """What a model's own book is called, if it comes with one: as the model is. Raises ModelError if what
+    they come with is missing.
+    """
+    return model if model in BUILT_IN_BOOKS and BUILT_IN_BOOKS[model]().is_dir() else None
+
+
 def book_folder(name: str | Path, revision: str | None = None) -> Path:
-    """The folder of a book; "demo" is the embedded one, and one on the hub lies in its cache."""
-    if name == "demo":
-        return demo.CODEBOOK
+    """The folder of a book; "demo" and "demo-photos" are those of these models, and one on the hub lies in
+    its cache.
+    """
+    if isinstance(name, str) and name in BUILT_IN_BOOKS:
+        return BUILT_IN_BOOKS[name]()
     if repository := on_hub(name, revision):
         return download(*repository, FILES)
     return Path(name)
