@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,10 @@ from wordsight.evaluation.results import Row, check_results
 from wordsight.models import photos
 from wordsight.models.showcase import Showcase, showcase
 from wordsight.models.vlm import VLM
+from wordsight.pruners.base import Pruner
+from wordsight.pruners.book import BookPruner
 from wordsight.redundancy import probe
+from wordsight.redundancy.codebook import own_book
 from wordsight.reports import drawing
 from wordsight.reports.formats import terminal
 from wordsight.reports.tables import Table, comparison
@@ -125,16 +128,25 @@ def _answers(vlm: VLM, shown: Showcase) -> list[DemoAnswers]:
 def _said(vlm: VLM, shown: Showcase, name: str, question: str) -> list[DemoAnswer]:
     """The answer with all tokens and, if that is right, those with the tokens that each pruner keeps."""
     said: list[DemoAnswer] = []
-    for pruner in (UNPRUNED, *shown.pruners):
-        keep, method = 1.0, None
-        if pruner != UNPRUNED:
-            keep, method = SHOWN, pruners.make(f"{pruner}:keep={SHOWN}")
+    for pruner, method in {UNPRUNED: None, **_methods(shown)}.items():
+        keep = SHOWN if method else 1.0
         text = vlm.answer(shown.folder / name, question, pruner=method).text
         right = score("exact", text, (shown.questions[name][question],), {}) == 1
         said.append({"pruner": pruner, "keep": keep, "said": text, "right": right})
         if not said[0]["right"]:
             break
     return said
+
+
+def _methods(shown: Showcase) -> dict[str, Pruner]:
+    """The pruners that leave tokens out, by name, with the model's own codebook if it comes with one."""
+    made = {name: pruners.make(f"{name}:keep={SHOWN}") for name in shown.pruners}
+    book = own_book(shown.model)
+    return {
+        name: replace(each, codebook=book) if isinstance(each, BookPruner) else each
+        for name, each in made.items()
+        if book or not isinstance(each, BookPruner)
+    }
 
 
 def _answer_table(answers: list[DemoAnswers]) -> Table:
@@ -189,7 +201,7 @@ def _drawn(vlm: VLM, shown: Showcase) -> Image.Image:
     """The first picture, what its tokens say, and those that each pruner keeps, side by side."""
     with Image.open(shown.folder / next(iter(shown.questions))) as file:
         image = file.convert("RGB")
-    methods = {name: pruners.make(f"{name}:keep={SHOWN}") for name in shown.pruners}
+    methods = _methods(shown)
     signals = frozenset().union(*(method.required_signals for method in methods.values()))
     prompt = vlm.encode(image, probe.QUESTION, signals=signals)
     large = drawing.enlarged(image, drawing.boxes(image, prompt.visual))
