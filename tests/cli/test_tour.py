@@ -42,7 +42,8 @@ def test_the_record_of_the_tour_has_its_type_and_names_what_was_written(tmp_path
     assert [step.split()[0] for step in steps] == ["asking", "reading", "comparing"]
 
 
-def test_the_tour_shows_photos_where_their_model_is_installed(tmp_path, monkeypatch, embedded):
+@pytest.mark.parametrize(("book", "shown"), [("demo", ["codebook", "divprune"]), (None, ["divprune"])])
+def test_the_tour_shows_photos_where_their_model_is_installed(book, shown, tmp_path, monkeypatch, embedded):
     asked = []
 
     def load(name="demo"):
@@ -52,11 +53,17 @@ def test_the_tour_shows_photos_where_their_model_is_installed(tmp_path, monkeypa
     monkeypatch.setattr(tour, "COMPARED", 1)
     monkeypatch.setattr(tour.photos, "is_installed", lambda: True)
     monkeypatch.setattr(tour.photos, "pictures", lambda: PHOTOS)
+    monkeypatch.setattr(tour, "own_book", {"demo-photos": book}.get)
+    asked_right = {"coffee.png": {"what is it?": embedded.answer(PHOTOS / "coffee.png", "what is it?").text}}
+    monkeypatch.setattr(tour.photos, "QUESTIONS", {**tour.photos.QUESTIONS, **asked_right})
     monkeypatch.setattr(tour.VLM, "from_pretrained", load)
     record = tour.tour(tmp_path, notify=lambda step: None).record
     assert asked == ["demo", "demo-photos"]
     assert record["model"] == "demo-photos"
     assert {row["picture"] for row in record["answers"]} == {path.name for path in PHOTOS.glob("*.png")}
+    for row in record["answers"]:
+        if row["answers"][0]["right"]:
+            assert [each["pruner"] for each in row["answers"]] == ["none", *shown]
     assert record["rows"][0]["model"] == "demo"
 
 
