@@ -140,13 +140,14 @@ def _said(vlm: VLM, shown: Showcase, name: str, question: str) -> list[DemoAnswe
 
 def _methods(shown: Showcase) -> dict[str, Pruner]:
     """The pruners that leave tokens out, by name, with the model's own codebook if it comes with one."""
-    made = {name: pruners.make(f"{name}:keep={SHOWN}") for name in shown.pruners}
-    book = own_book(shown.model)
-    return {
-        name: replace(each, codebook=book) if isinstance(each, BookPruner) else each
-        for name, each in made.items()
-        if book or not isinstance(each, BookPruner)
-    }
+    book, methods = own_book(shown.model), dict[str, Pruner]()
+    for name in shown.pruners:
+        method = pruners.make(f"{name}:keep={SHOWN}")
+        if not isinstance(method, BookPruner):
+            methods[name] = method
+        elif book:
+            methods[name] = replace(method, codebook=book)
+    return methods
 
 
 def _answer_table(answers: list[DemoAnswers]) -> Table:
