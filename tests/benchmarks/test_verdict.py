@@ -144,7 +144,7 @@ def test_nothing_is_concluded_from_a_model_beside(benchmarks, judged):
     tables, verdict = benchmarks.pool.pool(models, settings, {"large-0": large})
     without, alone = benchmarks.pool.pool(models, settings, {})
     changed = {mark for mark, table in tables.items() if table != without[mark]}
-    assert changed == {"accuracy", "models", "criteria"}
+    assert changed == {"accuracy", "models", "criteria", "by keep"}
     assert verdict["differences"] == alone["differences"]
 
 
