@@ -140,7 +140,7 @@ photo-run-%: photo-features
 	$(MAKE) train-photos RECIPE=$(firstword $(subst -, ,$*)) SEED=$(lastword $(subst -, ,$*))
 
 photo-features: .venv/photos
-	cd training/photos && ../../$(BIN)/python features.py $(abspath $(PHOTOS))
+	cd training/photos && ../../$(BIN)/python wheels.py && ../../$(BIN)/python features.py $(abspath $(PHOTOS))
 
 photo-gates: .venv/photos  ## measure a model of photos by its gates, on the validation split: MOST=60 for a look
 	cd training/photos && ../../$(BIN)/python evaluate.py $(abspath $(PHOTOS)) --model $(RECIPE)-$(SEED) \

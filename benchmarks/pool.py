@@ -28,7 +28,8 @@ RESULTS = HERE / "results"
 PAGES = [HERE.parent / "docs" / name for name in ("findings.md", "findings_appendix.md")]
 SETTINGS = {path.stem: json.loads(path.read_text()) for path in sorted((HERE / "verdicts").glob("*.json"))}
 PAYS = ("book", "control")
-BESIDE = ("control", "random", "divprune", "all visual tokens")  # a book, model by model
+BESIDE = [("book", name) for name in ("control", "random", "divprune", "all visual tokens")]  # model by model
+BESIDE += [("clustered", name) for name in ("clustered control", "random", "divprune", "all visual tokens")]
 Model = dict[str, Any]  # the record of a model, with its "scores"
 Rows = Sequence[Sequence[str]]
 
@@ -274,11 +275,11 @@ def _mean(values: list[float | None]) -> str:
 
 
 def by_model(models: dict[str, Model]) -> str:
-    """How silent every model's tokens are, what its book gains over other methods, and how well silent
+    """How silent every model's tokens are, what its books gain over other methods, and how well silent
     tokens, if there are any, and the half that says least are told.
     """
     books = ("book", "clustered", "control", "scorer", "[CLS] attention")
-    gains = [f"book - {name} [95 %, pictures]" for name in BESIDE]
+    gains = [f"{method} - {other} [95 %, pictures]" for method, other in BESIDE]
     head = ["model", "silent tokens", "chosen", *gains, *(f"AUROC, {name}" for name in books)]
     body = []
     for name, model in models.items():
@@ -286,7 +287,7 @@ def by_model(models: dict[str, Model]) -> str:
             continue
         told = model["main"]["auroc"].values()
         row = [name, f"{silence(model):.1%}", "; ".join(model["chosen"].values())]
-        row += [_difference(model, ("book", other)) for other in BESIDE]
+        row += [_difference(model, methods) for methods in BESIDE]
         body.append(
             [*row, *(", ".join(f"{each[book]:.3f}" for each in told if book in each) for book in books)]
         )

@@ -128,6 +128,7 @@ def test_the_tables_are_written_between_their_marks(benchmarks, judged):
     assert "STALE" not in tables
     assert "| (whole) book - control |" in tables
     assert "| (silent - whole) book - control |" in tables
+    assert "| clustered - clustered control [95 %, pictures] |" in tables
     verdict = json.loads((judged / "results" / "verdict_scenes.json").read_text())
     # Both models of the recipe are the same one here, whose differences are as they are.
     one, other = verdict["differences"]["(whole) book - control"]["by_model"]

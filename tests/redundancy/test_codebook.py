@@ -274,6 +274,15 @@ def test_a_model_with_another_fingerprint_is_refused_by_both_names(tiny):
         wide("f00d").check(tiny)
 
 
+@pytest.mark.parametrize(
+    ("made_for", "remedy"), [("another", "codebook=demo is its own"), ("demo", "build one")]
+)
+def test_a_model_is_told_of_its_own_book_unless_that_is_what_does_not_fit(tiny, made_for, remedy):
+    book = replace(wide("f00d"), config={**wide("f00d").config, "model": made_for})
+    with pytest.raises(UsageError, match=f"mean nothing in another model; {remedy}"):
+        book.check(replace(tiny, name="demo"))
+
+
 def test_a_book_of_the_model_is_accepted(tiny):
     wide(tiny.fingerprint).check(tiny)
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from wordsight import Pruner, ScorePruner
+from wordsight.pruners.book import BookPruner
 from wordsight.pruners.scopes import BudgetScope
 
 NUMBER = 3
@@ -59,6 +60,11 @@ class Scoring(ScorePruner):
 @dataclass(kw_only=True)
 class Deeper(Scoring):
     pass
+
+
+@dataclass(kw_only=True)
+class Reading(BookPruner):
+    book: str = "mine"
 
 
 class Stranger:
@@ -168,6 +174,7 @@ def test_a_name_of_ours_is_never_a_module(written):
         ("mine:Plain", "Plain of mine is no dataclass; write @dataclass"),
         ("mine:Choosing", r"an option of Choosing of mine hides Pruner\.choice; give it another name"),
         ("mine:Scoring", r"an option of Scoring of mine hides ScorePruner\.score"),
+        ("mine:Reading", r"an option of Reading of mine hides BookPruner\.book"),
         ("mine:Deeper", r"an option of Deeper of mine hides ScorePruner\.score"),
         ("mine:Needy", "Needy needs power=..."),
         ("mine:First:ofset=1", "unknown option of First 'ofset': did you mean 'offset'"),

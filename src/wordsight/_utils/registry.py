@@ -165,7 +165,7 @@ def _hiding(cls: Any, base: type) -> str | None:
     for name in (field.name for field in dataclasses.fields(cls) if field.init):
         for parent in parents:
             inherited = parent.__dataclass_fields__.get(name)
-            if hasattr(parent, name) and not (inherited and inherited.init):
+            if not inherited.init if inherited else hasattr(parent, name):
                 return f"{parent.__name__}.{name}"
     return None
 

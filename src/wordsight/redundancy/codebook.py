@@ -145,7 +145,7 @@ class Codebook:
         """
         model = shlex.quote(vlm.name)
         remedy = f"build one with `wordsight codebook build PICTURES --out BOOK --model {model}`"
-        if own := own_book(vlm.name):
+        if self.config["model"] != vlm.name and (own := own_book(vlm.name)):
             remedy = f"codebook={own} is its own"
         self._check_width(vlm.pad_embedding, remedy)
         if self.config["fingerprint"] is not None:
@@ -258,8 +258,8 @@ def check_made_for(vlm: VLM, config: Mapping[str, Any], made: str, content: str,
 
 
 def own_book(model: str) -> str | None:
-    """What a model's own book is called, if it comes with one: as the model is. Raises ModelError if what
-    they come with is missing.
+    """What a model's own book is called, if it comes with one: as the model is. Raises ModelError if the
+    distributions are missing that bring both.
     """
     return model if model in BUILT_IN_BOOKS and BUILT_IN_BOOKS[model]().is_dir() else None
 

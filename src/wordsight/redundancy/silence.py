@@ -2,8 +2,8 @@
 
 A codebook keeps tokens that say nothing, to recognize such tokens elsewhere: a model that has none gives it
 nothing to recognize. LIKELY is a guess: no codebook pays on three models with 0, 0.1 and 3 %
-(docs/findings_appendix.md); demo-photos has 58 %, and whether one pays on it is not measured; nothing in
-between was seen.
+(docs/findings_appendix.md); demo-photos has 58 %, and one pays on it (docs/findings.md); nothing in between
+was seen.
 """
 
 from __future__ import annotations
