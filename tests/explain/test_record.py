@@ -271,7 +271,10 @@ def test_answers_are_those_of_the_model(name, deep, picture, book):
     method = pruners.make(name.replace("BOOK", book))
     if isinstance(method, CodebookPruner):
         method = replace(
-            method, codebook=Codebook(Codebook.from_pretrained(book).prototypes, {"fingerprint": None})
+            method,
+            codebook=Codebook(
+                Codebook.from_pretrained(book).prototypes, {"model": "tiny", "fingerprint": None}
+            ),
         )
     found = pruner_choices(
         deep, deep.encode(picture, QUESTION, signals=method.required_signals), [method], KEEPS
