@@ -105,7 +105,7 @@ class Counted(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> Counted:
-        made: Counted = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: Counted = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]  # torch has no type of it
             cls, held.shape, strides=held.stride(), dtype=held.dtype, device=DEVICE
         )
         made.held = held

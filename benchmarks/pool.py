@@ -261,7 +261,7 @@ def by_keep(models: dict[str, Model]) -> str:
     rows = []
     for name, model in models.items():
         known = accuracy(model)
-        methods = [method for method in known if ": " not in method and scores_of(model, method) is not None]
+        methods = [method for method in known if ": " not in method]
         for method in sorted(methods, key=known.__getitem__, reverse=True):
             there = [model["scores"].get(f"{method} | {keep}") for keep in KEEPS]
             by = [f"{scores.mean():.3f}" if scores is not None else "" for scores in there]
