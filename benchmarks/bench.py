@@ -64,7 +64,7 @@ class FirstWords(PreparedTask):
 
     def _answers(self, prompts: list[Prompt]) -> list[str]:
         best = self.vlm.logits(prompts).argmax(-1)
-        decoded: list[str] = self.vlm.processor.tokenizer.batch_decode(best[:, None])
+        decoded: list[str] = self.vlm.processor.tokenizer.batch_decode(best[:, None].tolist())
         return [text.strip() for text in decoded]
 
 

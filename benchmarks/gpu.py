@@ -9,7 +9,7 @@ a quantization is not installed, that is written down instead of a figure. A run
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +53,9 @@ def main(
         Path | None, typer.Option(help="by default benchmarks/results/gpu.json, of a CPU build/gpu.json")
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="a section; again for more of them")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="of the section families alone; rows of others stay")
+    ] = None,
 ) -> None:
     """Measure all of it, or some sections, and write each section's figures when it is done."""
     out = out or ROOT / ("build" if device == "cpu" else "benchmarks/results") / "gpu.json"
@@ -62,7 +65,7 @@ def main(
         sections: dict[str, Callable[[], Any]] = {
             "times": lambda: list(times(device)),
             "selection": lambda: list(selection(device)),
-            "families": lambda: list(families(folder, device)),
+            "families": lambda: list(families(folder, device, family or names())),
             "quantization": lambda: list(quantized(folder / "small", device)),
             "spread": lambda: spread(folder / "small", device),
             "out_of_memory": lambda: out_of_memory(folder / "small", device),
@@ -73,6 +76,8 @@ def main(
         for section in only or sections:
             found = sections[section]()
             record = json.loads(out.read_text()) if out.exists() else {}
+            if section == "families" and family:
+                found += [row for row in record.get(section, ()) if row.get("family") not in family]
             record |= {section: found, "tolerance": TOLERANCE, "environment": machine()}
             record["device"] = torch.cuda.get_device_name() if device == "cuda" else device
             record["command"] = f"make gpu DEVICE={device}"
@@ -128,9 +133,9 @@ def _cell(spread: list[float]) -> str:
     return f"{middle} [{low}, {high}]"
 
 
-def families(folder: Path, device: str) -> Iterator[dict[str, Any]]:
-    """Logits of every family's tiny checkpoint, whole and pruned, against those of the CPU in float32."""
-    for name in names():
+def families(folder: Path, device: str, chosen: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Logits of families' tiny checkpoints, whole and pruned, against those of the CPU in float32."""
+    for name in chosen:
         try:
             write_checkpoint(name, folder / name)
         except (ImportError, AttributeError) as error:

@@ -23,7 +23,7 @@ def assemble(checkpoint: Path, folder: Path, tuned: Annotated[Path | None, typer
     """
     seeing = tower(tower_weights()).state_dict()
     if tuned is not None:
-        seeing = torch.load(tuned, weights_only=True)["tower"]
+        seeing = torch.load(tuned, weights_only=True, map_location="cpu")["tower"]
     with TemporaryDirectory() as parts:
         write_parts(checkpoint, Path(parts), quantized(seeing))
         assembly.assemble(Path(parts), language_file(), folder, {"checkpoint": checkpoint.name})

@@ -7,7 +7,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
+from PIL import Image
 from torch import Tensor
 
 from color import color_of
@@ -114,15 +118,23 @@ def _write_shard(encoder: Encoder, shard: Sequence[View], photos: Sequence[Photo
 def _encoded(
     encoder: Encoder, shard: Sequence[View], photos: Sequence[Photo]
 ) -> Iterator[tuple[np.ndarray, list[list[float]], list[str | None]]]:
-    for start in range(0, len(shard), BATCH):
-        images = [render(view, photos) for view in shard[start : start + BATCH]]
-        tokens, maps = encoder(torch.stack([pixels(image) for image in images]))
-        if maps is None:
-            yield tokens.half().numpy(), [], []
-            continue
-        salient = F.adaptive_avg_pool2d(maps, GRID).flatten(1)  # (B, 64)
-        colors = [color_of(image, one.numpy()) for image, one in zip(images, maps, strict=True)]
-        yield tokens.half().numpy(), [[round(s, 4) for s in row] for row in salient.tolist()], colors
+    with ThreadPoolExecutor() as pool:  # pictures are made while the tower reads others
+        drawn = pool.map(partial(_drawn, photos=photos), shard)
+        while batch := list(islice(drawn, BATCH)):
+            tokens, maps = encoder(torch.stack([values for _, values in batch]))
+            if maps is None:
+                yield tokens.half().numpy(), [], []
+                continue
+            salient = F.adaptive_avg_pool2d(maps, GRID).flatten(1)  # (B, 64)
+            images = [image for image, _ in batch]
+            colors = [color_of(image, one.numpy()) for image, one in zip(images, maps, strict=True)]
+            yield tokens.half().numpy(), [[round(s, 4) for s in row] for row in salient.tolist()], colors
+
+
+def _drawn(view: View, photos: Sequence[Photo]) -> tuple[Image.Image, Tensor]:
+    """The picture of a view, and what the tower reads of it."""
+    image = render(view, photos)
+    return image, pixels(image)
 
 
 def _read(views: list[View], folder: Path, plain: Path) -> Features:
