@@ -160,6 +160,16 @@ def test_servers_are_told_apart_by_what_their_pruners_read(kind, tmp_path):
     assert served("uniform").identity != served("uniform", is_adaptive=True).identity
 
 
+def test_servers_are_told_apart_by_the_rule_of_a_book_that_prunes_as_published(tmp_path):
+    book, identities = Codebook.from_pretrained("demo"), []
+    for rule in ("single_softmax", "double_softmax"):
+        pruning = {"rule": rule, "keep": 0.1}
+        Codebook(book.prototypes, {**book.config, "pruning": pruning}).save_pretrained(tmp_path / "book")
+        servable.cache_clear()  # another process
+        identities.append(served(f"codebook@published:codebook={tmp_path / 'book'}").identity)
+    assert identities[0] != identities[1]
+
+
 def test_two_pruners_of_one_name_are_told_apart_by_their_specs():
     both = served("divprune:keep=0.1", "divprune:keep=0.5")
     assert both.choice({"pruner": "divprune:keep=0.5"}).number == 1

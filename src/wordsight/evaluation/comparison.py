@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -399,7 +397,7 @@ class TaskRun:
             "seeds": measurement.seeds,
             "max_new_tokens": answer_length(self.vlm, self.task),
             "codebook": pruner.digest if pruner else None,
-            "code": _code_digest(pruner) if pruner else None,
+            "code": pruner.code_digest if pruner else None,
         }
 
     def _scored(self, measured: Measured) -> RunResult:
@@ -486,15 +484,6 @@ def _answered(entry: Entry) -> Answered:
         "texts": entry.result.answers,
         "scores": entry.result.answer_scores,
     }
-
-
-def _code_digest(pruner: Pruner) -> str | None:
-    """Of the file that the method is written in, None if there is none, as in a notebook."""
-    try:
-        file = inspect.getsourcefile(type(pruner))
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else None
-    except (OSError, TypeError):
-        return None
 
 
 def results_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -171,6 +173,15 @@ class Pruner:
         if it reads nothing.
         """
         return None
+
+    @property
+    def code_digest(self) -> str | None:
+        """Of the file that the method is written in, None if there is none, as in a notebook."""
+        try:
+            file = inspect.getsourcefile(type(self))
+            return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else None
+        except (OSError, TypeError):
+            return None
 
     def check(self, vlm: VLM) -> None:
         """Raises UsageError if the method cannot run on this model, or was chosen for another."""

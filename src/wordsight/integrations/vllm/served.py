@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wordsight import pruners
+from wordsight._utils import registry
 from wordsight.errors import ModelError, UsageError, shown, unknown
 from wordsight.models.failures import as_model_error
 from wordsight.models.families import family
@@ -89,11 +90,13 @@ class ServedPruners:
 
     @cached_property
     def identity(self) -> list[bool | str]:
-        """What tells the tokens that it keeps from those of servers with other pruners, or other codebooks in
-        the same places.
+        """What tells the tokens that it keeps from those of servers with other pruners, or other codebooks,
+        rules to prune by or code in the same places.
         """
-        digests = [pruner.digest or "" if pruner else "" for pruner in self.pruners]
-        return [self.is_adaptive, *self.specs, *digests]
+        found: list[bool | str] = [self.is_adaptive, *self.specs]
+        for pruner in filter(None, self.pruners):
+            found += [registry.spec(pruner), pruner.digest or "", pruner.code_digest or ""]
+        return found
 
     def check_books(self, source: str, options: LoadOptions) -> None:
         """Raises UsageError if one of the pruners was made for another model than the one in these files."""
