@@ -127,7 +127,7 @@ train-seeds: setup  ## train the models that the embedded one is compared with, 
 	cd training && for run in $(TRAINED); do \
 		../$(BIN)/python language.py --recipe $${run%/*} --seed $${run#*/} $(TRAINING) && \
 		../$(BIN)/python export.py --recipe $${run%/*} --seed $${run#*/} \
-			--target ../$(SEEDS)/$$(echo $$run | sed 's,whole/,seed,; s,/,-,') || exit 1; \
+			--target ../$(SEEDS)/$$(echo $$run | sed 's,/,-,') || exit 1; \
 	done
 
 train-photos: .venv/photos  ## train a model of photos, or go on: make train-photos PHOTOS=folder RECIPE=b SEED=0
