@@ -72,6 +72,8 @@ def main(
         }
         if unknown := set(only or ()) - sections.keys():
             raise typer.BadParameter(f"expected sections of {', '.join(sections)}, got {unknown.pop()}")
+        if strange := set(family or ()) - set(names()):
+            raise typer.BadParameter(f"expected families of {', '.join(names())}, got {strange.pop()}")
         write_checkpoint("llava", folder / "small")
         for section in only or sections:
             found = sections[section]()
