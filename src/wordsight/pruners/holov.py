@@ -8,14 +8,16 @@ scaled to the size of its attention, and so hardly changes what the attention al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from wordsight._utils.options import Count, NotNegative
-from wordsight.algorithms.selection import cosine, split_budget, top_indices
+from wordsight.algorithms.selection import directions, split_budget, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, Pruner
 from wordsight.pruners.scopes import BudgetScope
@@ -38,21 +40,27 @@ class HoloV(Pruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         attention = tokens.signals["cls_attention"].float()
-        runs = torch.arange(len(tokens), device=attention.device).tensor_split(min(self.crops, len(tokens)))
-        worth = torch.stack([self._worth(tokens.embeds[run], attention[run]) for run in runs])
-        counts = _counts(worth, [len(run) for run in runs], self.count(tokens))
-        pairs = zip(runs, counts, strict=True)
-        return tokens.take(torch.cat([run[top_indices(attention[run], count)] for run, count in pairs]))
+        runs = torch.arange(len(tokens)).tensor_split(min(self.crops, len(tokens)))
+        worth = self._worth(tokens.embeds, attention, runs)
+        # From here on there are many small steps, run by run: on the CPU.
+        counts = _counts(worth.cpu(), [len(run) for run in runs], self.count(tokens))
+        paid, pairs = attention.cpu(), zip(runs, counts, strict=True)
+        kept = torch.cat([run[top_indices(paid[run], count)] for run, count in pairs])
+        return tokens.take(kept.to(attention.device))
 
-    def _worth(self, embeds: Tensor, attention: Tensor) -> Tensor:
-        """The mean score of a run."""
-        if len(embeds) == 1:
-            return attention.mean()
-        alike = cosine(embeds).fill_diagonal_(0)
-        mean = alike.sum(1, keepdim=True) / (len(embeds) - 1)
-        variance = (alike - mean).square().sum(1) / (len(embeds) - 1)  # with the zeros, as there
-        paid = attention * SCALE
-        return (paid + self.variety * variance * paid.mean() / (variance.mean() + NOTHING)).mean()
+    def _worth(self, embeds: Tensor, attention: Tensor, runs: Sequence[Tensor]) -> Tensor:
+        """(R,) the mean score of every run, all runs at once, of L tokens where shorter ones end in zeros."""
+        index = pad_sequence([*runs], batch_first=True, padding_value=-1).to(attention.device)  # (R, L)
+        there = (index >= 0).float()
+        size = there.sum(1)
+        others = (size - 1).clamp(min=1)[:, None]
+        unit = directions(embeds)[index] * there[..., None]  # (R, L, D)
+        alike = unit @ unit.mT * (1 - torch.eye(index.shape[1], device=index.device))
+        off = (alike - (alike.sum(2) / others)[..., None]) * there[:, None]
+        variance = (off.square().sum(2) / others).sum(1) / size  # with the zeros, as there
+        paid = (attention[index] * there).sum(1) / size
+        varied = SCALE * paid * (1 + self.variety * variance / (variance + NOTHING))
+        return torch.where(size == 1, paid, varied)
 
 
 def _counts(worth: Tensor, sizes: list[int], budget: int) -> list[int]:
