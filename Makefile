@@ -22,7 +22,7 @@ LMMS := PYTHONPATH=$(CURDIR)/tests/serving/torchvision_fix $(CURDIR)/.venv/lmms/
 OLDEST := .venv/oldest/transformers-5.19.0.dist-info
 
 .PHONY: demo test test-photos test-ray test-serving test-extras photos torture browser picture check bench load families gpu \
-	findings test-lmms docs dist setup train-towers train-demo train-seeds train-photos train-photo-recipes photo-features photo-gates \
+	findings test-lmms docs dist setup train-towers train-demo train-seeds scene-caches train-photos train-photo-recipes photo-features photo-gates \
 	package-photos photos-findings clean paper paper-dry
 .DEFAULT_GOAL := demo
 
@@ -123,12 +123,14 @@ train-demo: setup  ## train the embedded model again, or go on; training/README.
 	cd training && ../$(BIN)/python language.py --seed 1 $(TRAINING) && \
 		../$(BIN)/python export.py --seed 1 --target ../src/wordsight/demo/model
 
-train-seeds: setup  ## train the models that the embedded one is compared with, or go on: two other seeds, two other recipes
-	cd training && for run in $(TRAINED); do \
-		../$(BIN)/python language.py --recipe $${run%/*} --seed $${run#*/} $(TRAINING) && \
-		../$(BIN)/python export.py --recipe $${run%/*} --seed $${run#*/} \
-			--target ../$(SEEDS)/$$(echo $$run | sed 's,/,-,') || exit 1; \
-	done
+train-seeds: $(addprefix scene-run-,$(subst /,-,$(TRAINED)))  ## train what the embedded model is compared with; with -j 8 at once
+
+scene-run-%: scene-caches
+	cd training && run='$*' && ../$(BIN)/python language.py --recipe $${run%-*} --seed $${run#*-} $(TRAINING) && \
+		../$(BIN)/python export.py --recipe $${run%-*} --seed $${run#*-} --target ../$(SEEDS)/$*
+
+scene-caches: setup
+	cd training && ../$(BIN)/python caches.py $(sort $(notdir $(TRAINED)))
 
 train-photos: .venv/photos  ## train a model of photos, or go on: make train-photos PHOTOS=folder RECIPE=b SEED=0
 	@test -d "$(PHOTOS)" || { echo "PHOTOS=$(PHOTOS) is no folder; give one that is laid out like Caltech-101"; exit 2; }

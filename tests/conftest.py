@@ -246,6 +246,7 @@ def training():
         patch.setattr(import_module("model"), "words", lambda: ["animal", "cat", "garden", "what"])
         names = (
             "ahead",
+            "caches",
             "model",
             "muon",
             "schedule",
