@@ -3,6 +3,7 @@ BIN := .venv/bin
 EVIDENCE := build/evidence
 SEEDS := benchmarks/models
 TRAINING ?= # more options of training/language.py, such as --minutes 60
+CACHES ?= # --scenes and --clips, if TRAINING has them
 TRAINED ?= pruned/1 silent/1 whole/0 whole/2 pruned/0 pruned/2 silent/0 silent/2
 SCENES := whole-1 silent-1 whole-0 silent-0 whole-2 silent-2
 RECIPE ?= b
@@ -130,7 +131,7 @@ scene-run-%: scene-caches
 		../$(BIN)/python export.py --recipe $${run%-*} --seed $${run#*-} --target ../$(SEEDS)/$*
 
 scene-caches: setup
-	cd training && ../$(BIN)/python caches.py $(sort $(notdir $(TRAINED)))
+	cd training && ../$(BIN)/python caches.py $(sort $(notdir $(TRAINED))) $(CACHES)
 
 train-photos: .venv/photos  ## train a model of photos, or go on: make train-photos PHOTOS=folder RECIPE=b SEED=0
 	@test -d "$(PHOTOS)" || { echo "PHOTOS=$(PHOTOS) is no folder; give one that is laid out like Caltech-101"; exit 2; }

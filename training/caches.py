@@ -4,6 +4,7 @@ them. Training does so by itself; before several trainings at once it is done on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -31,8 +32,9 @@ def cache(
 
 
 def _at_once(parts: list[Callable[[], None]]) -> None:
-    """Each in a process of its own. Raises what one of them raised."""
-    with ProcessPoolExecutor(len(parts), get_context("spawn")) as pool:
+    """Each in a process, as many as half of the cores. Raises what one of them raised."""
+    workers = min(len(parts), max(1, (os.cpu_count() or 1) // 2))
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         for done in [pool.submit(part) for part in parts]:
             done.result()
 
