@@ -15,14 +15,14 @@ import typer
 
 from batches import Pictures, cached_corners
 from language import start
-from pictures import cache_clips, cache_easy_vqa, cache_scenes, scene_facts
+from pictures import CLIPS, SCENES, cache_clips, cache_easy_vqa, cache_scenes, scene_facts
 from small import SPANS
 
 
 def cache(
     seeds: Annotated[list[int], typer.Argument(help="of towers")],
-    scenes: int = 24_000,
-    clips: int = 5_000,
+    scenes: int = SCENES,
+    clips: int = CLIPS,
 ) -> None:
     """Render pictures, find the small ones in them, and run every seed's tower over all of them."""
     cache_scenes(scenes)

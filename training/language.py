@@ -22,7 +22,7 @@ from ahead import Ahead
 from batches import Pictures, Recipe
 from model import WIDTH, build_model, optimizers, sines
 from packing import IGNORED, TOKENIZER, Packed, hidden_states, in_turns, pack
-from pictures import BUILD
+from pictures import BUILD, CLIPS, SCENES
 from recipes import RECIPES
 from schedule import DEVICE, Schedule, digest, load
 from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES
@@ -76,8 +76,8 @@ def train(  # noqa: PLR0913  # options of a command
     recipe: Annotated[Name, typer.Option(help="see recipes.py")] = "whole",
     seed: int = 0,
     minutes: Annotated[float, typer.Option(help="of processor time, for the whole schedule")] = 110.0,
-    scenes: int = 24_000,
-    clips: int = 5_000,
+    scenes: int = SCENES,
+    clips: int = CLIPS,
     steps: Annotated[
         int | None, typer.Option(min=1, help="of the whole schedule, in place of minutes")
     ] = None,

@@ -31,6 +31,7 @@ from wordsight.synthetic.scenes import (
 
 BUILD = Path(__file__).parent / "build"
 CHUNK = 500
+SCENES, CLIPS = 24_000, 5_000  # that are trained on
 
 
 def cache_scenes(count: int) -> tuple[Array, Array, Array, Array]:

@@ -14,7 +14,7 @@ import typer
 from torch import Tensor, nn
 
 from model import FEATURE_LAYER, VISION_WIDTH, build_model, optimizers
-from pictures import BUILD, cache_easy_vqa, cache_scenes
+from pictures import BUILD, SCENES, cache_easy_vqa, cache_scenes
 from schedule import DEVICE, Schedule
 from wordsight.synthetic.scenes import CLASSES, GRID, OBJECT_CLASSES, SPLITS, Array, render
 
@@ -35,7 +35,7 @@ class Heads(nn.Module):
 def train(
     seed: int = 0,
     minutes: Annotated[float, typer.Option(help="of processor time, for the whole schedule")] = 48.0,
-    scenes: Annotated[int, typer.Option(help="how many training scenes to render")] = 24_000,
+    scenes: Annotated[int, typer.Option(help="how many training scenes to render")] = SCENES,
 ) -> None:
     """Train the tower, going on from its last checkpoint if there is one."""
     torch.manual_seed(seed)

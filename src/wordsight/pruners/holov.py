@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from wordsight._utils.options import Count, NotNegative
-from wordsight.algorithms.selection import directions, split_budget, top_indices
+from wordsight.algorithms.selection import directions, loops_on_cpu, split_budget, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, Pruner
 from wordsight.pruners.scopes import BudgetScope
@@ -40,13 +40,9 @@ class HoloV(Pruner):
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         attention = tokens.signals["cls_attention"].float()
-        runs = torch.arange(len(tokens)).tensor_split(min(self.crops, len(tokens)))
-        worth = self._worth(tokens.embeds, attention, runs)
-        # From here on there are many small steps, run by run: on the CPU.
-        counts = _counts(worth.cpu(), [len(run) for run in runs], self.count(tokens))
-        paid, pairs = attention.cpu(), zip(runs, counts, strict=True)
-        kept = torch.cat([run[top_indices(paid[run], count)] for run, count in pairs])
-        return tokens.take(kept.to(attention.device))
+        runs = torch.arange(len(tokens), device="cpu").tensor_split(min(self.crops, len(tokens)))
+        worth, sizes = self._worth(tokens.embeds, attention, runs), [len(run) for run in runs]
+        return tokens.take(_chosen(worth, attention, sizes, self.count(tokens)))
 
     def _worth(self, embeds: Tensor, attention: Tensor, runs: Sequence[Tensor]) -> Tensor:
         """(R,) the mean score of every run, all runs at once, of L tokens where shorter ones end in zeros."""
@@ -61,6 +57,14 @@ class HoloV(Pruner):
         paid = (attention[index] * there).sum(1) / size
         varied = SCALE * paid * (1 + self.variety * variance / (variance + NOTHING))
         return torch.where(size == 1, paid, varied)
+
+
+@loops_on_cpu
+def _chosen(worth: Tensor, attention: Tensor, sizes: list[int], budget: int) -> Tensor:
+    """Of runs of these sizes the tokens that get most attention (N,), as many as each is worth (R,)."""
+    runs = torch.split(torch.arange(len(attention)), sizes)
+    pairs = zip(runs, _counts(worth, sizes, budget), strict=True)
+    return torch.cat([run[top_indices(attention[run], count)] for run, count in pairs])
 
 
 def _counts(worth: Tensor, sizes: list[int], budget: int) -> list[int]:
