@@ -31,7 +31,7 @@ def test_the_share_is_that_of_the_divergences_below_the_floor():
 
 
 @pytest.mark.parametrize(("silent", "likely"), [(0, False), (24, False), (25, True), (100, True)])
-def test_a_codebook_is_likely_to_pay_from_a_quarter_on(silent, likely):
+def test_a_codebook_is_likely_to_beat_random_tokens_from_a_quarter_on(silent, likely):
     found = share_silent(torch.tensor([0.0] * silent + [0.3] * (100 - silent)), 20)
     assert found["codebook_likely"] is likely
 
@@ -60,9 +60,9 @@ def test_of_many_tokens_the_same_ones_are_drawn_again(tiny, photos):
 def test_the_sentence_says_the_share_and_what_it_foretells():
     record = {"share": 0.594, "tokens": 1280, "pictures": 20, "codebook_likely": True}
     assert silence_sentence(record) == (
-        "59% of 1280 tokens of 20 pictures say nothing: a codebook is likely to pay."
+        "59% of 1280 tokens of 20 pictures say nothing: a codebook is likely to beat random tokens."
     )
     few = silence_sentence(record | {"pictures": 1, "codebook_likely": False})
     assert few.endswith(
-        "unlikely to pay. What is found on one picture, fewer than 20, is not to be believed."
+        "unlikely to beat random tokens. What is found on one picture, fewer than 20, is not to be believed."
     )

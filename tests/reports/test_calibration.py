@@ -44,7 +44,7 @@ def test_the_tables_of_a_calibration_end_with_its_verdict(pays, verdict):
 
 
 def test_the_tables_of_a_calibration_say_how_many_tokens_say_nothing():
-    line = "4% of 1440 tokens of 30 pictures say nothing: a codebook is unlikely to pay."
+    line = "4% of 1440 tokens of 30 pictures say nothing: a codebook is unlikely to beat random tokens."
     assert printed(RECORD)[-2] == line
 
 

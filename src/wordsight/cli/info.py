@@ -30,7 +30,7 @@ def info(
         Path | None,
         typer.Option(
             help="a folder of pictures like yours: ask tokens of them how many say nothing, and so "
-            "whether a codebook is likely to pay"
+            "whether a codebook is likely to beat random tokens"
         ),
     ] = None,
     limit: Annotated[

@@ -1,9 +1,8 @@
-"""Silence: what share of a model's visual tokens say nothing, and whether a codebook is likely to pay then.
+"""Silence: what share of a model's visual tokens say nothing, and what a codebook is likely to do then.
 
 A codebook keeps tokens that say nothing, to recognize such tokens elsewhere: a model that has none gives it
-nothing to recognize. LIKELY is a guess: no codebook pays on three models with 0, 0.1 and 3 %
-(docs/findings_appendix.md); demo-photos has 58 %, and one pays on it (docs/findings.md); nothing in between
-was seen.
+nothing to recognize. Nothing was seen between 3 and 52 %, so that LIKELY is a guess (docs/silence.md): it is
+about random tokens, not about a book of random tokens, which does most of what a codebook does.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from wordsight.media.images import load_picture
 from wordsight.models.vlm import VLM
 from wordsight.redundancy.probe import QUESTION, probe_tokens, says_nothing
 
-LIKELY = 0.25  # the share from which a codebook is likely to pay
+LIKELY = 0.25  # the share from which a codebook is likely to beat random tokens
 SAMPLE = 64  # tokens asked of a picture, which may have thousands
 SEED = 0
 
@@ -34,7 +33,7 @@ class SilenceRecord(TypedDict):
     share: Annotated[float, "of the tokens that say nothing"]
     tokens: Annotated[int, "that were asked"]
     pictures: Annotated[int, "that they are of"]
-    codebook_likely: Annotated[bool, f"whether a codebook is likely to pay: the share is {LIKELY} or more"]
+    codebook_likely: Annotated[bool, f"to beat random tokens: the share is {LIKELY} or more"]
 
 
 def share_silent(blind_divergence: Tensor, pictures: int) -> SilenceRecord:

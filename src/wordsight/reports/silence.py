@@ -9,9 +9,9 @@ from wordsight.reports.tables import too_few
 
 
 def silence_sentence(record: SilenceRecord) -> str:
-    """How many tokens say nothing, and whether a codebook is likely to pay."""
+    """How many tokens say nothing, and what that foretells of a codebook."""
     asked = f"{counted(record['tokens'], 'token')} of {counted(record['pictures'], 'picture')}"
     likely = "likely" if record["codebook_likely"] else "unlikely"
-    sentence = f"{record['share']:.0%} of {asked} say nothing: a codebook is {likely} to pay."
+    sentence = f"{record['share']:.0%} of {asked} say nothing: a codebook is {likely} to beat random tokens."
     few = record["pictures"] < FEWEST_PICTURES
     return f"{sentence} {too_few(record['pictures'])}" if few else sentence
