@@ -131,6 +131,7 @@ def pool(
         "accuracy": {name: accuracy(model) for name, model in shown.items()},
         "differences": differences,
         "predictors": predicted,
+        "not planned, not corrected": not_planned(models, settings),
         "environments": [model["environment"] for model in shown.values()],
     }
     return {
@@ -172,6 +173,18 @@ def compared(models: dict[str, Model], comparison: Comparison, level: float) -> 
         others = _gaps(models, comparison.minus, comparison.methods)
         found = [gap - other for gap, other in zip(found, others, strict=False)]
     return pooled(np.array(found), _asked(models, found), level) if found else None
+
+
+def not_planned(models: dict[str, Model], settings: dict[str, Any]) -> dict[str, Pooled]:
+    """What books are above their controls at 95 %: on the models of every recipe, and on all together."""
+    named = dict.fromkeys(name.rpartition("-")[0] for name in settings["models"])
+    chosen = {f"({recipe})": [*_gaps(models, recipe, PAYS)] for recipe in named}
+    chosen["all models"] = [gap for gaps in chosen.values() for gap in gaps]
+    return {
+        f"{name} {' - '.join(PAYS)}": pooled(np.array(gaps), _asked(models, gaps), 0.95)
+        for name, gaps in chosen.items()
+        if gaps
+    }
 
 
 def _gaps(models: dict[str, Model], recipe: str, methods: Sequence[str]) -> Iterator[Scores]:
