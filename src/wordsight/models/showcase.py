@@ -23,7 +23,7 @@ class Showcase:
 
 
 def showcase(model: str) -> Showcase:
-    """Photos for demo-photos, on which its codebook pays; rendered scenes for any other model."""
+    """Photos for demo-photos, with whose codebook it comes; rendered scenes for any other model."""
     if model == photos.NAME:
         return Showcase(model, photos.pictures(), photos.QUESTIONS, ("codebook", "divprune"))
     return Showcase(model, demo.PICTURES, demo.QUESTIONS, ("divprune", "codebook"))
