@@ -33,7 +33,7 @@ class SilenceRecord(TypedDict):
     share: Annotated[float, "of the tokens that say nothing"]
     tokens: Annotated[int, "that were asked"]
     pictures: Annotated[int, "that they are of"]
-    codebook_likely: Annotated[bool, f"to beat random tokens: the share is {LIKELY} or more"]
+    codebook_likely: Annotated[bool, f"a book will likely beat random tokens: the share is {LIKELY} or more"]
 
 
 def share_silent(blind_divergence: Tensor, pictures: int) -> SilenceRecord:
