@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -365,10 +366,10 @@ def book_sizes(models: list[Model]) -> str:
     """Books of several sizes from few and many pictures on validation, minus their controls."""
     body = []
     for model in models:
-        for label in [label for label in accuracy(model) if label.endswith(": book") and "size " in label]:
-            tokens, _, pictures = label.removeprefix("size ").removesuffix(": book").partition(" of ")
-            control = label.replace(": book", ": control")
-            body.append([f"{tokens} tokens of {pictures} pictures", _minus(model, label, control)])
+        labels = [label for label in accuracy(model) if label.startswith("size ")]
+        for tokens, pictures in sorted({tuple(map(int, re.findall(r"\d+", label))) for label in labels}):
+            book, control = (f"size {tokens} of {pictures}: {name}" for name in PAYS)
+            body.append([f"{tokens} tokens of {pictures} pictures", _minus(model, book, control)])
     return markdown(["book", "accuracy, minus control [95 %]"], body)
 
 
