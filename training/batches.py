@@ -88,7 +88,9 @@ class Pool:
 class Pictures:
     """Tower features of all training pictures, and what is true of each; small ones by their size."""
 
-    def __init__(self, model: LlavaForConditionalGeneration, scenes: int, clips: int) -> None:
+    def __init__(
+        self, model: LlavaForConditionalGeneration, scenes: int, clips: int, *, small: bool = True
+    ) -> None:
         images, *grids = cache_scenes(scenes)
         facts = scene_facts(scenes)
         easy_images, _ = cache_easy_vqa()
@@ -96,7 +98,7 @@ class Pictures:
         flat = [np.asarray(grid).reshape(scenes, VISUAL, *grid.shape[3:]) for grid in grids]
         self.scenes = Pool(cached_features(model, f"scenes_{scenes}", images), *flat, facts)
         self.small = []
-        for span in SPANS:
+        for span in SPANS if small else ():
             squares = Squares(cached_corners(facts, span), images, span)
             features = cached_features(model, f"squares_{span}_{scenes}", squares)
             self.small.append(small_pool(features, squares, [np.asarray(grid) for grid in grids], facts))

@@ -17,7 +17,6 @@ import typer
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-import wordsight.demo
 from ahead import Ahead
 from batches import Pictures, Recipe
 from model import WIDTH, build_model, optimizers, sines
@@ -28,11 +27,10 @@ from schedule import DEVICE, Schedule, digest, load
 from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES
 
 Name = Literal["whole", "pruned", "silent", "warmed"]
-SHIPPED = {
-    1: Path(wordsight.demo.__file__).parent / "model"
-}  # seed and checkpoint; other seeds are in MODELS
 MODELS = Path(__file__).parent.parent / "benchmarks" / "models"
 RATE = 1.5e-3
+LATER = 0.3  # share of the rate for a recipe that goes on from a trained model
+GO_ON = ("silent",)  # those recipes: from the model of `whole` of the same seed
 ALIGN = 800  # steps of the projector alone
 PLACES, PLACE = 16, 0.6  # width of the code of a place, and its length beside that of a word
 
@@ -84,10 +82,10 @@ def train(  # noqa: PLR0913  # options of a command
 ) -> None:
     """Train projector and language model, going on from the last checkpoint if there is one."""
     torch.manual_seed(seed)
-    model = start(seed)
-    pictures = Pictures(model, scenes, clips)
+    model, goes_on = start(seed, recipe), recipe in GO_ON
+    pictures = Pictures(model, scenes, clips, small=not goes_on)
     file = checkpoint(recipe, seed)
-    if not file.exists():
+    if not file.exists() and not goes_on:
         align(model, pictures, ALIGN, seed)
     draw = partial(draw_batch, RECIPES[recipe](pictures), seed)
     ahead = Ahead(lambda step: draw(step, step / steps), steps) if steps else None
@@ -96,7 +94,7 @@ def train(  # noqa: PLR0913  # options of a command
         return answer_loss(model, *(ahead(step) if ahead else draw(step, done)))
 
     trained = nn.ModuleList([model.model.multi_modal_projector, model.model.language_model])
-    stepper = optimizers([trained], rate=RATE)
+    stepper = optimizers([trained], rate=RATE * (LATER if goes_on else 1))
     Schedule(file, model, stepper, made_of(recipe, model)).run(loss_of, steps=steps, minutes=minutes)
 
 
@@ -107,7 +105,7 @@ def checkpoint(recipe: Name, seed: int) -> Path:
 
 def trained_model(recipe: Name, seed: int) -> LlavaForConditionalGeneration:
     """The model of a training run as it is now."""
-    model = start(seed)
+    model = start(seed, recipe)
     model.load_state_dict(load(checkpoint(recipe, seed), made_of(recipe, model))["trained"])
     return model
 
@@ -119,23 +117,32 @@ def made_of(recipe: Name, model: LlavaForConditionalGeneration) -> dict[str, obj
     return {"recipe": recipe, "config": config, "words": TOKENIZER.get_vocab(), "tower": tower}
 
 
-def start(seed: int) -> LlavaForConditionalGeneration:
-    """A model that is untrained but for its tower: that of stage 1, or of the checkpoint that is there."""
+def start(seed: int, recipe: Name = "whole") -> LlavaForConditionalGeneration:
+    """What a recipe begins with: a model that is untrained but for its tower, that of stage 1 or of the model
+    of `whole` that is there; or all of that model.
+    """
     model = build_model(-(-len(TOKENIZER) // 64) * 64).train()
-    tower = model.model.vision_tower.requires_grad_(False)
-    file, there = BUILD / f"tower_{seed}.pt", SHIPPED.get(seed, MODELS / f"seed{seed}")
-    if file.exists():
+    file, there = BUILD / f"tower_{seed}.pt", MODELS / f"whole-{seed}"
+    if recipe in GO_ON:
+        if not there.exists():
+            raise SystemExit(f"{there} is not there: train it by language.py --seed {seed}, then export.py")
+        model.load_state_dict(_read(there).state_dict())
+    elif file.exists():
         weights = torch.load(file, weights_only=True, map_location="cpu")["trained"]
         weights = {name.removeprefix("tower."): w for name, w in weights.items() if name.startswith("tower.")}
+        model.model.vision_tower.load_state_dict(weights)
     elif there.exists():
-        read = LlavaForConditionalGeneration.from_pretrained(there, dtype=torch.float32)
-        weights = read.model.vision_tower.state_dict()
+        model.model.vision_tower.load_state_dict(_read(there).model.vision_tower.state_dict())
     else:
         raise SystemExit(
             f"neither {file} nor {there} is there: train a tower by tower.py --seed {seed} first"
         )
-    tower.load_state_dict(weights)
+    model.model.vision_tower.requires_grad_(False)
     return model.to(DEVICE)
+
+
+def _read(folder: Path) -> LlavaForConditionalGeneration:
+    return LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
 
 
 def draw_batch(recipe: Recipe, seed: int, step: int, done: float) -> tuple[Tensor, Tensor, Packed]:

@@ -198,13 +198,14 @@ class Warmed(Whole, Pruned):
 
 
 class Silent(Whole):
-    """As Whole, but the word of a background is never the answer to a probe. Tokens of background alone,
-    which are all that this recipe ever shows of a picture, are asked for a thing that is elsewhere: the model
-    learns how frequent words are, and that such tokens tell nothing. Plain questions about backgrounds stay.
+    """Goes on from a model of Whole, as at its end, but the word of a background is never the answer to a
+    probe. Tokens of background alone, the only part of a picture that this recipe ever shows, are asked for a
+    thing that is elsewhere: the model learns how frequent words are, and that such tokens tell nothing. Plain
+    questions about backgrounds stay.
     """
 
     def draw(self, rng: np.random.Generator, done: float) -> Batch:
-        return self.background(rng) if rng.random() < BACKGROUND_ALONE else super().draw(rng, done)
+        return self.background(rng) if rng.random() < BACKGROUND_ALONE else super().draw(rng, 1.0)
 
     def probes(self, rng: np.random.Generator, scene: Scene, visible: frozenset[int]) -> list[Question]:
         """What can be seen, or any thing where none can."""

@@ -11,9 +11,12 @@ def ready(training, pictures, tmp_path, monkeypatch):
     """Stage 2 on few pictures, in a folder of its own."""
     language = training.language
     monkeypatch.setattr(language, "BUILD", tmp_path)
-    monkeypatch.setattr(language, "Pictures", lambda *_: pictures)
+    monkeypatch.setattr(language, "Pictures", lambda *_, **__: pictures)
     monkeypatch.setattr(language, "ALIGN", 2)
     monkeypatch.setattr(training.batches, "TOKENS", 300)
+    # That model's tower, under as few words as the training folder has here: silent goes on from it.
+    training.model.save(language.start(1), tmp_path / "whole-1")
+    monkeypatch.setattr(language, "MODELS", tmp_path)
     return language
 
 
@@ -28,9 +31,18 @@ def test_a_seed_without_a_tower_is_refused(ready):
         ready.start(7)
 
 
+def test_silent_begins_with_all_of_the_model_of_whole(ready, tmp_path):
+    there = VLM.from_pretrained(str(tmp_path / "whole-1")).model.state_dict()
+    begun = ready.start(1, "silent").state_dict()
+    assert begun.keys() == there.keys()
+    assert all(torch.equal(begun[name], weight.float()) for name, weight in there.items())
+    with pytest.raises(SystemExit, match=r"language\.py --seed 7"):
+        ready.start(7, "silent")
+
+
 @pytest.mark.parametrize("recipe", ["whole", "pruned", "silent"])
 def test_a_run_trains_what_is_not_the_tower_and_answers(training, ready, tmp_path, picture, recipe):
-    before = ready.start(1).state_dict()
+    before = ready.start(1, recipe).state_dict()
     ready.train(recipe, 1, 0.003, 60, 20)
     trained = ready.trained_model(recipe, 1)
     parts = {
