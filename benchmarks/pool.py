@@ -132,7 +132,7 @@ def pool(
         "accuracy": {name: accuracy(model) for name, model in shown.items()},
         "differences": differences,
         "predictors": predicted,
-        "not planned, not corrected": not_planned(models, settings),
+        "not planned, not corrected": not_planned(models),
         "environments": [model["environment"] for model in shown.values()],
     }
     return {
@@ -176,9 +176,9 @@ def compared(models: dict[str, Model], comparison: Comparison, level: float) -> 
     return pooled(np.array(found), _asked(models, found), level) if found else None
 
 
-def not_planned(models: dict[str, Model], settings: dict[str, Any]) -> dict[str, Pooled]:
+def not_planned(models: dict[str, Model]) -> dict[str, Pooled]:
     """What books are above their controls at 95 %: on the models of every recipe, and on all together."""
-    named = dict.fromkeys(name.rpartition("-")[0] for name in settings["models"])
+    named = dict.fromkeys(name.rpartition("-")[0] for name in models)
     chosen = {f"({recipe})": [*_gaps(models, recipe, PAYS)] for recipe in named}
     chosen["all models"] = [gap for gaps in chosen.values() for gap in gaps]
     return {
