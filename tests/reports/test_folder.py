@@ -13,7 +13,7 @@ from wordsight.errors import UsageError
 from wordsight.evaluation.results import Results
 from wordsight.reports.folder import COMPARISON_FILES, check_report, write_report
 from wordsight.reports.palette import DARK, LIGHT
-from wordsight.reports.pareto import Point, draw, front, points
+from wordsight.reports.pareto import Point, draw, front, points, ranked
 
 
 def row(pruner, keep, kept, retention, **others):
@@ -81,6 +81,18 @@ def test_the_figure_has_a_row_of_panels_for_every_model_and_a_column_for_times()
     two = opened(draw([row("none", 1.0, 144.0, 1.0, model=model) for model in "ab"], LIGHT)).shape
     assert timed[1] > one[1] + 300
     assert two[0] > one[0] + 300
+
+
+def test_of_many_pruners_those_that_keep_most_have_a_panel_together():
+    rows = [row(f"p{i:02}", keep, 10.0, 0.5 + i / 100) for i in range(20) for keep in (0.1, 0.2)]
+    rows += [row("never", 0.1, 10.0, None), row("none", 1.0, 144.0, 1.0)]
+    rows += [row("p00", 0.2, 10.0, 1.0, task="mean of 2 tasks", tasks=2)]
+    best, middle, worst = ranked(rows)
+    assert [*best, *middle, *worst] == [f"p{i:02}" for i in reversed(range(20))]
+    assert (len(best), len(middle), len(worst)) == (8, 8, 4)
+    few, many = (opened(draw(some, LIGHT)).shape for some in (rows[:8], rows))
+    assert many[0] > few[0] + 300
+    assert many[1] > few[1] + 300
 
 
 def test_a_point_is_the_mean_over_tasks():

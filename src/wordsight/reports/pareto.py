@@ -16,11 +16,12 @@ from wordsight.evaluation.results import Row
 from wordsight.reports.figures import new_figure, style_axis, to_png
 from wordsight.reports.palette import LINES, Palette
 
-MARKERS = "osD^vPX*<>h"
-FEW = 16  # lines that a small panel can show
-DASHES = ("-", "--", ":")
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--")
+FEW = len(MARKERS)  # lines that a panel can show
+COLUMNS = 2  # of panels, at most, where there is one cost
 Cost = Callable[[Sequence[Row]], list[float | None]]
-Style = dict[str, Any]  # keyword arguments of Axes.plot
+Lines = dict[str, list["Point"]]  # by pruner
 
 
 @dataclass(frozen=True)
@@ -32,47 +33,57 @@ class Point:
 
 
 def draw(rows: Sequence[Row], palette: Palette) -> bytes:
-    """A PNG: a line for every pruner, a row of panels for every model."""
+    """A PNG: a line for every pruner, a row of panels for every model. Of more than a few pruners, those that
+    keep most have a panel together, those that keep less the next ones, before all others in gray.
+    """
     costs = [("visual tokens read", _tokens)]
     if any(row["timing"] for row in rows):
         costs.append(("milliseconds a question, one at a time", _milliseconds))
     models = list(dict.fromkeys(row["model"] for row in rows))
-    styles = _styles(rows, palette)
-    size = 1.0 if len(styles) <= FEW else 1.7  # many lines need room
-    columns = math.ceil(len(styles) / (FEW * size * len(models)))  # of the legend
-    figure = new_figure((2.4 * columns + 4.4 * size * len(costs), 0.6 + 3.4 * size * len(models)), palette)
-    axes = figure.subplots(len(models), len(costs), squeeze=False)
-    for model, panels in zip(models, axes, strict=True):
+    together = ranked(rows)
+    columns = len(costs) if len(costs) > 1 else min(COLUMNS, len(together))
+    down = len(models) * math.ceil(len(together) * len(costs) / columns)
+    figure = new_figure((7 * columns, 0.6 + 3.4 * down), palette)
+    panels = figure.subplots(down, columns, squeeze=False)
+    empty = iter(panels.flat)
+    for model in models:
         own = [row for row in rows if row["model"] == model and row["tasks"] == 1]
-        for axis, (label, cost) in zip(panels, costs, strict=True):
-            _draw_lines(axis, points(own, cost), styles)
-            axis.set(xlabel=label, ylabel="accuracy kept, mean over tasks", title=model)
-            axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            style_axis(axis, palette)
-        panels[0].set_xscale("log", base=2)
-        panels[0].xaxis.set_major_formatter("{x:g}")
-    lines, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(
-        lines,
-        names,
-        loc="outside right upper",
-        frameon=False,
-        labelcolor=palette.text,
-        ncols=columns,
-        fontsize="medium" if columns == 1 else "small",
-    )
+        for place, names in enumerate(together):
+            first = FEW * place + 1
+            which = f": pruners {first} to {first + len(names) - 1} by rank" if len(together) > 1 else ""
+            for label, cost in costs:
+                axis = next(empty)
+                _draw_lines(axis, points(own, cost), names, palette)
+                axis.set(xlabel=label, ylabel="accuracy kept, mean over tasks", title=f"{model}{which}")
+                axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+                style_axis(axis, palette)
+                if cost is _tokens:
+                    axis.set_xscale("log", base=2)
+                    axis.xaxis.set_major_formatter("{x:g}")
+    for axis in empty:
+        axis.set_axis_off()
     figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=palette.text)
     return to_png(figure)
 
 
-def points(rows: Sequence[Row], cost: Cost) -> dict[str, list[Point]]:
+def ranked(rows: Sequence[Row]) -> list[list[str]]:
+    """Pruners by the accuracy that they keep, mean over tasks, budgets and models, a few together."""
+    kept: dict[str, list[float]] = {}
+    for row in rows:
+        if row["tasks"] == 1 and row["pruner"] != UNPRUNED and row["retention"] is not None:
+            kept.setdefault(row["pruner"], []).append(row["retention"])
+    names = sorted(kept, key=lambda name: -fmean(kept[name]))
+    return [names[start : start + FEW] for start in range(0, len(names), FEW)] or [[]]
+
+
+def points(rows: Sequence[Row], cost: Cost) -> Lines:
     """The points of every pruner on one model, those of lower cost first; what has no cost is left out."""
     by_task: dict[tuple[str, float | None, int | None], list[Point]] = {}
     for row, spent in zip(rows, cost(rows), strict=True):
         if spent is not None and row["retention"] is not None:
             point = Point(spent, row["retention"])
             by_task.setdefault((row["pruner"], row["keep"], row["tokens"]), []).append(point)
-    lines: dict[str, list[Point]] = {}
+    lines: Lines = {}
     for (pruner, *_), each in by_task.items():
         mean = Point(fmean(point.cost for point in each), fmean(point.quality for point in each))
         lines[pruner] = sorted([*lines.get(pruner, []), mean], key=lambda point: point.cost)
@@ -108,21 +119,24 @@ def _milliseconds(rows: Sequence[Row]) -> list[float | None]:
     ]
 
 
-def _styles(rows: Sequence[Row], palette: Palette) -> dict[str, Style]:
-    """Color, marker and dashes of every pruner: no two share all three, and few share two."""
-    names = [name for name in dict.fromkeys(row["pruner"] for row in rows) if name != UNPRUNED]
-    styles: dict[str, Style] = {UNPRUNED: {"color": palette.text, "marker": "*", "markersize": 11}}
-    for i, name in enumerate(names):
-        color, marker = LINES[i % len(LINES)], MARKERS[i % len(MARKERS)]
-        styles[name] = {"color": color, "marker": marker, "linestyle": DASHES[i // len(LINES) % len(DASHES)]}
-    return styles
-
-
-def _draw_lines(axis: Axes, lines: dict[str, list[Point]], styles: dict[str, Style]) -> None:
+def _draw_lines(axis: Axes, lines: Lines, names: Sequence[str], palette: Palette) -> None:
+    """Those of these names and the unpruned model, in colors, before the others."""
     best = front([point for line in lines.values() for point in line])
+    shown = {name: lines[name] for name in (UNPRUNED, *names) if name in lines}
     for name, line in lines.items():
-        x, y = [point.cost for point in line], [point.quality for point in line]
-        axis.plot(x, y, label=name, markerfacecolor="none", **styles[name])
-        filled = {"linestyle": "none", "markerfacecolor": styles[name]["color"]}
-        at = [i for i, point in enumerate(line) if point in best]
-        axis.plot([x[i] for i in at], [y[i] for i in at], **{**styles[name], **filled})
+        if name not in shown:
+            axis.plot(*_places(line), color=palette.grid, zorder=1)
+    for i, (name, line) in enumerate(shown.items()):
+        style: dict[str, Any] = {"color": palette.text, "marker": "*", "markersize": 11}
+        if name != UNPRUNED:
+            turn, color = divmod(i - 1, len(LINES))
+            style = {"color": LINES[color], "marker": MARKERS[i - 1], "linestyle": DASHES[turn]}
+        axis.plot(*_places(line), label=name, markerfacecolor="none", **style)
+        filled = {"linestyle": "none", "markerfacecolor": style["color"]}
+        axis.plot(*_places([point for point in line if point in best]), **{**style, **filled})
+    text = {"labelcolor": palette.text, "fontsize": "small"}
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, **text)
+
+
+def _places(line: Sequence[Point]) -> tuple[list[float], list[float]]:
+    return [point.cost for point in line], [point.quality for point in line]
