@@ -5,7 +5,6 @@ SEEDS := benchmarks/models
 TRAINING ?= # more options of training/language.py, such as --minutes 60
 CACHES ?= # --scenes and --clips, if TRAINING has them
 TRAINED ?= whole/0 whole/2 pruned/1 pruned/0 pruned/2 # and then silent/SEED, which goes on from whole/SEED
-SCENES := whole-1 silent-1 whole-0 silent-0 whole-2 silent-2
 RECIPE ?= b
 DEVICE ?= cuda
 SEED ?= 0
@@ -73,21 +72,9 @@ check: setup  ## format, lint, types, and which room imports which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## run every experiment again, write the tables and the model card from the results
-	$(BIN)/python benchmarks/choose_codebook.py $(EVIDENCE)/demo
-	$(BIN)/python benchmarks/causes.py $(EVIDENCE)/demo-validation
-	cd training && ../$(BIN)/python locality.py --out ../benchmarks/results/locality.json
-	$(BIN)/python benchmarks/gates.py
-	$(BIN)/python benchmarks/run.py
-	$(BIN)/python benchmarks/beyond_codebook.py $(EVIDENCE)/beyond
-	$(BIN)/python benchmarks/coverage.py
-	$(BIN)/python benchmarks/selection_cost.py
-	$(BIN)/python benchmarks/device_operations.py
-	$(BIN)/python benchmarks/engine.py
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compare_speed.py
-	$(BIN)/python benchmarks/films.py
-	$(BIN)/python benchmarks/noise_floor.py demo $(SEEDS)/seed0 $(SEEDS)/seed2
-	cd training && ../$(BIN)/python card.py
+bench: setup  ## run every experiment again, or go on; docs/results.md says in how many hours: make bench PHOTOS=folder UNSEEN=folder
+	$(PIP) -e '.[dev,findings]'
+	$(BIN)/python benchmarks/everything.py $(if $(PHOTOS),--photos $(abspath $(PHOTOS)) --unseen $(abspath $(UNSEEN)))
 
 load: .venv/vllm/installed  ## requests a second of a served model by what is kept of pictures, the table of docs/serving.md
 	PYTHONPATH=tests/serving:tests/serving/torchvision_fix OMP_NUM_THREADS=1 .venv/vllm/bin/python benchmarks/load.py
@@ -100,11 +87,8 @@ gpu: setup .venv/families/installed  ## measure what only a GPU shows; DEVICE=cp
 
 findings: setup  ## the verdict on models of scenes: choices of all, then the test split once, then the tables
 	$(PIP) -e '.[dev,findings]'
-	for split in validation test; do for model in $(SCENES); do \
-		$(BIN)/python benchmarks/verdict.py scenes $$model --split $$split || exit 1; \
-	done; done
-	$(BIN)/python benchmarks/pool.py
-	$(BIN)/python benchmarks/intermediate.py $(EVIDENCE)
+	$(BIN)/python benchmarks/everything.py --only 'verdict of scenes, validation' --only 'verdict of scenes, test' \
+		--only intermediate --only tables
 
 paper: .venv/lmms/installed  ## the paper's suites on its models, in build/paper: PAPER="llava-1.5-7b --pictures 200"
 	mkdir -p build/paper

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from methods import Method
 from oracle import free_tokens
 from subjects import Subject, scenes
-from wordsight import VLM, Evidence
+from wordsight import VLM, Evidence, Pruner
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
 from wordsight.evaluation.calibration import KEEPS
@@ -30,7 +31,6 @@ from wordsight.tasks.base import Example, Split, Task
 
 KEPT = Path(__file__).parents[1] / "build" / "verdict"
 ALONE = ("confidence", "certainty", "blind_divergence")  # criteria that one question about one token decides
-COLUMNS = ("embeds", "cell", "words", "word_probabilities")  # of evidence
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,13 @@ class Bench:
         self, task: PreparedTask, methods: dict[str, Method], keeps: Sequence[float] = KEEPS
     ) -> dict[str, Scores]:
         """Every method at every keep, by "method | keep"."""
+
+        def scores(pruner: Pruner) -> Scores:
+            return task.run(pruner)[0]
+
         pairs = [(f"{name} | {keep}", make(keep)) for name, make in methods.items() for keep in keeps]
         return {
-            label: self.score(task, label, lambda pruner=pruner: task.run(pruner)[0])
+            label: self.score(task, label, partial(scores, pruner))
             for label, pruner in track(pairs, "methods", len(pairs))
         }
 
@@ -196,7 +200,10 @@ class Bench:
             "measured_with": measured_with(self.vlm),
         }
         return Evidence(
-            **{name: columns.get(name, absent) for name in COLUMNS},
+            embeds=columns["embeds"],
+            cell=columns["cell"],
+            words=columns.get("words", absent),
+            word_probabilities=columns.get("word_probabilities", absent),
             image=image,
             signals={name: columns.get(name, absent) for name in SIGNALS},
             pictures=tuple(map(str, paths)),

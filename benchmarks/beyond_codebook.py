@@ -193,7 +193,8 @@ def effect_on_answers(bench: Bench) -> Tensor:
     mean, spread = found["embeds"].mean(0), found["embeds"].std(0)
     inputs, effect = (found["embeds"] - mean) / spread, found["effect"] - found["effect"].mean()
     strength = len(inputs) * torch.eye(inputs.shape[1], dtype=torch.double)
-    return torch.linalg.solve(inputs.T @ inputs + strength, inputs.T @ effect) / spread
+    direction: Tensor = torch.linalg.solve(inputs.T @ inputs + strength, inputs.T @ effect) / spread
+    return direction
 
 
 def effects(bench: Bench) -> dict[str, Tensor]:

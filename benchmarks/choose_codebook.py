@@ -43,10 +43,10 @@ def choose(
         calibration.book.with_origins(vlm, scenes).save_pretrained(demo.CODEBOOK)
     random_codebook(evidence, len(calibration.book.prototypes)).save_pretrained(HERE / "control-codebook")
     fit_scorer(evidence).save_pretrained(demo.SCORER)
-    record = calibration.record | {"clustering": asdict(CLUSTERING), "pictures": pictures}
+    record = {**calibration.record, "clustering": asdict(CLUSTERING), "pictures": pictures}
     with replacing(HERE / "results" / "codebook_choice.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
-    Console().print(*calibration_tables(record), sep="\n")
+    Console().print(*calibration_tables(calibration.record), sep="\n")
 
 
 if __name__ == "__main__":

@@ -218,12 +218,12 @@ def coverage(scenario: Scenario, draws: int) -> dict[str, dict[str, dict[str, fl
 def coverage_of_tasks(pictures: int, draws: int) -> float:
     """The share of the intervals of the mean over five tasks, of so many pictures each, that hold it."""
     rng, tasks = np.random.default_rng(pictures), [*scenarios().values()][:5]
-    mean, held = np.mean([task.mean for task in tasks]), 0
+    mean, bounds = np.mean([task.mean for task in tasks]), []
     for _ in range(draws):
         drawn = [task.source(rng, pictures) for task in tasks]
-        low, high = interval_of_tasks([scores for scores, _ in drawn], [names for _, names in drawn])
-        held += low <= mean <= high
-    return held / draws
+        bounds.append(interval_of_tasks([scores for scores, _ in drawn], [names for _, names in drawn]))
+    low, high = np.array(bounds, float).T
+    return float(np.mean((low <= mean) & (mean <= high)))
 
 
 def coverage_of_models(spread: float, pictures: int, draws: int) -> dict[str, dict[str, dict[str, float]]]:
@@ -253,7 +253,7 @@ def _of_models(
     place = np.where(
         rng.random((MODELS, pictures)) < 0.5, rng.random(pictures), rng.random((MODELS, pictures))
     )
-    gaps = (place < wins) * 1.0 - (place > 0.85)
+    gaps = (place < wins).astype(float) - (place > 0.85)
     names = np.arange(pictures)
     of_models, of_pictures = map(_resamples, gaps.shape)
     means = ((of_models @ gaps) * of_pictures).sum(1) / gaps.size
@@ -279,7 +279,7 @@ def _others(drawn: list[Draw], pictures: int, ends: tuple[float, float]) -> dict
     parts: dict[str, list[Bounds]] = {name: [] for name in METHODS[1:]}
     for start in range(0, len(drawn), 1000):
         some = drawn[start : start + 1000]
-        totals = np.stack([np.bincount(names, scores, pictures) for scores, names in some])
+        totals = np.stack([np.bincount(names, scores, pictures) for scores, names in some], dtype=np.float64)
         counts = np.stack([np.bincount(names, minlength=pictures) for _, names in some])
         mean = totals.sum(1) / counts.sum(1)
         is_flat = np.ptp(totals / counts, axis=1) < 1e-9
@@ -316,7 +316,8 @@ def _of_sums(totals: Scores, counts: NDArray[np.int64], mean: Scores) -> dict[st
     def at(z: float) -> Scores:
         shares = bias + (bias + z) / (1 - skew * (bias + z))
         places = np.array([NORMAL.cdf(each) for each in shares]) * (RESAMPLES - 1)
-        return means[np.arange(draws), places.round().astype(int)]
+        found: Scores = means[np.arange(draws), places.round().astype(int)]
+        return found
 
     ends = np.quantile(means, [0.025, 0.975], axis=1)
     return {

@@ -74,7 +74,9 @@ def counts_of_choice(method: Pruner, tokens: VisualTokens) -> dict[str, int]:
     """
     there = replace(
         tokens,
-        **{name: Counted(getattr(tokens, name)) for name in ("embeds", "slot", "cell")},
+        embeds=Counted(tokens.embeds),
+        slot=Counted(tokens.slot),
+        cell=Counted(tokens.cell),
         signals={name: Counted(tokens.signals[name]) for name in method.required_signals},
     )
     with Making(), Counter() as counter:
@@ -105,7 +107,7 @@ class Counted(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> Counted:
-        made: Counted = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]  # torch has no type of it
+        made: Counted = Tensor._make_wrapper_subclass(
             cls, held.shape, strides=held.stride(), dtype=held.dtype, device=DEVICE
         )
         made.held = held
@@ -126,7 +128,9 @@ class Counted(Tensor):
         return torch.tensor(numbers, dtype=self.dtype, device=DEVICE)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # that of Tensor is no method for mypy
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Only a Counter computes with it."""
         raise RuntimeError(f"{func} outside of a Counter")
 
@@ -141,11 +145,11 @@ class Making(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-class Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
     """While open, computes with tensors on DEVICE, and counts the operations and the waits."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # nor here
         self.operations = self.waits = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -123,7 +123,11 @@ def repeating() -> Iterator[None]:
         yield
 
 
-WAYS = {"literal": literal, "repeated": repeating, "ours": nullcontext}
+WAYS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "literal": literal,
+    "repeated": repeating,
+    "ours": nullcontext,
+}
 
 
 def experiments(vlm: VLM, prompt: Prompt, most: dict[str, int]) -> dict[str, Callable[[], Any]]:
@@ -165,7 +169,7 @@ def operations(vlm: VLM, work: Callable[[], Any]) -> float:
     last = every - keys + _multiplications(vlm.model.lm_head)
     pairs = len(others) * attended + sum(ends.values())  # of a token and one that it attends to
     read = len(after) * (len(others) * every + keys) + len(ends) * last
-    return 2.0 * (read + 2 * pairs * attention.q_proj.out_features)
+    return float(2 * (read + 2 * pairs * attention.q_proj.out_features))
 
 
 def _read_tokens(prompt: Prompt) -> Iterator[int]:
@@ -185,7 +189,8 @@ def operations_per_second(vlm: VLM) -> float:
     """The fastest of five products of as many tokens as a pass has and the model's largest matrix."""
     weight = decoder(vlm.model).layers[0].mlp.up_proj.weight.detach()
     tokens = torch.randn(vlm.pass_tokens, weight.shape[1]).to(weight)
-    return 2 * len(tokens) * weight.numel() / min(timed(lambda: tokens @ weight.T, vlm)[0] for _ in range(5))
+    fastest = min(timed(lambda: tokens @ weight.T, vlm)[0] for _ in range(5))
+    return float(2 * len(tokens) * weight.numel() / fastest)
 
 
 def timed(work: Callable[[], Any], vlm: VLM) -> tuple[float, float]:
@@ -206,7 +211,7 @@ def timed(work: Callable[[], Any], vlm: VLM) -> tuple[float, float]:
 
 def _resident(name: str) -> int:
     """The KiB of this process that are, or were at most, in memory (Linux)."""
-    return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+    return int(re.findall(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[0])
 
 
 def measure(vlm: VLM, rounds: int, most: dict[str, int], pictures: int = 1) -> dict[str, Any]:
@@ -247,7 +252,8 @@ def frozen(vlm: VLM, pictures: int) -> dict[str, Any]:
         quick, _ = timed(lambda: ablation.ablate_global_frozen(vlm, prompt), vlm)  # noqa: B023
         ratios.append(exact / quick)
         ranks.append(ablation.frozen_correlation(vlm, prompt))
-    return {"spearman": ranks, "median_spearman": float(np.median(ranks)), "ratio": float(np.median(ratios))}
+    known = [rank for rank in ranks if rank is not None]
+    return {"spearman": ranks, "median_spearman": float(np.median(known)), "ratio": float(np.median(ratios))}
 
 
 def over_tokens(rounds: int) -> dict[str, Any]:
@@ -301,7 +307,7 @@ def against(commit: str, rounds: int) -> dict[str, Any]:
 
 def _built(source: Path, pictures: Path, book: Path) -> float:
     """Processor seconds of `codebook build` by the code in this checkout."""
-    command = [sys.executable, "-c", BUILD, "codebook", "build", pictures, "--out", book]
+    command = [sys.executable, "-c", BUILD, "codebook", "build", str(pictures), "--out", str(book)]
     command += ["--min-images", str(SHARED)]
     given = {**os.environ, "PYTHONPATH": str(source / "src"), "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, env=given, stderr=subprocess.PIPE, text=True)

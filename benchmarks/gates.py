@@ -6,22 +6,27 @@ question must be answered right about as often as a first one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from methods import Known, TrueObjects, key
 from wordsight import VLM, compare
 from wordsight._utils.files import replacing
+from wordsight._utils.registry import spec
 from wordsight.evaluation.environment import environment
-from wordsight.evaluation.prepared_task import PreparedTask
+from wordsight.evaluation.metrics import UNPRUNED
+from wordsight.evaluation.prepared_task import PreparedTask, paired_interval
+from wordsight.evaluation.statistics import Scores
 from wordsight.models.conversation import Turn
 from wordsight.pruners.random import Random
 from wordsight.synthetic.scenes import SPLITS, render
@@ -33,8 +38,8 @@ from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
 SEEDS = HERE / "models"  # `make train-seeds`
+FOUND = HERE.parent / "build" / "gates"  # what is finished, by weights: a stopped run goes on
 MODELS = {"1": "demo", "0": str(SEEDS / "seed0"), "2": str(SEEDS / "seed2")}  # the first ships
-MODELS |= {f"{seed} {name}": str(SEEDS / f"{name}-{seed}") for name in ("pruned", "silent") for seed in "102"}
 QUESTIONS = 1200
 TASKS = {
     "easy_vqa": EasyVqa(),
@@ -60,54 +65,73 @@ SECOND = 0.03  # how much less often a question may be answered right as a secon
 OBJECT_TYPES = ("existence", "naming", "color", "counting", "relation", "location")
 
 
-def main() -> None:
+def main(
+    seeds: Annotated[list[str] | None, typer.Argument(help="of training; all by default")] = None,
+) -> None:
     """Write results/gates.json and print it as a table."""
     record: dict[str, Any] = {"targets": TARGETS, "second_turn_within": SECOND, "models": {}}
     for seed, name in MODELS.items():
-        if name != "demo" and not Path(name).exists():
+        if seeds and seed not in seeds:
             continue
         vlm = VLM.from_pretrained(name)
-        rows = compare(vlm, list(TASKS.values()), [], limit=QUESTIONS).rows
-        accuracy = {
-            task: {"all": {key: row[key] for key in ("accuracy", "low", "high", "blind")}, **row["by_type"]}
-            for task, row in zip(TASKS, [row for row in rows if row["tasks"] == 1], strict=True)
-        }
-        record["models"][seed] = {
-            "accuracy": accuracy,
-            "second_turn": {name: by_turn(vlm, task, task.first(QUESTIONS)) for name, task in TASKS.items()},
-            "true_objects": true_objects(vlm),
-        }
+        kept = FOUND / f"{digest_of(vlm)}.json"
+        if not kept.exists():
+            FOUND.mkdir(parents=True, exist_ok=True)
+            with replacing(kept) as draft:
+                draft.write_text(json.dumps(of_model(vlm)))
+        record["models"][seed] = json.loads(kept.read_text())
         record["environment"] = environment(vlm)
     with replacing(HERE / "results" / "gates.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
     _print(record)
 
 
-def by_turn(vlm: VLM, task: Task, asked: list[Example]) -> dict[str, dict[str, float]]:
-    """Accuracy by type of questions that are asked first, and of the same ones asked second."""
-    second = second_turns(task, asked)
-    first = [replace(example, turns=()) for example in second]
-    scores = [PreparedTask.of(vlm, task, examples).whole for examples in (first, second)]
-    kinds = np.array([example.type for example in second])
+def digest_of(vlm: VLM) -> str:
+    """What tells a model and what is asked of it from others."""
+    asked = [QUESTIONS, *map(spec, TASKS.values())]
+    return hashlib.sha256(repr([vlm.fingerprint, vlm.parts, asked]).encode()).hexdigest()[:32]
+
+
+def of_model(vlm: VLM) -> dict[str, Any]:
+    """All that is measured of one model."""
+    results = compare(vlm, list(TASKS.values()), [], limit=QUESTIONS)
+    rows = [row for row in results.rows if row["tasks"] == 1]
+    accuracy, second_turn = {}, {}
+    for (name, task), row, answers in zip(TASKS.items(), rows, results.answers, strict=True):
+        figures = {key: row[key] for key in ("accuracy", "low", "high", "blind")}
+        accuracy[name] = {"all": figures, **row["by_type"]}
+        first = next(each["scores"][0] for each in answers["answered"] if each["pruner"] == UNPRUNED)
+        second_turn[name] = by_turn(vlm, task, task.first(QUESTIONS), np.array(first))
+    return {"accuracy": accuracy, "second_turn": second_turn, "true_objects": true_objects(vlm)}
+
+
+def by_turn(vlm: VLM, task: Task, asked: list[Example], first: Scores) -> dict[str, dict[str, float]]:
+    """Accuracy by type of questions that were asked first, with these scores, and of the same ones asked
+    second.
+    """
+    again = second_turns(task, asked)
+    examples = [*again.values()]
+    scores = first[[*again]], PreparedTask.of(vlm, task, examples).whole
+    kinds = np.array([example.type for example in examples])
     return {
         str(kind): {name: float(turn[kinds == kind].mean()) for name, turn in zip(TURNS, scores, strict=True)}
         for kind in np.unique(kinds)
     }
 
 
-def second_turns(task: Task, asked: list[Example]) -> list[Example]:
-    """Questions of a task, each after another one about the same pictures, which was answered right; those
-    about pictures of one question are left out.
+def second_turns(task: Task, asked: list[Example]) -> dict[int, Example]:
+    """Questions of a task by their place, each after another one about the same pictures, which was answered
+    right; those about pictures of one question are left out.
     """
     about: dict[str, list[Turn]] = defaultdict(list)
     for example in task.first(None, pictures=len({example.picture_id for example in asked})):
         about[example.picture_id].append((example.question, example.answer))
-    found = []
-    for example in asked:
+    found = {}
+    for i, example in enumerate(asked):
         turns = about[example.picture_id]
         before = turns[turns.index((example.question, example.answer)) - 1]
         if len(turns) > 1:
-            found.append(replace(example, turns=(before,)))
+            found[i] = replace(example, turns=(before,))
     return found
 
 
@@ -118,7 +142,7 @@ def true_objects(vlm: VLM) -> dict[str, float]:
     prepared = PreparedTask.of(vlm, task, asked)
     mask, _ = prepared.run(TrueObjects(keep=0.05, known=known_objects(prepared)))
     drawn, _ = prepared.run(Random(keep=0.05))
-    low, high = prepared.interval(mask - drawn)
+    low, high = paired_interval(mask - drawn, prepared.pictures)
     return {
         "true_objects": float(mask.mean()),
         "random": float(drawn.mean()),
@@ -166,4 +190,4 @@ def _turns(figures: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import transformers as hf
 import typer
+from numpy.typing import NDArray
 from PIL import Image
 
 from run import write_between
@@ -31,6 +32,7 @@ from wordsight._utils.files import replacing
 from wordsight._utils.notes import listen_to_notes
 from wordsight.evaluation.environment import machine
 from wordsight.models.families import names
+from wordsight.models.load_options import Dtype, Quantization
 from wordsight.models.prompt import Prompt, collate
 from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
@@ -39,9 +41,9 @@ ROOT = Path(__file__).parents[1]
 QUESTION = "what color is the cat?"
 # Most that logits may be away from those of the CPU in float32, as a share of the largest: rounding of the
 # format times the depth of a tiny model. In float32 TF32 is off.
-TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
+TOLERANCE: dict[Dtype, float] = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
 ATTENTION = ("eager", "sdpa", "flash_attention_2")
-QUANTIZATION = ("bnb-8bit", "bnb-4bit", "torchao-8bit")
+QUANTIZATION: tuple[Quantization, ...] = ("bnb-8bit", "bnb-4bit", "torchao-8bit")
 KEEPS = (1.0, 0.33, 0.2, 0.1)
 SIDES = (24, 24), (48, 60)  # of pictures whose tokens are chosen from
 ROUNDS, NEW_TOKENS = 5, 16
@@ -289,7 +291,7 @@ def selection(device: str) -> Iterator[dict[str, Any]]:
             yield row | {"ms": _spread(np.array(spans[1:]) * 1000)}
 
 
-def _spread(values: np.ndarray) -> list[float]:
+def _spread(values: NDArray[np.float64]) -> list[float]:
     """The median, the least and the most."""
     return [float(value) for value in np.quantile(values, (0.5, 0, 1))]
 
@@ -338,7 +340,7 @@ def _buffer(name: str, buffer: torch.Tensor, config: Any) -> torch.Tensor:
         return torch.arange(buffer.shape[-1], device=buffer.device).expand_as(buffer)
     width = config.text_config.hidden_size // config.text_config.num_attention_heads
     powers = torch.arange(0, width, 2, device=buffer.device) / width
-    return (10000.0**-powers).to(buffer.dtype)
+    return torch.pow(10000.0, -powers).to(buffer.dtype)
 
 
 def _timed(vlm: VLM, prompts: list[Prompt], device: str) -> tuple[float, float]:
@@ -355,7 +357,7 @@ def _timed(vlm: VLM, prompts: list[Prompt], device: str) -> tuple[float, float]:
 
 def _seconds(work: Callable[[], Any], device: str) -> float:
     """Seconds until the device has done it."""
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else lambda: None
     wait()
     began = perf_counter()
     work()

@@ -27,7 +27,7 @@ from wordsight.algorithms.ranking import correlation, decile_means, halves
 from wordsight.analysis.token_maps import CLS
 from wordsight.analysis.token_maps import intermediate_maps as orders_of
 from wordsight.evaluation.environment import environment
-from wordsight.evaluation.prepared_task import PreparedTask
+from wordsight.evaluation.prepared_task import PreparedTask, paired_interval
 from wordsight.evaluation.statistics import DIFFERENCES, Interval, estimate
 from wordsight.pruners.cls_similarity import ClsSimilarity
 from wordsight.pruners.cls_topk import ClsTopK
@@ -129,7 +129,10 @@ def _dropping(vlm: VLM, pictures: int) -> dict[str, Interval]:
     prepared = PreparedTask.of(vlm, task, task.first(None), signals=CLS)
     pruners = {"random": Random(), "cls_attention": ClsTopK(), "cls_similarity": ClsSimilarity()}
     lost = {name: prepared.whole - prepared.run(replace(p, keep=0.5))[0] for name, p in pruners.items()}
-    return {name: [float(values.mean()), *prepared.interval(values)] for name, values in lost.items()}
+    return {
+        name: [float(values.mean()), *paired_interval(values, prepared.pictures)]
+        for name, values in lost.items()
+    }
 
 
 def _draw(orders: dict[str, Tensor], evidence: Evidence, right: Tensor) -> None:
@@ -144,7 +147,8 @@ def _draw(orders: dict[str, Tensor], evidence: Evidence, right: Tensor) -> None:
     for order in ORDERS:
         for axis, (values, title) in zip(axes, panels, strict=True):
             tenths = [decile_means(orders[order][rows], values[rows]) for rows in pictures]
-            axis.plot(range(1, 11), np.mean(tenths, 0), marker="o", label=order.replace("_", " "))
+            means = np.mean(np.array(tenths, float), 0)
+            axis.plot(range(1, 11), means, marker="o", label=order.replace("_", " "))
             axis.set(title=title, xlabel="tenth of the picture's tokens, lowest first", ylim=(0, 1))
     axes[0].legend(frameon=False)
     figure.tight_layout()

@@ -19,6 +19,7 @@ from wordsight.synthetic.scenes import (
     SIZE,
     SPLITS,
     TEXTURES,
+    Array,
     Box,
     Ground,
     Scene,
@@ -69,7 +70,7 @@ def strange(every: int, seed: int) -> Scene:
     return _with_cast(rng, pixels if is_ordinary else pixels[..., [1, 2, 0]].copy())
 
 
-def _with_cast(rng: np.random.Generator, pixels: np.ndarray) -> Scene:
+def _with_cast(rng: np.random.Generator, pixels: Array) -> Scene:
     ground: Ground = pixels, np.full((GRID, GRID), CLASSES.index("plain"), np.int16), ()
     return compose(rng, ground, rng.permutation(EMOJI_NOUNS)[:CAST].tolist())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -66,6 +66,11 @@ class TrueObjects(Random):
 
     def score(self, tokens: VisualTokens) -> Tensor:
         return self.known[key(tokens.embeds)]["object"] + super().score(tokens)
+
+
+def of_pruner(pruner: Pruner) -> Method:
+    """A pruner at any keep."""
+    return lambda keep: replace(pruner, keep=keep)
 
 
 def of_book(book: Codebook) -> Method:

@@ -49,8 +49,9 @@ def export(python: str, folder: Path) -> Path:
     images = config["image_processor"]
     images["crop_size"], images["size"] = images["size"], {"shortest_edge": images["size"]["height"]}
     processor.write_text(json.dumps(config))
-    command = [Path(python).parent / "optimum-cli", "export", "openvino", "--model", checkpoint, exported]
-    subprocess.run([*command, "--task", "image-text-to-text", "--weight-format", "fp32"], check=True)
+    command = [str(Path(python).parent / "optimum-cli"), "export", "openvino", "--model", str(checkpoint)]
+    command += [str(exported), "--task", "image-text-to-text", "--weight-format", "fp32"]
+    subprocess.run(command, check=True)
     return exported
 
 

@@ -32,7 +32,7 @@ def without_change(says: Callable[[Tensor], list[str]], order: Tensor) -> Tensor
     this order (N,), those that change something by halves, down to one.
     """
     kept = torch.ones(len(order), dtype=torch.bool)
-    said, waiting = says(kept), list(order.split(FIRST))[::-1]
+    said, waiting = says(kept), list(torch.split(order, FIRST))[::-1]
     while waiting:
         group = waiting.pop()
         tried = kept.clone()
@@ -40,5 +40,5 @@ def without_change(says: Callable[[Tensor], list[str]], order: Tensor) -> Tensor
         if says(tried) == said:
             kept = tried
         elif len(group) > 1:
-            waiting += list(group.split(-(-len(group) // 2)))[::-1]
+            waiting += list(torch.split(group, -(-len(group) // 2)))[::-1]
     return ~kept

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
-from wordsight.evaluation.statistics import DIFFERENCES, Scores, clustered_mean, interval, student_quantile
+from wordsight.evaluation.statistics import (
+    DIFFERENCES,
+    Pictures,
+    Scores,
+    clustered_mean,
+    interval,
+    student_quantile,
+)
 
 ALIKE = 0.02  # of the score; a difference within it matters to nobody
 
@@ -38,7 +45,7 @@ def corrected(comparisons: int) -> float:
     return 1 - 0.05 / comparisons
 
 
-def pooled(gaps: NDArray[np.float64], pictures: Sequence[str], level: float) -> Pooled:
+def pooled(gaps: NDArray[np.float64], pictures: Pictures, level: float) -> Pooled:
     """Of the differences (M, Q) of models on questions about these pictures (Q,). Of one model, or of answers
     that no picture changes, the interval is one over pictures alone.
     """
@@ -58,7 +65,7 @@ def pooled(gaps: NDArray[np.float64], pictures: Sequence[str], level: float) -> 
     }
 
 
-def model_error(gaps: NDArray[np.float64], pictures: Sequence[str]) -> float:
+def model_error(gaps: NDArray[np.float64], pictures: Pictures) -> float:
     """The standard error over models: at least what models would differ by if they were alike and only
     answered by chance, as three of them may agree by chance.
     """
@@ -88,7 +95,7 @@ def _ends(
     return max(-1.0, value - reach), min(1.0, value + reach)
 
 
-def _over_pictures(gap: Scores, pictures: Sequence[str], level: float) -> tuple[float, float]:
+def _over_pictures(gap: Scores, pictures: Pictures, level: float) -> tuple[float, float]:
     low, high = interval(gap, pictures, level, ends=DIFFERENCES)
     assert low is not None, "there are two pictures or more"
     assert high is not None, "there are two pictures or more"

@@ -20,11 +20,12 @@ from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import environment
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.pruners.divprune import DivPrune
+from wordsight.tasks.base import Task
 from wordsight.tasks.clips import Clips
 from wordsight.tasks.pairs import Pairs
 from wordsight.tasks.scenes import Scenes
 
-TASKS = {"scenes": Scenes, "pairs": Pairs, "clips": Clips}
+TASKS: dict[str, type[Task]] = {"scenes": Scenes, "pairs": Pairs, "clips": Clips}
 
 
 def quick(
@@ -40,8 +41,9 @@ def quick(
     for name, make in TASKS.items():
         task = make(split="validation")
         asked = task.first(questions)
-        turns = by_turn(vlm, task, asked)
-        pruned, _ = PreparedTask.of(vlm, task, asked).run(DivPrune(keep=keep))
+        prepared = PreparedTask.of(vlm, task, asked)
+        turns = by_turn(vlm, task, asked, prepared.whole)
+        pruned, _ = prepared.run(DivPrune(keep=keep))
         kinds = np.array([example.type for example in asked])
         record[name] = {}
         for kind, figures in turns.items():

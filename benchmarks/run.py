@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bars import bars
+from bars import bars, in_brief
 from wordsight._utils.files import replacing
-from wordsight.evaluation.results import Results, Row
+from wordsight.evaluation.results import Results
 from wordsight.reports.formats import markdown
 from wordsight.reports.palette import LIGHT
 from wordsight.reports.pareto import draw
@@ -30,6 +30,7 @@ BEGIN, END = "<!-- table: {} -->\n", "<!-- end -->"
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="of experiments; all by default")] = None,
     tables_only: Annotated[bool, typer.Option(help="write the tables of results that are there")] = False,
+    processes: Annotated[int, typer.Option(help="that measure a part each, of what has no times")] = 1,
 ) -> None:
     """Run and write."""
     experiments = sorted((HERE / "experiments").glob("*.json"))
@@ -37,21 +38,29 @@ def main(
         if not names or path.stem in names:
             results = HERE / "results" / path.name
             if not tables_only:
-                run(path, results)
-            write(path.stem, Results.load(results).rows, json.loads(path.read_text()))
+                run(path, results, processes)
+            write(path.stem, Results.load(results), json.loads(path.read_text()))
 
 
-def run(experiment: Path, results: Path) -> None:
-    """One `wordsight compare` with the experiment's options; rows and environment go to `results`."""
-    command = ["wordsight", "compare", "--out", str(results.relative_to(ROOT))]
-    for option, value in json.loads(experiment.read_text()).items():
+def run(experiment: Path, results: Path, processes: int) -> None:
+    """`wordsight compare` with the experiment's options; rows and environment go to `results`."""
+    command = [sys.executable, "-m", "wordsight", "compare", "--out", str(results.relative_to(ROOT))]
+    options = json.loads(experiment.read_text())
+    for option, value in options.items():
         for each in value if isinstance(value, list) else [value]:
             command += [f"--{option}", str(each)]
-    subprocess.run([sys.executable, "-m", *command], check=True, cwd=ROOT)
+    if processes > 1 and "timing" not in options:
+        parts = [[*command, "--part", f"{number}/{processes}"] for number in range(processes)]
+        running = [subprocess.Popen(part, cwd=ROOT) for part in parts]
+        codes = [each.wait() for each in running]
+        if any(codes):
+            raise SystemExit(f"a part of {experiment.stem} failed; the same command goes on")
+    subprocess.run(command, check=True, cwd=ROOT)
 
 
-def write(name: str, rows: list[Row], options: dict[str, Any]) -> None:
+def write(name: str, results: Results, options: dict[str, Any]) -> None:
     """The tables of an experiment, if the page has markers for them, and its figure."""
+    rows = results.rows
     one_task = dict.fromkeys(row["task"] for row in rows if row["tasks"] == 1)
     by_task = [summary([row for row in rows if row["task"] == task]) for task in one_task]
     made = {
@@ -63,7 +72,8 @@ def write(name: str, rows: list[Row], options: dict[str, Any]) -> None:
     if "timing" in options:
         made[f"{name}, times"] = markdown(_ratios(times([row for row in rows if row["timing"]])))
     elif "reference" in options:
-        made[f"{name}, bars"] = markdown(bars(rows, options["reference"]))
+        made[f"{name}, bars"] = markdown(bars(results, options["reference"]))
+        write_between(ROOT / "README.md", f"{name}, in brief", markdown(in_brief(rows, options["reference"])))
         with replacing(ROOT / "docs" / f"{name}.png") as draft:
             draft.write_bytes(draw(rows, LIGHT))
     for mark, table in made.items():

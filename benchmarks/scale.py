@@ -57,8 +57,8 @@ def main(
         size = sum(path.stat().st_size for path in Path(place).rglob("*.safetensors"))
         command = [sys.executable, __file__, "--build", place]
         built = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    record = {"pictures": pictures, "tokens": TOKENS * pictures, "width": WIDTH, "gigabytes": size / 1e9}
-    record |= {"seconds_to_write": written, **built, "machine": machine()}
+    record: dict[str, Any] = {"pictures": pictures, "tokens": TOKENS * pictures, "width": WIDTH}
+    record |= {"gigabytes": size / 1e9, "seconds_to_write": written, **built, "machine": machine()}
     with replacing(RESULTS) as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

@@ -111,7 +111,7 @@ def grown(times: dict[int, list[float]], count: int) -> float:
         return 0
     (few, less), (many, more) = [(number, median(spent)) for number, spent in times.items()][-2:]
     power = max(2, math.log(more / less) / math.log(many / few))
-    return more * (count / many) ** power
+    return float(more * (count / many) ** power)
 
 
 def operations(length: int) -> int:

@@ -21,9 +21,9 @@ import typer
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from bench import ALONE, COLUMNS, KEPT, Bench, Sizes
+from bench import ALONE, KEPT, Bench, Sizes
 from causes import auroc
-from methods import Known, Method, OneDraw, Saying, key, of_book, of_probe
+from methods import Known, Method, OneDraw, Saying, key, of_book, of_probe, of_pruner
 from subjects import Names, WholeNames, photos, scenes
 from wordsight import VLM, Clustering, Codebook, Evidence, Learned, Pruner, UsageError, pruners
 from wordsight import fit_scorer as fitted_to
@@ -51,10 +51,11 @@ CLUSTERINGS = {
     for most in (2, 4, 8, 12, 24)
     for images in (4, 8)
 }
+COLUMNS = ("embeds", "cell", "words", "word_probabilities", "image")  # of evidence
 Found = tuple[dict[str, Scores], dict[str, Any]]  # by "method | keep", and what else the record says
 SIZES = (64, 512, 2048, 8192)  # of books
-KINDS = ("foreground 10", "foreground 30", "foreground 60", "foreground 90", "clutter 1", "clutter 9")
-KINDS += ("strange ground, rare", "strange ground, common")
+KINDS: tuple[str, ...] = ("foreground 10", "foreground 30", "foreground 60", "foreground 90")
+KINDS += ("clutter 1", "clutter 9", "strange ground, rare", "strange ground, common")
 
 
 def judge(  # noqa: PLR0913  # options of a command
@@ -174,7 +175,7 @@ def _plain(evidence: Evidence, condition: Condition, count: int) -> Codebook:
 
 def _only(evidence: Evidence, rows: Tensor) -> Evidence:
     """The tokens of a mask (T,)."""
-    columns = {name: getattr(evidence, name)[rows] for name in (*COLUMNS, "image")}
+    columns = {name: getattr(evidence, name)[rows] for name in COLUMNS}
     return replace(
         evidence, **columns, signals={name: values[rows] for name, values in evidence.signals.items()}
     )
@@ -292,7 +293,7 @@ def measure_pruners(bench: Bench, chosen: dict[str, str]) -> Found:
             left_out[name] = str(error)
             continue
         signals |= pruner.required_signals
-        methods[f"pruner: {name}"] = lambda keep, pruner=pruner: replace(pruner, keep=keep)
+        methods[f"pruner: {name}"] = of_pruner(pruner)
     task = bench.task(bench.sizes.few, signals)
     scores = bench.run(task, methods, [MIDDLE])
     if isinstance(task.task, Names):
@@ -326,19 +327,23 @@ def measure_kinds(bench: Bench, chosen: dict[str, str]) -> Found:
     """Kinds of scenes, each with a book and a control of its own training scenes."""
     scores, record = dict[str, Scores](), dict[str, Any]()
     for kind in KINDS:
-        own = bench.of_kind(kind)
-        evidence = main_evidence(own)
-        book = _plain(evidence, condition_of(chosen), own.sizes.book)
-        methods: dict[str, Method] = {
-            "random": lambda keep: OneDraw(keep=keep),
-            "book": of_book(book),
-            "control": of_book(random_codebook(evidence, len(book.prototypes), 1)),
-        }
-        task = own.task(own.sizes.few)
-        found = {"all visual tokens": own.score(task, "all visual tokens", lambda task=task: task.whole)}
-        scores |= {f"{kind}: {name}": each for name, each in (found | own.run(task, methods)).items()}
-        record[kind] = float(evidence.says_nothing.float().mean())
+        found, record[kind] = _measure_kind(bench.of_kind(kind), chosen)
+        scores |= {f"{kind}: {name}": each for name, each in found.items()}
     return scores, {"silent": record}
+
+
+def _measure_kind(bench: Bench, chosen: dict[str, str]) -> tuple[dict[str, Scores], float]:
+    """Of one kind, and the share of its training tokens that say nothing."""
+    evidence = main_evidence(bench)
+    book = _plain(evidence, condition_of(chosen), bench.sizes.book)
+    methods: dict[str, Method] = {
+        "random": lambda keep: OneDraw(keep=keep),
+        "book": of_book(book),
+        "control": of_book(random_codebook(evidence, len(book.prototypes), 1)),
+    }
+    task = bench.task(bench.sizes.few)
+    found = {"all visual tokens": bench.score(task, "all visual tokens", lambda: task.whole)}
+    return found | bench.run(task, methods), float(evidence.says_nothing.float().mean())
 
 
 def measure_oracle(bench: Bench, _: dict[str, str]) -> Found:

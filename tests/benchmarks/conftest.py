@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [str(ROOT / "benchmarks"), str(ROOT / "training" / "photos")]
-MODULES = "bench coverage device_operations kinds methods oracle over_models photos pool run subjects verdict"
+MODULES = "bars bench coverage device_operations everything kinds methods oracle over_models photos pool"
+MODULES += " run subjects verdict"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def fingerprint(file: Path) -> bytes:
     return np.packbits(gray > gray.mean()).tobytes()
 
 
-def split_photos(folders: dict[str, Sequence[Path]], alike: dict[Path, bytes]) -> list[Photo]:
+def split_photos(folders: Mapping[str, Sequence[Path]], alike: dict[Path, bytes]) -> list[Photo]:
     """Photos with their splits, drawn by a fixed seed; copies of one photo share a split.
 
     Of unknown classes, all photos are in one split: those of the test split were never seen in training.

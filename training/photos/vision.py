@@ -120,7 +120,8 @@ class Saliency(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:  # (B, 257, C) to (B, 128, 128)
         x = self.norm(states)[:, 1:].transpose(1, 2).reshape(len(states), WIDTH, PATCHES, PATCHES)
-        return self.decoder(x)[:, 0].sigmoid()
+        salient: Tensor = self.decoder(x)[:, 0].sigmoid()
+        return salient
 
 
 def foreground(salient: Tensor, least: int = 6) -> Tensor:

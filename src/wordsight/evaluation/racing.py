@@ -57,7 +57,7 @@ def race(
     most `level`, over all rounds and candidates together: it can only be dropped for one of the other K - 1,
     and for each of them with a chance of level / (K - 1).
     """
-    values = {name: np.zeros(0) for name in names}
+    values: dict[str, Values] = {name: np.zeros(0) for name in names}
     left = list(names)
     for each in rounds:
         for name in left:

@@ -22,6 +22,7 @@ from wordsight._utils.numbers import counted
 FEWEST_PICTURES = 20  # what is found on fewer is not to be believed
 POWER = 0.8  # the chance to see what is there, with as many pictures as are needed
 Scores = NDArray[np.float64]  # (questions,), each in [0, 1]
+Pictures = Sequence[str] | NDArray[np.int64]  # (questions,), which one each is about, by name or number
 ROUNDING = 1e-9  # means of one fraction differ in their last digits
 SCORES, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)  # what means lie between
 GROUPS = 20  # of pictures, each left out once
@@ -50,9 +51,9 @@ def tell_if_few(pictures: int, what: str) -> None:
 
 
 def interval(
-    scores: Scores, pictures: Sequence[str], level: float = 0.95, *, ends: tuple[float, float] = SCORES
+    scores: Scores, pictures: Pictures, level: float = 0.95, *, ends: tuple[float, float] = SCORES
 ) -> Ends:
-    """The interval of the mean score; `pictures` (questions,) names what each question is about.
+    """The interval of the mean score over questions about these pictures.
 
     Pictures, not questions, are what there may be others of: the spread is that of their sums, and the
     quantile that of Student's t. Scores have it in the form of Wilson (1927), in which the spread depends on
@@ -74,7 +75,7 @@ def estimate(values: Sequence[float | None], ends: tuple[float, float] = SCORES)
 
 def interval_of_tasks(
     scores: Sequence[Scores],
-    pictures: Sequence[Sequence[str]],
+    pictures: Sequence[Pictures],
     level: float = 0.95,
     *,
     ends: tuple[float, float] = SCORES,
@@ -102,7 +103,7 @@ class ClusteredMean(NamedTuple):
     pictures: int
 
 
-def clustered_mean(scores: Scores, pictures: Sequence[str]) -> ClusteredMean:
+def clustered_mean(scores: Scores, pictures: Pictures) -> ClusteredMean:
     """The mean score, with the error of a ratio of two sums over pictures: of scores and of questions."""
     ids, index = np.unique(pictures, return_inverse=True)
     count, mean = len(ids), float(scores.mean())
@@ -160,7 +161,7 @@ def margin(pictures: int, level: float = 0.95) -> float:
 
 
 def pictures_needed(
-    differences: Scores, pictures: Sequence[str], effect: float, level: float = 0.95
+    differences: Scores, pictures: Pictures, effect: float, level: float = 0.95
 ) -> int | None:
     """How many pictures, with as many questions about each, tell a mean difference of `effect` from none in
     four draws of five; None if no number does.

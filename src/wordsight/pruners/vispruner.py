@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wordsight._utils.options import Fraction
@@ -66,7 +67,8 @@ def _after_rounds(unit: Tensor, cosines: Tensor, indices: Tensor, count: int) ->
     """The same, of the tokens' directions (N, C), and the cosines of each with those most similar to it and
     their indices (N, NEAREST).
     """
-    near, nearest, left = cosines.numpy(), indices.numpy(), np.arange(len(unit))
+    near, nearest = cosines.numpy(), indices.numpy()
+    left: NDArray[np.int64] = np.arange(len(unit))
     while len(left) > max(count, len(unit) // 2):
         ours, others = left[::2], left[1::2]
         if not len(others):
