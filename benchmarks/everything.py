@@ -41,7 +41,7 @@ OF_SCENES = {
         for name in ("ours_on_validation", "pruners", "times", "untrained")
     },
     "beyond_codebook": ["benchmarks/beyond_codebook.py build/evidence/beyond"],
-    "noise_floor": [f"benchmarks/noise_floor.py demo {SEEDS}/seed0 {SEEDS}/seed2"],
+    "noise_floor": [f"benchmarks/noise_floor.py demo {SEEDS}/whole-0 {SEEDS}/whole-2"],
     **VERDICTS,
     "intermediate": ["benchmarks/intermediate.py build/evidence"],
     "coverage": ["benchmarks/coverage.py"],

@@ -39,7 +39,7 @@ from wordsight.tasks.scenes import Scenes
 HERE = Path(__file__).parent
 SEEDS = HERE / "models"  # `make train-seeds`
 FOUND = HERE.parent / "build" / "gates"  # what is finished, by weights: a stopped run goes on
-MODELS = {"1": "demo", "0": str(SEEDS / "seed0"), "2": str(SEEDS / "seed2")}  # the first ships
+MODELS = {"1": "demo", "0": str(SEEDS / "whole-0"), "2": str(SEEDS / "whole-2")}  # the first ships
 QUESTIONS = 1200
 TASKS = {
     "easy_vqa": EasyVqa(),

@@ -17,6 +17,7 @@ import typer
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
+import wordsight.demo
 from ahead import Ahead
 from batches import Pictures, Recipe
 from model import WIDTH, build_model, optimizers, sines
@@ -27,6 +28,7 @@ from schedule import DEVICE, Schedule, digest, load
 from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES
 
 Name = Literal["whole", "pruned", "silent", "warmed"]
+SHIPPED = {1: Path(wordsight.demo.__file__).parent / "model"}  # by seed; those of others are in MODELS
 MODELS = Path(__file__).parent.parent / "benchmarks" / "models"
 RATE = 1.5e-3
 LATER = 0.3  # share of the rate for a recipe that goes on from a trained model
@@ -122,7 +124,7 @@ def start(seed: int, recipe: Name = "whole") -> LlavaForConditionalGeneration:
     of `whole` that is there; or all of that model.
     """
     model = build_model(-(-len(TOKENIZER) // 64) * 64).train()
-    file, there = BUILD / f"tower_{seed}.pt", MODELS / f"whole-{seed}"
+    file, there = BUILD / f"tower_{seed}.pt", SHIPPED.get(seed, MODELS / f"whole-{seed}")
     if recipe in GO_ON:
         if not there.exists():
             raise SystemExit(f"{there} is not there: train it by language.py --seed {seed}, then export.py")

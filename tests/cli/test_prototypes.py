@@ -132,10 +132,10 @@ def test_info_tells_in_words_how_a_book_was_built(run):
     assert code == 0
     assert lines[:3] == [
         "model         demo",
-        "fingerprint   c0f8493d81cb0db5",
-        "prototypes    4741 of width 256",
+        "fingerprint   2ea502a2db094e47",
+        "prototypes    383 of width 256",
     ]
-    assert "redundant if  regional divergence (Jensen-Shannon) below 0.0001227, the 0.7 quantile" in lines
+    assert "redundant if  divergence from the blind answer below 0.01156, the 0.3 quantile" in lines
     assert len({line[13] for line in lines}) == 1  # aligned
 
 

@@ -31,7 +31,7 @@ def pruned(prompt, kept):
 def untouched_inputs(vlm, picture):
     turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}
     text = vlm.processor.apply_chat_template([turn], add_generation_prompt=True)
-    return dict(vlm.processor(images=picture, text=text, return_tensors="pt"))
+    return dict(vlm.processor(images=picture, text=text, add_special_tokens=False, return_tensors="pt"))
 
 
 def masked_inputs(vlm, picture, kept):

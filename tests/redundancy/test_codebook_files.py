@@ -297,10 +297,11 @@ def test_a_book_of_format_1_is_read_with_its_fields_called_as_today(book, tmp_pa
 
 def test_the_committed_books_are_read():
     shipped = Codebook.from_pretrained("demo").config
-    assert (shipped["condition"]["signal"], shipped["clustering"]["neighbors"]) == ("confidence", 5)
-    folder = Path(__file__).parents[2] / "benchmarks" / "control-codebook"
-    assert json.loads((folder / "config.json").read_text())["format"] == 1
-    control = Codebook.from_pretrained(folder).config
+    assert (shipped["condition"]["signal"], shipped["clustering"]["neighbors"]) == (
+        "blind_divergence",
+        5,
+    )
+    control = Codebook.from_pretrained(Path(__file__).parents[2] / "benchmarks" / "control-codebook").config
     assert control["condition"] == "none: drawn at random"
 
 

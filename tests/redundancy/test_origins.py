@@ -123,5 +123,5 @@ def test_a_model_without_a_picture_map_is_refused_before_the_work(tiny, book, mo
 
 def test_the_embedded_book_shows_what_each_of_its_prototypes_was():
     book = Codebook.from_pretrained("demo")
-    assert len(book.origins.patches) == len(book.prototypes) == 4741
+    assert len(book.origins.patches) == len(book.prototypes) == 383
     assert book.config["patches"]["least_cosine"] > 0.99999

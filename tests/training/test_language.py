@@ -17,6 +17,7 @@ def ready(training, pictures, tmp_path, monkeypatch):
     # That model's tower, under as few words as the training folder has here: silent goes on from it.
     training.model.save(language.start(1), tmp_path / "whole-1")
     monkeypatch.setattr(language, "MODELS", tmp_path)
+    monkeypatch.setattr(language, "SHIPPED", {})
     return language
 
 
