@@ -1,6 +1,5 @@
 PYTHON ?= python3
 BIN := .venv/bin
-EVIDENCE := build/evidence
 SEEDS := benchmarks/models
 TRAINING ?= # more options of training/language.py, such as --minutes 60
 CACHES ?= # --scenes and --clips, if TRAINING has them
@@ -72,7 +71,7 @@ check: setup  ## format, lint, types, and which room imports which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## run every experiment again, or go on; docs/results.md says in how many hours: make bench PHOTOS=folder UNSEEN=folder
+bench: setup  ## run every experiment again, or go on; hours are kept in results/hours.json: make bench PHOTOS=folder UNSEEN=folder
 	$(PIP) -e '.[dev,findings]'
 	$(BIN)/python benchmarks/everything.py $(if $(PHOTOS),--photos $(abspath $(PHOTOS)) --unseen $(abspath $(UNSEEN)))
 

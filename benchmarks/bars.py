@@ -8,7 +8,7 @@ import numpy as np
 
 from wordsight._utils.numbers import signed
 from wordsight.evaluation.results import Results, Row
-from wordsight.evaluation.statistics import DIFFERENCES, interval_of_tasks
+from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval_of_tasks
 from wordsight.pruners import make
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.layerwise import LayerPruner
@@ -29,15 +29,11 @@ def bars(results: Results, ours: str) -> Table:
     rows = results.rows
     most = max(row["tasks"] for row in rows)
     kept = {(row["pruner"], row["keep"]): row["retention"] for row in rows if row["tasks"] == most}
-    scores = {
-        (each["pruner"], each["keep"]): [
-            np.mean(answered["scores"], 0)
-            for task in results.answers
-            for answered in task["answered"]
-            if (answered["pruner"], answered["keep"]) == (each["pruner"], each["keep"])
-        ]
-        for each in results.answers[0]["answered"]
-    }
+    scores: dict[tuple[str, float | None], list[Scores]] = {}  # task by task
+    for task in results.answers:
+        for each in task["answered"]:
+            mean: Scores = np.mean(each["scores"], 0)
+            scores.setdefault((each["pruner"], each["keep"]), []).append(mean)
     pictures = [[question["picture"] for question in task["questions"]] for task in results.answers]
     names = dict.fromkeys(pruner for pruner, _ in kept)
     rivals = [name for name in names if name not in (*WITHOUT_PRUNER, ours) and _is_alike(name)]

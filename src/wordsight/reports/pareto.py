@@ -45,23 +45,24 @@ def draw(rows: Sequence[Row], palette: Palette) -> bytes:
     down = len(models) * math.ceil(len(together) * len(costs) / columns)
     figure = new_figure((7 * columns, 0.6 + 3.4 * down), palette)
     panels = figure.subplots(down, columns, squeeze=False)
-    empty = iter(panels.flat)
-    for model in models:
+    for model, block in zip(models, panels.reshape(len(models), -1), strict=True):
+        empty = iter(block)
         own = [row for row in rows if row["model"] == model and row["tasks"] == 1]
+        lines = {cost: points(own, cost) for _, cost in costs}
         for place, names in enumerate(together):
             first = FEW * place + 1
             which = f": pruners {first} to {first + len(names) - 1} by rank" if len(together) > 1 else ""
             for label, cost in costs:
                 axis = next(empty)
-                _draw_lines(axis, points(own, cost), names, palette)
+                _draw_lines(axis, lines[cost], names, palette)
                 axis.set(xlabel=label, ylabel="accuracy kept, mean over tasks", title=f"{model}{which}")
                 axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
                 style_axis(axis, palette)
                 if cost is _tokens:
                     axis.set_xscale("log", base=2)
                     axis.xaxis.set_major_formatter("{x:g}")
-    for axis in empty:
-        axis.set_axis_off()
+        for axis in empty:
+            axis.set_axis_off()
     figure.supxlabel("filled: no other point costs less and keeps as much", size="small", color=palette.text)
     return to_png(figure)
 
