@@ -17,7 +17,9 @@ from wordsight.reports.tables import Table
 
 QUALITY = {0.2: 0.99, 0.1: 0.97, 0.05: 0.93}  # what share of the unpruned accuracy is aimed at, by keep
 KEEPS = tuple(QUALITY)
-WITHOUT_PRUNER, OURS = ("none", "resized"), "ours"
+WITHOUT_PRUNER = ("none", "resized")
+OURS, QUESTION, MODEL = "ours", "question", "language model"  # what is said of a pruner's kind
+CONTROL = ":codebook=benchmarks/control-codebook"  # the same with a book of random tokens
 
 
 def bars(results: Results, ours: str) -> Table:
@@ -36,7 +38,7 @@ def bars(results: Results, ours: str) -> Table:
             scores.setdefault((each["pruner"], each["keep"]), []).append(mean)
     pictures = [[question["picture"] for question in task["questions"]] for task in results.answers]
     names = dict.fromkeys(pruner for pruner, _ in kept)
-    rivals = [name for name in names if name not in (*WITHOUT_PRUNER, ours) and _is_alike(name)]
+    rivals = [n for n in names if n not in (*WITHOUT_PRUNER, ours) and kind(n) not in (QUESTION, MODEL)]
     level = 1 - 0.05 / (len(rivals) * len(KEEPS))
     body = []
     for keep, bar in QUALITY.items():
@@ -57,8 +59,8 @@ def bars(results: Results, ours: str) -> Table:
 
 
 def in_brief(rows: list[Row], ours: str) -> Table:
-    """The mean accuracy over tasks by keep of no pruner, smaller pictures, random tokens, ours, and of each
-    kind the pruner whose mean over keeps is highest.
+    """The mean accuracy over tasks by keep of no pruner, smaller pictures, random tokens, ours and its
+    control, and of each other kind the pruner whose mean over keeps is highest.
     """
     most = max(row["tasks"] for row in rows)
     accuracies: dict[str, list[float]] = {}
@@ -71,11 +73,12 @@ def in_brief(rows: list[Row], ours: str) -> Table:
             kinds.setdefault(kind(name), []).append(name)
     best = {of: max(names, key=lambda name: fmean(accuracies[name])) for of, names in kinds.items()}
     named = {"none": "all tokens", "resized": "a smaller picture", "random": "nothing"}
-    named |= {best[of]: of for of in kinds if of != OURS} | {"codebook": OURS, ours: OURS, best[OURS]: OURS}
+    named |= {best[of]: of for of in kinds if of != OURS}
+    named |= {"codebook": OURS, ours: OURS, ours + CONTROL: "ours, with a book of random tokens"}
     body = []
     for name, of in named.items():
         each = accuracies[name] if name != "none" else accuracies[name] * len(KEEPS)
-        body.append((name, of, *(f"{value:.3f}" for value in each)))
+        body.append((name.removesuffix(CONTROL), of, *(f"{value:.3f}" for value in each)))
     blind = next(row["blind"] for row in rows if row["tasks"] == most)
     head = ("pruner", "reads", *(f"{keep:.0%}" for keep in KEEPS))
     return Table("In brief", head, body, (f"Without the picture: {blind:.3f}.",))
@@ -85,15 +88,9 @@ def kind(name: str) -> str:
     """What a pruner reads to choose, or whose it is."""
     pruner = make(name)
     if isinstance(pruner, LayerPruner):
-        return "language model"
+        return MODEL
+    if pruner.reads_question:
+        return QUESTION
     if isinstance(pruner, BookPruner | ScorerPruner):
         return OURS
-    if pruner.reads_question:
-        return "question"
     return "vision tower" if pruner.required_signals else "tokens alone"
-
-
-def _is_alike(name: str) -> bool:
-    """Whether a pruner chooses before the language model and whatever the question."""
-    pruner = make(name)
-    return not pruner.reads_question and not isinstance(pruner, LayerPruner)
