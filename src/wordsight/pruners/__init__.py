@@ -10,8 +10,8 @@ from wordsight.pruners.choice import is_choice
 
 SHARED = ("base", "book", "choice", "layerwise", "scopes", "scorer")  # files that are no method
 BEST_FIRST = (
+    "codebook_coverage",
     "divprune",
-    "codebook_mmr",
     "cls_topk",
     "codebook",
 )  # of those shown by default: docs/results.md
