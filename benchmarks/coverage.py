@@ -181,7 +181,7 @@ def _captions(rng: np.random.Generator, pictures: int) -> Draw:
 
 
 def _verdict(method: str) -> Draw:
-    """The scores of a method on the shipped model, and the numbers of their pictures."""
+    """The scores of a method on a model of the first verdict, and the numbers of their pictures."""
     record = json.loads((RESULTS / "verdict_1.json").read_text())
     index = np.unique([picture for picture, _ in record["questions"]], return_inverse=True)[1]
     return load_file(RESULTS / "verdict_1.safetensors")[method].astype(float), index

@@ -6,9 +6,10 @@ for their names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from wordsight.tasks.scenes import Scenes
 CELL = SIZE // 3
 LARGE = (72, 80)  # pixels; neighbors overlap by some
 CAST = 3  # things of a scene whose ground is what differs
+SEEDS = {**SPLITS, "test": 4_000_000}  # a test split of the verdict's own, which no table and no gate reads
 Draw = Callable[[int], Scene]  # the scene of a seed
 
 
@@ -88,6 +90,7 @@ KINDS: dict[str, Draw] = {
 class Drawn(Scenes):
     """Scenes of a kind, with the questions of all scenes."""
 
+    SEEDS: ClassVar[Mapping[str, int]] = SEEDS
     draw: Draw = field(default=render, repr=False)
 
     def scene(self, seed: int) -> Scene:

@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from kinds import KINDS, Drawn
+from kinds import KINDS, SEEDS, Drawn
 from wordsight import VLM
 from wordsight._utils.files import replacing
 from wordsight.redundancy.probe import QUESTION
-from wordsight.synthetic.scenes import SPLITS
 from wordsight.tasks.base import Example, Split, Task
 
 
@@ -39,7 +38,7 @@ def scenes(kind: str, kept: Path) -> Subject:
         for number, path in enumerate(paths):
             if not path.exists():
                 with replacing(path) as draft:
-                    draw(SPLITS[split] + number).image.save(draft)
+                    draw(SEEDS[split] + number).image.save(draft)
         return paths
 
     return Subject(pictures, lambda _, split, count: Drawn(split=split, pictures=count, draw=draw))

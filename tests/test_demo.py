@@ -79,11 +79,8 @@ def test_tour_has_its_pictures(name):
 def test_card_has_the_accuracies_of_the_committed_results():
     card = (FOLDER / "model" / "README.md").read_text()
     gates = json.loads((Path(__file__).parent.parent / "benchmarks" / "results" / "gates.json").read_text())
-    for kinds in next(iter(gates["models"].values()))["accuracy"].values():
+    for task, kinds in next(iter(gates["models"].values()))["accuracy"].items():
         for kind, figures in kinds.items():
-            row = next(
-                line
-                for line in card.splitlines()
-                if f"| {kind} | " in line and f"{figures['accuracy']:.3f} [" in line
-            )
+            (row,) = (line for line in card.splitlines() if line.startswith(f"| {task} | {kind} | "))
+            assert f"{figures['accuracy']:.3f} [" in row
             assert f"{figures['blind']:.3f}" in row

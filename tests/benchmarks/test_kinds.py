@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from wordsight.synthetic.scenes import SPLITS
+from wordsight.tasks import pairs
 
 SEEDS = [SPLITS["validation"] + number for number in range(10)]
 
@@ -41,6 +42,21 @@ def test_a_strange_ground_is_in_one_training_scene_of_twenty_and_in_all_others(b
     assert [is_strange(rare, seed) for seed in (0, 1, 19, 20, 21)] == [True, False, False, True, False]
     assert all(is_strange(rare, seed) for seed in SEEDS[1:4])
     assert all(is_strange(common, seed) for seed in (1, 19, *SEEDS[1:4]))
+
+
+def test_the_verdict_is_tested_on_scenes_that_no_other_task_reads(benchmarks):
+    kinds, drawn = benchmarks.kinds, []
+
+    def draw(seed):
+        drawn.append(seed)
+        return kinds.render(seed)
+
+    for split in ("validation", "test"):
+        list(kinds.Drawn(split=split, pictures=3, draw=draw).examples())
+    validation = SPLITS["validation"]
+    assert drawn == [*range(validation, validation + 3), *range(4_000_000, 4_000_003)]
+    last_of_pairs = SPLITS["test"] + pairs.FIRST + 3000 * pairs.ROOM
+    assert max(last_of_pairs, SPLITS["test"] + 100_000) < 4_000_000
 
 
 def test_every_scene_of_every_kind_has_two_questions_or_more(benchmarks):

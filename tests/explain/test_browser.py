@@ -205,7 +205,9 @@ def test_a_token_is_read_with_the_keyboard_alone(opened, file, record):
         assert said in details
     number = record["codebook"]["nearest"][109]
     assert f"number {number} is the nearest" in details
-    assert f"Alone, it says {record['codebook']['says'][str(number)][0][0]}" in details
+    is_silent = number in record["codebook"]["says_nothing"]
+    word = "nothing" if is_silent else record["codebook"]["says"][str(number)][0][0]
+    assert f"Alone, it says {word}" in details
     assert "redundancy" in view.text_content("#details .values")
     view.keyboard.press("Tab")
     assert focused(view) < 0, "one token of a grid is in the order of Tab"
@@ -226,9 +228,11 @@ def test_the_nearest_prototype_is_shown_as_it_was_in_its_picture(opened, file, r
         drawn = torch.tensor(pixels).reshape(96, 96, 4)[..., :3]
         assert (drawn - expected).abs().float().mean() < 12, "it is drawn smoothly"
         (words,) = decode_ids(embedded, book.origins.words[number][None])
-        said = ", ".join(f"{word} {chance:.3g}" for word, chance in record["codebook"]["said"][str(number)])
-        assert list(words) == [word for word, _ in record["codebook"]["said"][str(number)]]
-        assert said.split(" ")[0] in view.inner_text("#details .origin")
+        said = record["codebook"]["said"][str(number)]
+        assert (said is None) == bool(book.origins.says_nothing[number])
+        if said:
+            assert list(words) == [word for word, _ in said]
+        assert (said[0][0] if said else "it said nothing") in view.inner_text("#details .origin")
         view.keyboard.press("Escape")
 
 
@@ -320,10 +324,14 @@ def test_a_word_rings_the_tokens_that_say_it_first(opened, file, record):
     view = opened(file)
     rows = view.locator("#word-table tbody tr").all_inner_texts()
     assert [row.split("\t")[:2] for row in rows] == [
-        [row["word"], str(row["tokens"])] for row in record["words"]
+        [row["word"] or "· (nothing)", str(row["tokens"])] for row in record["words"]
     ]
     view.click("#word-table button >> text=pig")
-    says = [words[0][0] for words in record["tokens"]["words"]]
+    silent = record["tokens"]["says_nothing"]
+    says = [
+        None if nothing else words[0][0]
+        for words, nothing in zip(record["tokens"]["words"], silent, strict=True)
+    ]
     assert view.evaluate("record.tokens.cell.map((_, token) => tokenStyle().ring(token))") == [
         w == "pig" for w in says
     ]

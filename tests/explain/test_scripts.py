@@ -265,7 +265,7 @@ def test_a_prototype_is_described_and_shares_tokens(js):
     assert js("[0, 1, 2].map((token) => alike(codebook, token))", codebook=codebook) == [[2, 0], [1], [2, 0]]
     assert js("prototypeText(codebook, 0)", codebook=codebook).startswith(
         "Of the 9 prototypes of what the codebook calls redundant, number 4 is the nearest "
-        "(cosine 0.5, the 3rd highest of 3). Alone, it says pig 0.9: it says a word, but"
+        "(cosine 0.5, the 3rd highest of 3). Alone, it says pig 0.9: a word, but the condition that"
     )
     silent = js("prototypeText(codebook, 1)", codebook=codebook)
     assert silent.endswith(

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wordsight import VLM, Video, pruners
+from wordsight import VLM, Video, demo, pruners
 from wordsight.models.prompt import collate
 from wordsight.models.tokens import join_tokens
 
@@ -39,10 +39,10 @@ SMALL = ("--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "16"
 
 
 class Server:
-    """A running server of one model."""
+    """A running server of one model; `adds_bos` where its template leaves out what texts begin with."""
 
-    def __init__(self, port, process):
-        self.port, self.process = port, process
+    def __init__(self, port, process, adds_bos):
+        self.port, self.process, self.adds_bos = port, process, adds_bos
 
     def send(self, body, path="/v1/chat/completions"):
         """The status and the JSON of an answer; `body` may be broken bytes."""
@@ -57,7 +57,8 @@ class Server:
 
     def answer(self, pictures, question, **more):
         """How many tokens were read, those that were generated, and the log probability of each."""
-        status, answer = self.send(request(pictures, question, **more))
+        body = request(pictures, question, **more) | {"add_special_tokens": self.adds_bos}
+        status, answer = self.send(body)
         assert status == 200, answer
         (choice,) = answer["choices"]
         probabilities = [token["logprob"] for token in choice["logprobs"]["content"]]
@@ -94,7 +95,6 @@ def request(pictures, question, system=None, **more):
     if "wordsight" in more:
         more["mm_processor_kwargs"] = {"wordsight": more.pop("wordsight")}
     fixed = {"temperature": 0, "max_tokens": NEW_TOKENS, "return_token_ids": True, "logprobs": True}
-    fixed |= {"add_special_tokens": True}  # the template has none
     fixed |= {"media_io_kwargs": {"video": {"fps": FPS}}} if "video" in kinds else {}
     return {"model": "served", "messages": messages, **fixed, **more}
 
@@ -134,7 +134,9 @@ def serving(model, *arguments, options=()):
     with subprocess.Popen(command, env=environment, start_new_session=True) as process:
         try:
             wait_for(port, process)
-            yield Server(port, process)
+            folder = demo.MODEL if model == "demo" else Path(model)
+            template = (folder / "chat_template.jinja").read_text()
+            yield Server(port, process, "bos_token" not in template)
         finally:
             process.send_signal(signal.SIGTERM)
             try:

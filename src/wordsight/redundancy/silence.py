@@ -1,7 +1,7 @@
 """Silence: what share of a model's visual tokens say nothing, and what a codebook is likely to do then.
 
 A codebook keeps tokens that say nothing, to recognize such tokens elsewhere: a model that has none gives it
-nothing to recognize. Nothing was seen between 10 and 52 %, so that LIKELY is a guess (docs/silence.md): it is
+nothing to recognize. Little was seen between 10 and 50 %, so that LIKELY is a guess (docs/silence.md): it is
 about random tokens, not about a book of random tokens, which does most of what a codebook does.
 """
 

@@ -135,8 +135,9 @@ def _draw_lines(axis: Axes, lines: Lines, names: Sequence[str], palette: Palette
         axis.plot(*_places(line), label=name, markerfacecolor="none", **style)
         filled = {"linestyle": "none", "markerfacecolor": style["color"]}
         axis.plot(*_places([point for point in line if point in best]), **{**style, **filled})
-    text = {"labelcolor": palette.text, "fontsize": "small"}
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, **text)
+    if shown:  # nothing is, where the model answers no question rightly
+        text = {"labelcolor": palette.text, "fontsize": "small"}
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, **text)
 
 
 def _places(line: Sequence[Point]) -> tuple[list[float], list[float]]:

@@ -5,9 +5,9 @@ Existence with hard negatives, counting, naming at a place, location, relation, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Interval
 
@@ -20,11 +20,12 @@ from wordsight.tasks.base import Example, Task
 class Scenes(Task):
     """pictures: how many scenes of the split to ask about, about twelve questions each."""
 
+    SEEDS: ClassVar[Mapping[str, int]] = SPLITS  # the first of each split
     pictures: Annotated[int, Interval(ge=1, le=100_000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.pictures):
-            seed = SPLITS[self.split] + number
+            seed = self.SEEDS[self.split] + number
             scene = self.scene(seed)
             for question in ask(scene, seed):
                 if question.type != "caption":

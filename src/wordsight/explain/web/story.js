@@ -63,15 +63,15 @@ function alike({ nearest, similarity }, token) {
     .sort((a, b) => similarity[b] - similarity[a]);
 }
 
-/** The nearest prototype in sentences, and why one that says a word counts as redundant. */
+/** The nearest prototype in sentences, also that one that says a word counts as redundant. */
 function prototypeText({ prototypes, nearest, similarity, says, says_nothing: silent }, token) {
   const number = nearest[token], isSilent = silent.includes(number);
   const nearer = similarity.filter((other) => other > similarity[token]).length;
   return `Of the ${prototypes} ${form(prototypes, "prototype", "prototypes")} of what the codebook calls redundant, ` +
     `number ${number} is the nearest ` +
     `(cosine ${shortly(similarity[token])}, the ${ordinal(nearer + 1)} highest of ${similarity.length}). ` +
-    (isSilent ? "Alone, it says nothing." : `Alone, it says ${wordsText(says[number])}: it says a word, but where the ` +
-      "codebook was built, leaving it out among neighbors that say the same changed little.");
+    (isSilent ? "Alone, it says nothing." : `Alone, it says ${wordsText(says[number])}: a word, but the condition that the ` +
+      "codebook was built by holds of it.");
 }
 
 /** What the nearest prototype was, cut out of the tiled patches of all; nothing if the codebook keeps none. */
