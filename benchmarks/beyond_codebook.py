@@ -73,7 +73,7 @@ class PriorMMR(LearnedMMR):
 
     prior: Callable[[VisualTokens], Tensor] = field(repr=False)
 
-    def score(self, tokens: VisualTokens) -> Tensor:
+    def relevance(self, tokens: VisualTokens) -> Tensor:
         return self.prior(tokens)
 
 
