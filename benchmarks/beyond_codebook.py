@@ -22,6 +22,7 @@ import typer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gates import MODELS
 from run import write_between
 from wordsight import (
     VLM,
@@ -52,7 +53,6 @@ from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
 RESULT, PAGE = HERE / "results" / "beyond_codebook.json", HERE.parent / "docs" / "results.md"
-MODELS = {"1": "demo", "0": str(HERE / "models" / "whole-0"), "2": str(HERE / "models" / "whole-2")}
 SHIPPED, SMALLEST = "1", min(KEEPS)
 EXAMINED = {"1": 150, "0": 50, "2": 50}  # training scenes by model
 CHOOSING, TESTING = range(400), range(400, 700)  # validation scenes
@@ -73,7 +73,7 @@ class PriorMMR(LearnedMMR):
 
     prior: Callable[[VisualTokens], Tensor] = field(repr=False)
 
-    def score(self, tokens: VisualTokens) -> Tensor:
+    def relevance(self, tokens: VisualTokens) -> Tensor:
         return self.prior(tokens)
 
 

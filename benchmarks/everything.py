@@ -26,7 +26,7 @@ from wordsight.evaluation.environment import machine
 ROOT = Path(__file__).parents[1]
 MARKS, HOURS = ROOT / "build" / "everything", ROOT / "benchmarks" / "results" / "hours.json"
 SEEDS = "benchmarks/models"
-SCENES = ("whole-0", "whole-1", "whole-2", "silent-0", "silent-1", "silent-2")
+SCENES = json.loads((ROOT / "benchmarks" / "verdicts" / "scenes.json").read_text())["models"]
 VERDICTS = {
     f"verdict of scenes, {split}": [f"benchmarks/verdict.py scenes {name} --split {split}" for name in SCENES]
     for split in ("validation", "test")

@@ -37,9 +37,8 @@ from wordsight.tasks.pairs import Pairs
 from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
-SEEDS = HERE / "models"  # `make train-seeds`
 FOUND = HERE.parent / "build" / "gates"  # what is finished, by weights: a stopped run goes on
-MODELS = {"1": "demo", "0": str(SEEDS / "whole-0"), "2": str(SEEDS / "whole-2")}  # the first ships
+MODELS = {"1": "demo", "0": "benchmarks/models/whole-0", "2": "benchmarks/models/whole-2"}  # the first ships
 QUESTIONS = 1200
 TASKS = {
     "easy_vqa": EasyVqa(),

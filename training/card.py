@@ -100,7 +100,7 @@ def write() -> None:
         TEXT.format(
             words=len(tokenizer["model"]["vocab"]),
             accuracy="\n".join(lines),
-            seeds=f"Seed {seeds[0]} ships, of three (`benchmarks/results/gates.json` has seeds {', '.join(sorted(seeds))}).",
+            seeds=f"Seed {seeds[0]} ships, of three; the gates of {', '.join(sorted(seeds))} were measured.",
             questions=f"{gates['environment']['date']}, CPU, float32",
             missed=targets,
             turns=_turns(shipped["second_turn"], gates["second_turn_within"]),

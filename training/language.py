@@ -17,7 +17,6 @@ import typer
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-import wordsight.demo
 from ahead import Ahead
 from batches import Pictures, Recipe
 from model import WIDTH, build_model, optimizers, sines
@@ -25,10 +24,11 @@ from packing import IGNORED, TOKENIZER, Packed, hidden_states, in_turns, pack
 from pictures import BUILD, CLIPS, SCENES
 from recipes import RECIPES
 from schedule import DEVICE, Schedule, digest, load
+from wordsight import demo
 from wordsight.synthetic.scenes import CLASSES, OBJECT_CLASSES
 
 Name = Literal["whole", "pruned", "silent", "warmed"]
-SHIPPED = {1: Path(wordsight.demo.__file__).parent / "model"}  # by seed; those of others are in MODELS
+SHIPPED = {1: demo.MODEL}  # by seed; those of others are in MODELS
 MODELS = Path(__file__).parent.parent / "benchmarks" / "models"
 RATE = 1.5e-3
 LATER = 0.3  # share of the rate for a recipe that goes on from a trained model

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Interval
+from torch import Tensor
 
 from wordsight.algorithms.selection import cosine_distance, farthest_first, min_max_scaled
 from wordsight.models.tokens import VisualTokens
@@ -28,5 +29,9 @@ class LearnedMMR(ScorerPruner):
     weight: Annotated[float, Interval(ge=0, lt=1)] = 1 / 3
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        bonus = self.weight / (1 - self.weight) * min_max_scaled(self.fitted.predict(tokens.embeds))
+        bonus = self.weight / (1 - self.weight) * min_max_scaled(self.relevance(tokens))
         return tokens.take(farthest_first(cosine_distance(tokens.embeds), self.count(tokens), bonus))
+
+    def relevance(self, tokens: VisualTokens) -> Tensor:
+        """(N,) what counts beside diversity."""
+        return self.fitted.predict(tokens.embeds)
