@@ -23,10 +23,10 @@ class LearnedMMR(ScorerPruner):
     weight * expected divergence, scaled to [0, 1] among the tokens.
 
     weight   in [0, 1): how much the scorer counts beside diversity; the default is the best of 1/6, 1/3 and
-             1/2 on validation scenes of an earlier embedded model (docs/results.md).
+             1/2 on validation scenes of the embedded model, at 5 % (docs/results.md, A prior for diversity).
     """
 
-    weight: Annotated[float, Interval(ge=0, lt=1)] = 1 / 3
+    weight: Annotated[float, Interval(ge=0, lt=1)] = 1 / 6
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         bonus = self.weight / (1 - self.weight) * min_max_scaled(self.relevance(tokens))
