@@ -19,6 +19,7 @@ QUALITY = {0.2: 0.99, 0.1: 0.97, 0.05: 0.93}  # what share of the unpruned accur
 KEEPS = tuple(QUALITY)
 WITHOUT_PRUNER = ("none", "resized")
 OURS, QUESTION, MODEL = "ours", "question", "language model"  # what is said of a pruner's kind
+PUBLISHED = "@published"
 CONTROL = ":codebook=benchmarks/control-codebook"  # the same with a book of random tokens
 
 
@@ -31,12 +32,7 @@ def bars(results: Results, ours: str) -> Table:
     rows = results.rows
     most = max(row["tasks"] for row in rows)
     kept = {(row["pruner"], row["keep"]): row["retention"] for row in rows if row["tasks"] == most}
-    scores: dict[tuple[str, float | None], list[Scores]] = {}  # task by task
-    for task in results.answers:
-        for each in task["answered"]:
-            mean: Scores = np.mean(each["scores"], 0)
-            scores.setdefault((each["pruner"], each["keep"]), []).append(mean)
-    pictures = [[question["picture"] for question in task["questions"]] for task in results.answers]
+    scores, pictures = by_task(results)
     names = dict.fromkeys(pruner for pruner, _ in kept)
     rivals = [n for n in names if n not in (*WITHOUT_PRUNER, ours) and kind(n) not in (QUESTION, MODEL)]
     level = 1 - 0.05 / (len(rivals) * len(KEEPS))
@@ -56,6 +52,42 @@ def bars(results: Results, ours: str) -> Table:
         body.append((f"{keep:.0%}", quality, f"{len(above)} of {len(rivals)}", "; ".join(listed) or "none"))
     head = ("keep", f"quality kept by {ours}", "pruners above it", "by how much [corrected]")
     return Table("Bars", head, body)
+
+
+def as_published(results: Results, ours: Results) -> Table:
+    """Methods as their authors have released them, minus the same with our defaults: the mean over tasks, by
+    questions that both were asked, corrected for all rows (Bonferroni).
+    """
+    scores, pictures = by_task(results)
+    of_ours, asked = by_task(ours)
+    assert pictures == asked, "both were asked the same questions"
+    most = max(row["tasks"] for row in results.rows)
+    rows = [row for row in results.rows if row["tasks"] == most and PUBLISHED in row["pruner"]]
+    tokens = {(row["pruner"], row["keep"]): row["tokens_kept"] for row in ours.rows if row["tasks"] == most}
+    level = 1 - 0.05 / len(rows)
+    body = []
+    for row in rows:
+        name, keep = row["pruner"].removesuffix(PUBLISHED), row["keep"]
+        theirs, mine = scores[row["pruner"], keep], of_ours[name, keep]
+        gaps = [one - other for one, other in zip(theirs, mine, strict=True)]
+        low, high = interval_of_tasks(gaps, pictures, level, ends=DIFFERENCES)
+        gap, *means = (float(np.mean([each.mean() for each in of])) for of in (gaps, mine, theirs))
+        read = f"{tokens[name, keep]:.1f}, {row['tokens_kept']:.1f}"
+        body.append((name, *(f"{mean:.3f}" for mean in means), read, signed((gap, low, high))))
+    head = ("method", "our default", "as published", "tokens, each", "published - default [corrected]")
+    return Table("As published", head, body)
+
+
+def by_task(results: Results) -> tuple[dict[tuple[str, float | None], list[Scores]], list[list[str]]]:
+    """Task by task the scores of every pruner at every keep, the mean over runs, and the pictures asked
+    about.
+    """
+    scores: dict[tuple[str, float | None], list[Scores]] = {}
+    for task in results.answers:
+        for each in task["answered"]:
+            mean: Scores = np.mean(each["scores"], 0)
+            scores.setdefault((each["pruner"], each["keep"]), []).append(mean)
+    return scores, [[question["picture"] for question in task["questions"]] for task in results.answers]
 
 
 def in_brief(rows: list[Row], ours: str) -> Table:

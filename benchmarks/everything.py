@@ -38,7 +38,7 @@ OF_SCENES = {
     "gates": ["benchmarks/gates.py", "training/card.py"],
     **{
         name: [f"benchmarks/run.py {name}"]
-        for name in ("ours_on_validation", "pruners", "times", "untrained")
+        for name in ("ours_on_validation", "pruners", "published", "times", "untrained")
     },
     "beyond_codebook": ["benchmarks/beyond_codebook.py build/evidence/beyond"],
     "noise_floor": [f"benchmarks/noise_floor.py demo {SEEDS}/whole-0 {SEEDS}/whole-2"],

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bars import bars, in_brief
+from bars import as_published, bars, in_brief
 from wordsight._utils.files import replacing
 from wordsight.evaluation.results import Results
 from wordsight.reports.formats import markdown
@@ -76,6 +76,8 @@ def write(name: str, results: Results, options: dict[str, Any]) -> None:
         write_between(ROOT / "README.md", f"{name}, in brief", markdown(in_brief(rows, options["reference"])))
         with replacing(ROOT / "docs" / f"{name}.png") as draft:
             draft.write_bytes(draw(rows, LIGHT))
+    elif name == "published":
+        made[name] = markdown(as_published(results, Results.load(HERE / "results" / "pruners.json")))
     for mark, table in made.items():
         write_between(PAGE, mark, table)
 

@@ -77,3 +77,27 @@ def test_above_is_what_is_above_at_the_corrected_level(benchmarks):
         ("10%", "96.0% (missed: 97%)", "1 of 2", found),
         ("5%", "90.0% (missed: 93%)", "1 of 2", found),
     ]
+
+
+def test_published_is_compared_with_the_default_of_the_same_method_on_the_same_questions(benchmarks):
+    """Of two tasks; the published one is wrong on one question of the first and reads more tokens."""
+    pictures = 30
+    questions = [{"picture": str(i)} for i in range(pictures)]
+    right = [1.0] * pictures
+    once_wrong = [[0.0, *right[1:]], right]
+
+    def results(name, kept, of_tasks):
+        answers = [
+            {"questions": questions, "answered": [{"pruner": name, "keep": 0.1, "scores": [scores]}]}
+            for scores in of_tasks
+        ]
+        rows = [{"pruner": name, "keep": 0.1, "tasks": 2, "tokens_kept": kept}]
+        return SimpleNamespace(rows=[*rows, {"pruner": "none", "keep": 1.0, "tasks": 2}], answers=answers)
+
+    theirs, ours = results("dart@published", 12.0, once_wrong), results("dart", 10.0, [right, right])
+    ours.rows.pop()
+    table = benchmarks.bars.as_published(theirs, ours)
+    gaps = [np.array(once_wrong[0]) - right, np.zeros(pictures)]
+    low, high = interval_of_tasks(gaps, [range(pictures)] * 2, 0.95, ends=(-1, 1))
+    gap = f"{-1 / 60:+.3f} [{low:+.3f}, {high:+.3f}]"
+    assert table.body == [("dart", "1.000", "0.983", "10.0, 12.0", gap)]
