@@ -4,7 +4,8 @@
 https://arxiv.org/abs/2506.10967. Re-implemented from the rule. Differs from the released code in what matters
 to the question: there, minus the cosine of CLIP's image and text embeddings; checkpoints of Hugging Face have
 no text tower of CLIP, so here it is the mean cosine of a projected token with the words of the question in
-the language model's embedding space. That is not the paper's relevance.
+the language model's embedding space. That is not the paper's relevance. Kept tokens stay where they were,
+since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """[CLS] similarity: keep the patches most (or least) similar to the vision tower's [CLS] feature.
 
 The comparison of "Beyond Intermediate States: Explaining Visual Redundancy through Language",
-https://arxiv.org/abs/2503.20540. Re-implemented from the paper.
+https://arxiv.org/abs/2503.20540. Re-implemented from the paper. Kept tokens stay where they were, since
+closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """[CLS] top-k: keep the patches to which the vision tower's [CLS] token pays most attention (FasterVLM).
 
 "[CLS] Attention is All You Need for Training-Free Visual Token Pruning", https://arxiv.org/abs/2412.01818.
-Re-implemented from the paper. Differs from the released code in nothing but the fallback for towers without
-[CLS]: the attention that a patch gets from all patches.
+Re-implemented from the paper. Differs from the released code in the fallback for towers without [CLS]: the
+attention that a patch gets from all patches. Kept tokens stay where they were, since closing the gaps ruins
+grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Codebook: drop the tokens that look like prototypes that say nothing.
 
-"Beyond Intermediate States: Explaining Visual Redundancy through Language",
-https://arxiv.org/abs/2503.20540. Differs from the released code: original positions by default, any batch
-size, and a threshold leaves one token at least.
+"Beyond Intermediate States: Explaining Visual Redundancy through Language", https://arxiv.org/abs/2503.20540.
+Differs from the released code: any batch size, and a threshold leaves one token at least. Kept tokens stay
+where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

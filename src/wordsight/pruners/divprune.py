@@ -1,8 +1,9 @@
 """DivPrune: keep the subset of tokens that are farthest apart.
 
 "DivPrune: Diversity-based Visual Token Pruning", https://arxiv.org/abs/2503.02175. Re-implemented from the
-paper. Differs from the released code only where more tokens are asked for than differ: others follow, where
-it picks the first one again and again.
+paper. Differs from the released code where more tokens are asked for than differ: others follow, where it
+picks the first one again and again. Kept tokens stay where they were, since closing the gaps ruins grounding
+(`positions`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 https://arxiv.org/abs/2411.15024. Re-implemented from the rule; its second part, in the cache of the language
 model, is not here. Differs from the released code: the third frame of the last four is no exception; the
 budget decides how much goes, and their rate of 0.7 is keep=0.475; and a budget below the whole frames keeps
-an even grid of each of them and nothing else.
+an even grid of each of them and nothing else. Kept tokens stay where they were, since closing the gaps ruins
+grounding (`positions`).
 """
 
 from __future__ import annotations

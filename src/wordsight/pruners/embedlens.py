@@ -3,7 +3,8 @@
 "EmbedLens" (CVPR 2026), https://arxiv.org/abs/2603.00510: projected tokens whose nearest words are a few
 meaningless ones are dead or sinks. Re-implemented from that. Differs from the released code: it lists the
 words of LLaVA by hand (ids 1141, 26673, 30296); here those are meaningless that most tokens of the picture
-share, so it works on any model.
+share, so it works on any model. Kept tokens stay where they were, since closing the gaps ruins grounding
+(`positions`).
 """
 
 from __future__ import annotations

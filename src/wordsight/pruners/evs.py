@@ -1,9 +1,9 @@
 """EVS: of a video, keep the first frame and what differs most from the frame before.
 
 Efficient Video Sampling (NVIDIA), https://arxiv.org/abs/2510.14624. Re-implemented from the rule that vLLM
-has. Differs from it: the number of tokens is `keep`, which may be less than a frame has, unless
-`rounding=released`. It is for videos: of a single picture it keeps the first rows, and of several each is
-compared with the one before.
+has. Differs from it: the number of tokens is `keep`, so that methods are compared at equal budgets, which may
+be less than a frame has, unless `rounding=released`. It is for videos: of a single picture it keeps the first
+rows, and of several each is compared with the one before.
 """
 
 from __future__ import annotations

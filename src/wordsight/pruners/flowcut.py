@@ -3,7 +3,8 @@
 "FlowCut: Rethinking Redundancy via Information Flow for Efficient Vision-Language Models",
 https://arxiv.org/abs/2505.19536. Re-implemented from the rule. Differs from the released code: the tower
 reads all patches, so that it is no faster, and a patch that was dropped is only left out of every sum from
-then on; and nothing is dropped inside the language model, as there for LLaVA-NeXT.
+then on; and nothing is dropped inside the language model, as there for LLaVA-NeXT. Kept tokens stay where
+they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 "HiPrune: Training-Free Visual Token Pruning via Hierarchical Attention in Vision-Language Models",
 https://arxiv.org/abs/2508.00553. Re-implemented from the rule. Differs from the released code: neighbors are
 those on the grid (there those one and one row away in reading order, across its edges), and they are never
-more than the budget.
+more than the budget. Kept tokens stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

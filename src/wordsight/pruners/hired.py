@@ -5,7 +5,8 @@ to.
 https://arxiv.org/abs/2408.10945. Re-implemented from the rule. The released code counts what [CLS] looks at
 in horizontal stripes of the whole picture, not in the parts that the crops show, which is no rule of the
 paper: `votes=stripes`. Differs from it in dividing an enlarged picture into equal parts, as many as it has
-crops (there its padding counts, too), and by default in giving what a part cannot use to the others.
+crops (there its padding counts, too), and by default in giving what a part cannot use to the others. Kept
+tokens stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

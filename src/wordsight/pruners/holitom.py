@@ -4,7 +4,7 @@
 Re-implemented from the rule; its part inside the language model is not here. Differs from the released code:
 shares of the budget are rounded by largest remainders, ties are broken by index instead of random noise, and
 where merging alone leaves fewer than the budget, the windows that save least are not merged (there fewer are
-kept).
+kept). Kept tokens stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

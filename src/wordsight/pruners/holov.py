@@ -3,7 +3,8 @@
 "Don't Just Chase "Highlighted Tokens" in MLLMs: Revisiting Visual Holistic Context Retention",
 https://arxiv.org/abs/2510.02912. Re-implemented from the rule that the released code has. Differs from it:
 what a run cannot take the others get (there it is filled up with zeros). As there, the variety in a run is
-scaled to the size of its attention, and so hardly changes what the attention alone would give it.
+scaled to the size of its attention, and so hardly changes what the attention alone would give it. Kept tokens
+stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

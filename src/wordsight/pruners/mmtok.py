@@ -2,7 +2,8 @@
 
 "MMTok: Multimodal Coverage Maximization for Efficient Inference of VLMs", https://arxiv.org/abs/2508.18264.
 Re-implemented from the rule. Differs from the released code: the question alone is covered, as the tokenizer
-splits it; there, for some models, the words of the whole prompt are.
+splits it; there, for some models, the words of the whole prompt are. Kept tokens stay where they were, since
+closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

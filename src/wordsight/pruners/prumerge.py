@@ -4,7 +4,8 @@
 https://arxiv.org/abs/2403.15388. Re-implemented from the rule. Differs from the released code: `keep` says
 how many tokens stay (there the share of outliers of the attention does), tokens are merged after the
 projector, and the extra one has the place of the dropped one that [CLS] attends to most. PruMerge+ is
-`evenly=0.75`: its even tokens are drawn among the rest (there among all, without doubles).
+`evenly=0.75`: its even tokens are drawn among the rest (there among all, without doubles). Kept tokens stay
+where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 "PruneSID: Prune Redundancy, Preserve Essence", https://arxiv.org/abs/2603.09480. Re-implemented from the
 rule. Differs from the released code: the components are exact, not those of a randomized method; and [CLS]
 itself, which counts as one of the tokens to keep there, is not kept, since the model projects it nowhere.
+Kept tokens stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

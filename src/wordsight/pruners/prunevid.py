@@ -5,7 +5,8 @@ Re-implemented from the rule; its part inside the language model is not here. Di
 the budget decides how many clusters there are (there half as many as tokens, and as many of up to 14), in
 proportion to what there is to merge; ties are broken by index instead of random noise; merged tokens have the
 places of the centers of their clusters; and where merging over scenes alone leaves fewer than the budget, the
-scenes that save least are not merged.
+scenes that save least are not merged. Kept tokens stay where they were, since closing the gaps ruins
+grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 https://arxiv.org/abs/2506.21862. Re-implemented from the rule. Differs from the released code: the budget
 decides how similar frames' tokens must be (there as in a frame, and whatever is left); components are exact
 (there of a random sample of tokens); and a merged token has the place of the one of its component which is
-most similar to it.
+most similar to it. Kept tokens stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 "SCOPE: Saliency-Coverage Oriented Token Pruning for Efficient Multimodel LLMs",
 https://arxiv.org/abs/2510.24214. Re-implemented from the rule. Differs from the released code: attention is
-the mean over heads, not their sum, which changes no choice.
+the mean over heads, not their sum, which changes no choice. Kept tokens stay where they were, since closing
+the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 "Token Merging: Your ViT But Faster", https://arxiv.org/abs/2210.09461. Re-implemented from the rule of
 bipartite matching. Differs from the released code: it merges projected tokens, by their cosine, not the keys
-inside every layer of the vision tower, so the tower is no faster.
+inside every layer of the vision tower, so the tower is no faster. Kept tokens stay where they were, since
+closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 "Video Compression Commander: Plug-and-Play Inference Acceleration for Video Large Language Models",
 https://arxiv.org/abs/2505.14454. Re-implemented from the rule. Differs from the released code: frames share
-the budget exactly; `rounding=released` is as there.
+the budget exactly, so that methods are compared at equal ones; `rounding=released` is as there. Kept tokens
+stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 "VisionZip: Longer is Better but Not Necessary in Vision Language Models", https://arxiv.org/abs/2412.04467.
 Re-implemented from the rule. Differs from the released code: tokens are merged after the projector, and [CLS]
-itself is not kept, since the model projects it nowhere; one more patch has its place.
+itself is not kept, since the model projects it nowhere; one more patch has its place. Kept tokens stay where
+they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

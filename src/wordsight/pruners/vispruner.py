@@ -2,7 +2,7 @@
 
 "Beyond Text-Visual Attention: Exploiting Visual Cues for Effective Token Pruning in VLMs",
 https://arxiv.org/abs/2412.01818. Re-implemented from the rule. Differs from the released code: an odd number
-of tokens works too.
+of tokens works too. Kept tokens stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 "VScan: Rethinking Visual Token Reduction for Efficient Large Vision-Language Models",
 https://arxiv.org/abs/2505.22654. Re-implemented from the rule; its second stage, inside the language model,
-is not here. Differs from the released code: windows share their part of the budget as its code for
-Qwen2.5-VL has it, so that any number of tokens and any grid works.
+is not here. Differs from the released code: windows share their part of the budget as its code for Qwen2.5-VL
+has it, so that any number of tokens and any grid works. Kept tokens stay where they were, since closing the
+gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations
