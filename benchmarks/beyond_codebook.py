@@ -2,9 +2,8 @@
 
 A prior is a score of tokens, scaled to [0, 1] in a picture and added to the distances of DivPrune as in
 `learned_mmr`. Its weight is chosen on the first validation scenes, for the model that ships at the smallest
-keep. What tokens say, attention, and random scores for a control are measured on the next ones, for other
-models at the smallest keep. The test split is never read. What is found is kept in a folder: a stopped run
-goes on.
+keep. All priors, and random scores for a control, are measured on the next ones, for other models at the
+smallest keep. The test split is never read. What is found is kept in a folder: a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -27,12 +26,14 @@ from run import write_between
 from wordsight import (
     VLM,
     ClsTopK,
+    Clustering,
     DivPrune,
     Evidence,
     EvidencePlan,
     LearnedMMR,
     Pruner,
     Random,
+    build_codebook,
     collect_evidence,
     fit_scorer,
 )
@@ -45,7 +46,7 @@ from wordsight.evaluation.environment import environment
 from wordsight.evaluation.prepared_task import PreparedTask
 from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval
 from wordsight.models.tokens import VisualTokens
-from wordsight.redundancy.criteria import DEFAULT
+from wordsight.redundancy.criteria import CRITERIA, DEFAULT
 from wordsight.synthetic.questions import ask
 from wordsight.synthetic.scenes import SPLITS, render, save_scenes
 from wordsight.tasks.base import Example
@@ -61,8 +62,11 @@ TASK = Scenes(split="validation", pictures=TESTING.stop)
 WEIGHTS = (1 / 6, 1 / 3, 1 / 2)
 ASKED, SETS, SIZES = 4, 24, (5, 20)  # of a training scene: questions, sets of tokens for each, their sizes
 DIVPRUNE, SAYING, ATTENTION, CONTROL = "divprune", "what tokens say", "[CLS] attention", "random scores"
-PAIRS = [(prior, DIVPRUNE) for prior in (SAYING, ATTENTION, CONTROL)]
-PAIRS += [(SAYING, ATTENTION), (SAYING, CONTROL)]  # of every model, the others of the one that ships
+BOOK, OWN = "what a codebook says", "effect on own questions"
+CONDITION, CLUSTERING = CRITERIA["blind_divergence"].at(0.3), Clustering(largest=12, images=8)  # as it ships
+PRIORS = (SAYING, BOOK, OWN, ATTENTION)
+PAIRS = [(prior, DIVPRUNE) for prior in (*PRIORS, CONTROL)]  # of every model
+PAIRS += [(prior, other) for prior in (SAYING, BOOK, OWN) for other in (ATTENTION, CONTROL)]
 BASELINES = {"random tokens": Random(), "[CLS] attention alone": ClsTopK()}
 Found = dict[str, dict[tuple[str, float], Scores]]  # by model, and by method and keep
 
@@ -147,11 +151,6 @@ def measure(
 
 def choose(bench: Bench) -> dict[str, dict[float, float]]:
     """The accuracy with every prior at every weight, at the smallest keep."""
-    direction = effect_on_answers(bench)
-    priors = {
-        **priors_of(bench),
-        "effect on own questions": PriorMMR(prior=lambda tokens: tokens.embeds.double() @ direction),
-    }
     return {
         name: {
             weight: float(
@@ -161,7 +160,7 @@ def choose(bench: Bench) -> dict[str, dict[float, float]]:
             )
             for weight in WEIGHTS
         }
-        for name, prior in priors.items()
+        for name, prior in priors_of(bench).items()
     }
 
 
@@ -175,8 +174,12 @@ def collected(bench: Bench) -> Evidence:
 
 
 def priors_of(bench: Bench) -> dict[str, LearnedMMR]:
+    evidence, direction = collected(bench), effect_on_answers(bench)
+    book = build_codebook(evidence, CONDITION, CLUSTERING)
     return {
-        SAYING: LearnedMMR(scorer=fit_scorer(collected(bench))),
+        SAYING: LearnedMMR(scorer=fit_scorer(evidence)),
+        BOOK: PriorMMR(prior=lambda tokens: -book.redundancy(tokens.embeds)),
+        OWN: PriorMMR(prior=lambda tokens: tokens.embeds.double() @ direction),
         ATTENTION: PriorMMR(prior=lambda tokens: tokens.signals["cls_attention"]),
     }
 
