@@ -56,6 +56,7 @@ if TYPE_CHECKING:  # what `_MODULES` says again, for editors and type checkers: 
     from wordsight.pruners.codebook_coverage import CodebookCoverage as CodebookCoverage
     from wordsight.pruners.codebook_dpp import CodebookDPP as CodebookDPP
     from wordsight.pruners.codebook_mmr import CodebookMMR as CodebookMMR
+    from wordsight.pruners.codebook_scope import CodebookScope as CodebookScope
     from wordsight.pruners.dart import DART as DART
     from wordsight.pruners.divprune import DivPrune as DivPrune
     from wordsight.pruners.dycoke import DyCoke as DyCoke
@@ -129,6 +130,7 @@ _MODULES = {
     "CodebookCoverage": "wordsight.pruners.codebook_coverage",
     "CodebookDPP": "wordsight.pruners.codebook_dpp",
     "CodebookMMR": "wordsight.pruners.codebook_mmr",
+    "CodebookScope": "wordsight.pruners.codebook_scope",
     "CodebookPruner": "wordsight.pruners.codebook",
     "Comparison": "wordsight.evaluation.comparison",
     "Condition": "wordsight.redundancy.criteria",

@@ -10,6 +10,7 @@ from wordsight import UsageError
 from wordsight.algorithms.selection import cosine, facility_location, greedy_dpp
 from wordsight.pruners.codebook_coverage import CodebookCoverage
 from wordsight.pruners.codebook_dpp import CodebookDPP
+from wordsight.pruners.codebook_scope import CodebookScope
 from wordsight.pruners.scope import Scope
 from wordsight.redundancy.codebook import Codebook
 
@@ -93,6 +94,14 @@ def test_codebook_coverage_agrees_with_its_slow_loops(tokens, book):
     similar = cosines(tokens.embeds)
     for count in COUNTS:
         kept = CodebookCoverage(tokens=count, codebook=book).select(tokens)
+        assert kept.slot.tolist() == slow_cover(similar, quality, count), count
+
+
+def test_codebook_scope_agrees_with_its_slow_loops(tokens, book):
+    quality = (1 - book.redundancy(tokens.embeds)).clamp(min=0).tolist()
+    similar = cosines(tokens.signals["features"])
+    for count in COUNTS:
+        kept = CodebookScope(tokens=count, codebook=book).select(tokens)
         assert kept.slot.tolist() == slow_cover(similar, quality, count), count
 
 
