@@ -2,7 +2,7 @@
 
 Facility location as in SCOPE (https://arxiv.org/abs/2510.24214), with the codebook of "Beyond Intermediate
 States: Explaining Visual Redundancy through Language" (https://arxiv.org/abs/2503.20540) in place of its
-attention. Ours.
+attention, and its budget for each crop. Ours.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import ClassVar
 from wordsight.algorithms.selection import cosine, facility_location
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.book import BookPruner
+from wordsight.pruners.scopes import BudgetScope
 
 
 @dataclass(kw_only=True)
@@ -20,6 +21,7 @@ class CodebookScope(BookPruner):
     """Greedy coverage by the cosine of the tower's features, each gain times (1 - redundancy)."""
 
     required_signals: ClassVar[frozenset[str]] = frozenset({"features"})
+    budget: BudgetScope = "crop"
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
