@@ -21,19 +21,19 @@ import typer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from bench import Sizes
 from gates import MODELS
 from run import write_between
+from verdict import plain_book
 from wordsight import (
     VLM,
     ClsTopK,
-    Clustering,
     DivPrune,
     Evidence,
     EvidencePlan,
     LearnedMMR,
     Pruner,
     Random,
-    build_codebook,
     collect_evidence,
     fit_scorer,
 )
@@ -63,7 +63,7 @@ WEIGHTS = (1 / 6, 1 / 3, 1 / 2)
 ASKED, SETS, SIZES = 4, 24, (5, 20)  # of a training scene: questions, sets of tokens for each, their sizes
 DIVPRUNE, SAYING, ATTENTION, CONTROL = "divprune", "what tokens say", "[CLS] attention", "random scores"
 BOOK, OWN = "what a codebook says", "effect on own questions"
-CONDITION, CLUSTERING = CRITERIA["blind_divergence"].at(0.3), Clustering(largest=12, images=8)  # as it ships
+CONDITION = CRITERIA["blind_divergence"].at(0.3)  # that of the book that ships
 PRIORS = (SAYING, BOOK, OWN, ATTENTION)
 PAIRS = [(prior, DIVPRUNE) for prior in (*PRIORS, CONTROL)]  # of every model
 PAIRS += [(prior, other) for prior in (SAYING, BOOK, OWN) for other in (ATTENTION, CONTROL)]
@@ -175,7 +175,7 @@ def collected(bench: Bench) -> Evidence:
 
 def priors_of(bench: Bench) -> dict[str, LearnedMMR]:
     evidence, direction = collected(bench), effect_on_answers(bench)
-    book = build_codebook(evidence, CONDITION, CLUSTERING)
+    book = plain_book(evidence, CONDITION, Sizes().book)
     return {
         SAYING: LearnedMMR(scorer=fit_scorer(evidence)),
         BOOK: PriorMMR(prior=lambda tokens: -book.redundancy(tokens.embeds)),

@@ -139,7 +139,7 @@ def _chosen(bench: Bench, path: Path) -> dict[str, Any]:
         return {"chosen": record["chosen"], "validation": record["validation"]}
     task, evidence = bench.task(bench.sizes.choosing), main_evidence(bench)
     conditions = {f"{name} q{share}": CRITERIA[name].at(share) for name in ALONE for share in SHARES}
-    plain = {label: _plain(evidence, each, bench.sizes.book) for label, each in conditions.items()}
+    plain = {label: plain_book(evidence, each, bench.sizes.book) for label, each in conditions.items()}
     tried = _tried(bench, task, plain)
     chosen = {"plain": max(tried, key=tried.__getitem__)}
     clustered: dict[str, Codebook] = {}
@@ -168,7 +168,7 @@ def condition_of(chosen: dict[str, str]) -> Condition:
     return CRITERIA[name].at(float(share))
 
 
-def _plain(evidence: Evidence, condition: Condition, count: int) -> Codebook:
+def plain_book(evidence: Evidence, condition: Condition, count: int) -> Codebook:
     """A random sample of the redundant tokens, without any clustering."""
     return random_codebook(_only(evidence, condition.holds(evidence.signals)), count)
 
@@ -184,7 +184,7 @@ def _only(evidence: Evidence, rows: Tensor) -> Evidence:
 def measure_main(bench: Bench, chosen: dict[str, str]) -> Found:
     """Books, their controls, the scorer and the references; the probe on the first pictures."""
     evidence, condition = main_evidence(bench), condition_of(chosen)
-    books = {"book": _plain(evidence, condition, bench.sizes.book)}
+    books = {"book": plain_book(evidence, condition, bench.sizes.book)}
     books["control"] = random_codebook(evidence, len(books["book"].prototypes), 1)
     if label := chosen.get("clustered"):
         books["clustered"] = build_codebook(evidence, condition, CLUSTERINGS[label])
@@ -274,7 +274,7 @@ def measure_criteria(bench: Bench, _: dict[str, str]) -> Found:
     for name, condition in CRITERIA.items():
         found[name] = int(condition.holds(evidence.signals).sum())
         if found[name]:
-            methods[f"criterion: {name}"] = of_book(_plain(evidence, condition, count))
+            methods[f"criterion: {name}"] = of_book(plain_book(evidence, condition, count))
     methods["criterion: none"] = of_book(random_codebook(evidence, count, 1))
     task = bench.task(bench.sizes.few)
     return bench.run(task, methods), {"redundant": found, "tokens": len(evidence)}
@@ -283,7 +283,7 @@ def measure_criteria(bench: Bench, _: dict[str, str]) -> Found:
 def measure_pruners(bench: Bench, chosen: dict[str, str]) -> Found:
     """Every pruner that there is, at one keep, with its defaults; of names, whole ones, too."""
     evidence = main_evidence(bench)
-    book = _plain(evidence, condition_of(chosen), bench.sizes.book)
+    book = plain_book(evidence, condition_of(chosen), bench.sizes.book)
     methods, signals, left_out = dict[str, Method](), frozenset[str](), dict[str, str]()
     for name in pruners.names():
         try:
@@ -318,7 +318,7 @@ def measure_sizes(bench: Bench, chosen: dict[str, str]) -> Found:
         evidence = bench.evidence("train", pictures, tokens)
         most = int(condition.holds(evidence.signals).sum())
         for count in [count for count in SIZES if count <= most]:
-            methods[f"size {count} of {pictures}: book"] = of_book(_plain(evidence, condition, count))
+            methods[f"size {count} of {pictures}: book"] = of_book(plain_book(evidence, condition, count))
             methods[f"size {count} of {pictures}: control"] = of_book(random_codebook(evidence, count, 1))
     return bench.run(bench.task(sizes.few), methods, [MIDDLE]), {}
 
@@ -335,7 +335,7 @@ def measure_kinds(bench: Bench, chosen: dict[str, str]) -> Found:
 def _measure_kind(bench: Bench, chosen: dict[str, str]) -> tuple[dict[str, Scores], float]:
     """Of one kind, and the share of its training tokens that say nothing."""
     evidence = main_evidence(bench)
-    book = _plain(evidence, condition_of(chosen), bench.sizes.book)
+    book = plain_book(evidence, condition_of(chosen), bench.sizes.book)
     methods: dict[str, Method] = {
         "random": lambda keep: OneDraw(keep=keep),
         "book": of_book(book),
