@@ -10,7 +10,7 @@ from wordsight.pruners.choice import is_choice
 
 SHARED = ("base", "book", "choice", "layerwise", "scopes", "scorer")  # files that are no method
 BEST_FIRST = (
-    "codebook_coverage",
+    "codebook_scope",
     "divprune",
     "cls_topk",
     "codebook",
