@@ -5,7 +5,10 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from wordsight.errors import located
+from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.redundancy.codebook import Codebook
@@ -26,6 +29,10 @@ class BookPruner(Pruner):
     @property
     def digest(self) -> str:
         return self.book.digest
+
+    def quality(self, tokens: VisualTokens) -> Tensor:
+        """(N,) from 0 on: how little the book calls each token redundant."""
+        return (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
 
     def check(self, vlm: VLM) -> None:
         super().check(vlm)

@@ -18,5 +18,4 @@ class CodebookCoverage(BookPruner):
     """Greedy coverage by cosine, each gain times (1 - redundancy)."""
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
-        return tokens.take(facility_location(cosine(tokens.embeds), self.count(tokens), quality))
+        return tokens.take(facility_location(cosine(tokens.embeds), self.count(tokens), self.quality(tokens)))

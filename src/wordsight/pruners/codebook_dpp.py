@@ -18,6 +18,6 @@ class CodebookDPP(BookPruner):
     """The kernel is the cosine of two tokens times (1 - redundancy) of both."""
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
+        quality = self.quality(tokens)
         kernel = quality[:, None] * cosine(tokens.embeds) * quality
         return tokens.take(greedy_dpp(kernel, self.count(tokens)))

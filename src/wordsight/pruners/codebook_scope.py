@@ -24,5 +24,6 @@ class CodebookScope(BookPruner):
     budget: BudgetScope = "crop"
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
-        quality = (1 - self.book.redundancy(tokens.embeds)).clamp(min=0)
-        return tokens.take(facility_location(cosine(tokens.signals["features"]), self.count(tokens), quality))
+        return tokens.take(
+            facility_location(cosine(tokens.signals["features"]), self.count(tokens), self.quality(tokens))
+        )
