@@ -22,12 +22,12 @@ from typing import Any
 import torch
 
 from run import PAGE, write_between
-from wordsight import Codebook
+from wordsight import Codebook, pruners
+from wordsight._utils import registry
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
 from wordsight.evaluation.environment import machine
 from wordsight.models.tokens import VisualTokens
-from wordsight.pruners import make
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.layerwise import LayerPruner
@@ -131,13 +131,14 @@ def rate(length: int) -> float:
 
 def before_the_model() -> dict[str, Pruner]:
     """Every method of the experiment that chooses before the language model, those with a codebook with one
-    of random prototypes; and the learned one.
+    of random prototypes; and the learned one. Those that another version of the package lacks are left out.
     """
-    names = json.loads((HERE / "experiments" / "pruners.json").read_text())["pruner"]
+    listed = json.loads((HERE / "experiments" / "pruners.json").read_text())["pruner"]
+    names = [name for name in listed if name.partition(":")[0].partition("@")[0] in registry.names(pruners)]
     book = Codebook(
         torch.randn(PROTOTYPES, WIDTH), {"format": FORMAT, "model": "random numbers", "fingerprint": None}
     )
-    methods = {name: replace(make(name), keep=KEEP) for name in names if "codebook=" not in name}
+    methods = {name: replace(pruners.make(name), keep=KEEP) for name in names if "codebook=" not in name}
     return {
         name: replace(method, codebook=book) if isinstance(method, BookPruner) else method
         for name, method in methods.items()
