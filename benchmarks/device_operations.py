@@ -23,21 +23,16 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from selection_cost import KEEP, before_the_model, drawn_scorer, drawn_tokens
+from selection_cost import KEEP, before_the_model, drawn_tokens
 from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import machine
 from wordsight.models.tokens import VisualTokens
-from wordsight.models.vision_tower import BY_LAYER
-from wordsight.pruners import make
 from wordsight.pruners.base import Pruner
-from wordsight.pruners.learned_mmr import LearnedMMR
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "device_operations.json"
 BEFORE = "bc95c51"  # the last commit whose loops run where the tokens are
 GRID = (24, 24)  # rows and columns of tokens
-LAYERS = 23  # of the vision tower, up to the one that is projected
-MORE = ("flowcut", "hiprune", "holov", "vscan")  # than selection_cost.py times
 DEVICE = torch.device("meta")  # what tensors that are counted say of themselves
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive"}
 
@@ -59,11 +54,7 @@ def main() -> None:
 def counts() -> dict[str, dict[str, int]]:
     """The operations and the waits of every method."""
     torch.manual_seed(0)
-    methods = before_the_model() | {name: replace(make(name), keep=KEEP) for name in MORE}
-    methods["learned_mmr"] = LearnedMMR(keep=KEEP, scorer=drawn_scorer())
-    drawn = drawn_tokens(*GRID)
-    by_layer = {name: torch.rand(len(drawn), LAYERS) for name in sorted(BY_LAYER)}
-    tokens = replace(drawn, signals={**drawn.signals, **by_layer})
+    methods, tokens = before_the_model(), drawn_tokens(*GRID)
     return {name: counts_of_choice(methods[name], tokens) for name in sorted(methods)}
 
 

@@ -28,10 +28,11 @@ from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
 from wordsight.evaluation.environment import machine
 from wordsight.models.tokens import VisualTokens
+from wordsight.models.vision_tower import BY_LAYER
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.book import BookPruner
 from wordsight.pruners.layerwise import LayerPruner
-from wordsight.pruners.learned import Learned
+from wordsight.pruners.scorer import ScorerPruner
 from wordsight.redundancy.codebook_config import FORMAT
 from wordsight.redundancy.scorer import Fitting, Scorer
 from wordsight.reports.formats import markdown
@@ -42,6 +43,7 @@ SIZES = {(24, 24): 3, (48, 60): 3, (100, 200): 1}  # rows and columns: rounds
 TEXT, WIDTH, INNER, LAYERS = 64, 4096, 11_008, 32
 PROTOTYPES = 454  # of the authors' released book for LLaVA-1.5-7B
 HEADS, HEAD = 16, 64  # of the vision tower
+TOWER_LAYERS = 23  # up to the one that is projected
 KEEP = 0.2
 LIMIT = 10  # CPU seconds: what takes longer by its growth is not run
 LONG = 0.2  # CPU seconds, beside which the first allocation is nothing
@@ -130,8 +132,8 @@ def rate(length: int) -> float:
 
 
 def before_the_model() -> dict[str, Pruner]:
-    """Every method of the experiment that chooses before the language model, those with a codebook with one
-    of random prototypes; and the learned one. Those that another version of the package lacks are left out.
+    """Every method of the experiment that chooses before the language model, with random prototypes and
+    layers in place of a codebook and a scorer. Those that another version of the package lacks are left out.
     """
     listed = json.loads((HERE / "experiments" / "pruners.json").read_text())["pruner"]
     names = [name for name in listed if name.partition(":")[0].partition("@")[0] in registry.names(pruners)]
@@ -139,11 +141,12 @@ def before_the_model() -> dict[str, Pruner]:
         torch.randn(PROTOTYPES, WIDTH), {"format": FORMAT, "model": "random numbers", "fingerprint": None}
     )
     methods = {name: replace(pruners.make(name), keep=KEEP) for name in names if "codebook=" not in name}
-    return {
-        name: replace(method, codebook=book) if isinstance(method, BookPruner) else method
-        for name, method in methods.items()
-        if not isinstance(method, LayerPruner)
-    } | {"learned": Learned(keep=KEEP, scorer=drawn_scorer())}
+    for name, method in methods.items():
+        if isinstance(method, BookPruner):
+            methods[name] = replace(method, codebook=book)
+        if isinstance(method, ScorerPruner):
+            methods[name] = replace(method, scorer=drawn_scorer())
+    return {name: method for name, method in methods.items() if not isinstance(method, LayerPruner)}
 
 
 def drawn_scorer() -> Scorer:
@@ -168,6 +171,7 @@ def drawn_tokens(height: int, width: int) -> VisualTokens:
         "question": torch.rand(count, TEXT) * 2 - 1,
         "nearest_word": torch.randint(2000, (count,)),
         "word_similarity": torch.rand(count),
+        **{name: torch.rand(count, TOWER_LAYERS) for name in sorted(BY_LAYER)},
     }
     cell = torch.stack([zero, zero, places // width, places % width], 1)
     embeds = torch.randn(count, WIDTH).bfloat16()
