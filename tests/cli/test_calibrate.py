@@ -66,10 +66,12 @@ def verdict(calibration, monkeypatch):
     """A function that fixes the verdict beforehand; it returns the calls of the library."""
     calls = []
 
-    def give(pays):
+    def give(pays, beside_diversity=False):
         def calibrated(plan, vlm, found):
             calls.append((plan, found))
-            return replace(calibration, record=calibration.record | {"pays": pays, "enough_pictures": True})
+            prior = calibration.record["prior"] | {"pays": beside_diversity}
+            record = calibration.record | {"pays": pays, "prior": prior, "enough_pictures": True}
+            return replace(calibration, record=record)
 
         monkeypatch.setattr(calibrate.CalibrationPlan, "results", calibrated)
         return calls
@@ -109,8 +111,9 @@ def test_who_has_asked_about_all_pictures_is_not_told_to_ask_more(run, folder):
     assert "--questions" not in err
 
 
-def test_a_book_that_pays_is_written(run, folder, verdict):
-    verdict(pays=True)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_book_that_pays_is_written(run, folder, verdict, alone):
+    verdict(pays=alone, beside_diversity=not alone)
     code, out, _ = run(*CALIBRATE, "--json")
     record, book = json.loads(out), Codebook.from_pretrained(folder / "out")
     assert code == 0
@@ -125,7 +128,9 @@ def test_a_book_that_does_not_pay_is_not_written_and_leaves_the_old_one(run, fol
     verdict(pays=False)
     code, _, err = run(*CALIBRATE)
     assert code == 0
-    assert err.endswith("no codebook written: the best of these does not pay on this model and task\n")
+    assert err.endswith(
+        "no codebook written: the best of these does not pay here, alone or beside diversity\n"
+    )
     assert (folder / "out" / "config.json").read_bytes() == before
 
 
@@ -134,7 +139,7 @@ def test_the_tables_end_with_the_verdict(run, verdict, pays, told):
     verdict(pays)
     code, out, _ = run(*CALIBRATE)
     assert code == 0
-    assert told in out.splitlines()[-1]
+    assert told in out.splitlines()[-2]
     assert "codebooks of random tokens" in out
 
 

@@ -9,12 +9,14 @@ import torch
 
 from wordsight.errors import UsageError
 from wordsight.evaluation import calibration as module
-from wordsight.evaluation.calibration import CONTROL_SEEDS, KEEPS, calibrate, conditions
+from wordsight.evaluation.calibration import CONTROL_SEEDS, KEEPS, WEIGHTS, calibrate, conditions
 from wordsight.models.generation import Generated
 from wordsight.models.prompt import Prompt
 from wordsight.models.tokens import VisualTokens
 from wordsight.models.vlm import VLM
 from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.codebook_mmr import CodebookMMR
+from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.criteria import CRITERIA, Quantile
@@ -148,10 +150,10 @@ def test_the_halves_share_no_picture(good, teller, planted):
     assert run(teller, planted, questions=7).record["questions"] == {"choosing": 3, "testing": 4}
 
 
-def slow_scores(teller, pruners):
-    """Every question of the second half, mean over the pruners."""
+def slow_scores(teller, pruners, half=SECOND):
+    """Every question about these pictures, mean over the pruners."""
     scores = []
-    for picture in sorted(SECOND):
+    for picture in sorted(half):
         prompt, is_loud = teller.encode(str(picture), "?"), shown(picture)[1]
         shares = [is_loud[pruner(prompt).visual.slot].float().mean().item() for pruner in pruners]
         scores += [statistics.fmean(shares)] * 2
@@ -194,10 +196,53 @@ def test_intervals_are_corrected_for_two_comparisons(good, by_hand, control):
 
 @pytest.mark.parametrize("lows", [(0.1, -0.01), (-0.01, 0.1), (0.1, 0.0)])
 def test_a_book_that_does_not_beat_both_controls_does_not_pay(teller, planted, monkeypatch, lows):
-    bounds = iter(lows)
+    bounds = iter([*lows, 0.1, 0.1, 0.1, 0.1, *lows])  # the book alone, then beside diversity
     monkeypatch.setattr(module, "paired_interval", lambda *_: (next(bounds), 0.2))
     monkeypatch.setattr(module, "CRITERIA", {"certainty": CRITERIA["certainty"]})
-    assert run(teller, planted).record["pays"] is False
+    for pays_alone in (False, True):
+        record = run(teller, planted).record
+        assert (record["pays"], record["prior"]["pays"]) == (pays_alone, not pays_alone)
+
+
+def beside(weight, *books):
+    return [CodebookMMR(codebook=book, weight=weight, keep=keep) for book in books for keep in KEEPS]
+
+
+def test_the_weight_beside_diversity_is_the_best_on_the_first_half(teller, good):
+    prior = good.record["prior"]
+    slow = {
+        weight: statistics.fmean(slow_scores(teller, beside(weight, good.book), FIRST)) for weight in WEIGHTS
+    }
+    assert list(prior["choosing"].values()) == pytest.approx(list(slow.values()))
+    assert prior["weight"] == max(slow, key=slow.__getitem__) > 0
+
+
+def test_the_weight_is_tested_against_diversity_and_random_books_of_the_same_weight(teller, planted, good):
+    prior = good.record["prior"]
+    drawn = [random_codebook(planted, len(good.book.prototypes), seed) for seed in CONTROL_SEEDS]
+    methods = {
+        f"{prior['weight']:.2f}": beside(prior["weight"], good.book),
+        "diversity alone": [DivPrune(keep=keep) for keep in KEEPS],
+        "codebooks of random tokens": beside(prior["weight"], *drawn),
+    }
+    slow = {name: slow_scores(teller, pruners) for name, pruners in methods.items()}
+    assert prior["testing"] == pytest.approx(
+        {name: statistics.fmean(scores) for name, scores in slow.items()}
+    )
+    best = slow.pop(f"{prior['weight']:.2f}")
+    assert prior["difference_to"].keys() == slow.keys()
+    for name, scores in slow.items():
+        mean, low, _ = prior["difference_to"][name]
+        assert mean == pytest.approx(statistics.fmean(best) - statistics.fmean(scores))
+        assert low > 0
+    assert prior["pays"] is True
+
+
+def test_diversity_alone_does_not_pay_as_a_book(teller, planted, monkeypatch):
+    monkeypatch.setattr(module, "WEIGHTS", (0.0,))
+    prior = run(teller, planted).record["prior"]
+    assert (prior["pays"], prior["weight"]) == (False, 0)
+    assert [mean for mean, _, _ in prior["difference_to"].values()] == [0, 0]
 
 
 def test_the_book_and_the_record_are_of_the_criterion_that_was_chosen(good, planted):
@@ -217,6 +262,7 @@ def test_the_book_says_how_well_it_did(good):
     shared = ("task", "pictures", "keeps", "difference_to", "level", "pays")
     assert {name: quality[name] for name in shared} == {name: record[name] for name in shared}
     assert quality["questions"] == record["questions"]["testing"]
+    assert quality["beside_diversity"] == {name: record["prior"][name] for name in ("weight", "pays")}
 
 
 def test_the_record_can_be_written_and_names_task_keeps_and_model(good):

@@ -190,6 +190,7 @@ def test_the_card_has_the_quality_of_a_calibrated_book_and_the_revision_of_its_m
         "difference_to": {"random tokens": [0.1, 0.05, 0.15]},
         "level": 0.975,
         "pays": True,
+        "beside_diversity": {"weight": 1 / 6, "pays": False},
     }
     book.config["measured_with"] = {
         "dtype": "float32",
@@ -206,6 +207,7 @@ def test_the_card_has_the_quality_of_a_calibrated_book_and_the_revision_of_its_m
     assert "pays on 300 questions about 150 pictures of scenes:split=validation, mean over 20%, 10%" in card
     assert "| accuracy 0.500; with all visual tokens 0.750 |" in card
     assert "| minus random tokens +0.100 [+0.050, +0.150], at 97.5% |" in card
+    assert "does not pay beside diversity (codebook_mmr, weight 0.167)" in card
     assert "quality" not in card
     assert Codebook.from_pretrained(NAME).config["calibrated"] == book.config["calibrated"]
     assert "calibrated" not in book.compact(0.5).config

@@ -198,7 +198,8 @@ def calibrate(
     load: LoadOptions | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try every criterion on a validation split, and say whether the best book beats its controls.
+    """Try every criterion on a validation split, and say whether the best book beats its controls, alone and
+    beside a selector by diversity, with the weight that is best there.
 
     What is finished is kept in OUT.cells and in the evidence until all of it is: a stopped run goes on.
     """
@@ -249,11 +250,11 @@ def calibrate(
             collected = collect_evidence(vlm, pictures, collected_in, plan.evidence_plan)
             say_skipped(collected.skipped)
             calibration = plan.results(vlm, collected)
-        if calibration.record["pays"]:
+        if calibration.record["pays"] or calibration.record["prior"]["pays"]:
             calibration.book.save_pretrained(out)
             say(f"{counted(len(calibration.book.prototypes), 'prototype')} in {out}")
         elif calibration.record["enough_pictures"]:
-            say("no codebook written: the best of these does not pay on this model and task")
+            say("no codebook written: the best of these does not pay here, alone or beside diversity")
         else:
             say("no codebook written: too few pictures tested the best of these")
         print_result(calibration.record, calibration_tables, as_json=as_json)

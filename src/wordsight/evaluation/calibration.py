@@ -2,6 +2,9 @@
 
 A codebook can win for the wrong reason: that its prototypes are common, not that they say nothing. So the
 best book has to beat random tokens AND a book of random tokens, on questions that did not choose it.
+
+Beside a selector by diversity it may pay where it does not alone: how much it counts there is chosen and
+tested on the same questions, against diversity alone and against books of random tokens that count as much.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from wordsight.evaluation.statistics import FEWEST_PICTURES, Interval, Scores
 from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.codebook import CodebookPruner
+from wordsight.pruners.codebook_mmr import CodebookMMR
 from wordsight.pruners.random import Random
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.codebook import Codebook
@@ -39,7 +43,10 @@ from wordsight.tasks.base import Example, Task
 FORMAT = 1
 KEEPS = (0.2, 0.1, 0.05)
 SHARES = (0.3, 0.5, 0.7)
+WEIGHTS = (0.0, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of a book beside diversity; with 0 it is diversity alone
 CONTROL_SEEDS = (0, 1, 2)
+RANDOM_BOOKS = "codebooks of random tokens"
+LEVEL = 1 - 0.05 / 2  # of the intervals to the two controls of a verdict
 Tried = tuple[Codebook, float]  # a book, and its accuracy on the questions that choose
 
 
@@ -48,6 +55,16 @@ class QuestionCounts(TypedDict):
 
     choosing: int
     testing: int
+
+
+class PriorRecord(TypedDict):
+    """How much the best book counts beside diversity in `codebook_mmr`, and whether that is worth it."""
+
+    pays: Annotated[bool, "whether it beats both controls, on enough pictures"]
+    weight: Annotated[float, "the best of those tried, as an option of `codebook_mmr`; 0 is diversity alone"]
+    choosing: Annotated[dict[str, float], "accuracy with every weight, on the questions that choose"]
+    testing: Annotated[dict[str, float], "accuracy with the best and with its controls, on those that test"]
+    difference_to: Annotated[dict[str, Interval], "accuracy with the best minus that of a control, paired"]
 
 
 class CalibrationRecord(TypedDict):
@@ -68,14 +85,17 @@ class CalibrationRecord(TypedDict):
     ]
     testing: Annotated[dict[str, float], "accuracy of the best book and its references, on those that test"]
     difference_to: Annotated[dict[str, Interval], "accuracy of the best book minus that of a control, paired"]
-    level: Annotated[float, "of the intervals: 0.95, Bonferroni-corrected"]
+    prior: PriorRecord
+    level: Annotated[float, "of the intervals: 0.95, Bonferroni-corrected for the two of each verdict"]
     questions: QuestionCounts
     environment: Environment
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The best book and the record of how it was chosen and tested; `record["pays"]` is the verdict."""
+    """The best book and the record of how it was chosen and tested; `record["pays"]` is the verdict on it
+    alone, `record["prior"]["pays"]` that on it beside diversity.
+    """
 
     book: Codebook
     record: CalibrationRecord
@@ -93,7 +113,9 @@ def calibrate(
 
     A book pays if its accuracy, mean over KEEPS, is above that of random tokens (three seeds) and of books
     of as many random tokens (three seeds), both paired 95 % intervals Bonferroni-corrected for the two, on
-    FEWEST_PICTURES pictures or more.
+    FEWEST_PICTURES pictures or more. The weight of that book in `codebook_mmr` is chosen on the first half,
+    too, and pays on the other by the same rule, against weight 0, which is DivPrune, and against books of
+    random tokens of the same weight.
     Raises UsageError if the evidence is of another model or no criterion leaves a prototype.
     """
     plan = CalibrationPlan(task=task, questions=questions, clustering=clustering or Clustering())
@@ -157,33 +179,37 @@ class CalibrationPlan:
         best = max(books, key=lambda label: books[label][1])
         book, _ = books[best]
         drawn = [random_codebook(evidence, len(book.prototypes), seed) for seed in CONTROL_SEEDS]
+        beside = run([partial(Trials.accuracy, pruners=_beside(book, weight)) for weight in WEIGHTS])
+        weight, _ = max(zip(WEIGHTS, beside, strict=True), key=lambda tried: tried[1])
         methods: list[Sequence[Pruner]] = [
             _pruners(book),
             [Random(keep=keep) for keep in KEEPS],
+            _beside(book, weight),
+            _beside(book, 0.0),
             *map(_pruners, drawn),
+            *(_beside(each, weight) for each in drawn),
         ]
-        (whole, blind), scores, random_tokens, *random_books = run(
+        (whole, blind), *scores = run(
             [Trials.unpruned_and_blind, *(partial(Trials.test, pruners=each) for each in methods)]
         )
-        controls = {
-            "random tokens": random_tokens,
-            "codebooks of random tokens": np.mean(random_books, 0),
-        }
+        alone, random_tokens, weighed, diversity, *of_random_books = scores
+        random_books, weighed_random_books = (np.mean(half, 0) for half in np.array_split(of_random_books, 2))
         first, second = self.halves
         pictures = [example.picture_id for example in second]
-        level = 1 - 0.05 / len(controls)
+        count = len(set(pictures))
+        controls = {"random tokens": random_tokens, RANDOM_BOOKS: random_books}
+        beside_controls = {"diversity alone": diversity, RANDOM_BOOKS: weighed_random_books}
+        differences, beside_differences = (
+            _differences(best_scores, others, pictures)
+            for best_scores, others in ((alone, controls), (weighed, beside_controls))
+        )
         condition = book.config["condition"]
         assert not isinstance(condition, str), "a candidate is built by a condition"
-        differences = {
-            name: [float((scores - other).mean()), *paired_interval(scores - other, pictures, level)]
-            for name, other in controls.items()
-        }
-        enough = len(set(pictures)) >= FEWEST_PICTURES
         record: CalibrationRecord = {
             "format": FORMAT,
-            "pays": enough and all(low > 0 for _, low, _ in differences.values()),
-            "pictures": len(set(pictures)),
-            "enough_pictures": enough,
+            "pays": _pays(differences, count),
+            "pictures": count,
+            "enough_pictures": count >= FEWEST_PICTURES,
             "chosen": best,
             "settings": condition,
             "prototypes": len(book.prototypes),
@@ -194,11 +220,21 @@ class CalibrationPlan:
             "testing": {
                 "all visual tokens": float(whole.mean()),
                 "none": float(blind.mean()),
-                best: float(scores.mean()),
+                best: float(alone.mean()),
                 **{name: float(values.mean()) for name, values in controls.items()},
             },
             "difference_to": differences,
-            "level": level,
+            "prior": {
+                "pays": _pays(beside_differences, count),
+                "weight": weight,
+                "choosing": {f"{each:.2f}": accuracy for each, accuracy in zip(WEIGHTS, beside, strict=True)},
+                "testing": {
+                    f"{weight:.2f}": float(weighed.mean()),
+                    **{name: float(values.mean()) for name, values in beside_controls.items()},
+                },
+                "difference_to": beside_differences,
+            },
+            "level": LEVEL,
             "questions": {"choosing": len(first), "testing": len(second)},
             "environment": made_in,
         }
@@ -217,6 +253,7 @@ def _with_quality(book: Codebook, record: CalibrationRecord) -> Codebook:
         "difference_to": record["difference_to"],
         "level": record["level"],
         "pays": record["pays"],
+        "beside_diversity": {"weight": record["prior"]["weight"], "pays": record["prior"]["pays"]},
     }
     return replace(book, config={**book.config, "calibrated": quality})
 
@@ -236,7 +273,11 @@ class Trials:
     def choose(self, condition: Condition) -> Tried | str:
         """The book of a condition with its accuracy on the questions that choose, or why there is none."""
         book = _book(self._evidence, condition, self._clustering)
-        return book if isinstance(book, str) else (book, float(_mean(self._choosing, _pruners(book)).mean()))
+        return book if isinstance(book, str) else (book, self.accuracy(_pruners(book)))
+
+    def accuracy(self, pruners: Sequence[Pruner]) -> float:
+        """Of the questions that choose, mean over the pruners."""
+        return float(_mean(self._choosing, pruners).mean())
 
     def test(self, pruners: Sequence[Pruner]) -> Scores:
         """The score of every question that tests, mean over the pruners."""
@@ -288,3 +329,19 @@ def _mean(run: TaskRun, pruners: Sequence[Pruner]) -> Scores:
 
 def _pruners(book: Codebook) -> list[Pruner]:
     return [CodebookPruner(codebook=book, keep=keep) for keep in KEEPS]
+
+
+def _beside(book: Codebook, weight: float) -> list[Pruner]:
+    return [CodebookMMR(codebook=book, weight=weight, keep=keep) for keep in KEEPS]
+
+
+def _differences(
+    scores: Scores, controls: Mapping[str, Scores], pictures: Sequence[str]
+) -> dict[str, Interval]:
+    """Of each control: the mean that the scores are above it, paired, with the ends of its interval."""
+    gaps = {name: scores - other for name, other in controls.items()}
+    return {name: [float(gap.mean()), *paired_interval(gap, pictures, LEVEL)] for name, gap in gaps.items()}
+
+
+def _pays(differences: Mapping[str, Interval], pictures: int) -> bool:
+    return pictures >= FEWEST_PICTURES and all(low > 0 for _, low, _ in differences.values())

@@ -12,6 +12,7 @@ from wordsight.redundancy.codebook_config import (
     CodebookInfo,
     Counts,
     PatchesRecord,
+    Weighed,
 )
 from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord
 from wordsight.redundancy.evidence_files import approximation
@@ -88,8 +89,14 @@ def _quality(quality: Calibrated) -> list[tuple[str, str]]:
                 f"minus {control} {signed(difference)}, at {quality['level']:.1%}"
                 for control, difference in quality["difference_to"].items()
             ),
+            *([_beside(quality["beside_diversity"])] if "beside_diversity" in quality else []),
         ],
     )
+
+
+def _beside(weighed: Weighed) -> str:
+    verdict = "pays" if weighed["pays"] else "does not pay"
+    return f"{verdict} beside diversity (codebook_mmr, weight {weighed['weight']:.3g})"
 
 
 def _listed(name: str, texts: Iterable[str]) -> list[tuple[str, str]]:

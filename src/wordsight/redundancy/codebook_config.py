@@ -72,6 +72,13 @@ class PruningRule(TypedDict):
     keep: NotRequired[Annotated[float, "the share of tokens that is kept"]]
 
 
+class Weighed(TypedDict):
+    """How much a book counts beside diversity, in `codebook_mmr`, by the calibration that chose it."""
+
+    weight: Annotated[float, "the best of those that were tried"]
+    pays: Annotated[bool, "whether it beats diversity alone and books of random tokens of the same weight"]
+
+
 class Calibrated(TypedDict):
     """How well a book did on the questions that tested it, when a calibration had chosen it."""
 
@@ -87,6 +94,7 @@ class Calibrated(TypedDict):
     ]
     level: Annotated[float, "of the intervals"]
     pays: Annotated[bool, "whether the book beats both controls, on enough pictures"]
+    beside_diversity: NotRequired[Annotated[Weighed, "missing in what was calibrated before it was tried"]]
 
 
 class CodebookConfig(TypedDict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import RenderableType
 
 from wordsight._utils.numbers import signed
-from wordsight.evaluation.calibration import CalibrationRecord
+from wordsight.evaluation.calibration import CalibrationRecord, PriorRecord
 from wordsight.reports.formats import terminal
 from wordsight.reports.silence import silence_sentence
 from wordsight.reports.tables import Table, too_few
@@ -19,21 +19,45 @@ def calibration_tables(record: CalibrationRecord) -> list[RenderableType]:
         ("criterion", "accuracy"),
         [(name, f"{accuracy:.3f}") for name, accuracy in ranked],
     )
-    tested = Table(
+    weights = Table(
+        f"beside diversity, in codebook_mmr, on {record['questions']['choosing']} questions that choose",
+        ("weight", "accuracy"),
+        [(weight, f"{accuracy:.3f}") for weight, accuracy in record["prior"]["choosing"].items()],
+    )
+    alone, beside = (_tested(record, verdict) for verdict in (record, record["prior"]))
+    said = (silence_sentence(record["silence"]), _verdict(record), _prior_verdict(record))
+    return [*map(terminal, (tried, alone, weights, beside)), *said]
+
+
+def _tested(record: CalibrationRecord, verdict: CalibrationRecord | PriorRecord) -> Table:
+    """The best of a verdict of this record, and its controls."""
+    return Table(
         f"on {record['questions']['testing']} questions that test",
         ("", "accuracy", "best minus this"),
         [
-            (name, f"{accuracy:.3f}", signed(record["difference_to"].get(name)))
-            for name, accuracy in record["testing"].items()
+            (name, f"{accuracy:.3f}", signed(verdict["difference_to"].get(name)))
+            for name, accuracy in verdict["testing"].items()
         ],
         () if record["enough_pictures"] else (too_few(record["pictures"]),),
     )
-    return [terminal(tried), terminal(tested), silence_sentence(record["silence"]), _verdict(record)]
 
 
 def _verdict(record: CalibrationRecord) -> str:
-    shares = ", ".join(f"{keep:.0%}" for keep in record["keeps"])
-    place = f"on this model and task, mean over {shares} of tokens"
     if not record["enough_pictures"]:
-        return f"Too few pictures to tell whether the best codebook pays {place}."
-    return f"The best codebook {'pays' if record['pays'] else 'does not pay'} {place}."
+        return f"Too few pictures to tell whether the best codebook pays {_place(record)}."
+    return f"The best codebook {'pays' if record['pays'] else 'does not pay'} {_place(record)}."
+
+
+def _prior_verdict(record: CalibrationRecord) -> str:
+    """What to give as a pruner, if the book pays beside diversity."""
+    prior = record["prior"]
+    if not record["enough_pictures"]:
+        return "Too few, too, to tell whether it pays beside diversity."
+    if not prior["pays"]:
+        return "It does not pay beside diversity."
+    return f"Beside diversity it pays: --pruner codebook_mmr:codebook=BOOK,weight={prior['weight']:.3g}."
+
+
+def _place(record: CalibrationRecord) -> str:
+    shares = ", ".join(f"{keep:.0%}" for keep in record["keeps"])
+    return f"on this model and task, mean over {shares} of tokens"
