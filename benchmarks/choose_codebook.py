@@ -26,11 +26,12 @@ from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
 CLUSTERING = Clustering(largest=12, images=8)
+PICTURES = 320  # training scenes
 
 
 def choose(
     evidence_folder: Annotated[Path, typer.Argument(help="where the evidence is, or is to be collected")],
-    pictures: Annotated[int, typer.Option(help="training scenes to examine")] = 320,
+    pictures: Annotated[int, typer.Option(help="training scenes to examine")] = PICTURES,
     questions: Annotated[int, typer.Option(help="validation questions: half choose, half test")] = 600,
 ) -> None:
     """Write both books, the scorer and the record of the calibration."""
