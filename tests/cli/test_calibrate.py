@@ -134,6 +134,13 @@ def test_a_book_that_does_not_pay_is_not_written_and_leaves_the_old_one(run, fol
     assert (folder / "out" / "config.json").read_bytes() == before
 
 
+def test_calibrate_asks_every_token_ones_own_questions(run, folder, verdict):
+    calls = verdict(pays=True)
+    assert run(*CALIBRATE, "--ask", "is it night?", "--evidence", "own")[0] == 0
+    ((plan, found),) = calls
+    assert list(plan.probes) == found.manifest["questions"] == ["is it night?"]
+
+
 @pytest.mark.parametrize(("pays", "told"), [(True, "codebook pays"), (False, "codebook does not pay")])
 def test_the_tables_end_with_the_verdict(run, verdict, pays, told):
     verdict(pays)

@@ -300,6 +300,14 @@ def test_a_preset_with_a_criterion_and_an_unknown_one_are_refused(run):
     assert (code, "unknown preset 'llava'" in err) == (2, True)
 
 
+def test_build_asks_every_token_ones_own_questions_and_reads_the_answers_to_all(run):
+    own = ["how many?", "is it night?"]
+    book = parsed(run(*BUILD, "--out", "out", "--ask", own[0], "--ask", own[1], "--json"))
+    assert book["questions"] == own
+    assert (book["condition"]["signal"], book["condition"]["confidence"]) == ("questions_divergence", 1.1)
+    assert sorted(each.name for each in Path("out.evidence").glob("probe-*")) == ["probe-0", "probe-1"]
+
+
 def test_build_puts_a_threshold_it_is_told_in_the_place_of_the_criterions(run):
     condition = parsed(run(*CERTAIN, "--confidence", "q0.8", "--divergence", "0.7"))["condition"]
     told = {"confidence": {"quantile": 0.8}, "divergence": 0.7}

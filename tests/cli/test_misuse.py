@@ -138,6 +138,16 @@ MISUSES = [
         (*BUILD, "--out", "out", "--criterion", "sure"),
         "unknown criterion 'sure': choose from blind_divergence",
     ),
+    ((*BUILD, "--out", "out", "--ask", " "), "--ask is empty: give a question, such as --ask 'is there"),
+    (
+        (*BUILD, "--out", "out", "--ask", "a?", "--ask", "b?", "--criterion", "certainty"),
+        "--criterion certainty reads the answers to the first question alone: --ask one, or take questions",
+    ),
+    (
+        (*BUILD, "--out", "out", "--ask", "a?", "--preset", "llava-1.5"),
+        "expected --preset llava-1.5 or --ask 'a.': a preset has a question of its own",
+    ),
+    ((*CALIBRATE, "--min-images", "0", "--ask", ""), "--ask is empty"),
     ((*BUILD, "--out", "out", "--images", "3"), "--images"),
     ((*CALIBRATE[:3], "nowhere", "--out", "out"), "no such folder: nowhere"),
     ((*CALIBRATE[:3], "empty", "--out", "out"), "no pictures in empty"),

@@ -61,6 +61,14 @@ MinImages = Annotated[
     int | None, typer.Option(help="keep clusters found in more pictures than this, 16 by default", min=0)
 ]
 
+Ask = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="a question of your own that every token is asked alone, in place of the three that are usual; "
+        "again for more"
+    ),
+]
+
 
 class PushRecord(TypedDict):
     """Where a codebook was uploaded to."""
@@ -88,6 +96,7 @@ def build(
             help="the paper's settings for llava-1.5, llava-next or llava-onevision, pruning included"
         ),
     ] = None,
+    ask: Ask = None,
     confidence: Threshold = None,
     divergence: Threshold = None,
     largest: Largest = None,
@@ -133,7 +142,7 @@ def build(
     from wordsight.redundancy.collecting import collect_evidence, collect_part
     from wordsight.reports.evidence import part_sentence
 
-    share, chosen = _part(part, ray), _preset(preset, criterion)
+    share, chosen = _part(part, ray), _preset(preset, criterion, ask)
     chosen = replace(
         chosen,
         condition=_condition(chosen.condition, confidence, divergence),
@@ -189,6 +198,7 @@ def calibrate(
     evidence: EvidenceFolder = None,
     column: Column = None,
     limit: Pictures = None,
+    ask: Ask = None,
     largest: Largest = None,
     min_images: MinImages = None,
     ray: Ray = None,
@@ -222,7 +232,11 @@ def calibrate(
     check_destination(out, apart=[*places(images), collected_in, *validation.files])
     clustering.check_readable(pictures)
     plan = CalibrationPlan(
-        task=validation, questions=questions, clustering=clustering, cache=cache_folder(out)
+        task=validation,
+        questions=questions,
+        clustering=clustering,
+        probes=_probes(ask),
+        cache=cache_folder(out),
     )
     choosing, testing = ({example.picture_id for example in half} for half in plan.halves)
     if (count := len(testing)) < FEWEST_PICTURES:
@@ -423,19 +437,36 @@ def _save(book: Codebook, out: Path, as_json: bool) -> None:
         print_text(f"{counted(len(book.prototypes), 'prototype')} in {out}\n")
 
 
-def _preset(name: str | None, criterion_name: str) -> Preset:
+def _preset(name: str | None, criterion_name: str, ask: list[str] | None) -> Preset:
     """The preset of a name, or else what our own codebooks are built by, with this criterion."""
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.criteria import criterion
     from wordsight.redundancy.presets import Preset, preset
-    from wordsight.redundancy.probe import QUESTIONS
 
     if name is None:
-        condition = criterion(criterion_name)
-        return Preset(condition=condition, clustering=Clustering(), pruning=None, questions=QUESTIONS)
+        condition, questions = criterion(criterion_name), _probes(ask)
+        if ask and criterion_name == "default":
+            condition = replace(condition, signal="questions_divergence")
+        if len(questions) > 1 and ask and condition.signal not in ("questions", "questions_divergence"):
+            raise UsageError(
+                f"--criterion {criterion_name} reads the answers to the first question alone: --ask one, or "
+                "take questions or questions_divergence, which read all"
+            )
+        return Preset(condition=condition, clustering=Clustering(), pruning=None, questions=questions)
     if criterion_name != "default":
         raise UsageError(f"expected --preset {name} or --criterion {criterion_name}: a preset has its own")
+    if ask:
+        raise UsageError(f"expected --preset {name} or --ask {ask[0]!r}: a preset has a question of its own")
     return preset(name)
+
+
+def _probes(ask: list[str] | None) -> tuple[str, ...]:
+    """What every token is asked alone. Raises UsageError if it is nothing."""
+    from wordsight.redundancy.probe import QUESTIONS
+
+    if any(not question.strip() for question in ask or ()):
+        raise UsageError("--ask is empty: give a question, such as --ask 'is there a crack?'")
+    return tuple(ask) if ask else QUESTIONS
 
 
 def _clustering(usual: Clustering, largest: int | None, min_images: int | None) -> Clustering:

@@ -37,6 +37,7 @@ from wordsight.redundancy.codebook_config import Calibrated
 from wordsight.redundancy.collecting import EvidencePlan
 from wordsight.redundancy.criteria import CRITERIA, Condition, ConditionRecord
 from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.probe import QUESTIONS
 from wordsight.redundancy.silence import SilenceRecord, share_silent
 from wordsight.tasks.base import Example, Task
 
@@ -127,18 +128,20 @@ class CalibrationPlan:
     """What `calibrate` is asked, in plain values that can be pickled: any number of processes can each try
     some of the books, on a model that they have loaded.
 
-    cache  the folder to keep finished results in: a run that was killed goes on from them.
+    probes  the questions that every token of the evidence is asked alone.
+    cache   the folder to keep finished results in: a run that was killed goes on from them.
     """
 
     task: Task
     questions: int = 600
     clustering: Clustering = field(default_factory=Clustering)
+    probes: Sequence[str] = QUESTIONS
     cache: Path | None = None
 
     @property
     def evidence_plan(self) -> EvidencePlan:
         """What evidence has to hold for it; of an approximate global divergence, what the folder has."""
-        return EvidencePlan(clustering=self.clustering, approximate_global=None)
+        return EvidencePlan(questions=self.probes, clustering=self.clustering, approximate_global=None)
 
     @cached_property
     def halves(self) -> tuple[list[Example], list[Example]]:
