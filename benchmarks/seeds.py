@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bars import CONTROL, KEEPS, by_task
 from choose_codebook import CLUSTERING, PICTURES
 from gates import MODELS
-from over_models import Pooled, corrected, pooled, said
+from over_models import corrected, pooled, said
 from run import PAGE, compare, write_between
 from wordsight import VLM, Codebook, EvidencePlan, build_codebook, collect_evidence
 from wordsight._utils.files import replacing
@@ -110,6 +110,12 @@ def record_of(found: dict[str, Results]) -> dict[str, Any]:
             for keep in KEEPS
         },
         "unpruned": {seed: float(asked[seed]["none", 1.0].mean()) for seed in asked},
+        "kept": {
+            keep: {
+                name: {seed: kept(results, name, keep) for seed, results in found.items()} for name in PRUNERS
+            }
+            for keep in KEEPS
+        },
         "level": level,
         "differences": {
             f"{name} - {other}": {
@@ -136,6 +142,18 @@ def answered(results: Results) -> Asked:
     return {(row_name(name), keep): np.concatenate(each) for (name, keep), each in scores.items()}
 
 
+def kept(results: Results, name: str, keep: float) -> float:
+    """The share of the unpruned accuracy, the mean over tasks."""
+    most = max(row["tasks"] for row in results.rows)
+    (share,) = (
+        row["retention"]
+        for row in results.rows
+        if (row["tasks"], row_name(row["pruner"]), row["keep"]) == (most, name, keep)
+    )
+    assert share is not None, "the model answers some questions rightly"
+    return share
+
+
 def row_name(name: str) -> str:
     """What a row of a model with its own books is called on the model that ships."""
     bare, _, book = name.partition(":codebook=")
@@ -153,17 +171,18 @@ def pictures_of(results: Results) -> list[str]:
 
 def accuracies(record: dict[str, Any]) -> Table:
     """A row for every pruner and keep, a column for every seed, and the mean of seeds with what is kept."""
-    unpruned = record["unpruned"]
-    rows = [("none", "", *columns(unpruned, unpruned))]
+    rows = [("none", "", *of_seeds(record["unpruned"]), "")]
     for keep, by_name in record["accuracy"].items():
-        rows += [(label(name), f"{keep:.0%}", *columns(each, unpruned)) for name, each in by_name.items()]
-    return Table("Seeds", ("pruner", "keep", *(f"seed {seed}" for seed in unpruned), "mean", "kept"), rows)
+        for name, accuracy in by_name.items():
+            share = float(np.mean([*record["kept"][keep][name].values()]))
+            rows.append((label(name), f"{keep:.0%}", *of_seeds(accuracy), f"{share:.1%}"))
+    seeds = (f"seed {seed}" for seed in record["unpruned"])
+    return Table("Seeds", ("pruner", "keep", *seeds, "mean", "kept"), rows)
 
 
-def columns(accuracy: dict[str, float], unpruned: dict[str, float]) -> list[str]:
-    mean = float(np.mean([*accuracy.values()]))
-    kept = float(np.mean([accuracy[seed] / unpruned[seed] for seed in unpruned]))
-    return [*(f"{value:.3f}" for value in accuracy.values()), f"{mean:.3f}", f"{kept:.1%}"]
+def of_seeds(accuracy: dict[str, float]) -> list[str]:
+    """Each, and the mean."""
+    return [f"{value:.3f}" for value in (*accuracy.values(), float(np.mean([*accuracy.values()])))]
 
 
 def differences(record: dict[str, Any]) -> Table:
@@ -171,15 +190,10 @@ def differences(record: dict[str, Any]) -> Table:
     body = []
     for pair, by_keep in record["differences"].items():
         for keep, of in by_keep.items():
-            body.append(
-                (label(pair), f"{keep:.0%}", *seeds(of), signed(of["interval"]), said(of["interval"]))
-            )
-    each = (f"seed {seed}" for seed in record["unpruned"])
-    return Table("Differences", ("difference", "keep", *each, "all [corrected]", "it is"), body)
-
-
-def seeds(of: Pooled) -> list[str]:
-    return [f"{mean:+.3f}" for mean, *_ in of["by_model"]]
+            each = (f"{mean:+.3f}" for mean, *_ in of["by_model"])
+            body.append((label(pair), f"{keep:.0%}", *each, signed(of["interval"]), said(of["interval"])))
+    seeds = (f"seed {seed}" for seed in record["unpruned"])
+    return Table("Differences", ("difference", "keep", *seeds, "all [corrected]", "concluded"), body)
 
 
 def label(name: str) -> str:

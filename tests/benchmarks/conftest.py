@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = [str(ROOT / "benchmarks"), str(ROOT / "training" / "photos")]
 MODULES = "bars bench beyond_codebook coverage device_operations everything kinds methods oracle over_models"
-MODULES += " photos pool run subjects verdict"
+MODULES += " photos pool run seeds subjects verdict"
 
 
 @pytest.fixture(scope="module")
