@@ -99,7 +99,7 @@ def tour(out: Path, *, notify: Callable[[str], None] = print) -> Tour:
     methods = [pruners.make(f"{name}:keep={keep}") for keep in KEEPS for name in METHODS]
     results = compare(embedded, [Scenes()], methods, settings=Settings(pictures=COMPARED))
     results.save(results_file)
-    conclusions = [conclusion(results.rows, name) for name in ("codebook_scope", "divprune", "codebook")]
+    conclusions = [conclusion(results.rows, name) for name in (pruners.BEST_FIRST[0], "divprune", "codebook")]
     record: DemoRecord = {
         "format": FORMAT,
         "model": shown.model,
