@@ -33,6 +33,7 @@ VERDICTS = {
 }
 OF_SCENES = {
     "codebook_choice": ["benchmarks/choose_codebook.py build/evidence/demo"],
+    "neighbors": ["benchmarks/neighbors.py build/evidence/demo"],
     "causes": ["benchmarks/causes.py build/evidence/demo-validation"],
     "locality": ["training/locality.py --out benchmarks/results/locality.json"],
     "gates": ["benchmarks/gates.py", "training/card.py"],
