@@ -3,7 +3,7 @@
 Tokens are on a device that is none: what is done to them is counted, and done on the CPU. A view of a tensor
 asks for nothing, nor does memory. A wait is what has to be finished before Python goes on: a copy to the CPU,
 a number that is looked at, a result whose size depends on numbers. Tokens are those of selection_cost.py, one
-picture's, and methods those that choose before the language model, but for those for films alone.
+picture's, and methods all that choose before the language model.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,10 +52,10 @@ def main() -> None:
         draft.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def counts() -> dict[str, dict[str, int]]:
-    """The operations and the waits of every method."""
+def counts(known: Collection[str] | None = None) -> dict[str, dict[str, int]]:
+    """The operations and the waits of every method, or of those that an earlier version knows."""
     torch.manual_seed(0)
-    methods, tokens = before_the_model(), drawn_tokens(*GRID)
+    methods, tokens = before_the_model(known), drawn_tokens(*GRID)
     return {name: counts_of_choice(methods[name], tokens) for name in sorted(methods)}
 
 
@@ -84,7 +85,8 @@ def counts_of(commit: str) -> dict[str, dict[str, int]]:
         source = subprocess.run(archive, check=True, capture_output=True).stdout
         subprocess.run(["tar", "-x", "-C", folder], check=True, input=source)
         path = os.pathsep.join([f"{folder}/src", str(ROOT / "benchmarks")])
-        code = "import json, device_operations; print(json.dumps(device_operations.counts()))"
+        code = "import json; from device_operations import counts; from wordsight.pruners import names; "
+        code += "print(json.dumps(counts(names())))"
         command, variables = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": path}
         said = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=variables).stdout
     found: dict[str, dict[str, int]] = json.loads(said)

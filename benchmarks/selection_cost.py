@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -23,7 +23,6 @@ import torch
 
 from run import PAGE, write_between
 from wordsight import Codebook, pruners
-from wordsight._utils import registry
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
 from wordsight.evaluation.environment import machine
@@ -131,12 +130,13 @@ def rate(length: int) -> float:
     return max(rates)
 
 
-def before_the_model() -> dict[str, Pruner]:
-    """Every method of the experiment that chooses before the language model, with random prototypes and
-    layers in place of a codebook and a scorer. Those that another version of the package lacks are left out.
+def before_the_model(known: Collection[str] | None = None) -> dict[str, Pruner]:
+    """Every method of the experiment that chooses before the language model, or those of them that an earlier
+    version knows, with random prototypes and layers in place of a codebook and a scorer.
     """
-    listed = json.loads((HERE / "experiments" / "pruners.json").read_text())["pruner"]
-    names = [name for name in listed if name.partition(":")[0].partition("@")[0] in registry.names(pruners)]
+    names = json.loads((HERE / "experiments" / "pruners.json").read_text())["pruner"]
+    if known is not None:
+        names = [name for name in names if name.partition(":")[0] in known]
     book = Codebook(
         torch.randn(PROTOTYPES, WIDTH), {"format": FORMAT, "model": "random numbers", "fingerprint": None}
     )

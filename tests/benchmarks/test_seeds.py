@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 KEEP, PICTURES = 0.1, 30
@@ -56,6 +57,10 @@ def test_differences_are_means_over_seeds_and_tasks_corrected_for_all(benchmarks
     assert [mean for mean, *_ in of["by_model"]] == pytest.approx([3 / PICTURES, 4 / PICTURES])
     assert of["pictures"] == 2 * PICTURES  # captions and scenes are of the same ones
     assert of["models"] == 2
+    gaps = np.array([[0.0] * 10 + [1.0] * more + [0.0] * (20 - more) for more in (3, 4)])
+    pictures = [f"{of} {i}" for of in ("stills", "stills", "clips") for i in range(PICTURES)]
+    expected = benchmarks.over_models.pooled(np.tile(gaps, 3), pictures, 1 - 0.05 / 18)
+    assert of["interval"] == pytest.approx(expected["interval"])
 
 
 def test_there_is_a_row_of_every_pruner_and_keep_with_a_column_of_every_seed(benchmarks, record):
@@ -67,4 +72,6 @@ def test_there_is_a_row_of_every_pruner_and_keep_with_a_column_of_every_seed(ben
     assert ("codebook_scope with a random book", "10%", "0.333", "0.333", "0.333", "33.3%") in table.body
     differences = seeds.differences(record)
     assert len(differences.body) == 18
-    assert differences.body[1][:4] == ("codebook_scope - divprune", "10%", "+0.100", "+0.133")
+    assert differences.body[1][:2] == ("codebook_scope - divprune", "10%")
+    assert [cell[:6] for cell in differences.body[1][2:5]] == ["+0.100", "+0.133", "+0.117"]
+    assert differences.head[2:] == ("seed 0 [95 %]", "seed 1 [95 %]", "all [corrected]", "concluded")

@@ -69,8 +69,8 @@ def verdict(calibration, monkeypatch):
     def give(pays, beside_diversity=False):
         def calibrated(plan, vlm, found):
             calls.append((plan, found))
-            prior = calibration.record["prior"] | {"pays": beside_diversity}
-            record = calibration.record | {"pays": pays, "prior": prior, "enough_pictures": True}
+            beside = calibration.record["beside_diversity"] | {"pays": beside_diversity}
+            record = calibration.record | {"pays": pays, "beside_diversity": beside, "enough_pictures": True}
             return replace(calibration, record=record)
 
         monkeypatch.setattr(calibrate.CalibrationPlan, "results", calibrated)
@@ -86,7 +86,7 @@ def test_calibrate_as_json_tells_the_record_and_writes_a_book_only_if_it_pays(ru
     assert record["format"] == 1
     assert set(record["choosing"]) == {f"certainty q{share}" for share in calibrate.SHARES}
     assert sum(record["questions"].values()) == 20
-    assert (folder / "out").exists() == record["pays"]
+    assert (folder / "out").exists() == (record["pays"] or record["beside_diversity"]["pays"])
     note, last = err.splitlines(keepends=True)
     assert note == (
         "note: 10 pictures will test the book, and none pays on fewer than 20; more --questions are about "
@@ -128,9 +128,7 @@ def test_a_book_that_does_not_pay_is_not_written_and_leaves_the_old_one(run, fol
     verdict(pays=False)
     code, _, err = run(*CALIBRATE)
     assert code == 0
-    assert err.endswith(
-        "no codebook written: the best of these does not pay here, alone or beside diversity\n"
-    )
+    assert err.endswith("no codebook written: the best of these does not pay on this model and task\n")
     assert (folder / "out" / "config.json").read_bytes() == before
 
 
@@ -138,15 +136,17 @@ def test_calibrate_asks_every_token_ones_own_questions(run, folder, verdict):
     calls = verdict(pays=True)
     assert run(*CALIBRATE, "--ask", "is it night?", "--evidence", "own")[0] == 0
     ((plan, found),) = calls
-    assert list(plan.probes) == found.manifest["questions"] == ["is it night?"]
+    assert list(plan.asked_alone) == found.manifest["questions"] == ["is it night?"]
 
 
-@pytest.mark.parametrize(("pays", "told"), [(True, "codebook pays"), (False, "codebook does not pay")])
+@pytest.mark.parametrize(
+    ("pays", "told"), [(True, "codebook pays alone"), (False, "codebook does not pay alone, and does not")]
+)
 def test_the_tables_end_with_the_verdict(run, verdict, pays, told):
     verdict(pays)
     code, out, _ = run(*CALIBRATE)
     assert code == 0
-    assert told in out.splitlines()[-2]
+    assert told in " ".join(out.splitlines()[-2:])
     assert "codebooks of random tokens" in out
 
 

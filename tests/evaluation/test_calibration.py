@@ -196,53 +196,65 @@ def test_intervals_are_corrected_for_two_comparisons(good, by_hand, control):
 
 @pytest.mark.parametrize("lows", [(0.1, -0.01), (-0.01, 0.1), (0.1, 0.0)])
 def test_a_book_that_does_not_beat_both_controls_does_not_pay(teller, planted, monkeypatch, lows):
-    bounds = iter([*lows, 0.1, 0.1, 0.1, 0.1, *lows])  # the book alone, then beside diversity
+    bounds = iter([*lows, 0.1, 0.1, 0.1, 0.1, *lows])  # of the book alone, then beside diversity
     monkeypatch.setattr(module, "paired_interval", lambda *_: (next(bounds), 0.2))
     monkeypatch.setattr(module, "CRITERIA", {"certainty": CRITERIA["certainty"]})
     for pays_alone in (False, True):
         record = run(teller, planted).record
-        assert (record["pays"], record["prior"]["pays"]) == (pays_alone, not pays_alone)
+        assert (record["pays"], record["beside_diversity"]["pays"]) == (pays_alone, not pays_alone)
 
 
-def beside(weight, *books):
+def weighed(weight, *books):
     return [CodebookMMR(codebook=book, weight=weight, keep=keep) for book in books for keep in KEEPS]
 
 
-def test_the_weight_beside_diversity_is_the_best_on_the_first_half(teller, good):
-    prior = good.record["prior"]
+def slow_accuracies(teller, *books):
+    return [statistics.fmean(slow_scores(teller, weighed(weight, *books), FIRST)) for weight in WEIGHTS]
+
+
+@pytest.fixture(scope="module")
+def drawn(planted, good):
+    return [random_codebook(planted, len(good.book.prototypes), seed) for seed in CONTROL_SEEDS]
+
+
+def test_weights_beside_diversity_are_the_best_on_the_first_half(teller, good, drawn):
+    found = good.record["beside_diversity"]
+    ours, random_books = slow_accuracies(teller, good.book), slow_accuracies(teller, *drawn)
+    without = statistics.fmean(slow_scores(teller, [DivPrune(keep=keep) for keep in KEEPS], FIRST))
+    assert [tried["weight"] for tried in found["choosing"]] == list(WEIGHTS)
+    assert [tried["accuracy"] for tried in found["choosing"]] == pytest.approx(ours)
+    assert [tried["random_books"] for tried in found["choosing"]] == pytest.approx(random_books)
+    assert found["divprune"] == pytest.approx(without)
+    assert max(ours) > without
+    assert found["weight"] == WEIGHTS[ours.index(max(ours))]
+    best = max(random_books)
+    assert found["random_books_weight"] == (WEIGHTS[random_books.index(best)] if best > without else 0)
+
+
+def test_a_weight_is_tested_against_diversity_and_random_books_of_their_own_weight(teller, good, drawn):
+    found = good.record["beside_diversity"]
+    ours = f"codebook_mmr:weight={found['weight']}"
     slow = {
-        weight: statistics.fmean(slow_scores(teller, beside(weight, good.book), FIRST)) for weight in WEIGHTS
+        ours: slow_scores(teller, weighed(found["weight"], good.book)),
+        "divprune": slow_scores(teller, [DivPrune(keep=keep) for keep in KEEPS]),
+        "codebooks of random tokens": slow_scores(teller, weighed(found["random_books_weight"], *drawn)),
     }
-    assert list(prior["choosing"].values()) == pytest.approx(list(slow.values()))
-    assert prior["weight"] == max(slow, key=slow.__getitem__) > 0
-
-
-def test_the_weight_is_tested_against_diversity_and_random_books_of_the_same_weight(teller, planted, good):
-    prior = good.record["prior"]
-    drawn = [random_codebook(planted, len(good.book.prototypes), seed) for seed in CONTROL_SEEDS]
-    methods = {
-        f"{prior['weight']:.2f}": beside(prior["weight"], good.book),
-        "diversity alone": [DivPrune(keep=keep) for keep in KEEPS],
-        "codebooks of random tokens": beside(prior["weight"], *drawn),
-    }
-    slow = {name: slow_scores(teller, pruners) for name, pruners in methods.items()}
-    assert prior["testing"] == pytest.approx(
-        {name: statistics.fmean(scores) for name, scores in slow.items()}
-    )
-    best = slow.pop(f"{prior['weight']:.2f}")
-    assert prior["difference_to"].keys() == slow.keys()
-    for name, scores in slow.items():
-        mean, low, _ = prior["difference_to"][name]
-        assert mean == pytest.approx(statistics.fmean(best) - statistics.fmean(scores))
+    means = {name: statistics.fmean(scores) for name, scores in slow.items()}
+    assert found["testing"] == pytest.approx(means)
+    assert found["difference_to"].keys() == means.keys() - {ours}
+    for name, (mean, low, _) in found["difference_to"].items():
+        assert mean == pytest.approx(means[ours] - means[name])
         assert low > 0
-    assert prior["pays"] is True
+    assert found["pays"] is True
 
 
-def test_diversity_alone_does_not_pay_as_a_book(teller, planted, monkeypatch):
-    monkeypatch.setattr(module, "WEIGHTS", (0.0,))
-    prior = run(teller, planted).record["prior"]
-    assert (prior["pays"], prior["weight"]) == (False, 0)
-    assert [mean for mean, _, _ in prior["difference_to"].values()] == [0, 0]
+def test_where_diversity_alone_is_best_no_weight_is_tested(teller, planted, monkeypatch):
+    """Evidence that has dull and loud the wrong way round, of which the criterion is told the wrong way."""
+    signals = planted.signals | {"certainty": 2 - planted.signals["certainty"]}
+    monkeypatch.setattr(module, "CRITERIA", {"certainty": CRITERIA["certainty"]})
+    found = run(teller, replace(planted, signals=signals)).record["beside_diversity"]
+    assert found["divprune"] > max(tried["accuracy"] for tried in found["choosing"])
+    assert (found["weight"], found["pays"], found["testing"], found["difference_to"]) == (0, False, {}, {})
 
 
 def test_the_book_and_the_record_are_of_the_criterion_that_was_chosen(good, planted):
@@ -262,7 +274,10 @@ def test_the_book_says_how_well_it_did(good):
     shared = ("task", "pictures", "keeps", "difference_to", "level", "pays")
     assert {name: quality[name] for name in shared} == {name: record[name] for name in shared}
     assert quality["questions"] == record["questions"]["testing"]
-    assert quality["beside_diversity"] == {name: record["prior"][name] for name in ("weight", "pays")}
+    beside, found = quality["beside_diversity"], record["beside_diversity"]
+    assert beside["accuracy"] == max(found["testing"].values())
+    shared = ("weight", "difference_to", "pays")
+    assert {name: beside[name] for name in shared} == {name: found[name] for name in shared}
 
 
 def test_the_record_can_be_written_and_names_task_keeps_and_model(good):
@@ -278,6 +293,12 @@ def test_every_criterion_is_tried_at_every_share_and_the_papers_once(good):
     assert set(tried) == {"paper", *expected}
     assert tried["certainty q0.3"].confidence == Quantile(0.3)
     assert set(good.record["choosing"]) <= set(tried)
+
+
+def test_of_ones_own_questions_those_criteria_are_tried_that_read_all_answers():
+    over = {"questions", "questions_divergence"}
+    assert {name.split()[0] for name in conditions(["one?", "two?"])} == over
+    assert {name.split()[0] for name in conditions(["one?"])} == CRITERIA.keys() - over
 
 
 def test_a_criterion_that_leaves_no_prototype_is_left_out(good):

@@ -190,7 +190,12 @@ def test_the_card_has_the_quality_of_a_calibrated_book_and_the_revision_of_its_m
         "difference_to": {"random tokens": [0.1, 0.05, 0.15]},
         "level": 0.975,
         "pays": True,
-        "beside_diversity": {"weight": 1 / 6, "pays": False},
+        "beside_diversity": {
+            "weight": 0.3,
+            "accuracy": 0.525,
+            "difference_to": {"divprune": [0.02, -0.01, 0.05]},
+            "pays": False,
+        },
     }
     book.config["measured_with"] = {
         "dtype": "float32",
@@ -207,10 +212,35 @@ def test_the_card_has_the_quality_of_a_calibrated_book_and_the_revision_of_its_m
     assert "pays on 300 questions about 150 pictures of scenes:split=validation, mean over 20%, 10%" in card
     assert "| accuracy 0.500; with all visual tokens 0.750 |" in card
     assert "| minus random tokens +0.100 [+0.050, +0.150], at 97.5% |" in card
-    assert "does not pay beside diversity (codebook_mmr, weight 0.167)" in card
+    assert "| beside diversity it does not pay: codebook_mmr, weight 0.3, accuracy 0.525 |" in card
+    assert "| minus divprune +0.020 [-0.010, +0.050], at 97.5% |" in card
+    assert f'pruner=CodebookPruner(codebook="{NAME}", keep=0.2)' in card
     assert "quality" not in card
     assert Codebook.from_pretrained(NAME).config["calibrated"] == book.config["calibrated"]
     assert "calibrated" not in book.compact(0.5).config
+
+
+def test_the_card_prunes_beside_diversity_where_the_book_pays_there_alone(hub, book):
+    weighed = {"weight": 0.3, "accuracy": 0.525, "difference_to": {}, "pays": True}
+    for pays, pruner in (
+        (False, "CodebookMMR(codebook={!r}, weight=0.3, "),
+        (True, "CodebookPruner(codebook={!r}, "),
+    ):
+        book.config["calibrated"] = {
+            "task": "scenes",
+            "questions": 300,
+            "pictures": 150,
+            "keeps": [0.2],
+            "accuracy": 0.5,
+            "unpruned": 0.75,
+            "difference_to": {},
+            "level": 0.975,
+            "pays": pays,
+            "beside_diversity": weighed,
+        }
+        book.push_to_hub(NAME)
+        card = hub.branches[NAME]["main"]["README.md"].decode()
+        assert f"pruner={pruner.format(NAME)}keep=0.2)".replace("'", '"') in card
 
 
 def test_where_things_lie_on_this_machine_is_not_uploaded(hub, book):

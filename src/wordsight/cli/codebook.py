@@ -64,8 +64,8 @@ MinImages = Annotated[
 Ask = Annotated[
     list[str] | None,
     typer.Option(
-        help="a question of your own that every token is asked alone, in place of the three that are usual; "
-        "again for more"
+        help="a question of your own that every token is asked alone, in place of the usual ones; again for "
+        "more, of which the criterion reads all answers"
     ),
 ]
 
@@ -209,7 +209,7 @@ def calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Try every criterion on a validation split, and say whether the best book beats its controls, alone and
-    beside a selector by diversity, with the weight that is best there.
+    beside diversity (`codebook_mmr`, against `divprune`).
 
     What is finished is kept in OUT.cells and in the evidence until all of it is: a stopped run goes on.
     """
@@ -235,7 +235,7 @@ def calibrate(
         task=validation,
         questions=questions,
         clustering=clustering,
-        probes=_probes(ask),
+        asked_alone=_asked_alone(ask),
         cache=cache_folder(out),
     )
     choosing, testing = ({example.picture_id for example in half} for half in plan.halves)
@@ -264,11 +264,11 @@ def calibrate(
             collected = collect_evidence(vlm, pictures, collected_in, plan.evidence_plan)
             say_skipped(collected.skipped)
             calibration = plan.results(vlm, collected)
-        if calibration.record["pays"] or calibration.record["prior"]["pays"]:
+        if calibration.record["pays"] or calibration.record["beside_diversity"]["pays"]:
             calibration.book.save_pretrained(out)
             say(f"{counted(len(calibration.book.prototypes), 'prototype')} in {out}")
         elif calibration.record["enough_pictures"]:
-            say("no codebook written: the best of these does not pay here, alone or beside diversity")
+            say("no codebook written: the best of these does not pay on this model and task")
         else:
             say("no codebook written: too few pictures tested the best of these")
         print_result(calibration.record, calibration_tables, as_json=as_json)
@@ -441,16 +441,17 @@ def _preset(name: str | None, criterion_name: str, ask: list[str] | None) -> Pre
     """The preset of a name, or else what our own codebooks are built by, with this criterion."""
     from wordsight.redundancy.build import Clustering
     from wordsight.redundancy.criteria import criterion
+    from wordsight.redundancy.experiments import OVER_QUESTIONS
     from wordsight.redundancy.presets import Preset, preset
 
     if name is None:
-        condition, questions = criterion(criterion_name), _probes(ask)
+        condition, questions = criterion(criterion_name), _asked_alone(ask)
         if ask and criterion_name == "default":
             condition = replace(condition, signal="questions_divergence")
-        if len(questions) > 1 and ask and condition.signal not in ("questions", "questions_divergence"):
+        if ask and len(ask) > 1 and condition.signal not in OVER_QUESTIONS:
             raise UsageError(
                 f"--criterion {criterion_name} reads the answers to the first question alone: --ask one, or "
-                "take questions or questions_divergence, which read all"
+                f"take {' or '.join(OVER_QUESTIONS)}, which read all"
             )
         return Preset(condition=condition, clustering=Clustering(), pruning=None, questions=questions)
     if criterion_name != "default":
@@ -460,7 +461,7 @@ def _preset(name: str | None, criterion_name: str, ask: list[str] | None) -> Pre
     return preset(name)
 
 
-def _probes(ask: list[str] | None) -> tuple[str, ...]:
+def _asked_alone(ask: list[str] | None) -> tuple[str, ...]:
     """What every token is asked alone. Raises UsageError if it is nothing."""
     from wordsight.redundancy.probe import QUESTIONS
 

@@ -3,8 +3,8 @@
 A codebook can win for the wrong reason: that its prototypes are common, not that they say nothing. So the
 best book has to beat random tokens AND a book of random tokens, on questions that did not choose it.
 
-Beside a selector by diversity it may pay where it does not alone: how much it counts there is chosen and
-tested on the same questions, against diversity alone and against books of random tokens that count as much.
+Beside diversity it may pay where it does not alone. So how much it counts in `codebook_mmr` is chosen on the
+same questions, for books of random tokens, too, and tested against DivPrune and against those books.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ from wordsight.models.vlm import VLM
 from wordsight.pruners.base import Pruner
 from wordsight.pruners.codebook import CodebookPruner
 from wordsight.pruners.codebook_mmr import CodebookMMR
+from wordsight.pruners.divprune import DivPrune
 from wordsight.pruners.random import Random
 from wordsight.redundancy.build import Clustering, build_codebook, random_codebook
 from wordsight.redundancy.codebook import Codebook
-from wordsight.redundancy.codebook_config import Calibrated
+from wordsight.redundancy.codebook_config import Calibrated, WeightAndQuality
 from wordsight.redundancy.collecting import EvidencePlan
 from wordsight.redundancy.criteria import CRITERIA, Condition, ConditionRecord
 from wordsight.redundancy.evidence import Evidence
+from wordsight.redundancy.experiments import OVER_QUESTIONS
 from wordsight.redundancy.probe import QUESTIONS
 from wordsight.redundancy.silence import SilenceRecord, share_silent
 from wordsight.tasks.base import Example, Task
@@ -44,9 +46,9 @@ from wordsight.tasks.base import Example, Task
 FORMAT = 1
 KEEPS = (0.2, 0.1, 0.05)
 SHARES = (0.3, 0.5, 0.7)
-WEIGHTS = (0.0, 1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of a book beside diversity; with 0 it is diversity alone
+WEIGHTS = (0.1, 0.2, 0.3, 0.5)  # of a book beside diversity
 CONTROL_SEEDS = (0, 1, 2)
-RANDOM_BOOKS = "codebooks of random tokens"
+RANDOM_TOKENS, RANDOM_BOOKS, DIVERSITY = "random tokens", "codebooks of random tokens", "divprune"
 LEVEL = 1 - 0.05 / 2  # of the intervals to the two controls of a verdict
 Tried = tuple[Codebook, float]  # a book, and its accuracy on the questions that choose
 
@@ -58,14 +60,35 @@ class QuestionCounts(TypedDict):
     testing: int
 
 
-class PriorRecord(TypedDict):
-    """How much the best book counts beside diversity in `codebook_mmr`, and whether that is worth it."""
+class TriedWeight(TypedDict):
+    """A weight of `codebook_mmr`, and accuracies on the questions that choose."""
 
-    pays: Annotated[bool, "whether it beats both controls, on enough pictures"]
-    weight: Annotated[float, "the best of those tried, as an option of `codebook_mmr`; 0 is diversity alone"]
-    choosing: Annotated[dict[str, float], "accuracy with every weight, on the questions that choose"]
-    testing: Annotated[dict[str, float], "accuracy with the best and with its controls, on those that test"]
-    difference_to: Annotated[dict[str, Interval], "accuracy with the best minus that of a control, paired"]
+    weight: float
+    accuracy: float
+    random_books: Annotated[float, "the accuracy with books of random tokens, the mean of three"]
+
+
+class ChosenWeights(TypedDict):
+    """Weights in `codebook_mmr`, chosen on the questions that choose; 0 where DivPrune is best."""
+
+    weight: Annotated[float, "of the best book"]
+    random_books_weight: Annotated[float, "of books of random tokens, the mean of three"]
+    divprune: Annotated[float, "the accuracy of DivPrune"]
+    choosing: Annotated[list[TriedWeight], "accuracies with every weight"]
+
+
+class Verdict(TypedDict):
+    """What was found on the questions that test."""
+
+    pays: Annotated[bool, "whether the book beats both controls, on enough pictures"]
+    testing: Annotated[dict[str, float], "accuracy of the book and of its controls"]
+    difference_to: Annotated[dict[str, Interval], "accuracy of the book minus that of a control, paired"]
+
+
+class BesideDiversity(ChosenWeights, Verdict):
+    """How much the best book counts beside diversity, and whether it pays there; with weight 0 nothing is
+    tested.
+    """
 
 
 class CalibrationRecord(TypedDict):
@@ -86,8 +109,8 @@ class CalibrationRecord(TypedDict):
     ]
     testing: Annotated[dict[str, float], "accuracy of the best book and its references, on those that test"]
     difference_to: Annotated[dict[str, Interval], "accuracy of the best book minus that of a control, paired"]
-    prior: PriorRecord
-    level: Annotated[float, "of the intervals: 0.95, Bonferroni-corrected for the two of each verdict"]
+    beside_diversity: Annotated[BesideDiversity, "the same book with a selector by diversity"]
+    level: Annotated[float, "of the intervals: 0.95, Bonferroni-corrected for the two of a verdict"]
     questions: QuestionCounts
     environment: Environment
 
@@ -95,7 +118,7 @@ class CalibrationRecord(TypedDict):
 @dataclass(frozen=True)
 class Calibration:
     """The best book and the record of how it was chosen and tested; `record["pays"]` is the verdict on it
-    alone, `record["prior"]["pays"]` that on it beside diversity.
+    alone, `record["beside_diversity"]["pays"]` that on it beside diversity.
     """
 
     book: Codebook
@@ -114,9 +137,9 @@ def calibrate(
 
     A book pays if its accuracy, mean over KEEPS, is above that of random tokens (three seeds) and of books
     of as many random tokens (three seeds), both paired 95 % intervals Bonferroni-corrected for the two, on
-    FEWEST_PICTURES pictures or more. The weight of that book in `codebook_mmr` is chosen on the first half,
-    too, and pays on the other by the same rule, against weight 0, which is DivPrune, and against books of
-    random tokens of the same weight.
+    FEWEST_PICTURES pictures or more. Beside diversity it pays by the same rule, above DivPrune and books of
+    random tokens, each with the weight in `codebook_mmr` that is best for it on the half that chooses. Each
+    verdict is corrected for its own two intervals, not for the other.
     Raises UsageError if the evidence is of another model or no criterion leaves a prototype.
     """
     plan = CalibrationPlan(task=task, questions=questions, clustering=clustering or Clustering())
@@ -128,20 +151,20 @@ class CalibrationPlan:
     """What `calibrate` is asked, in plain values that can be pickled: any number of processes can each try
     some of the books, on a model that they have loaded.
 
-    probes  the questions that every token of the evidence is asked alone.
-    cache   the folder to keep finished results in: a run that was killed goes on from them.
+    asked_alone  the questions that every token of the evidence is asked; `conditions` says what is tried.
+    cache        the folder to keep finished results in: a run that was killed goes on from them.
     """
 
     task: Task
     questions: int = 600
     clustering: Clustering = field(default_factory=Clustering)
-    probes: Sequence[str] = QUESTIONS
+    asked_alone: Sequence[str] = QUESTIONS
     cache: Path | None = None
 
     @property
     def evidence_plan(self) -> EvidencePlan:
         """What evidence has to hold for it; of an approximate global divergence, what the folder has."""
-        return EvidencePlan(questions=self.probes, clustering=self.clustering, approximate_global=None)
+        return EvidencePlan(questions=self.asked_alone, clustering=self.clustering, approximate_global=None)
 
     @cached_property
     def halves(self) -> tuple[list[Example], list[Example]]:
@@ -176,41 +199,28 @@ class CalibrationPlan:
         """Choose a book and test it; `run` has jobs done by `Trials` of this plan and evidence, side by side
         if it can, and returns what comes of them in their order.
         """
-        tries = conditions()
+        tries = conditions(self.asked_alone)
         tried = run([partial(Trials.choose, condition=condition) for condition in tries.values()])
         books = _built(dict(zip(tries, tried, strict=True)))
         best = max(books, key=lambda label: books[label][1])
         book, _ = books[best]
-        drawn = [random_codebook(evidence, len(book.prototypes), seed) for seed in CONTROL_SEEDS]
-        beside = run([partial(Trials.accuracy, pruners=_beside(book, weight)) for weight in WEIGHTS])
-        weight, _ = max(zip(WEIGHTS, beside, strict=True), key=lambda tried: tried[1])
-        methods: list[Sequence[Pruner]] = [
-            _pruners(book),
-            [Random(keep=keep) for keep in KEEPS],
-            _beside(book, weight),
-            _beside(book, 0.0),
-            *map(_pruners, drawn),
-            *(_beside(each, weight) for each in drawn),
-        ]
-        (whole, blind), *scores = run(
-            [Trials.unpruned_and_blind, *(partial(Trials.test, pruners=each) for each in methods)]
-        )
-        alone, random_tokens, weighed, diversity, *of_random_books = scores
-        random_books, weighed_random_books = (np.mean(half, 0) for half in np.array_split(of_random_books, 2))
-        first, second = self.halves
-        pictures = [example.picture_id for example in second]
-        count = len(set(pictures))
-        controls = {"random tokens": random_tokens, RANDOM_BOOKS: random_books}
-        beside_controls = {"diversity alone": diversity, RANDOM_BOOKS: weighed_random_books}
-        differences, beside_differences = (
-            _differences(best_scores, others, pictures)
-            for best_scores, others in ((alone, controls), (weighed, beside_controls))
-        )
         condition = book.config["condition"]
         assert not isinstance(condition, str), "a candidate is built by a condition"
+        drawn = [random_codebook(evidence, len(book.prototypes), seed) for seed in CONTROL_SEEDS]
+        weights = _choose_weights(run, book, drawn)  # before anything is tested
+        first, second = self.halves
+        pictures = [example.picture_id for example in second]
+        ((whole, blind),) = run([Trials.unpruned_and_blind])
+        random_tokens = [Random(keep=keep) for keep in KEEPS]
+        alone = _verdict(
+            run,
+            pictures,
+            {best: [_pruners(book)], RANDOM_TOKENS: [random_tokens], RANDOM_BOOKS: [*map(_pruners, drawn)]},
+        )
+        count = len(set(pictures))
         record: CalibrationRecord = {
             "format": FORMAT,
-            "pays": _pays(differences, count),
+            "pays": alone["pays"],
             "pictures": count,
             "enough_pictures": count >= FEWEST_PICTURES,
             "chosen": best,
@@ -223,25 +233,69 @@ class CalibrationPlan:
             "testing": {
                 "all visual tokens": float(whole.mean()),
                 "none": float(blind.mean()),
-                best: float(alone.mean()),
-                **{name: float(values.mean()) for name, values in controls.items()},
+                **alone["testing"],
             },
-            "difference_to": differences,
-            "prior": {
-                "pays": _pays(beside_differences, count),
-                "weight": weight,
-                "choosing": {f"{each:.2f}": accuracy for each, accuracy in zip(WEIGHTS, beside, strict=True)},
-                "testing": {
-                    f"{weight:.2f}": float(weighed.mean()),
-                    **{name: float(values.mean()) for name, values in beside_controls.items()},
-                },
-                "difference_to": beside_differences,
-            },
+            "difference_to": alone["difference_to"],
+            "beside_diversity": _beside_diversity(run, pictures, book, drawn, weights),
             "level": LEVEL,
             "questions": {"choosing": len(first), "testing": len(second)},
             "environment": made_in,
         }
         return Calibration(_with_quality(book, record), record)
+
+
+def _verdict(run: Run, pictures: Sequence[str], methods: Mapping[str, Sequence[Sequence[Pruner]]]) -> Verdict:
+    """Whether the first method is above each of the others, on the questions about these pictures. The score
+    of a method is the mean of its lists of pruners, which are measured side by side.
+    """
+    scores = iter(run([partial(Trials.test, pruners=each) for lists in methods.values() for each in lists]))
+    found = {name: np.mean([next(scores) for _ in lists], 0) for name, lists in methods.items()}
+    (_, best), *controls = found.items()
+    gaps = {name: best - other for name, other in controls}
+    differences = {
+        name: [float(gap.mean()), *paired_interval(gap, pictures, LEVEL)] for name, gap in gaps.items()
+    }
+    enough = len(set(pictures)) >= FEWEST_PICTURES
+    return {
+        "pays": enough and all(low > 0 for _, low, _ in differences.values()),
+        "testing": {name: float(values.mean()) for name, values in found.items()},
+        "difference_to": differences,
+    }
+
+
+def _choose_weights(run: Run, book: Codebook, drawn: Sequence[Codebook]) -> ChosenWeights:
+    """The best weight for the book, and the best for books of random tokens."""
+    lists = [_diversity()]
+    for books in ([book], drawn):
+        lists += [[pruner for each in books for pruner in _weighed(each, weight)] for weight in WEIGHTS]
+    without, *accuracies = run([partial(Trials.accuracy, pruners=each) for each in lists])
+    own, of_random = accuracies[: len(WEIGHTS)], accuracies[len(WEIGHTS) :]
+    weight, random_weight = (
+        max(zip((0.0, *WEIGHTS), [without, *each], strict=True), key=lambda tried: tried[1])[0]
+        for each in (own, of_random)
+    )
+    return {
+        "weight": weight,
+        "random_books_weight": random_weight,
+        "divprune": without,
+        "choosing": [
+            {"weight": each, "accuracy": accuracy, "random_books": other}
+            for each, accuracy, other in zip(WEIGHTS, own, of_random, strict=True)
+        ],
+    }
+
+
+def _beside_diversity(
+    run: Run, pictures: Sequence[str], book: Codebook, drawn: Sequence[Codebook], chosen: ChosenWeights
+) -> BesideDiversity:
+    """Test the book with its weight."""
+    weight, random_weight = chosen["weight"], chosen["random_books_weight"]
+    if not weight:
+        return {**chosen, "pays": False, "testing": {}, "difference_to": {}}
+    controls = [_weighed(each, random_weight) if random_weight else _diversity() for each in drawn]
+    ours = f"codebook_mmr:weight={weight}"
+    methods = {ours: [_weighed(book, weight)], DIVERSITY: [_diversity()], RANDOM_BOOKS: controls}
+    return {**chosen, **_verdict(run, pictures, methods)}
 
 
 def _with_quality(book: Codebook, record: CalibrationRecord) -> Codebook:
@@ -256,9 +310,19 @@ def _with_quality(book: Codebook, record: CalibrationRecord) -> Codebook:
         "difference_to": record["difference_to"],
         "level": record["level"],
         "pays": record["pays"],
-        "beside_diversity": {"weight": record["prior"]["weight"], "pays": record["prior"]["pays"]},
+        "beside_diversity": _weight_and_quality(record["beside_diversity"]),
     }
     return replace(book, config={**book.config, "calibrated": quality})
+
+
+def _weight_and_quality(found: BesideDiversity) -> WeightAndQuality:
+    """What a book says of itself beside diversity."""
+    return {
+        "weight": found["weight"],
+        "accuracy": next(iter(found["testing"].values()), None),
+        "difference_to": found["difference_to"],
+        "pays": found["pays"],
+    }
 
 
 class Trials:
@@ -298,10 +362,15 @@ Job = Callable[[Trials], Any]
 Run = Callable[[Sequence[Job]], list[Any]]
 
 
-def conditions() -> dict[str, Condition]:
-    """Every named criterion, with its quantiles at each of SHARES."""
+def conditions(asked_alone: Sequence[str] = QUESTIONS) -> dict[str, Condition]:
+    """Every named criterion, with its quantiles at each of SHARES. Of several questions of one's own
+    those that read all answers; of a single one none of these, which would say the same twice.
+    """
     found: dict[str, Condition] = {}
     for name, condition in CRITERIA.items():
+        reads_all = condition.signal in OVER_QUESTIONS
+        if reads_all if len(asked_alone) == 1 else not reads_all and tuple(asked_alone) != QUESTIONS:
+            continue
         at_shares = {f"{name} q{share}": condition.at(share) for share in SHARES}
         found |= at_shares if condition.at(1) != condition else {name: condition}
     return found
@@ -334,17 +403,9 @@ def _pruners(book: Codebook) -> list[Pruner]:
     return [CodebookPruner(codebook=book, keep=keep) for keep in KEEPS]
 
 
-def _beside(book: Codebook, weight: float) -> list[Pruner]:
+def _diversity() -> list[Pruner]:
+    return [DivPrune(keep=keep) for keep in KEEPS]
+
+
+def _weighed(book: Codebook, weight: float) -> list[Pruner]:
     return [CodebookMMR(codebook=book, weight=weight, keep=keep) for keep in KEEPS]
-
-
-def _differences(
-    scores: Scores, controls: Mapping[str, Scores], pictures: Sequence[str]
-) -> dict[str, Interval]:
-    """Of each control: the mean that the scores are above it, paired, with the ends of its interval."""
-    gaps = {name: scores - other for name, other in controls.items()}
-    return {name: [float(gap.mean()), *paired_interval(gap, pictures, LEVEL)] for name, gap in gaps.items()}
-
-
-def _pays(differences: Mapping[str, Interval], pictures: int) -> bool:
-    return pictures >= FEWEST_PICTURES and all(low > 0 for _, low, _ in differences.values())

@@ -12,7 +12,7 @@ from wordsight.redundancy.codebook_config import (
     CodebookInfo,
     Counts,
     PatchesRecord,
-    Weighed,
+    WeightAndQuality,
 )
 from wordsight.redundancy.criteria import ConditionRecord, Measure, QuantileRecord
 from wordsight.redundancy.evidence_files import approximation
@@ -85,18 +85,30 @@ def _quality(quality: Calibrated) -> list[tuple[str, str]]:
             f"{verdict} on {counted(quality['questions'], 'question')} about "
             f"{counted(quality['pictures'], 'picture')} of {quality['task']}, mean over {keeps} of tokens",
             f"accuracy {quality['accuracy']:.3f}; with all visual tokens {quality['unpruned']:.3f}",
+            *_differences(quality["difference_to"], quality["level"]),
             *(
-                f"minus {control} {signed(difference)}, at {quality['level']:.1%}"
-                for control, difference in quality["difference_to"].items()
+                _beside(quality["beside_diversity"], quality["level"])
+                if "beside_diversity" in quality
+                else []
             ),
-            *([_beside(quality["beside_diversity"])] if "beside_diversity" in quality else []),
         ],
     )
 
 
-def _beside(weighed: Weighed) -> str:
-    verdict = "pays" if weighed["pays"] else "does not pay"
-    return f"{verdict} beside diversity (codebook_mmr, weight {weighed['weight']:.3g})"
+def _beside(found: WeightAndQuality, level: float) -> list[str]:
+    """The same beside diversity."""
+    if not found["weight"]:
+        return ["beside diversity no weight was better than divprune alone"]
+    verdict = "pays" if found["pays"] else "does not pay"
+    return [
+        f"beside diversity it {verdict}: codebook_mmr, weight {found['weight']:g}, "
+        f"accuracy {found['accuracy']:.3f}",
+        *_differences(found["difference_to"], level),
+    ]
+
+
+def _differences(to: Mapping[str, list[float]], level: float) -> list[str]:
+    return [f"minus {control} {signed(difference)}, at {level:.1%}" for control, difference in to.items()]
 
 
 def _listed(name: str, texts: Iterable[str]) -> list[tuple[str, str]]:

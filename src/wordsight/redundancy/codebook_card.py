@@ -26,9 +26,9 @@ Prototypes of visual tokens that say nothing to {model}: wordsight drops the tok
 {rows}
 
 ```python
-from wordsight import VLM, CodebookPruner
+from wordsight import VLM, {pruner}
 vlm = VLM.from_pretrained("{model}")
-print(vlm.answer("picture.png", "What is this?", pruner=CodebookPruner(codebook="{repository}", keep=0.2)))
+print(vlm.answer("picture.png", "What is this?", pruner={pruner}(codebook="{repository}", {options}keep=0.2)))
 ```
 """
 
@@ -51,12 +51,24 @@ def model_card(info: CodebookInfo, repository: str, license: str | None) -> str:
     rows = [*info_rows(info), *_pictures(info, license)]
     if "calibrated" not in info:
         rows.append(("quality", "not known: no calibration chose this book"))
+    pruner, options = _pruner(info)
     return TEXT.format(
         metadata=metadata.to_yaml(),
         model=model,
         rows="\n".join(f"| {_cell(name)} | {_cell(text)} |" for name, text in rows),
         repository=repository,
+        pruner=pruner,
+        options=options,
     )
+
+
+def _pruner(info: CodebookInfo) -> tuple[str, str]:
+    """The class to prune by with this book, and its options: beside diversity if it pays there alone."""
+    if "calibrated" in info:
+        alone, beside = info["calibrated"]["pays"], info["calibrated"].get("beside_diversity")
+        if beside and beside["pays"] and not alone:
+            return "CodebookMMR", f"weight={beside['weight']:g}, "
+    return "CodebookPruner", ""
 
 
 def _pictures(info: CodebookInfo, license: str | None) -> list[tuple[str, str]]:

@@ -72,11 +72,13 @@ class PruningRule(TypedDict):
     keep: NotRequired[Annotated[float, "the share of tokens that is kept"]]
 
 
-class Weighed(TypedDict):
-    """How much a book counts beside diversity, in `codebook_mmr`, by the calibration that chose it."""
+class WeightAndQuality(TypedDict):
+    """How well a book did beside diversity, in `codebook_mmr`, on the questions that tested it."""
 
-    weight: Annotated[float, "the best of those that were tried"]
-    pays: Annotated[bool, "whether it beats diversity alone and books of random tokens of the same weight"]
+    weight: Annotated[float, "the best on those that choose; 0, which was not tested, if DivPrune was"]
+    accuracy: Annotated[float | None, "with that weight"]
+    difference_to: Annotated[dict[str, list[float]], "that accuracy minus that of a control, as of the book"]
+    pays: Annotated[bool, "whether it beats DivPrune and books of random tokens, on enough pictures"]
 
 
 class Calibrated(TypedDict):
@@ -94,7 +96,7 @@ class Calibrated(TypedDict):
     ]
     level: Annotated[float, "of the intervals"]
     pays: Annotated[bool, "whether the book beats both controls, on enough pictures"]
-    beside_diversity: NotRequired[Annotated[Weighed, "missing in what was calibrated before it was tried"]]
+    beside_diversity: NotRequired[Annotated[WeightAndQuality, "missing where it was not tried"]]
 
 
 class CodebookConfig(TypedDict):
