@@ -10,6 +10,7 @@ in a folder: a stopped run goes on.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from choose_codebook import CLUSTERING, PICTURES
 from gates import MODELS
 from over_models import corrected, pooled, said
 from run import PAGE, compare, write_between
-from wordsight import VLM, Codebook, EvidencePlan, build_codebook, collect_evidence
+from wordsight import VLM, Codebook, EvidencePlan, UsageError, build_codebook, collect_evidence
 from wordsight._utils.files import replacing
 from wordsight._utils.numbers import signed
 from wordsight.evaluation.results import Results
@@ -94,7 +95,10 @@ def make_books(seed: str, evidence_folder: Path, book: Path, control: Path) -> N
         plan = EvidencePlan(condition=condition, clustering=CLUSTERING)
         scenes = save_scenes(pictures, PICTURES)
         evidence = collect_evidence(VLM.from_pretrained(MODELS[seed]), scenes, evidence_folder, plan)
-    built = build_codebook(evidence, condition, CLUSTERING)
+    try:
+        built = build_codebook(evidence, condition, CLUSTERING)
+    except UsageError:  # no prototype is in more than so many pictures: of seed 2, seen before it was asked
+        built = build_codebook(evidence, condition, replace(CLUSTERING, images=CLUSTERING.images // 2))
     built.save_pretrained(book)
     random_codebook(evidence, len(built.prototypes)).save_pretrained(control)
 
