@@ -1,7 +1,8 @@
 """The rows that anything is concluded from, on every seed of the embedded model, and pooled.
 
 Each model has a codebook of its own, by the criterion and the clustering of the book that ships, of as many
-training scenes, and a control of as many RANDOM tokens of these; the seed that ships is that of pruners.json.
+training scenes, and a control of as many RANDOM tokens of these; where that clustering leaves no prototype, the
+book is as many random ones of the redundant tokens as the one that ships. Seed 1 is that of pruners.json.
 Which rows and differences there are was written before any other seed was measured; but two of the methods
 came from what the table of seed 1 showed, so that it is seeds 0 and 2 that confirm. What is measured is kept
 in a folder: a stopped run goes on.
@@ -10,7 +11,6 @@ in a folder: a stopped run goes on.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -24,6 +24,7 @@ from choose_codebook import CLUSTERING, PICTURES
 from gates import MODELS
 from over_models import corrected, pooled, said
 from run import PAGE, compare, write_between
+from verdict import plain_book
 from wordsight import VLM, Codebook, EvidencePlan, UsageError, build_codebook, collect_evidence
 from wordsight._utils.files import replacing
 from wordsight._utils.numbers import signed
@@ -88,7 +89,8 @@ def make_books(seed: str, evidence_folder: Path, book: Path, control: Path) -> N
     """Build the book of a model by the choice for the one that ships, and its control."""
     if book.exists() and control.exists():
         return
-    chosen = Codebook.from_pretrained("demo").config["condition"]
+    shipped = Codebook.from_pretrained("demo")
+    chosen = shipped.config["condition"]
     assert not isinstance(chosen, str), "the book that ships is built by a condition"
     condition = Condition.from_json(chosen)
     with TemporaryDirectory() as pictures:
@@ -97,8 +99,8 @@ def make_books(seed: str, evidence_folder: Path, book: Path, control: Path) -> N
         evidence = collect_evidence(VLM.from_pretrained(MODELS[seed]), scenes, evidence_folder, plan)
     try:
         built = build_codebook(evidence, condition, CLUSTERING)
-    except UsageError:  # no prototype is in more than so many pictures: of seed 2, seen before it was asked
-        built = build_codebook(evidence, condition, replace(CLUSTERING, images=CLUSTERING.images // 2))
+    except UsageError:  # the clustering leaves none: seen of seed 2 before it was asked anything
+        built = plain_book(evidence, condition, len(shipped.prototypes))
     built.save_pretrained(book)
     random_codebook(evidence, len(built.prototypes)).save_pretrained(control)
 
