@@ -1,8 +1,8 @@
 """The rows that anything is concluded from, on every seed of the embedded model, and pooled.
 
 Each model has a codebook of its own, by the criterion and the clustering of the book that ships, of as many
-training scenes, and a control of as many RANDOM tokens of these; where that clustering leaves no prototype, the
-book is as many random ones of the redundant tokens as the one that ships. Seed 1 is that of pruners.json.
+training scenes, and a control of as many RANDOM tokens of these. Where that clustering leaves no prototype,
+the book is as many random ones of the redundant tokens as the one that ships. Seed 1 is that of pruners.json.
 Which rows and differences there are was written before any other seed was measured; but two of the methods
 came from what the table of seed 1 showed, so that it is seeds 0 and 2 that confirm. What is measured is kept
 in a folder: a stopped run goes on.
