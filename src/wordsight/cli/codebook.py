@@ -65,7 +65,7 @@ Ask = Annotated[
     list[str] | None,
     typer.Option(
         help="a question of your own that every token is asked alone, in place of the usual ones; again for "
-        "more, of which the criterion reads all answers"
+        "more"
     ),
 ]
 

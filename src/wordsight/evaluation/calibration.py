@@ -151,7 +151,7 @@ class CalibrationPlan:
     """What `calibrate` is asked, in plain values that can be pickled: any number of processes can each try
     some of the books, on a model that they have loaded.
 
-    asked_alone  the questions that every token of the evidence is asked; `conditions` says what is tried.
+    asked_alone  the questions that every token of the evidence is to be asked.
     cache        the folder to keep finished results in: a run that was killed goes on from them.
     """
 
@@ -199,7 +199,7 @@ class CalibrationPlan:
         """Choose a book and test it; `run` has jobs done by `Trials` of this plan and evidence, side by side
         if it can, and returns what comes of them in their order.
         """
-        tries = conditions(self.asked_alone)
+        tries = conditions(evidence.manifest["questions"])
         tried = run([partial(Trials.choose, condition=condition) for condition in tries.values()])
         books = _built(dict(zip(tries, tried, strict=True)))
         best = max(books, key=lambda label: books[label][1])
@@ -363,13 +363,12 @@ Run = Callable[[Sequence[Job]], list[Any]]
 
 
 def conditions(asked_alone: Sequence[str] = QUESTIONS) -> dict[str, Condition]:
-    """Every named criterion, with its quantiles at each of SHARES. Of several questions of one's own
-    those that read all answers; of a single one none of these, which would say the same twice.
+    """Every named criterion, with its quantiles at each of SHARES; of a single question without those that
+    read the answers to all, which would say the same twice.
     """
     found: dict[str, Condition] = {}
     for name, condition in CRITERIA.items():
-        reads_all = condition.signal in OVER_QUESTIONS
-        if reads_all if len(asked_alone) == 1 else not reads_all and tuple(asked_alone) != QUESTIONS:
+        if condition.signal in OVER_QUESTIONS and len(asked_alone) == 1:
             continue
         at_shares = {f"{name} q{share}": condition.at(share) for share in SHARES}
         found |= at_shares if condition.at(1) != condition else {name: condition}
