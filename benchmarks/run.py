@@ -5,7 +5,6 @@ from the results, those of docs/results.md.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -39,13 +38,14 @@ def main(
         if not names or path.stem in names:
             results = HERE / "results" / path.name
             if not tables_only:
-                compare(json.loads(path.read_text()), results, processes)
+                run(path, results, processes)
             write(path.stem, Results.load(results), json.loads(path.read_text()))
 
 
-def compare(options: dict[str, Any], results: Path, processes: int) -> None:
-    """`wordsight compare` with these options; rows and environment go to `results`."""
-    command = [sys.executable, "-m", "wordsight", "compare", "--out", os.path.relpath(results, ROOT)]
+def run(experiment: Path, results: Path, processes: int) -> None:
+    """`wordsight compare` with the experiment's options; rows and environment go to `results`."""
+    command = [sys.executable, "-m", "wordsight", "compare", "--out", str(results.relative_to(ROOT))]
+    options = json.loads(experiment.read_text())
     for option, value in options.items():
         for each in value if isinstance(value, list) else [value]:
             command += [f"--{option}", str(each)]
@@ -54,7 +54,7 @@ def compare(options: dict[str, Any], results: Path, processes: int) -> None:
         running = [subprocess.Popen(part, cwd=ROOT) for part in parts]
         codes = [each.wait() for each in running]
         if any(codes):
-            raise SystemExit(f"a part of {results.stem} failed; the same command goes on")
+            raise SystemExit(f"a part of {experiment.stem} failed; the same command goes on")
     subprocess.run(command, check=True, cwd=ROOT)
 
 

@@ -11,6 +11,8 @@ in a folder: a stopped run goes on.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -23,12 +25,19 @@ from bars import CONTROL, KEEPS, by_task
 from choose_codebook import CLUSTERING, PICTURES
 from gates import MODELS
 from over_models import corrected, pooled, said
-from run import PAGE, compare, write_between
+from run import PAGE, write_between
 from verdict import plain_book
-from wordsight import VLM, Codebook, EvidencePlan, UsageError, build_codebook, collect_evidence
+from wordsight import VLM, Codebook, EvidencePlan, UsageError, build_codebook, collect_evidence, tasks
 from wordsight._utils.files import replacing
 from wordsight._utils.numbers import signed
+from wordsight._utils.progress import track
+from wordsight._utils.registry import spec
+from wordsight.evaluation.comparison import TaskRun
+from wordsight.evaluation.environment import machine
+from wordsight.evaluation.result_cache import ResultCache
 from wordsight.evaluation.results import Results
+from wordsight.evaluation.statistics import Scores
+from wordsight.pruners import make
 from wordsight.redundancy.build import random_codebook
 from wordsight.redundancy.criteria import Condition
 from wordsight.reports.formats import markdown
@@ -48,15 +57,30 @@ PAIRS = (
     (BOOK, "random"),
 )
 SAME_PICTURES = {"captions:pictures=400": "scenes:pictures=400"}  # tasks about the pictures of others
-Answered = dict[tuple[str, float | None], NDArray[np.float64]]  # by pruner and keep: (Q,) of all tasks
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of one model: the scores of every row on every task, and the pictures asked about."""
+
+    scores: dict[tuple[str, float | None], list[Scores]]
+    pictures: list[str]
+
+    def of_all(self, name: str, keep: float | None) -> Scores:
+        """(Q,) of all tasks; every one asks as much, so that their mean is that over tasks."""
+        return np.concatenate(self.scores[name, keep])
+
+    def kept(self, name: str, keep: float) -> float:
+        """The share of the unpruned accuracy, the mean over tasks."""
+        pairs = zip(self.scores[name, keep], self.scores["none", 1.0], strict=True)
+        return float(np.mean([pruned.mean() / whole.mean() for pruned, whole in pairs]))
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="for evidence, codebooks and what was measured")],
-    processes: Annotated[int, typer.Option(help="that measure a part each")] = 1,
 ) -> None:
     """Write results/seeds.json and its tables in docs/results.md."""
-    found = {seed: results_of(seed, folder / seed, processes) for seed in sorted(MODELS)}
+    found = {seed: answers_of(seed, folder / seed) for seed in sorted(MODELS)}
     record = record_of(found)
     with replacing(HERE / "results" / "seeds.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
@@ -64,18 +88,30 @@ def main(
     write_between(PAGE, "seeds, differences", markdown(differences(record)))
 
 
-def results_of(seed: str, folder: Path, processes: int) -> Results:
-    """The comparison on a model by its own books, whose rows are called as those of the model that ships."""
+def answers_of(seed: str, folder: Path) -> Answers:
+    """What the comparison asks, answered by a model with its own books, or out of the comparison itself."""
     if seed == SHIPPED:
-        return Results.load(HERE / "results" / "pruners.json")
-    results, book, control = (folder / name for name in ("results.json", "book", "control"))
-    if not results.exists():
-        make_books(seed, folder / "evidence", book, control)
-        options = json.loads((HERE / "experiments" / "pruners.json").read_text())
-        del options["reference"]
-        own = [named(name, book, control) for name in PRUNERS]
-        compare({**options, "model": MODELS[seed], "pruner": own}, results, processes)
-    return Results.load(results)
+        results = Results.load(HERE / "results" / "pruners.json")
+        scores, pictures = by_task(results)
+        return Answers(scores, pictures_of([task["task"] for task in results.answers], pictures))
+    make_books(seed, folder / "evidence", folder / "book", folder / "control")
+    pruners = {
+        (name, keep): replace(make(named(name, folder / "book", folder / "control")), keep=keep)
+        for name in PRUNERS
+        for keep in KEEPS
+    }
+    vlm, cache = VLM.from_pretrained(MODELS[seed]), ResultCache(folder / "cells")
+    asked: dict[tuple[str, float | None], list[Scores]] = {}
+    pictures = []
+    options = json.loads((HERE / "experiments" / "pruners.json").read_text())
+    for task in map(tasks.make, track(options["task"], f"tasks of seed {seed}", len(options["task"]))):
+        run = TaskRun(vlm, task, task.first(options["limit"]), [*pruners.values()], cache)
+        measured = {("none", 1.0): run.measurements[0]}
+        measured |= {row: run.of(pruner) for row, pruner in pruners.items()}
+        for row, measurement in track(measured.items(), f"pruning for {spec(task)}", len(measured)):
+            asked.setdefault(row, []).append(np.array(run.result(measurement).scores))
+        pictures.append([example.picture_id for example in run.examples])
+    return Answers(asked, pictures_of(options["task"], pictures))
 
 
 def named(name: str, book: Path, control: Path) -> str:
@@ -105,89 +141,56 @@ def make_books(seed: str, evidence_folder: Path, book: Path, control: Path) -> N
     random_codebook(evidence, len(built.prototypes)).save_pretrained(control)
 
 
-def record_of(found: dict[str, Results]) -> dict[str, Any]:
+def record_of(found: dict[str, Answers]) -> dict[str, Any]:
     """Accuracies of every seed, the mean over tasks, and the differences of all seeds, corrected for all."""
-    asked = {seed: answered(results) for seed, results in found.items()}
-    pictures = {seed: pictures_of(results) for seed, results in found.items()}
-    (of_all,) = {tuple(each) for each in pictures.values()}  # every model is asked the same
+    (pictures,) = {tuple(answers.pictures) for answers in found.values()}  # every model is asked the same
     level = corrected(len(PAIRS) * len(KEEPS))
+
+    def gaps(name: str, other: str, keep: float) -> NDArray[np.float64]:
+        return np.stack([each.of_all(name, keep) - each.of_all(other, keep) for each in found.values()])
+
+    def of_seeds(figure: Callable[[Answers, str, float], float]) -> dict[float, dict[str, dict[str, float]]]:
+        return {
+            keep: {name: {seed: figure(each, name, keep) for seed, each in found.items()} for name in PRUNERS}
+            for keep in KEEPS
+        }
+
     return {
-        "accuracy": {
-            keep: {name: {seed: float(asked[seed][name, keep].mean()) for seed in asked} for name in PRUNERS}
-            for keep in KEEPS
-        },
-        "unpruned": {seed: float(asked[seed]["none", 1.0].mean()) for seed in asked},
-        "kept": {
-            keep: {
-                name: {seed: kept(results, name, keep) for seed, results in found.items()} for name in PRUNERS
-            }
-            for keep in KEEPS
-        },
+        "accuracy": of_seeds(lambda answers, name, keep: float(answers.of_all(name, keep).mean())),
+        "unpruned": {seed: float(each.of_all("none", 1.0).mean()) for seed, each in found.items()},
+        "kept": of_seeds(Answers.kept),
         "level": level,
         "differences": {
-            f"{name} - {other}": {
-                keep: pooled(
-                    np.stack([each[name, keep] - each[other, keep] for each in asked.values()]),
-                    of_all,
-                    level,
-                )
-                for keep in KEEPS
-            }
+            f"{name} - {other}": {keep: pooled(gaps(name, other, keep), pictures, level) for keep in KEEPS}
             for name, other in PAIRS
         },
         "command": "python benchmarks/seeds.py build/seeds",
-        "environments": {seed: results.environment for seed, results in found.items()},
+        "models": {seed: MODELS[seed] for seed in found},
+        "environment": machine(),
     }
 
 
-def answered(results: Results) -> Answered:
-    """The scores of all questions, by the names of PRUNERS. Every task asks as much: their mean is that over
-    tasks.
-    """
-    scores, pictures = by_task(results)
-    assert len(set(map(len, pictures))) == 1, "every task asks as much"
-    return {(row_name(name), keep): np.concatenate(each) for (name, keep), each in scores.items()}
-
-
-def kept(results: Results, name: str, keep: float) -> float:
-    """The share of the unpruned accuracy, the mean over tasks."""
-    most = max(row["tasks"] for row in results.rows)
-    (share,) = (
-        row["retention"]
-        for row in results.rows
-        if (row["tasks"], row_name(row["pruner"]), row["keep"]) == (most, name, keep)
-    )
-    assert share is not None, "the model answers some questions rightly"
-    return share
-
-
-def row_name(name: str) -> str:
-    """What a row of a model with its own books is called on the model that ships."""
-    bare, _, book = name.partition(":codebook=")
-    return bare + CONTROL if Path(book).name in ("control", Path(CONTROL).name) else bare
-
-
-def pictures_of(results: Results) -> list[str]:
-    """Of every question the picture, which two tasks share."""
+def pictures_of(names: Sequence[str], pictures: Sequence[Sequence[str]]) -> list[str]:
+    """Of every question of these tasks the picture, which two tasks share."""
     return [
-        f"{SAME_PICTURES.get(task['task'], task['task'])} {question['picture']}"
-        for task in results.answers
-        for question in task["questions"]
+        f"{SAME_PICTURES.get(name, name)} {picture}"
+        for name, of in zip(names, pictures, strict=True)
+        for picture in of
     ]
 
 
 def accuracies(record: dict[str, Any]) -> Table:
     """A row for every pruner and keep, a column for every seed, and the mean of seeds with what is kept."""
-    rows = [("none", "", *of_seeds(record["unpruned"]), "")]
+    rows = [("none", "", *each_seed(record["unpruned"]), "")]
     for keep, by_name in record["accuracy"].items():
         for name, accuracy in by_name.items():
             share = float(np.mean([*record["kept"][keep][name].values()]))
-            rows.append((label(name), f"{keep:.0%}", *of_seeds(accuracy), f"{share:.1%}"))
+            rows.append((label(name), f"{keep:.0%}", *each_seed(accuracy), f"{share:.1%}"))
     seeds = (f"seed {seed}" for seed in record["unpruned"])
     return Table("Seeds", ("pruner", "keep", *seeds, "mean", "kept"), rows)
 
 
-def of_seeds(accuracy: dict[str, float]) -> list[str]:
+def each_seed(accuracy: dict[str, float]) -> list[str]:
     """Each, and the mean."""
     return [f"{value:.3f}" for value in (*accuracy.values(), float(np.mean([*accuracy.values()])))]
 
