@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench import Sizes
-from gates import MODELS
+from gates import MODELS, SHIPPED
 from run import write_between
 from verdict import plain_book
 from wordsight import (
@@ -54,7 +54,7 @@ from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
 RESULT, PAGE = HERE / "results" / "beyond_codebook.json", HERE.parent / "docs" / "results.md"
-SHIPPED, SMALLEST = "1", min(KEEPS)
+SMALLEST = min(KEEPS)
 EXAMINED = {"1": 150, "0": 50, "2": 50}  # training scenes by model
 CHOOSING, TESTING = range(400), range(400, 700)  # validation scenes
 QUESTIONS = 2  # about each

@@ -38,7 +38,8 @@ from wordsight.tasks.scenes import Scenes
 
 HERE = Path(__file__).parent
 FOUND = HERE.parent / "build" / "gates"  # what is finished, by weights: a stopped run goes on
-MODELS = {"1": "demo", "0": "benchmarks/models/whole-0", "2": "benchmarks/models/whole-2"}  # the first ships
+MODELS = {"1": "demo", "0": "benchmarks/models/whole-0", "2": "benchmarks/models/whole-2"}
+SHIPPED = "1"  # the first of them
 QUESTIONS = 1200
 TASKS = {
     "easy_vqa": EasyVqa(),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bars import CONTROL, KEEPS, by_task
 from choose_codebook import CLUSTERING, PICTURES
-from gates import MODELS
+from gates import MODELS, SHIPPED
 from over_models import corrected, pooled, said
 from run import PAGE, write_between
 from verdict import plain_book
@@ -45,7 +45,6 @@ from wordsight.reports.tables import Table
 from wordsight.synthetic.scenes import save_scenes
 
 HERE = Path(__file__).parent
-SHIPPED = "1"
 OURS, COVERAGE, BOOK = "codebook_scope", "scope:alpha=0.0", "codebook"
 PRUNERS = ("random", "divprune", COVERAGE, BOOK, BOOK + CONTROL, OURS, OURS + CONTROL)
 PAIRS = (
