@@ -292,7 +292,7 @@ def _beside_diversity(
     weight, random_weight = chosen["weight"], chosen["random_books_weight"]
     if not weight:
         return {**chosen, "pays": False, "testing": {}, "difference_to": {}}
-    controls = [_weighed(each, random_weight) if random_weight else _diversity() for each in drawn]
+    controls = [_weighed(each, random_weight) for each in drawn] if random_weight else [_diversity()]
     ours = f"codebook_mmr:weight={weight}"
     methods = {ours: [_weighed(book, weight)], DIVERSITY: [_diversity()], RANDOM_BOOKS: controls}
     return {**chosen, **_verdict(run, pictures, methods)}
