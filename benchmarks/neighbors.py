@@ -2,7 +2,7 @@
 
 Scorers are fitted as those that ship, to what the evidence of the book that ships says of every token: what
 it says alone, to one question and to all, and how the words change when it is left out of its neighborhood,
-and this out of the picture. They read a token, the mean of those around it (3x3 without itself), or both.
+and this out of the picture. They read a token, the mean of the others in its 3x3 neighborhood, or both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from run import PAGE, write_between
 from wordsight import Evidence, fit_scorer
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
+from wordsight.algorithms.ranking import correlation
 from wordsight.evaluation.environment import machine
+from wordsight.redundancy.ablation import neighborhoods
 from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
 
@@ -63,17 +65,13 @@ def measure(folder: Annotated[Path, typer.Argument(help="the evidence of choose_
 
 
 def mean_around(embeds: Tensor, image: Tensor, cell: Tensor) -> Tensor:
-    """(T, D) of every token the mean of the up to eight around it, in its picture and crop."""
-    place = torch.cat([image[:, None].long(), cell[:, 1:].long()], 1)  # picture, crop, row, column
-    at = {tuple(key): i for i, key in enumerate(place.tolist())}
-    steps = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0)]
-    around = torch.zeros_like(embeds)
-    for i, (picture, crop, row, column) in enumerate(place.tolist()):
-        near = [
-            at[key] for down, right in steps if (key := (picture, crop, row + down, column + right)) in at
-        ]
-        around[i] = embeds[near].mean(0)
-    return around
+    """(T, D) of every token the mean of the others in its neighborhood."""
+    grid = cell[image == image[0]]
+    repeated = grid[:, 1:].repeat(len(cell) // len(grid), 1)
+    assert torch.equal(cell[:, 1:], repeated), "every scene is one grid of the same size"
+    pictures, near = embeds.reshape(-1, len(grid), embeds.shape[1]), neighborhoods(grid)
+    others: Tensor = (pictures[:, near].sum(2) - pictures) / (near.shape[1] - 1)
+    return others.flatten(0, 1)
 
 
 def told(evidence: Evidence, inputs: Tensor, target: Tensor, fits: Tensor) -> dict[str, float]:
@@ -86,8 +84,9 @@ def told(evidence: Evidence, inputs: Tensor, target: Tensor, fits: Tensor) -> di
     )
     said, true = fit_scorer(fitting).predict(inputs[~fits]), target[~fits]
     left = F.mse_loss(said, true) / F.mse_loss(target[fits].mean().expand_as(true), true)
-    ranks = torch.stack([values.argsort(stable=True).argsort().double() for values in (said, true)])
-    return {"variance": float(1 - left), "rank_correlation": float(torch.corrcoef(ranks)[0, 1])}
+    rho = correlation(said, true)
+    assert rho is not None, "neither is constant"
+    return {"variance": float(1 - left), "rank_correlation": rho}
 
 
 def table(found: dict[str, dict[str, dict[str, Any]]]) -> Table:
