@@ -355,6 +355,56 @@ def test_scissor_agrees_with_its_rule(film, similarity):
         check(pruner, film, slow_scissor(film, count, similarity))
 
 
+def frames_of(*frames, attention=None):
+    """Frames of vectors in one row each, with what attention their tokens get."""
+    cells = [[f, 0, 0, column] for f, frame in enumerate(frames) for column in range(len(frame))]
+    slot = torch.arange(len(cells))
+    signals = {"cls_attention": torch.tensor(attention or [0.0] * len(cells))}
+    return VisualTokens(
+        torch.tensor([*itertools.chain(*frames)]), slot=slot, cell=torch.tensor(cells), signals=signals
+    )
+
+
+# Three places stay the same (means (1, 0), (1.2, 0) and (0, 1)), the fourth turns by a right angle.
+STILL = ([[0.9, 0.0], [1.2, 0.0], [0.0, 1.0], [0.5, 0.0]], [[1.1, 0.0], [1.2, 0.0], [0.0, 1.0], [0.0, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("pruner", "first"),
+    [(HoliTom(tokens=3), 0.6 * 1.0 + 0.4 * 1.2), (PruneVid(tokens=3), (1.0 + 1.2) / 2)],
+)
+def test_what_stays_the_same_is_merged(pruner, first):
+    """Worked by hand: three places for both frames and one of each make five, of which three are to be kept:
+    1.8 of the three, .6 and .6 of the others, so 2, 1 and 0. Of three points the first is densest, the third
+    far from it; the second joins the first.
+    """
+    expected = {0: torch.tensor([first, 0.0]), 2: torch.tensor([0.0, 1.0]), 3: torch.tensor([0.5, 0.0])}
+    check(pruner, frames_of(*STILL), expected)
+
+
+def test_fastvid_merges_a_segment_into_its_last_frame():
+    """Worked by hand: three tokens a frame, .4 of which is one for merging; so each keeps the two with most
+    attention (4 and 3, 8 and 9), and the last frame has both merged ones. Of its others, (1, 0), (1.2, 0) and
+    (0, 1), the first and the third are centers, each .6 times itself and .4 the mean of what is most similar
+    to it: (1, 0), (1.2, 0), (.2, 0), (.6, 0), and (0, 1), (0, .4).
+    """
+    first = [[0.2, 0.0], [0.0, 0.4], [0.6, 0.0], [3.0, 1.0], [4.0, 1.0]]
+    last = [[1.0, 0.0], [1.2, 0.0], [0.0, 1.0], [5.0, 1.0], [6.0, 1.0]]
+    tokens = frames_of(first, last, attention=[0.1, 0.2, 0.3, 0.8, 0.9, 0.3, 0.2, 0.1, 0.9, 0.8])
+    expected = {i: tokens.embeds[i] for i in (3, 4, 8, 9)}
+    expected |= {5: torch.tensor([0.6 + 0.4 * 0.75, 0.0]), 7: torch.tensor([0.0, 0.6 + 0.4 * 0.7])}
+    check(FastVID(tokens=6, segments=1, similarity=-1), tokens, expected)
+
+
+def test_scissor_joins_within_frames_first():
+    """Worked by hand: (2, 0) and (4, 0) of the first frame are one, (3, 0), and with (6, 0) of the second
+    (4.5, 0), not (4, 0); with its three tokens that is a mean of 4.125. (0, 3) and (0, 1) are (0, 2).
+    """
+    tokens = frames_of([[2.0, 0.0], [4.0, 0.0], [0.0, 3.0]], [[6.0, 0.0], [0.0, 1.0], [-2.0, 0.0]])
+    expected = {0: torch.tensor([4.125, 0.0]), 2: torch.tensor([0.0, 2.0]), 5: torch.tensor([-2.0, 0.0])}
+    check(Scissor(tokens=3), tokens, expected)
+
+
 @pytest.mark.parametrize("make", [FastVID, HoliTom, PruneVid, Scissor])
 def test_deepstack_features_are_merged_like_the_tokens(make, film):
     deep = (2 * film.embeds, film.embeds - film.embeds[:, :1])
