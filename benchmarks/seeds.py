@@ -1,17 +1,17 @@
-"""The rows that anything is concluded from, on every seed of the embedded model, and pooled.
+"""What is concluded of ours and its rivals, asked again: on pictures that no table has read, of every seed of
+the embedded model, and pooled.
 
-Each model has a codebook of its own, by the criterion and the clustering of the book that ships, of as many
-training scenes, and a control of as many RANDOM tokens of these. Where that clustering leaves no prototype,
-the book is as many random ones of the redundant tokens as the one that ships. Seed 1 is that of pruners.json.
-Which rows and differences there are was written before any other seed was measured; but two of the methods
-came from what the table of seed 1 showed, so that it is seeds 0 and 2 that confirm. What is measured is kept
-in a folder: a stopped run goes on.
+Rows and differences are those that the table of pruners suggested, and were written before a model was asked
+about any of these pictures. Each model has a codebook of its own, by the criterion and the clustering of the
+book that ships, of as many training scenes, and a control of as many RANDOM tokens of these. Where that
+clustering leaves no prototype, the book is as many random ones of the redundant tokens as the one that ships.
+What is measured is kept in a folder: a stopped run goes on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,13 +21,14 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from bars import CONTROL, KEEPS, by_task
+from bars import CONTROL, KEEPS
 from choose_codebook import CLUSTERING, PICTURES
+from fresh import EACH, TASKS, about
 from gates import MODELS, SHIPPED
 from over_models import corrected, pooled, said
 from run import PAGE, write_between
 from verdict import plain_book
-from wordsight import VLM, Codebook, EvidencePlan, UsageError, build_codebook, collect_evidence, tasks
+from wordsight import VLM, Codebook, EvidencePlan, UsageError, build_codebook, collect_evidence
 from wordsight._utils.files import replacing
 from wordsight._utils.numbers import signed
 from wordsight._utils.progress import track
@@ -35,7 +36,6 @@ from wordsight._utils.registry import spec
 from wordsight.evaluation.comparison import TaskRun
 from wordsight.evaluation.environment import machine
 from wordsight.evaluation.result_cache import ResultCache
-from wordsight.evaluation.results import Results
 from wordsight.evaluation.statistics import Scores
 from wordsight.pruners import make
 from wordsight.redundancy.build import random_codebook
@@ -45,17 +45,9 @@ from wordsight.reports.tables import Table
 from wordsight.synthetic.scenes import save_scenes
 
 HERE = Path(__file__).parent
-OURS, COVERAGE, BOOK = "codebook_scope", "scope:alpha=0.0", "codebook"
-PRUNERS = ("random", "divprune", COVERAGE, BOOK, BOOK + CONTROL, OURS, OURS + CONTROL)
-PAIRS = (
-    (OURS, "divprune"),
-    (OURS, OURS + CONTROL),
-    (OURS, COVERAGE),
-    (COVERAGE, "divprune"),
-    (BOOK, BOOK + CONTROL),
-    (BOOK, "random"),
-)
-SAME_PICTURES = {"captions:pictures=400": "scenes:pictures=400"}  # tasks about the pictures of others
+OURS, COVERAGE = "codebook_scope", "scope:alpha=0.0"
+PRUNERS = ("divprune", COVERAGE, OURS, OURS + CONTROL)
+PAIRS = ((OURS, "divprune"), (OURS, OURS + CONTROL), (OURS, COVERAGE), (COVERAGE, "divprune"))
 
 
 @dataclass(frozen=True)
@@ -88,36 +80,35 @@ def main(
 
 
 def answers_of(seed: str, folder: Path) -> Answers:
-    """What the comparison asks, answered by a model with its own books, or out of the comparison itself."""
-    if seed == SHIPPED:
-        results = Results.load(HERE / "results" / "pruners.json")
-        scores, pictures = by_task(results)
-        return Answers(scores, pictures_of([task["task"] for task in results.answers], pictures))
-    make_books(seed, folder / "evidence", folder / "book", folder / "control")
+    """What is asked, answered by a model with its own books; the one that ships has those that ship."""
+    book, control = folder / "book", folder / "control"
+    if seed != SHIPPED:
+        make_books(seed, folder / "evidence", book, control)
+    names = PRUNERS if seed == SHIPPED else [named(name, book, control) for name in PRUNERS]
     pruners = {
-        (name, keep): replace(make(named(name, folder / "book", folder / "control")), keep=keep)
-        for name in PRUNERS
+        (row, keep): replace(make(name), keep=keep)
+        for row, name in zip(PRUNERS, names, strict=True)
         for keep in KEEPS
     }
     vlm, cache = VLM.from_pretrained(MODELS[seed]), ResultCache(folder / "cells")
     asked: dict[tuple[str, float | None], list[Scores]] = {}
     pictures = []
-    options = json.loads((HERE / "experiments" / "pruners.json").read_text())
-    for task in map(tasks.make, track(options["task"], f"tasks of seed {seed}", len(options["task"]))):
-        run = TaskRun(vlm, task, task.first(options["limit"]), [*pruners.values()], cache)
+    for task in track(TASKS, f"tasks of seed {seed}", len(TASKS)):
+        examples = task.first(EACH, EACH)
+        run = TaskRun(vlm, task, examples, [*pruners.values()], cache)
         measured = {("none", 1.0): run.measurements[0]}
         measured |= {row: run.of(pruner) for row, pruner in pruners.items()}
         for row, measurement in track(measured.items(), f"pruning for {spec(task)}", len(measured)):
             asked.setdefault(row, []).append(np.array(run.result(measurement).scores))
-        pictures.append([example.picture_id for example in run.examples])
-    return Answers(asked, pictures_of(options["task"], pictures))
+        pictures += [f"{about(task)} {example.picture_id}" for example in examples]
+    return Answers(asked, pictures)
 
 
 def named(name: str, book: Path, control: Path) -> str:
     """The SPEC of a row of PRUNERS with the books of a model."""
     if name.endswith(CONTROL):
         return f"{name.removesuffix(CONTROL)}:codebook={control}"
-    return f"{name}:codebook={book}" if name in (OURS, BOOK) else name
+    return f"{name}:codebook={book}" if name == OURS else name
 
 
 def make_books(seed: str, evidence_folder: Path, book: Path, control: Path) -> None:
@@ -167,15 +158,6 @@ def record_of(found: dict[str, Answers]) -> dict[str, Any]:
         "models": {seed: MODELS[seed] for seed in found},
         "environment": machine(),
     }
-
-
-def pictures_of(names: Sequence[str], pictures: Sequence[Sequence[str]]) -> list[str]:
-    """Of every question of these tasks the picture, which two tasks share."""
-    return [
-        f"{SAME_PICTURES.get(name, name)} {picture}"
-        for name, of in zip(names, pictures, strict=True)
-        for picture in of
-    ]
 
 
 def accuracies(record: dict[str, Any]) -> Table:

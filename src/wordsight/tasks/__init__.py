@@ -11,7 +11,7 @@ from wordsight.tasks import question_files
 from wordsight.tasks.base import Task
 from wordsight.tasks.questions import Questions
 
-SHARED = ("base", "digest", "question_files", "scoring")  # files that are no task
+SHARED = ("base", "digest", "question_files", "rendered", "scoring")  # files that are no task
 EARLIER = {"jsonl": "questions"}  # what tasks were called in SPECs that are still read
 
 

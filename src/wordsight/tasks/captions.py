@@ -18,8 +18,9 @@ from typing import Annotated, ClassVar
 from annotated_types import Interval
 
 from wordsight.synthetic.questions import NUMBERS, ask
-from wordsight.synthetic.scenes import COLORS, NOUNS, SHAPES, SPLITS, TEXTURES, render
-from wordsight.tasks.base import Example, Task
+from wordsight.synthetic.scenes import COLORS, NOUNS, SHAPES, TEXTURES, render
+from wordsight.tasks.base import Example
+from wordsight.tasks.rendered import RenderedTask
 
 # What each word names: "foxs" is how the reference captions have it, "foxes" how the others do.
 NAMES = {
@@ -36,7 +37,7 @@ AMOUNTS = {
 
 
 @dataclass(kw_only=True)
-class Captions(Task):
+class Captions(RenderedTask):
     """pictures: how many scenes of the split to have described, one question each. Type: caption."""
 
     max_new_tokens: ClassVar[int] = 64  # the longest caption takes half of them, in word pieces
@@ -44,7 +45,7 @@ class Captions(Task):
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.pictures):
-            seed = SPLITS[self.split] + number
+            seed = self.first_seed + number
             scene = render(seed)
             for question in ask(scene, seed):
                 if question.type == "caption":

@@ -15,21 +15,22 @@ import numpy as np
 from annotated_types import Interval
 
 from wordsight.synthetic.questions import ORDINALS
-from wordsight.synthetic.scenes import EMOJI_NOUNS, SPLITS, Scene, compose, draw_background
-from wordsight.tasks.base import Example, Task
+from wordsight.synthetic.scenes import EMOJI_NOUNS, Scene, compose, draw_background
+from wordsight.tasks.base import Example
+from wordsight.tasks.rendered import RenderedTask
 
 MOST_OTHERS = 2  # things of a picture that are not asked about
 
 
 @dataclass(kw_only=True)
-class OddOneOut(Task):
+class OddOneOut(RenderedTask):
     """prompts: how many times three pictures to ask about, three questions each. Type: odd."""
 
     prompts: Annotated[int, Interval(ge=1, le=100_000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.prompts):
-            rng = np.random.default_rng([SPLITS[self.split] + number, 19])
+            rng = np.random.default_rng([self.first_seed + number, 19])
             scenes, lacking = draw_three(rng)
             images = [scene.image for scene in scenes]
             for i in rng.permutation(len(images)):

@@ -11,21 +11,22 @@ import numpy as np
 from annotated_types import Interval
 
 from wordsight.synthetic.questions import ask_about_pictures
-from wordsight.synthetic.scenes import SPLITS, Scene, render
-from wordsight.tasks.base import Example, Task
+from wordsight.synthetic.scenes import Scene, render
+from wordsight.tasks.base import Example
+from wordsight.tasks.rendered import RenderedTask
 
 FIRST, ROOM = 100_000, 256  # where the scenes of a split begin that pairs draw from, and how many each has
 
 
 @dataclass(kw_only=True)
-class Pairs(Task):
+class Pairs(RenderedTask):
     """prompts: how many pairs and triples of pictures to ask about. Types: which, same."""
 
     prompts: Annotated[int, Interval(ge=1, le=3000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.prompts):
-            scenes = _several(SPLITS[self.split] + FIRST + number * ROOM)
+            scenes = _several(self.first_seed + FIRST + number * ROOM)
             images = [scene.image for scene in scenes]
             for question in ask_about_pictures(scenes, number):
                 yield Example(images, str(number), question.text, question.answer, question.type)

@@ -17,8 +17,9 @@ from annotated_types import Interval
 
 from wordsight.synthetic.clips import Clip, Track, film
 from wordsight.synthetic.questions import NUMBERS
-from wordsight.synthetic.scenes import EMOJI_NOUNS, SPLITS, Box, draw_background, draw_sprite, free_box, tint
-from wordsight.tasks.base import Example, Task
+from wordsight.synthetic.scenes import EMOJI_NOUNS, Box, draw_background, draw_sprite, free_box, tint
+from wordsight.tasks.base import Example
+from wordsight.tasks.rendered import RenderedTask
 
 TIMES = {1: "once", 2: "twice", 3: "thrice"}
 COUNT = 8  # frames; with fewer, one or two of them tell too much
@@ -26,14 +27,14 @@ SEEN = (3, 4)  # fewest and most frames that show a thing
 
 
 @dataclass(kw_only=True)
-class Repeats(Task):
+class Repeats(RenderedTask):
     """clips: how many clips of the split to ask about, three questions each. Type: times."""
 
     clips: Annotated[int, Interval(ge=1, le=100_000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.clips):
-            rng = np.random.default_rng([SPLITS[self.split] + number, 23])
+            rng = np.random.default_rng([self.first_seed + number, 23])
             clip = come_and_go(rng)
             for i in rng.permutation(len(clip.tracks)):
                 track = clip.tracks[i]

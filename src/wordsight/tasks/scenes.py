@@ -5,27 +5,27 @@ Existence with hard negatives, counting, naming at a place, location, relation, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_types import Interval
 
 from wordsight.synthetic.questions import ask
-from wordsight.synthetic.scenes import SPLITS, Scene, render
-from wordsight.tasks.base import Example, Task
+from wordsight.synthetic.scenes import Scene, render
+from wordsight.tasks.base import Example
+from wordsight.tasks.rendered import RenderedTask
 
 
 @dataclass(kw_only=True)
-class Scenes(Task):
+class Scenes(RenderedTask):
     """pictures: how many scenes of the split to ask about, about twelve questions each."""
 
-    SEEDS: ClassVar[Mapping[str, int]] = SPLITS  # the first of each split
     pictures: Annotated[int, Interval(ge=1, le=100_000)] = 200
 
     def examples(self) -> Iterator[Example]:
         for number in range(self.pictures):
-            seed = self.SEEDS[self.split] + number
+            seed = self.first_seed + number
             scene = self.scene(seed)
             for question in ask(scene, seed):
                 if question.type != "caption":
