@@ -105,6 +105,34 @@ def test_dycoke_agrees_with_its_rule(film):
         assert DyCoke(tokens=count).select(film).slot.tolist() == slow_dycoke(film, count), count
 
 
+def slow_released_dycoke(tokens, frames, count):
+    """Two by two; of every second frame what was most alike in the two before goes, of the first two what is
+    most alike in the last two; and the third frame of four is compared with the first, but for the last four.
+    """
+    rows = tokens.embeds.view(frames, 8, -1)
+
+    def alike(a, b):
+        return [cosine(rows[a, p], rows[b, p]) for p in PLACES]
+
+    pairs = [alike(i, i + 1) for i in range(0, frames - 1, 2)]
+    goes = {i + 1: pairs[(i - 2) // 2] for i in range(0, frames - 1, 2)}
+    goes |= {i + 2: alike(i, i + 2) for i in range(0, frames - 4, 4)}
+    whole = [frame for frame in range(frames) if frame not in goes]
+    shares = split_budget(count - 8 * len(whole), [8] * len(goes), [8] * len(goes))
+    found = [frame * 8 + place for frame in whole for place in PLACES]
+    for frame, share in zip(sorted(goes), shares, strict=True):
+        found += [frame * 8 + place for place in sorted(PLACES, key=goes[frame].__getitem__)[:share]]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("frames", [4, 6, 8])
+def test_dycoke_as_released_reads_other_frames_than_it_prunes(film, frames):
+    few = film.take(torch.arange(frames * 8))
+    for count in range(24, frames * 8 + 1, 3):
+        kept = DyCoke.published(tokens=count).select(few).slot.tolist()
+        assert kept == slow_released_dycoke(few, frames, count), count
+
+
 def test_dycoke_of_less_than_the_whole_frames_keeps_some_of_each(film):
     assert DyCoke(tokens=4).select(film).cell[:, 0].tolist() == [0, 0, 4, 4]
 
@@ -173,6 +201,37 @@ def slow_holitom(tokens, count, similarity, weight):
                 others = means[members[1:]].mean(0) if members[1:] else means[center]
                 expected[group[center][0]] = weight * means[center] + (1 - weight) * others
     return expected
+
+
+def slow_released_holitom(tokens, keep, similarity):
+    """How many are kept of each frame, and what of each window, by the slots of the centers."""
+    same = [
+        [cosine(tokens.embeds[f * 8 + p], tokens.embeds[f * 8 + 8 + p]) > similarity for p in PLACES]
+        for f in range(7)
+    ]
+
+    def is_still(start, length, place):
+        return all(same[frame][place] for frame in range(start, start + length - 1))
+
+    windows = most_saving(is_still)
+    still = still_places(windows, is_still, 0)
+    groups = slow_groups(windows, still)
+    share = min(keep / (sum(map(len, groups)) / 64), 1)
+    attention, kept = tokens.signals["cls_attention"], []
+    for group in groups:
+        if len(group[0]) == 1:
+            few = math.ceil(len(group) * share)
+            kept += falling([i for (i,) in group], attention)[:few]
+        elif few := round(len(group) * share):
+            kept += [group[center][0] for center in slow_clusters(tokens, group, few, min(7, few))[1]]
+    return sorted(kept)
+
+
+@pytest.mark.parametrize("similarity", [0.8, 0.5, 1.0])
+def test_holitom_as_released_keeps_the_same_share_of_everything(film, similarity):
+    for keep in (0.125, 0.25, 0.5, 0.75):
+        kept = HoliTom.published(keep=keep, similarity=similarity).select(film)
+        assert kept.slot.tolist() == slow_released_holitom(film, keep, similarity), keep
 
 
 def test_of_windows_that_save_the_same_the_last_is_short():

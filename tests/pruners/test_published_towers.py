@@ -57,6 +57,21 @@ def test_hiprune_takes_no_neighbor_from_another_picture(tokens):
     assert kept.slot.tolist() == [16, 24, 25, 40, 41]
 
 
+@pytest.mark.parametrize("width", [8, 7])
+def test_hiprune_as_released_takes_what_is_beside_in_reading_order(tokens, width):
+    """Across the edges of the picture: beside the first of a row is the last of the row above."""
+    count = 64 // width * width
+    cell = torch.tensor([[0, 0, i // width, i % width] for i in range(count)])
+    few = replace(tokens.take(torch.arange(count)), cell=cell)
+    attention = few.signals["received_attention_by_layer"]
+    for kept in (5, 13, 40):
+        anchors = falling(range(count), attention[:, 1])[: round(kept * 0.5 / 5)]
+        chosen = {min(max(i + by, 0), count - 1) for i in anchors for by in (0, -1, 1, -width, width)}
+        rest = falling(set(range(count)) - chosen, attention[:, -1])[: kept - len(chosen)]
+        pruner = HiPrune.published(tokens=kept, alpha=0.5)
+        assert pruner.select(few).slot.tolist() == sorted(chosen | {*rest}), kept
+
+
 def slow_vscan(tokens, count, local, side):
     """Of a grid of eight by eight; which token each of the others is merged into."""
     attention = tokens.signals["cls_attention_by_layer"]
@@ -178,6 +193,8 @@ def test_holov_agrees_with_its_rule(tokens, crops, variety):
         expected = sorted(i for run in runs for i in run)
         assert set(expected) <= set(kept), count
         assert len(kept) == count
+        released = HoloV.published(tokens=count, crops=crops, variety=variety).select(tokens)
+        assert released.slot.tolist() == expected, count
 
 
 def test_holov_gives_to_others_what_a_run_cannot_take(tokens):
@@ -186,6 +203,7 @@ def test_holov_gives_to_others_what_a_run_cannot_take(tokens):
         tokens.take(torch.arange(4)), signals={"cls_attention": torch.tensor([0.5, 0.49, 0.006, 0.004])}
     )
     assert HoloV(tokens=3, crops=2).select(few).slot.tolist() == [0, 1, 2]
+    assert HoloV.published(tokens=3, crops=2).select(few).slot.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

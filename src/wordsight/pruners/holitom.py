@@ -2,13 +2,16 @@
 
 "HoliTom: Holistic Token Merging for Fast Video Large Language Models", https://arxiv.org/abs/2505.21334.
 Re-implemented from the rule; its part inside the language model is not here. Differs from the released code:
-shares of the budget are rounded by largest remainders, ties are broken by index instead of random noise, and
-where merging alone leaves fewer than the budget, the windows that save least are not merged (there fewer are
-kept). Kept tokens stay where they were, since closing the gaps ruins grounding (`positions`).
+ties are broken by index instead of random noise, and, unless `rounding=released`, shares of the budget are
+rounded by largest remainders, and where merging alone leaves fewer than the budget, the windows that save
+least are not merged (there fewer are kept). Kept tokens stay where they were, since closing the gaps ruins
+grounding (`positions`).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -17,7 +20,7 @@ from annotated_types import Interval
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from wordsight._utils.options import Fraction
+from wordsight._utils.options import Fraction, Rounding
 from wordsight.algorithms.clustering import dpc_centers, nearest_centers
 from wordsight.algorithms.frames import frame_table, leave_enough, place_cosine, spread, window_groups
 from wordsight.algorithms.selection import split_budget, top_indices
@@ -35,12 +38,15 @@ class HoliTom(MergePruner):
     of what changes, each frame keeps the tokens with most attention.
 
     The authors have 0.8 for `similarity`, and 0.65 where they keep a tenth.
+
+    rounding: "released" keeps of everything the same share, rounded, of what changes in a frame rounded up.
     """
 
-    PUBLISHED = CONTIGUOUS
+    PUBLISHED: ClassVar = {**CONTIGUOUS, "rounding": "released"}
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention"})
     similarity: Annotated[float, Interval(ge=-1, le=1)] = 0.8
     center: Fraction = 0.6
+    rounding: Rounding = "exact"
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         embeds, attention = tokens.embeds.float(), tokens.signals["cls_attention"].float()
@@ -50,10 +56,11 @@ class HoliTom(MergePruner):
         # One row fewer than frames: a window of one frame has none, and nothing in it stays the same.
         rows = torch.split(torch.cat([same, same.new_zeros(1, same.shape[1])]), lengths)
         still = [row[:-1].all(0) & (len(row) > 1) for row in rows]
-        groups = list(window_groups(table, lengths, leave_enough(still, lengths, len(tokens) - count)))
-        sizes = [len(group) for group in groups]
+        if self.rounding == "exact":
+            still = leave_enough(still, lengths, len(tokens) - count)
+        groups = list(window_groups(table, lengths, still))
         index, weights = [], []
-        for group, few in zip(groups, split_budget(count, sizes, sizes), strict=True):
+        for group, few in zip(groups, self._shares(groups, count), strict=True):
             if group.shape[1] == 1:
                 best = top_indices(attention[group[:, 0]], few)
                 mixed = one_hot(best, len(group)).float()
@@ -62,6 +69,15 @@ class HoliTom(MergePruner):
             index.append(group[best, 0])
             weights.append(spread(mixed, group, len(tokens)))
         return torch.cat(index), torch.cat(weights)
+
+    def _shares(self, groups: Sequence[Tensor], count: int) -> list[int]:
+        """How many are kept of each group (M, frames), of so many in all."""
+        sizes = [len(group) for group in groups]
+        if self.rounding == "exact":
+            return split_budget(count, sizes, sizes)
+        share = min(1.0, count / sum(sizes))
+        rounded = (math.ceil if group.shape[1] == 1 else round for group in groups)
+        return [to_whole(size * share) for size, to_whole in zip(sizes, rounded, strict=True)]
 
     def _clusters(self, points: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """(count,) which of the points (M, D) are centers, and (count, M) how much of each is in their

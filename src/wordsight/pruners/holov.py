@@ -2,9 +2,10 @@
 
 "Don't Just Chase "Highlighted Tokens" in MLLMs: Revisiting Visual Holistic Context Retention",
 https://arxiv.org/abs/2510.02912. Re-implemented from the rule that the released code has. Differs from it:
-what a run cannot take the others get (there it is filled up with zeros). As there, the variety in a run is
-scaled to the size of its attention, and so hardly changes what the attention alone would give it. Kept tokens
-stay where they were, since closing the gaps ruins grounding (`positions`).
+what a run cannot take the others get (there zeros are read in its place; `rounding=released` keeps nothing),
+and tokens are read in their order (there those of a run by falling attention). As there, the variety in a run
+is scaled to the size of its attention, and so hardly changes what the attention alone would give it. Kept
+tokens stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from wordsight._utils.options import Count, NotNegative
+from wordsight._utils.options import Count, NotNegative, Rounding
 from wordsight.algorithms.selection import directions, loops_on_cpu, split_budget, top_indices
 from wordsight.models.tokens import VisualTokens
 from wordsight.pruners.base import CONTIGUOUS, Pruner
@@ -30,20 +31,21 @@ NOTHING = 1e-6
 @dataclass(kw_only=True)
 class HoloV(Pruner):
     """crops: how many runs, in reading order, of as many tokens each. variety: the weight of the variance of
-    the cosines inside a run.
+    the cosines inside a run. rounding: "released" loses what a run cannot take.
     """
 
-    PUBLISHED = CONTIGUOUS
+    PUBLISHED: ClassVar = {**CONTIGUOUS, "rounding": "released"}
     required_signals: ClassVar[frozenset[str]] = frozenset({"cls_attention"})
     budget: BudgetScope = "image"
     crops: Count = 16
     variety: NotNegative = 0.09
+    rounding: Rounding = "exact"
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         attention = tokens.signals["cls_attention"].float()
         runs = torch.arange(len(tokens), device="cpu").tensor_split(min(self.crops, len(tokens)))
         worth, sizes = self._worth(tokens.embeds, attention, runs), [len(run) for run in runs]
-        return tokens.take(_chosen(worth, attention, sizes, self.count(tokens)))
+        return tokens.take(_chosen(worth, attention, sizes, self.count(tokens), self.rounding))
 
     def _worth(self, embeds: Tensor, attention: Tensor, runs: Sequence[Tensor]) -> Tensor:
         """(R,) the mean score of every run, all runs at once, of L tokens where shorter ones end in zeros."""
@@ -61,20 +63,22 @@ class HoloV(Pruner):
 
 
 @loops_on_cpu
-def _chosen(worth: Tensor, attention: Tensor, sizes: list[int], budget: int) -> Tensor:
+def _chosen(worth: Tensor, attention: Tensor, sizes: list[int], budget: int, rounding: Rounding) -> Tensor:
     """Of runs of these sizes the tokens that get most attention (N,), as many as each is worth (R,)."""
     runs = torch.split(torch.arange(len(attention)), sizes)
-    pairs = zip(runs, _counts(worth, sizes, budget), strict=True)
+    pairs = zip(runs, _counts(worth, sizes, budget, rounding), strict=True)
     return torch.cat([run[top_indices(attention[run], count)] for run, count in pairs])
 
 
-def _counts(worth: Tensor, sizes: list[int], budget: int) -> list[int]:
+def _counts(worth: Tensor, sizes: list[int], budget: int, rounding: Rounding) -> list[int]:
     """The budget in proportion to what runs are worth, rounded down; what is left, one each, to the best."""
     shares = worth / worth.sum() if worth.sum() > 0 else torch.ones_like(worth) / len(worth)
     counts = (shares * budget).int().tolist()
     for i in top_indices(worth, budget - sum(counts)).tolist():
         counts[i] += 1
     kept = [min(count, size) for count, size in zip(counts, sizes, strict=True)]
+    if rounding == "released":
+        return kept
     room = [size - count for size, count in zip(sizes, kept, strict=True)]
     beyond = split_budget(budget - sum(kept), shares.tolist(), room)
     return [count + more for count, more in zip(kept, beyond, strict=True)]
