@@ -21,29 +21,35 @@ WITHOUT_PRUNER = ("none", "resized")
 OURS, QUESTION, MODEL = "ours", "question", "language model"  # what is said of a pruner's kind
 PUBLISHED = "@published"
 CONTROL = ":codebook=benchmarks/control-codebook"  # the same with a book of random tokens
+COVERAGE = "scope:alpha=0.0"
+OTHERS = (  # what is concluded beside how ours is to its rivals
+    (COVERAGE, "divprune"),
+    (COVERAGE, "codebook_scope" + CONTROL),
+    ("codebook_coverage", "divprune"),
+    ("codebook_coverage", "codebook_coverage" + CONTROL),
+    ("codebook", "random"),
+    ("codebook", "codebook" + CONTROL),
+    ("learned_mmr", "divprune"),
+)
 
 
 def bars(results: Results, ours: str) -> Table:
     """On the mean over tasks: the quality that our method keeps, and every pruner that it is below.
 
-    Below: the interval of the difference lies above zero, corrected for all comparisons of this table
-    (Bonferroni), among those that know the pictures only and drop tokens before the language model.
+    Below: the interval of the difference lies above zero, corrected for all that is concluded, among those
+    that know the pictures only and drop tokens before the language model.
     """
     rows = results.rows
     most = max(row["tasks"] for row in rows)
     kept = {(row["pruner"], row["keep"]): row["retention"] for row in rows if row["tasks"] == most}
     scores, pictures = by_task(results)
-    names = dict.fromkeys(pruner for pruner, _ in kept)
-    rivals = [n for n in names if n not in (*WITHOUT_PRUNER, ours) and kind(n) not in (QUESTION, MODEL)]
-    level = 1 - 0.05 / (len(rivals) * len(KEEPS))
-    body = []
+    rivals, level, body = rivals_of(rows, ours), level_of(rows, ours), []
     for keep, bar in QUALITY.items():
         above = []
         for name in rivals:
-            gaps = [one - mine for one, mine in zip(scores[name, keep], scores[ours, keep], strict=True)]
-            low, high = interval_of_tasks(gaps, pictures, level, ends=DIFFERENCES)
-            if low is not None and low > 0:
-                above.append((float(np.mean([gap.mean() for gap in gaps])), low, high, name))
+            gap, low, high = _difference(scores[name, keep], scores[ours, keep], pictures, level)
+            if low > 0:
+                above.append((gap, low, high, name))
         listed = [f"{name} {signed(gap)}" for *gap, name in sorted(above, reverse=True)]
         share = kept[ours, keep]
         assert share is not None, "the model answers some questions rightly"
@@ -52,6 +58,46 @@ def bars(results: Results, ours: str) -> Table:
         body.append((f"{keep:.0%}", quality, f"{len(above)} of {len(rivals)}", "; ".join(listed) or "none"))
     head = ("keep", f"quality kept by {ours}", "pruners above it", "by how much [corrected]")
     return Table("Bars", head, body)
+
+
+def differences(results: Results, ours: str) -> Table:
+    """On the mean over tasks, what is concluded from the answers by name: ours and others, corrected for all
+    of that and all rivals (Bonferroni).
+    """
+    scores, pictures = by_task(results)
+    level = level_of(results.rows, ours)
+    body = []
+    for name, other in ((ours, "divprune"), (ours, ours + CONTROL), (ours, COVERAGE), *OTHERS):
+        each = [_difference(scores[name, keep], scores[other, keep], pictures, level) for keep in KEEPS]
+        body.append((f"{named(name)} - {named(other)}", *map(signed, each)))
+    return Table("Differences", ("difference", *(f"{keep:.0%}" for keep in KEEPS)), body)
+
+
+def rivals_of(rows: list[Row], ours: str) -> list[str]:
+    """What knows the pictures only and drops tokens before the language model, but for ours."""
+    names = dict.fromkeys(row["pruner"] for row in rows)
+    return [n for n in names if n not in (*WITHOUT_PRUNER, ours) and kind(n) not in (QUESTION, MODEL)]
+
+
+def level_of(rows: list[Row], ours: str) -> float:
+    """Of each interval, so that all hold in 95 % of cases: of ours and every rival, and OTHERS, by keep."""
+    return 1 - 0.05 / ((len(rivals_of(rows, ours)) + len(OTHERS)) * len(KEEPS))
+
+
+def named(name: str) -> str:
+    """What a row is called in text."""
+    return name.replace(CONTROL, " with a random book")
+
+
+def _difference(
+    first: list[Scores], second: list[Scores], pictures: list[list[str]], level: float
+) -> tuple[float, float, float]:
+    """The mean over tasks of the first minus the second, task by task, and the ends of its interval."""
+    gaps = [one - other for one, other in zip(first, second, strict=True)]
+    low, high = interval_of_tasks(gaps, pictures, level, ends=DIFFERENCES)
+    assert low is not None, "there are two pictures or more"
+    assert high is not None, "there are two pictures or more"
+    return float(np.mean([gap.mean() for gap in gaps])), low, high
 
 
 def as_published(results: Results, ours: Results) -> Table:
@@ -69,11 +115,10 @@ def as_published(results: Results, ours: Results) -> Table:
     for row in rows:
         name, keep = row["pruner"].removesuffix(PUBLISHED), row["keep"]
         theirs, mine = scores[row["pruner"], keep], of_ours[name, keep]
-        gaps = [one - other for one, other in zip(theirs, mine, strict=True)]
-        low, high = interval_of_tasks(gaps, pictures, level, ends=DIFFERENCES)
-        gap, *means = (float(np.mean([each.mean() for each in of])) for of in (gaps, mine, theirs))
+        means = (float(np.mean([each.mean() for each in of])) for of in (mine, theirs))
         read = f"{tokens[name, keep]:.1f}, {row['tokens_kept']:.1f}"
-        body.append((name, *(f"{mean:.3f}" for mean in means), read, signed((gap, low, high))))
+        gap = signed(_difference(theirs, mine, pictures, level))
+        body.append((name, *(f"{mean:.3f}" for mean in means), read, gap))
     head = ("method", "our default", "as published", "tokens, each", "published - default [corrected]")
     return Table("As published", head, body)
 

@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from bars import CONTROL, KEEPS
+from bars import CONTROL, COVERAGE, KEEPS, named
 from choose_codebook import CLUSTERING, PICTURES
 from fresh import EACH, TASKS, about
 from gates import MODELS, SHIPPED
@@ -45,7 +45,7 @@ from wordsight.reports.tables import Table
 from wordsight.synthetic.scenes import save_scenes
 
 HERE = Path(__file__).parent
-OURS, COVERAGE = "codebook_scope", "scope:alpha=0.0"
+OURS = "codebook_scope"
 PRUNERS = ("divprune", COVERAGE, OURS, OURS + CONTROL)
 PAIRS = ((OURS, "divprune"), (OURS, OURS + CONTROL), (OURS, COVERAGE), (COVERAGE, "divprune"))
 
@@ -84,7 +84,7 @@ def answers_of(seed: str, folder: Path) -> Answers:
     book, control = folder / "book", folder / "control"
     if seed != SHIPPED:
         make_books(seed, folder / "evidence", book, control)
-    names = PRUNERS if seed == SHIPPED else [named(name, book, control) for name in PRUNERS]
+    names = PRUNERS if seed == SHIPPED else [with_books(name, book, control) for name in PRUNERS]
     pruners = {
         (row, keep): replace(make(name), keep=keep)
         for row, name in zip(PRUNERS, names, strict=True)
@@ -104,7 +104,7 @@ def answers_of(seed: str, folder: Path) -> Answers:
     return Answers(asked, pictures)
 
 
-def named(name: str, book: Path, control: Path) -> str:
+def with_books(name: str, book: Path, control: Path) -> str:
     """The SPEC of a row of PRUNERS with the books of a model."""
     if name.endswith(CONTROL):
         return f"{name.removesuffix(CONTROL)}:codebook={control}"
@@ -166,7 +166,7 @@ def accuracies(record: dict[str, Any]) -> Table:
     for keep, by_name in record["accuracy"].items():
         for name, accuracy in by_name.items():
             share = float(np.mean([*record["kept"][keep][name].values()]))
-            rows.append((label(name), f"{keep:.0%}", *each_seed(accuracy), f"{share:.1%}"))
+            rows.append((named(name), f"{keep:.0%}", *each_seed(accuracy), f"{share:.1%}"))
     seeds = (f"seed {seed}" for seed in record["unpruned"])
     return Table("Seeds", ("pruner", "keep", *seeds, "mean", "kept"), rows)
 
@@ -182,13 +182,9 @@ def differences(record: dict[str, Any]) -> Table:
     for pair, by_keep in record["differences"].items():
         for keep, of in by_keep.items():
             each = map(signed, of["by_model"])
-            body.append((label(pair), f"{keep:.0%}", *each, signed(of["interval"]), said(of["interval"])))
+            body.append((named(pair), f"{keep:.0%}", *each, signed(of["interval"]), said(of["interval"])))
     seeds = (f"seed {seed} [95 %]" for seed in record["unpruned"])
     return Table("Differences", ("difference", "keep", *seeds, "all [corrected]", "concluded"), body)
-
-
-def label(name: str) -> str:
-    return name.replace(CONTROL, " with a random book")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ KEEP, PICTURES = 0.1, 30
 
 def test_rows_of_a_model_have_its_own_books(benchmarks):
     own = [
-        benchmarks.seeds.named(name, Path("build/book"), Path("build/control"))
+        benchmarks.seeds.with_books(name, Path("build/book"), Path("build/control"))
         for name in benchmarks.seeds.PRUNERS
     ]
     assert own == [
