@@ -1,0 +1,90 @@
+"""Measure one row of results of `wordsight compare` again, and tell every answer that is not the same.
+
+python benchmarks/rerun.py benchmarks/results/pruners.json divprune --keep 0.1
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wordsight import VLM, tasks
+from wordsight._utils.progress import track
+from wordsight.evaluation.comparison import TaskRun
+from wordsight.evaluation.environment import Weights
+from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED
+from wordsight.evaluation.result_cache import ResultCache, Selection
+from wordsight.evaluation.results import Answered, Results, TaskAnswers
+from wordsight.pruners import make
+
+ANY_PRUNER = "random"  # beside which none, resized and blind are measured
+
+
+def main(
+    file: Annotated[Path, typer.Argument(help="results of `wordsight compare`, with answers")],
+    pruner: Annotated[str, typer.Argument(help="as the row names it; none, resized or blind, too")],
+    keep: Annotated[float | None, typer.Option(help="of the row; none and blind have but one")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="one of its tasks; all by default")] = None,
+) -> None:
+    """Print how many answers are the same, task by task. Exits with 1 if any is not."""
+    results = Results.load(file)
+    names = [of["task"] for of in results.answers]
+    if unknown := set(task or ()) - set(names):
+        known = ", ".join(names) or "none, as of format 1 and 2, which have no answers"
+        raise typer.BadParameter(f"expected tasks of {known}, got {unknown.pop()}")
+    rows = [(of, row_of(of, pruner, keep)) for of in results.answers if not task or of["task"] in task]
+    models = {each["model"]: load(each) for each in results.environment["models"]}
+    others = 0
+    for of, row in track(rows, "tasks", len(rows)):
+        now = answers_of(models[of["model"]], of, row, results.asked or {"limit": None, "pictures": None})
+        pairs = [pair for each in zip(now, row["texts"], strict=True) for pair in zip(*each, strict=True)]
+        same = sum(answer == before for answer, before in pairs)
+        others += len(pairs) - same
+        print(f"{of['task']}: {same} of {len(pairs)} answers are the same")
+    if others:
+        raise SystemExit(1)
+
+
+def load(weights: Weights) -> VLM:
+    """The model of the results, if what is here by its name is the same."""
+    vlm = VLM.from_pretrained(weights["model"])
+    if vlm.fingerprint != weights["fingerprint"]:
+        raise SystemExit(
+            f"the results are of {weights['model']} with fingerprint {weights['fingerprint']}; here it has "
+            f"{vlm.fingerprint}"
+        )
+    return vlm
+
+
+def answers_of(vlm: VLM, of: TaskAnswers, row: Answered, asked: Selection) -> list[list[str]]:
+    """What a model says now to the questions of a task, for each seed, by the pruner of a row."""
+    task = tasks.make(of["task"])
+    examples = task.first(asked["limit"], asked["pictures"])
+    if [each.question for each in examples] != [each["question"] for each in of["questions"]]:
+        raise SystemExit(f"{of['task']} asks other questions than when the results were written")
+    name = row["pruner"]
+    pruner = make(ANY_PRUNER if name in (UNPRUNED, RESIZED, BLIND) else name)
+    if row["keep"] or row["tokens"]:  # of blind it is no token
+        pruner = pruner.with_budget(keep=row["keep"], tokens=row["tokens"])
+    run = TaskRun(vlm, task, examples, [pruner], ResultCache(None))
+    (measurement,) = (each for each in run.measurements if each.name == name)
+    return run.result(measurement).answers
+
+
+def row_of(of_task: TaskAnswers, pruner: str, keep: float | None) -> Answered:
+    """What was said by a pruner at a keep. Raises BadParameter if it is not there, or at several keeps."""
+    found = [each for each in of_task["answered"] if each["pruner"] == pruner]
+    if not found:
+        names = dict.fromkeys(each["pruner"] for each in of_task["answered"])
+        raise typer.BadParameter(f"expected one of {', '.join(names)}, got {pruner}")
+    exact = [each for each in found if keep is None or each["keep"] == keep]
+    if len(exact) != 1:
+        keeps = ", ".join(str(each["keep"]) for each in found)
+        raise typer.BadParameter(f"{pruner} was measured at {keeps}: expected one of these, got {keep}")
+    return exact[0]
+
+
+if __name__ == "__main__":
+    typer.run(main)
