@@ -320,8 +320,9 @@ def test_info_as_json_tells_what_the_book_holds(run):
 
 
 def test_import_writes_a_book(run, folder):
-    code, out, _ = run("codebook", "import", "released.pt", "--out", "out", "--model", "llava-1.5-7b")
+    code, out, err = run("codebook", "import", "released.pt", "--out", "out", "--model", "llava-1.5-7b")
     assert (code, out) == (0, "5 prototypes in out\n")
+    assert "note: no released book has the shape of released.pt" in err
     assert Codebook.from_pretrained(folder / "out").config["model"] == "llava-1.5-7b"
     torch.save(torch.randn(454, 4096), "llava15.pt")
     pruning = parsed(
@@ -329,6 +330,16 @@ def test_import_writes_a_book(run, folder):
     )["pruning"]
     assert pruning == {"rule": "cosine", "threshold": 0.45}
     assert "authors prune  rule=cosine, threshold=0.45\n" in run("codebook", "info", "second")[1]
+
+
+def test_import_takes_the_rule_of_a_preset(run, folder):
+    given = ("codebook", "import", "released.pt", "--model", "llava-1.5-7b", "--out", "out", "--preset")
+    code, out, err = run(*given, "llava-nxt")
+    assert (code, out) == (2, "")
+    assert "llava-next" in err
+    assert not (folder / "out").exists()
+    assert run(*given, "llava-next")[::2] == (0, "")
+    assert Codebook.from_pretrained(folder / "out").config["pruning"]["threshold"] == 0.11
 
 
 def test_a_book_of_another_width_is_not_imported_for_a_model_that_is_here(run, folder):

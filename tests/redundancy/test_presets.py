@@ -81,6 +81,8 @@ def test_another_book_is_imported_without_a_rule(tmp_path):
     book = with_released_pruning(import_released(tmp_path / "own.pt", "llava"))
     assert "pruning" not in book.config
     assert CodebookPruner.published(codebook=book).threshold is None
+    named = with_released_pruning(import_released(tmp_path / "own.pt", "llava"), "llava-next")
+    assert named.config["pruning"] == {"rule": "cosine", "threshold": 0.11}
 
 
 def test_a_book_that_is_built_by_a_preset_says_how_to_prune_by_it(monkeypatch):

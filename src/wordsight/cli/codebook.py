@@ -279,6 +279,12 @@ def import_book(
     file: Annotated[Path, typer.Argument(help="a .pt file the paper's authors released")],
     out: Annotated[Path, typer.Option(help="the folder to write the book to")],
     model: Annotated[str, typer.Option(help="the model the book is for")],
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="whose rule: llava-1.5, llava-next or llava-onevision; told by the shape of released books"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Convert a codebook that the paper's authors released, with the rule that they prune by with it."""
@@ -288,13 +294,15 @@ def import_book(
 
     check_destination(out, apart=[file])
     say_replaced(out)
-    imported = with_released_pruning(import_released(file, model))
+    imported = with_released_pruning(import_released(file, model), preset)
     width = embedding_width(model)
     if width not in (None, imported.info["width"]):
         raise UsageError(
             f"{file} holds prototypes of D={imported.info['width']}, and {model} has D={width}: name the "
             "model that the book was released for"
         )
+    if "pruning" not in imported.config:
+        say(f"note: no released book has the shape of {file}, so that no rule is taken along; see --preset")
     _save(imported, out, as_json)
 
 

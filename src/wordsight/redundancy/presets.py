@@ -81,8 +81,11 @@ def prunes_by(book: Codebook, pruning: PruningRule) -> Codebook:
     return replace(book, config={**book.config, "pruning": pruning})
 
 
-def with_released_pruning(book: Codebook) -> Codebook:
-    """The book with the rule that the authors prune by with it, if it is one that they have released."""
+def with_released_pruning(book: Codebook, name: str | None = None) -> Codebook:
+    """The book with the rule that the authors prune by with it: that of a preset, or else that of the book of
+    this shape that they have released, if there is one. Raises UsageError if there is no such preset.
+    """
     count, width = book.prototypes.shape
-    pruning = PRESETS[RELEASED[count, width]].pruning if (count, width) in RELEASED else None
+    name = name or RELEASED.get((count, width))
+    pruning = preset(name).pruning if name else None
     return book if pruning is None else prunes_by(book, pruning)
