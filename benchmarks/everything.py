@@ -3,7 +3,8 @@
 What is finished is marked in build/everything; without that folder all begins anew. A stopped run goes on
 with the experiment that it was in, and most of those go on within. Others have a target of their own, since
 they need a GPU, a server, other packages or what training left: `make gpu`, `load`, `families`, `paper` and
-`photo-gates`; cluster.py and openvino_cdpruner.py are run by hand.
+`photo-gates`; cluster.py, openvino_cdpruner.py, quick.py (recipes_*.json) and training/photos/tower_bits.py
+are run by hand, and photos_training_gpu.json is what training said.
 """
 
 from __future__ import annotations
