@@ -6,6 +6,7 @@ from statistics import fmean
 
 import numpy as np
 
+from over_models import corrected
 from wordsight._utils.numbers import signed
 from wordsight.evaluation.results import Results, Row
 from wordsight.evaluation.statistics import DIFFERENCES, Scores, interval_of_tasks
@@ -22,9 +23,10 @@ OURS, QUESTION, MODEL = "ours", "question", "language model"  # what is said of 
 PUBLISHED = "@published"
 CONTROL = ":codebook=benchmarks/control-codebook"  # the same with a book of random tokens
 COVERAGE = "scope:alpha=0.0"
-OTHERS = (  # what is concluded beside how ours is to its rivals
+SHOWN_AS_OURS = "codebook_scope"
+OTHERS = (  # what something is concluded from, beside ours and each of its rivals
     (COVERAGE, "divprune"),
-    (COVERAGE, "codebook_scope" + CONTROL),
+    (COVERAGE, SHOWN_AS_OURS + CONTROL),
     ("codebook_coverage", "divprune"),
     ("codebook_coverage", "codebook_coverage" + CONTROL),
     ("codebook", "random"),
@@ -60,17 +62,17 @@ def bars(results: Results, ours: str) -> Table:
     return Table("Bars", head, body)
 
 
-def differences(results: Results, ours: str) -> Table:
-    """On the mean over tasks, what is concluded from the answers by name: ours and others, corrected for all
-    of that and all rivals (Bonferroni).
+def concluded(results: Results, ours: str) -> Table:
+    """A row for each pair of pruners that something is concluded from: their difference at each keep, the
+    mean over tasks, at `level_of`.
     """
     scores, pictures = by_task(results)
     level = level_of(results.rows, ours)
     body = []
     for name, other in ((ours, "divprune"), (ours, ours + CONTROL), (ours, COVERAGE), *OTHERS):
         each = [_difference(scores[name, keep], scores[other, keep], pictures, level) for keep in KEEPS]
-        body.append((f"{named(name)} - {named(other)}", *map(signed, each)))
-    return Table("Differences", ("difference", *(f"{keep:.0%}" for keep in KEEPS)), body)
+        body.append((f"{row_label(name)} - {row_label(other)}", *map(signed, each)))
+    return Table("Concluded", ("difference", *(f"{keep:.0%}" for keep in KEEPS)), body)
 
 
 def rivals_of(rows: list[Row], ours: str) -> list[str]:
@@ -80,12 +82,14 @@ def rivals_of(rows: list[Row], ours: str) -> list[str]:
 
 
 def level_of(rows: list[Row], ours: str) -> float:
-    """Of each interval, so that all hold in 95 % of cases: of ours and every rival, and OTHERS, by keep."""
-    return 1 - 0.05 / ((len(rivals_of(rows, ours)) + len(OTHERS)) * len(KEEPS))
+    """The level of each interval so that all of them hold in 95 % of cases: every rival minus ours and every
+    pair of OTHERS, at each keep.
+    """
+    return corrected((len(rivals_of(rows, ours)) + len(OTHERS)) * len(KEEPS))
 
 
-def named(name: str) -> str:
-    """What a row is called in text."""
+def row_label(name: str) -> str:
+    """What the row of a pruner is called in tables."""
     return name.replace(CONTROL, " with a random book")
 
 
@@ -110,7 +114,7 @@ def as_published(results: Results, ours: Results) -> Table:
     most = max(row["tasks"] for row in results.rows)
     rows = [row for row in results.rows if row["tasks"] == most and PUBLISHED in row["pruner"]]
     tokens = {(row["pruner"], row["keep"]): row["tokens_kept"] for row in ours.rows if row["tasks"] == most}
-    level = 1 - 0.05 / len(rows)
+    level = corrected(len(rows))
     body = []
     for row in rows:
         name, keep = row["pruner"].removesuffix(PUBLISHED), row["keep"]

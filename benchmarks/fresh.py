@@ -1,4 +1,7 @@
-"""Tasks of a test split of their own, which no table, gate or verdict reads."""
+"""Tasks of a test split of their own, which nothing but seeds.py reads.
+
+easy-VQA is not among them: it has one test split, which every release has read.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,5 +48,5 @@ TASKS: tuple[Task, ...] = (
 
 
 def about(task: Task) -> str:
-    """What the pictures of a task are: two are about the same ones."""
+    """The name under which the pictures of a task are counted: scenes and captions have the same ones."""
     return "scenes" if isinstance(task, Scenes | Captions) else spec(task)

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from wordsight import VLM, tasks
+from wordsight import VLM, UsageError, tasks
 from wordsight._utils.progress import track
-from wordsight.evaluation.comparison import TaskRun
+from wordsight.evaluation.comparison import Budget, TaskRun
 from wordsight.evaluation.environment import Weights
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED
 from wordsight.evaluation.result_cache import ResultCache, Selection
@@ -22,36 +22,39 @@ from wordsight.pruners import make
 ANY_PRUNER = "random"  # beside which none, resized and blind are measured
 
 
-def main(
+def main(  # the options of a command
     file: Annotated[Path, typer.Argument(help="results of `wordsight compare`, with answers")],
     pruner: Annotated[str, typer.Argument(help="as the row names it; none, resized or blind, too")],
-    keep: Annotated[float | None, typer.Option(help="of the row; none and blind have but one")] = None,
+    keep: Annotated[float | None, typer.Option(help="of the row, if the pruner has several")] = None,
+    tokens: Annotated[int | None, typer.Option(help="of the row, in place of keep")] = None,
     task: Annotated[list[str] | None, typer.Option(help="one of its tasks; all by default")] = None,
 ) -> None:
     """Print how many answers are the same, task by task. Exits with 1 if any is not."""
     results = Results.load(file)
-    names = [of["task"] for of in results.answers]
-    if unknown := set(task or ()) - set(names):
+    names = dict.fromkeys(of["task"] for of in results.answers)
+    if unknown := set(task or ()) - names.keys():
         known = ", ".join(names) or "none, as of format 1 and 2, which have no answers"
         raise typer.BadParameter(f"expected tasks of {known}, got {unknown.pop()}")
-    rows = [(of, row_of(of, pruner, keep)) for of in results.answers if not task or of["task"] in task]
-    models = {each["model"]: load(each) for each in results.environment["models"]}
+    wanted = [of for of in results.answers if not task or of["task"] in task]
+    rows = [(of, row_of(of, pruner, keep, tokens)) for of in wanted]
     others = 0
-    for of, row in track(rows, "tasks", len(rows)):
-        now = answers_of(models[of["model"]], of, row, results.asked or {"limit": None, "pictures": None})
-        pairs = [pair for each in zip(now, row["texts"], strict=True) for pair in zip(*each, strict=True)]
-        same = sum(answer == before for answer, before in pairs)
-        others += len(pairs) - same
-        print(f"{of['task']}: {same} of {len(pairs)} answers are the same")
+    for weights in results.environment["models"]:
+        vlm, own = load(weights), [pair for pair in rows if pair[0]["model"] == weights["model"]]
+        for of, row in track(own, f"tasks of {vlm.name}", len(own)):
+            now = answers_of(vlm, of, row, results.asked or {"limit": None, "pictures": None})
+            pairs = [pair for each in zip(now, row["texts"], strict=True) for pair in zip(*each, strict=True)]
+            same = sum(answer == before for answer, before in pairs)
+            others += len(pairs) - same
+            print(f"{vlm.name}, {of['task']}: {same} of {len(pairs)} answers are the same")
     if others:
         raise SystemExit(1)
 
 
 def load(weights: Weights) -> VLM:
-    """The model of the results, if what is here by its name is the same."""
+    """The model of the results. Raises UsageError if what is here by its name is another."""
     vlm = VLM.from_pretrained(weights["model"])
     if vlm.fingerprint != weights["fingerprint"]:
-        raise SystemExit(
+        raise UsageError(
             f"the results are of {weights['model']} with fingerprint {weights['fingerprint']}; here it has "
             f"{vlm.fingerprint}"
         )
@@ -59,11 +62,13 @@ def load(weights: Weights) -> VLM:
 
 
 def answers_of(vlm: VLM, of: TaskAnswers, row: Answered, asked: Selection) -> list[list[str]]:
-    """What a model says now to the questions of a task, for each seed, by the pruner of a row."""
+    """What a model says now to the questions of a task, for each seed, by the pruner of a row. Raises
+    UsageError if the task asks others.
+    """
     task = tasks.make(of["task"])
     examples = task.first(asked["limit"], asked["pictures"])
     if [each.question for each in examples] != [each["question"] for each in of["questions"]]:
-        raise SystemExit(f"{of['task']} asks other questions than when the results were written")
+        raise UsageError(f"{of['task']} asks other questions than when the results were written")
     name = row["pruner"]
     pruner = make(ANY_PRUNER if name in (UNPRUNED, RESIZED, BLIND) else name)
     if row["keep"] or row["tokens"]:  # of blind it is no token
@@ -73,17 +78,23 @@ def answers_of(vlm: VLM, of: TaskAnswers, row: Answered, asked: Selection) -> li
     return run.result(measurement).answers
 
 
-def row_of(of_task: TaskAnswers, pruner: str, keep: float | None) -> Answered:
-    """What was said by a pruner at a keep. Raises BadParameter if it is not there, or at several keeps."""
+def row_of(of_task: TaskAnswers, pruner: str, keep: float | None, tokens: int | None) -> Answered:
+    """What was said by a pruner at a budget. Raises BadParameter if it is not there, or at several."""
     found = [each for each in of_task["answered"] if each["pruner"] == pruner]
     if not found:
         names = dict.fromkeys(each["pruner"] for each in of_task["answered"])
         raise typer.BadParameter(f"expected one of {', '.join(names)}, got {pruner}")
-    exact = [each for each in found if keep is None or each["keep"] == keep]
+    asked, any_budget = Budget(keep, tokens), keep is None and tokens is None
+    exact = [each for each in found if any_budget or budget_of(each) == asked]
     if len(exact) != 1:
-        keeps = ", ".join(str(each["keep"]) for each in found)
-        raise typer.BadParameter(f"{pruner} was measured at {keeps}: expected one of these, got {keep}")
+        got = "none" if any_budget else str(asked)
+        known = ", ".join(str(budget_of(each)) for each in found)
+        raise typer.BadParameter(f"{pruner} was measured at {known}: expected one of these, got {got}")
     return exact[0]
+
+
+def budget_of(row: Answered) -> Budget:
+    return Budget(row["keep"], row["tokens"])
 
 
 if __name__ == "__main__":

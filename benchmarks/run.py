@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bars import as_published, bars, differences, in_brief
+from bars import as_published, bars, concluded, in_brief
 from wordsight._utils.files import replacing
 from wordsight.evaluation.results import Results
 from wordsight.reports.formats import markdown
@@ -73,7 +73,7 @@ def write(name: str, results: Results, options: dict[str, Any]) -> None:
         made[f"{name}, times"] = markdown(_ratios(times([row for row in rows if row["timing"]])))
     elif "reference" in options:
         made[f"{name}, bars"] = markdown(bars(results, options["reference"]))
-        made[f"{name}, concluded"] = markdown(differences(results, options["reference"]))
+        made[f"{name}, concluded"] = markdown(concluded(results, options["reference"]))
         write_between(ROOT / "README.md", f"{name}, in brief", markdown(in_brief(rows, options["reference"])))
         with replacing(ROOT / "docs" / f"{name}.png") as draft:
             draft.write_bytes(draw(rows, LIGHT))

@@ -1,5 +1,5 @@
-"""What is concluded of ours and its rivals, asked again: on pictures that no table has read, of every seed of
-the embedded model, and pooled.
+"""What is concluded of ours and its rivals, asked again: on pictures that no other table reads, of every seed
+of the embedded model, and pooled.
 
 Rows and differences are those that the table of pruners suggested, and were written before a model was asked
 about any of these pictures. Each model has a codebook of its own, by the criterion and the clustering of the
@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from bars import CONTROL, COVERAGE, KEEPS, named
+from bars import CONTROL, COVERAGE, KEEPS, SHOWN_AS_OURS, row_label
 from choose_codebook import CLUSTERING, PICTURES
 from fresh import EACH, TASKS, about
 from gates import MODELS, SHIPPED
@@ -45,9 +45,13 @@ from wordsight.reports.tables import Table
 from wordsight.synthetic.scenes import save_scenes
 
 HERE = Path(__file__).parent
-OURS = "codebook_scope"
-PRUNERS = ("divprune", COVERAGE, OURS, OURS + CONTROL)
-PAIRS = ((OURS, "divprune"), (OURS, OURS + CONTROL), (OURS, COVERAGE), (COVERAGE, "divprune"))
+PRUNERS = ("divprune", COVERAGE, SHOWN_AS_OURS, SHOWN_AS_OURS + CONTROL)
+PAIRS = (
+    (SHOWN_AS_OURS, "divprune"),
+    (SHOWN_AS_OURS, SHOWN_AS_OURS + CONTROL),
+    (SHOWN_AS_OURS, COVERAGE),
+    (COVERAGE, "divprune"),
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def with_books(name: str, book: Path, control: Path) -> str:
     """The SPEC of a row of PRUNERS with the books of a model."""
     if name.endswith(CONTROL):
         return f"{name.removesuffix(CONTROL)}:codebook={control}"
-    return f"{name}:codebook={book}" if name == OURS else name
+    return f"{name}:codebook={book}" if name == SHOWN_AS_OURS else name
 
 
 def make_books(seed: str, evidence_folder: Path, book: Path, control: Path) -> None:
@@ -166,7 +170,7 @@ def accuracies(record: dict[str, Any]) -> Table:
     for keep, by_name in record["accuracy"].items():
         for name, accuracy in by_name.items():
             share = float(np.mean([*record["kept"][keep][name].values()]))
-            rows.append((named(name), f"{keep:.0%}", *each_seed(accuracy), f"{share:.1%}"))
+            rows.append((row_label(name), f"{keep:.0%}", *each_seed(accuracy), f"{share:.1%}"))
     seeds = (f"seed {seed}" for seed in record["unpruned"])
     return Table("Seeds", ("pruner", "keep", *seeds, "mean", "kept"), rows)
 
@@ -182,7 +186,7 @@ def differences(record: dict[str, Any]) -> Table:
     for pair, by_keep in record["differences"].items():
         for keep, of in by_keep.items():
             each = map(signed, of["by_model"])
-            body.append((named(pair), f"{keep:.0%}", *each, signed(of["interval"]), said(of["interval"])))
+            body.append((row_label(pair), f"{keep:.0%}", *each, signed(of["interval"]), said(of["interval"])))
     seeds = (f"seed {seed} [95 %]" for seed in record["unpruned"])
     return Table("Differences", ("difference", "keep", *seeds, "all [corrected]", "concluded"), body)
 

@@ -108,23 +108,33 @@ def test_published_is_compared_with_the_default_of_the_same_method_on_the_same_q
 
 def test_what_is_concluded_is_corrected_for_all_of_it(benchmarks):
     """Two tasks of 40 pictures; each method is right about the first so many of them."""
-    bars, pictures = benchmarks.bars, 40
-    right = {"codebook_scope": 30, "divprune": 20, "codebook_scope" + bars.CONTROL: 25}
-    right |= dict.fromkeys(name for pair in bars.OTHERS for name in pair if name not in right)
+    bars, pictures, control = benchmarks.bars, 40, " with a random book"
+    right = {"codebook_scope": 30, "divprune": 20, "scope:alpha=0.0": 28, "codebook_coverage": 24}
+    right |= {"codebook": 12, "random": 16, "learned_mmr": 13}
+    right |= {name + bars.CONTROL: right[name] - 5 for name in ("codebook_scope", "codebook_coverage")}
+    right["codebook" + bars.CONTROL] = 10
     answered = [
-        {"pruner": name, "keep": keep, "scores": [[float(i < (count or 10)) for i in range(pictures)]]}
+        {"pruner": name, "keep": keep, "scores": [[float(i < count) for i in range(pictures)]]}
         for name, count in right.items()
         for keep in bars.KEEPS
     ]
     answers = [{"questions": [{"picture": str(i)} for i in range(pictures)], "answered": answered}] * 2
     rows = [{"pruner": name} for name in (*right, "none", "mmtok")]
-    table = bars.differences(SimpleNamespace(rows=rows, answers=answers), "codebook_scope")
+    table = bars.concluded(SimpleNamespace(rows=rows, answers=answers), "codebook_scope")
+    assert {row[0]: row[1][:6] for row in table.body} == {
+        "codebook_scope - divprune": "+0.250",
+        f"codebook_scope - codebook_scope{control}": "+0.125",
+        "codebook_scope - scope:alpha=0.0": "+0.050",
+        "scope:alpha=0.0 - divprune": "+0.200",
+        f"scope:alpha=0.0 - codebook_scope{control}": "+0.075",
+        "codebook_coverage - divprune": "+0.100",
+        f"codebook_coverage - codebook_coverage{control}": "+0.125",
+        "codebook - random": "-0.100",
+        f"codebook - codebook{control}": "+0.050",
+        "learned_mmr - divprune": "-0.175",
+    }
     gap = np.repeat([0.0, 1.0, 0.0], [25, 5, 10])
-    rivals = len(right) - 1
-    low, high = interval_of_tasks(
-        [gap, gap], [range(pictures)] * 2, 1 - 0.05 / (3 * (rivals + 7)), ends=(-1, 1)
-    )
-    found = f"+0.125 [{low:+.3f}, {high:+.3f}]"
-    assert ("codebook_scope - codebook_scope with a random book", *[found] * 3) in table.body
-    assert len(table.body) == 10
+    level = 1 - 0.05 / (3 * (9 + 7))  # rivals and other pairs, at three keeps
+    low, high = interval_of_tasks([gap, gap], [range(pictures)] * 2, level, ends=(-1, 1))
+    assert table.body[1][1:] == (f"+0.125 [{low:+.3f}, {high:+.3f}]",) * 3
     assert table.head == ("difference", "20%", "10%", "5%")

@@ -5,7 +5,7 @@ import json
 import pytest
 import typer
 
-from wordsight import DivPrune, Random, compare, tasks
+from wordsight import DivPrune, Random, UsageError, compare, tasks
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def results(embedded, tmp_path_factory):
 def test_a_row_is_what_it_was(benchmarks, results, pruner, capsys):
     benchmarks.rerun.main(results, pruner)
     count = 18 if pruner == "random" else 6  # of three seeds
-    assert capsys.readouterr().out == f"scenes:pictures=6: {count} of {count} answers are the same\n"
+    assert capsys.readouterr().out == f"demo, scenes:pictures=6: {count} of {count} answers are the same\n"
 
 
 def test_another_answer_is_told(benchmarks, results, tmp_path, capsys):
@@ -41,7 +41,8 @@ def test_another_answer_is_told(benchmarks, results, tmp_path, capsys):
     ("given", "said"),
     [
         ({"pruner": "dart"}, "expected one of none, resized, divprune, random, blind, got dart"),
-        ({"pruner": "divprune", "keep": 0.5}, "measured at 0.1: expected one of these, got 0.5"),
+        ({"pruner": "divprune", "keep": 0.5}, "measured at keep 0.1: expected one of these, got keep 0.5"),
+        ({"pruner": "divprune", "tokens": 9}, "measured at keep 0.1: expected one of these, got 9 tokens"),
         ({"pruner": "divprune", "task": ["pairs"]}, "expected tasks of scenes:pictures=6, got pairs"),
     ],
 )
@@ -53,5 +54,14 @@ def test_what_is_not_there_is_said_before_anything_is_measured(benchmarks, resul
 
 def test_another_model_of_the_same_name_is_refused(benchmarks, results, tiny, monkeypatch):
     monkeypatch.setattr(benchmarks.rerun.VLM, "from_pretrained", lambda name: tiny)
-    with pytest.raises(SystemExit, match="the results are of demo with fingerprint"):
+    with pytest.raises(UsageError, match="the results are of demo with fingerprint"):
         benchmarks.rerun.main(results, "divprune")
+
+
+def test_other_questions_are_refused(benchmarks, results, tmp_path):
+    record = json.loads(results.read_text())
+    record["answers"][0]["questions"][1]["question"] = "what else?"
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps({name: value for name, value in record.items() if name != "digest"}))
+    with pytest.raises(UsageError, match="scenes:pictures=6 asks other questions"):
+        benchmarks.rerun.main(changed, "divprune")

@@ -58,7 +58,7 @@ def test_hiprune_takes_no_neighbor_from_another_picture(tokens):
 
 
 @pytest.mark.parametrize("width", [8, 7])
-def test_hiprune_as_released_takes_what_is_beside_in_reading_order(tokens, width):
+def test_hiprune_as_released_takes_neighbors_in_reading_order(tokens, width):
     """Across the edges of the picture: beside the first of a row is the last of the row above."""
     count = 64 // width * width
     cell = torch.tensor([[0, 0, i // width, i % width] for i in range(count)])

@@ -37,7 +37,7 @@ from wordsight.cli.common import (
     say_skipped,
     takes_load_options,
 )
-from wordsight.errors import UsageError
+from wordsight.errors import UsageError, unknown
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def import_book(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="whose rule: llava-1.5, llava-next or llava-onevision; told by the shape of released books"
+            help="take along the rule of llava-1.5, llava-next or llava-onevision; by default by shape"
         ),
     ] = None,
     as_json: AsJson = False,
@@ -290,8 +290,10 @@ def import_book(
     """Convert a codebook that the paper's authors released, with the rule that they prune by with it."""
     from wordsight.models.loading import embedding_width
     from wordsight.redundancy.codebook import check_destination, import_released
-    from wordsight.redundancy.presets import with_released_pruning
+    from wordsight.redundancy.presets import PRESETS, with_released_pruning
 
+    if preset is not None and preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
     check_destination(out, apart=[file])
     say_replaced(out)
     imported = with_released_pruning(import_released(file, model), preset)

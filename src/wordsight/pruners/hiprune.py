@@ -3,8 +3,8 @@
 "HiPrune: Training-Free Visual Token Pruning via Hierarchical Attention in Vision-Language Models",
 https://arxiv.org/abs/2508.00553. Re-implemented from the rule. The released code takes for neighbors what is
 one token, or one row, away in reading order, so that beside an edge of the picture lies its other edge, which
-is no rule of the paper: `beside=order`. Differs from it in that there are never more of them than the budget.
-Kept tokens stay where they were, since closing the gaps ruins grounding (`positions`).
+is no rule of the paper: `neighbors=reading_order`. Differs from it in that there are never more of them than
+the budget. Kept tokens stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class HiPrune(Pruner):
     object_depth: which layer of the tower chooses the anchors, as a share of those up to the one that is
     projected: the 9th of CLIP's 24. The authors' 16th of the 32 of Qwen2.5-VL is 0.5.
 
-    beside: neighbors are those on the "grid", or those in the "order" of reading, as in the released code.
+    neighbors: those on the "grid", or those in "reading_order", as in the released code.
     """
 
-    PUBLISHED: ClassVar = {**CONTIGUOUS, "beside": "order"}
+    PUBLISHED: ClassVar = {**CONTIGUOUS, "neighbors": "reading_order"}
     required_signals: ClassVar[frozenset[str]] = frozenset({"received_attention_by_layer"})
     budget: BudgetScope = "crop"
     alpha: Fraction = 0.1
     object_depth: Fraction = 9 / 24
-    beside: Literal["grid", "order"] = "grid"
+    neighbors: Literal["grid", "reading_order"] = "grid"
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         count = self.count(tokens)
         attention = tokens.signals["received_attention_by_layer"].float()  # (N, layers)
         middle = max(1, round(self.object_depth * attention.shape[1])) - 1
         anchors = top_indices(attention[:, middle], round(count * self.alpha / len(AROUND)))
-        neighbors = _on_grid if self.beside == "grid" else _in_order
-        chosen = neighbors(tokens.cell.tolist(), anchors.tolist())[:count]
+        with_neighbors = _on_grid if self.neighbors == "grid" else _in_reading_order
+        chosen = with_neighbors(tokens.cell.tolist(), anchors.tolist())[:count]
         rest = attention[:, -1].clone()
         rest[chosen] = -torch.inf
         registers = top_indices(rest, count - len(chosen))
@@ -65,7 +65,7 @@ def _on_grid(cells: list[list[int]], anchors: list[int]) -> list[int]:
     return list(dict.fromkeys(i for i in found if i is not None))
 
 
-def _in_order(cells: list[list[int]], anchors: list[int]) -> list[int]:
+def _in_reading_order(cells: list[list[int]], anchors: list[int]) -> list[int]:
     """The same of tokens one or one row away in reading order, the first and the last instead of none."""
     row = sum(cell[:3] == cells[0][:3] for cell in cells)
     found = [min(max(i + down * row + right, 0), len(cells) - 1) for down, right in AROUND for i in anchors]

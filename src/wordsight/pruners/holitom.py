@@ -2,10 +2,11 @@
 
 "HoliTom: Holistic Token Merging for Fast Video Large Language Models", https://arxiv.org/abs/2505.21334.
 Re-implemented from the rule; its part inside the language model is not here. Differs from the released code:
-ties are broken by index instead of random noise, and, unless `rounding=released`, shares of the budget are
-rounded by largest remainders, and where merging alone leaves fewer than the budget, the windows that save
-least are not merged (there fewer are kept). Kept tokens stay where they were, since closing the gaps ruins
-grounding (`positions`).
+ties are broken by index instead of random noise, tokens are read in their order (there, without line breaks,
+what a window has merged comes first), and, unless `rounding=released`, shares of the budget are rounded by
+largest remainders, and where merging alone leaves fewer than the budget, the windows that save least are not
+merged (there fewer are kept). Kept tokens stay where they were, since closing the gaps ruins grounding
+(`positions`).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class HoliTom(MergePruner):
             still = leave_enough(still, lengths, len(tokens) - count)
         groups = list(window_groups(table, lengths, still))
         index, weights = [], []
-        for group, few in zip(groups, self._shares(groups, count), strict=True):
+        for group, few in zip(groups, self._shares(groups, count, len(tokens)), strict=True):
             if group.shape[1] == 1:
                 best = top_indices(attention[group[:, 0]], few)
                 mixed = one_hot(best, len(group)).float()
@@ -70,12 +71,13 @@ class HoliTom(MergePruner):
             weights.append(spread(mixed, group, len(tokens)))
         return torch.cat(index), torch.cat(weights)
 
-    def _shares(self, groups: Sequence[Tensor], count: int) -> list[int]:
-        """How many are kept of each group (M, frames), of so many in all."""
+    def _shares(self, groups: Sequence[Tensor], count: int, total: int) -> list[int]:
+        """How many are kept of each group (M, frames), of so many tokens in all."""
         sizes = [len(group) for group in groups]
         if self.rounding == "exact":
             return split_budget(count, sizes, sizes)
-        share = min(1.0, count / sum(sizes))
+        wanted = self.tokens or self.keep * total
+        share = min(1.0, wanted / sum(sizes))
         rounded = (math.ceil if group.shape[1] == 1 else round for group in groups)
         return [to_whole(size * share) for size, to_whole in zip(sizes, rounded, strict=True)]
 

@@ -31,7 +31,8 @@ NOTHING = 1e-6
 @dataclass(kw_only=True)
 class HoloV(Pruner):
     """crops: how many runs, in reading order, of as many tokens each. variety: the weight of the variance of
-    the cosines inside a run. rounding: "released" loses what a run cannot take.
+    the cosines inside a run. rounding: "released" keeps fewer tokens
+    than asked for where a run cannot take its share.
     """
 
     PUBLISHED: ClassVar = {**CONTIGUOUS, "rounding": "released"}

@@ -86,6 +86,6 @@ def with_released_pruning(book: Codebook, name: str | None = None) -> Codebook:
     this shape that they have released, if there is one. Raises UsageError if there is no such preset.
     """
     count, width = book.prototypes.shape
-    name = name or RELEASED.get((count, width))
-    pruning = preset(name).pruning if name else None
+    name = RELEASED.get((count, width)) if name is None else name
+    pruning = None if name is None else preset(name).pruning
     return book if pruning is None else prunes_by(book, pruning)
