@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from wordsight import VLM, UsageError, tasks
+from wordsight import VLM, tasks
 from wordsight._utils.progress import track
+from wordsight.errors import FileError
 from wordsight.evaluation.comparison import Budget, TaskRun
 from wordsight.evaluation.environment import Weights
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED
@@ -30,12 +31,15 @@ def main(  # the options of a command
     task: Annotated[list[str] | None, typer.Option(help="one of its tasks; all by default")] = None,
 ) -> None:
     """Print how many answers are the same, task by task. Exits with 1 if any is not."""
-    results = Results.load(file)
+    results = read(file)
     names = dict.fromkeys(of["task"] for of in results.answers)
-    if unknown := set(task or ()) - names.keys():
+    short = {name.partition(":")[0] for name in names}
+    if unknown := set(task or ()) - names.keys() - short:
         known = ", ".join(names) or "none, as of format 1 and 2, which have no answers"
         raise typer.BadParameter(f"expected tasks of {known}, got {unknown.pop()}")
-    wanted = [of for of in results.answers if not task or of["task"] in task]
+    wanted = [
+        of for of in results.answers if not task or {of["task"], of["task"].partition(":")[0]} & {*task}
+    ]
     rows = [(of, row_of(of, pruner, keep, tokens)) for of in wanted]
     others = 0
     for weights in results.environment["models"]:
@@ -50,11 +54,19 @@ def main(  # the options of a command
         raise SystemExit(1)
 
 
+def read(file: Path) -> Results:
+    """The results in a file. Raises BadParameter if it holds none."""
+    try:
+        return Results.load(file)
+    except FileError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def load(weights: Weights) -> VLM:
-    """The model of the results. Raises UsageError if what is here by its name is another."""
+    """The model of the results. Raises BadParameter if what is here by its name is another."""
     vlm = VLM.from_pretrained(weights["model"])
     if vlm.fingerprint != weights["fingerprint"]:
-        raise UsageError(
+        raise typer.BadParameter(
             f"the results are of {weights['model']} with fingerprint {weights['fingerprint']}; here it has "
             f"{vlm.fingerprint}"
         )
@@ -63,12 +75,12 @@ def load(weights: Weights) -> VLM:
 
 def answers_of(vlm: VLM, of: TaskAnswers, row: Answered, asked: Selection) -> list[list[str]]:
     """What a model says now to the questions of a task, for each seed, by the pruner of a row. Raises
-    UsageError if the task asks others.
+    BadParameter if the task asks others.
     """
     task = tasks.make(of["task"])
     examples = task.first(asked["limit"], asked["pictures"])
     if [each.question for each in examples] != [each["question"] for each in of["questions"]]:
-        raise UsageError(f"{of['task']} asks other questions than when the results were written")
+        raise typer.BadParameter(f"{of['task']} asks other questions than when the results were written")
     name = row["pruner"]
     pruner = make(ANY_PRUNER if name in (UNPRUNED, RESIZED, BLIND) else name)
     if row["keep"] or row["tokens"]:  # of blind it is no token

@@ -5,7 +5,7 @@ import json
 import pytest
 import typer
 
-from wordsight import DivPrune, Random, UsageError, compare, tasks
+from wordsight import DivPrune, Random, compare, tasks
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +23,16 @@ def test_a_row_is_what_it_was(benchmarks, results, pruner, capsys):
     benchmarks.rerun.main(results, pruner)
     count = 18 if pruner == "random" else 6  # of three seeds
     assert capsys.readouterr().out == f"demo, scenes:pictures=6: {count} of {count} answers are the same\n"
+
+
+def test_a_task_is_named_without_its_options(benchmarks, results, capsys):
+    benchmarks.rerun.main(results, "blind", task=["scenes"])
+    assert capsys.readouterr().out == "demo, scenes:pictures=6: 6 of 6 answers are the same\n"
+
+
+def test_a_file_without_results_is_refused(benchmarks, tmp_path):
+    with pytest.raises(typer.BadParameter, match=r"nowhere\.json"):
+        benchmarks.rerun.main(tmp_path / "nowhere.json", "divprune")
 
 
 def test_another_answer_is_told(benchmarks, results, tmp_path, capsys):
@@ -54,7 +64,7 @@ def test_what_is_not_there_is_said_before_anything_is_measured(benchmarks, resul
 
 def test_another_model_of_the_same_name_is_refused(benchmarks, results, tiny, monkeypatch):
     monkeypatch.setattr(benchmarks.rerun.VLM, "from_pretrained", lambda name: tiny)
-    with pytest.raises(UsageError, match="the results are of demo with fingerprint"):
+    with pytest.raises(typer.BadParameter, match="the results are of demo with fingerprint"):
         benchmarks.rerun.main(results, "divprune")
 
 
@@ -63,5 +73,5 @@ def test_other_questions_are_refused(benchmarks, results, tmp_path):
     record["answers"][0]["questions"][1]["question"] = "what else?"
     changed = tmp_path / "changed.json"
     changed.write_text(json.dumps({name: value for name, value in record.items() if name != "digest"}))
-    with pytest.raises(UsageError, match="scenes:pictures=6 asks other questions"):
+    with pytest.raises(typer.BadParameter, match="scenes:pictures=6 asks other questions"):
         benchmarks.rerun.main(changed, "divprune")

@@ -358,7 +358,7 @@ def test_words_are_sorted_by_tokens_and_then_by_name():
 
 def test_without_a_pruner_named_some_that_can_run_are_explained_the_best_first(record, book):
     assert [method["name"] for method in record["methods"]] == [
-        f"codebook_scope:codebook={book}",
+        "scope:alpha=0.0",
         "divprune",
         "cls_topk",
         f"codebook:codebook={book}",

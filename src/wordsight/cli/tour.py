@@ -96,7 +96,7 @@ def tour(out: Path, *, notify: Callable[[str], None] = print) -> Tour:
     with replacing(drawn) as draft:
         _drawn(vlm, shown).save(draft, format="PNG")
     notify(f"comparing pruners on all questions about {COMPARED} pictures that the model never saw")
-    methods = [pruners.make(f"{name}:keep={keep}") for keep in KEEPS for name in METHODS]
+    methods = [pruners.make(name).with_budget(keep=keep) for keep in KEEPS for name in METHODS]
     results = compare(embedded, [Scenes()], methods, settings=Settings(pictures=COMPARED))
     results.save(results_file)
     conclusions = [conclusion(results.rows, name) for name in (pruners.BEST_FIRST[0], "divprune", "codebook")]
@@ -142,7 +142,7 @@ def _methods(shown: Showcase) -> dict[str, Pruner]:
     """The pruners that leave tokens out, by name, with the model's own codebook if it comes with one."""
     book, methods = own_book(shown.model), dict[str, Pruner]()
     for name in shown.pruners:
-        method = pruners.make(f"{name}:keep={SHOWN}")
+        method = pruners.make(name).with_budget(keep=SHOWN)
         if not isinstance(method, BookPruner):
             methods[name] = method
         elif book:

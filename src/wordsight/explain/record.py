@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from wordsight import pruners
 from wordsight._utils.numbers import rounded, word_pairs
 from wordsight._utils.progress import report_found, subtask
-from wordsight._utils.registry import find, refuse_duplicates, spec
+from wordsight._utils.registry import refuse_duplicates, spec
 from wordsight.analysis.token_maps import CLS, MapLegend, MissingMap, answer_effect, token_maps
 from wordsight.explain.finding import findings
 from wordsight.explain.nearest_prototypes import PrototypesRecord, nearest_prototypes
@@ -137,11 +137,10 @@ class ExplainRequest:
         return methods
 
     def _default_pruners(self, vlm: VLM) -> Sequence[Pruner]:
-        classes = [find(pruners, name, Pruner) for name in pruners.BEST_FIRST]
         return [
-            each(codebook=self.book) if self.book and issubclass(each, BookPruner) else each()
-            for each in classes
-            if each.required_signals <= vlm.signals and (self.book or not issubclass(each, BookPruner))
+            replace(each, codebook=self.book) if self.book and isinstance(each, BookPruner) else each
+            for each in map(pruners.make, pruners.BEST_FIRST)
+            if each.required_signals <= vlm.signals and (self.book or not isinstance(each, BookPruner))
         ]
 
 

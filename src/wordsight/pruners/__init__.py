@@ -9,12 +9,7 @@ from wordsight.pruners.base import Pruner
 from wordsight.pruners.choice import is_choice
 
 SHARED = ("base", "book", "choice", "layerwise", "scopes", "scorer")  # files that are no method
-BEST_FIRST = (
-    "codebook_scope",
-    "divprune",
-    "cls_topk",
-    "codebook",
-)  # of those shown by default: docs/results.md
+BEST_FIRST = ("scope:alpha=0.0", "divprune", "cls_topk", "codebook")  # by default shown: docs/results.md
 
 
 def names() -> list[str]:
