@@ -137,6 +137,19 @@ def test_an_older_folder_is_there_whenever_a_process_is_killed(tmp_path, monkeyp
     assert seen == ["old", "new"]
 
 
+def test_a_folder_that_another_process_has_written_meanwhile_is_replaced(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def too_late(draft, place):
+        write_folder(Path(place), one="theirs", two="theirs")
+        replace(draft, place)
+
+    monkeypatch.setattr(os, "replace", too_late)
+    with replacing(tmp_path / "book") as draft:
+        write_folder(draft, one="ours")
+    assert tree(tmp_path) == {"book/one": "ours"}
+
+
 def test_the_next_run_brings_back_what_was_set_aside_between_two_renames(tmp_path, monkeypatch):
     write_folder(tmp_path / "out", one="old")
 

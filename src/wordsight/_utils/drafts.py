@@ -20,6 +20,7 @@ from tempfile import mkdtemp
 PREFIX = ".wordsight-"  # with mkdtemp's eight letters: no longer than a name may be, whatever is written
 LOCK, NEW, OLDER = "lock", "new", "older"  # what lies in a draft's folder
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 AT_FDCWD, EXCHANGE = -100, 2  # of Linux; macOS calls the second one RENAME_SWAP
 
@@ -66,8 +67,13 @@ def swap_in(draft: Path, place: Path) -> None:
     comes back with the next `sweep`, should the process be killed there.
     """
     if not (draft.is_dir() and place.is_dir()):
-        os.replace(draft, place)
-    elif not _exchange(draft, place):
+        try:
+            os.replace(draft, place)
+            return
+        except OSError as error:
+            if error.errno not in NOT_EMPTY:
+                raise  # otherwise another process has put a folder there since it was looked for
+    if not _exchange(draft, place):
         _swap_in_two_steps(draft, place)
 
 
