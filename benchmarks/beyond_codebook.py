@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bench import Sizes
 from gates import MODELS, SHIPPED
-from run import write_between
+from pages import write_between
 from verdict import plain_book
 from wordsight import (
     VLM,

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from run import write_between
+from pages import write_between
 from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import machine
 from wordsight.media.sources import open_source

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from over_models import corrected, pooled
+from pages import write_between
 from pool import concluded
-from run import write_between
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
 from wordsight.evaluation.environment import machine

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from run import write_between
+from pages import write_between
 from wordsight._utils.files import replacing
 
 ROOT = Path(__file__).parents[1]

@@ -25,7 +25,7 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image
 
-from run import write_between
+from pages import write_between
 from selection_cost import KEEP, before_the_model, drawn_tokens
 from wordsight import VLM, LoadOptions, Uniform, WordsightError, demo
 from wordsight._utils.files import replacing

@@ -18,7 +18,7 @@ import typer
 from torch import Tensor
 
 from choose_codebook import PICTURES
-from run import PAGE, write_between
+from pages import PAGE, write_between
 from wordsight import Evidence, fit_scorer
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track

@@ -16,7 +16,7 @@ import typer
 from safetensors.numpy import load_file
 
 from over_models import Pooled, corrected, pooled, said
-from run import write_between
+from pages import write_between
 from wordsight._utils.files import replacing
 from wordsight._utils.numbers import signed
 from wordsight.algorithms.ranking import correlation

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from bars import as_published, bars, concluded, in_brief
+from pages import PAGE, write_between
 from wordsight._utils.files import replacing
 from wordsight.evaluation.results import Results
 from wordsight.reports.formats import markdown
@@ -23,8 +24,6 @@ from wordsight.reports.tables import Table, comparison, contributions, summary, 
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PAGE = ROOT / "docs" / "results.md"
-BEGIN, END = "<!-- table: {} -->\n", "<!-- end -->"
 
 
 def main(
@@ -88,14 +87,6 @@ def _ratios(table: Table) -> Table:
     left = [i for i, column in enumerate(table.head) if not column.endswith(" ms")]
     body = [tuple(cells[i] for i in left) for cells in table.body]
     return replace(table, head=tuple(table.head[i] for i in left), body=body)
-
-
-def write_between(page: Path, name: str, table: str) -> None:
-    """Put the table between the page's markers of this name, if it has them."""
-    text = page.read_text()
-    before, mark, rest = text.partition(BEGIN.format(name))
-    if mark:
-        page.write_text(before + mark + table + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import wordsight.demo
-from run import write_between
+from pages import write_between
 from wordsight._utils.files import replacing
 from wordsight.evaluation.environment import machine
 from wordsight.synthetic.scenes import save_scenes

@@ -26,7 +26,7 @@ from choose_codebook import CLUSTERING, PICTURES
 from fresh import EACH, TASKS, about
 from gates import MODELS, SHIPPED
 from over_models import corrected, pooled, said
-from run import PAGE, write_between
+from pages import PAGE, write_between
 from verdict import plain_book
 from wordsight import VLM, Codebook, EvidencePlan, UsageError, build_codebook, collect_evidence
 from wordsight._utils.files import replacing

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from run import PAGE, write_between
+from pages import PAGE, write_between
 from wordsight import Codebook, pruners
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
