@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wordsight.cli.common import make_pruner
 from wordsight.pruners import names
 from wordsight.synthetic.scenes import render
 
@@ -209,3 +210,13 @@ def test_a_file_that_is_no_json_is_a_misuse(run, folder):
     (folder / "chat.json").write_text("what?")
     code, _, err = run("ask", "--messages", "chat.json")
     assert (code, "expected messages" in err) == (2, True)
+
+
+def test_a_threshold_that_decides_in_place_of_the_budget_is_told(capsys):
+    pruner = make_pruner("codebook:threshold=0.5", keep=0.1)
+    assert (pruner.threshold, pruner.keep) == (0.5, 0.1)
+    assert capsys.readouterr().err == (
+        "note: --keep 0.1 is not used: codebook:threshold=0.5 keeps what its threshold of 0.5 leaves\n"
+    )
+    make_pruner("codebook", keep=0.1)
+    assert capsys.readouterr().err == ""
