@@ -165,7 +165,8 @@ def most_saving(is_still):
     return min(best, key=lambda windows: [length for _, length in windows[::-1]])
 
 
-def slow_holitom(tokens, count, similarity, weight):
+def holitom_groups(tokens, count, similarity):
+    """Groups of what stays the same in the windows that save most, leaving so many tokens, and of the rest."""
     same = [
         [cosine(tokens.embeds[f * 8 + p], tokens.embeds[f * 8 + 8 + p]) > similarity for p in PLACES]
         for f in range(7)
@@ -175,7 +176,11 @@ def slow_holitom(tokens, count, similarity, weight):
         return all(same[frame][place] for frame in range(start, start + length - 1))
 
     windows = most_saving(is_still)
-    groups = slow_groups(windows, still_places(windows, is_still, count))
+    return slow_groups(windows, still_places(windows, is_still, count))
+
+
+def slow_holitom(tokens, count, similarity, weight):
+    groups = holitom_groups(tokens, count, similarity)
     sizes = [len(group) for group in groups]
     attention, expected = tokens.signals["cls_attention"], {}
     for group, few in zip(groups, split_budget(count, sizes, sizes), strict=True):
@@ -192,17 +197,7 @@ def slow_holitom(tokens, count, similarity, weight):
 
 def slow_released_holitom(tokens, keep, similarity):
     """How many are kept of each frame, and what of each window, by the slots of the centers."""
-    same = [
-        [cosine(tokens.embeds[f * 8 + p], tokens.embeds[f * 8 + 8 + p]) > similarity for p in PLACES]
-        for f in range(7)
-    ]
-
-    def is_still(start, length, place):
-        return all(same[frame][place] for frame in range(start, start + length - 1))
-
-    windows = most_saving(is_still)
-    still = still_places(windows, is_still, 0)
-    groups = slow_groups(windows, still)
+    groups = holitom_groups(tokens, 0, similarity)
     share = min(keep / (sum(map(len, groups)) / 64), 1)
     attention, kept = tokens.signals["cls_attention"], []
     for group in groups:

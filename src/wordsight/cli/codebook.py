@@ -37,7 +37,7 @@ from wordsight.cli.common import (
     say_skipped,
     takes_load_options,
 )
-from wordsight.errors import UsageError, unknown
+from wordsight.errors import UsageError
 from wordsight.models.load_options import LoadOptions
 
 if TYPE_CHECKING:
@@ -290,10 +290,11 @@ def import_book(
     """Convert a codebook that the paper's authors released, with the rule that they prune by with it."""
     from wordsight.models.loading import embedding_width
     from wordsight.redundancy.codebook import check_destination, import_released
-    from wordsight.redundancy.presets import PRESETS, with_released_pruning
+    from wordsight.redundancy.presets import preset as find_preset
+    from wordsight.redundancy.presets import with_released_pruning
 
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
+    if preset is not None:
+        find_preset(preset)
     check_destination(out, apart=[file])
     say_replaced(out)
     imported = with_released_pruning(import_released(file, model), preset)
