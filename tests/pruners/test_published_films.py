@@ -166,7 +166,7 @@ def most_saving(is_still):
 
 
 def holitom_groups(tokens, count, similarity):
-    """Groups of what stays the same in the windows that save most, leaving so many tokens, and of the rest."""
+    """Groups of what stays the same in the windows that save most, leaving so many, and of the rest."""
     same = [
         [cosine(tokens.embeds[f * 8 + p], tokens.embeds[f * 8 + 8 + p]) > similarity for p in PLACES]
         for f in range(7)
