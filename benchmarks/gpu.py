@@ -61,6 +61,10 @@ def main(
 ) -> None:
     """Measure all of it, or some sections, and write each section's figures when it is done."""
     out = out or ROOT / ("build" if device == "cpu" else "benchmarks/results") / "gpu.json"
+    where = {
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "environment": machine(),  # first: it is what fails where the package is not installed
+    }
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -82,9 +86,8 @@ def main(
             record = json.loads(out.read_text()) if out.exists() else {}
             if section == "families" and family:
                 found += [row for row in record.get(section, ()) if row.get("family") not in family]
-            record |= {section: found, "tolerance": TOLERANCE, "environment": machine()}
-            record["device"] = torch.cuda.get_device_name() if device == "cuda" else device
-            record["command"] = f"make gpu DEVICE={device}"
+            record |= {section: found, "tolerance": TOLERANCE, "command": f"make gpu DEVICE={device}"}
+            record["measured"] = record.get("measured", {}) | {section: where}
             with replacing(out) as draft:
                 draft.write_text(json.dumps(record, indent=1) + "\n")
             print(f"{out}: {section} is written", flush=True)
@@ -230,14 +233,13 @@ def out_of_memory(folder: Path, device: str) -> dict[str, Any]:
         }
     vlm = VLM.from_pretrained(str(folder), LoadOptions(device=device, dtype="float32"))
     vlm.pass_tokens = 2**22
-    prompts = _prompts(vlm)[:1] * 4096
-    enough = vlm.logits(prompts)
-    peak = torch.cuda.max_memory_allocated()
+    prompts = _prompts(vlm) * 512
+    torch.cuda.reset_peak_memory_stats()
+    enough, held = vlm.logits(prompts), torch.cuda.memory_allocated()
+    bound = (torch.cuda.max_memory_allocated() + held) / 2  # half of what the passes took beside what is held
     torch.cuda.empty_cache()
     notes: list[str] = []
-    vlm = VLM.from_pretrained(str(folder), LoadOptions(device=device, dtype="float32"))
-    vlm.pass_tokens = 2**22
-    torch.cuda.set_per_process_memory_fraction(peak / 2 / torch.cuda.get_device_properties(0).total_memory)
+    torch.cuda.set_per_process_memory_fraction(bound / torch.cuda.get_device_properties(0).total_memory)
     try:
         with listen_to_notes(notes.append):
             few = vlm.logits(prompts)
