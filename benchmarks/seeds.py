@@ -11,7 +11,7 @@ What is measured is kept in a folder: a stopped run goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,11 +38,13 @@ from wordsight.evaluation.environment import machine
 from wordsight.evaluation.result_cache import ResultCache
 from wordsight.evaluation.statistics import Scores
 from wordsight.pruners import make
+from wordsight.pruners.base import Pruner
 from wordsight.redundancy.build import random_codebook
 from wordsight.redundancy.criteria import Condition
 from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
 from wordsight.synthetic.scenes import save_scenes
+from wordsight.tasks.base import Task
 
 HERE = Path(__file__).parent
 PRUNERS = ("divprune", COVERAGE, SHOWN_AS_OURS, SHOWN_AS_OURS + CONTROL)
@@ -94,14 +96,23 @@ def answers_of(seed: str, folder: Path) -> Answers:
         for row, name in zip(PRUNERS, names, strict=True)
         for keep in KEEPS
     }
-    vlm, cache = VLM.from_pretrained(MODELS[seed]), ResultCache(folder / "cells")
+    return answers_to(TASKS, VLM.from_pretrained(MODELS[seed]), pruners, folder / "cells")
+
+
+def answers_to(
+    tasks: Sequence[Task], vlm: VLM, pruners: Mapping[tuple[str, float], Pruner], folder: Path
+) -> Answers:
+    """One question about each of the first pictures of every task, answered with all tokens and by every
+    pruner, at the budget of its row. What is measured is kept in a folder.
+    """
+    cache = ResultCache(folder)
     asked: dict[tuple[str, float | None], list[Scores]] = {}
     pictures = []
-    for task in track(TASKS, f"tasks of seed {seed}", len(TASKS)):
+    for task in track(tasks, f"tasks of {vlm.name}", len(tasks)):
         examples = task.first(EACH, EACH)
         run = TaskRun(vlm, task, examples, [*pruners.values()], cache)
         measured = {("none", 1.0): run.measurements[0]}
-        measured |= {row: run.of(pruner) for row, pruner in pruners.items()}
+        measured.update((row, run.of(pruner)) for row, pruner in pruners.items())
         for row, measurement in track(measured.items(), f"pruning for {spec(task)}", len(measured)):
             asked.setdefault(row, []).append(np.array(run.result(measurement).scores))
         pictures += [f"{about(task)} {example.picture_id}" for example in examples]

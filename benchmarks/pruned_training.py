@@ -1,0 +1,119 @@
+"""How much of what pruning keeps was learned in training: what a model loses that never saw a pruned prompt,
+beside one of the same tower and seed that learned from them (recipes `whole` and `pruned` of training/).
+
+One seed of each, validation pictures, one question each. The share of what is kept that training made is the
+difference of the two losses, over pictures; that of another seed may differ.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from bars import COVERAGE, KEEPS, row_label
+from fresh import EACH
+from over_models import corrected, pooled, said
+from pages import write_between
+from seeds import Answers, answers_to
+from wordsight import VLM
+from wordsight._utils.files import replacing
+from wordsight._utils.numbers import signed
+from wordsight.evaluation.environment import machine
+from wordsight.pruners import make
+from wordsight.reports.formats import markdown
+from wordsight.reports.tables import Table
+from wordsight.tasks.captions import Captions
+from wordsight.tasks.clips import Clips
+from wordsight.tasks.pairs import Pairs
+from wordsight.tasks.scenes import Scenes
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "training" / "README.md"
+MODELS = {"whole": "demo", "pruned": "benchmarks/models/pruned-1"}
+PRUNERS = ("divprune", COVERAGE)
+TASKS = {
+    "scenes": Scenes(split="validation", pictures=EACH),
+    "pairs": Pairs(split="validation", prompts=EACH),
+    "clips": Clips(split="validation", clips=EACH + 100),  # there is nothing to ask about a few
+    "captions": Captions(split="validation", pictures=EACH),
+}
+
+
+def main(folder: Annotated[Path, typer.Argument(help="for what was measured")]) -> None:
+    """Write results/pruned_training.json and its table in training/README.md."""
+    pruners = {(name, keep): replace(make(name), keep=keep) for name in PRUNERS for keep in KEEPS}
+    found = {
+        recipe: answers_to([*TASKS.values()], VLM.from_pretrained(model), pruners, folder / recipe)
+        for recipe, model in MODELS.items()
+    }
+    record = record_of(found)
+    with replacing(ROOT / "benchmarks" / "results" / "pruned_training.json") as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n")
+    write_between(PAGE, "pruned training", markdown(losses(record)))
+
+
+def record_of(found: dict[str, Answers]) -> dict[str, Any]:
+    """Accuracies by task, what is lost of all, and the loss of `whole` less that of `pruned`, corrected for
+    all rows.
+    """
+    level = corrected(len(PRUNERS) * len(KEEPS))
+
+    def lost(recipe: str, name: str, keep: float) -> NDArray[np.float64]:
+        answers = found[recipe]
+        return answers.of_all("none", 1.0) - answers.of_all(name, keep)
+
+    def gap(name: str, keep: float) -> NDArray[np.float64]:
+        return (lost("whole", name, keep) - lost("pruned", name, keep))[None]
+
+    rows = [("none", 1.0), *((name, keep) for keep in KEEPS for name in PRUNERS)]
+    return {
+        "accuracy": {
+            recipe: {
+                f"{name} {keep}": dict(
+                    zip(TASKS, (float(of.mean()) for of in each.scores[name, keep]), strict=True)
+                )
+                for name, keep in rows
+            }
+            for recipe, each in found.items()
+        },
+        "lost": {
+            f"{name} {keep}": {recipe: float(lost(recipe, name, keep).mean()) for recipe in found}
+            for name, keep in rows[1:]
+        },
+        "level": level,
+        "by training": {
+            f"{name} {keep}": pooled(gap(name, keep), found["whole"].pictures, level)
+            for name, keep in rows[1:]
+        },
+        "models": MODELS,
+        "command": "python benchmarks/pruned_training.py build/pruned_training",
+        "environment": machine(),
+    }
+
+
+def losses(record: dict[str, Any]) -> Table:
+    """A row for every pruner and keep: what each recipe loses, and how much more the one that saw none."""
+    body = []
+    for row, by_recipe in record["lost"].items():
+        name, keep = row.rsplit(" ", 1)
+        ends = record["by training"][row]["interval"]
+        each = (f"{by_recipe[recipe]:.3f}" for recipe in MODELS)
+        body.append((row_label(name), f"{float(keep):.0%}", *each, signed(ends), said(ends)))
+    head = (
+        "pruner",
+        "keep",
+        *(f"{recipe} loses" for recipe in MODELS),
+        "difference [corrected]",
+        "concluded",
+    )
+    return Table("Pruned training", head, body)
+
+
+if __name__ == "__main__":
+    typer.run(main)
