@@ -41,4 +41,3 @@ def test_there_is_a_row_of_every_pruner_and_keep(benchmarks, record):
     assert table.body[0][:4] == ("divprune", "20%", "0.200", "0.100")
     assert table.body[0][4].startswith("+0.100")
     assert table.body[0][5] == "above"
-
