@@ -319,21 +319,24 @@ def test_info_as_json_tells_what_the_book_holds(run):
     assert (record["prototypes"], record["width"], record["model"]) == (4, 32, "made-up")
 
 
+RELEASED_FOR = "llava-hf/llava-1.5-7b-hf"
+
+
 def test_import_writes_a_book(run, folder):
-    code, out, err = run("codebook", "import", "released.pt", "--out", "out", "--model", "llava-1.5-7b")
+    code, out, err = run("codebook", "import", "released.pt", "--out", "out", "--model", RELEASED_FOR)
     assert (code, out) == (0, "5 prototypes in out\n")
     assert "note: no released book has the shape of released.pt" in err
-    assert Codebook.from_pretrained(folder / "out").config["model"] == "llava-1.5-7b"
+    assert Codebook.from_pretrained(folder / "out").config["model"] == RELEASED_FOR
     torch.save(torch.randn(454, 4096), "llava15.pt")
     pruning = parsed(
-        run("codebook", "import", "llava15.pt", "--out", "second", "--model", "llava-1.5-7b", "--json")
+        run("codebook", "import", "llava15.pt", "--out", "second", "--model", RELEASED_FOR, "--json")
     )["pruning"]
     assert pruning == {"rule": "cosine", "threshold": 0.45}
     assert "authors prune  rule=cosine, threshold=0.45\n" in run("codebook", "info", "second")[1]
 
 
 def test_import_takes_the_rule_of_a_preset(run, folder):
-    given = ("codebook", "import", "released.pt", "--model", "llava-1.5-7b", "--out", "out", "--preset")
+    given = ("codebook", "import", "released.pt", "--model", RELEASED_FOR, "--out", "out", "--preset")
     code, out, err = run(*given, "llava-nxt")
     assert (code, out) == (2, "")
     assert "llava-next" in err

@@ -112,8 +112,11 @@ def _how(name: str, options: LoadOptions, config: Any, device: torch.device | No
 
 
 def embedding_width(name: str) -> int | None:
-    """D of a model that is here, by its config alone; None of one that is not, as of a hub name."""
+    """D of a model that is here, by its config alone; None of one on the hub. Raises ModelError for what is
+    neither a folder nor a name that the hub could know.
+    """
     source = source_of(name)
+    _check_name(source)
     if not os.path.isdir(source):
         return None
     with as_model_error(f"cannot read the config of model {name!r}"):

@@ -282,6 +282,8 @@ def check_destination(folder: Path, apart: Iterable[str | Path] = ()) -> None:
 
 def import_released(file: str | Path, model: str) -> Codebook:
     """A codebook the paper's authors released: one tensor (M, D) in a .pt file, read with weights_only."""
+    if not Path(file).exists():
+        raise FileError(f"cannot read {file}: there is no such file; expected a .pt file with one tensor")
     try:
         prototypes = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its unpickler meets in a damaged file
