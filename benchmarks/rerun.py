@@ -14,7 +14,7 @@ from wordsight import VLM, tasks
 from wordsight._utils.progress import track
 from wordsight.errors import FileError
 from wordsight.evaluation.comparison import Budget, TaskRun
-from wordsight.evaluation.environment import Weights
+from wordsight.evaluation.environment import Weights, machine
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED
 from wordsight.evaluation.result_cache import ResultCache, Selection
 from wordsight.evaluation.results import Answered, Results, TaskAnswers
@@ -51,6 +51,11 @@ def main(  # the options of a command
             others += len(pairs) - same
             print(f"{vlm.name}, {of['task']}: {same} of {len(pairs)} answers are the same")
     if others:
+        measured_by, here = (of.get("instructions") for of in (results.environment, machine()))
+        if measured_by != here:
+            print(
+                f"measured by {measured_by}, here by {here}: last digits differ, and answers that nearly tie"
+            )
         raise SystemExit(1)
 
 

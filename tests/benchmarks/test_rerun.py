@@ -44,7 +44,20 @@ def test_another_answer_is_told(benchmarks, results, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         benchmarks.rerun.main(changed, "divprune", 0.1)
     assert stopped.value.code == 1
-    assert "5 of 6 answers are the same" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "5 of 6 answers are the same" in out
+    assert "measured by" not in out
+
+
+def test_another_answer_on_another_processor_is_told_with_both(benchmarks, results, tmp_path, capsys):
+    record = json.loads(results.read_text())
+    record["environment"]["instructions"] = "VSX"
+    record["answers"][0]["answered"][0]["texts"][0][2] = "another"
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps({name: value for name, value in record.items() if name != "digest"}))
+    with pytest.raises(SystemExit):
+        benchmarks.rerun.main(changed, "none")
+    assert "measured by VSX, here by " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

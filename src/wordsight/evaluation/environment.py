@@ -21,6 +21,7 @@ class Machine(TypedDict):
     date: str
     threads: Annotated[int, "of PyTorch on the CPU"]
     machine: Annotated[str, "the processor's architecture"]
+    instructions: NotRequired[Annotated[str, "that PyTorch computes by on it, as AVX2"]]
     python: str
     versions: Annotated[dict[str, str], "of the packages that decide the answers"]
     command: NotRequired[Annotated[str, "the command line of the run"]]
@@ -52,6 +53,7 @@ def machine() -> Machine:
         "date": datetime.now(timezone.utc).date().isoformat(),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         "versions": versions(),
     }
