@@ -26,6 +26,8 @@ from wordsight.evaluation.environment import machine
 
 ROOT = Path(__file__).parents[1]
 MARKS, HOURS = ROOT / "build" / "everything", ROOT / "benchmarks" / "results" / "hours.json"
+# Of training, only what is of photos: both have a recipes.py, and a script finds those beside it by itself.
+ROOMS = [ROOT / "benchmarks", ROOT / "training" / "photos", ROOT / "src"]
 SEEDS = "benchmarks/models"
 SCENES = json.loads((ROOT / "benchmarks" / "verdicts" / "scenes.json").read_text())["models"]
 VERDICTS = {
@@ -93,8 +95,7 @@ def main(
 
 def run(command: str) -> float:
     """The hours of processor time that it took, all its threads together. Raises if it fails."""
-    rooms = [ROOT / "benchmarks", ROOT / "training", ROOT / "training" / "photos", ROOT / "src"]
-    paths = os.pathsep.join(map(str, rooms))
+    paths = os.pathsep.join(map(str, ROOMS))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         [sys.executable, *shlex.split(command)],

@@ -29,6 +29,7 @@ RESULTS = HERE / "results"
 PAGES = [HERE.parent / "docs" / name for name in ("findings.md", "findings_appendix.md")]
 SETTINGS = {path.stem: json.loads(path.read_text()) for path in sorted((HERE / "verdicts").glob("*.json"))}
 PAYS = ("book", "control")
+RANDOM = "pruner: random"
 FORETOLD = (PAYS, ("book", "random"))  # by predictors; the protocol names the first alone
 BESIDE = [("book", name) for name in ("control", "random", "divprune", "all visual tokens")]  # model by model
 BESIDE += [("clustered", name) for name in ("clustered control", "random", "divprune", "all visual tokens")]
@@ -140,7 +141,7 @@ def pool(
         "accuracy": accuracies(shown),
         "models": by_model(shown),
         "criteria": against(shown, [f"criterion: {name}" for name in CRITERIA], "criterion: none"),
-        "pruners": against(shown, _pruners(shown), "pruner: random"),
+        "pruners": by_keep(shown, "pruner: ", RANDOM),
         "kinds": kinds(models),
         "by keep": by_keep(beside),
     }, verdict
@@ -278,17 +279,22 @@ def accuracies(models: dict[str, Model]) -> str:
     return markdown(["method", *heads], body)
 
 
-def by_keep(models: dict[str, Model]) -> str:
-    """Every method of the main part, of each model at each keep, the best first."""
+def by_keep(models: dict[str, Model], begins: str = "", minus: str = "") -> str:
+    """Every method of the main part, or whose label begins so, of each model at each keep, the best first;
+    where one is named, the mean minus that one's, at 95 %, from which nothing is concluded.
+    """
     rows = []
     for name, model in models.items():
         known = accuracy(model)
-        methods = [method for method in known if ": " not in method]
-        for method in sorted(methods, key=known.__getitem__, reverse=True):
-            there = [model["scores"].get(f"{method} | {keep}") for keep in KEEPS]
+        methods = [label for label in known if label.startswith(begins)]
+        methods = [label for label in methods if ": " not in label.removeprefix(begins)]
+        for label in sorted(methods, key=known.__getitem__, reverse=True):
+            there = [model["scores"].get(f"{label} | {keep}") for keep in KEEPS]
             by = [f"{scores.mean():.3f}" if scores is not None else "" for scores in there]
-            rows.append([name, method, *by, f"{known[method]:.3f}"])
-    return markdown(["model", "method", *(f"{keep:.0%}" for keep in KEEPS), "mean"], rows)
+            gap = [_difference(model, (label, minus)) if label != minus else ""] if minus else []
+            rows.append([name, label.removeprefix(begins), *by, f"{known[label]:.3f}", *gap])
+    gap_head = [f"minus {minus.removeprefix(begins)}"] if minus else []
+    return markdown(["model", "method", *(f"{keep:.0%}" for keep in KEEPS), "mean", *gap_head], rows)
 
 
 def _mean(values: list[float | None]) -> str:
@@ -314,11 +320,6 @@ def by_model(models: dict[str, Model]) -> str:
             [*row, *(", ".join(f"{each[book]:.3f}" for each in told if book in each) for book in books)]
         )
     return markdown(head, body)
-
-
-def _pruners(models: dict[str, Model]) -> list[str]:
-    labels = {label for model in models.values() for label in model["scores"] if label.startswith("pruner: ")}
-    return sorted(label.partition(" | ")[0] for label in labels)
 
 
 def against(models: dict[str, Model], labels: list[str], reference: str) -> str:

@@ -18,9 +18,10 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from bars import CONTROL, row_label
 from bench import ALONE, KEPT, Bench, Sizes
 from causes import auroc
 from methods import Known, Method, OneDraw, Saying, key, of_book, of_probe, of_pruner
@@ -54,6 +55,7 @@ CLUSTERINGS = {
 COLUMNS = ("embeds", "cell", "words", "word_probabilities", "image")  # of evidence
 Found = tuple[dict[str, Scores], dict[str, Any]]  # by "method | keep", and what else the record says
 SIZES = (64, 512, 2048, 8192)  # of books
+ROWS: list[str] = json.loads((HERE / "experiments" / "pruners.json").read_text())["pruner"]
 KINDS: tuple[str, ...] = ("foreground 10", "foreground 30", "foreground 60", "foreground 90")
 KINDS += ("clutter 1", "clutter 9", "strange ground, rare", "strange ground, common")
 
@@ -69,7 +71,10 @@ def judge(  # noqa: PLR0913  # options of a command
     ] = None,
     part: Annotated[
         list[str] | None,
-        typer.Option(help="main, criteria, pruners, sizes, kinds, oracle; by default as in the settings"),
+        typer.Option(
+            help="main, criteria, pruners, sizes, kinds, oracle, beside what was measured of the others; by "
+            "default as in the settings"
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="its folder; by default as in the settings")] = None,
     share: Annotated[float, typer.Option(help="of the pictures; less is for trying it out")] = 1.0,
@@ -89,25 +94,53 @@ def judge(  # noqa: PLR0913  # options of a command
     results = (KEPT if share < 1 else HERE) / "results"
     results.mkdir(parents=True, exist_ok=True)
     chosen = _chosen(bench, results / f"verdict_{of}_{name}_validation.json")
-    scores, record = dict[str, Scores](), dict[str, Any]()
-    for each in part or parts_of(settings, name, split):
-        found, says = PARTS[each](bench, chosen["chosen"])
-        scores |= found
-        record[each] = says
-    record |= {
+    says = {
         "model": name,
         "split": split,
         "sizes": asdict(bench.sizes),
         **chosen,
-        "accuracy": {label: float(values.mean()) for label, values in scores.items()},
         "questions": bench.questions(bench.sizes.asked),
         "environment": {**environment(vlm), "command": _command(sys.argv)},
     }
     path = results / f"verdict_{of}_{name}_{split}.json"
+    scores, record = measured_of_others(path, says, part) if part else ({}, {})
+    for each in part or parts_of(settings, name, split):
+        found, record[each] = PARTS[each](bench, chosen["chosen"])
+        scores |= found
+    record |= says
+    record["accuracy"] = {label: float(values.mean()) for label, values in scores.items()}
     with replacing(path.with_suffix(".safetensors")) as draft:
         save_file({label: values.astype(np.float32) for label, values in scores.items()}, draft)
     with replacing(path) as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def measured_of_others(
+    path: Path, says: dict[str, Any], parts: list[str]
+) -> tuple[dict[str, Scores], dict[str, Any]]:
+    """What a record says of other parts than these, nothing if there is none. Raises BadParameter if it is of
+    another model, choice or other questions.
+    """
+    if not path.exists():
+        return {}, {}
+    before = json.loads(path.read_text())
+    same = [
+        (each["chosen"], each["questions"], each["environment"]["fingerprint"]) for each in (before, says)
+    ]
+    if same[0] != same[1]:
+        raise typer.BadParameter(
+            f"{path.name} is of another model, choice or other questions; measure all of it, without --part"
+        )
+    scores: dict[str, Scores] = load_file(path.with_suffix(".safetensors"))
+    return (
+        {label: values for label, values in scores.items() if part_of(label) not in parts},
+        {part: before[part] for part in PARTS if part in before and part not in parts},
+    )
+
+
+def part_of(label: str) -> str:
+    """Which part measures the method of a label."""
+    return next((part for part, begins in BEGINS.items() if label.startswith(begins)), "main")
 
 
 def _command(words: list[str]) -> str:
@@ -281,21 +314,22 @@ def measure_criteria(bench: Bench, _: dict[str, str]) -> Found:
 
 
 def measure_pruners(bench: Bench, chosen: dict[str, str]) -> Found:
-    """Every pruner that there is, at one keep, with its defaults; of names, whole ones, too."""
+    """Every row of the table of pruners, with books of this model; of names, whole ones, too."""
     evidence = main_evidence(bench)
     book = plain_book(evidence, condition_of(chosen), bench.sizes.book)
+    control = random_codebook(evidence, len(book.prototypes), 1)
     methods, signals, left_out = dict[str, Method](), frozenset[str](), dict[str, str]()
-    for name in pruners.names():
+    for name in ROWS:
         try:
-            pruner = _made(name, book, evidence)
+            pruner = _made(name, book, control, evidence)
             pruner.check(bench.vlm)
         except UsageError as error:
             left_out[name] = str(error)
             continue
         signals |= pruner.required_signals
-        methods[f"pruner: {name}"] = of_pruner(pruner)
+        methods[f"pruner: {row_label(name)}"] = of_pruner(pruner)
     task = bench.task(bench.sizes.few, signals)
-    scores = bench.run(task, methods, [MIDDLE])
+    scores = bench.run(task, methods)
     if isinstance(task.task, Names):
         whole = WholeNames(photos=task.task.photos, spell=str)
         exact = PreparedTask(bench.vlm, whole, list(whole.examples()), task.prompts)
@@ -303,11 +337,11 @@ def measure_pruners(bench: Bench, chosen: dict[str, str]) -> Found:
     return scores, {"left_out": left_out}
 
 
-def _made(name: str, book: Codebook, evidence: Evidence) -> Pruner:
-    """The pruner of a name. Raises UsageError where it needs what only a user has."""
-    pruner = pruners.make(name)
+def _made(name: str, book: Codebook, control: Codebook, evidence: Evidence) -> Pruner:
+    """The pruner of a row. Raises UsageError where it needs what only a user has."""
+    pruner = pruners.make(name.removesuffix(CONTROL))
     if isinstance(pruner, BookPruner):
-        return replace(pruner, codebook=book)
+        return replace(pruner, codebook=control if name.endswith(CONTROL) else book)
     return replace(pruner, scorer=fitted_to(evidence)) if isinstance(pruner, ScorerPruner) else pruner
 
 
@@ -358,6 +392,13 @@ def measure_oracle(bench: Bench, _: dict[str, str]) -> Found:
     return scores, {"tokens": len(evidence), "free": int(free.sum()), "book": count}
 
 
+BEGINS: dict[str, str | tuple[str, ...]] = {  # of labels of what a part measures; all others are of main
+    "criteria": "criterion: ",
+    "pruners": ("pruner: ", "whole name: "),
+    "sizes": "size ",
+    "kinds": KINDS,
+    "oracle": "oracle: ",
+}
 PARTS: dict[str, Callable[[Bench, dict[str, str]], Found]] = {
     "main": measure_main,
     "criteria": measure_criteria,

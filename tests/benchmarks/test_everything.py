@@ -1,6 +1,8 @@
 """`make bench` as one command: what is finished is not run again, and a stopped run goes on."""
 
 import json
+from importlib.machinery import PathFinder
+from pathlib import Path
 
 import pytest
 import typer
@@ -44,3 +46,9 @@ def test_a_stopped_run_goes_on_and_tables_are_always_written(bench, tmp_path):
 def test_what_cannot_run_is_refused_before_anything_runs(bench, tmp_path, options):
     assert bench(*options) == 2
     assert not (tmp_path / "ran").exists()
+
+
+def test_the_verdict_on_photos_finds_the_recipes_of_photos(benchmarks):
+    """training/ has a module of that name, too."""
+    found = PathFinder.find_spec("recipes", [str(room) for room in benchmarks.everything.ROOMS])
+    assert Path(found.origin).parent.name == "photos"

@@ -181,6 +181,44 @@ def test_photos_are_asked_for_the_first_word_of_their_name(benchmarks, judged, p
     assert len(record["questions"]) == 3
     assert "whole name: all visual tokens" in record["accuracy"]
     assert not set(record["pruners"]["left_out"]) & {"random", "codebook", "learned"}
+    rows = {label.removeprefix("pruner: ") for label in record["accuracy"] if label.startswith("pruner: ")}
+    for name in ("scope:alpha=0", "codebook_scope", "codebook_scope with a random book"):
+        assert {f"{name} | {keep}" for keep in benchmarks.verdict.KEEPS} <= rows
+
+
+def test_one_part_is_measured_beside_the_others(benchmarks, judged, tmp_path, monkeypatch):
+    """The record of the others stays as it was, and one of other questions is not mixed with it."""
+    path = judged / "results" / "verdict_scenes_whole-0_test.json"
+    before, bytes_before = json.loads(path.read_text()), path.with_suffix(".safetensors").read_bytes()
+    benchmarks.verdict.judge("scenes", "whole-0", "test", part=["oracle"])
+    after = json.loads(path.read_text())
+    assert after["accuracy"] == before["accuracy"]
+    assert {part: after[part] for part in benchmarks.verdict.PARTS if part in before} == {
+        part: before[part] for part in benchmarks.verdict.PARTS if part in before
+    }
+    assert path.with_suffix(".safetensors").read_bytes() == bytes_before
+    path.write_text(json.dumps(before | {"questions": before["questions"][1:]}))
+    monkeypatch.setitem(benchmarks.verdict.PARTS, "oracle", None)  # it is said before anything is measured
+    with pytest.raises(typer.BadParameter, match="is of another model, choice or other questions"):
+        benchmarks.verdict.judge("scenes", "whole-0", "test", part=["oracle"])
+    path.write_text(json.dumps(before, indent=1) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("label", "part"),
+    [
+        ("book | 0.1", "main"),
+        ("probe: confidence | 0.1", "main"),
+        ("criterion: none | 0.1", "criteria"),
+        ("pruner: cls_similarity:prefer=low | 0.1", "pruners"),
+        ("whole name: all visual tokens", "pruners"),
+        ("size 64 of 12: book | 0.1", "sizes"),
+        ("clutter 9: book | 0.1", "kinds"),
+        ("oracle: free | 0.1", "oracle"),
+    ],
+)
+def test_a_label_tells_its_part(benchmarks, label, part):
+    assert benchmarks.verdict.part_of(label) == part
 
 
 def test_four_methods_are_a_difference_of_differences(benchmarks):
