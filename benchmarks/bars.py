@@ -24,6 +24,12 @@ PUBLISHED = "@published"
 CONTROL = ":codebook=benchmarks/control-codebook"  # the same with a book of random tokens
 COVERAGE = "scope:alpha=0.0"
 SHOWN_AS_OURS = "codebook_scope"
+ASKED_AGAIN = (  # of several seeds, on other pictures: seeds.py
+    (SHOWN_AS_OURS, "divprune"),
+    (SHOWN_AS_OURS, SHOWN_AS_OURS + CONTROL),
+    (SHOWN_AS_OURS, COVERAGE),
+    (COVERAGE, "divprune"),
+)
 OTHERS = (  # what something is concluded from, beside ours and each of its rivals
     (COVERAGE, "divprune"),
     (COVERAGE, SHOWN_AS_OURS + CONTROL),

@@ -15,6 +15,8 @@ import torch
 import typer
 from safetensors.numpy import load_file
 
+from bars import ASKED_AGAIN
+from bars import KEEPS as KEPT_AT
 from over_models import Pooled, corrected, pooled, said
 from pages import write_between
 from wordsight._utils.files import replacing
@@ -64,8 +66,9 @@ def comparisons(settings: dict[str, Any]) -> list[Comparison]:
 
 
 def concluded() -> int:
-    """How many intervals are concluded from on the page in all."""
-    return sum(len(comparisons(each)) for each in SETTINGS.values())
+    """How many intervals over models are concluded from in all: on the page, and by seeds.py."""
+    asked_again = len(ASKED_AGAIN) * len(KEPT_AT)
+    return asked_again + sum(len(comparisons(each)) for each in SETTINGS.values())
 
 
 def main(

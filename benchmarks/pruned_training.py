@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 from numpy.typing import NDArray
 
@@ -49,7 +50,9 @@ def main(folder: Annotated[Path, typer.Argument(help="for what was measured")]) 
     """Write results/pruned_training.json and its table in training/README.md."""
     pruners = {(name, keep): replace(make(name), keep=keep) for name in PRUNERS for keep in KEEPS}
     found = {
-        recipe: answers_to([*TASKS.values()], VLM.from_pretrained(model), pruners, folder / recipe)
+        recipe: answers_to(
+            [*TASKS.values()], VLM.from_pretrained(model, dtype=torch.float32), pruners, folder / recipe
+        )
         for recipe, model in MODELS.items()
     }
     record = record_of(found)

@@ -5,28 +5,31 @@ Rows and differences are those that the table of pruners suggested, and were wri
 about any of these pictures. Each model has a codebook of its own, by the criterion and the clustering of the
 book that ships, of as many training scenes, and a control of as many RANDOM tokens of these. Where that
 clustering leaves no prototype, the book is as many random ones of the redundant tokens as the one that ships.
-What is measured is kept in a folder: a stopped run goes on.
+What is measured is kept in a folder: a stopped run goes on. Corrected for all that is concluded of several seeds, here and by
+the verdict (pool.py).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 from numpy.typing import NDArray
 
-from bars import CONTROL, COVERAGE, KEEPS, SHOWN_AS_OURS, row_label
+from bars import ASKED_AGAIN, CONTROL, COVERAGE, KEEPS, SHOWN_AS_OURS, row_label
 from choose_codebook import CLUSTERING, PICTURES
 from fresh import EACH, TASKS, about
 from gates import MODELS, SHIPPED
 from over_models import corrected, pooled, said
 from pages import PAGE, write_between
+from pool import concluded
 from verdict import plain_book
 from wordsight import VLM, Codebook, EvidencePlan, UsageError, build_codebook, collect_evidence
 from wordsight._utils.files import replacing
@@ -34,7 +37,7 @@ from wordsight._utils.numbers import signed
 from wordsight._utils.progress import track
 from wordsight._utils.registry import spec
 from wordsight.evaluation.comparison import TaskRun
-from wordsight.evaluation.environment import machine
+from wordsight.evaluation.environment import Weights, describe_weights, machine
 from wordsight.evaluation.result_cache import ResultCache
 from wordsight.evaluation.statistics import Scores
 from wordsight.pruners import make
@@ -48,20 +51,17 @@ from wordsight.tasks.base import Task
 
 HERE = Path(__file__).parent
 PRUNERS = ("divprune", COVERAGE, SHOWN_AS_OURS, SHOWN_AS_OURS + CONTROL)
-PAIRS = (
-    (SHOWN_AS_OURS, "divprune"),
-    (SHOWN_AS_OURS, SHOWN_AS_OURS + CONTROL),
-    (SHOWN_AS_OURS, COVERAGE),
-    (COVERAGE, "divprune"),
-)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Of one model: the scores of every row on every task, and the pictures asked about."""
+    """Of one model: the scores of every row on every task, what was said, and the pictures asked about."""
 
     scores: dict[tuple[str, float | None], list[Scores]]
     pictures: list[str]
+    texts: dict[tuple[str, float | None], list[list[str]]] = field(default_factory=dict)
+    weights: Weights | None = None
+    prototypes: int | None = None
 
     def of_all(self, name: str, keep: float | None) -> Scores:
         """(Q,) of all tasks; every one asks as much, so that their mean is that over tasks."""
@@ -96,7 +96,14 @@ def answers_of(seed: str, folder: Path) -> Answers:
         for row, name in zip(PRUNERS, names, strict=True)
         for keep in KEEPS
     }
-    return answers_to(TASKS, VLM.from_pretrained(MODELS[seed]), pruners, folder / "cells")
+    found = answers_to(TASKS, model_of(seed), pruners, folder / "cells")
+    own = Codebook.from_pretrained("demo" if seed == SHIPPED else book)
+    return replace(found, prototypes=len(own.prototypes))
+
+
+def model_of(seed: str) -> VLM:
+    """In float32: a folder is read as it was written otherwise, in float16."""
+    return VLM.from_pretrained(MODELS[seed], dtype=torch.float32)
 
 
 def answers_to(
@@ -107,6 +114,7 @@ def answers_to(
     """
     cache = ResultCache(folder)
     asked: dict[tuple[str, float | None], list[Scores]] = {}
+    texts: dict[tuple[str, float | None], list[list[str]]] = {}
     pictures = []
     for task in track(tasks, f"tasks of {vlm.name}", len(tasks)):
         examples = task.first(EACH, EACH)
@@ -114,9 +122,11 @@ def answers_to(
         measured = {("none", 1.0): run.measurements[0]}
         measured.update((row, run.of(pruner)) for row, pruner in pruners.items())
         for row, measurement in track(measured.items(), f"pruning for {spec(task)}", len(measured)):
-            asked.setdefault(row, []).append(np.array(run.result(measurement).scores))
+            result = run.result(measurement)
+            asked.setdefault(row, []).append(np.array(result.scores))
+            texts.setdefault(row, []).append(result.answers[0])
         pictures += [f"{about(task)} {example.picture_id}" for example in examples]
-    return Answers(asked, pictures)
+    return Answers(asked, pictures, texts, describe_weights(vlm))
 
 
 def with_books(name: str, book: Path, control: Path) -> str:
@@ -137,7 +147,7 @@ def make_books(seed: str, evidence_folder: Path, book: Path, control: Path) -> N
     with TemporaryDirectory() as pictures:
         plan = EvidencePlan(condition=condition, clustering=CLUSTERING)
         scenes = save_scenes(pictures, PICTURES)
-        evidence = collect_evidence(VLM.from_pretrained(MODELS[seed]), scenes, evidence_folder, plan)
+        evidence = collect_evidence(model_of(seed), scenes, evidence_folder, plan)
     try:
         built = build_codebook(evidence, condition, CLUSTERING)
     except UsageError:  # the clustering leaves none: seen of seed 2 before it was asked anything
@@ -149,7 +159,7 @@ def make_books(seed: str, evidence_folder: Path, book: Path, control: Path) -> N
 def record_of(found: dict[str, Answers]) -> dict[str, Any]:
     """Accuracies of every seed, the mean over tasks, and the differences of all seeds, corrected for all."""
     (pictures,) = {tuple(answers.pictures) for answers in found.values()}  # every model is asked the same
-    level = corrected(len(PAIRS) * len(KEEPS))
+    level = corrected(concluded())
 
     def gaps(name: str, other: str, keep: float) -> NDArray[np.float64]:
         return np.stack([each.of_all(name, keep) - each.of_all(other, keep) for each in found.values()])
@@ -167,10 +177,16 @@ def record_of(found: dict[str, Answers]) -> dict[str, Any]:
         "level": level,
         "differences": {
             f"{name} - {other}": {keep: pooled(gaps(name, other, keep), pictures, level) for keep in KEEPS}
-            for name, other in PAIRS
+            for name, other in ASKED_AGAIN
         },
         "command": "python benchmarks/seeds.py build/seeds",
-        "models": {seed: MODELS[seed] for seed in found},
+        "models": {seed: each.weights for seed, each in found.items()},
+        "prototypes": {seed: each.prototypes for seed, each in found.items()},
+        "tasks": [spec(task) for task in TASKS],
+        "answers": {
+            seed: {f"{name} {keep}": of for (name, keep), of in each.texts.items()}
+            for seed, each in found.items()
+        },
         "environment": machine(),
     }
 
