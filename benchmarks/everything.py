@@ -45,6 +45,7 @@ OF_SCENES = {
         for name in ("ours_on_validation", "pruners", "published", "times", "untrained")
     },
     "seeds": ["benchmarks/seeds.py build/seeds"],
+    "pruned training": ["benchmarks/pruned_training.py build/pruned_training"],
     "beyond_codebook": ["benchmarks/beyond_codebook.py build/evidence/beyond"],
     "noise_floor": [f"benchmarks/noise_floor.py demo {SEEDS}/whole-0 {SEEDS}/whole-2"],
     **VERDICTS,

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bars import as_published, bars, concluded, in_brief
+from bars import as_published, bars, concluded, in_brief, row_label
 from pages import PAGE, write_between
 from wordsight._utils.files import replacing
 from wordsight.evaluation.results import Results
@@ -75,7 +75,7 @@ def write(name: str, results: Results, options: dict[str, Any]) -> None:
         made[f"{name}, concluded"] = markdown(concluded(results, options["reference"]))
         write_between(ROOT / "README.md", f"{name}, in brief", markdown(in_brief(rows, options["reference"])))
         with replacing(ROOT / "docs" / f"{name}.png") as draft:
-            draft.write_bytes(draw(rows, LIGHT))
+            draft.write_bytes(draw([{**row, "pruner": row_label(row["pruner"])} for row in rows], LIGHT))
     elif name == "published":
         made[name] = markdown(as_published(results, Results.load(HERE / "results" / "pruners.json")))
     for mark, table in made.items():

@@ -5,8 +5,8 @@ Rows and differences are those that the table of pruners suggested, and were wri
 about any of these pictures. Each model has a codebook of its own, by the criterion and the clustering of the
 book that ships, of as many training scenes, and a control of as many RANDOM tokens of these. Where that
 clustering leaves no prototype, the book is as many random ones of the redundant tokens as the one that ships.
-What is measured is kept in a folder: a stopped run goes on. Corrected for all that is concluded of several seeds, here and by
-the verdict (pool.py).
+What is measured is kept in a folder: a stopped run goes on. Intervals are corrected for all that is concluded
+of several seeds, here and by the verdict (pool.py).
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ def test_the_options_of_all_methods_are_those_that_a_spec_can_have():
     table = (
         (ROOT / "docs" / "methods.md")
         .read_text()
-        .partition("All have four options:")[2]
+        .partition("All have four options")[2]
         .partition("\n\nOf")[0]
     )
     options = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)

@@ -101,7 +101,7 @@ def write() -> None:
             words=len(tokenizer["model"]["vocab"]),
             accuracy="\n".join(lines),
             seeds=f"Seed {seeds[0]} ships, of three; the gates of {', '.join(sorted(seeds))} were measured.",
-            questions=f"{gates['environment']['date']}, CPU, float32",
+            questions=f"{gates['environment']['date']}, CPU, float32; the other seeds float16, as stored",
             missed=targets,
             turns=_turns(shipped["second_turn"], gates["second_turn_within"]),
             one=locality["one_background_token"],
