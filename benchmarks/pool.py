@@ -286,18 +286,23 @@ def by_keep(models: dict[str, Model], begins: str = "", minus: str = "") -> str:
     """Every method of the main part, or whose label begins so, of each model at each keep, the best first;
     where one is named, the mean minus that one's, at 95 %, from which nothing is concluded.
     """
-    rows = []
+    rows, measured = [], {label for model in models.values() for label in model["scores"]}
+    keeps = [
+        keep
+        for keep in KEEPS
+        if any(each.startswith(begins) and each.endswith(f" | {keep}") for each in measured)
+    ]
     for name, model in models.items():
         known = accuracy(model)
         methods = [label for label in known if label.startswith(begins)]
         methods = [label for label in methods if ": " not in label.removeprefix(begins)]
         for label in sorted(methods, key=known.__getitem__, reverse=True):
-            there = [model["scores"].get(f"{label} | {keep}") for keep in KEEPS]
+            there = [model["scores"].get(f"{label} | {keep}") for keep in keeps]
             by = [f"{scores.mean():.3f}" if scores is not None else "" for scores in there]
             gap = [_difference(model, (label, minus)) if label != minus else ""] if minus else []
             rows.append([name, label.removeprefix(begins), *by, f"{known[label]:.3f}", *gap])
     gap_head = [f"minus {minus.removeprefix(begins)}"] if minus else []
-    return markdown(["model", "method", *(f"{keep:.0%}" for keep in KEEPS), "mean", *gap_head], rows)
+    return markdown(["model", "method", *(f"{keep:.0%}" for keep in keeps), "mean", *gap_head], rows)
 
 
 def _mean(values: list[float | None]) -> str:
