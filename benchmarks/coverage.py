@@ -25,7 +25,7 @@ from safetensors.numpy import load_file
 
 from over_models import corrected, pooled
 from pages import write_between
-from pool import concluded
+from pool import count_of_conclusions
 from wordsight._utils.files import replacing
 from wordsight._utils.progress import track
 from wordsight.evaluation.environment import machine
@@ -231,7 +231,7 @@ def coverage_of_models(spread: float, pictures: int, draws: int) -> dict[str, di
     their mean width, at 95 % and at the level of everything that is concluded on docs/findings.md.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for level in (0.95, corrected(concluded())):
+    for level in (0.95, corrected(count_of_conclusions())):
         rng = np.random.default_rng(pictures)
         ends = np.array([_of_models(rng, spread, pictures, level) for _ in range(draws)])  # (draws, FORMS, 2)
         holds = ((ends[..., 0] <= 0.1) & (ends[..., 1] >= 0.1)).mean(0)

@@ -84,8 +84,10 @@ def main(
         for section in only or sections:
             found = sections[section]()
             record = json.loads(out.read_text()) if out.exists() else {}
-            if section == "families" and family:
-                found += [row for row in record.get(section, ()) if row.get("family") not in family]
+            if section == "families":  # whose rows may come from several runs
+                found = [{**row, "device": where["device"], "date": machine()["date"]} for row in found]
+                kept = record.get(section, ()) if family else ()
+                found += [row for row in kept if row.get("family") not in (family or ())]
             record |= {section: found, "tolerance": TOLERANCE, "command": f"make gpu DEVICE={device}"}
             record["measured"] = record.get("measured", {}) | {section: where}
             with replacing(out) as draft:

@@ -16,7 +16,6 @@ import typer
 from safetensors.numpy import load_file
 
 from bars import ASKED_AGAIN
-from bars import KEEPS as KEPT_AT
 from over_models import Pooled, corrected, pooled, said
 from pages import write_between
 from wordsight._utils.files import replacing
@@ -31,7 +30,6 @@ RESULTS = HERE / "results"
 PAGES = [HERE.parent / "docs" / name for name in ("findings.md", "findings_appendix.md")]
 SETTINGS = {path.stem: json.loads(path.read_text()) for path in sorted((HERE / "verdicts").glob("*.json"))}
 PAYS = ("book", "control")
-RANDOM = "pruner: random"
 FORETOLD = (PAYS, ("book", "random"))  # by predictors; the protocol names the first alone
 BESIDE = [("book", name) for name in ("control", "random", "divprune", "all visual tokens")]  # model by model
 BESIDE += [("clustered", name) for name in ("clustered control", "random", "divprune", "all visual tokens")]
@@ -65,9 +63,9 @@ def comparisons(settings: dict[str, Any]) -> list[Comparison]:
     ]
 
 
-def concluded() -> int:
+def count_of_conclusions() -> int:
     """How many intervals over models are concluded from in all: on the page, and by seeds.py."""
-    asked_again = len(ASKED_AGAIN) * len(KEPT_AT)
+    asked_again = len(ASKED_AGAIN) * len(KEEPS)
     return asked_again + sum(len(comparisons(each)) for each in SETTINGS.values())
 
 
@@ -123,7 +121,7 @@ def pool(
     """The tables of a subject, and the record that they are made from. Models that are `beside` are rows of
     tables, and nothing is concluded from them.
     """
-    level, shown = corrected(concluded()), models | beside
+    level, shown = corrected(count_of_conclusions()), models | beside
     differences = {
         str(each): found
         for each in comparisons(settings)
@@ -131,7 +129,7 @@ def pool(
     }
     predicted = predictors(models) if models and settings.get("predictors") else {}
     verdict = {
-        "concluded": concluded(),
+        "concluded": count_of_conclusions(),
         "level": level,
         "accuracy": {name: accuracy(model) for name, model in shown.items()},
         "differences": differences,
@@ -144,7 +142,7 @@ def pool(
         "accuracy": accuracies(shown),
         "models": by_model(shown),
         "criteria": against(shown, [f"criterion: {name}" for name in CRITERIA], "criterion: none"),
-        "pruners": by_keep(shown, "pruner: ", RANDOM),
+        "pruners": by_keep(shown, begins="pruner: ", minus="pruner: random"),
         "kinds": kinds(models),
         "by keep": by_keep(beside),
     }, verdict
@@ -282,9 +280,9 @@ def accuracies(models: dict[str, Model]) -> str:
     return markdown(["method", *heads], body)
 
 
-def by_keep(models: dict[str, Model], begins: str = "", minus: str = "") -> str:
-    """Every method of the main part, or whose label begins so, of each model at each keep, the best first;
-    where one is named, the mean minus that one's, at 95 %, from which nothing is concluded.
+def by_keep(models: dict[str, Model], *, begins: str = "", minus: str = "") -> str:
+    """Every method of the main part, or those whose labels begin with a word, of each model at each keep that
+    was measured, the best first; and the mean minus that of one of them, at 95 %, which concludes nothing.
     """
     rows, measured = [], {label for model in models.values() for label in model["scores"]}
     keeps = [

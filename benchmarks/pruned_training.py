@@ -1,8 +1,8 @@
 """How much of what pruning keeps was learned in training: what a model loses that never saw a pruned prompt,
 beside one of the same tower and seed that learned from them (recipes `whole` and `pruned` of training/).
 
-One seed of each, validation pictures, one question each. The share of what is kept that training made is the
-difference of the two losses, over pictures; that of another seed may differ.
+One seed of each, validation pictures, one question each. What goes with such training is the difference of
+the two losses, over pictures, for these two models; that of other seeds may differ.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from seeds import Answers, answers_to
 from wordsight import VLM
 from wordsight._utils.files import replacing
 from wordsight._utils.numbers import signed
+from wordsight._utils.registry import spec
 from wordsight.evaluation.environment import machine
 from wordsight.pruners import make
 from wordsight.reports.formats import markdown
@@ -66,6 +67,7 @@ def record_of(found: dict[str, Answers]) -> dict[str, Any]:
     """Accuracies by task, what is lost of all, and the loss of `whole` less that of `pruned`, corrected for
     all rows.
     """
+    (pictures,) = {tuple(answers.pictures) for answers in found.values()}  # both are asked the same
     level = corrected(len(PRUNERS) * len(KEEPS))
 
     def lost(recipe: str, name: str, keep: float) -> NDArray[np.float64]:
@@ -83,10 +85,9 @@ def record_of(found: dict[str, Answers]) -> dict[str, Any]:
             for name, keep in rows
         },
         "level": level,
-        "by training": {
-            f"{name} {keep}": pooled(gap(name, keep), found["whole"].pictures, level) for name, keep in rows
-        },
-        "models": MODELS,
+        "by training": {f"{name} {keep}": pooled(gap(name, keep), pictures, level) for name, keep in rows},
+        "models": {recipe: each.weights for recipe, each in found.items()},
+        "tasks": [spec(task) for task in TASKS.values()],
         "command": "python benchmarks/pruned_training.py build/pruned_training",
         "environment": machine(),
     }

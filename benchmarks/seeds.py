@@ -29,7 +29,7 @@ from fresh import EACH, TASKS, about
 from gates import MODELS, SHIPPED
 from over_models import corrected, pooled, said
 from pages import PAGE, write_between
-from pool import concluded
+from pool import count_of_conclusions
 from verdict import plain_book
 from wordsight import VLM, Codebook, EvidencePlan, UsageError, build_codebook, collect_evidence
 from wordsight._utils.files import replacing
@@ -55,7 +55,9 @@ PRUNERS = ("divprune", COVERAGE, SHOWN_AS_OURS, SHOWN_AS_OURS + CONTROL)
 
 @dataclass(frozen=True)
 class Answers:
-    """Of one model: the scores of every row on every task, what was said, and the pictures asked about."""
+    """Of one model: the scores of every row on every task, the pictures asked about, what was said, which
+    model it is, and how many prototypes its book has.
+    """
 
     scores: dict[tuple[str, float | None], list[Scores]]
     pictures: list[str]
@@ -159,7 +161,7 @@ def make_books(seed: str, evidence_folder: Path, book: Path, control: Path) -> N
 def record_of(found: dict[str, Answers]) -> dict[str, Any]:
     """Accuracies of every seed, the mean over tasks, and the differences of all seeds, corrected for all."""
     (pictures,) = {tuple(answers.pictures) for answers in found.values()}  # every model is asked the same
-    level = corrected(concluded())
+    level = corrected(count_of_conclusions())
 
     def gaps(name: str, other: str, keep: float) -> NDArray[np.float64]:
         return np.stack([each.of_all(name, keep) - each.of_all(other, keep) for each in found.values()])

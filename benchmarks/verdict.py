@@ -119,28 +119,35 @@ def measured_of_others(
     path: Path, says: dict[str, Any], parts: list[str]
 ) -> tuple[dict[str, Scores], dict[str, Any]]:
     """What a record says of other parts than these, nothing if there is none. Raises BadParameter if it is of
-    another model, choice or other questions.
+    another model, choice, size or other questions.
     """
     if not path.exists():
         return {}, {}
     before = json.loads(path.read_text())
-    same = [
-        (each["chosen"], each["questions"], each["environment"]["fingerprint"]) for each in (before, says)
-    ]
-    if same[0] != same[1]:
+    if what_is_asked(before) != what_is_asked(says):
         raise typer.BadParameter(
-            f"{path.name} is of another model, choice or other questions; measure all of it, without --part"
+            f"{path.name} is of another model, choice, size or other questions; measure all of it, without "
+            "--part"
         )
     scores: dict[str, Scores] = load_file(path.with_suffix(".safetensors"))
     return (
         {label: values for label, values in scores.items() if part_of(label) not in parts},
-        {part: before[part] for part in PARTS if part in before and part not in parts},
+        {
+            **{part: before[part] for part in PARTS if part in before and part not in parts},
+            "environment of other parts": before["environment"],
+        },
     )
+
+
+def what_is_asked(record: dict[str, Any]) -> list[Any]:
+    """What parts of one record have to share."""
+    model = [record["environment"].get(name) for name in ("fingerprint", "parts", "dtype")]
+    return [record["chosen"], record["questions"], record["sizes"], model]
 
 
 def part_of(label: str) -> str:
     """Which part measures the method of a label."""
-    return next((part for part, begins in BEGINS.items() if label.startswith(begins)), "main")
+    return next((part for part, begins in LABELS_BEGIN.items() if label.startswith(begins)), "main")
 
 
 def _command(words: list[str]) -> str:
@@ -392,7 +399,9 @@ def measure_oracle(bench: Bench, _: dict[str, str]) -> Found:
     return scores, {"tokens": len(evidence), "free": int(free.sum()), "book": count}
 
 
-BEGINS: dict[str, str | tuple[str, ...]] = {  # of labels of what a part measures; all others are of main
+LABELS_BEGIN: dict[
+    str, str | tuple[str, ...]
+] = {  # of labels of what a part measures; all others are of main
     "criteria": "criterion: ",
     "pruners": ("pruner: ", "whole name: "),
     "sizes": "size ",

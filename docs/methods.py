@@ -19,8 +19,8 @@ HEAD = """# Methods
 
 Every pruner, generated from its file (`python docs/methods.py`). A pruner is named by a SPEC,
 `name:option=value,option=value`, wherever a command takes `--pruner`, and is a class of `wordsight`:
-`divprune:keep=0.2` is `DivPrune(keep=0.2)`. All have four options; of some a
-budget is for each crop or picture by default, as their sections say:
+`divprune:keep=0.2` is `DivPrune(keep=0.2)`. All have four options (of some
+a budget is for each crop or picture by default, as their sections say):
 
 {shared}
 

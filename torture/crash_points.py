@@ -63,7 +63,7 @@ COMMANDS = {  # each writes below out/, from what is in in/
     "codebook build": f"codebook build in/pictures --out out/book {BUILD}",
     "codebook calibrate": "codebook calibrate --images in/pictures --questions 20 --json --out out/book "
     + BUILD,
-    "codebook import": "codebook import in/released.pt --out out/book --model llava-1.5-7b",
+    "codebook import": "codebook import in/released.pt --out out/book --model owner/name",
     "codebook compact": "codebook compact demo --out out/small --similarity 0.9",
     "codebook inspect": "codebook inspect demo --images in/pictures --limit 1 --out out/report",
     "demo": "demo --out out/demo",

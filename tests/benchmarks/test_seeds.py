@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from wordsight.synthetic import scenes
 from wordsight.synthetic.clips import render_clip
@@ -70,9 +71,16 @@ def test_what_was_measured_is_not_measured_again(benchmarks, monkeypatch, tmp_pa
     assert answers.pictures == ["scenes 0", "scenes 1", "scenes 2"] * 2
     assert [*answers.scores] == [("none", 1.0), ("divprune", KEEP)]
     assert [len(each) for each in answers.scores["divprune", KEEP]] == [3, 3]
+    assert [len(each) for each in answers.texts["divprune", KEEP]] == [3, 3]
+    assert answers.weights["dtype"] == "torch.float32"
+    assert answers.prototypes == 383
     monkeypatch.setattr(seeds.TaskRun, "_prepared", None)
     again = seeds.answers_of(seeds.SHIPPED, tmp_path)
     np.testing.assert_equal(again.scores, answers.scores)
+
+
+def test_a_folder_is_read_in_float32(benchmarks):
+    assert benchmarks.seeds.model_of("0").model.dtype == torch.float32
 
 
 def test_differences_are_means_over_seeds_and_tasks_corrected_for_all(benchmarks, record):

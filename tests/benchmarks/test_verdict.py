@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from safetensors.numpy import load_file, save_file
 
 from wordsight import VLM
 from wordsight.redundancy.experiments import SIGNALS
@@ -186,12 +187,17 @@ def test_photos_are_asked_for_the_first_word_of_their_name(benchmarks, judged, p
         assert {f"{name} | {keep}" for keep in benchmarks.verdict.KEEPS} <= rows
 
 
-def test_one_part_is_measured_beside_the_others(benchmarks, judged, tmp_path, monkeypatch):
+def test_one_part_is_measured_beside_the_others(benchmarks, judged, monkeypatch):
     """The record of the others stays as it was, and one of other questions is not mixed with it."""
     path = judged / "results" / "verdict_scenes_whole-0_test.json"
     before, bytes_before = json.loads(path.read_text()), path.with_suffix(".safetensors").read_bytes()
+    scores = load_file(path.with_suffix(".safetensors"))
+    save_file(
+        {**scores, "oracle: gone | 0.1": scores["oracle: free | 0.1"]}, path.with_suffix(".safetensors")
+    )
     benchmarks.verdict.judge("scenes", "whole-0", "test", part=["oracle"])
     after = json.loads(path.read_text())
+    assert after["environment of other parts"] == before["environment"]
     assert after["accuracy"] == before["accuracy"]
     assert {part: after[part] for part in benchmarks.verdict.PARTS if part in before} == {
         part: before[part] for part in benchmarks.verdict.PARTS if part in before
@@ -199,9 +205,11 @@ def test_one_part_is_measured_beside_the_others(benchmarks, judged, tmp_path, mo
     assert path.with_suffix(".safetensors").read_bytes() == bytes_before
     path.write_text(json.dumps(before | {"questions": before["questions"][1:]}))
     monkeypatch.setitem(benchmarks.verdict.PARTS, "oracle", None)  # it is said before anything is measured
-    with pytest.raises(typer.BadParameter, match="is of another model, choice or other questions"):
-        benchmarks.verdict.judge("scenes", "whole-0", "test", part=["oracle"])
-    path.write_text(json.dumps(before, indent=1) + "\n")
+    try:
+        with pytest.raises(typer.BadParameter, match="is of another model, choice, size or other questions"):
+            benchmarks.verdict.judge("scenes", "whole-0", "test", part=["oracle"])
+    finally:
+        path.write_text(json.dumps(before, indent=1) + "\n")
 
 
 @pytest.mark.parametrize(

@@ -365,14 +365,15 @@ def test_a_file_of_questions_is_not_written_over_however_it_is_named(run, folder
 
 def test_a_pickle_that_poses_as_a_book_is_not_executed(run, folder):
     run(*ASK, "--pruner", "codebook:codebook=pickled")
-    run("codebook", "import", "trap.pt", "--out", "out", "--model", "m")
+    assert "cannot read trap.pt" in run("codebook", "import", "trap.pt", "--out", "out", "--model", "o/n")[2]
     assert not (folder / "executed").exists()
 
 
 @pytest.mark.parametrize("place", [".", "photos"])
 def test_a_book_never_takes_the_place_of_a_folder_of_other_files(run, folder, place):
     before = files(folder)
-    code, _, err = run("codebook", "import", "released.pt", "--out", place, "--model", "m")
+    code, _, err = run("codebook", "import", "released.pt", "--out", place, "--model", "owner/name")
+    assert "no model" not in err
     assert files(folder).items() >= before.items()
     assert code == 0 or (code == 2 and err.startswith("error: ") and err.count("\n") == 1)
 

@@ -20,7 +20,6 @@ from wordsight.synthetic.scenes import render
 QUESTION = '{"image": "own.png", "question": "what is it?", "answer": "cat"}\n'
 COMPARE = ("compare", "--task", "one.jsonl", "--pruner", "uniform", "--keep", "0.1")
 BUILD = ("codebook", "build", "photos", "--min-images", "0", "--largest", "144")
-IMPORT = ("codebook", "import", "released.pt", "--model", "m")
 REFUSED = [
     (("probe", "own.png", "--out", "own.png"), "the same command uses own.png"),
     (("probe", "own.png", "--out", "hard.png"), "the same command uses own.png"),

@@ -297,8 +297,8 @@ def import_book(
         find_preset(preset)
     width = embedding_width(model)
     check_destination(out, apart=[file])
-    say_replaced(out)
     imported = with_released_pruning(import_released(file, model), preset)
+    say_replaced(out)
     if width not in (None, imported.info["width"]):
         raise UsageError(
             f"{file} holds prototypes of D={imported.info['width']}, and {model} has D={width}: name the "

@@ -21,7 +21,9 @@ class Machine(TypedDict):
     date: str
     threads: Annotated[int, "of PyTorch on the CPU"]
     machine: Annotated[str, "the processor's architecture"]
-    instructions: NotRequired[Annotated[str, "that PyTorch computes by on it, as AVX2"]]
+    instructions: NotRequired[
+        Annotated[str, "that PyTorch computes by where the record was written, as AVX2"]
+    ]
     python: str
     versions: Annotated[dict[str, str], "of the packages that decide the answers"]
     command: NotRequired[Annotated[str, "the command line of the run"]]
