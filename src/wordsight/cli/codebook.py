@@ -304,6 +304,8 @@ def import_book(
             f"{file} holds prototypes of D={imported.info['width']}, and {model} has D={width}: name the "
             "model that the book was released for"
         )
+    if width is None:
+        say(f"note: {model} is not here, so that it was not checked to be this book's model")
     if "pruning" not in imported.config:
         say(f"note: no released book has the shape of {file}, so that no rule is taken along; see --preset")
     _save(imported, out, as_json)
