@@ -129,9 +129,9 @@ def measured_of_others(
             f"{path.name} is of another model, choice, size or other questions; measure all of it, without "
             "--part"
         )
-    scores: dict[str, Scores] = load_file(path.with_suffix(".safetensors"))
+    scores = load_file(path.with_suffix(".safetensors"))
     return (
-        {label: values for label, values in scores.items() if part_of(label) not in parts},
+        {label: values.astype(float) for label, values in scores.items() if part_of(label) not in parts},
         {
             **{part: before[part] for part in PARTS if part in before and part not in parts},
             "environment of other parts": before["environment"],
