@@ -298,12 +298,12 @@ def import_book(
     width = embedding_width(model)
     check_destination(out, apart=[file])
     imported = with_released_pruning(import_released(file, model), preset)
-    say_replaced(out)
     if width not in (None, imported.info["width"]):
         raise UsageError(
             f"{file} holds prototypes of D={imported.info['width']}, and {model} has D={width}: name the "
             "model that the book was released for"
         )
+    say_replaced(out)
     if width is None:
         say(f"note: {model} is not here, so that it was not checked to be this book's model")
     if "pruning" not in imported.config:
