@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -24,26 +25,13 @@ PAIR = {False: "whole", True: "pruned"}
 
 
 def export(python: str, folder: Path) -> Path:
-    """The embedded model as OpenVINO has it, after three changes that lose nothing: the tower's keys have the
-    names that the exporter's older transformers knows, or it fills the tower with random numbers; the size of
-    its pictures, which are square, is that of their shorter side, or OpenVINO enlarges and crops them; and
-    the chat template begins with the token that texts begin with, which OpenVINO does not add.
+    """The embedded model as OpenVINO has it, after one change that loses nothing: the size of its pictures,
+    which are square, is that of their shorter side, or OpenVINO enlarges and crops them.
     """
-    from safetensors.torch import load_file, save_file
-
     from wordsight import demo
 
     checkpoint, exported = folder / "checkpoint", folder / "exported"
-    checkpoint.mkdir()
-    for file in demo.MODEL.glob("*.json*"):
-        (checkpoint / file.name).write_bytes(file.read_bytes())
-    template = (demo.MODEL / "chat_template.jinja").read_text()
-    (checkpoint / "chat_template.jinja").write_text(f"<s>{template}")
-    weights = load_file(demo.MODEL / "model.safetensors")
-    older = {
-        name.replace("vision_tower.", "vision_tower.vision_model."): each for name, each in weights.items()
-    }
-    save_file(older, checkpoint / "model.safetensors", {"format": "pt"})
+    shutil.copytree(demo.MODEL, checkpoint)
     processor = checkpoint / "processor_config.json"
     config = json.loads(processor.read_text())
     images = config["image_processor"]
