@@ -61,10 +61,8 @@ def main(
 ) -> None:
     """Measure all of it, or some sections, and write each section's figures when it is done."""
     out = out or ROOT / ("build" if device == "cpu" else "benchmarks/results") / "gpu.json"
-    where = {
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "environment": machine(),  # first: it is what fails where the package is not installed
-    }
+    name_of_device = torch.cuda.get_device_name() if device == "cuda" else device
+    own = machine()  # first: it is what fails where the package is not installed
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -85,11 +83,13 @@ def main(
             found = sections[section]()
             record = json.loads(out.read_text()) if out.exists() else {}
             if section == "families":  # whose rows may come from several runs
-                found = [{**row, "device": where["device"], "date": machine()["date"]} for row in found]
-                kept = record.get(section, ()) if family else ()
-                found += [row for row in kept if row.get("family") not in (family or ())]
+                found = [{**row, "device": name_of_device, "date": own["date"]} for row in found]
+                if family:
+                    found += [row for row in record.get(section, ()) if row.get("family") not in family]
             record |= {section: found, "tolerance": TOLERANCE, "command": f"make gpu DEVICE={device}"}
-            record["measured"] = record.get("measured", {}) | {section: where}
+            record["measured"] = record.get("measured", {}) | {
+                section: {"device": name_of_device, "environment": own}
+            }
             with replacing(out) as draft:
                 draft.write_text(json.dumps(record, indent=1) + "\n")
             print(f"{out}: {section} is written", flush=True)

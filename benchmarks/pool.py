@@ -281,26 +281,21 @@ def accuracies(models: dict[str, Model]) -> str:
 
 
 def by_keep(models: dict[str, Model], *, begins: str = "", minus: str = "") -> str:
-    """Every method of the main part, or those whose labels begin with a word, of each model at each keep that
-    was measured, the best first; and the mean minus that of one of them, at 95 %, which concludes nothing.
+    """Every method of the main part, or those whose labels begin with a word, of each model at each keep, the
+    best first; and the mean minus that of one of them, at 95 %, which concludes nothing.
     """
-    rows, measured = [], {label for model in models.values() for label in model["scores"]}
-    keeps = [
-        keep
-        for keep in KEEPS
-        if any(each.startswith(begins) and each.endswith(f" | {keep}") for each in measured)
-    ]
+    rows = []
     for name, model in models.items():
         known = accuracy(model)
         methods = [label for label in known if label.startswith(begins)]
         methods = [label for label in methods if ": " not in label.removeprefix(begins)]
         for label in sorted(methods, key=known.__getitem__, reverse=True):
-            there = [model["scores"].get(f"{label} | {keep}") for keep in keeps]
+            there = [model["scores"].get(f"{label} | {keep}") for keep in KEEPS]
             by = [f"{scores.mean():.3f}" if scores is not None else "" for scores in there]
             gap = [_difference(model, (label, minus)) if label != minus else ""] if minus else []
             rows.append([name, label.removeprefix(begins), *by, f"{known[label]:.3f}", *gap])
     gap_head = [f"minus {minus.removeprefix(begins)}"] if minus else []
-    return markdown(["model", "method", *(f"{keep:.0%}" for keep in keeps), "mean", *gap_head], rows)
+    return markdown(["model", "method", *(f"{keep:.0%}" for keep in KEEPS), "mean", *gap_head], rows)
 
 
 def _mean(values: list[float | None]) -> str:
