@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -104,6 +105,20 @@ def test_prumerge_agrees_with_its_rule(tokens, evenly, neighbors):
     for count in COUNTS:
         expected = slow_prumerge(tokens, count, evenly, neighbors)
         check(PruMerge(tokens=count, evenly=evenly, neighbors=neighbors), tokens, expected)
+
+
+@pytest.mark.parametrize("evenly", [0.0, 0.75])
+def test_prumerge_counts_the_outliers_of_attention(tokens, evenly):
+    attention = tokens.signals["cls_attention_undivided"].numpy()
+    quarters = np.percentile(attention, [25, 75])
+    outliers = [value for value in attention if value > quarters[1] + 1.5 * (quarters[1] - quarters[0])]
+    assert len(outliers) > 1  # all of them are kept, what is even beside them, and the sum of the others
+    method = PruMerge(evenly=evenly, adaptive=True, tokens=2)
+    kept = method.prune(tokens)
+    assert len(kept) == len(outliers) + 1 + (3 * (len(outliers) + 1) if evenly else 0)
+    best = falling(torch.from_numpy(attention))[: len(outliers)]
+    assert set(tokens.cell[best, -1].tolist()) <= set(kept.cell[:, -1].tolist())
+    assert not method.has_fixed_budget
 
 
 def slow_tome(tokens, count):

@@ -2,10 +2,10 @@
 
 "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models",
 https://arxiv.org/abs/2403.15388. Re-implemented from the rule. Differs from the released code: `keep` says
-how many tokens stay (there the share of outliers of the attention does), tokens are merged after the
-projector, and the extra one has the place of the dropped one that [CLS] attends to most. PruMerge+ is
-`evenly=0.75`: its even tokens are drawn among the rest (there among all, without doubles). Kept tokens stay
-where they were, since closing the gaps ruins grounding (`positions`).
+how many tokens stay, so that methods can be compared (there the attention does: `adaptive=true`), tokens are
+merged after the projector, and the extra one has the place of the dropped one that [CLS] attends to most.
+PruMerge+ is `evenly=0.75`: its even tokens are drawn among the rest (there among all, without doubles). Kept
+tokens stay where they were, since closing the gaps ruins grounding (`positions`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ class PruMerge(MergePruner):
 
     neighbors: each kept token has those with the most similar keys added, times the attention they get.
     One of the tokens is the sum of all that are dropped, times their attention.
+
+    adaptive: of those that are not even, keep as many as the attention has outliers, more than 1.5
+    interquartile ranges above its third quartile (section 3.2), whatever the budget: the count adapts to the
+    picture.
     """
 
     PUBLISHED = CONTIGUOUS
@@ -36,6 +40,19 @@ class PruMerge(MergePruner):
     budget: BudgetScope = "crop"
     evenly: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     neighbors: Annotated[int, Ge(0)] = 32
+    adaptive: bool = False
+
+    @property
+    def has_fixed_budget(self) -> bool:
+        return not self.adaptive
+
+    def count(self, tokens: VisualTokens) -> int:
+        if not self.adaptive:
+            return super().count(tokens)
+        attention = tokens.signals["cls_attention_undivided"].float()
+        first, third = attention.quantile(attention.new_tensor([0.25, 0.75]))
+        outliers = int((attention > third + 1.5 * (third - first)).sum())
+        return min(round((outliers + 1) / (1 - self.evenly)), len(tokens))
 
     def merge_weights(self, tokens: VisualTokens, count: int) -> tuple[Tensor, Tensor]:
         attention = tokens.signals["cls_attention_undivided"].float()
