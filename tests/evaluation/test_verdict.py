@@ -104,7 +104,35 @@ def test_few_pictures_compare_nothing():
 def test_questions_that_need_no_picture_are_told(blind, told):
     made = record()
     made["test"]["blind"] = blind
-    assert ("do not need their pictures" in advise(made)["advice"][-1]) == told
+    assert any("do not need their pictures" in line for line in advise(made)["advice"]) == told
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, ["Use --pruner divprune:keep=0.2."]),
+        ({"random": (0.1, 0.0, 0.2), "uniform": (0.1, 0.05, 0.2)}, ["Use --pruner random:keep=0.2."]),
+        (
+            {"pool": (-0.1, -0.2, 0.2), "resized": (0.0, -0.1, 0.1)},
+            ["Use --pruner pool:keep=0.2 or smaller pictures."],
+        ),
+        ({"to_none": (-0.2, -0.3, -0.1)}, ["Use no pruner for such questions."]),
+        ({"pictures": 19}, []),
+    ],
+)
+def test_the_advice_ends_with_what_to_use(given, told):
+    made = record(**given)
+    made["test"]["tokens"]["resized"] = 29.0
+    assert [line for line in advise(made)["advice"] if line.startswith("Use ")] == told
+    assert not told or advise(made)["advice"][-1] == told[0]
+
+
+def test_what_to_use_has_the_options_of_the_leader():
+    made = record()
+    for part in (made["test"]["accuracy"], made["test"]["tokens"], made["candidates"]):
+        part["scope:alpha=0.0"] = part.pop("divprune")
+    made["leader"] = "scope:alpha=0.0"
+    assert advise(made)["advice"][-1] == "Use --pruner scope:alpha=0.0,keep=0.2."
 
 
 def test_the_tables_end_with_the_advice_and_name_what_was_left_out():

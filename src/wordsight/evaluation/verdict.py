@@ -101,7 +101,23 @@ def advise(record: Findings) -> Verdict:
     lines = [reason, *(_comparison(record, name) for name in comparable), _blind(record)]
     is_ahead = all(test["difference_to"][name][1] > 0 for name in _others(record) if _is_free(record, name))
     winner = record["leader"] if verdict == "pays" and is_ahead else None
-    return {"verdict": verdict, "winner": winner, "advice": lines}
+    return {"verdict": verdict, "winner": winner, "advice": [*lines, *_what_to_use(record, verdict, winner)]}
+
+
+def _what_to_use(record: Findings, verdict: Conclusion, winner: str | None) -> list[str]:
+    """What to give as --pruner, nothing where it cannot be told."""
+    if verdict == "cannot tell":
+        return []
+    if verdict == "does not pay":
+        return ["Use no pruner for such questions."]
+    as_good = [name for name in _others(record) if _is_free(record, name)] if winner is None else [winner]
+    keep = f"keep={record['terms']['budget']:g}"
+    names = [
+        "smaller pictures" if name == RESIZED else f"--pruner {name}{',' if '=' in name else ':'}{keep}"
+        for name in as_good
+        if name == winner or record["test"]["difference_to"][name][1] <= 0
+    ]
+    return [f"Use {' or '.join(names)}."]
 
 
 def _obstacle(record: Findings) -> str | None:
