@@ -28,6 +28,7 @@ from wordsight._utils.files import replacing
 from wordsight._utils.numbers import signed
 from wordsight._utils.registry import spec
 from wordsight.evaluation.environment import machine
+from wordsight.evaluation.result_cache import ResultCache
 from wordsight.pruners import make
 from wordsight.reports.formats import markdown
 from wordsight.reports.tables import Table
@@ -56,7 +57,7 @@ def main(folder: Annotated[Path, typer.Argument(help="for what was measured")]) 
     for recipe, model in MODELS.items():
         vlm = VLM.from_pretrained(model, dtype=torch.float32)
         for into, tasks in ((found, TASKS), (beside, BESIDE)):
-            into[recipe] = answers_to([*tasks.values()], vlm, pruners, folder / recipe)
+            into[recipe] = answers_to([*tasks.values()], vlm, pruners, ResultCache(folder / recipe))
     record = {**record_of(found), "beside": accuracies(beside, BESIDE)}
     with replacing(ROOT / "benchmarks" / "results" / "pruned_training.json") as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n")

@@ -49,7 +49,7 @@ def main(  # the options of a command
             pairs = [pair for each in zip(now, row["texts"], strict=True) for pair in zip(*each, strict=True)]
             same = sum(answer == before for answer, before in pairs)
             others += len(pairs) - same
-            print(f"{vlm.name}, {of['task']}: {same} of {len(pairs)} answers are the same")
+            print(f"{vlm.name}, {of['task']}, {named(row)}: {same} of {len(pairs)} answers are the same")
     if others:
         measured_by, here = (of.get("instructions") for of in (results.environment, machine()))
         if measured_by and measured_by != here:
@@ -110,6 +110,12 @@ def row_of(of_task: TaskAnswers, pruner: str, keep: float | None, tokens: int | 
 
 def budget_of(row: Answered) -> Budget:
     return Budget(row["keep"], row["tokens"])
+
+
+def named(row: Answered) -> str:
+    """Its pruner, with its budget if it has one."""
+    budget = str(budget_of(row)) if row["pruner"] not in (UNPRUNED, BLIND) else ""
+    return f"{row['pruner']} at {budget}" if budget else row["pruner"]
 
 
 if __name__ == "__main__":

@@ -23,12 +23,14 @@ def results(embedded, tmp_path_factory):
 def test_a_row_is_what_it_was(benchmarks, results, pruner, capsys):
     benchmarks.rerun.main(results, pruner)
     count = 18 if pruner == "random" else 6  # of three seeds
-    assert capsys.readouterr().out == f"demo, scenes:pictures=6: {count} of {count} answers are the same\n"
+    row = pruner if pruner in ("none", "blind") else f"{pruner} at keep 0.1"
+    said = f"demo, scenes:pictures=6, {row}: {count} of {count} answers are the same\n"
+    assert capsys.readouterr().out == said
 
 
 def test_a_task_is_named_without_its_options(benchmarks, results, capsys):
     benchmarks.rerun.main(results, "blind", task=["scenes"])
-    assert capsys.readouterr().out == "demo, scenes:pictures=6: 6 of 6 answers are the same\n"
+    assert capsys.readouterr().out == "demo, scenes:pictures=6, blind: 6 of 6 answers are the same\n"
 
 
 def test_a_file_without_results_is_refused(benchmarks, tmp_path):

@@ -85,6 +85,16 @@ def test_another_book_is_imported_without_a_rule(tmp_path):
     assert named.config["pruning"] == {"rule": "cosine", "threshold": 0.11}
 
 
+def test_the_book_of_one_model_takes_no_preset_of_another(tmp_path):
+    torch.save(torch.randn(454, 4096), tmp_path / "released.pt")
+    book = import_released(tmp_path / "released.pt", "llava")
+    with pytest.raises(
+        UsageError, match=r"454 prototypes of D=4096 .* for llava-1\.5, .* not that of llava-next"
+    ):
+        with_released_pruning(book, "llava-next")
+    assert with_released_pruning(book, "llava-1.5").config == with_released_pruning(book).config
+
+
 def test_a_book_that_is_built_by_a_preset_says_how_to_prune_by_it(monkeypatch):
     seen = {}
     monkeypatch.setattr(

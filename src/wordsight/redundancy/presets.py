@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wordsight.errors import unknown
+from wordsight.errors import UsageError, unknown
 from wordsight.redundancy.build import Clustering, build_codebook
 from wordsight.redundancy.codebook import Codebook
 from wordsight.redundancy.codebook_config import PruningRule
@@ -83,9 +83,16 @@ def prunes_by(book: Codebook, pruning: PruningRule) -> Codebook:
 
 def with_released_pruning(book: Codebook, name: str | None = None) -> Codebook:
     """The book with the rule that the authors prune by with it: that of a preset, or else that of the book of
-    this shape that they have released, if there is one. Raises UsageError if there is no such preset.
+    this shape that they have released, if there is one. Raises UsageError if there is no such preset, or the
+    book of this shape is another's.
     """
     count, width = book.prototypes.shape
-    name = RELEASED.get((count, width)) if name is None else name
+    of_shape = RELEASED.get((count, width))
+    if name is not None and of_shape not in (None, name):
+        raise UsageError(
+            f"a book of {count} prototypes of D={width} is the one that was released for {of_shape}, whose "
+            f"rule is not that of {name}; leave out the preset"
+        )
+    name = name or of_shape
     pruning = None if name is None else preset(name).pruning
     return book if pruning is None else prunes_by(book, pruning)
