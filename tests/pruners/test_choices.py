@@ -291,6 +291,18 @@ def test_codebook_and_diversity_is_greedy_by_their_weighted_sum(tokens, book, we
     assert pruner.select(tokens).slot.tolist() == slow_mmr(tokens.embeds, 9, relevance, weight)
 
 
+def test_codebook_and_diversity_have_the_weight_that_was_chosen_for_the_book(tokens, book):
+    calibrated = {"beside_diversity": {"weight": 0.1}}
+    chosen = replace(book, config={**book.config, "calibrated": calibrated})
+    for of, weight in ((chosen, 0.1), (book, 0.5), (replace(chosen, config=book.config), 0.5)):
+        by_default = CodebookMMR(tokens=9, codebook=of)
+        given = CodebookMMR(tokens=9, codebook=of, weight=weight)
+        assert torch.equal(by_default.select(tokens).slot, given.select(tokens).slot)
+        assert by_default.digest != given.digest == of.digest  # a result that is kept is of this weight
+    before = replace(chosen, config={**book.config, "calibrated": {}})  # of the release before
+    assert CodebookMMR(codebook=before).digest == CodebookMMR(codebook=book).digest
+
+
 @pytest.mark.parametrize("weight", [0.2, 0.5, 0.9])
 def test_learned_and_diversity_is_greedy_by_the_weighted_sum_with_what_is_expected(tokens, scorer, weight):
     expected = scorer.predict(tokens.embeds).tolist()
@@ -318,7 +330,7 @@ def slow_mmr(embeds, count, relevance, weight):
 @pytest.mark.parametrize("weight", [-0.1, 1.0, 2])
 def test_a_weight_outside_its_range_is_refused(book, scorer, weight):
     for pruner in (CodebookMMR(codebook=book), LearnedMMR(scorer=scorer)):
-        with pytest.raises(UsageError, match=r"weight must be a number in \[0, 1\), got"):
+        with pytest.raises(UsageError, match=r"weight must be a number in \[0, 1\)( or none)?, got"):
             replace(pruner, weight=weight)
 
 
