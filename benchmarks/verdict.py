@@ -236,7 +236,7 @@ def measure_main(bench: Bench, chosen: dict[str, str]) -> Found:
         "divprune": lambda keep: DivPrune(keep=keep),
         "[CLS] attention": lambda keep: ClsTopK(keep=keep),
         "scorer": lambda keep: Learned(keep=keep, scorer=scorer),
-        "book + diversity": lambda keep: CodebookMMR(keep=keep, codebook=books["book"]),
+        "book + diversity": lambda keep: CodebookMMR(keep=keep, codebook=books["book"], weight=0.5),
         **{name: of_book(book) for name, book in books.items()},
     }
     task = bench.task(bench.sizes.asked, frozenset({"cls_attention"}))
