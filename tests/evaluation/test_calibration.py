@@ -204,6 +204,12 @@ def test_a_book_that_does_not_beat_both_controls_does_not_pay(teller, planted, m
         assert (record["pays"], record["beside_diversity"]["pays"]) == (pays_alone, not pays_alone)
 
 
+def test_the_first_of_those_that_tie_is_chosen_whatever_rounding_says():
+    sums = [0.9, 0.9244444444444444, 0.9244444444444446, 0.92]  # twice 832 of 900, in another order
+    assert module.best_of(dict(zip((0.0, 0.1, 0.2, 0.3), sums, strict=True))) == 0.1
+    assert module.best_of({"first": 0.75, "better": 0.7511111}) == "better"  # one answer of 900
+
+
 def weighed(weight, *books):
     return [CodebookMMR(codebook=book, weight=weight, keep=keep) for book in books for keep in KEEPS]
 

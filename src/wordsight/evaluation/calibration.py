@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -43,6 +43,7 @@ from wordsight.redundancy.probe import QUESTIONS
 from wordsight.redundancy.silence import SilenceRecord, share_silent
 from wordsight.tasks.base import Example, Task
 
+T = TypeVar("T")
 FORMAT = 1
 KEEPS = (0.2, 0.1, 0.05)
 SHARES = (0.3, 0.5, 0.7)
@@ -202,7 +203,7 @@ class CalibrationPlan:
         tries = conditions(evidence.manifest["questions"])
         tried = run([partial(Trials.choose, condition=condition) for condition in tries.values()])
         books = _built(dict(zip(tries, tried, strict=True)))
-        best = max(books, key=lambda label: books[label][1])
+        best = best_of({label: accuracy for label, (_, accuracy) in books.items()})
         book, _ = books[best]
         condition = book.config["condition"]
         assert not isinstance(condition, str), "a candidate is built by a condition"
@@ -271,7 +272,7 @@ def _choose_weights(run: Run, book: Codebook, drawn: Sequence[Codebook]) -> Chos
     without, *accuracies = run([partial(Trials.accuracy, pruners=each) for each in lists])
     own, of_random = accuracies[: len(WEIGHTS)], accuracies[len(WEIGHTS) :]
     weight, random_weight = (
-        max(zip((0.0, *WEIGHTS), [without, *each], strict=True), key=lambda tried: tried[1])[0]
+        best_of(dict(zip((0.0, *WEIGHTS), [without, *each], strict=True)))
         for each in (own, of_random)
     )
     return {
@@ -390,6 +391,13 @@ def _built(tried: Mapping[str, Tried | str]) -> dict[str, Tried]:
         label, reason = next(iter(tried.items()))
         raise UsageError(f"{label}: {reason}")
     return built
+
+
+def best_of(accuracies: Mapping[T, float]) -> T:
+    """The first of those that are as good as the best, whatever the order of a sum made of their last
+    digits.
+    """
+    return max(accuracies, key=lambda each: round(accuracies[each], 9))
 
 
 def _mean(run: TaskRun, pruners: Sequence[Pruner]) -> Scores:
