@@ -31,7 +31,7 @@ from wordsight.synthetic.scenes import save_scenes
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "noise_floor.json"
 EDGES = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3, 7e-3, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
-NOISY, READ_AGAIN = 1, 16  # pictures that are read again, and tokens of each
+NOISY, READ_AGAIN = 4, 16  # pictures that are read again, and tokens of each
 
 
 def measure(
@@ -123,15 +123,17 @@ def rereadings(vlm: VLM, pictures: list[Path]) -> dict[str, Tensor]:
 
 def apart(one: Tensor, other: Tensor) -> dict[str, float]:
     """How far two readings (2, R, V) of the same tokens are apart, in nats: their largest and median
-    divergence, that of the answers without any token, and by how much a token's divergence from those moves.
+    divergence, that of the answers without any token, by how much a token's divergence from those moves, and
+    the share of the tokens that it moves over the floor.
     """
     between = jensen_shannon(one[0], other[0])
-    moved = jensen_shannon(*one) - jensen_shannon(*other)
+    first, second = jensen_shannon(*one), jensen_shannon(*other)
     return {
         "most": float(between.max()),
         "median": float(between.median()),
         "blind": float(jensen_shannon(one[1], other[1]).max()),
-        "blind_divergence_moves_by_most": float(moved.abs().max()),
+        "blind_divergence_moves_by_most": float((first - second).abs().max()),
+        "moves_over_the_floor": float(((first < NOISE_FLOOR) != (second < NOISE_FLOOR)).double().mean()),
     }
 
 

@@ -1,12 +1,13 @@
-"""Measure one row of results of `wordsight compare` again, and tell every answer that is not the same.
+"""Measure one row of results of `wordsight compare` again, and show every answer that is not the same.
 
 python benchmarks/rerun.py benchmarks/results/pruners.json divprune --keep 0.1
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +31,7 @@ def main(  # the options of a command
     tokens: Annotated[int | None, typer.Option(help="of the row, in place of keep")] = None,
     task: Annotated[list[str] | None, typer.Option(help="one of its tasks; all by default")] = None,
 ) -> None:
-    """Print how many answers are the same, task by task. Exits with 1 if any is not."""
+    """Print how many answers are the same, task by task, and the others. Exits with 1 if there are any."""
     results = read(file)
     names = dict.fromkeys(of["task"] for of in results.answers)
     short = {name.partition(":")[0] for name in names}
@@ -46,15 +47,28 @@ def main(  # the options of a command
         vlm, own = load(weights), [pair for pair in rows if pair[0]["model"] == weights["model"]]
         for of, row in track(own, f"tasks of {vlm.name}", len(own)):
             now = answers_of(vlm, of, row, results.asked or {"limit": None, "pictures": None})
-            pairs = [pair for each in zip(now, row["texts"], strict=True) for pair in zip(*each, strict=True)]
-            same = sum(answer == before for answer, before in pairs)
-            others += len(pairs) - same
-            print(f"{vlm.name}, {of['task']}, {named(row)}: {same} of {len(pairs)} answers are the same")
-    if others:
-        measured_by, here = (of.get("instructions") for of in (results.environment, machine()))
-        if measured_by and measured_by != here:
-            print(f"measured by {measured_by}, here by {here}: last digits may differ, and answers that tie")
-        raise SystemExit(1)
+            questions = [each["question"] for each in of["questions"]] * len(now)
+            texts = ([text for each in seeds for text in each] for seeds in (row["texts"], now))
+            others += told(f"{vlm.name}, {of['task']}, {named(row)}", questions, *texts)
+    end(others, results.environment)
+
+
+def told(row: str, questions: Sequence[str], before: Sequence[str], now: Sequence[str]) -> int:
+    """Print how many answers of a row are the same, and those that are not; returns the number of these."""
+    pairs = zip(questions, before, now, strict=True)
+    others = [f"{question} {old!r} before, {new!r} now" for question, old, new in pairs if old != new]
+    print(f"{row}: {len(now) - len(others)} of {len(now)} answers are the same", *others, sep="\n")
+    return len(others)
+
+
+def end(others: int, environment: Mapping[str, Any]) -> None:
+    """Exit with 1 if there are other answers, and say so if another kind of processor may be why."""
+    if not others:
+        return
+    measured_by, here = (of.get("instructions") for of in (environment, machine()))
+    if measured_by and measured_by != here:
+        print(f"measured by {measured_by}, here by {here}: last digits may differ, and answers that tie")
+    raise SystemExit(1)
 
 
 def read(file: Path) -> Results:
@@ -114,8 +128,8 @@ def budget_of(row: Answered) -> Budget:
 
 def named(row: Answered) -> str:
     """Its pruner, with its budget if it has one."""
-    budget = str(budget_of(row)) if row["pruner"] not in (UNPRUNED, BLIND) else ""
-    return f"{row['pruner']} at {budget}" if budget else row["pruner"]
+    name = row["pruner"]
+    return name if name in (UNPRUNED, BLIND) else f"{name} at {budget_of(row)}"
 
 
 if __name__ == "__main__":

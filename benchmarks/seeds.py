@@ -6,9 +6,7 @@ about any of these pictures. Each model has a codebook of its own, by the criter
 book that ships, of as many training scenes, and a control of as many RANDOM tokens of these. Where that
 clustering leaves no prototype, the book is as many random ones of the redundant tokens as the one that ships.
 What is measured is kept in a folder: a stopped run goes on. Intervals are corrected for all that is concluded
-of several seeds, here and by the verdict (pool.py). One row again, and every answer that is not the same:
-
-python benchmarks/seeds.py build/seeds --again scope:alpha=0.0 --keep 0.1 --seed 2
+of several seeds, here and by the verdict (pool.py).
 """
 
 from __future__ import annotations
@@ -80,16 +78,8 @@ class Answers:
 
 def main(
     folder: Annotated[Path, typer.Argument(help="for evidence, codebooks and what was measured")],
-    again: Annotated[str | None, typer.Option(help="a pruner of the results: measure it alone, anew")] = None,
-    keep: Annotated[float | None, typer.Option(help="of --again; all by default")] = None,
-    seed: Annotated[str | None, typer.Option(help="of --again; all by default")] = None,
 ) -> None:
-    """Write results/seeds.json and its tables in docs/results.md; with --again, print how many answers are
-    the same as there, and exit with 1 if any is not.
-    """
-    if again is not None:
-        repeat(folder, again, keep, seed)
-        return
+    """Write results/seeds.json and its tables in docs/results.md."""
     found = {seed: answers_of(seed, folder / seed) for seed in sorted(MODELS)}
     record = record_of(found)
     with replacing(RESULTS) as draft:
@@ -98,58 +88,31 @@ def main(
     write_between(PAGE, "seeds, differences", markdown(differences(record)))
 
 
-def repeat(folder: Path, name: str, keep: float | None, seed: str | None) -> None:
-    """Measure a pruner again. Raises BadParameter if the results have none of this name, keep or seed, or are
-    of another model.
-    """
-    record = json.loads(RESULTS.read_text())
-    keeps, seeds = [keep] if keep else KEEPS, [seed] if seed else [*record["models"]]
-    for given, known in ((name, PRUNERS), (keep or KEEPS[0], KEEPS), (seeds[0], record["models"])):
-        if given not in known:
-            raise typer.BadParameter(f"expected one of {', '.join(map(str, known))}, got {given}")
-    others = 0
-    for each in seeds:
-        found = answers_of(each, folder / each, (name,), keeps, ResultCache(None))
-        if found.weights != record["models"][each]:
-            raise typer.BadParameter(f"the results are of {record['models'][each]}, here is {found.weights}")
-        for at in keeps:
-            before, now = (
-                [answer for task in of[f"{name} {at}"] for answer in task]
-                for of in (record["answers"][each], texts_of(found))
-            )
-            same = sum(map(str.__eq__, now, before))
-            others += len(before) - same
-            print(f"seed {each}, {name} at {at:.0%}: {same} of {len(before)} answers are the same")
-    if others:
-        raise SystemExit(1)
-
-
 def texts_of(answers: Answers) -> dict[str, list[list[str]]]:
     """What was said, by "pruner keep", task by task."""
     return {f"{name} {keep}": of for (name, keep), of in answers.texts.items()}
 
 
-def answers_of(
-    seed: str,
-    folder: Path,
-    rows: Sequence[str] | None = None,
-    keeps: Sequence[float] | None = None,
-    cache: ResultCache | None = None,
-) -> Answers:
-    """What is asked, answered by a model with its own books; the one that ships has those that ship. By
-    default it is all of PRUNERS at KEEPS, and what is measured is kept in the folder.
-    """
-    book, control = folder / "book", folder / "control"
-    if seed != SHIPPED:
-        make_books(seed, folder / "evidence", book, control)
+def answers_of(seed: str, folder: Path) -> Answers:
+    """What is asked, answered by a model with its own books; what is measured is kept in the folder."""
     pruners = {
-        (row, keep): replace(make(row if seed == SHIPPED else with_books(row, book, control)), keep=keep)
-        for row in rows or PRUNERS
-        for keep in keeps or KEEPS
+        (row, keep): pruner
+        for row in PRUNERS
+        for keep, pruner in zip(KEEPS, pruners_of(row, seed, folder), strict=True)
     }
-    found = answers_to(TASKS, model_of(seed), pruners, cache or ResultCache(folder / "cells"))
-    own = Codebook.from_pretrained("demo" if seed == SHIPPED else book)
+    found = answers_to(TASKS, model_of(seed), pruners, ResultCache(folder / "cells"))
+    own = Codebook.from_pretrained("demo" if seed == SHIPPED else folder / "book")
     return replace(found, prototypes=len(own.prototypes))
+
+
+def pruners_of(row: str, seed: str, folder: Path) -> list[Pruner]:
+    """Of a row, at every keep. The model that ships has the books that ship, others those in their folder,
+    which are built if the row has one.
+    """
+    if seed != SHIPPED and row.startswith(SHOWN_AS_OURS):
+        make_books(seed, folder / "evidence", folder / "book", folder / "control")
+        row = with_books(row, folder / "book", folder / "control")
+    return [replace(make(row), keep=keep) for keep in KEEPS]
 
 
 def model_of(seed: str) -> VLM:

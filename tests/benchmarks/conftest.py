@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = [str(ROOT / "benchmarks"), str(ROOT / "training" / "photos")]
 MODULES = "bars bench beyond_codebook coverage device_operations everything fresh kinds methods oracle"
-MODULES += " over_models photos pool pruned_training rerun run seeds subjects verdict"
+MODULES += " over_models photos pool pruned_training rerun rerun_seeds run seeds subjects verdict"
 
 
 @pytest.fixture(scope="module")

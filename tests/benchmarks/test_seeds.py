@@ -1,13 +1,11 @@
 """What is asked of several seeds: of pictures that nothing else reads; pictures meet by what is on them."""
 
-import json
 import statistics
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import typer
 
 from wordsight.synthetic import scenes
 from wordsight.synthetic.clips import render_clip
@@ -79,48 +77,6 @@ def test_what_was_measured_is_not_measured_again(benchmarks, monkeypatch, tmp_pa
     monkeypatch.setattr(seeds.TaskRun, "_prepared", None)
     again = seeds.answers_of(seeds.SHIPPED, tmp_path)
     np.testing.assert_equal(again.scores, answers.scores)
-
-
-def of_three_questions(monkeypatch, benchmarks, results):
-    """As if the results were of few questions, with what is said to them."""
-    seeds, fresh = benchmarks.seeds, benchmarks.fresh
-    tasks = (fresh.FreshScenes(pictures=3), fresh.FreshCaptions(pictures=3))
-    for name, value in (("EACH", 3), ("TASKS", tasks), ("RESULTS", results)):
-        monkeypatch.setattr(seeds, name, value)
-    found = seeds.answers_of(seeds.SHIPPED, results.parent, ("divprune",), (0.1, 0.05))
-    record = {"models": {seeds.SHIPPED: found.weights}, "answers": {seeds.SHIPPED: seeds.texts_of(found)}}
-    results.write_text(json.dumps(record))
-    return record
-
-
-def test_a_row_is_repeated(benchmarks, monkeypatch, tmp_path, capsys):
-    seeds, results = benchmarks.seeds, tmp_path / "seeds.json"
-    record = of_three_questions(monkeypatch, benchmarks, results)
-    seeds.main(tmp_path, again="divprune", keep=0.1)
-    assert capsys.readouterr().out == "seed 1, divprune at 10%: 6 of 6 answers are the same\n"
-    record["answers"]["1"]["divprune 0.05"][1][2] = "another"
-    results.write_text(json.dumps(record))
-    with pytest.raises(SystemExit) as stopped:
-        seeds.main(tmp_path, again="divprune", keep=0.05, seed="1")
-    assert stopped.value.code == 1
-    assert capsys.readouterr().out == "seed 1, divprune at 5%: 5 of 6 answers are the same\n"
-    record["models"]["1"]["fingerprint"] = "another"
-    results.write_text(json.dumps(record))
-    with pytest.raises(typer.BadParameter, match=r"the results are of .*another"):
-        seeds.main(tmp_path, again="divprune", keep=0.1)
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"again": "dart"}, "expected one of divprune, scope.*, got dart"),
-        ({"again": "divprune", "keep": 0.5}, r"expected one of 0\.2, 0\.1, 0\.05, got 0\.5"),
-        ({"again": "divprune", "seed": "7"}, "expected one of 0, 1, 2, got 7"),
-    ],
-)
-def test_a_row_that_is_not_there_is_refused(benchmarks, tmp_path, given, said):
-    with pytest.raises(typer.BadParameter, match=said):
-        benchmarks.seeds.main(tmp_path, **given)
 
 
 def test_a_folder_is_read_in_float32(benchmarks):

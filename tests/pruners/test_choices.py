@@ -294,13 +294,12 @@ def test_codebook_and_diversity_is_greedy_by_their_weighted_sum(tokens, book, we
 def test_codebook_and_diversity_have_the_weight_that_was_chosen_for_the_book(tokens, book):
     calibrated = {"beside_diversity": {"weight": 0.1}}
     chosen = replace(book, config={**book.config, "calibrated": calibrated})
-    for of, weight in ((chosen, 0.1), (book, 0.5), (replace(chosen, config=book.config), 0.5)):
+    before = replace(chosen, config={**book.config, "calibrated": {}})  # of an earlier release
+    for of, weight in ((chosen, 0.1), (book, 0.5), (before, 0.5)):
         by_default = CodebookMMR(tokens=9, codebook=of)
         given = CodebookMMR(tokens=9, codebook=of, weight=weight)
         assert torch.equal(by_default.select(tokens).slot, given.select(tokens).slot)
         assert by_default.digest != given.digest == of.digest  # a result that is kept is of this weight
-    before = replace(chosen, config={**book.config, "calibrated": {}})  # of the release before
-    assert CodebookMMR(codebook=before).digest == CodebookMMR(codebook=book).digest
 
 
 @pytest.mark.parametrize("weight", [0.2, 0.5, 0.9])

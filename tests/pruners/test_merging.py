@@ -116,9 +116,16 @@ def test_prumerge_counts_the_outliers_of_attention(tokens, evenly):
     method = PruMerge(evenly=evenly, adaptive=True, tokens=2)
     kept = method.prune(tokens)
     assert len(kept) == len(outliers) + 1 + (3 * (len(outliers) + 1) if evenly else 0)
-    best = falling(torch.from_numpy(attention))[: len(outliers)]
-    assert set(tokens.cell[best, -1].tolist()) <= set(kept.cell[:, -1].tolist())
+    assert set(falling(attention)[: len(outliers)]) <= set(kept.slot.tolist())
     assert not method.has_fixed_budget
+
+
+@pytest.mark.parametrize(("evenly", "count"), [(0.0, 1), (0.75, 4)])
+def test_prumerge_without_outliers_keeps_the_least(tokens, evenly, count):
+    flat = replace(tokens, signals={**tokens.signals, "cls_attention_undivided": torch.full((64,), 1 / 64)})
+    method = PruMerge(evenly=evenly, adaptive=True)
+    assert len(method.prune(flat)) == count
+    assert len(method.prune(flat.take(torch.arange(1)))) == 1
 
 
 def slow_tome(tokens, count):

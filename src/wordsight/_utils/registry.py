@@ -118,6 +118,12 @@ def spec(plugin: Any) -> str:
     return ":".join([name, ",".join(options)] if options else [name])
 
 
+def extended(text: str, *options: str) -> str:
+    """A SPEC with more options, as `keep=0.2`."""
+    begun = "=" in text or text.count(":") > 1  # an option, or the first one of a module:Class
+    return f"{text}{',' if begun else ':'}{','.join(options)}"
+
+
 def refuse_duplicates(kind: str, names: Sequence[str]) -> None:
     """Raises UsageError if a name is given twice: the results could not be told apart."""
     for i, name in enumerate(names):

@@ -272,8 +272,7 @@ def _choose_weights(run: Run, book: Codebook, drawn: Sequence[Codebook]) -> Chos
     without, *accuracies = run([partial(Trials.accuracy, pruners=each) for each in lists])
     own, of_random = accuracies[: len(WEIGHTS)], accuracies[len(WEIGHTS) :]
     weight, random_weight = (
-        best_of(dict(zip((0.0, *WEIGHTS), [without, *each], strict=True)))
-        for each in (own, of_random)
+        best_of(dict(zip((0.0, *WEIGHTS), [without, *each], strict=True))) for each in (own, of_random)
     )
     return {
         "weight": weight,

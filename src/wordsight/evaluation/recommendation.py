@@ -165,8 +165,8 @@ def _checked(method: Pruner, vlm: VLM) -> Pruner:
     method.check(vlm)
     if not method.has_fixed_budget:
         raise UsageError(
-            f"{spec(method)} cannot be held to a budget: a count that adapts to the picture is not fixed and "
-            "the layers before those that drop some read all; `wordsight compare` reports how many are read"
+            f"{spec(method)} cannot be held to a budget: its count adapts to the picture, or the "
+            "layers before those that drop some read all; `wordsight compare` reports how many are read"
         )
     return method
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from typing_extensions import NotRequired, TypedDict
 
 from wordsight._utils.numbers import signed
+from wordsight._utils.registry import extended
 from wordsight.evaluation.latency import Spans
 from wordsight.evaluation.metrics import RESIZED, UNPRUNED
 from wordsight.evaluation.statistics import FEWEST_PICTURES, Interval
@@ -105,19 +106,24 @@ def advise(record: Findings) -> Verdict:
 
 
 def _what_to_use(record: Findings, verdict: Conclusion, winner: str | None) -> list[str]:
-    """What to give as --pruner, nothing where it cannot be told."""
+    """What to give as --pruner, nothing where it cannot be told. What costs nothing was held against the
+    leader alone, so that it takes the leader's place only where it is better.
+    """
+    leader, budget = record["leader"], record["terms"]["budget"]
     if verdict == "cannot tell":
         return []
     if verdict == "does not pay":
-        return ["Use no pruner for such questions."]
-    as_good = [name for name in _others(record) if _is_free(record, name)] if winner is None else [winner]
-    keep = f"keep={record['terms']['budget']:g}"
-    names = [
-        "smaller pictures" if name == RESIZED else f"--pruner {name}{',' if '=' in name else ':'}{keep}"
-        for name in as_good
-        if name == winner or record["test"]["difference_to"][name][1] <= 0
-    ]
-    return [f"Use {' or '.join(names)}."]
+        return [f"Do not use {leader} at {budget:.0%} for such questions."]
+    gaps = record["test"]["difference_to"]
+    free = {name: gaps[name] for name in _others(record) if winner is None and _is_free(record, name)}
+    names = {
+        name: "smaller pictures" if name == RESIZED else f"--pruner {extended(name, f'keep={budget}')}"
+        for name in (leader, *free)
+    }
+    if better := [names[name] for name, (_, _, high) in free.items() if high < 0]:
+        return [f"Use {' or '.join(better)}."]
+    as_good = [names[name] for name, (_, low, _) in free.items() if low <= 0]
+    return [f"Use {names[leader]}{', or try ' * bool(as_good)}{' or '.join(as_good)}."]
 
 
 def _obstacle(record: Findings) -> str | None:

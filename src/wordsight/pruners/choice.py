@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from wordsight._utils.artifacts import Artifact
 from wordsight._utils.options import takes_text
-from wordsight._utils.registry import spec
+from wordsight._utils.registry import extended, spec
 from wordsight.errors import UsageError
 from wordsight.models.fingerprints import Parts
 from wordsight.redundancy.codebook import check_made_for
@@ -78,7 +78,7 @@ def exact_spec(method: Any) -> str:
     text = spec(dataclasses.replace(method, **paths))
     budget = f"tokens={method.tokens}" if method.tokens else f"keep={method.keep}"
     options = [budget] + [f"positions={method.positions}"] * ("positions=" not in text)
-    return f"{text}{',' if '=' in text else ':'}{','.join(options)}"
+    return extended(text, *options)
 
 
 def _is_path(text: Any) -> bool:

@@ -24,14 +24,14 @@ class CodebookMMR(BookPruner):
     """Greedily adds the token with the highest (1 - weight) * cosine distance to the nearest kept token +
     weight * (1 - redundancy).
 
-    weight   in [0, 1): how much redundancy counts beside diversity; by default what `wordsight codebook
-             calibrate` chose for the book, and 0.5 of a book that does not say so.
+    weight   in [0, 1): how much redundancy counts beside diversity; by default what calibrate chose for the
+             book, which is 0 where DivPrune was best, and 0.5 of a book that does not say so.
     """
 
     weight: Annotated[float, Interval(ge=0, lt=1)] | None = None
 
     @property
-    def digest(self) -> str:
+    def digest(self) -> str:  # of the weight, too, which the digest of a book does not tell
         return f"{super().digest}, weight {self._weight}" if self.weight is None else super().digest
 
     def select(self, tokens: VisualTokens) -> VisualTokens:

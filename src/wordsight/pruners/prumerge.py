@@ -30,9 +30,9 @@ class PruMerge(MergePruner):
     neighbors: each kept token has those with the most similar keys added, times the attention they get.
     One of the tokens is the sum of all that are dropped, times their attention.
 
-    adaptive: of those that are not even, keep as many as the attention has outliers, more than 1.5
-    interquartile ranges above its third quartile (section 3.2), whatever the budget: the count adapts to the
-    picture.
+    adaptive: keep, beside the sum, one for each outlier of the attention, more than 1.5 interquartile ranges
+    above its third quartile (section 3.2), whatever the budget: the count adapts to the picture. Those that
+    are even add to it by their share, which is about as many as in the released PruMerge+.
     """
 
     PUBLISHED = CONTIGUOUS

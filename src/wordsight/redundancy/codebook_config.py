@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeVar, cast
 
+from annotated_types import Interval
 from typing_extensions import NotRequired, TypedDict
 
 from wordsight._utils.artifacts import Artifact
@@ -75,7 +76,9 @@ class PruningRule(TypedDict):
 class WeightAndQuality(TypedDict):
     """How well a book did beside diversity, in `codebook_mmr`, on the questions that tested it."""
 
-    weight: Annotated[float, "the best on those that choose; 0, which was not tested, if DivPrune was"]
+    weight: Annotated[
+        float, "the best on those that choose; 0, which was not tested, if DivPrune was", Interval(ge=0, lt=1)
+    ]
     accuracy: Annotated[float | None, "with that weight"]
     difference_to: Annotated[dict[str, list[float]], "that accuracy minus that of a control, as of the book"]
     pays: Annotated[bool, "whether it beats DivPrune and books of random tokens, on enough pictures"]
