@@ -13,7 +13,8 @@ import typer
 
 from wordsight import VLM, tasks
 from wordsight._utils.progress import track
-from wordsight.errors import FileError
+from wordsight._utils.registry import spec
+from wordsight.errors import FileError, UsageError
 from wordsight.evaluation.comparison import Budget, TaskRun
 from wordsight.evaluation.environment import Weights, machine
 from wordsight.evaluation.metrics import BLIND, RESIZED, UNPRUNED
@@ -32,7 +33,7 @@ def main(  # the options of a command
     task: Annotated[list[str] | None, typer.Option(help="one of its tasks; all by default")] = None,
 ) -> None:
     """Print how many answers are the same, task by task, and the others. Exits with 1 if there are any."""
-    results = read(file)
+    results, pruner = read(file), label(pruner)
     names = dict.fromkeys(of["task"] for of in results.answers)
     short = {name.partition(":")[0] for name in names}
     if unknown := set(task or ()) - names.keys() - short:
@@ -53,6 +54,14 @@ def main(  # the options of a command
     end(others, results.environment)
 
 
+def label(pruner: str) -> str:
+    """By what rows call it. Raises BadParameter if there is no such pruner."""
+    try:
+        return pruner if pruner in (UNPRUNED, RESIZED, BLIND) else spec(make(pruner))
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def told(row: str, questions: Sequence[str], before: Sequence[str], now: Sequence[str]) -> int:
     """Print how many answers of a row are the same, and those that are not; returns the number of these."""
     pairs = zip(questions, before, now, strict=True)
@@ -62,12 +71,13 @@ def told(row: str, questions: Sequence[str], before: Sequence[str], now: Sequenc
 
 
 def end(others: int, environment: Mapping[str, Any]) -> None:
-    """Exit with 1 if there are other answers, and say so if another kind of processor may be why."""
+    """Exit with 1 if there are other answers, with what may be why."""
     if not others:
         return
     measured_by, here = (of.get("instructions") for of in (environment, machine()))
     if measured_by and measured_by != here:
         print(f"measured by {measured_by}, here by {here}: last digits may differ, and answers that tie")
+    print(f"measured on {environment.get('date')}: what the pruner reads, or its defaults, may be others now")
     raise SystemExit(1)
 
 

@@ -1,6 +1,6 @@
 """Measure one row of the results of several seeds again, and show every answer that is not the same.
 
-python benchmarks/rerun_seeds.py build/seeds scope:alpha=0.0 --keep 0.1 --seed 2
+python benchmarks/rerun_seeds.py build/seeds scope:alpha=0 --keep 0.1 --seed 2
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import typer
 
 from bars import KEEPS
 from fresh import EACH, TASKS
-from rerun import end, told
+from rerun import end, label, told
 from seeds import PRUNERS, RESULTS, answers_to, model_of, pruners_of
 from wordsight._utils.registry import spec
 from wordsight.evaluation.result_cache import ResultCache
@@ -29,7 +29,7 @@ def main(
 
     Raises BadParameter if the results have no such row, or are of other weights than those that are here.
     """
-    record = json.loads(RESULTS.read_text())
+    record, pruner = json.loads(RESULTS.read_text()), label(pruner)
     known = {"pruner": PRUNERS, "keep": KEEPS, "seed": [*record["models"]]}
     given = {"pruner": pruner, "keep": keep, "seed": seed}
     for name, value in given.items():

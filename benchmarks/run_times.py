@@ -23,7 +23,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "run_times.json"
 PICTURE = wordsight.demo.PICTURES / "garden.png"
 QUESTION = "'what is in the background?'"
 JOBS = {  # what somebody wants: the command, and the options that it is timed with
-    "an answer, with fewer tokens": ("ask", f"{PICTURE} {QUESTION} --pruner divprune --keep 0.2"),
+    "an answer, with fewer tokens": ("ask", f"{PICTURE} {QUESTION} --pruner scope:alpha=0 --keep 0.2"),
     "what every token says, as a picture": ("probe", f"{PICTURE} --out words.png"),
     "why a token is dropped: a page": ("explain", f"{PICTURE} --question {QUESTION} --out page.html"),
     "how good pruners are": (
