@@ -1,6 +1,8 @@
 """Measure one row of results of `wordsight compare` again, and show every answer that is not the same.
 
 python benchmarks/rerun.py benchmarks/results/pruners.json divprune --keep 0.1
+
+in the root of a clone, since what lies in it is named from there.
 """
 
 from __future__ import annotations
@@ -55,11 +57,11 @@ def main(  # the options of a command
 
 
 def label(pruner: str) -> str:
-    """By what rows call it. Raises BadParameter if there is no such pruner."""
+    """By what rows call a pruner, whatever is left out of its SPEC; of what is none, what is given."""
     try:
-        return pruner if pruner in (UNPRUNED, RESIZED, BLIND) else spec(make(pruner))
-    except UsageError as error:
-        raise typer.BadParameter(str(error)) from error
+        return spec(make(pruner))
+    except UsageError:
+        return pruner
 
 
 def told(row: str, questions: Sequence[str], before: Sequence[str], now: Sequence[str]) -> int:

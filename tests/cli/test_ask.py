@@ -218,5 +218,10 @@ def test_a_threshold_that_decides_in_place_of_the_budget_is_told(capsys):
     assert capsys.readouterr().err == (
         "note: --keep 0.1 is not used: codebook:threshold=0.5 keeps what its threshold of 0.5 leaves\n"
     )
-    make_pruner("codebook", keep=0.1)
-    assert capsys.readouterr().err == ""
+    make_pruner("prumerge:adaptive=true", tokens=9)
+    assert capsys.readouterr().err == (
+        "note: --tokens 9 is not used: prumerge:adaptive=true keeps as many as a picture has outliers\n"
+    )
+    for spec in ("codebook", "prumerge"):
+        make_pruner(spec, keep=0.1)
+        assert capsys.readouterr().err == ""

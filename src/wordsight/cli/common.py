@@ -276,6 +276,8 @@ def make_pruner(spec: str, **budget: Any) -> Pruner | None:
         note_unused_budget(spec_of(spec), f"--{name} {value} holds")
         if (threshold := getattr(method, "threshold", None)) is not None:
             say(f"note: --{name} {value} is not used: {spec} keeps what its threshold of {threshold} leaves")
+        elif getattr(method, "adaptive", False):
+            say(f"note: --{name} {value} is not used: {spec} keeps as many as a picture has outliers")
     return method.with_budget(**budget) if budget else method
 
 

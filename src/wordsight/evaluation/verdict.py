@@ -222,7 +222,7 @@ def _comparison(record: Findings, name: str) -> str:
     if name == RESIZED:
         return (
             f"Resized pictures show no significant difference ({signed(difference)}), but this model makes "
-            "more tokens of them."
+            f"{record['test']['tokens'][name]:.0f} tokens of them."
         )
     return f"{name}, the runner-up, shows no significant difference ({signed(difference)})."
 

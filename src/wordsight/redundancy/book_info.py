@@ -99,7 +99,7 @@ def _beside(found: WeightAndQuality, level: float) -> list[str]:
     """The same beside diversity."""
     if not found["weight"]:
         return ["beside diversity no weight was better than divprune alone"]
-    verdict = "pays" if found["pays"] else "does not pay"
+    verdict = "pays" if found["pays"] else "does not pay (not all of what follows is above zero)"
     return [
         f"beside diversity it {verdict}: codebook_mmr, weight {found['weight']:g}, "
         f"accuracy {found['accuracy']:.3f}",
