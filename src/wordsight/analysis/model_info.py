@@ -118,7 +118,7 @@ class Trials:
         """Of what a prompt may hold."""
         video = Video.of([self.picture] * 4, fps=2)
         return {
-            "one picture": _why_not(lambda: self.vlm.answer(self.picture, QUESTION, max_new_tokens=1)),
+            "one picture": _why_not(lambda: self.vlm.answers([self.vlm.encode(self.picture, QUESTION)], 1)),
             "fewer tokens": _why_not(lambda: self._read(self.vlm.encode(self.picture, QUESTION))),
             "several pictures": _why_not(lambda: self._read(self.vlm.encode([self.picture] * 2, QUESTION))),
             "a video": _why_not(lambda: self._read(self.vlm.encode(video, QUESTION))),
