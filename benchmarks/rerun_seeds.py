@@ -14,8 +14,9 @@ import typer
 from bars import KEEPS
 from fresh import EACH, TASKS
 from rerun import end, label, told
-from seeds import PRUNERS, RESULTS, answers_to, model_of, pruners_of
+from seeds import PRUNERS, RESULTS, model_of, pruners_of
 from wordsight._utils.registry import spec
+from wordsight.evaluation.comparison import TaskRun
 from wordsight.evaluation.result_cache import ResultCache
 
 
@@ -43,15 +44,15 @@ def main(
                 f"the results of seed {each} are of fingerprint {weights['fingerprint']}; here it has "
                 f"{vlm.fingerprint}"
             )
-        methods = {
-            (pruner, of.keep): of for of in pruners_of(pruner, each, folder / each) if keep in (None, of.keep)
-        }
-        found = answers_to(TASKS, vlm, methods, ResultCache(None))
-        for (_, at), texts in [pair for pair in found.texts.items() if pair[0] in methods]:
-            before = record["answers"][each][f"{pruner} {at}"]
-            for task, old, new in zip(TASKS, before, texts, strict=True):
-                questions = [example.question for example in task.first(EACH, EACH)]
-                others += told(f"seed {each}, {spec(task)}, {pruner} at {at:.0%}", questions, old, new)
+        methods = [of for of in pruners_of(pruner, each, folder / each) if keep in (None, of.keep)]
+        for number, task in enumerate(TASKS):
+            examples = task.first(EACH, EACH)
+            run = TaskRun(vlm, task, examples, methods, ResultCache(None))
+            questions = [example.question for example in examples]
+            for method in methods:
+                before = record["answers"][each][f"{pruner} {method.keep}"][number]
+                row = f"seed {each}, {spec(task)}, {pruner} at {method.keep:.0%}"
+                others += told(row, questions, before, run.result(run.of(method)).answers[0])
     end(others, record["environment"])
 
 

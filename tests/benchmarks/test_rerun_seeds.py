@@ -61,7 +61,7 @@ def test_other_weights_are_refused_before_anything_is_asked(benchmarks, record, 
     found, path = record
     found["models"]["1"]["fingerprint"] = "another"
     path.write_text(json.dumps(found))
-    monkeypatch.setattr(benchmarks.rerun_seeds, "answers_to", None)
+    monkeypatch.setattr(benchmarks.rerun_seeds, "TaskRun", None)
     with pytest.raises(typer.BadParameter, match="the results of seed 1 are of fingerprint another"):
         benchmarks.rerun_seeds.main(tmp_path, "divprune", keep=0.1)
 
