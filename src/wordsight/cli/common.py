@@ -274,10 +274,8 @@ def make_pruner(spec: str, **budget: Any) -> Pruner | None:
     method = pruners.make(spec)
     for name, value in budget.items():
         note_unused_budget(spec_of(spec), f"--{name} {value} holds")
-        if (threshold := getattr(method, "threshold", None)) is not None:
-            say(f"note: --{name} {value} is not used: {spec} keeps what its threshold of {threshold} leaves")
-        elif getattr(method, "adaptive", False):
-            say(f"note: --{name} {value} is not used: {spec} keeps as many as a picture has outliers")
+        if method.own_count:
+            say(f"note: --{name} {value} is not used: {spec} keeps {method.own_count}")
     return method.with_budget(**budget) if budget else method
 
 

@@ -156,11 +156,16 @@ class Pruner:
         return pruned.contiguous()
 
     @property
+    def own_count(self) -> str | None:
+        """What is kept where a picture says how much, whatever the budget, in words; None where that does."""
+        return None
+
+    @property
     def has_fixed_budget(self) -> bool:
         """Whether the language model reads as many tokens as `keep` says, so that methods can be compared at
         it.
         """
-        return True
+        return self.own_count is None
 
     @property
     def reads_question(self) -> bool:

@@ -65,8 +65,8 @@ class CodebookPruner(BookPruner, ScorePruner):
         )  # as released: other halves round up
 
     @property
-    def has_fixed_budget(self) -> bool:
-        return self.threshold is None
+    def own_count(self) -> str | None:
+        return None if self.threshold is None else f"what its threshold of {self.threshold} leaves"
 
     def select(self, tokens: VisualTokens) -> VisualTokens:
         if self.threshold is None:

@@ -43,8 +43,8 @@ class PruMerge(MergePruner):
     adaptive: bool = False
 
     @property
-    def has_fixed_budget(self) -> bool:
-        return not self.adaptive
+    def own_count(self) -> str | None:
+        return "as many as a picture has outliers" if self.adaptive else None
 
     def count(self, tokens: VisualTokens) -> int:
         if not self.adaptive:
